@@ -1,0 +1,1 @@
+"""The llmrouter suite: gRPC services that stand in front of language models."""

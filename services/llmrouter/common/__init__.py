@@ -1,0 +1,1 @@
+"""What every service shares: domain types, errors, wire conversion, server bootstrap, settings."""

@@ -1,0 +1,132 @@
+"""Every way a request can fail, as values: reason, gRPC status name and retry rule by table.
+
+The reasons are those of `protos/llmrouter/v1/errors.proto`; a house test keeps the two equal.
+`wire_errors.py` turns a `RouterError` into google.rpc.Status and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["DOMAIN", "RULES", "FieldViolation", "Reason", "Retry", "RouterError", "Rule", "invalid"]
+
+DOMAIN = "llmrouter"
+"""The `domain` of every ErrorInfo."""
+
+
+class Retry(StrEnum):
+    """Whether sending the same request again can help."""
+
+    NEVER = "never"
+    """The request itself is wrong."""
+    OTHER_MODEL = "other-model"
+    """Not on this model; another one may answer."""
+    SAME = "same"
+    """After a pause, the same call may succeed."""
+
+
+class Reason(StrEnum):
+    """Machine-readable cause of a failure (ErrorInfo.reason)."""
+
+    INVALID_ARGUMENT = "INVALID_ARGUMENT"
+    UNKNOWN_MODEL = "UNKNOWN_MODEL"
+    UNKNOWN_STRATEGY = "UNKNOWN_STRATEGY"
+    CONTEXT_TOO_LONG = "CONTEXT_TOO_LONG"
+    NO_CANDIDATE = "NO_CANDIDATE"
+    MODEL_UNAVAILABLE = "MODEL_UNAVAILABLE"
+    QUEUE_FULL = "QUEUE_FULL"
+    SLOW_READER = "SLOW_READER"
+    UPSTREAM_UNAVAILABLE = "UPSTREAM_UNAVAILABLE"
+    DRAINING = "DRAINING"
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    CANCELLED = "CANCELLED"
+    ENTRY_TOO_LARGE = "ENTRY_TOO_LARGE"
+    STORE_FAILED = "STORE_FAILED"
+    GENERATION_FAILED = "GENERATION_FAILED"
+    INTERNAL = "INTERNAL"
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What follows from a reason."""
+
+    status: str
+    """Name of the gRPC status code."""
+    retry: Retry
+
+
+RULES: Mapping[Reason, Rule] = {
+    Reason.INVALID_ARGUMENT: Rule("INVALID_ARGUMENT", Retry.NEVER),
+    Reason.UNKNOWN_MODEL: Rule("NOT_FOUND", Retry.NEVER),
+    Reason.UNKNOWN_STRATEGY: Rule("INVALID_ARGUMENT", Retry.NEVER),
+    Reason.CONTEXT_TOO_LONG: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
+    Reason.NO_CANDIDATE: Rule("FAILED_PRECONDITION", Retry.NEVER),
+    Reason.MODEL_UNAVAILABLE: Rule("UNAVAILABLE", Retry.OTHER_MODEL),
+    Reason.QUEUE_FULL: Rule("RESOURCE_EXHAUSTED", Retry.SAME),
+    Reason.SLOW_READER: Rule("RESOURCE_EXHAUSTED", Retry.NEVER),
+    Reason.UPSTREAM_UNAVAILABLE: Rule("UNAVAILABLE", Retry.OTHER_MODEL),
+    Reason.DRAINING: Rule("UNAVAILABLE", Retry.SAME),
+    Reason.DEADLINE_EXCEEDED: Rule("DEADLINE_EXCEEDED", Retry.NEVER),
+    Reason.CANCELLED: Rule("CANCELLED", Retry.NEVER),
+    Reason.ENTRY_TOO_LARGE: Rule("INVALID_ARGUMENT", Retry.NEVER),
+    Reason.STORE_FAILED: Rule("UNAVAILABLE", Retry.SAME),
+    Reason.GENERATION_FAILED: Rule("INTERNAL", Retry.OTHER_MODEL),
+    Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field: its path as in the proto, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class RouterError(Exception):
+    """A failure with a reason; the only exception services let out.
+
+    Attributes:
+        reason: The machine-readable cause.
+        message: One clear sentence for people.
+        metadata: Facts that help (names and numbers as strings), never prompt text or secrets.
+        retry_after: Seconds to wait before trying again, when known.
+        violations: The wrong fields, for bad requests.
+    """
+
+    def __init__(
+        self,
+        reason: Reason,
+        message: str,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+        self.violations = violations
+
+    @property
+    def status(self) -> str:
+        """Name of the gRPC status code that carries this error."""
+        return RULES[self.reason].status
+
+    @property
+    def retry(self) -> Retry:
+        """Whether sending the request again can help."""
+        return RULES[self.reason].retry
+
+
+def invalid(field: str, description: str) -> RouterError:
+    """Return the error for one wrong field: path, value and remedy in `description`."""
+    return RouterError(
+        Reason.INVALID_ARGUMENT,
+        f"{field}: {description}",
+        violations=(FieldViolation(field, description),),
+    )

@@ -1,0 +1,259 @@
+"""The domain of one generation: what is asked, and the events that answer it.
+
+Plain values without gRPC. `wire.py` converts them from and to the protos of the same names;
+the bounds stand beside each field in the protos and are checked by `validation.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+__all__ = [
+    "Attempt",
+    "CacheMode",
+    "CacheStatus",
+    "CacheWishes",
+    "ChoiceFinished",
+    "Delta",
+    "FinishReason",
+    "Finished",
+    "GenerationEvent",
+    "GenerationRequest",
+    "Generator",
+    "Message",
+    "Priority",
+    "RequestContext",
+    "Role",
+    "RoutingWishes",
+    "SamplingOptions",
+    "Started",
+    "Timings",
+    "Usage",
+]
+
+
+class Role(StrEnum):
+    """Who speaks in a chat message."""
+
+    SYSTEM = "system"
+    USER = "user"
+    ASSISTANT = "assistant"
+
+
+class Priority(StrEnum):
+    """How urgent a request is, as the gateway decided from the caller's identity."""
+
+    LOW = "low"
+    NORMAL = "normal"
+    HIGH = "high"
+
+
+class CacheMode(StrEnum):
+    """What a caller wants of the answer cache."""
+
+    OFF = "off"
+    READ = "read"
+    WRITE = "write"
+    READ_WRITE = "read-write"
+
+
+class CacheStatus(StrEnum):
+    """What the answer cache did for a request."""
+
+    BYPASSED = "bypassed"
+    """Not consulted: the wishes forbid it or the request is not deterministic."""
+    MISS = "miss"
+    HIT = "hit"
+    UNAVAILABLE = "unavailable"
+    """The cache service did not answer in time; the request went on without it."""
+
+
+class FinishReason(StrEnum):
+    """Why a choice ended."""
+
+    STOP = "stop"
+    """The model ended its turn, or a stop string matched."""
+    LENGTH = "length"
+    """`max_tokens` or the context was used up."""
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat; text parts in order."""
+
+    role: Role
+    parts: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """All parts as one string, nothing between them."""
+        return "".join(self.parts)
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingOptions:
+    """How tokens are drawn. `None` leaves the choice to the engine's default."""
+
+    temperature: float = 1.0
+    """0 picks the most likely token (greedy); bounds 0 to 2."""
+    top_k: int = 0
+    """Draws from the k most likely tokens; 0 means all of them."""
+    top_p: float = 1.0
+    """Draws from the smallest set with this probability mass; bounds over 0 to 1."""
+    seed: int | None = None
+    """Makes a draw repeatable whoever shares the batch; None draws a fresh seed."""
+    max_tokens: int | None = None
+    """Tokens to generate at most; None means up to the context, capped by the service."""
+    stop: tuple[str, ...] = ()
+    """Strings that end the answer; they are not part of it."""
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the same request gives the same answer again."""
+        return self.temperature == 0 or self.seed is not None
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingWishes:
+    """What a caller asks of the selector."""
+
+    model: str = ""
+    """A name, `name@version` or alias; empty lets the selector choose."""
+    strategy: str = ""
+    """A registered strategy; empty takes the configured default."""
+    min_quality: float = 0.0
+    """Lowest acceptable quality in [0, 1]."""
+    max_cost: float = 0.0
+    """Highest acceptable cost of this request in US dollars; 0 sets no ceiling."""
+
+
+@dataclass(frozen=True, slots=True)
+class CacheWishes:
+    """What a caller asks of the answer cache."""
+
+    mode: CacheMode = CacheMode.READ_WRITE
+    ttl_seconds: float = 0.0
+    """How long a stored answer lives; 0 takes the configured default."""
+
+
+@dataclass(frozen=True, slots=True)
+class GenerationRequest:
+    """One question: chat messages or a raw prompt, never both."""
+
+    messages: tuple[Message, ...] = ()
+    prompt: str = ""
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    routing: RoutingWishes = field(default_factory=RoutingWishes)
+    cache: CacheWishes = field(default_factory=CacheWishes)
+
+    @property
+    def prompt_bytes(self) -> int:
+        """UTF-8 size of everything the model is to read, templates not counted."""
+        turns = sum(len(part.encode()) for turn in self.messages for part in turn.parts)
+        return turns + len(self.prompt.encode())
+
+
+@dataclass(frozen=True, slots=True)
+class RequestContext:
+    """Who asks, as only the gateway may say it. Travels with every call between services."""
+
+    request_id: str
+    tenant: str = "default"
+    user: str = ""
+    priority: Priority = Priority.NORMAL
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The answer is about to come: first event of every stream."""
+
+    request_id: str
+    model: str
+    version: str
+    reason: str
+    """One sentence for people: why this model."""
+    cache: CacheStatus = CacheStatus.BYPASSED
+    plan_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of one choice; always whole UTF-8 characters."""
+
+    choice: int
+    text: str
+    tokens: int
+    """Tokens this text stands for; may be 0 when held-back text is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFinished:
+    """One choice is complete; exactly once per choice."""
+
+    choice: int
+    reason: FinishReason
+    stop: str = ""
+    """The stop string that matched, if one did."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens counted by the engine."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in seconds, by the engine's own clock (zero for cached answers)."""
+
+    queue: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    time_to_first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One model tried for a request; an empty reason means it answered."""
+
+    model: str
+    version: str
+    address: str
+    duration: float
+    """Seconds from dialling to its end."""
+    error_reason: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The stream is complete; last event of every successful stream."""
+
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    attempts: tuple[Attempt, ...] = ()
+
+
+GenerationEvent = Started | Delta | ChoiceFinished | Finished
+
+
+class Generator(Protocol):
+    """The one interface of the gateway's chain; every link implements it and wraps the next."""
+
+    def generate(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Answer `request` as a stream of events.
+
+        Raises:
+            RouterError: The request was refused or failed; nothing follows.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""The inference service: loaded models, their memory, batching, sampling, tokens."""

@@ -1,0 +1,1 @@
+"""What runs a loaded model. `base.py` is the interface; one file per engine."""

@@ -1,0 +1,126 @@
+"""The interface between the inference service and whatever runs a model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from llmrouter.common.generation import FinishReason, SamplingOptions
+
+__all__ = [
+    "Backend",
+    "BackendEvent",
+    "BackendFinished",
+    "BackendOptions",
+    "BackendRequest",
+    "BackendStatistics",
+    "TokenDelta",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class BackendOptions:
+    """How a model is run."""
+
+    threads: int = 0
+    """Compute threads, shared by every model of the process; 0 takes the cores given to it."""
+    slots: int = 16
+    """Sequences decoded at once; bounds 1 to 256."""
+    context: int = 0
+    """Tokens of prompt and answer together per slot; 0 takes the model's own."""
+    max_waiting: int = 256
+    """Requests that may wait for a slot before QUEUE_FULL."""
+    prefill_chunk: int = 256
+    """Prompt tokens computed per step at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class BackendRequest:
+    """One sequence to generate."""
+
+    prompt_tokens: Sequence[int]
+    """Token ids, at least one."""
+    sampling: SamplingOptions
+    """Validated. `max_tokens` is set; prompt plus max_tokens may pass the context: then LENGTH."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenDelta:
+    """Text that became final in one or more steps; whole UTF-8 characters, no stop strings."""
+
+    text: str
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class BackendFinished:
+    """The last event of a sequence. Times in seconds by the engine's clock."""
+
+    reason: FinishReason
+    stop: str
+    prompt_tokens: int
+    completion_tokens: int
+    queue: float
+    prefill: float
+    decode: float
+    time_to_first_token: float
+    """From submission to the first sampled token."""
+
+
+BackendEvent = TokenDelta | BackendFinished
+
+
+@dataclass(frozen=True, slots=True)
+class BackendStatistics:
+    """A moment's load. Cheap enough to read every second."""
+
+    running: int = 0
+    waiting: int = 0
+    slots: int = 0
+    steps: int = 0
+    """Decoder runs since load."""
+    prompt_tokens: int = 0
+    """Prompt tokens computed since load."""
+    completion_tokens: int = 0
+    """Tokens sampled since load."""
+    cache_bytes: int = 0
+    """Key/value memory committed now, in bytes."""
+
+
+class Backend(Protocol):
+    """A loaded model. Made by `load`, used from one event loop, ended by `close`."""
+
+    @classmethod
+    async def load(cls, folder: Path, options: BackendOptions) -> Backend:
+        """Load the model in `folder` without blocking the event loop.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it.
+        """
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together that one sequence may hold."""
+        ...
+
+    def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
+        """Stream one sequence; closing the iterator cancels it within one engine step.
+
+        While the consumer lags, deltas merge into one of bounded size.
+
+        Raises:
+            RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;
+                SLOW_READER when the bounded buffer is full; GENERATION_FAILED for a failed step.
+        """
+        ...
+
+    def statistics(self) -> BackendStatistics:
+        """Return the load of this moment."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel what runs and free everything; safe to call twice."""
+        ...
