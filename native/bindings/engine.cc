@@ -1,0 +1,60 @@
+#include "llmrouter/engine.h"
+
+#include <pybind11/stl.h>
+
+#include "bindings.h"
+
+namespace py = pybind11;
+
+namespace llmrouter::bindings {
+namespace {
+
+RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature, int top_k,
+                 float top_p, std::uint64_t seed, int max_tokens, std::vector<std::string> stop,
+                 bool trace) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.sampling = {temperature, top_k, top_p, seed};
+  request.max_tokens = max_tokens;
+  request.stop = std::move(stop);
+  request.trace = trace;
+  const py::gil_scoped_release release;
+  return engine.Submit(std::move(request));
+}
+
+void BindStatistics(py::module_& module) {
+  py::class_<EngineStatistics>(module, "EngineStatistics")
+      .def_readonly("running", &EngineStatistics::running)
+      .def_readonly("waiting", &EngineStatistics::waiting)
+      .def_readonly("slots", &EngineStatistics::slots)
+      .def_readonly("steps", &EngineStatistics::steps)
+      .def_readonly("prompt_tokens", &EngineStatistics::prompt_tokens)
+      .def_readonly("completion_tokens", &EngineStatistics::completion_tokens)
+      .def_readonly("cache_bytes", &EngineStatistics::cache_bytes);
+}
+
+}  // namespace
+
+void BindEngine(py::module_& module) {
+  using Released = py::call_guard<py::gil_scoped_release>;
+  BindStatistics(module);
+  py::classh<Engine>(module, "Engine")
+      .def(py::init([](std::unique_ptr<Decoder> decoder, const Vocabulary& vocabulary,
+                       int max_waiting, int prefill_chunk) {
+             return std::make_unique<Engine>(std::move(decoder), vocabulary,
+                                             EngineOptions{max_waiting, prefill_chunk});
+           }),
+           py::arg("decoder"), py::arg("vocabulary"), py::kw_only(), py::arg("max_waiting"),
+           py::arg("prefill_chunk"))
+      .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
+           py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
+           py::arg("stop"), py::arg("trace") = false)
+      .def("cancel", &Engine::Cancel, py::arg("id"), Released())
+      .def("drain", &Engine::Drain, Released())
+      .def("statistics", &Engine::Statistics, Released())
+      .def("stop", &Engine::Stop, Released())
+      .def_property_readonly("event_fd", &Engine::event_fd)
+      .def_property_readonly("context", &Engine::context);
+}
+
+}  // namespace llmrouter::bindings

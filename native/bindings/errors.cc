@@ -1,0 +1,32 @@
+#include "bindings.h"
+#include "llmrouter/error.h"
+
+namespace py = pybind11;
+
+namespace llmrouter::bindings {
+
+void BindErrors(py::module_& module) {
+  py::enum_<ErrorCode>(module, "ErrorCode")
+      .value("INVALID_ARGUMENT", ErrorCode::kInvalidArgument)
+      .value("QUEUE_FULL", ErrorCode::kQueueFull)
+      .value("CONTEXT_TOO_LONG", ErrorCode::kContextTooLong)
+      .value("MODEL_UNAVAILABLE", ErrorCode::kModelUnavailable)
+      .value("GENERATION_FAILED", ErrorCode::kGenerationFailed)
+      .value("STOPPED", ErrorCode::kStopped);
+
+  PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> error_class;
+  error_class.call_once_and_store_result(
+      [&] { return py::object(py::exception<Error>(module, "EngineError")); });
+  py::register_exception_translator([](std::exception_ptr pending) {
+    try {
+      if (pending) std::rethrow_exception(pending);
+    } catch (const Error& error) {
+      const py::object& type = error_class.get_stored();
+      py::object raised = type(error.what());
+      raised.attr("code") = py::cast(error.code());
+      PyErr_SetObject(type.ptr(), raised.ptr());
+    }
+  });
+}
+
+}  // namespace llmrouter::bindings

@@ -1,0 +1,10 @@
+#include "bindings.h"
+
+PYBIND11_MODULE(_native, module) {
+  module.doc() = "The compiled engine. Private: use llmrouter.inference.backends.";
+  llmrouter::bindings::BindErrors(module);
+  llmrouter::bindings::BindVocabulary(module);
+  llmrouter::bindings::BindDecoder(module);
+  llmrouter::bindings::BindEvents(module);
+  llmrouter::bindings::BindEngine(module);
+}

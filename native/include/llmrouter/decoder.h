@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <span>
+
+#include "llmrouter/error.h"
+#include "llmrouter/request.h"
+
+namespace llmrouter {
+
+/// What a decoder can hold.
+struct DecoderLimits {
+  /// Rows of the key/value cache: sequences that can run at once.
+  int slots = 0;
+  /// Tokens of one sequence. A row has at least one spare position beyond them.
+  int context = 0;
+  /// Logits per position.
+  int vocabulary = 0;
+};
+
+/// Runs a model over the key/value cache it owns. The one virtual interface of the engine; used
+/// from one thread at a time. A failed call leaves the decoder usable and the cache of the rows it
+/// was given undefined from the given positions on.
+class Decoder {
+ public:
+  virtual ~Decoder() = default;
+
+  virtual const DecoderLimits& limits() const = 0;
+
+  /// Computes `tokens` of one sequence at `position` and after. Returns the logits of the last one,
+  /// [vocabulary], valid until the next call.
+  virtual Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
+                                                 int position) = 0;
+
+  /// Computes one token for each of the rows 0..n-1, row i at positions[i]. Returns logits
+  /// [n, vocabulary], valid until the next call.
+  virtual Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
+                                                std::span<const int> positions) = 0;
+
+  /// Copies the first `length` positions of one row's cache to another row.
+  virtual void Move(int from, int to, int length) = 0;
+
+  /// Gives the memory of a row's cache back.
+  virtual void Release(int row) = 0;
+
+  /// Committed key/value memory in bytes. Callable from any thread.
+  virtual std::size_t CacheBytes() const = 0;
+};
+
+}  // namespace llmrouter

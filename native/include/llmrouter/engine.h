@@ -1,0 +1,93 @@
+#pragma once
+
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "llmrouter/batch.h"
+#include "llmrouter/delivery.h"
+#include "llmrouter/request.h"
+
+namespace llmrouter {
+
+struct EngineOptions {
+  /// Requests that may wait for a slot.
+  int max_waiting = 256;
+  /// Prompt tokens computed per step at most; at least 2.
+  int prefill_chunk = 256;
+};
+
+/// A moment's load.
+struct EngineStatistics {
+  int running = 0;
+  int waiting = 0;
+  int slots = 0;
+  /// Since the engine started: decoder runs, prompt tokens computed, tokens sampled.
+  std::uint64_t steps = 0;
+  std::uint64_t prompt_tokens = 0;
+  std::uint64_t completion_tokens = 0;
+  /// Committed key/value memory in bytes.
+  std::size_t cache_bytes = 0;
+};
+
+/// Runs one model on a thread of its own. Any thread may call any method.
+class Engine {
+ public:
+  Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const EngineOptions& options);
+  ~Engine();
+  Engine(const Engine&) = delete;
+  Engine& operator=(const Engine&) = delete;
+
+  /// Tokens of prompt and answer together that one sequence may hold.
+  int context() const { return context_; }
+
+  /// Queues a request. Throws `Error`: kInvalidArgument, kContextTooLong, kQueueFull, kStopped.
+  RequestId Submit(Request request);
+
+  /// Ends a request before the next step, with `Finished` as cancelled. Unknown ids are ignored:
+  /// the request may just have ended.
+  void Cancel(RequestId id);
+
+  /// Cancels everything and ends the thread; nothing is accepted afterwards. Safe to call twice.
+  void Stop();
+
+  /// Takes the events published so far; wait for `event_fd` to become readable.
+  std::vector<Event> Drain() { return delivery_.Drain(); }
+  int event_fd() const { return delivery_.event_fd(); }
+
+  EngineStatistics Statistics() const;
+
+ private:
+  void Run();
+  void Step();
+  /// Sleeps until there is work, then brings the batch up to date. False when it is time to end.
+  bool TakeWork();
+  void CancelRequested();
+  void CancelEverything();
+  void AdmitWaiting();
+
+  const EngineOptions options_;
+  Batch batch_;
+  const int context_;
+  Delivery delivery_;
+  /// The engine thread's own; published once per step.
+  std::vector<Event> events_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;
+  // Guarded by mutex_.
+  std::deque<Submission> waiting_;
+  std::vector<RequestId> cancelled_;
+  EngineStatistics statistics_;
+  RequestId next_id_ = 1;
+  bool stopping_ = false;
+
+  std::mutex join_mutex_;
+  std::thread thread_;
+};
+
+}  // namespace llmrouter

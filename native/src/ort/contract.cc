@@ -1,0 +1,85 @@
+#include "ort/contract.h"
+
+#include <algorithm>
+#include <map>
+
+namespace llmrouter::ort {
+namespace {
+
+constexpr std::int64_t kOpen = -1;
+
+std::string Describe(int type, const std::vector<std::int64_t>& shape) {
+  std::string text = type == kTypeFloat   ? "float32 ["
+                     : type == kTypeInt64 ? "int64 ["
+                                          : "element type " + std::to_string(type) + " [";
+  for (std::size_t i = 0; i < shape.size(); ++i) {
+    text += (i == 0 ? "" : ", ") + (shape[i] == kOpen ? "?" : std::to_string(shape[i]));
+  }
+  return text + "]";
+}
+
+bool Fits(const TensorDescription& found, const TensorDescription& expected) {
+  if (found.type != expected.type || found.shape.size() != expected.shape.size()) return false;
+  for (std::size_t i = 0; i < found.shape.size(); ++i) {
+    const std::int64_t a = found.shape[i];
+    const std::int64_t b = expected.shape[i];
+    // A dimension that must stay open may not be fixed, except the single position of logits.
+    if (b == kOpen ? a != kOpen && !(expected.name == "logits" && i == 1) : a != kOpen && a != b) {
+      return false;
+    }
+  }
+  return true;
+}
+
+void CheckSide(const OrtModel& model, const char* side, const std::vector<TensorDescription>& found,
+               const std::vector<TensorDescription>& expected) {
+  const auto fail = [&](const std::string& what) {
+    throw Error(ErrorCode::kModelUnavailable, model.path + ": " + what);
+  };
+  std::map<std::string, const TensorDescription*> by_name;
+  for (const TensorDescription& tensor : found) by_name[tensor.name] = &tensor;
+  for (const TensorDescription& tensor : expected) {
+    const auto at = by_name.find(tensor.name);
+    if (at == by_name.end()) fail("lacks the " + std::string(side) + " " + tensor.name);
+    if (!Fits(*at->second, tensor)) {
+      fail(std::string(side) + " " + tensor.name + " is " +
+           Describe(at->second->type, at->second->shape) + ", supported is " +
+           Describe(tensor.type, tensor.shape));
+    }
+    by_name.erase(at);
+  }
+  // Outputs nobody asked for are not computed; an input nobody feeds cannot run.
+  if (std::string(side) == "input" && !by_name.empty()) {
+    fail("needs the input " + by_name.begin()->first + ", which is not supported");
+  }
+}
+
+}  // namespace
+
+std::string LayerName(const std::string& pattern, int layer) {
+  const std::size_t at = pattern.find("%d");
+  if (at == std::string::npos || pattern.find('%', at + 1) != std::string::npos) {
+    throw Error(ErrorCode::kModelUnavailable,
+                "tensor name '" + pattern + "' must have one %d for the layer");
+  }
+  std::string name = pattern;
+  return name.replace(at, 2, std::to_string(layer));
+}
+
+void CheckContract(const OrtModel& model, const Session& session) {
+  const std::vector<std::int64_t> cache = {kOpen, model.kv_heads, kOpen, model.head_size};
+  std::vector<TensorDescription> inputs = {{model.input_ids, kTypeInt64, {kOpen, kOpen}},
+                                           {model.attention_mask, kTypeInt64, {kOpen, kOpen}}};
+  std::vector<TensorDescription> outputs = {
+      {model.logits, kTypeFloat, {kOpen, kOpen, model.vocabulary}}};
+  for (int layer = 0; layer < model.layers; ++layer) {
+    inputs.push_back({LayerName(model.past_key, layer), kTypeFloat, cache});
+    inputs.push_back({LayerName(model.past_value, layer), kTypeFloat, cache});
+    outputs.push_back({LayerName(model.present_key, layer), kTypeFloat, cache});
+    outputs.push_back({LayerName(model.present_value, layer), kTypeFloat, cache});
+  }
+  CheckSide(model, "input", session.inputs(), inputs);
+  CheckSide(model, "output", session.outputs(), outputs);
+}
+
+}  // namespace llmrouter::ort

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "llmrouter/decoder.h"
+#include "llmrouter/ort_decoder.h"
+#include "ort/kv_cache.h"
+#include "ort/session.h"
+
+namespace llmrouter::ort {
+
+/// Runs a graph with GroupQueryAttention whose past and present share one buffer: the present
+/// outputs are bound to the memory of the past inputs.
+class OrtDecoder : public Decoder {
+ public:
+  OrtDecoder(const OrtModel& model, int slots, int context);
+
+  const DecoderLimits& limits() const override { return limits_; }
+  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
+                                         int position) override;
+  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
+                                        std::span<const int> positions) override;
+  void Move(int from, int to, int length) override { cache_.Move(from, to, length); }
+  void Release(int row) override { cache_.Release(row); }
+  std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
+
+ private:
+  /// The cache tensors of some rows, in the order of the graph's names.
+  using View = std::vector<ValuePtr>;
+
+  const View& CacheView(int first_row, int rows);
+  /// Runs `rows` rows from `first_row` on; input_ids_ and attention_mask_ are filled. `logits` may
+  /// be null and is then allocated by the runtime.
+  std::optional<Failure> Run(int first_row, int rows, int tokens, int total, OrtValue** logits);
+  void FillMask(std::span<const int> lengths, int total);
+
+  DecoderLimits limits_;
+  Session session_;
+  KvCache cache_;
+  int kv_heads_;
+  int head_size_;
+
+  std::vector<std::string> input_name_text_;
+  std::vector<std::string> output_name_text_;
+  std::vector<const char*> input_names_;
+  std::vector<const char*> output_names_;
+  /// Made when first used: views_of_row_[row] for prefill, views_of_first_[rows - 1] for decode.
+  std::vector<View> views_of_row_;
+  std::vector<View> views_of_first_;
+
+  // Scratch of a step, kept between steps.
+  std::vector<std::int64_t> input_ids_;
+  std::vector<std::int64_t> attention_mask_;
+  std::vector<int> lengths_;
+  std::vector<float> logits_;
+  std::vector<const OrtValue*> inputs_;
+  std::vector<OrtValue*> outputs_;
+};
+
+}  // namespace llmrouter::ort

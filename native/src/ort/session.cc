@@ -1,0 +1,109 @@
+#include "ort/session.h"
+
+#include "ort/runtime.h"
+
+namespace llmrouter::ort {
+namespace {
+
+SessionOptionsPtr MakeOptions() {
+  const Api& api = GetApi();
+  auto options = Create<SessionOptionsPtr>(kCreateSessionOptions);
+  Check(api(kDisablePerSessionThreads, options.get()));
+  Check(api(kSetSessionLogSeverityLevel, options.get(), kLogFatal));
+  Check(api(kSetGraphOptimizationLevel, options.get(), kOptimizeAll));
+  // Shapes change with every step: the arena and the memory pattern would keep the memory of each
+  // (onnxruntime#22271).
+  Check(api(kDisableCpuMemArena, options.get()));
+  Check(api(kDisableMemPattern, options.get()));
+  Check(api(kAddSessionConfigEntry, options.get(), "session.force_spinning_stop", "1"));
+  return options;
+}
+
+std::vector<std::int64_t> ReadShape(const OrtTensorInfo* info) {
+  std::size_t rank = 0;
+  Check(GetApi()(kGetDimensionsCount, info, &rank));
+  std::vector<std::int64_t> shape(rank);
+  Check(GetApi()(kGetDimensions, info, shape.data(), rank));
+  return shape;
+}
+
+TensorDescription Describe(std::string name, const TypeInfoPtr& type_info) {
+  TensorDescription description{std::move(name), 0, {}};
+  const OrtTensorInfo* info = nullptr;
+  Check(GetApi()(kCastToTensorInfo, type_info.get(), &info));
+  if (info == nullptr) return description;  // Not a tensor: type 0 matches no contract.
+  Check(GetApi()(kGetTensorElementType, info, &description.type));
+  description.shape = ReadShape(info);
+  return description;
+}
+
+template <typename CountEntry, typename NameEntry, typename TypeEntry>
+std::vector<TensorDescription> DescribeAll(const OrtSession* session, CountEntry get_count,
+                                           NameEntry get_name, TypeEntry get_type) {
+  const Api& api = GetApi();
+  OrtAllocator* allocator = nullptr;
+  Check(api(kGetDefaultAllocator, &allocator));
+  std::size_t count = 0;
+  Check(api(get_count, session, &count));
+  std::vector<TensorDescription> descriptions;
+  for (std::size_t i = 0; i < count; ++i) {
+    char* raw_name = nullptr;
+    Check(api(get_name, session, i, allocator, &raw_name));
+    std::string name = raw_name;
+    Check(api(kAllocatorFree, allocator, raw_name));
+    descriptions.push_back(Describe(std::move(name), Create<TypeInfoPtr>(get_type, session, i)));
+  }
+  return descriptions;
+}
+
+template <typename T>
+constexpr int kElementType = 0;
+template <>
+constexpr int kElementType<float> = kTypeFloat;
+template <>
+constexpr int kElementType<std::int64_t> = kTypeInt64;
+
+const OrtMemoryInfo* CpuMemory() {
+  static const OrtMemoryInfo* const memory =
+      Create<MemoryInfoPtr>(kCreateCpuMemoryInfo, kDeviceAllocator, kMemoryDefault).release();
+  return memory;
+}
+
+}  // namespace
+
+Session::Session(const std::string& path) {
+  const SessionOptionsPtr options = MakeOptions();
+  session_ = Create<SessionPtr>(kCreateSession, GetEnv(), path.c_str(), options.get());
+  inputs_ = DescribeAll(session_.get(), kSessionGetInputCount, kSessionGetInputName,
+                        kSessionGetInputTypeInfo);
+  outputs_ = DescribeAll(session_.get(), kSessionGetOutputCount, kSessionGetOutputName,
+                         kSessionGetOutputTypeInfo);
+}
+
+std::optional<Failure> Session::Run(std::span<const char* const> input_names,
+                                    std::span<const OrtValue* const> inputs,
+                                    std::span<const char* const> output_names,
+                                    std::span<OrtValue*> outputs) const {
+  const OrtRunOptions* defaults = nullptr;
+  OrtStatus* status = GetApi()(kRun, session_.get(), defaults, input_names.data(), inputs.data(),
+                               inputs.size(), output_names.data(), outputs.size(), outputs.data());
+  if (status == nullptr) return std::nullopt;
+  return Failure{"ONNX Runtime: " + TakeMessage(status)};
+}
+
+template <typename T>
+ValuePtr WrapTensor(T* data, std::span<const std::int64_t> shape) {
+  std::size_t bytes = sizeof(T);
+  for (const std::int64_t dimension : shape) bytes *= static_cast<std::size_t>(dimension);
+  return Create<ValuePtr>(kCreateTensorWithData, CpuMemory(), static_cast<void*>(data), bytes,
+                          shape.data(), shape.size(), kElementType<T>);
+}
+
+template ValuePtr WrapTensor<float>(float*, std::span<const std::int64_t>);
+template ValuePtr WrapTensor<std::int64_t>(std::int64_t*, std::span<const std::int64_t>);
+
+std::vector<std::int64_t> ShapeOf(const OrtValue* value) {
+  return ReadShape(Create<TensorInfoPtr>(kGetTensorTypeAndShape, value).get());
+}
+
+}  // namespace llmrouter::ort

@@ -1,0 +1,49 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "llmrouter/error.h"
+#include "ort/ort_api.h"
+
+namespace llmrouter::ort {
+
+/// A named tensor of a graph. Dimensions the graph leaves open are -1.
+struct TensorDescription {
+  std::string name;
+  int type = 0;
+  std::vector<std::int64_t> shape;
+};
+
+/// A loaded graph on the shared thread pool.
+class Session {
+ public:
+  /// Throws kModelUnavailable with the library's own words.
+  explicit Session(const std::string& path);
+
+  const std::vector<TensorDescription>& inputs() const { return inputs_; }
+  const std::vector<TensorDescription>& outputs() const { return outputs_; }
+
+  /// Runs the graph. Outputs that are null are allocated by the runtime and owned by the caller.
+  std::optional<Failure> Run(std::span<const char* const> input_names,
+                             std::span<const OrtValue* const> inputs,
+                             std::span<const char* const> output_names,
+                             std::span<OrtValue*> outputs) const;
+
+ private:
+  SessionPtr session_;
+  std::vector<TensorDescription> inputs_;
+  std::vector<TensorDescription> outputs_;
+};
+
+/// A tensor over memory that the caller keeps alive.
+template <typename T>
+ValuePtr WrapTensor(T* data, std::span<const std::int64_t> shape);
+
+/// The shape of a tensor.
+std::vector<std::int64_t> ShapeOf(const OrtValue* value);
+
+}  // namespace llmrouter::ort
