@@ -1,0 +1,108 @@
+#include "llmrouter/admission.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace llmrouter {
+namespace {
+
+constexpr AdmissionLimits kLimits{.context = 8, .vocabulary = 10, .max_waiting = 2};
+
+Request Valid() {
+  Request request;
+  request.prompt = {1, 2, 3};
+  return request;
+}
+
+ErrorCode CodeOf(const Request& request) {
+  try {
+    CheckRequest(request, kLimits);
+  } catch (const Error& error) {
+    return error.code();
+  }
+  ADD_FAILURE() << "the request was accepted";
+  return ErrorCode::kStopped;
+}
+
+TEST(Admission, AcceptsAPromptThatLeavesRoomForOneToken) {
+  Request request = Valid();
+  request.prompt.assign(7, 1);
+  EXPECT_NO_THROW(CheckRequest(request, kLimits));
+}
+
+TEST(Admission, RefusesAPromptThatFillsTheContextAndNamesBothNumbers) {
+  Request request = Valid();
+  request.prompt.assign(8, 1);
+  try {
+    CheckRequest(request, kLimits);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kContextTooLong);
+    EXPECT_NE(std::string(error.what()).find("8 tokens"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("holds 8"), std::string::npos);
+  }
+}
+
+TEST(Admission, RefusesAnEmptyPrompt) {
+  Request request = Valid();
+  request.prompt.clear();
+  EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+}
+
+TEST(Admission, RefusesTokensOutsideTheVocabulary) {
+  for (const TokenId token : {-1, 10}) {
+    Request request = Valid();
+    request.prompt.push_back(token);
+    EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument) << token;
+  }
+}
+
+TEST(Admission, RefusesTemperaturesThatAreNegativeOrNotNumbers) {
+  for (const float temperature : {-0.1F, std::nanf(""), INFINITY}) {
+    Request request = Valid();
+    request.sampling.temperature = temperature;
+    EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument) << temperature;
+  }
+}
+
+TEST(Admission, RefusesTopPOutsideItsBounds) {
+  for (const float top_p : {0.0F, 1.5F, std::nanf("")}) {
+    Request request = Valid();
+    request.sampling.top_p = top_p;
+    EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument) << top_p;
+  }
+}
+
+TEST(Admission, RefusesNegativeTopKNoTokensAndEmptyStops) {
+  Request request = Valid();
+  request.sampling.top_k = -1;
+  EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+  request = Valid();
+  request.max_tokens = 0;
+  EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+  request = Valid();
+  request.stop = {"ok", ""};
+  EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+}
+
+TEST(Admission, RequestsThatFreeSlotsWillTakeDoNotCountAsWaiting) {
+  EXPECT_TRUE(MayWait(3, 2, 2));
+  EXPECT_FALSE(MayWait(4, 2, 2));
+  EXPECT_TRUE(MayWait(0, 1, 0));
+  EXPECT_FALSE(MayWait(0, 0, 0));
+}
+
+TEST(Admission, AsManyJoinAsThereAreFreeSlots) {
+  EXPECT_EQ(Admissible(5, 3), 3);
+  EXPECT_EQ(Admissible(2, 3), 2);
+  EXPECT_EQ(Admissible(2, 0), 0);
+}
+
+TEST(Admission, AnswersEndWithTheContext) {
+  EXPECT_EQ(AnswerLimit(6, 100, 8), 2);
+  EXPECT_EQ(AnswerLimit(6, 1, 8), 1);
+}
+
+}  // namespace
+}  // namespace llmrouter

@@ -1,0 +1,316 @@
+#include "llmrouter/batch.h"
+
+#include <gtest/gtest.h>
+
+#include <map>
+
+#include "fake_decoder.h"
+
+namespace llmrouter {
+namespace {
+
+constexpr int kVocabulary = 64;
+constexpr TokenId kEnd = 63;
+
+/// Token i is the letter 'A' + i; the end token has no text.
+Vocabulary Letters() {
+  std::vector<std::string> tokens;
+  for (int i = 0; i < kVocabulary - 1; ++i) tokens.emplace_back(1, static_cast<char>('A' + i % 26));
+  return {tokens, {kEnd}};
+}
+
+struct Outcome {
+  std::string text;
+  int delta_tokens = 0;
+  std::vector<Finished> finished;
+  std::vector<Failed> failed;
+};
+
+/// A batch stepped by hand, with what it has said about each request.
+class BatchTest : public testing::Test {
+ protected:
+  void Start(int slots, int chunk = 8, int context = 64) {
+    auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, context, kVocabulary});
+    decoder_ = decoder.get();
+    batch_ = std::make_unique<Batch>(std::move(decoder), Letters(), chunk);
+    outcomes_.clear();
+  }
+
+  RequestId Admit(std::vector<TokenId> prompt, int max_tokens = 10, SamplingOptions sampling = {0},
+                  std::vector<std::string> stop = {}) {
+    Request request;
+    request.prompt = std::move(prompt);
+    request.max_tokens = max_tokens;
+    request.sampling = sampling;
+    request.stop = std::move(stop);
+    request.trace = true;
+    const RequestId id = next_id_++;
+    batch_->Admit({id, std::move(request), Clock::now()});
+    return id;
+  }
+
+  void Step() {
+    std::vector<Event> events;
+    batch_->Step(&events);
+    Take(events);
+  }
+
+  void Take(const std::vector<Event>& events) {
+    for (const Event& event : events) {
+      if (const auto* delta = std::get_if<TextDelta>(&event)) {
+        EXPECT_FALSE(delta->text.empty());
+        outcomes_[delta->id].text += delta->text;
+        outcomes_[delta->id].delta_tokens += delta->tokens;
+      } else if (const auto* finished = std::get_if<Finished>(&event)) {
+        outcomes_[finished->id].finished.push_back(*finished);
+      } else {
+        const auto& failed = std::get<Failed>(event);
+        outcomes_[failed.id].failed.push_back(failed);
+      }
+    }
+  }
+
+  void RunOut() {
+    while (batch_->running() > 0) Step();
+  }
+
+  std::vector<TokenId> Tokens(RequestId id) { return outcomes_[id].finished.at(0).tokens; }
+
+  /// What a request answers when nobody shares the batch.
+  std::vector<TokenId> Alone(const std::vector<TokenId>& prompt, int max_tokens = 10,
+                             SamplingOptions sampling = {0}) {
+    Start(1, 1000);
+    const RequestId id = Admit(prompt, max_tokens, sampling);
+    RunOut();
+    return Tokens(id);
+  }
+
+  FakeDecoder* decoder_ = nullptr;
+  std::unique_ptr<Batch> batch_;
+  std::map<RequestId, Outcome> outcomes_;
+  RequestId next_id_ = 1;
+};
+
+std::vector<TokenId> Prompt(int length, int seed) {
+  std::vector<TokenId> prompt(length);
+  for (int i = 0; i < length; ++i) prompt[i] = (i * 7 + seed * 13) % (kVocabulary - 1);
+  return prompt;
+}
+
+TEST_F(BatchTest, ASequenceEndsAtItsMaxTokens) {
+  Start(2);
+  const RequestId id = Admit(Prompt(5, 1), 4);
+  decoder_->next = [](const auto& history) { return static_cast<TokenId>(history.size() % 5); };
+  RunOut();
+  ASSERT_EQ(outcomes_[id].finished.size(), 1U);
+  EXPECT_EQ(outcomes_[id].finished[0].reason, FinishReason::kLength);
+  EXPECT_EQ(outcomes_[id].finished[0].completion_tokens, 4);
+  EXPECT_EQ(outcomes_[id].finished[0].prompt_tokens, 5);
+  EXPECT_EQ(outcomes_[id].text, "ABCD");
+  EXPECT_EQ(outcomes_[id].delta_tokens, 4);
+}
+
+TEST_F(BatchTest, AnEndTokenEndsASequenceWithoutText) {
+  Start(2);
+  const RequestId id = Admit(Prompt(5, 1));
+  decoder_->next = [](const auto& history) { return history.size() == 7 ? kEnd : 1; };
+  RunOut();
+  EXPECT_EQ(outcomes_[id].finished.at(0).reason, FinishReason::kStop);
+  EXPECT_EQ(outcomes_[id].finished[0].completion_tokens, 3);
+  EXPECT_EQ(outcomes_[id].text, "BB");
+}
+
+TEST_F(BatchTest, TheContextEndsAnAnswerAndNoPositionBeyondItIsWritten) {
+  Start(2, 8, 16);
+  decoder_->next = [](const auto&) { return TokenId{1}; };
+  const RequestId full = Admit(Prompt(15, 1), 100);
+  const RequestId id = Admit(Prompt(10, 1), 100);
+  RunOut();
+  EXPECT_EQ(outcomes_[full].finished.at(0).completion_tokens, 1);
+  EXPECT_EQ(outcomes_[id].finished.at(0).completion_tokens, 6);
+  EXPECT_EQ(outcomes_[id].finished[0].reason, FinishReason::kLength);
+  EXPECT_LE(decoder_->highest_position, 16);
+}
+
+TEST_F(BatchTest, AStopStringSplitOverTokensEndsTheSequence) {
+  Start(2);
+  decoder_->next = [](const auto& history) { return static_cast<TokenId>(history.size() % 26); };
+  const RequestId id = Admit(Prompt(3, 1), 20, {0}, {"GH"});
+  RunOut();
+  EXPECT_EQ(outcomes_[id].text, "DEF");
+  EXPECT_EQ(outcomes_[id].finished.at(0).stop, "GH");
+  EXPECT_EQ(outcomes_[id].finished[0].reason, FinishReason::kStop);
+}
+
+TEST_F(BatchTest, SequencesThatJoinAndLeaveAtAnyStepAnswerAsIfAlone) {
+  std::map<RequestId, std::vector<TokenId>> expected;
+  std::vector<std::pair<std::vector<TokenId>, int>> asks;
+  for (int i = 0; i < 40; ++i) asks.emplace_back(Prompt(1 + i * 5 % 37, i), 1 + i * 3 % 17);
+  std::vector<std::vector<TokenId>> alone;
+  for (const auto& [prompt, tokens] : asks) alone.push_back(Alone(prompt, tokens));
+
+  for (const int chunk : {2, 3, 8, 64}) {
+    Start(5, chunk);
+    std::vector<RequestId> ids;
+    std::size_t next = 0;
+    for (int step = 0; next < asks.size() || batch_->running() > 0; ++step) {
+      // Uneven joining: sometimes one, sometimes as many as fit, sometimes nobody.
+      for (int joining = step % 4; joining > 0 && next < asks.size(); --joining) {
+        if (batch_->free_slots() == 0) break;
+        ids.push_back(Admit(asks[next].first, asks[next].second));
+        ++next;
+      }
+      Step();
+    }
+    for (std::size_t i = 0; i < asks.size(); ++i) {
+      EXPECT_EQ(Tokens(ids[i]), alone[i]) << "request " << i << ", chunks of " << chunk;
+    }
+    EXPECT_FALSE(decoder_->moves.empty()) << "the test never moved a row";
+  }
+}
+
+TEST_F(BatchTest, SeededSamplingDoesNotDependOnCompany) {
+  const SamplingOptions sampling{.temperature = 1.5F, .top_k = 30, .top_p = 0.95F, .seed = 11};
+  const auto alone = Alone(Prompt(9, 3), 20, sampling);
+  Start(4, 4);
+  Admit(Prompt(20, 1), 30, {.temperature = 1.0F, .seed = 1});
+  Step();
+  Step();
+  const RequestId id = Admit(Prompt(9, 3), 20, sampling);
+  Admit(Prompt(2, 5), 3);
+  RunOut();
+  EXPECT_EQ(Tokens(id), alone);
+}
+
+TEST_F(BatchTest, RunningStreamsAdvanceOneTokenPerStepWhileAPromptIsPrefilled) {
+  Start(2, 4);
+  decoder_->next = [](const auto&) { return TokenId{1}; };
+  const RequestId stream = Admit(Prompt(2, 1), 50);
+  Step();
+  Admit(Prompt(40, 2), 1);
+  for (int step = 0; step < 10; ++step) {
+    const std::size_t before = outcomes_[stream].text.size();
+    Step();
+    EXPECT_EQ(outcomes_[stream].text.size(), before + 1);
+  }
+}
+
+TEST_F(BatchTest, AnEmptyRowIsNeverDecoded) {
+  Start(8, 64);
+  decoder_->next = [](const auto&) { return TokenId{1}; };
+  for (int i = 0; i < 8; ++i) Admit(Prompt(3, i), i == 7 ? 30 : i + 1);
+  while (batch_->running() > 0) {
+    const int running = batch_->running();
+    Step();
+    if (!decoder_->calls.back().prefill) {
+      EXPECT_LE(decoder_->calls.back().row_or_rows, running);
+    }
+  }
+  EXPECT_EQ(decoder_->calls.back().row_or_rows, 1);
+}
+
+TEST_F(BatchTest, ALeavingRowsMemoryIsGivenBack) {
+  Start(3, 64);
+  decoder_->next = [](const auto&) { return TokenId{1}; };
+  for (int i = 0; i < 3; ++i) Admit(Prompt(3, i), 2 + i);
+  RunOut();
+  EXPECT_EQ(decoder_->released, (std::vector<int>{2, 1, 0}));
+  EXPECT_EQ(decoder_->moves, (std::vector<std::pair<int, int>>{{2, 0}}));
+}
+
+TEST_F(BatchTest, CancellingFreesTheSlotAtOnceAndLeavesOthersUnchanged) {
+  const auto alone = Alone(Prompt(6, 2), 12);
+  for (int cancel_at = 0; cancel_at < 8; ++cancel_at) {
+    Start(3, 4);
+    const RequestId cancelled = Admit(Prompt(9, 1), 30);
+    const RequestId other = Admit(Prompt(6, 2), 12);
+    for (int step = 0; step < cancel_at; ++step) Step();
+    if (!outcomes_[cancelled].finished.empty()) continue;
+    const int running = batch_->running();
+    std::vector<Event> events;
+    EXPECT_TRUE(batch_->Cancel(cancelled, &events));
+    Take(events);
+    EXPECT_EQ(batch_->running(), running - 1);
+    EXPECT_EQ(outcomes_[cancelled].finished.at(0).reason, FinishReason::kCancelled);
+    RunOut();
+    EXPECT_EQ(Tokens(other), alone) << "cancelled at step " << cancel_at;
+    EXPECT_EQ(outcomes_[cancelled].finished.size(), 1U);
+  }
+}
+
+TEST_F(BatchTest, CancellingAnUnknownRequestDoesNothing) {
+  Start(2);
+  std::vector<Event> events;
+  EXPECT_FALSE(batch_->Cancel(77, &events));
+  EXPECT_TRUE(events.empty());
+}
+
+TEST_F(BatchTest, AFailingPrefillFailsOnlyItsSequence) {
+  const auto alone = Alone(Prompt(6, 2));
+  Start(3, 8);
+  decoder_->fail_prefill = [](auto tokens) { return tokens[0] == 5; };
+  const RequestId broken = Admit({5, 5, 5});
+  const RequestId other = Admit(Prompt(6, 2));
+  RunOut();
+  EXPECT_EQ(outcomes_[broken].failed.at(0).message, "prefill broke");
+  EXPECT_EQ(outcomes_[broken].failed[0].code, ErrorCode::kGenerationFailed);
+  EXPECT_TRUE(outcomes_[broken].finished.empty());
+  EXPECT_EQ(Tokens(other), alone);
+}
+
+TEST_F(BatchTest, AFailingDecodeFailsWhatItDecodedAndTheEngineGoesOn) {
+  const auto alone = Alone(Prompt(30, 2));
+  Start(3, 8);
+  decoder_->next = [rule = decoder_->next](const auto& history) {
+    return history.size() < 30 ? TokenId{1} : rule(history);
+  };
+  const RequestId decoding = Admit(Prompt(3, 1), 20);
+  Step();
+  const RequestId prefilling = Admit(Prompt(30, 2));
+  decoder_->fail_next_decode = true;
+  Step();
+  EXPECT_EQ(outcomes_[decoding].failed.at(0).message, "decode broke");
+  EXPECT_EQ(batch_->running(), 1);
+  RunOut();
+  EXPECT_EQ(Tokens(prefilling), alone);
+}
+
+TEST_F(BatchTest, LogitsThatAreNotNumbersFailOnlyTheirSequence) {
+  Start(3, 8);
+  decoder_->next = [](const auto&) { return TokenId{1}; };
+  decoder_->poison = [](const auto& history) { return history[0] == 9 && history.size() == 5; };
+  const RequestId poisoned = Admit({9, 9, 9}, 20);
+  const RequestId other = Admit({8, 8, 8}, 6);
+  RunOut();
+  EXPECT_NE(outcomes_[poisoned].failed.at(0).message.find("not numbers"), std::string::npos);
+  EXPECT_EQ(outcomes_[other].finished.at(0).completion_tokens, 6);
+}
+
+TEST_F(BatchTest, EverySequenceFailsWhenAskedAndTheBatchIsUsableAgain) {
+  Start(3, 8);
+  const RequestId first = Admit(Prompt(3, 1));
+  Admit(Prompt(20, 1));
+  Step();
+  std::vector<Event> events;
+  batch_->FailAll("out of memory", &events);
+  Take(events);
+  EXPECT_EQ(outcomes_[first].failed.at(0).message, "out of memory");
+  EXPECT_EQ(batch_->running(), 0);
+  const RequestId later = Admit(Prompt(3, 1));
+  RunOut();
+  EXPECT_EQ(outcomes_[later].finished.size(), 1U);
+}
+
+TEST_F(BatchTest, TheTraceHoldsTheLogitsOfEverySampledToken) {
+  Start(1);
+  const RequestId id = Admit(Prompt(4, 1), 3);
+  RunOut();
+  const Finished& finished = outcomes_[id].finished.at(0);
+  ASSERT_EQ(finished.logits.size(), finished.tokens.size() * kVocabulary);
+  for (std::size_t i = 0; i < finished.tokens.size(); ++i) {
+    EXPECT_EQ(finished.logits[i * kVocabulary + finished.tokens[i]], 4.0F);
+  }
+}
+
+}  // namespace
+}  // namespace llmrouter

@@ -1,0 +1,223 @@
+#include "llmrouter/engine.h"
+
+#include <gtest/gtest.h>
+#include <poll.h>
+
+#include <condition_variable>
+#include <map>
+
+#include "fake_decoder.h"
+
+namespace llmrouter {
+namespace {
+
+constexpr int kVocabulary = 32;
+
+/// A fake decoder that a test can hold in the middle of a step.
+class GatedDecoder : public FakeDecoder {
+ public:
+  using FakeDecoder::FakeDecoder;
+
+  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
+                                         int position) override {
+    Pass();
+    return FakeDecoder::Prefill(row, tokens, position);
+  }
+  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
+                                        std::span<const int> positions) override {
+    Pass();
+    return FakeDecoder::Decode(tokens, positions);
+  }
+
+  void Close() { Set(false); }
+  void Open() { Set(true); }
+  void WaitUntilHeld() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return held_; });
+  }
+
+ private:
+  void Set(bool open) {
+    const std::lock_guard lock(mutex_);
+    open_ = open;
+    changed_.notify_all();
+  }
+  void Pass() {
+    std::unique_lock lock(mutex_);
+    held_ = !open_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return open_; });
+    held_ = false;
+  }
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool open_ = true;
+  bool held_ = false;
+};
+
+Request Ask(std::vector<TokenId> prompt, int max_tokens) {
+  Request request;
+  request.prompt = std::move(prompt);
+  request.max_tokens = max_tokens;
+  request.sampling.temperature = 0;
+  return request;
+}
+
+class EngineTest : public testing::Test {
+ protected:
+  void Start(int slots, int max_waiting = 8) {
+    auto decoder = std::make_unique<GatedDecoder>(DecoderLimits{slots, 4000, kVocabulary});
+    decoder_ = decoder.get();
+    decoder_->next = [](const auto&) { return TokenId{1}; };
+    const Vocabulary vocabulary(std::vector<std::string>(kVocabulary, "x"), {});
+    engine_ =
+        std::make_unique<Engine>(std::move(decoder), vocabulary, EngineOptions{max_waiting, 64});
+  }
+
+  void TearDown() override {
+    if (engine_ != nullptr) decoder_->Open();
+  }
+
+  /// Reads events as asyncio would until this request has ended.
+  Event LastEvent(RequestId id) {
+    while (ended_.find(id) == ended_.end()) {
+      pollfd waiting{engine_->event_fd(), POLLIN, 0};
+      if (poll(&waiting, 1, 60000) != 1) throw std::runtime_error("no event for a minute");
+      for (Event& event : engine_->Drain()) Keep(std::move(event));
+    }
+    return ended_.at(id);
+  }
+
+  void Keep(Event event) {
+    if (auto* delta = std::get_if<TextDelta>(&event)) {
+      text_[delta->id] += delta->text;
+    } else if (auto* finished = std::get_if<Finished>(&event)) {
+      ended_.emplace(finished->id, *finished);
+    } else {
+      ended_.emplace(std::get<Failed>(event).id, std::get<Failed>(event));
+    }
+  }
+
+  Finished FinishedEvent(RequestId id) { return std::get<Finished>(LastEvent(id)); }
+
+  GatedDecoder* decoder_ = nullptr;
+  std::unique_ptr<Engine> engine_;
+  std::map<RequestId, std::string> text_;
+  std::map<RequestId, Event> ended_;
+};
+
+ErrorCode Refusal(Engine& engine, Request request) {
+  try {
+    engine.Submit(std::move(request));
+  } catch (const Error& error) {
+    return error.code();
+  }
+  ADD_FAILURE() << "the request was accepted";
+  return ErrorCode::kInvalidArgument;
+}
+
+TEST_F(EngineTest, ManyRequestsThroughFewSlotsAllFinish) {
+  Start(3, 100);
+  std::vector<RequestId> ids;
+  for (int i = 0; i < 50; ++i) ids.push_back(engine_->Submit(Ask({1, 2}, 1 + i % 7)));
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(FinishedEvent(ids[i]).completion_tokens, 1 + i % 7);
+    EXPECT_EQ(text_[ids[i]], std::string(1 + i % 7, 'x'));
+  }
+}
+
+TEST_F(EngineTest, AFullQueueRefusesAndTakesAgainWhenThereIsRoom) {
+  Start(1, 2);
+  decoder_->Close();
+  const RequestId running = engine_->Submit(Ask({1}, 1));
+  decoder_->WaitUntilHeld();
+  engine_->Submit(Ask({1}, 1));
+  const RequestId last = engine_->Submit(Ask({1}, 1));
+  EXPECT_EQ(Refusal(*engine_, Ask({1}, 1)), ErrorCode::kQueueFull);
+  EXPECT_EQ(engine_->Statistics().waiting, 2);
+  EXPECT_EQ(engine_->Statistics().running, 1);
+  decoder_->Open();
+  FinishedEvent(running);
+  FinishedEvent(last);
+  FinishedEvent(engine_->Submit(Ask({1}, 1)));
+}
+
+TEST_F(EngineTest, CancellingARunningRequestFreesItsSlotWithinOneStep) {
+  Start(1, 4);
+  const RequestId endless = engine_->Submit(Ask({1}, 3900));
+  decoder_->Close();
+  decoder_->WaitUntilHeld();
+  const std::size_t calls = decoder_->calls.size();
+  const RequestId next = engine_->Submit(Ask({2}, 1));
+  engine_->Cancel(endless);
+  decoder_->Open();
+  EXPECT_EQ(FinishedEvent(endless).reason, FinishReason::kCancelled);
+  FinishedEvent(next);
+  // The held step, then the prefill of the next request: nothing in between.
+  EXPECT_EQ(decoder_->calls.size(), calls + 2);
+  EXPECT_TRUE(decoder_->calls.back().prefill);
+}
+
+TEST_F(EngineTest, CancellingAWaitingRequestNeverRunsIt) {
+  Start(1, 4);
+  decoder_->Close();
+  const RequestId running = engine_->Submit(Ask({1}, 1));
+  decoder_->WaitUntilHeld();
+  const RequestId waiting = engine_->Submit(Ask({2}, 1));
+  engine_->Cancel(waiting);
+  decoder_->Open();
+  const Finished finished = FinishedEvent(waiting);
+  EXPECT_EQ(finished.reason, FinishReason::kCancelled);
+  EXPECT_EQ(finished.completion_tokens, 0);
+  FinishedEvent(running);
+  EXPECT_EQ(engine_->Statistics().prompt_tokens, 1U);
+}
+
+TEST_F(EngineTest, StoppingCancelsEverythingAndRefusesMore) {
+  Start(1, 4);
+  decoder_->Close();
+  const RequestId running = engine_->Submit(Ask({1}, 3900));
+  decoder_->WaitUntilHeld();
+  const RequestId waiting = engine_->Submit(Ask({1}, 1));
+  std::thread stopping([&] { engine_->Stop(); });
+  decoder_->Open();
+  stopping.join();
+  EXPECT_EQ(FinishedEvent(running).reason, FinishReason::kCancelled);
+  EXPECT_EQ(FinishedEvent(waiting).reason, FinishReason::kCancelled);
+  EXPECT_EQ(Refusal(*engine_, Ask({1}, 1)), ErrorCode::kStopped);
+  engine_->Stop();
+}
+
+TEST_F(EngineTest, AStepThatThrowsFailsItsSequencesAndTheThreadLives) {
+  Start(2, 4);
+  decoder_->fail_prefill = [](auto tokens) -> bool {
+    if (tokens[0] == 7) throw std::bad_alloc();
+    return false;
+  };
+  const Event broken = LastEvent(engine_->Submit(Ask({7}, 1)));
+  EXPECT_TRUE(std::holds_alternative<Failed>(broken));
+  EXPECT_EQ(FinishedEvent(engine_->Submit(Ask({1}, 2))).completion_tokens, 2);
+}
+
+TEST_F(EngineTest, TimingsCoverQueuePrefillAndDecode) {
+  Start(1, 4);
+  const Timings timings = FinishedEvent(engine_->Submit(Ask({1, 2, 3}, 5))).timings;
+  EXPECT_GE(timings.queue, 0);
+  EXPECT_GE(timings.prefill, 0);
+  EXPECT_GT(timings.decode, 0);
+  EXPECT_NEAR(timings.first_token, timings.queue + timings.prefill, 1e-9);
+}
+
+TEST_F(EngineTest, RefusesOptionsThatCannotWork) {
+  const auto make = [](int max_waiting, int chunk) {
+    Engine(std::make_unique<FakeDecoder>(DecoderLimits{1, 8, kVocabulary}), Vocabulary({}, {}),
+           EngineOptions{max_waiting, chunk});
+  };
+  EXPECT_THROW(make(-1, 64), Error);
+  EXPECT_THROW(make(1, 1), Error);
+  EXPECT_NO_THROW(make(0, 2));
+}
+
+}  // namespace
+}  // namespace llmrouter

@@ -1,0 +1,110 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "llmrouter/decoder.h"
+
+namespace llmrouter {
+
+/// A decoder without a model. The cache of a row is the list of tokens it was given, so that a test
+/// sees what was computed where; the next token follows from the whole content of the row.
+class FakeDecoder : public Decoder {
+ public:
+  struct Call {
+    bool prefill;
+    /// Rows of the call: one for a prefill, the number of rows for a decode.
+    int row_or_rows;
+    int tokens;
+    int position;
+  };
+
+  explicit FakeDecoder(DecoderLimits limits)
+      : limits_(limits),
+        cache_(static_cast<std::size_t>(limits.slots)),
+        logits_(static_cast<std::size_t>(limits.slots * limits.vocabulary)) {}
+
+  const DecoderLimits& limits() const override { return limits_; }
+
+  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
+                                         int position) override {
+    calls.push_back({true, row, static_cast<int>(tokens.size()), position});
+    if (fail_prefill && fail_prefill(tokens)) return Failure{"prefill broke"};
+    for (std::size_t i = 0; i < tokens.size(); ++i) Write(row, position + i, tokens[i]);
+    Score(row, position + tokens.size(), 0);
+    return std::span<const float>(logits_).first(limits_.vocabulary);
+  }
+
+  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
+                                        std::span<const int> positions) override {
+    const int rows = static_cast<int>(tokens.size());
+    calls.push_back({false, rows, rows, 0});
+    if (fail_next_decode) {
+      fail_next_decode = false;
+      return Failure{"decode broke"};
+    }
+    for (int row = 0; row < rows; ++row) {
+      Write(row, positions[row], tokens[row]);
+      Score(row, positions[row] + 1, row);
+    }
+    return std::span<const float>(logits_).first(tokens.size() * limits_.vocabulary);
+  }
+
+  void Move(int from, int to, int length) override {
+    moves.emplace_back(from, to);
+    cache_[to].assign(cache_[from].begin(), cache_[from].begin() + length);
+  }
+  void Release(int row) override {
+    released.push_back(row);
+    cache_[row].clear();
+  }
+  std::size_t CacheBytes() const override { return 0; }
+
+  /// The token that follows `history`, unless a test puts another rule here.
+  std::function<TokenId(const std::vector<TokenId>& history)> next =
+      [this](const std::vector<TokenId>& history) {
+        std::uint32_t hash = 2166136261U;
+        for (const TokenId token : history) {
+          hash = (hash ^ static_cast<std::uint32_t>(token)) * 16777619U;
+        }
+        return static_cast<TokenId>(hash % static_cast<std::uint32_t>(limits_.vocabulary));
+      };
+  /// Whether the logits after this history are NaN.
+  std::function<bool(const std::vector<TokenId>& history)> poison;
+  std::function<bool(std::span<const TokenId> tokens)> fail_prefill;
+  bool fail_next_decode = false;
+
+  std::vector<Call> calls;
+  std::vector<std::pair<int, int>> moves;
+  std::vector<int> released;
+  int highest_position = 0;
+
+ private:
+  void Write(int row, std::size_t position, TokenId token) {
+    std::vector<TokenId>& cache = cache_.at(row);
+    highest_position = std::max(highest_position, static_cast<int>(position));
+    if (cache.size() < position) throw std::logic_error("a position was skipped");
+    cache.resize(std::max(cache.size(), position + 1));
+    cache[position] = token;
+  }
+
+  void Score(int row, std::size_t length, int out_row) {
+    const std::vector<TokenId> history(cache_[row].begin(), cache_[row].begin() + length);
+    float* out = logits_.data() + static_cast<std::size_t>(out_row) * limits_.vocabulary;
+    std::fill_n(out, limits_.vocabulary, 0.0F);
+    out[next(history)] = 4.0F;
+    if (poison && poison(history)) out[limits_.vocabulary / 2] = std::nanf("");
+  }
+
+  DecoderLimits limits_;
+  std::vector<std::vector<TokenId>> cache_;
+  std::vector<float> logits_;
+};
+
+}  // namespace llmrouter

@@ -1,0 +1,171 @@
+#include "llmrouter/sampling.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "vector_math.h"
+
+namespace llmrouter {
+namespace {
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+std::vector<float> Logits(int size, std::uint64_t seed) {
+  std::vector<float> logits(size);
+  for (int i = 0; i < size; ++i) logits[i] = static_cast<float>(UniformDraw(seed, i)) * 8;
+  return logits;
+}
+
+/// How often each token is drawn, as a share.
+std::vector<double> Shares(const std::vector<float>& logits, SamplingOptions options, int draws) {
+  Sampler sampler(static_cast<int>(logits.size()));
+  std::vector<double> shares(logits.size());
+  for (int i = 0; i < draws; ++i) {
+    shares[sampler.Sample(logits, options, i).value()] += 1.0 / draws;
+  }
+  return shares;
+}
+
+TEST(Sampling, PhiloxGivesItsPublishedNumbers) {
+  // Known answers of Random123: counter 0 and key 0 give 6627e8d5 e169c58d.
+  const std::uint64_t bits = (std::uint64_t{0x6627e8d5} << 32) | 0xe169c58d;
+  EXPECT_EQ(UniformDraw(0, 0), static_cast<double>(bits >> 11) * 0x1p-53);
+}
+
+TEST(Sampling, GreedyTakesTheHighestAndTheLowestIdOfATie) {
+  for (const int size : {1, 7, 16, 100, 1000}) {
+    Sampler sampler(size);
+    std::vector<float> logits(size, -1.0F);
+    logits[size / 2] = 3.0F;
+    logits[size - 1] = 3.0F;
+    EXPECT_EQ(sampler.Sample(logits, {.temperature = 0}, 0).value(), size / 2);
+  }
+}
+
+TEST(Sampling, NumbersThatAreNotNumbersFailWhereverTheyStand) {
+  for (const int size : {5, 64, 131}) {
+    for (int at = 0; at < size; ++at) {
+      Sampler sampler(size);
+      std::vector<float> logits(size, 0.0F);
+      logits[at] = std::nanf("");
+      EXPECT_FALSE(sampler.Sample(logits, {.temperature = 0}, 0).ok());
+      logits[at] = kInfinity;
+      EXPECT_FALSE(sampler.Sample(logits, {}, 0).ok());
+    }
+  }
+}
+
+TEST(Sampling, ForbiddenTokensAreNeverDrawnAndAllForbiddenFails) {
+  Sampler sampler(40);
+  std::vector<float> logits(40, -kInfinity);
+  EXPECT_FALSE(sampler.Sample(logits, {}, 0).ok());
+  logits[17] = 0;
+  for (int i = 0; i < 200; ++i) EXPECT_EQ(sampler.Sample(logits, {.seed = 5}, i).value(), 17);
+}
+
+TEST(Sampling, DrawsFollowTheSoftmax) {
+  const std::vector<float> logits = {0.0F, 1.0F, 2.0F, 3.0F};
+  const std::vector<double> shares = Shares(logits, {.temperature = 2.0F, .seed = 3}, 40000);
+  double total = 0;
+  for (const float logit : logits) total += std::exp(logit / 2.0);
+  for (int i = 0; i < 4; ++i) EXPECT_NEAR(shares[i], std::exp(logits[i] / 2.0) / total, 0.01) << i;
+}
+
+TEST(Sampling, TopKKeepsExactlyTheKMostLikely) {
+  for (const int k : {1, 3, 20, 150, 299}) {
+    const std::vector<float> logits = Logits(300, 9);
+    std::vector<int> order(logits.size());
+    std::iota(order.begin(), order.end(), 0);
+    std::sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+    const std::vector<double> shares =
+        Shares(logits, {.temperature = 100.0F, .top_k = k, .seed = 1}, 20000);
+    for (int rank = 0; rank < 300; ++rank) EXPECT_EQ(shares[order[rank]] > 0, rank < k) << rank;
+  }
+}
+
+TEST(Sampling, TopKBreaksTiesByTheLowestId) {
+  const std::vector<double> shares = Shares(std::vector<float>(200, 1.0F), {.top_k = 2}, 500);
+  EXPECT_GT(shares[0], 0);
+  EXPECT_GT(shares[1], 0);
+  EXPECT_NEAR(shares[0] + shares[1], 1.0, 1e-9);
+}
+
+TEST(Sampling, TopPKeepsTheSmallestSetWithItsMass) {
+  const std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F),
+                                     std::log(0.05F)};
+  const std::vector<double> shares = Shares(logits, {.top_p = 0.7F, .seed = 2}, 20000);
+  EXPECT_NEAR(shares[0], 0.5 / 0.8, 0.02);
+  EXPECT_NEAR(shares[1], 0.3 / 0.8, 0.02);
+  EXPECT_EQ(shares[2], 0);
+  EXPECT_EQ(shares[3], 0);
+}
+
+TEST(Sampling, ATinyTopPIsGreedy) {
+  const std::vector<float> logits = Logits(1000, 4);
+  Sampler sampler(1000);
+  const TokenId best = sampler.Sample(logits, {.temperature = 0}, 0).value();
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(sampler.Sample(logits, {.top_p = 1e-6F, .seed = 8}, i).value(), best);
+  }
+}
+
+TEST(Sampling, TopPWithinTopKCountsTheMassOfTheK) {
+  const std::vector<float> logits = {std::log(0.4F), std::log(0.4F), std::log(0.2F)};
+  const std::vector<double> shares = Shares(logits, {.top_k = 2, .top_p = 0.45F, .seed = 6}, 2000);
+  EXPECT_NEAR(shares[0], 1.0, 1e-9);
+}
+
+TEST(Sampling, ADrawDependsOnSeedAndIndexAlone) {
+  const std::vector<float> logits = Logits(500, 1);
+  Sampler fresh(500);
+  Sampler used(500);
+  for (int i = 0; i < 20; ++i) (void)used.Sample(Logits(500, 50 + i), {.seed = 99}, i);
+  int different = 0;
+  for (int i = 0; i < 50; ++i) {
+    const SamplingOptions options{.top_k = i % 2 == 0 ? 40 : 0, .top_p = 0.9F, .seed = 7};
+    const TokenId token = fresh.Sample(logits, options, i).value();
+    EXPECT_EQ(used.Sample(logits, options, i).value(), token);
+    SamplingOptions other = options;
+    other.seed = 8;
+    different += fresh.Sample(logits, other, i).value() != token ? 1 : 0;
+  }
+  EXPECT_GT(different, 25);
+}
+
+TEST(Sampling, TinyTemperaturesDoNotOverflow) {
+  Sampler sampler(100);
+  const std::vector<float> logits = Logits(100, 2);
+  const TokenId best = sampler.Sample(logits, {.temperature = 0}, 0).value();
+  for (const float temperature : {1e-30F, 1e-6F, 1e-4F}) {
+    EXPECT_EQ(sampler.Sample(logits, {.temperature = temperature, .seed = 1}, 3).value(), best);
+  }
+}
+
+TEST(VectorMath, WeightsAreTheExponentialWithinItsLastBits) {
+  std::vector<float> logits;
+  for (float x = -86.0F; x <= 0.0F; x += 0.01F) logits.push_back(x);
+  std::vector<float> weights(logits.size());
+  const double sum = SoftmaxWeights(logits, 0.0F, 1.0F, weights);
+  double expected_sum = 0;
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    const double expected = std::exp(static_cast<double>(logits[i]));
+    EXPECT_NEAR(weights[i] / expected, 1.0, 3e-7) << logits[i];
+    expected_sum += expected;
+  }
+  EXPECT_NEAR(sum / expected_sum, 1.0, 1e-6);
+}
+
+TEST(VectorMath, WeightsOfTheForbiddenAreZero) {
+  const std::vector<float> logits = {-kInfinity, -1000.0F, 0.0F};
+  std::vector<float> weights(3);
+  EXPECT_EQ(SoftmaxWeights(logits, 0.0F, 1.0F, weights), 1.0);
+  EXPECT_EQ(weights[0], 0.0F);
+  EXPECT_EQ(weights[1], 0.0F);
+}
+
+}  // namespace
+}  // namespace llmrouter
