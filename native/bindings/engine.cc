@@ -49,7 +49,7 @@ void BindEngine(py::module_& module) {
       .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
            py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
            py::arg("stop"), py::arg("trace") = false)
-      .def("cancel", &Engine::Cancel, py::arg("id"), Released())
+      .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())
       .def("stop", &Engine::Stop, Released())

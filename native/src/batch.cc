@@ -9,10 +9,11 @@ namespace llmrouter {
 
 Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, int prefill_chunk)
     : decoder_(std::move(decoder)),
+      limits_(decoder_->limits()),
       vocabulary_(std::move(vocabulary)),
       prefill_chunk_(prefill_chunk),
-      sampler_(decoder_->limits().vocabulary),
-      slots_(decoder_->limits().slots),
+      sampler_(limits_.vocabulary),
+      slots_(limits_.slots),
       rows_(static_cast<std::size_t>(slots_.slots())) {}
 
 std::vector<RequestId> Batch::RunningIds() const {

@@ -77,6 +77,16 @@ void Engine::Run() {
     delivery_.Publish(&events_);
   }
   delivery_.Publish(&events_);
+  FreeModel();
+}
+
+void Engine::FreeModel() {
+  std::unique_ptr<Decoder> decoder;
+  {
+    const std::lock_guard lock(mutex_);
+    decoder = batch_.TakeDecoder();
+  }
+  // Freed here, outside the lock: it takes longer than a caller of Statistics should wait.
 }
 
 void Engine::Step() {

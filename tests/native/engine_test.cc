@@ -76,7 +76,7 @@ class EngineTest : public testing::Test {
   }
 
   void TearDown() override {
-    if (engine_ != nullptr) decoder_->Open();
+    if (decoder_ != nullptr) decoder_->Open();
   }
 
   /// Reads events as asyncio would until this request has ended.
@@ -183,6 +183,7 @@ TEST_F(EngineTest, StoppingCancelsEverythingAndRefusesMore) {
   std::thread stopping([&] { engine_->Stop(); });
   decoder_->Open();
   stopping.join();
+  decoder_ = nullptr;  // Freed with the model.
   EXPECT_EQ(FinishedEvent(running).reason, FinishReason::kCancelled);
   EXPECT_EQ(FinishedEvent(waiting).reason, FinishReason::kCancelled);
   EXPECT_EQ(Refusal(*engine_, Ask({1}, 1)), ErrorCode::kStopped);

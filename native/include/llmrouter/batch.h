@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "llmrouter/decoder.h"
@@ -20,11 +21,11 @@ class Batch {
  public:
   Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, int prefill_chunk);
 
-  const DecoderLimits& limits() const { return decoder_->limits(); }
+  const DecoderLimits& limits() const { return limits_; }
   int running() const { return slots_.used(); }
   int free_slots() const { return slots_.free(); }
   std::vector<RequestId> RunningIds() const;
-  std::size_t cache_bytes() const { return decoder_->CacheBytes(); }
+  std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Decoder runs, prompt tokens computed and tokens sampled so far.
   std::uint64_t steps() const { return steps_; }
   std::uint64_t prompt_tokens() const { return prompt_tokens_; }
@@ -43,6 +44,9 @@ class Batch {
   /// Ends every running sequence with the same failure.
   void FailAll(const std::string& message, std::vector<Event>* events);
 
+  /// Hands the decoder over; only when nothing runs, and nothing may be admitted afterwards.
+  std::unique_ptr<Decoder> TakeDecoder() { return std::move(decoder_); }
+
  private:
   void Plan();
   void RunChunk(const Chunk& chunk, std::vector<Event>* events);
@@ -54,6 +58,7 @@ class Batch {
   void Leave(int row);
 
   std::unique_ptr<Decoder> decoder_;
+  const DecoderLimits limits_;
   Vocabulary vocabulary_;
   int prefill_chunk_;
   Sampler sampler_;

@@ -52,7 +52,8 @@ class Engine {
   /// the request may just have ended.
   void Cancel(RequestId id);
 
-  /// Cancels everything and ends the thread; nothing is accepted afterwards. Safe to call twice.
+  /// Cancels everything, ends the thread and frees the decoder; nothing is accepted afterwards.
+  /// Safe to call twice.
   void Stop();
 
   /// Takes the events published so far; wait for `event_fd` to become readable.
@@ -64,6 +65,7 @@ class Engine {
  private:
   void Run();
   void Step();
+  void FreeModel();
   /// Sleeps until there is work, then brings the batch up to date. False when it is time to end.
   bool TakeWork();
   void CancelRequested();

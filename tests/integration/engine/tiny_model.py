@@ -47,10 +47,14 @@ class _Graph:
         self.initializers.append(numpy_helper.from_array(value, name))
         return name
 
-    def node(self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: object) -> str:
+    def node(
+        self, kind: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: object
+    ) -> str:
         domain = attributes.pop("domain", "")
         self.nodes.append(
-            helper.make_node(kind, list(inputs), list(outputs), name=outputs[0], domain=domain, **attributes)
+            helper.make_node(
+                kind, list(inputs), list(outputs), name=outputs[0], domain=domain, **attributes
+            )
         )
         return outputs[0]
 
@@ -59,13 +63,17 @@ class _Graph:
 
     def norm(self, name: str, source: str) -> str:
         weight = self.constant(f"{name}.weight", np.ones(self.shape.hidden, np.float32))
-        return self.node("SimplifiedLayerNormalization", [source, weight], [name], axis=-1, epsilon=1e-5)
+        return self.node(
+            "SimplifiedLayerNormalization", [source, weight], [name], axis=-1, epsilon=1e-5
+        )
 
     def linear(self, name: str, source: str, inner: int, outer: int, scale: float = 0.15) -> str:
         weight = self.random(outer, inner, scale=scale)
         if not self.quantised:
             transposed = np.ascontiguousarray(weight.T)
-            return self.node("MatMul", [source, self.constant(f"{name}.weight", transposed)], [name])
+            return self.node(
+                "MatMul", [source, self.constant(f"{name}.weight", transposed)], [name]
+            )
         blocks = weight.reshape(outer, inner // BLOCK, BLOCK)
         scales = np.abs(blocks).max(axis=2) / 127.0
         levels = np.round(blocks / scales[..., None]).astype(np.int32) + 128
@@ -145,7 +153,9 @@ def _interface(shape: TinyShape) -> tuple[list[onnx.ValueInfoProto], list[onnx.V
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]),
     ]
     outputs = [
-        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "kept", shape.vocabulary])
+        helper.make_tensor_value_info(
+            "logits", TensorProto.FLOAT, ["batch", "kept", shape.vocabulary]
+        )
     ]
     for layer in range(shape.layers):
         for kind in ("key", "value"):
@@ -213,7 +223,9 @@ def _config(shape: TinyShape) -> dict[str, object]:
 
 def _write_tokenizer(folder: Path, shape: TinyShape) -> None:
     """One token per byte; ids are in the order of the byte alphabet."""
-    vocabulary = {letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))}
+    vocabulary = {
+        letter: index for index, letter in enumerate(sorted(pre_tokenizers.ByteLevel.alphabet()))
+    }
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -227,7 +239,7 @@ def _write_tokenizer(folder: Path, shape: TinyShape) -> None:
 
 def write_tiny_folder(
     folder: Path,
-    shape: TinyShape = TinyShape(),  # noqa: B008 (frozen)
+    shape: TinyShape = TinyShape(),
     *,
     quantised: bool = True,
     last_only: bool = True,

@@ -1,0 +1,168 @@
+# The compiled engine. Private: only `llmrouter.inference.backends` uses it, nothing is stable.
+
+from collections.abc import Sequence
+from enum import Enum
+from typing import TypeAlias
+
+class ErrorCode(Enum):
+    INVALID_ARGUMENT = ...
+    QUEUE_FULL = ...
+    CONTEXT_TOO_LONG = ...
+    MODEL_UNAVAILABLE = ...
+    GENERATION_FAILED = ...
+    STOPPED = ...
+
+class FinishReason(Enum):
+    STOP = ...
+    LENGTH = ...
+    CANCELLED = ...
+
+# What the engine refuses, in one sentence.
+class EngineError(Exception):
+    code: ErrorCode
+
+# The bytes each token stands for, by id, and the tokens that end an answer.
+class Vocabulary:
+    def __init__(self, tokens: Sequence[bytes], end_tokens: Sequence[int]) -> None: ...
+
+# A decoder-only text model in ONNX form. In the names of cache tensors, %d is the layer.
+class OrtModel:
+    path: str
+    vocabulary: int
+    layers: int
+    kv_heads: int
+    head_size: int
+    input_ids: str
+    attention_mask: str
+    logits: str
+    past_key: str
+    past_value: str
+    present_key: str
+    present_value: str
+    def __init__(self) -> None: ...
+
+# A loaded model with its key/value cache; handed to an `Engine`, which owns it from then on.
+class Decoder: ...
+
+# New text of one request; `tokens` were sampled since its previous delta.
+class TextDelta:
+    @property
+    def id(self) -> int: ...
+    @property
+    def text(self) -> str: ...
+    @property
+    def tokens(self) -> int: ...
+
+# Seconds. `first_token` runs from submission; 0 when no token was sampled.
+class Timings:
+    @property
+    def queue(self) -> float: ...
+    @property
+    def prefill(self) -> float: ...
+    @property
+    def decode(self) -> float: ...
+    @property
+    def first_token(self) -> float: ...
+
+# The last event of a request that ended as asked.
+class Finished:
+    @property
+    def id(self) -> int: ...
+    @property
+    def reason(self) -> FinishReason: ...
+    @property
+    def stop(self) -> str: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def timings(self) -> Timings: ...
+    # With `trace`: every sampled token.
+    @property
+    def tokens(self) -> list[int]: ...
+
+    # With `trace`: native float32 [tokens, vocabulary].
+    @property
+    def logits(self) -> bytes: ...
+
+# The last event of a request that broke.
+class Failed:
+    @property
+    def id(self) -> int: ...
+    @property
+    def code(self) -> ErrorCode: ...
+    @property
+    def message(self) -> str: ...
+
+Event: TypeAlias = TextDelta | Finished | Failed
+
+# Load now; `steps`, `prompt_tokens` and `completion_tokens` count since the start.
+class EngineStatistics:
+    @property
+    def running(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
+    @property
+    def slots(self) -> int: ...
+    @property
+    def steps(self) -> int: ...
+    @property
+    def prompt_tokens(self) -> int: ...
+    @property
+    def completion_tokens(self) -> int: ...
+    @property
+    def cache_bytes(self) -> int: ...
+
+# Runs one model on a thread of its own, which never takes the interpreter's lock.
+class Engine:
+    def __init__(
+        self, decoder: Decoder, vocabulary: Vocabulary, *, max_waiting: int, prefill_chunk: int
+    ) -> None: ...
+    # Readable while events wait to be drained.
+    @property
+    def event_fd(self) -> int: ...
+
+    # Tokens of prompt and answer together that one sequence may hold.
+    @property
+    def context(self) -> int: ...
+
+    # Queue a request and return its id.
+    #
+    # Raises:
+    # EngineError: INVALID_ARGUMENT, CONTEXT_TOO_LONG, QUEUE_FULL or STOPPED.
+    def submit(
+        self,
+        prompt: Sequence[int],
+        *,
+        temperature: float,
+        top_k: int,
+        top_p: float,
+        seed: int,
+        max_tokens: int,
+        stop: Sequence[str],
+        trace: bool = False,
+    ) -> int: ...
+
+    # End a request before the next step; ids that are not known are ignored.
+    def cancel(self, request_id: int) -> None: ...
+
+    # Take all events published so far.
+    def drain(self) -> list[Event]: ...
+    def statistics(self) -> EngineStatistics: ...
+    # Cancel everything, end the thread and free the model; safe to call twice.
+    def stop(self) -> None: ...
+
+# Open ONNX Runtime with one pool of `threads` for all models; return its version.
+#
+# The first call of a process decides; later ones must name the same library.
+#
+# Raises:
+# EngineError: MODEL_UNAVAILABLE.
+def load_onnx_runtime(library: str, threads: int) -> str: ...
+
+# Load a model with a cache of `slots` sequences of `context` tokens.
+#
+# Raises:
+# EngineError: MODEL_UNAVAILABLE, naming what the file lacks.
+def load_ort_decoder(model: OrtModel, *, slots: int, context: int) -> Decoder: ...

@@ -1,0 +1,212 @@
+"""Runs onnxruntime-genai folders on the compiled engine."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from llmrouter import _native
+from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.generation import FinishReason
+from llmrouter.inference.backends.base import (
+    BackendEvent,
+    BackendFinished,
+    BackendOptions,
+    BackendRequest,
+    BackendStatistics,
+    TokenDelta,
+)
+from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.ort_library import find_library
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.text import load_text
+
+__all__ = ["OnnxRuntimeBackend"]
+
+_BUFFER_BYTES = 64 * 1024
+"""Text a reader may be behind before its sequence ends as SLOW_READER."""
+
+_SEED_BITS = 64
+
+_REASONS = {
+    _native.ErrorCode.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
+    _native.ErrorCode.QUEUE_FULL: Reason.QUEUE_FULL,
+    _native.ErrorCode.CONTEXT_TOO_LONG: Reason.CONTEXT_TOO_LONG,
+    _native.ErrorCode.MODEL_UNAVAILABLE: Reason.MODEL_UNAVAILABLE,
+    _native.ErrorCode.GENERATION_FAILED: Reason.GENERATION_FAILED,
+    _native.ErrorCode.STOPPED: Reason.MODEL_UNAVAILABLE,
+}
+
+_FINISH_REASONS = {
+    _native.FinishReason.STOP: FinishReason.STOP,
+    _native.FinishReason.LENGTH: FinishReason.LENGTH,
+    _native.FinishReason.CANCELLED: FinishReason.CANCELLED,
+}
+
+
+class OnnxRuntimeBackend:
+    """A model on the compiled engine; see `Backend` for the contract."""
+
+    def __init__(self, engine: _native.Engine) -> None:
+        """Serve `engine` on the running event loop; `load` makes one from a folder."""
+        self._engine = engine
+        self._buffers: dict[int, EventBuffer] = {}
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(engine.event_fd, self._deliver)
+        self._closed = False
+
+    @classmethod
+    async def load(cls, folder: Path, options: BackendOptions) -> OnnxRuntimeBackend:
+        """Load the model in `folder` without blocking the event loop.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
+                INVALID_ARGUMENT for options out of bounds.
+        """
+        return cls(await asyncio.to_thread(_make_engine, folder, options))
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together that one sequence may hold."""
+        return self._engine.context
+
+    async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
+        """Stream one sequence; closing the iterator cancels it within one engine step.
+
+        Raises:
+            RouterError: As in `Backend.generate`.
+        """
+        sequence = self._submit(request)
+        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES)
+        try:
+            async for event in buffer.events():
+                yield event
+        finally:
+            del self._buffers[sequence]
+            if not buffer.ended:
+                self._engine.cancel(sequence)
+
+    def statistics(self) -> BackendStatistics:
+        """Return the load of this moment."""
+        now = self._engine.statistics()
+        return BackendStatistics(
+            running=now.running,
+            waiting=now.waiting,
+            slots=now.slots,
+            steps=now.steps,
+            prompt_tokens=now.prompt_tokens,
+            completion_tokens=now.completion_tokens,
+            cache_bytes=now.cache_bytes,
+        )
+
+    async def close(self) -> None:
+        """Cancel what runs and free the model; safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.to_thread(self._engine.stop)
+        self._loop.remove_reader(self._engine.event_fd)
+        self._deliver()
+
+    def _submit(self, request: BackendRequest) -> int:
+        sampling = request.sampling
+        seed = secrets.randbits(_SEED_BITS) if sampling.seed is None else sampling.seed
+        limit = self.context if sampling.max_tokens is None else sampling.max_tokens
+        try:
+            return self._engine.submit(
+                request.prompt_tokens,
+                temperature=sampling.temperature,
+                top_k=sampling.top_k,
+                top_p=sampling.top_p,
+                seed=seed % 2**_SEED_BITS,
+                max_tokens=min(limit, self.context),
+                stop=sampling.stop,
+            )
+        except _native.EngineError as error:
+            raise _refusal(error, len(request.prompt_tokens), self.context) from error
+
+    def _deliver(self) -> None:
+        """Hand the events of one or more steps to their consumers."""
+        for event in self._engine.drain():
+            buffer = self._buffers.get(event.id)
+            if buffer is None:
+                continue
+            if isinstance(event, _native.TextDelta):
+                if not buffer.put(TokenDelta(event.text, event.tokens)):
+                    self._engine.cancel(event.id)
+            elif isinstance(event, _native.Finished):
+                buffer.end(_finished(event))
+            else:
+                buffer.end(RouterError(_REASONS[event.code], event.message))
+
+
+def _make_engine(path: Path, options: BackendOptions) -> _native.Engine:
+    folder = read_folder(path)
+    context = _context(folder, options)
+    vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
+    library = find_library()
+    try:
+        _native.load_onnx_runtime(str(library), options.threads or available_cores())
+        decoder = _native.load_ort_decoder(_ort_model(folder), slots=options.slots, context=context)
+        return _native.Engine(
+            decoder,
+            vocabulary,
+            max_waiting=options.max_waiting,
+            prefill_chunk=options.prefill_chunk,
+        )
+    except _native.EngineError as error:
+        raise RouterError(_REASONS[error.code], f"cannot load {path}: {error}") from error
+
+
+def _context(folder: ModelFolder, options: BackendOptions) -> int:
+    if not 1 <= options.slots <= 256:
+        raise invalid("slots", f"{options.slots} is outside 1 to 256")
+    if options.context > folder.context_length:
+        raise invalid(
+            "context",
+            f"{options.context} is more than the {folder.context_length} tokens "
+            f"that {folder.path.name} was made for",
+        )
+    return options.context or folder.context_length
+
+
+def _ort_model(folder: ModelFolder) -> _native.OrtModel:
+    model = _native.OrtModel()
+    model.path = str(folder.model_file)
+    model.vocabulary = folder.vocab_size
+    model.layers = folder.layers
+    model.kv_heads = folder.kv_heads
+    model.head_size = folder.head_size
+    model.input_ids = folder.input_names["input_ids"]
+    model.attention_mask = folder.input_names["attention_mask"]
+    model.past_key = folder.input_names["past_key_names"]
+    model.past_value = folder.input_names["past_value_names"]
+    model.logits = folder.output_names["logits"]
+    model.present_key = folder.output_names["present_key_names"]
+    model.present_value = folder.output_names["present_value_names"]
+    return model
+
+
+def _finished(event: _native.Finished) -> BackendFinished:
+    return BackendFinished(
+        reason=_FINISH_REASONS[event.reason],
+        stop=event.stop,
+        prompt_tokens=event.prompt_tokens,
+        completion_tokens=event.completion_tokens,
+        queue=event.timings.queue,
+        prefill=event.timings.prefill,
+        decode=event.timings.decode,
+        time_to_first_token=event.timings.first_token,
+    )
+
+
+def _refusal(error: _native.EngineError, prompt_tokens: int, context: int) -> RouterError:
+    reason = _REASONS[error.code]
+    if reason is Reason.CONTEXT_TOO_LONG:
+        numbers = {"prompt_tokens": str(prompt_tokens), "context": str(context)}
+        return RouterError(reason, str(error), metadata=numbers)
+    retry_after = 1.0 if reason is Reason.QUEUE_FULL else None
+    return RouterError(reason, str(error), retry_after=retry_after)
