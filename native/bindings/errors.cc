@@ -1,3 +1,5 @@
+#include <pybind11/native_enum.h>
+
 #include "bindings.h"
 #include "llmrouter/error.h"
 
@@ -6,13 +8,14 @@ namespace py = pybind11;
 namespace llmrouter::bindings {
 
 void BindErrors(py::module_& module) {
-  py::enum_<ErrorCode>(module, "ErrorCode")
+  py::native_enum<ErrorCode>(module, "ErrorCode", "enum.Enum")
       .value("INVALID_ARGUMENT", ErrorCode::kInvalidArgument)
       .value("QUEUE_FULL", ErrorCode::kQueueFull)
       .value("CONTEXT_TOO_LONG", ErrorCode::kContextTooLong)
       .value("MODEL_UNAVAILABLE", ErrorCode::kModelUnavailable)
       .value("GENERATION_FAILED", ErrorCode::kGenerationFailed)
-      .value("STOPPED", ErrorCode::kStopped);
+      .value("STOPPED", ErrorCode::kStopped)
+      .finalize();
 
   PYBIND11_CONSTINIT static py::gil_safe_call_once_and_store<py::object> error_class;
   error_class.call_once_and_store_result(

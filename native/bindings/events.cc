@@ -1,3 +1,4 @@
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
 
 #include "bindings.h"
@@ -16,10 +17,11 @@ py::bytes LogitBytes(const Finished& finished) {
 }  // namespace
 
 void BindEvents(py::module_& module) {
-  py::enum_<FinishReason>(module, "FinishReason")
+  py::native_enum<FinishReason>(module, "FinishReason", "enum.Enum")
       .value("STOP", FinishReason::kStop)
       .value("LENGTH", FinishReason::kLength)
-      .value("CANCELLED", FinishReason::kCancelled);
+      .value("CANCELLED", FinishReason::kCancelled)
+      .finalize();
 
   py::class_<TextDelta>(module, "TextDelta")
       .def_readonly("id", &TextDelta::id)

@@ -74,6 +74,11 @@ EngineStatistics Engine::Statistics() const {
 void Engine::Run() {
   while (TakeWork()) {
     if (batch_.running() > 0) Step();
+    {
+      // Before the events: who hears that a sequence has ended sees its slot free.
+      const std::lock_guard lock(mutex_);
+      UpdateStatistics();
+    }
     delivery_.Publish(&events_);
   }
   delivery_.Publish(&events_);
@@ -99,13 +104,6 @@ void Engine::Step() {
 
 bool Engine::TakeWork() {
   std::unique_lock lock(mutex_);
-  const auto update = [this] {
-    statistics_.running = batch_.running();
-    statistics_.steps = batch_.steps();
-    statistics_.prompt_tokens = batch_.prompt_tokens();
-    statistics_.completion_tokens = batch_.completion_tokens();
-  };
-  update();
   work_.wait(lock, [this] {
     return stopping_ || batch_.running() > 0 || !waiting_.empty() || !cancelled_.empty();
   });
@@ -115,8 +113,15 @@ bool Engine::TakeWork() {
     CancelRequested();
     AdmitWaiting();
   }
-  update();
+  UpdateStatistics();
   return !stopping_;
+}
+
+void Engine::UpdateStatistics() {
+  statistics_.running = batch_.running();
+  statistics_.steps = batch_.steps();
+  statistics_.prompt_tokens = batch_.prompt_tokens();
+  statistics_.completion_tokens = batch_.completion_tokens();
 }
 
 void Engine::CancelRequested() {

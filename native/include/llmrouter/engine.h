@@ -68,6 +68,8 @@ class Engine {
   void FreeModel();
   /// Sleeps until there is work, then brings the batch up to date. False when it is time to end.
   bool TakeWork();
+  // With mutex_ held.
+  void UpdateStatistics();
   void CancelRequested();
   void CancelEverything();
   void AdmitWaiting();

@@ -73,7 +73,8 @@ def take(answer: Answer, event: _native.Event) -> None:
     else:
         answer.finished = event
         answer.tokens = list(event.tokens)
-        answer.logits = np.frombuffer(event.logits, np.float32).reshape(len(answer.tokens), -1)
+        logits = np.frombuffer(event.logits, np.float32)
+        answer.logits = logits.reshape(len(answer.tokens), -1) if answer.tokens else logits
 
 
 def drain_into(engine: _native.Engine, answers: dict[int, Answer]) -> None:
