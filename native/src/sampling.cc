@@ -31,7 +31,7 @@ std::uint64_t PhiloxBits(std::uint64_t seed, std::uint64_t index) {
 }
 
 TokenId FirstOf(std::span<const float> logits, float value) {
-  return static_cast<TokenId>(std::find(logits.begin(), logits.end(), value) - logits.begin());
+  return static_cast<TokenId>(FindFirst(logits, value));
 }
 
 }  // namespace

@@ -17,9 +17,20 @@
 namespace llmrouter {
 namespace {
 
-/// Independent running values per loop: as many as make the compiler use whole registers.
-constexpr std::size_t kLanes = 16;
+/// Running sums side by side.
+constexpr std::size_t kLanes = 8;
 constexpr float kLowest = -std::numeric_limits<float>::infinity();
+
+/// The bits of a float as an integer of the same order (NaN aside).
+inline std::int32_t OrderedBits(float value) {
+  const auto bits = std::bit_cast<std::int32_t>(value);
+  return bits ^ ((bits >> 31) & 0x7fffffff);
+}
+
+/// The bits without the sign: beyond those of infinity for NaN.
+inline std::int32_t Magnitude(float value) {
+  return std::bit_cast<std::int32_t>(value) & 0x7fffffff;
+}
 
 /// exp(x) for x <= 0 within 2 units in the last place; 0 below -87. Plain arithmetic, so that it
 /// vectorises and gives the same bits everywhere (range reduction after Cephes' expf).
@@ -43,28 +54,29 @@ inline float ExpNonPositive(float x) {
 }  // namespace
 
 LLMROUTER_WIDE Highest FindHighest(std::span<const float> values) {
-  float highest[kLanes];
-  std::int32_t nan[kLanes] = {};
-  std::fill_n(highest, kLanes, kLowest);
+  // Maxima of floats do not vectorise as long as NaN counts; those of integers do.
   const float* data = values.data();
-  const std::size_t whole = values.size() / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const float value = data[i + lane];
-      highest[lane] = value > highest[lane] ? value : highest[lane];
-      nan[lane] |= value != value ? 1 : 0;
-    }
+  std::int32_t highest = OrderedBits(kLowest);
+  std::int32_t largest_magnitude = 0;
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    highest = std::max(highest, OrderedBits(data[i]));
+    largest_magnitude = std::max(largest_magnitude, Magnitude(data[i]));
   }
-  Highest found{kLowest, false};
-  for (std::size_t lane = 0; lane < kLanes; ++lane) {
-    found.value = std::max(found.value, highest[lane]);
-    found.has_nan |= nan[lane] != 0;
+  const bool has_nan = largest_magnitude > Magnitude(kLowest);
+  // The order of the bits is its own inverse.
+  return {std::bit_cast<float>(OrderedBits(std::bit_cast<float>(highest))), has_nan};
+}
+
+LLMROUTER_WIDE std::size_t FindFirst(std::span<const float> values, float wanted) {
+  const float* data = values.data();
+  std::size_t begin = 0;
+  for (; begin + kBlock <= values.size(); begin += kBlock) {
+    std::int32_t found = 0;
+    for (std::size_t i = begin; i < begin + kBlock; ++i) found |= data[i] == wanted ? 1 : 0;
+    if (found != 0) break;
   }
-  for (std::size_t i = whole; i < values.size(); ++i) {
-    found.value = data[i] > found.value ? data[i] : found.value;
-    found.has_nan |= data[i] != data[i];
-  }
-  return found;
+  while (begin < values.size() && data[begin] != wanted) ++begin;
+  return begin;
 }
 
 void BlockMaxima(std::span<const float> values, std::span<float> maxima) {

@@ -17,6 +17,9 @@ struct Highest {
 /// Finds the highest of `values`, -infinity when there are none.
 Highest FindHighest(std::span<const float> values);
 
+/// Finds the first of `values` that equals `wanted`; their number when none does.
+std::size_t FindFirst(std::span<const float> values, float wanted);
+
 /// Writes the maximum of each block of kBlock values to `maxima`, [ceil(values / kBlock)].
 void BlockMaxima(std::span<const float> values, std::span<float> maxima);
 

@@ -145,6 +145,17 @@ TEST(Sampling, TinyTemperaturesDoNotOverflow) {
   }
 }
 
+TEST(VectorMath, TheFirstOfEqualsIsFoundWhereverItStands) {
+  for (const std::size_t size : {1, 63, 64, 65, 200}) {
+    for (std::size_t at = 0; at < size; ++at) {
+      std::vector<float> values(size, 0.0F);
+      values[at] = values[size - 1] = 2.0F;
+      EXPECT_EQ(FindFirst(values, 2.0F), at);
+      EXPECT_EQ(FindFirst(values, 3.0F), size);
+    }
+  }
+}
+
 TEST(VectorMath, WeightsAreTheExponentialWithinItsLastBits) {
   std::vector<float> logits;
   for (float x = -86.0F; x <= 0.0F; x += 0.01F) logits.push_back(x);
