@@ -1,0 +1,206 @@
+"""The backend as the inference service uses it: asyncio in front, the engine behind."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.inference.backends import onnxruntime as backend_module
+from llmrouter.inference.backends.base import (
+    BackendEvent,
+    BackendFinished,
+    BackendOptions,
+    BackendRequest,
+    TokenDelta,
+)
+from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
+
+HELLO = tuple(b"hello")
+
+
+def ask(
+    prompt: Sequence[int] = HELLO,
+    *,
+    max_tokens: int = 12,
+    temperature: float = 0.0,
+    seed: int | None = None,
+    stop: tuple[str, ...] = (),
+) -> BackendRequest:
+    sampling = SamplingOptions(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop)
+    return BackendRequest(prompt, sampling)
+
+
+async def collect(backend: OnnxRuntimeBackend, request: BackendRequest) -> list[BackendEvent]:
+    return [event async for event in backend.generate(request)]
+
+
+async def text_of(backend: OnnxRuntimeBackend, request: BackendRequest) -> str:
+    events = await collect(backend, request)
+    return "".join(event.text for event in events if isinstance(event, TokenDelta))
+
+
+async def idle(backend: OnnxRuntimeBackend) -> None:
+    """Wait until nothing runs or waits."""
+    while (now := backend.statistics()).running or now.waiting:  # noqa: ASYNC110 (no event tells)
+        await asyncio.sleep(0.001)
+
+
+@pytest.fixture
+async def backend(tiny_folder: Path) -> AsyncIterator[OnnxRuntimeBackend]:
+    options = BackendOptions(threads=2, slots=4, max_waiting=4, prefill_chunk=16)
+    loaded = await OnnxRuntimeBackend.load(tiny_folder, options)
+    yield loaded
+    await loaded.close()
+
+
+async def test_a_stream_is_text_and_then_its_end(backend: OnnxRuntimeBackend) -> None:
+    events = await collect(backend, ask())
+    last = events[-1]
+    assert isinstance(last, BackendFinished)
+    assert all(isinstance(event, TokenDelta) for event in events[:-1])
+    assert last.prompt_tokens == len(HELLO)
+    assert 1 <= last.completion_tokens <= 12
+    assert last.reason in {FinishReason.STOP, FinishReason.LENGTH}
+    assert last.time_to_first_token > 0
+
+
+async def test_streams_in_parallel_say_what_each_says_alone(backend: OnnxRuntimeBackend) -> None:
+    requests = [ask([i, i + 1, i + 2], temperature=1.0, seed=i) for i in range(8)]
+    alone = [await text_of(backend, request) for request in requests]
+    together = await asyncio.gather(*(text_of(backend, request) for request in requests))
+    assert together == alone
+    assert len(set(alone)) > 1
+
+
+async def test_without_a_seed_answers_differ(backend: OnnxRuntimeBackend) -> None:
+    answers = {await text_of(backend, ask(temperature=2.0)) for _ in range(5)}
+    assert len(answers) > 1
+
+
+async def test_a_stop_string_is_named_and_not_shown(backend: OnnxRuntimeBackend) -> None:
+    whole = await text_of(backend, ask(max_tokens=20))
+    stop = whole[3:6]
+    events = await collect(backend, ask(max_tokens=20, stop=(stop,)))
+    last = events[-1]
+    assert isinstance(last, BackendFinished)
+    assert (last.reason, last.stop) == (FinishReason.STOP, stop)
+    shown = "".join(event.text for event in events if isinstance(event, TokenDelta))
+    assert shown == whole[: whole.index(stop)]
+
+
+async def test_closing_the_iterator_cancels_in_the_engine(backend: OnnxRuntimeBackend) -> None:
+    async with aclosing(backend.generate(ask(max_tokens=100))) as events:
+        await anext(events)
+    await idle(backend)
+    # Far fewer tokens than asked for: the sequence has not run to its end.
+    assert backend.statistics().completion_tokens < 100
+
+
+async def test_cancelling_the_consuming_task_frees_the_slot(backend: OnnxRuntimeBackend) -> None:
+    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=100))) for _ in range(4)]
+    while not backend.statistics().running:  # noqa: ASYNC110 (no event tells)
+        await asyncio.sleep(0)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    await idle(backend)
+    assert await text_of(backend, ask())
+
+
+async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
+    options = BackendOptions(threads=2, slots=1, max_waiting=0)
+    backend = await OnnxRuntimeBackend.load(tiny_folder, options)
+    async with aclosing(backend.generate(ask(max_tokens=100))) as running:
+        await anext(running)
+        with pytest.raises(RouterError) as raised:
+            await collect(backend, ask())
+    await backend.close()
+    assert raised.value.reason is Reason.QUEUE_FULL
+    assert raised.value.retry_after is not None
+
+
+async def test_a_prompt_beyond_the_context_names_both_numbers(backend: OnnxRuntimeBackend) -> None:
+    with pytest.raises(RouterError) as raised:
+        await collect(backend, ask([1] * 500))
+    assert raised.value.reason is Reason.CONTEXT_TOO_LONG
+    assert raised.value.metadata == {"prompt_tokens": "500", "context": "128"}
+
+
+async def test_an_empty_prompt_is_refused(backend: OnnxRuntimeBackend) -> None:
+    with pytest.raises(RouterError, match="at least one token") as raised:
+        await collect(backend, ask([]))
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+async def test_a_reader_who_stops_reading_is_ended_and_costs_a_bounded_buffer(
+    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 16)
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=1))
+    requests = [ask([i], max_tokens=120, temperature=1.0, seed=i) for i in range(1, 4)]
+    reasons = []
+    for request in requests:
+        events = backend.generate(request)
+        await anext(events)
+        await idle(backend)
+        await asyncio.sleep(0)
+        held = await anext(events)
+        assert isinstance(held, TokenDelta)
+        assert len(held.text.encode()) <= 16
+        with pytest.raises(RouterError) as raised:
+            await anext(events)
+        reasons.append(raised.value.reason)
+    assert reasons == [Reason.SLOW_READER] * 3
+    await backend.close()
+
+
+async def test_closing_ends_every_stream_and_may_be_repeated(tiny_folder: Path) -> None:
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=1))
+    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=120))) for _ in range(3)]
+    await asyncio.sleep(0)
+    await backend.close()
+    await backend.close()
+    for events in await asyncio.gather(*tasks):
+        last = events[-1]
+        assert isinstance(last, BackendFinished)
+        assert last.reason in {FinishReason.CANCELLED, FinishReason.LENGTH, FinishReason.STOP}
+    with pytest.raises(RouterError) as raised:
+        await collect(backend, ask())
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    assert backend.statistics().running == 0
+
+
+async def test_a_truncated_model_is_unavailable_and_names_itself(
+    tmp_path: Path, tiny_folder: Path
+) -> None:
+    folder = Path(shutil.copytree(tiny_folder, tmp_path / "broken"))
+    graph = folder / "model.onnx"
+    graph.write_bytes(graph.read_bytes()[:1000])
+    with pytest.raises(RouterError, match="broken") as raised:
+        await OnnxRuntimeBackend.load(folder, BackendOptions(threads=2))
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        BackendOptions(slots=0),
+        BackendOptions(slots=257),
+        BackendOptions(context=129),
+        BackendOptions(prefill_chunk=1),
+        BackendOptions(max_waiting=-1),
+    ],
+)
+async def test_options_out_of_bounds_are_refused(
+    tiny_folder: Path, options: BackendOptions
+) -> None:
+    with pytest.raises(RouterError) as raised:
+        await OnnxRuntimeBackend.load(tiny_folder, options)
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
