@@ -24,7 +24,7 @@ from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _BUFFER_BYTES = 64 * 1024
 """Text a reader may be behind before its sequence ends as SLOW_READER."""
@@ -66,7 +66,7 @@ class OnnxRuntimeBackend:
             RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
                 INVALID_ARGUMENT for options out of bounds.
         """
-        return cls(await asyncio.to_thread(_make_engine, folder, options))
+        return cls(await asyncio.to_thread(make_engine, folder, options))
 
     @property
     def context(self) -> int:
@@ -143,7 +143,12 @@ class OnnxRuntimeBackend:
                 buffer.end(RouterError(_REASONS[event.code], event.message))
 
 
-def _make_engine(path: Path, options: BackendOptions) -> _native.Engine:
+def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
+    """Load the model in `path` and start its engine; takes a second, so call it in a thread.
+
+    Raises:
+        RouterError: As in `OnnxRuntimeBackend.load`.
+    """
     folder = read_folder(path)
     context = _context(folder, options)
     vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)

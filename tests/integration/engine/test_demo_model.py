@@ -1,0 +1,82 @@
+"""The engine on the 8-bit demo model: the claims of the tiny model hold on a real one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from llmrouter import _native
+from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.backends.onnxruntime import make_engine
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.text import load_text
+from tests.integration.engine.driving import Ask, ReferenceLoop, run_alone, run_together
+
+pytestmark = pytest.mark.model
+
+NAME = "smollm2-135m-instruct-int8"
+TEXT = (
+    "The lighthouse keeper counted the ships as they came in: one at dawn, two before noon, and "
+    "a third, slower than the others, when the fog had already closed over the harbour. Café, "
+    "naïve, 東京, 🙂. In 1969 people walked on the Moon; def add(a, b): return a + b. "
+) * 3
+
+
+@pytest.fixture(scope="module")
+def folder() -> ModelFolder:
+    data = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
+    path = data / "llmrouter" / "models" / NAME
+    if not path.is_dir():
+        pytest.skip(
+            f"{NAME} is not in the store: run `llmrouter models pull smollm2-135m-instruct`"
+        )
+    return read_folder(path)
+
+
+@pytest.fixture(scope="module")
+def engine(folder: ModelFolder) -> Iterator[_native.Engine]:
+    options = BackendOptions(threads=2, slots=16, context=512, prefill_chunk=32)
+    made = make_engine(folder.path, options)
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="module")
+def prompts(folder: ModelFolder) -> list[list[int]]:
+    tokens = load_text(folder).encode(TEXT)
+    return [tokens[start : start + 1 + start * 7 % 70] for start in range(32)]
+
+
+def test_prompts_generated_together_equal_each_alone_in_every_bit(
+    engine: _native.Engine, prompts: list[list[int]]
+) -> None:
+    asks = [Ask(prompt, max_tokens=8) for prompt in prompts]
+    for together, alone in zip(run_together(engine, asks), run_alone(engine, asks), strict=True):
+        assert together.failed is None
+        assert together.tokens == alone.tokens
+        assert np.array_equal(together.logits, alone.logits)
+
+
+def test_greedy_tokens_equal_an_independent_loop(
+    engine: _native.Engine, folder: ModelFolder, prompts: list[list[int]]
+) -> None:
+    answers = run_together(engine, [Ask(prompt, max_tokens=8) for prompt in prompts])
+    reference = ReferenceLoop(folder.model_file)
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert answer.tokens == reference.greedy(prompt, 8, folder.eos_token_ids)
+
+
+def test_seeded_sampling_is_the_same_alone_and_in_company(
+    engine: _native.Engine, prompts: list[list[int]]
+) -> None:
+    asks = [
+        Ask(prompt, max_tokens=8, temperature=0.9, top_p=0.95, top_k=50, seed=number)
+        for number, prompt in enumerate(prompts[:8])
+    ]
+    together, alone = run_together(engine, asks), run_alone(engine, asks)
+    assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
+    assert [answer.text for answer in together] == [answer.text for answer in alone]
