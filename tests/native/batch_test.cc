@@ -275,6 +275,24 @@ TEST_F(BatchTest, AFailingDecodeFailsWhatItDecodedAndTheEngineGoesOn) {
   EXPECT_EQ(Tokens(prefilling), alone);
 }
 
+TEST_F(BatchTest, AFailingDecodeSparesARowThatOnlyFillsTheBatch) {
+  const auto alone = Alone(Prompt(40, 2));
+  Start(3, 8);
+  decoder_->next = [rule = decoder_->next](const auto& history) {
+    return history.size() < 40 ? TokenId{1} : rule(history);
+  };
+  Admit(Prompt(2, 1), 2);
+  const RequestId decoding = Admit(Prompt(2, 3), 30);
+  const RequestId prefilling = Admit(Prompt(40, 2));
+  while (decoder_->moves.empty()) Step();
+  // The prefilling row has moved below the decoding one and is part of its calls.
+  decoder_->fail_next_decode = true;
+  Step();
+  EXPECT_EQ(outcomes_[decoding].failed.size(), 1U);
+  RunOut();
+  EXPECT_EQ(Tokens(prefilling), alone);
+}
+
 TEST_F(BatchTest, LogitsThatAreNotNumbersFailOnlyTheirSequence) {
   Start(3, 8);
   decoder_->next = [](const auto&) { return TokenId{1}; };
