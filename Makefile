@@ -1,0 +1,66 @@
+# One command per thing. `make help` lists them.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+EXTRAS ?= cpu,dev
+LANG_OUT = clients/$(LANG)/gen
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-all bench lint format protos stubs native-test clean
+
+help: ## Show this help
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
+
+$(STAMP): pyproject.toml CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h')
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
+	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@touch $@
+
+install: $(STAMP) ## Make the environment and build the native engine
+
+demo: $(STAMP) ## Fetch the demo model, start the suite, answer a question
+	$(BIN)/llmrouter demo
+
+test: $(STAMP) ## Run the default tests (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest
+
+test-all: $(STAMP) ## Run every test, the slow ones too
+	$(BIN)/python -m pytest -m ''
+
+bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json
+	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)'
+
+lint: $(STAMP) ## Check style, types, import contracts, protos and C++ format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	PYTHONPATH=services:clients/python $(BIN)/lint-imports
+	$(BIN)/buf lint
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h')
+
+format: $(STAMP) ## Format Python, C++ and protos
+	$(BIN)/ruff check --fix --select I .
+	$(BIN)/ruff format .
+	$(BIN)/clang-format -i $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h')
+
+protos: $(STAMP) ## Regenerate the committed Python stubs
+	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
+		--mypy_out=services --mypy_grpc_out=services protos/llmrouter/v1/*.proto
+
+stubs: $(STAMP) ## Write stubs for another language: LANG=go|node
+	@case '$(LANG)' in \
+	go) mkdir -p $(LANG_OUT) && $(BIN)/python -m grpc_tools.protoc -Iprotos --plugin=protoc-gen-go=$$(go env GOPATH)/bin/protoc-gen-go \
+		--plugin=protoc-gen-go-grpc=$$(go env GOPATH)/bin/protoc-gen-go-grpc --go_out=$(LANG_OUT) --go-grpc_out=$(LANG_OUT) \
+		--go_opt=module=llmrouter/gen --go-grpc_opt=module=llmrouter/gen protos/llmrouter/v1/*.proto ;; \
+	*) echo "LANG=$(LANG) is not supported; use LANG=go" >&2; exit 2 ;; esac
+
+native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
+	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	cmake --build build/native-$(or $(SANITIZE),plain)
+	ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
+
+clean: ## Remove the environment and what was built
+	rm -rf $(VENV) build
