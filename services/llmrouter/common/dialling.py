@@ -1,0 +1,49 @@
+"""Channels to other services by address: sockets, or servicers of this very process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import grpc
+
+__all__ = ["Dialler"]
+
+_OPTIONS = (
+    ("grpc.max_receive_message_length", 8 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+_MAX_CHANNELS = 1024
+
+
+class Dialler:
+    """Keeps one channel per address.
+
+    Args:
+        local: Channels that stand for addresses served by this process.
+    """
+
+    def __init__(self, local: Mapping[str, Any] | None = None) -> None:
+        self._channels: dict[str, Any] = {}
+        self._local = dict(local or {})
+
+    def channel(self, address: str) -> Any:
+        """Return the channel to `host:port`; past a bound the oldest one is let go."""
+        if address in self._local:
+            return self._local[address]
+        if address not in self._channels:
+            if len(self._channels) >= _MAX_CHANNELS:
+                self._channels.pop(next(iter(self._channels)))
+            self._channels[address] = grpc.aio.insecure_channel(address, options=_OPTIONS)
+        return self._channels[address]
+
+    def add_local(self, address: str, channel: Any) -> None:
+        """Let `channel` stand for `address`."""
+        self._local[address] = channel
+
+    async def close(self) -> None:
+        """Close every channel."""
+        for channel in self._channels.values():
+            await channel.close()
+        self._channels.clear()

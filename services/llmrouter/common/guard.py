@@ -1,0 +1,127 @@
+"""What stands around every RPC of every service, over either transport.
+
+A call is refused while the service drains; a `RouterError` becomes a google.rpc.Status; anything
+else is logged with its trace and reaches the caller as INTERNAL without details.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.wire_errors import to_status
+
+__all__ = ["DETAILS_KEY", "Gate", "GuardInterceptor", "guarded"]
+
+DETAILS_KEY = "grpc-status-details-bin"
+_UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
+_log = structlog.get_logger("llmrouter.guard")
+_CODES = {code.name: code for code in grpc.StatusCode}
+
+
+class Gate:
+    """Counts the calls inside one service and, once closed, lets no new one in."""
+
+    def __init__(self, service: str) -> None:
+        self.service = service
+        self.active = 0
+        self.closed = False
+
+    def enter(self) -> None:
+        """Count a call in.
+
+        Raises:
+            RouterError: DRAINING once closed.
+        """
+        if self.closed:
+            message = f"{self.service} is shutting down; another replica will answer"
+            raise RouterError(Reason.DRAINING, message, retry_after=1.0)
+        self.active += 1
+
+    def leave(self) -> None:
+        """Count a call out."""
+        self.active -= 1
+
+
+class GuardInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+    """Puts `guarded` around every handler of a gRPC server."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the guarded handler; health and reflection answer even while draining."""
+        handler = await continuation(handler_call_details)
+        if handler is None or handler_call_details.method.startswith(_UNGUARDED):
+            return handler
+        return guarded(handler, self._gate)
+
+
+def guarded(handler: Any, gate: Gate) -> Any:
+    """Return `handler` (unary or server-streaming) with the guard around it."""
+    if handler.request_streaming:
+        raise TypeError("client-streaming handlers have no guard yet")
+    if handler.response_streaming:
+        return grpc.unary_stream_rpc_method_handler(
+            _guard_stream(handler.unary_stream, gate),
+            handler.request_deserializer,
+            handler.response_serializer,
+        )
+    return grpc.unary_unary_rpc_method_handler(
+        _guard_unary(handler.unary_unary, gate),
+        handler.request_deserializer,
+        handler.response_serializer,
+    )
+
+
+def _guard_unary(call: Callable[..., Awaitable[Any]], gate: Gate) -> Callable[..., Awaitable[Any]]:
+    async def behaviour(request: Any, context: Any) -> Any:
+        try:
+            gate.enter()
+            try:
+                return await call(request, context)
+            finally:
+                gate.leave()
+        except Exception as error:  # noqa: BLE001 - the one place that maps every failure
+            await _abort(context, error, gate.service)
+
+    return behaviour
+
+
+def _guard_stream(
+    call: Callable[..., AsyncIterator[Any]], gate: Gate
+) -> Callable[..., AsyncIterator[Any]]:
+    async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            gate.enter()
+            try:
+                async with contextlib.aclosing(call(request, context)) as events:  # type: ignore[type-var]
+                    async for event in events:
+                        yield event
+            finally:
+                gate.leave()
+        except Exception as error:  # noqa: BLE001 - the one place that maps every failure
+            await _abort(context, error, gate.service)
+
+    return behaviour
+
+
+async def _abort(context: Any, error: Exception, service: str) -> None:
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    if not isinstance(error, RouterError):
+        _log.error("unexpected failure", service=service, exc_info=error)
+        error = RouterError(Reason.INTERNAL, f"{service} failed unexpectedly; its log says more")
+    status = to_status(error)
+    await context.abort(
+        _CODES[error.status], error.message, ((DETAILS_KEY, status.SerializeToString()),)
+    )

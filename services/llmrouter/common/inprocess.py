@@ -1,0 +1,191 @@
+"""A gRPC channel without a wire: generated stubs call servicers of the same process.
+
+`InProcessServer` takes handlers as a gRPC server does, `InProcessChannel` serves generated stubs as a
+gRPC channel does. Messages are handed over as they are and must be treated as immutable. Deadlines,
+cancellation, metadata and error details behave as over a socket; tests run over both.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from typing import Any
+
+import grpc
+
+from llmrouter.common.guard import Gate, guarded
+
+__all__ = ["InProcessChannel", "InProcessServer"]
+
+_BUFFERED_EVENTS = 64
+_END = object()
+
+
+class InProcessServer:
+    """Collects the handlers that `add_…_to_server` registers, with the guard around each."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self.handlers: dict[str, Any] = {}
+
+    def add_generic_rpc_handlers(self, handlers: Iterable[Any]) -> None:
+        """Accept generic handlers; the generated code registers by method as well."""
+
+    def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
+        """Accept the handlers of one service by method name."""
+        for name, handler in handlers.items():
+            self.handlers[f"/{service}/{name}"] = guarded(handler, self._gate)
+
+
+class InProcessChannel:
+    """What generated stubs need of a channel, served by an `InProcessServer`."""
+
+    def __init__(self, server: InProcessServer) -> None:
+        self._server = server
+
+    def unary_unary(self, method: str, *_: Any, **__: Any) -> Callable[..., _UnaryCall]:
+        """Return the callable of a unary method."""
+
+        def start(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> _UnaryCall:
+            return _UnaryCall(self._handler(method).unary_unary, request, timeout, metadata)
+
+        return start
+
+    def unary_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., _StreamCall]:
+        """Return the callable of a server-streaming method."""
+
+        def start(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> _StreamCall:
+            return _StreamCall(self._handler(method).unary_stream, request, timeout, metadata)
+
+        return start
+
+    async def close(self, grace: float | None = None) -> None:
+        """Do nothing: the servicers belong to their servers."""
+
+    def _handler(self, method: str) -> Any:
+        handler = self._server.handlers.get(method)
+        if handler is None:
+            raise _error(grpc.StatusCode.UNIMPLEMENTED, f"{method} is not served here", ())
+        return handler
+
+
+class _Context:
+    """The servicer's side of one call, as `grpc.aio.ServicerContext` has it."""
+
+    def __init__(self, deadline: float | None, metadata: Any) -> None:
+        self._deadline = deadline
+        self._metadata = grpc.aio.Metadata(*(metadata or ()))
+        self.trailing: tuple[Any, ...] = ()
+
+    async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> None:
+        trailing = (*self.trailing, *trailing_metadata)
+        raise _error(code, details, trailing)
+
+    def invocation_metadata(self) -> Any:
+        return self._metadata
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        self.trailing = tuple(trailing_metadata)
+
+    async def send_initial_metadata(self, initial_metadata: Any) -> None:
+        """Accepted and dropped: no caller of ours reads initial metadata."""
+
+    def time_remaining(self) -> float | None:
+        return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())
+
+    def peer(self) -> str:
+        return "inprocess"
+
+
+class _Call:
+    """What both kinds of call share: a task, its deadline and cancellation from outside."""
+
+    def __init__(self, timeout: float | None, metadata: Any) -> None:
+        self._timeout = timeout
+        deadline = None if timeout is None else time.monotonic() + timeout
+        self._context = _Context(deadline, metadata)
+        self._task: asyncio.Task[Any] | None = None
+
+    def cancel(self) -> bool:
+        """End the call; the servicer sees CancelledError and runs its `finally`."""
+        return self._task.cancel() if self._task is not None else False
+
+    def done(self) -> bool:
+        return self._task is not None and self._task.done()
+
+    def _start(self, work: Awaitable[Any]) -> None:
+        self._task = asyncio.ensure_future(self._bounded(work))
+
+    async def _bounded(self, work: Awaitable[Any]) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await work
+        except TimeoutError:
+            raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()) from None
+
+
+class _UnaryCall(_Call):
+    """An awaitable call with one answer."""
+
+    def __init__(self, behaviour: Any, request: Any, timeout: float | None, metadata: Any) -> None:
+        super().__init__(timeout, metadata)
+        self._start(behaviour(request, self._context))
+
+    def __await__(self) -> Generator[Any, Any, Any]:
+        if self._task is None:
+            raise RuntimeError("the call was never started")
+        return self._task.__await__()
+
+
+class _StreamCall(_Call):
+    """A call with a stream of answers; the servicer runs ahead by a bounded number of events."""
+
+    def __init__(self, behaviour: Any, request: Any, timeout: float | None, metadata: Any) -> None:
+        super().__init__(timeout, metadata)
+        self._events: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED_EVENTS)
+        self._start(self._pump(behaviour(request, self._context)))
+
+    def __aiter__(self) -> AsyncIterator[Any]:
+        return self._read()
+
+    async def _pump(self, events: Any) -> None:
+        try:
+            async for event in events:
+                await self._events.put(event)
+            await self._events.put(_END)
+        finally:
+            await events.aclose()
+
+    async def _read(self) -> AsyncIterator[Any]:
+        if self._task is None:
+            return
+        try:
+            while True:
+                event = await self._next()
+                if event is _END:
+                    return
+                yield event
+        finally:
+            self._task.cancel()
+
+    async def _next(self) -> Any:
+        """Return the next event; raise what ended the call once its events are read."""
+        if self._task is None or not self._events.empty():
+            return self._events.get_nowait()
+        getter = asyncio.ensure_future(self._events.get())
+        try:
+            await asyncio.wait({getter, self._task}, return_when=asyncio.FIRST_COMPLETED)
+            if getter.done():
+                return getter.result()
+            if self._events.empty():
+                await self._task
+            return self._events.get_nowait()
+        finally:
+            getter.cancel()
+
+
+def _error(code: Any, details: str, trailing: Any) -> grpc.aio.AioRpcError:
+    return grpc.aio.AioRpcError(
+        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details
+    )

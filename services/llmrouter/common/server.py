@@ -1,0 +1,94 @@
+"""Starting, watching and draining one gRPC service: the same for all four."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from llmrouter.common.guard import Gate, GuardInterceptor
+from llmrouter.common.settings import ConfigError
+
+__all__ = ["OPTIONS", "ServiceServer", "serve_until_signalled"]
+
+_MAX_MESSAGE_BYTES = 8 << 20
+_DRAIN_POLL_SECONDS = 0.05
+_log = structlog.get_logger("llmrouter.server")
+
+OPTIONS = (
+    # A second process on the same port is a mistake to be told, not half of the traffic to lose.
+    ("grpc.so_reuseport", 0),
+    ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
+    ("grpc.max_concurrent_streams", 4096),
+)
+
+
+class ServiceServer:
+    """One service on one port, with health, reflection and a drain that loses no stream."""
+
+    def __init__(self, name: str, register: Callable[[Any], None], gate: Gate) -> None:
+        self._name = name
+        self._gate = gate
+        self._server = grpc.aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
+        self._health = health.aio.HealthServicer()
+        register(self._server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        names = (name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        reflection.enable_server_reflection(names, self._server)
+
+    async def start(self, host: str, port: int) -> int:
+        """Bind and serve; health says NOT_SERVING until `set_ready`. Port 0 takes a free one.
+
+        Returns:
+            The port bound.
+
+        Raises:
+            ConfigError: The address cannot be bound.
+        """
+        try:
+            bound = self._server.add_insecure_port(f"{host}:{port}")
+        except RuntimeError:
+            bound = 0
+        if not bound:
+            raise ConfigError(
+                f"{self._name} cannot listen on {host}:{port}; is the port in use? "
+                f"Stop what uses it or set another port"
+            )
+        await self.set_ready(False)
+        await self._server.start()
+        return bound
+
+    async def set_ready(self, ready: bool) -> None:
+        """Say over grpc.health.v1 whether requests are welcome."""
+        status = health_pb2.HealthCheckResponse.ServingStatus
+        value = status.SERVING if ready else status.NOT_SERVING
+        for service in ("", self._name):
+            await self._health.set(service, value)
+
+    async def drain(self, grace: float) -> None:
+        """Refuse new calls, let running ones finish for `grace` seconds, then stop."""
+        self._gate.closed = True
+        await self.set_ready(False)
+        deadline = asyncio.get_running_loop().time() + grace
+        while self._gate.active and asyncio.get_running_loop().time() < deadline:
+            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        await self._server.stop(0 if self._gate.active else 0.5)
+
+
+async def serve_until_signalled(stop: Callable[[], Awaitable[None]]) -> None:
+    """Wait for SIGTERM or SIGINT, then call `stop`."""
+    signalled = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, signalled.set)
+    try:
+        await signalled.wait()
+        _log.info("draining")
+    finally:
+        await stop()

@@ -1,0 +1,148 @@
+"""Configuration: one YAML file, an overlay per environment, then variables, frozen at start.
+
+The environment is read here and nowhere else. `LLMROUTER_GATEWAY__PORT=6000` sets `gateway.port`;
+`LLMROUTER_CONFIG` names the file and `LLMROUTER_ENV` the overlay (`development` by default), which
+stands beside the file as `<stem>.<environment>.yaml` and may be missing.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+__all__ = ["ENVIRONMENTS", "ConfigError", "Section", "data_directory", "load_config", "parse"]
+
+ENVIRONMENTS = ("development", "staging", "production")
+_PREFIX = "LLMROUTER_"
+_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV"})
+_SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
+_MAX_FILE_BYTES = 1 << 20
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message names file, field, value and remedy."""
+
+
+class Section(BaseModel):
+    """Base of every settings class: frozen, and unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+SectionT = TypeVar("SectionT", bound=Section)
+
+
+def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
+    """Return where models and answers are kept by default (XDG base directory)."""
+    base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "llmrouter"
+
+
+def load_config(
+    path: Path | None = None, environ: Mapping[str, str] = os.environ
+) -> dict[str, Any]:
+    """Return the merged configuration as plain data: file, then overlay, then variables.
+
+    Args:
+        path: The YAML file; None takes LLMROUTER_CONFIG, or no file at all.
+        environ: The environment to read.
+
+    Raises:
+        ConfigError: A file is missing or not YAML, the environment's name is unknown, or a secret
+            stands inline.
+    """
+    environment = environ.get("LLMROUTER_ENV", "development")
+    if environment not in ENVIRONMENTS:
+        raise ConfigError(
+            f"LLMROUTER_ENV is {environment!r}; it must be one of {', '.join(ENVIRONMENTS)}"
+        )
+    chosen = path or (Path(environ["LLMROUTER_CONFIG"]) if "LLMROUTER_CONFIG" in environ else None)
+    config: dict[str, Any] = {}
+    if chosen is not None:
+        config = _read(chosen)
+        overlay = chosen.with_name(f"{chosen.stem}.{environment}{chosen.suffix}")
+        if overlay.exists():
+            config = _merge(config, _read(overlay))
+    _refuse_inline_secrets(config, str(chosen))
+    return _merge(config, _from_variables(environ))
+
+
+def parse(model: type[SectionT], data: object, where: str) -> SectionT:
+    """Build a frozen settings object; `where` is its place in the file, for errors.
+
+    Raises:
+        ConfigError: Naming the field, the value and what is wrong.
+    """
+    try:
+        return model.model_validate(data if data is not None else {})
+    except ValidationError as error:
+        first = error.errors()[0]
+        path = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
+        if first["type"] == "extra_forbidden":
+            known = ", ".join(sorted(model.model_fields))
+            raise ConfigError(f"{path} is not a setting; {where or 'top level'}: {known}") from None
+        raise ConfigError(f"{path}: {first['msg']} (got {first.get('input')!r})") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > _MAX_FILE_BYTES:
+            raise ConfigError(f"{path} is larger than 1 MiB; is it the right file?")
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+    if data is None:
+        return {}
+    if not isinstance(data, dict):
+        raise ConfigError(
+            f"{path} must hold sections at its top level, not a {type(data).__name__}"
+        )
+    return data
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        below = merged.get(key)
+        both = isinstance(below, dict) and isinstance(value, dict)
+        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+    return merged
+
+
+def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
+    result: dict[str, Any] = {}
+    for name in sorted(environ):
+        if not name.startswith(_PREFIX) or name in _RESERVED:
+            continue
+        path = [part.lower() for part in name.removeprefix(_PREFIX).split("__")]
+        try:
+            value = yaml.safe_load(environ[name])
+        except yaml.YAMLError:
+            value = environ[name]
+        for part in reversed(path):
+            value = {part: value}
+        result = _merge(result, value)
+    return result
+
+
+def _refuse_inline_secrets(data: object, file: str, path: str = "") -> None:
+    if isinstance(data, list):
+        for index, item in enumerate(data):
+            _refuse_inline_secrets(item, file, f"{path}[{index}]")
+    if not isinstance(data, dict):
+        return
+    for key, value in data.items():
+        here = f"{path}.{key}".strip(".")
+        if isinstance(value, str) and str(key).lower().endswith(_SECRET_NAMES):
+            raise ConfigError(
+                f"{here} in {file} holds a secret inline; give it by a variable or name a file "
+                f"with {key}_file"
+            )
+        _refuse_inline_secrets(value, file, here)

@@ -1,0 +1,107 @@
+"""The bounds that stand as comments in the protos, checked in one place.
+
+Every violation is collected, so that a caller learns all of them at once.
+"""
+
+from __future__ import annotations
+
+import math
+
+from llmrouter.common.errors import FieldViolation, Reason, RouterError
+from llmrouter.common.generation import GenerationRequest, SamplingOptions
+
+__all__ = ["MAX_TEXT_BYTES", "validate"]
+
+MAX_TEXT_BYTES = 1 << 20
+_MAX_MESSAGES = 1000
+_MAX_PARTS = 64
+_MAX_STOPS = 16
+_MAX_STOP_BYTES = 256
+_MAX_NAME_BYTES = 256
+_MAX_STRATEGY_BYTES = 64
+_MAX_COUNT = 1_000_000
+
+
+def validate(request: GenerationRequest) -> None:
+    """Check a question against its bounds.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
+    """
+    found = [*_input(request), *_sampling(request.sampling), *_routing(request)]
+    if found:
+        message = "; ".join(f"{item.field} {item.description}" for item in found[:5])
+        more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise RouterError(Reason.INVALID_ARGUMENT, message + more, violations=tuple(found))
+
+
+def _input(request: GenerationRequest) -> list[FieldViolation]:
+    if request.messages:
+        return _messages(request)
+    if not request.prompt:
+        remedy = "is empty; give a prompt or at least one chat message"
+        return [FieldViolation("prompt", remedy)]
+    return _text("prompt", request.prompt)
+
+
+def _messages(request: GenerationRequest) -> list[FieldViolation]:
+    found = []
+    if request.prompt:
+        found.append(FieldViolation("prompt", "is given beside a chat; give one of the two"))
+    count = len(request.messages)
+    if count > _MAX_MESSAGES:
+        return [FieldViolation("chat.messages", f"has {count} turns; at most {_MAX_MESSAGES}")]
+    for index, turn in enumerate(request.messages):
+        path = f"chat.messages[{index}].content"
+        if not 1 <= len(turn.parts) <= _MAX_PARTS:
+            found.append(FieldViolation(path, f"has {len(turn.parts)} parts; 1 to {_MAX_PARTS}"))
+        for part_index, part in enumerate(turn.parts[:_MAX_PARTS]):
+            found.extend(_text(f"{path}[{part_index}].text", part))
+    if not any(part.strip() for turn in request.messages for part in turn.parts):
+        found.append(FieldViolation("chat.messages", "hold no text; at least one must"))
+    return found
+
+
+def _text(path: str, text: str) -> list[FieldViolation]:
+    size = len(text.encode())
+    if size > MAX_TEXT_BYTES:
+        return [FieldViolation(path, f"is {size} bytes; at most {MAX_TEXT_BYTES}")]
+    return []
+
+
+def _sampling(options: SamplingOptions) -> list[FieldViolation]:
+    found = []
+
+    def check(name: str, value: float, ok: bool, bound: str) -> None:
+        if not ok:
+            found.append(FieldViolation(f"sampling.{name}", f"is {value}; it must be {bound}"))
+
+    heat, mass = options.temperature, options.top_p
+    check("temperature", heat, math.isfinite(heat) and 0 <= heat <= 2, "0 to 2")
+    check("top_p", mass, math.isfinite(mass) and 0 < mass <= 1, "over 0 to 1")
+    check("top_k", options.top_k, 0 <= options.top_k <= _MAX_COUNT, f"0 to {_MAX_COUNT}")
+    tokens = 1 if options.max_tokens is None else options.max_tokens
+    check("max_tokens", tokens, 1 <= tokens <= _MAX_COUNT, f"1 to {_MAX_COUNT}")
+    count = len(options.stop)
+    check("stop", count, count <= _MAX_STOPS, f"at most {_MAX_STOPS} strings")
+    for index, stop in enumerate(options.stop[:_MAX_STOPS]):
+        size = len(stop.encode())
+        bound = f"1 to {_MAX_STOP_BYTES} bytes long"
+        check(f"stop[{index}]", size, 1 <= size <= _MAX_STOP_BYTES, bound)
+    return found
+
+
+def _routing(request: GenerationRequest) -> list[FieldViolation]:
+    wishes, found = request.routing, []
+    for name, text, bound in (
+        ("model", wishes.model, _MAX_NAME_BYTES),
+        ("strategy", wishes.strategy, _MAX_STRATEGY_BYTES),
+    ):
+        size = len(text.encode())
+        if size > bound:
+            found.append(FieldViolation(f"routing.{name}", f"is {size} bytes; at most {bound}"))
+    if not 0 <= wishes.min_quality <= 1:
+        found.append(FieldViolation("routing.min_quality", f"is {wishes.min_quality}; 0 to 1"))
+    if not (math.isfinite(wishes.max_cost) and wishes.max_cost >= 0):
+        found.append(FieldViolation("routing.max_cost", f"is {wishes.max_cost}; 0 or more"))
+    return found

@@ -1,0 +1,83 @@
+"""RouterError to google.rpc.Status and back."""
+
+from __future__ import annotations
+
+import grpc
+from google.protobuf import any_pb2, duration_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
+
+from llmrouter.common.errors import DOMAIN, FieldViolation, Reason, RouterError
+
+__all__ = ["from_rpc_error", "from_status", "to_status"]
+
+_CODES = {code.name: code for code in grpc.StatusCode}
+_UNSAID = {
+    grpc.StatusCode.UNAVAILABLE: Reason.UPSTREAM_UNAVAILABLE,
+    grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
+    grpc.StatusCode.CANCELLED: Reason.CANCELLED,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.QUEUE_FULL,
+    grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
+}
+
+
+def to_status(error: RouterError) -> status_pb2.Status:
+    """Return the Status with ErrorInfo, and RetryInfo or BadRequest where they apply."""
+    status = status_pb2.Status(code=_CODES[error.status].value[0], message=error.message)
+    info = error_details_pb2.ErrorInfo(
+        reason=error.reason.value, domain=DOMAIN, metadata=error.metadata
+    )
+    _pack(status, info)
+    if error.retry_after is not None:
+        delay = duration_pb2.Duration()
+        delay.FromMilliseconds(max(1, round(error.retry_after * 1000)))
+        _pack(status, error_details_pb2.RetryInfo(retry_delay=delay))
+    if error.violations:
+        bad = error_details_pb2.BadRequest()
+        for violation in error.violations:
+            bad.field_violations.add(field=violation.field, description=violation.description)
+        _pack(status, bad)
+    return status
+
+
+def from_status(status: status_pb2.Status) -> RouterError | None:
+    """Return the error a Status of ours carries; None for a Status of anyone else's."""
+    info, retry, bad = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.BadRequest(),
+    )
+    for detail in status.details:
+        for target in (info, retry, bad):
+            if detail.Is(target.DESCRIPTOR):
+                detail.Unpack(target)
+    if info.domain != DOMAIN or info.reason not in Reason.__members__:
+        return None
+    seconds = retry.retry_delay.ToTimedelta().total_seconds()
+    return RouterError(
+        Reason(info.reason),
+        status.message,
+        metadata=dict(info.metadata),
+        retry_after=seconds or None,
+        violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
+    )
+
+
+def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> RouterError:
+    """Return what a failed call to `service` means here.
+
+    A status of ours passes through; anything else is told as the nearest reason, so that a
+    caller never meets a bare transport error.
+    """
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    known = from_status(status) if status is not None else None
+    if known is not None:
+        return known
+    reason = _UNSAID.get(error.code(), Reason.INTERNAL)
+    return RouterError(reason, f"{service}: {error.details() or error.code().name}")
+
+
+def _pack(status: status_pb2.Status, message: object) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(message)  # type: ignore[arg-type]
+    status.details.append(packed)
