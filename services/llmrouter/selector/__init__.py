@@ -1,0 +1,1 @@
+"""The selector: which model answers a request, in which order, and why."""

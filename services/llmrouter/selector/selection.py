@@ -1,0 +1,250 @@
+"""The choice itself: filter, score, pick. Pure: everything it looks at is passed in."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import RoutingWishes
+from llmrouter.selector.catalog import Catalog, Model, ServedModel
+from llmrouter.selector.scoring import Component, Estimate, estimate, per_dollar, score
+from llmrouter.selector.statistics import StatisticsBook
+from llmrouter.selector.strategies import Strategy
+
+__all__ = ["Candidate", "Exclusion", "Plan", "Selection", "select"]
+
+Check = Callable[[Estimate], str]
+"""Returns why a model may not answer; empty when it may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What must be known of a request to choose its model."""
+
+    request_id: str
+    prompt_bytes: int
+    """UTF-8 bytes the model is to read."""
+    max_tokens: int = 0
+    """0 when the caller set no limit."""
+    capabilities: frozenset[str] = frozenset()
+    wishes: RoutingWishes = field(default_factory=RoutingWishes)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model version that may answer."""
+
+    model: str
+    version: str
+    address: str
+    score: float
+    components: tuple[Component, ...]
+    estimated_cost: float
+    """US dollars."""
+    estimated_prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exclusion:
+    """One model that may not answer, and why."""
+
+    model: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who answers, in which order, and why."""
+
+    candidates: tuple[Candidate, ...]
+    """The primary first; at least one."""
+    exclusions: tuple[Exclusion, ...]
+    strategy: str
+    reason: str
+
+
+def select(
+    request: Selection,
+    catalog: Catalog,
+    strategy: Strategy,
+    statistics: StatisticsBook,
+    *,
+    now: float,
+    fallbacks: int = 2,
+    expected_output_tokens: int = 256,
+) -> Plan:
+    """Choose a primary and its fallbacks; the same inputs give the same plan.
+
+    Args:
+        request: The sizes and wishes.
+        catalog: The models at this moment.
+        strategy: Gives weights and threshold.
+        statistics: What has been observed.
+        now: Seconds of the clock that `statistics` was fed with.
+        fallbacks: Fallbacks at most.
+        expected_output_tokens: Answer length assumed when the request sets no limit.
+
+    Raises:
+        RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
+            CONTEXT_TOO_LONG when the prompt can fit nowhere, NO_CANDIDATE when all are excluded.
+    """
+    wish = request.wishes.model
+    allowed = catalog.resolve(wish) if wish else catalog.models
+    estimates = [
+        estimate(
+            model,
+            _endpoint(model, request.request_id),
+            statistics.of(model.name, model.version),
+            prompt_bytes=request.prompt_bytes,
+            output_tokens=request.max_tokens or expected_output_tokens,
+            now=now,
+        )
+        for model in allowed
+        if model.endpoints
+    ]
+    exclusions = [
+        *(_not_asked_for(model, wish) for model in catalog.models if model not in allowed),
+        *(Exclusion(model.name, model.trouble) for model in allowed if not model.endpoints),
+    ]
+    fitting, refused = _filter(estimates, request, strategy)
+    exclusions += refused
+    if not fitting:
+        raise _no_candidate(exclusions)
+    ranked = _rank(fitting, strategy)
+    kept = ranked[: fallbacks + 1]
+    exclusions += [
+        Exclusion(one.model, f"ranked {place} with score {one.score:.3f}; the plan is full")
+        for place, one in enumerate(ranked[len(kept) :], len(kept) + 1)
+    ]
+    reason = _reason(kept, strategy, wish)
+    return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
+
+
+def _not_asked_for(model: Model, wish: str) -> Exclusion:
+    return Exclusion(model.name, f"{wish} was asked for")
+
+
+def _endpoint(model: Model, request_id: str) -> ServedModel:
+    """Return the least loaded endpoint; among equals a hash of the request decides."""
+    least = min(served.load for served in model.endpoints)
+    equals = [served for served in model.endpoints if served.load <= least]
+    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
+    return equals[int.from_bytes(digest, "big") % len(equals)]
+
+
+def _filter(
+    estimates: Sequence[Estimate], request: Selection, strategy: Strategy
+) -> tuple[list[Estimate], list[Exclusion]]:
+    """Split by what speaks against a model.
+
+    The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
+    context the prompt may still fit; inference counts exactly.
+    """
+    checks: tuple[Check, ...] = (
+        lambda one: _lacks(one, request.capabilities),
+        lambda one: _too_poor(one, max(request.wishes.min_quality, strategy.min_quality)),
+        lambda one: _too_dear(one, request.wishes.max_cost),
+    )
+    refused: list[Exclusion] = []
+    suitable: list[Estimate] = []
+    for one in estimates:
+        why = next((reason for check in checks if (reason := check(one))), "")
+        if why:
+            refused.append(Exclusion(one.model.name, why))
+        else:
+            suitable.append(one)
+    fitting = [one for one in suitable if not _too_small(one, request.max_tokens)]
+    fitting = fitting or [one for one in suitable if one.fewest_prompt_tokens < one.model.context]
+    if suitable and not fitting:
+        raise _too_long(suitable)
+    refused += [
+        Exclusion(one.model.name, _too_small(one, request.max_tokens))
+        for one in suitable
+        if one not in fitting
+    ]
+    return fitting, refused
+
+
+def _lacks(one: Estimate, capabilities: frozenset[str]) -> str:
+    missing = sorted(capabilities - one.model.capabilities)
+    return f"it cannot do {', '.join(missing)}" if missing else ""
+
+
+def _too_poor(one: Estimate, min_quality: float) -> str:
+    if one.model.quality >= min_quality:
+        return ""
+    return f"quality {one.model.quality:.3f} is below the required {min_quality:.3f}"
+
+
+def _too_dear(one: Estimate, max_cost: float) -> str:
+    if max_cost <= 0 or one.cost <= max_cost:
+        return ""
+    return f"estimated cost ${one.cost:.3g} is above the ceiling ${max_cost:.3g}"
+
+
+def _too_small(one: Estimate, max_tokens: int) -> str:
+    needed = one.prompt_tokens + max(1, max_tokens)
+    if needed <= one.model.context:
+        return ""
+    return (
+        f"context {one.model.context} is too small for about {one.prompt_tokens} prompt tokens "
+        f"and {max(1, max_tokens)} to generate"
+    )
+
+
+def _rank(estimates: Sequence[Estimate], strategy: Strategy) -> list[Candidate]:
+    best = max(per_dollar(one) for one in estimates)
+    ranked = []
+    for one in estimates:
+        components = score(one, strategy, best)
+        ranked.append(
+            Candidate(
+                model=one.model.name,
+                version=one.model.version,
+                address=one.endpoint.address,
+                score=sum(part.weight * part.value for part in components),
+                components=components,
+                estimated_cost=one.cost,
+                estimated_prompt_tokens=one.prompt_tokens,
+            )
+        )
+    return sorted(ranked, key=lambda one: (-one.score, one.model, one.version))
+
+
+def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
+    first = kept[0]
+    if wish and len(kept) == 1:
+        return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
+    scored = f"{first.model} has the best score for {strategy.name}, {first.score:.3f}"
+    if len(kept) == 1:
+        return f"{scored}; no other model may answer"
+    parts = zip(first.components, kept[1].components, strict=True)
+    lead, name = max(((a.value - b.value) * a.weight, a.name) for a, b in parts)
+    because = f", ahead by {name}" if lead > 0 else ""
+    return f"{scored} against {kept[1].score:.3f} of {kept[1].model}{because}"
+
+
+def _too_long(suitable: Sequence[Estimate]) -> RouterError:
+    largest = max(suitable, key=lambda one: (one.model.context, one.model.name))
+    return RouterError(
+        Reason.CONTEXT_TOO_LONG,
+        f"the prompt has about {largest.prompt_tokens} tokens, more than the context of "
+        f"{largest.model.context} of {largest.model.name}",
+        metadata={
+            "prompt_tokens": str(largest.prompt_tokens),
+            "context": str(largest.model.context),
+            "model": largest.model.name,
+        },
+    )
+
+
+def _no_candidate(exclusions: Sequence[Exclusion]) -> RouterError:
+    told = "; ".join(f"{one.model}: {one.reason}" for one in exclusions[:5])
+    more = f"; and {len(exclusions) - 5} more" if len(exclusions) > 5 else ""
+    return RouterError(
+        Reason.NO_CANDIDATE,
+        f"no model may answer: {told}{more}" if told else "no model may answer: there is none",
+        metadata={"excluded": str(len(exclusions))},
+    )
