@@ -1,0 +1,1 @@
+"""The cache: answers seen before, in memory and on disk."""

@@ -1,0 +1,230 @@
+"""Records in LMDB, bounded in bytes: blocking, for one thread.
+
+Three tables: `records` by key, and two orders of the same keys, by expiry and by time of storing,
+so that making room looks at nothing but what it drops. Room is made in a transaction of its own,
+because LMDB reuses freed pages only in the next one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import struct
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import lmdb
+
+from llmrouter.cache.record import Record, RecordError
+from llmrouter.common.errors import Reason, RouterError
+
+__all__ = ["LmdbStore"]
+
+_CORRUPT = (
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.VersionMismatchError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.IncompatibleError,
+)
+_FILL = 0.8
+"""Share of the map in use at most; the rest is for copies that a transaction makes of its pages."""
+_BATCH = 256
+_ORDER = struct.Struct(">Q")
+_T = TypeVar("_T")
+_log = logging.getLogger(__name__)
+
+
+class LmdbStore:
+    """A folder of records. A damaged one is renamed, named in the log, and begun anew."""
+
+    def __init__(self, path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+        """Open or create the store.
+
+        Args:
+            path: Its folder.
+            max_bytes: Size of its file at most.
+            clock: Seconds since the epoch.
+
+        Raises:
+            RouterError: STORE_FAILED when the folder cannot be used; the message names it.
+        """
+        self._path = path
+        self._max_bytes = max_bytes
+        self._clock = clock
+        self.evictions = 0
+        self._env: Any = None
+        self._tables: dict[str, Any] = {}
+        self._guard(self._open_or_renew)
+
+    def get(self, key: bytes) -> Record | None:
+        """Return the living record of a key; a damaged record is dropped and logged.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be read.
+        """
+        return self._guard(lambda: self._renewing(lambda: self._get(key)))
+
+    def put(self, key: bytes, record: Record) -> None:
+        """Keep a record; returns once the disk has it.
+
+        Makes room by dropping expired records, then those stored longest ago.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk is full or cannot be written; what was stored
+                before stays.
+        """
+        self._guard(lambda: self._renewing(lambda: self._put(key, record)))
+
+    def size(self) -> tuple[int, int]:
+        """Return the entries, expired ones included, and the bytes of pages in use."""
+        return self._guard(lambda: self._renewing(self._size))
+
+    def close(self) -> None:
+        """Close the store; it cannot be used again."""
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def _guard(self, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except (lmdb.Error, OSError) as error:
+            raise RouterError(
+                Reason.STORE_FAILED,
+                f"the answer store {self._path} failed: {error}",
+                retry_after=1.0,
+            ) from error
+
+    def _renewing(self, work: Callable[[], _T]) -> _T:
+        if self._env is None:
+            self._open_or_renew()
+        try:
+            return work()
+        except _CORRUPT as error:
+            self._set_aside(error)
+            self._open()
+            return work()
+
+    def _open_or_renew(self) -> None:
+        try:
+            self._open()
+        except _CORRUPT as error:
+            self._set_aside(error)
+            self._open()
+
+    def _open(self) -> None:
+        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._env = lmdb.open(
+            str(self._path), map_size=self._max_bytes, max_dbs=4, mode=0o600, metasync=True
+        )
+        self._refuse_truncated()
+        for name in ("records", "by_expiry", "by_age"):
+            self._tables[name] = self._env.open_db(name.encode())
+
+    def _refuse_truncated(self) -> None:
+        """Pages missing at the end of the file would kill the process when they are touched."""
+        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        held = (self._path / "data.mdb").stat().st_size
+        if held < needed and self._env.info()["last_txnid"] > 0:
+            raise lmdb.CorruptedError(f"data.mdb has {held} bytes, it should have {needed}")
+
+    def _set_aside(self, error: Exception) -> None:
+        self.close()
+        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
+        self._path.rename(aside)
+        _log.error("answer store %s is damaged (%s); set aside as %s", self._path, error, aside)
+
+    def _get(self, key: bytes) -> Record | None:
+        with self._env.begin(db=self._tables["records"]) as txn:
+            data = txn.get(key)
+        if data is None:
+            return None
+        try:
+            record = Record.unpack(key, data)
+        except RecordError as error:
+            _log.error("dropped a damaged answer of %s: %s", self._path, error)
+            with self._env.begin(write=True) as txn:
+                txn.delete(key, db=self._tables["records"])
+            return None
+        return record if record.expires_at > self._clock() else None
+
+    def _put(self, key: bytes, record: Record) -> None:
+        data = record.pack(key)
+        self._make_room(len(data))
+        for attempt in range(4):
+            try:
+                self._write(key, record, data)
+            except lmdb.MapFullError:
+                if attempt == 3:
+                    raise
+                # Free pages may not lie together; drop ever more.
+                self._drop_records(_BATCH << attempt)
+            else:
+                return
+
+    def _write(self, key: bytes, record: Record, data: bytes) -> None:
+        with self._env.begin(write=True) as txn:
+            old = txn.get(key, db=self._tables["records"])
+            if old is not None:
+                self._delete_orders(txn, key, old)
+            txn.put(key, data, db=self._tables["records"])
+            txn.put(_order(record.expires_at) + key, b"", db=self._tables["by_expiry"])
+            txn.put(_order(record.stored_at) + key, b"", db=self._tables["by_age"])
+
+    def _make_room(self, incoming: int) -> None:
+        allowed = self._max_bytes * _FILL
+        for _ in range(10_000):
+            if self._used() + 2 * incoming <= allowed or not self._drop_records(16):
+                return
+
+    def _used(self) -> int:
+        with self._env.begin() as txn:
+            stats = [txn.stat(table) for table in self._tables.values()]
+        pages = ("branch_pages", "leaf_pages", "overflow_pages")
+        return sum(int(stat["psize"]) * sum(int(stat[kind]) for kind in pages) for stat in stats)
+
+    def _size(self) -> tuple[int, int]:
+        with self._env.begin() as txn:
+            entries = int(txn.stat(self._tables["records"])["entries"])
+        return entries, self._used()
+
+    def _drop_records(self, most: int) -> int:
+        """Drop up to `most` records, expired ones first; return how many were dropped."""
+        with self._env.begin(write=True) as txn:
+            keys = self._first(txn, "by_expiry", most, _order(self._clock()))
+            expired = len(keys)
+            keys = keys or self._first(txn, "by_age", most, None)
+            for key in keys:
+                data = txn.get(key, db=self._tables["records"])
+                if data is not None:
+                    self._delete_orders(txn, key, data)
+                    txn.delete(key, db=self._tables["records"])
+        self.evictions += len(keys) - expired
+        return len(keys)
+
+    def _first(self, txn: Any, table: str, most: int, before: bytes | None) -> list[bytes]:
+        """Return the keys that come first in an order; what they leave in it is removed."""
+        found: list[bytes] = []
+        with contextlib.closing(txn.cursor(db=self._tables[table])) as cursor:
+            for ordered in cursor.iternext(keys=True, values=False):
+                if len(found) == most or (before is not None and ordered[:8] >= before):
+                    break
+                found.append(bytes(ordered))
+        for ordered in found:
+            txn.delete(ordered, db=self._tables[table])
+        return [ordered[8:] for ordered in found]
+
+    def _delete_orders(self, txn: Any, key: bytes, data: bytes) -> None:
+        with contextlib.suppress(RecordError):
+            record = Record.unpack(key, data)
+            txn.delete(_order(record.expires_at) + key, db=self._tables["by_expiry"])
+            txn.delete(_order(record.stored_at) + key, db=self._tables["by_age"])
+
+
+def _order(seconds: float) -> bytes:
+    """Return a time as bytes that sort like it, in microseconds."""
+    return _ORDER.pack(max(0, int(seconds * 1e6)))

@@ -1,0 +1,51 @@
+"""What can be configured of the cache; everything has a default."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from llmrouter.common.settings import Section
+
+__all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings"]
+
+MIN_TTL_SECONDS = 1.0
+MAX_TTL_SECONDS = 365 * 86_400.0
+
+
+class CacheSettings(Section):
+    """Settings of the cache (`cache:` in the file)."""
+
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
+    port: int = Field(
+        default=50053, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
+    )
+    memory_max_bytes: int = Field(
+        default=64 << 20, ge=0, le=1 << 40, description="Bytes of answers in memory at most."
+    )
+    disk_path: Path | None = Field(
+        default=None, description="Folder of the disk store; without one, memory only."
+    )
+    disk_max_bytes: int = Field(
+        default=1 << 30, ge=4 << 20, le=1 << 44, description="Bytes of the disk store at most."
+    )
+    default_ttl_seconds: float = Field(
+        default=3600.0,
+        ge=MIN_TTL_SECONDS,
+        le=MAX_TTL_SECONDS,
+        description="How long an answer lives when its store names no time.",
+    )
+    max_entry_bytes: int = Field(
+        default=1 << 20, ge=1024, le=64 << 20, description="Bytes of one answer at most."
+    )
+
+    @model_validator(mode="after")
+    def _entry_fits_disk(self) -> Self:
+        if self.disk_path is not None and self.max_entry_bytes * 4 > self.disk_max_bytes:
+            raise ValueError(
+                f"disk_max_bytes {self.disk_max_bytes} must be at least four times "
+                f"max_entry_bytes {self.max_entry_bytes}"
+            )
+        return self

@@ -1,0 +1,239 @@
+"""The cache gives answers back to the tenant that stored them, from the fastest level."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pydantic import ValidationError
+
+from llmrouter.cache.record import stored_key
+from llmrouter.cache.servicer import CacheServicer
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.tiers import open_tiers
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.wire import duration, seconds
+from llmrouter.v1 import cache_pb2 as pb
+from llmrouter.v1 import generation_pb2 as generation
+
+KEY = bytes(range(32))
+
+
+class Clock:
+    def __init__(self):
+        self.now = 1_000_000.0
+
+    def __call__(self):
+        return self.now
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+async def opened(clock):
+    """Opens services and closes their tiers at the end."""
+    tiers = []
+
+    async def open_service(**settings):
+        chosen = CacheSettings(**settings)
+        tiers.append(await open_tiers(chosen, clock))
+        return CacheServicer(chosen, tiers[-1])
+
+    yield open_service
+    for one in tiers:
+        await one.close()
+
+
+def who(tenant="default"):
+    return generation.RequestContext(request_id="r", tenant=tenant)
+
+
+def answer(text="Paris"):
+    return pb.CachedAnswer(
+        model="m",
+        version="v",
+        choices=[generation.Choice(text=text, reason=generation.FINISH_REASON_STOP)],
+        usage=generation.Usage(prompt_tokens=3, completion_tokens=1),
+    )
+
+
+async def store(service, text="Paris", tenant="default", key=KEY, ttl=None):
+    request = pb.StoreRequest(context=who(tenant), key=key, answer=answer(text))
+    if ttl is not None:
+        request.ttl.CopyFrom(duration(ttl))
+    return await service.Store(request, None)
+
+
+async def lookup(service, tenant="default", key=KEY):
+    return await service.Lookup(pb.LookupRequest(context=who(tenant), key=key), None)
+
+
+async def test_a_stored_answer_is_found_in_memory_with_its_age(opened, clock):
+    service = await opened()
+    assert not (await lookup(service)).HasField("answer")
+    await store(service)
+    clock.now += 2.5
+    found = await lookup(service)
+    assert found.answer == answer()
+    assert found.level == pb.CACHE_LEVEL_MEMORY
+    assert seconds(found.age) == 2.5
+
+
+async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
+    opened, clock, tmp_path
+):
+    first = await opened(disk_path=tmp_path / "answers")
+    await store(first, ttl=60)
+    await first._tiers.close()
+    first._tiers._disk = None
+    clock.now += 10
+    second = await opened(disk_path=tmp_path / "answers")
+    found = await lookup(second)
+    assert (found.level, found.answer) == (pb.CACHE_LEVEL_DISK, answer())
+    assert seconds(found.age) == 10
+    again = await lookup(second)
+    assert again.level == pb.CACHE_LEVEL_MEMORY
+    assert seconds(again.age) == 10
+    clock.now += 50
+    assert not (await lookup(second)).HasField("answer")
+
+
+@pytest.mark.parametrize("on_disk", [False, True])
+async def test_no_tenant_sees_the_answer_of_another(opened, tmp_path, on_disk):
+    chosen = {"memory_max_bytes": 0, "disk_path": tmp_path / "answers"} if on_disk else {}
+    service = await opened(**chosen)
+    await store(service, "for a", tenant="a")
+    assert not (await lookup(service, tenant="b")).HasField("answer")
+    await store(service, "for b", tenant="b")
+    assert (await lookup(service, tenant="a")).answer == answer("for a")
+    assert (await lookup(service, tenant="b")).answer == answer("for b")
+
+
+def test_no_tenant_can_be_named_so_that_its_keys_meet_those_of_another():
+    assert stored_key("ab", b"c" * 32) != stored_key("a", b"b" + b"c" * 31)
+    assert stored_key("a", KEY) == stored_key("a", KEY)
+    assert len(stored_key("a", KEY)) == 32
+
+
+async def test_the_default_time_to_live_is_the_configured_one(opened, clock):
+    service = await opened(default_ttl_seconds=5)
+    await store(service)
+    clock.now += 4.9
+    assert (await lookup(service)).HasField("answer")
+    clock.now += 0.1
+    assert not (await lookup(service)).HasField("answer")
+
+
+@pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 33])
+async def test_a_key_of_another_length_is_refused_naming_both(opened, key):
+    service = await opened()
+    for call in (store(service, key=key), lookup(service, key=key)):
+        with pytest.raises(RouterError, match=rf"key: has {len(key)} bytes.*32") as caught:
+            await call
+        assert caught.value.violations[0].field == "key"
+
+
+@pytest.mark.parametrize("tenant", ["", "x" * 129])
+async def test_a_missing_or_endless_tenant_is_refused(opened, tenant):
+    service = await opened()
+    for call in (store(service, tenant=tenant), lookup(service, tenant=tenant)):
+        with pytest.raises(RouterError) as caught:
+            await call
+        assert caught.value.violations[0].field == "context.tenant"
+
+
+@pytest.mark.parametrize("ttl", [0, 0.999, -1, 365 * 86_400 + 1])
+async def test_a_time_to_live_out_of_bounds_is_refused(opened, ttl):
+    service = await opened()
+    with pytest.raises(RouterError) as caught:
+        await store(service, ttl=ttl)
+    assert caught.value.violations[0].field == "ttl"
+
+
+@pytest.mark.parametrize("ttl", [1, 365 * 86_400])
+async def test_the_bounds_of_the_time_to_live_are_allowed(opened, ttl):
+    service = await opened()
+    await store(service, ttl=ttl)
+    assert (await lookup(service)).HasField("answer")
+
+
+async def test_an_answer_beyond_the_limit_is_refused_naming_both_numbers(opened):
+    service = await opened(max_entry_bytes=1024)
+    size = answer("x" * 2000).ByteSize()
+    with pytest.raises(RouterError, match=rf"{size}.*1024") as caught:
+        await store(service, "x" * 2000)
+    assert caught.value.reason is Reason.ENTRY_TOO_LARGE
+    assert caught.value.metadata == {"bytes": str(size), "max_bytes": "1024"}
+
+
+async def test_a_store_without_an_answer_is_refused(opened):
+    service = await opened()
+    with pytest.raises(RouterError) as caught:
+        await service.Store(pb.StoreRequest(context=who(), key=KEY), None)
+    assert caught.value.violations[0].field == "answer.choices"
+
+
+async def test_memory_does_not_keep_what_the_disk_refused(opened, tmp_path):
+    service = await opened(disk_path=tmp_path / "answers")
+
+    async def refuse(key, record):
+        raise RouterError(Reason.STORE_FAILED, "full")
+
+    service._tiers._disk.put = refuse
+    with pytest.raises(RouterError):
+        await store(service)
+    assert not (await lookup(service)).HasField("answer")
+
+
+async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, tmp_path):
+    service = await opened(disk_path=tmp_path / "answers")
+    await store(service, "old")
+    service._tiers._memory.clear()
+    disk = service._tiers._disk
+    read, go_on = disk.get, asyncio.Event()
+
+    async def slow(key):
+        record = await read(key)
+        await go_on.wait()
+        return record
+
+    disk.get = slow
+    late = asyncio.create_task(lookup(service))
+    await asyncio.sleep(0.05)
+    await store(service, "new")
+    go_on.set()
+    await late
+    assert (await lookup(service)).answer == answer("new")
+
+
+async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
+    service = await opened(disk_path=tmp_path / "answers")
+    await lookup(service)
+    await store(service)
+    await lookup(service)
+    memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
+    assert memory.level == pb.CACHE_LEVEL_MEMORY
+    assert (memory.entries, memory.hits, memory.misses) == (1, 1, 1)
+    assert memory.max_bytes == 64 << 20
+    assert disk.level == pb.CACHE_LEVEL_DISK
+    assert (disk.entries, disk.hits, disk.misses) == (1, 0, 1)
+    assert 0 < disk.bytes <= disk.max_bytes == 1 << 30
+
+
+async def test_many_callers_at_once_are_served(opened, tmp_path):
+    service = await opened(disk_path=tmp_path / "answers")
+    keys = [bytes([number]) * 32 for number in range(40)]
+    await asyncio.gather(*(store(service, str(key[0]), key=key) for key in keys))
+    service._tiers._memory.clear()
+    found = await asyncio.gather(*(lookup(service, key=key) for key in keys))
+    assert [one.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
+
+
+def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields(tmp_path):
+    with pytest.raises(ValidationError, match="four times"):
+        CacheSettings(disk_path=tmp_path, disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
+    with pytest.raises(ValidationError):
+        CacheSettings(memory=1)
