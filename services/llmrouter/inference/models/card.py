@@ -1,0 +1,107 @@
+"""The model card: what we know about a folder, kept as `llmrouter.json` inside it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from llmrouter.inference.models.untrusted_json import JsonObject, read_object
+
+__all__ = ["CARD_FILE", "ModelCard", "Quality", "Source", "read_card", "write_card"]
+
+CARD_FILE = "llmrouter.json"
+
+_FORMAT = 1
+_REMEDY = "import the model again"
+_HUGE = 10**15
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where the weights came from."""
+
+    location: str
+    """A package requirement, file name or URL, for people."""
+    sha256: str
+    """Of the file that was imported, 64 hex digits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quality:
+    """What the precision costs, measured on `evaluation.txt` against the unquantised weights."""
+
+    perplexity: float
+    """exp of the mean negative log-likelihood per token; lower is better."""
+    reference_perplexity: float
+    """The same of the unquantised weights."""
+    kl_divergence: float
+    """Mean KL(reference || this) per position, in nats; 0 means equal."""
+    top1_agreement: float
+    """Share of positions with the same most likely token, 0 to 1."""
+    tokens: int
+    """Positions measured."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCard:
+    """Facts about a model folder that an import wrote down."""
+
+    name: str
+    version: str
+    """First 12 hex digits of a hash over the folder's contents."""
+    architecture: str
+    parameters: int
+    precision: str
+    """`int8`, `int4` or `fp32`."""
+    context: int
+    """Tokens."""
+    licence: str
+    """SPDX expression, or `unknown`."""
+    source: Source
+    quality: Quality | None = None
+    """None where it was not measured."""
+
+
+def read_card(file: Path) -> ModelCard:
+    """Read a card.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the field that is wrong.
+    """
+    card = read_object(file, _REMEDY)
+    card.integer("format", _FORMAT, _FORMAT)
+    source = card.child("source")
+    return ModelCard(
+        name=card.text("name", longest=128),
+        version=card.text("version", longest=64),
+        architecture=card.text("architecture"),
+        parameters=card.integer("parameters", 0, _HUGE),
+        precision=card.text("precision", longest=32),
+        context=card.integer("context", 1, _HUGE),
+        licence=card.text("licence"),
+        source=Source(
+            location=source.text("location", longest=4096),
+            sha256=source.text("sha256", longest=64),
+        ),
+        quality=_read_quality(card),
+    )
+
+
+def _read_quality(card: JsonObject) -> Quality | None:
+    if not card.has("quality"):
+        return None
+    quality = card.child("quality")
+    return Quality(
+        perplexity=quality.number("perplexity", 1.0, float(_HUGE)),
+        reference_perplexity=quality.number("reference_perplexity", 1.0, float(_HUGE)),
+        kl_divergence=quality.number("kl_divergence", -1e-6, float(_HUGE)),
+        top1_agreement=quality.number("top1_agreement", 0.0, 1.0),
+        tokens=quality.integer("tokens", 1, _HUGE),
+    )
+
+
+def write_card(card: ModelCard, folder: Path) -> None:
+    """Write `card` into `folder`; errors of the disk pass through as OSError."""
+    content = {"format": _FORMAT, **asdict(card)}
+    (folder / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

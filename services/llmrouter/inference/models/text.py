@@ -1,0 +1,233 @@
+"""The text side of a model: tokenizer, chat template and the bytes each token stands for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from llmrouter.common.errors import invalid
+from llmrouter.common.generation import Message
+from llmrouter.inference.models.folder import TOKENIZER_FILE, ModelFolder
+from llmrouter.inference.models.template import ChatTemplate, TemplateError
+from llmrouter.inference.models.token_bytes import token_bytes
+from llmrouter.inference.models.untrusted_json import (
+    JsonObject,
+    broken_file,
+    inside,
+    read_object,
+)
+
+__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "load_text"]
+
+TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
+
+_TEMPLATE_FILE = "chat_template.jinja"
+_REMEDY = "import the model again"
+_MAX_TOKENIZER_BYTES = 128 * 1024 * 1024
+_MAX_TEMPLATE_BYTES = 1024 * 1024
+
+_BREAK = "\ufdd0"
+"""A code point that Unicode keeps free for inner use; breaks control tokens inside user text."""
+
+
+class ModelText:
+    """Turns messages into tokens and tokens into text. Safe to use from several threads."""
+
+    def __init__(
+        self,
+        folder: ModelFolder,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        variables: dict[str, str],
+    ) -> None:
+        """Use `load_text`; `variables` are bos_token and eos_token for the template."""
+        self._folder = folder
+        self._tokenizer = tokenizer
+        self._template = template
+        self._variables = variables
+        added = tokenizer.get_added_tokens_decoder()
+        self._control = {token.content: one for one, token in added.items() if token.special}
+        self._control_pattern = re.compile(
+            "|".join(re.escape(text) for text in sorted(self._control, key=len, reverse=True))
+            or r"(?!)"
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Return the tokens of a prompt that the caller wrote whole; control tokens count as such.
+
+        What the tokenizer itself puts in front (a begin token in some models) is added once.
+        """
+        begin = self._variables.get("bos_token", "")
+        bare = bool(begin) and text.startswith(begin)
+        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=not bare).ids
+        return ids
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """Return the tokens of a conversation with the assistant's turn opened.
+
+        Control tokens written inside a message are plain text to the model: nobody ends their
+        own turn and opens the system's. Messages without them give the tokens of the rendered
+        template, to the bit.
+
+        Raises:
+            RouterError: INVALID_ARGUMENT when the model has no template or it refuses.
+        """
+        if not any(self._control_pattern.search(message.text) for message in messages):
+            ids: list[int] = self._tokenizer.encode(
+                self.render(messages), add_special_tokens=False
+            ).ids
+            return ids
+        return self._encode_apart(messages)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """Return the conversation as the model's chat template writes it.
+
+        Raises:
+            RouterError: INVALID_ARGUMENT when the model has no template or it refuses.
+        """
+        return self._render([(message.role.value, message.text) for message in messages])
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """Return the text of `tokens`; control tokens have none."""
+        text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
+        return text
+
+    @cached_property
+    def token_bytes(self) -> list[bytes]:
+        """The bytes of every token id below the vocabulary's size; b"" for control tokens."""
+        return token_bytes(self._tokenizer, self._folder.vocab_size)
+
+    @cached_property
+    def _plain(self) -> Tokenizer:
+        """A tokenizer that takes control tokens for ordinary text."""
+        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
+        tokenizer.encode_special_tokens = True
+        return tokenizer
+
+    def _render(self, turns: Sequence[tuple[str, str]]) -> str:
+        if self._template is None:
+            raise invalid(
+                "messages", f"{self._folder.name} has no chat template; send a raw prompt"
+            )
+        try:
+            return self._template.render(
+                [{"role": role, "content": content} for role, content in turns], **self._variables
+            )
+        except TemplateError as error:
+            raise invalid("messages", f"{self._folder.name}: {error}") from error
+
+    def _encode_apart(self, messages: Sequence[Message]) -> list[int]:
+        """Encode with the control tokens inside of messages broken up while rendering.
+
+        The tokenizer cuts a text at its control tokens before anything else, so encoding the
+        cuts one by one equals encoding the whole.
+        """
+        turns = [(message.role.value, self._broken(message.text)) for message in messages]
+        rendered = self._render(turns)
+        ids: list[int] = []
+        end = 0
+        for match in self._control_pattern.finditer(rendered):
+            ids += self._encode_plain(rendered[end : match.start()])
+            ids.append(self._control[match.group()])
+            end = match.end()
+        return ids + self._encode_plain(rendered[end:])
+
+    def _broken(self, text: str) -> str:
+        text = text.replace(_BREAK, "")
+        return self._control_pattern.sub(lambda hit: _BREAK.join(hit.group()), text)
+
+    def _encode_plain(self, text: str) -> list[int]:
+        whole = text.replace(_BREAK, "")
+        ids: list[int] = self._plain.encode(whole, add_special_tokens=False).ids
+        return ids
+
+
+def load_text(folder: ModelFolder) -> ModelText:
+    """Load tokenizer and chat template; takes a tenth of a second, so call it in a thread.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
+    """
+    tokenizer = _load_tokenizer(folder)
+    config = None
+    if (folder.path / TOKENIZER_CONFIG_FILE).exists():
+        config = read_object(inside(folder.path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
+    variables = {
+        name: _token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
+    }
+    return ModelText(folder, tokenizer, _load_template(folder, config), variables)
+
+
+def _load_tokenizer(folder: ModelFolder) -> Tokenizer:
+    file = inside(folder.path, TOKENIZER_FILE, _REMEDY)
+    if file.stat().st_size > _MAX_TOKENIZER_BYTES:
+        raise broken_file(file, f"is larger than {_MAX_TOKENIZER_BYTES} bytes", _REMEDY)
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception
+        raise broken_file(file, f"is not a tokenizer ({error})", _REMEDY) from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    highest = max(tokenizer.get_vocab().values(), default=-1)
+    if not 0 <= highest < folder.vocab_size:
+        raise broken_file(
+            file,
+            f"has tokens up to id {highest}, the model knows {folder.vocab_size}",
+            _REMEDY,
+        )
+    return tokenizer
+
+
+def _load_template(folder: ModelFolder, config: JsonObject | None) -> ChatTemplate | None:
+    file, source = _template_source(folder, config)
+    if source is None:
+        return None
+    try:
+        return ChatTemplate(source)
+    except TemplateError as error:
+        raise broken_file(file, str(error), _REMEDY) from error
+
+
+def _template_source(folder: ModelFolder, config: JsonObject | None) -> tuple[Path, str | None]:
+    file = folder.path / _TEMPLATE_FILE
+    if file.exists():
+        return file, _read_template(inside(folder.path, _TEMPLATE_FILE, _REMEDY))
+    if config is None or not config.has("chat_template"):
+        return file, None
+    template = config.raw("chat_template")
+    if isinstance(template, list):
+        template = _default_template(template)
+    if not isinstance(template, str):
+        raise config.refuse("chat_template", "must be text")
+    return config.file, template
+
+
+def _read_template(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(_MAX_TEMPLATE_BYTES).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise broken_file(file, f"cannot be read ({error})", _REMEDY) from error
+
+
+def _default_template(templates: list[Any]) -> Any:
+    """Return the template named `default` where a model has several."""
+    named = [one for one in templates if isinstance(one, dict) and one.get("name") == "default"]
+    return named[0].get("template") if named else None
+
+
+def _token_text(config: JsonObject, name: str) -> str:
+    """Return a token's text; older files wrap it in an object."""
+    value = config.raw(name)
+    if isinstance(value, dict):
+        value = value.get("content")
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        raise config.refuse(name, "must be text")
+    return value

@@ -1,0 +1,119 @@
+"""Reads values out of JSON files that nobody vouches for: types and bounds first, then use."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from llmrouter.common.errors import Reason, RouterError
+
+__all__ = ["JsonObject", "broken_file", "inside", "read_object"]
+
+_MAX_JSON_BYTES = 16 * 1024 * 1024
+
+
+def broken_file(file: Path, problem: str, remedy: str) -> RouterError:
+    """Return MODEL_UNAVAILABLE naming the file, what is wrong with it and what helps."""
+    return RouterError(Reason.MODEL_UNAVAILABLE, f"{file}: {problem}; {remedy}")
+
+
+def inside(folder: Path, name: str, remedy: str) -> Path:
+    """Return the existing file `name` of `folder`, links followed.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is missing, no file, or leads out of the folder.
+    """
+    file = folder / name
+    try:
+        real = file.resolve(strict=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise broken_file(file, "is missing", remedy) from error
+    if not real.is_relative_to(folder.resolve()):
+        raise broken_file(file, "leads out of the model's folder", remedy)
+    if not real.is_file():
+        raise broken_file(file, "is not a file", remedy)
+    return file
+
+
+class JsonObject:
+    """One JSON object of a file; every read names the file and the field when it fails."""
+
+    def __init__(self, file: Path, path: str, values: Mapping[str, Any], remedy: str) -> None:
+        self.file = file
+        self._path = path
+        self._values = values
+        self._remedy = remedy
+
+    def refuse(self, name: str, problem: str) -> RouterError:
+        """Return the error for the field `name`."""
+        return broken_file(self.file, f"{self._path}{name} {problem}", self._remedy)
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self._values.get(name) is not None
+
+    def raw(self, name: str) -> Any:
+        """Return the field as JSON gave it; None where it is missing."""
+        return self._values.get(name)
+
+    def child(self, name: str) -> JsonObject:
+        """Return the object in the field `name`."""
+        value = self._values.get(name)
+        if not isinstance(value, dict):
+            raise self.refuse(name, "must be an object")
+        return JsonObject(self.file, f"{self._path}{name}.", value, self._remedy)
+
+    def integer(self, name: str, low: int, high: int) -> int:
+        """Return the whole number in `name`, bounds included."""
+        value = self._values.get(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise self.refuse(name, f"is {_short(value)}, must be a whole number {low} to {high}")
+        return value
+
+    def number(self, name: str, low: float, high: float) -> float:
+        """Return the number in `name`, bounds included; NaN is outside of all bounds."""
+        value = self._values.get(name)
+        if (
+            isinstance(value, bool)
+            or not isinstance(value, int | float)
+            or not low <= value <= high
+        ):
+            raise self.refuse(name, f"is {_short(value)}, must be a number {low:g} to {high:g}")
+        return float(value)
+
+    def text(self, name: str, *, longest: int = 256, empty: bool = False) -> str:
+        """Return the string in `name`, of at most `longest` characters."""
+        value = self._values.get(name)
+        if not isinstance(value, str) or len(value) > longest or not (value or empty):
+            raise self.refuse(
+                name, f"is {_short(value)}, must be text of at most {longest} characters"
+            )
+        return value
+
+
+def read_object(file: Path, remedy: str) -> JsonObject:
+    """Read `file` as one JSON object of at most 16 MiB.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it cannot be read, is too large or is not an object.
+    """
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(_MAX_JSON_BYTES + 1)
+        if len(content) > _MAX_JSON_BYTES:
+            raise broken_file(file, "is larger than 16 MiB", remedy)
+        values = json.loads(content)
+    except OSError as error:
+        raise broken_file(file, f"cannot be read ({error.strerror})", remedy) from error
+    except (ValueError, RecursionError) as error:
+        raise broken_file(file, f"is not JSON ({error})", remedy) from error
+    if not isinstance(values, dict):
+        raise broken_file(file, "must hold one JSON object", remedy)
+    return JsonObject(file, "", values, remedy)
+
+
+def _short(value: object) -> str:
+    text = "missing" if value is None else repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
