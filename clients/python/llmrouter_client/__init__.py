@@ -1,0 +1,47 @@
+"""Python client of llmrouter: ask one endpoint, let it pick the model.
+
+    async with AsyncClient("localhost:50051") as client:
+        async with client.stream("What is the capital of France?", temperature=0) as stream:
+            async for event in stream:
+                ...
+
+`Client` has the same methods for programs without an event loop.
+"""
+
+from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.errors import FieldViolation, LlmrouterError
+from llmrouter_client.events import (
+    Answer,
+    Attempt,
+    ChoiceFinished,
+    Delta,
+    Event,
+    Finished,
+    Model,
+    Started,
+    Timings,
+    Usage,
+)
+from llmrouter_client.requests import Message, Options
+from llmrouter_client.sync import Client, SyncStream
+
+__all__ = [
+    "Answer",
+    "AsyncClient",
+    "Attempt",
+    "ChoiceFinished",
+    "Client",
+    "Delta",
+    "Event",
+    "FieldViolation",
+    "Finished",
+    "LlmrouterError",
+    "Message",
+    "Model",
+    "Options",
+    "Started",
+    "Stream",
+    "SyncStream",
+    "Timings",
+    "Usage",
+]

@@ -1,0 +1,235 @@
+"""The asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from types import TracebackType
+from typing import Any, Self, TypeVar, Unpack
+
+from grpc import aio
+
+from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
+from llmrouter_client.errors import from_rpc_error
+from llmrouter_client.events import (
+    Answer,
+    Delta,
+    Event,
+    Finished,
+    Model,
+    Started,
+    answer_from,
+    event_from,
+    model_from,
+)
+from llmrouter_client.requests import Options, Prompt, request_from
+from llmrouter_client.retrying import Retrying
+
+__all__ = ["AsyncClient", "Stream"]
+
+_CHANNEL_OPTIONS = (
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 2000),
+)
+_ResponseT = TypeVar("_ResponseT")
+
+
+class AsyncClient:
+    """Asks a gateway. Safe to share between tasks of one event loop.
+
+    Args:
+        address: `host:port` of the gateway.
+        timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
+        retries: How often a call that found nobody to answer is tried again at most.
+    """
+
+    def __init__(
+        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+    ) -> None:
+        self._address = address
+        self._timeout = timeout
+        self._retries = retries
+        self._channel: aio.Channel | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection and cancel what still runs on it."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            await channel.close()
+
+    async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> Answer:
+        """Return the whole answer to a prompt or to messages.
+
+        Raises:
+            LlmrouterError: The request was refused or failed.
+        """
+        request = request_from(prompt, options)
+        stub, retrying = self._stub(), self._retrying(options)
+        response = await self._unary(
+            lambda: stub.Generate(request, timeout=retrying.remaining()), retrying
+        )
+        return answer_from(response)
+
+    def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:
+        """Return the answer as it is generated; the call starts with the first event asked for."""
+        request = gateway_pb2.StreamGenerateRequest(request=request_from(prompt, options))
+        return Stream(
+            lambda timeout: self._stub().StreamGenerate(request, timeout=timeout),
+            lambda: self._retrying(options),
+            self._address,
+        )
+
+    async def models(
+        self,
+        *,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is gRPC's deadline
+    ) -> list[Model]:
+        """Return the models a request may be routed to, in order of their names.
+
+        Raises:
+            LlmrouterError: The call failed.
+        """
+        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        request = gateway_pb2.ListModelsRequest()
+        response = await self._unary(
+            lambda: stub.ListModels(request, timeout=retrying.remaining()), retrying
+        )
+        return [model_from(model) for model in response.models]
+
+    def _stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
+        if self._channel is None:
+            self._channel = aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+        return gateway_pb2_grpc.GatewayServiceStub(self._channel)
+
+    def _retrying(self, options: Options) -> Retrying:
+        timeout = options.get("timeout")
+        return Retrying(self._retries, self._timeout if timeout is None else timeout)
+
+    async def _unary(
+        self, call: Callable[[], Awaitable[_ResponseT]], retrying: Retrying
+    ) -> _ResponseT:
+        while True:
+            try:
+                return await call()
+            except aio.AioRpcError as failed:
+                error = from_rpc_error(failed, self._address)
+            if not await retrying.pause(error):
+                raise error
+
+
+class Stream:
+    """An answer as it comes: an asynchronous iterator of events.
+
+    Use it with `async with`, or call `aclose`: leaving early cancels the call, and the generation
+    stops. A call that fails as unavailable before the first `Delta` is tried again, which is why
+    `Started` is handed out together with what follows it.
+
+    Attributes:
+        started: The first event, once it came.
+        finished: The last event, once it came.
+    """
+
+    def __init__(
+        self,
+        dial: Callable[[float | None], Any],
+        retrying: Callable[[], Retrying],
+        address: str,
+    ) -> None:
+        self.started: Started | None = None
+        self.finished: Finished | None = None
+        self._dial = dial
+        self._make_retrying = retrying
+        self._retrying: Retrying | None = None
+        self._address = address
+        self._call: Any = None
+        self._held: deque[Event] = deque()
+        self._committed = False
+        self._closed = False
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """End the stream; a generation still running is cancelled."""
+        self._closed = True
+        self._held.clear()
+        call, self._call = self._call, None
+        if call is not None:
+            call.cancel()
+
+    async def __anext__(self) -> Event:
+        """Return the next event.
+
+        Raises:
+            LlmrouterError: The request was refused, or its stream broke off.
+        """
+        while not self._held or not self._committed:
+            if self._closed or not await self._receive():
+                raise StopAsyncIteration
+        return self._held.popleft()
+
+    async def _receive(self) -> bool:
+        """Take in one message; False at the end."""
+        if self._retrying is None:
+            self._retrying = self._make_retrying()
+        try:
+            if self._call is None:
+                self._call = self._dial(self._retrying.remaining())
+            message = await self._call.read()
+        except aio.AioRpcError as failed:
+            error = from_rpc_error(failed, self._address)
+        except asyncio.CancelledError:
+            if self._closed and not _being_cancelled():
+                return False  # closed by someone else while this task was waiting
+            await self.aclose()
+            raise
+        else:
+            return self._take(message)
+        self._held.clear()
+        self._call = None
+        if self._committed or not await self._retrying.pause(error):
+            self._closed = True
+            raise error
+        return True
+
+    def _take(self, message: Any) -> bool:
+        if message is aio.EOF:
+            self._closed = True
+            self._committed = True
+            return bool(self._held)
+        event = event_from(message.event)
+        if event is None:
+            return True
+        if isinstance(event, Started):
+            self.started = event
+        else:
+            self._committed = self._committed or not isinstance(event, Delta) or bool(event.text)
+        if isinstance(event, Finished):
+            self.finished = event
+        self._held.append(event)
+        return True
+
+
+def _being_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

@@ -1,0 +1,105 @@
+"""The one exception of the client, made from google.rpc.Status."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import grpc
+from google.protobuf.message import DecodeError
+from google.rpc import error_details_pb2
+from grpc import aio
+from grpc_status import rpc_status
+
+__all__ = ["FieldViolation", "LlmrouterError", "from_rpc_error"]
+
+_DOMAIN = "llmrouter"
+_UNSAID = {
+    grpc.StatusCode.UNAVAILABLE: "UPSTREAM_UNAVAILABLE",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
+    grpc.StatusCode.CANCELLED: "CANCELLED",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "QUEUE_FULL",
+    grpc.StatusCode.INVALID_ARGUMENT: "INVALID_ARGUMENT",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FieldViolation:
+    """One wrong field of a request: its path as in the proto, and what is wrong with it."""
+
+    field: str
+    description: str
+
+
+class LlmrouterError(Exception):
+    """A call failed.
+
+    Attributes:
+        reason: Machine-readable cause: a name of `ErrorReason` in `errors.proto`.
+        message: One clear sentence for people.
+        code: The gRPC status code.
+        metadata: Facts that help, as strings.
+        retry_after: Seconds to wait before trying again, when the server said so.
+        violations: The wrong fields, for bad requests.
+    """
+
+    def __init__(
+        self,
+        reason: str,
+        message: str,
+        *,
+        code: grpc.StatusCode = grpc.StatusCode.UNKNOWN,
+        metadata: Mapping[str, str] | None = None,
+        retry_after: float | None = None,
+        violations: tuple[FieldViolation, ...] = (),
+    ) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.code = code
+        self.metadata = dict(metadata or {})
+        self.retry_after = retry_after
+        self.violations = violations
+
+
+def from_rpc_error(error: aio.AioRpcError, address: str) -> LlmrouterError:
+    """Return the typed error for a failed call to `address`."""
+    info, retry, bad = (
+        error_details_pb2.ErrorInfo(),
+        error_details_pb2.RetryInfo(),
+        error_details_pb2.BadRequest(),
+    )
+    _unpack(error, (info, retry, bad))
+    if info.domain != _DOMAIN:
+        return _from_transport(error, address)
+    return LlmrouterError(
+        info.reason,
+        error.details() or info.reason,
+        code=error.code(),
+        metadata=dict(info.metadata),
+        retry_after=retry.retry_delay.ToTimedelta().total_seconds() or None,
+        violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
+    )
+
+
+def _unpack(error: aio.AioRpcError, targets: tuple[object, ...]) -> None:
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # a proxy's trailers: the code says enough
+        return
+    for detail in status.details if status is not None else ():
+        for target in targets:
+            if detail.Is(target.DESCRIPTOR):  # type: ignore[attr-defined]
+                detail.Unpack(target)
+
+
+def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
+    code, details = error.code(), error.details() or ""
+    sentences = {
+        grpc.StatusCode.UNAVAILABLE: f"nothing answers at {address}; is the suite running?",
+        grpc.StatusCode.DEADLINE_EXCEEDED: f"{address} did not finish within the time allowed",
+        grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",
+    }
+    message = sentences.get(code) or f"{address} failed: {details or code.name}"
+    reason = _UNSAID.get(code, "INTERNAL")
+    return LlmrouterError(reason, message, code=code, metadata={"detail": details})

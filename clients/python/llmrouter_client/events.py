@@ -1,0 +1,230 @@
+"""What answers are made of, as frozen dataclasses; durations in seconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from google.protobuf.duration_pb2 import Duration
+
+from llmrouter.v1 import gateway_pb2, generation_pb2, selector_pb2
+
+__all__ = [
+    "Answer",
+    "Attempt",
+    "ChoiceFinished",
+    "Delta",
+    "Event",
+    "Finished",
+    "Model",
+    "Started",
+    "Timings",
+    "Usage",
+    "answer_from",
+    "event_from",
+    "model_from",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens, counted by the engine."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_prompt_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Timings:
+    """Where the time went, in seconds by the server's clock."""
+
+    queue: float = 0.0
+    prefill: float = 0.0
+    decode: float = 0.0
+    time_to_first_token: float = 0.0
+    total: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One model tried; `error_reason` is empty for the one that answered."""
+
+    model: str
+    version: str
+    address: str
+    duration: float
+    error_reason: str = ""
+    error_message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """First event of a stream: which model answers, and why."""
+
+    request_id: str
+    model: str
+    version: str
+    reason: str
+    cache: str
+    plan_id: str = ""
+
+    @property
+    def cached(self) -> bool:
+        """Whether the answer comes from the cache."""
+        return self.cache == "hit"
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text of one choice."""
+
+    text: str
+    choice: int = 0
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChoiceFinished:
+    """One choice is complete: `reason` is `stop`, `length` or `cancelled`."""
+
+    choice: int
+    reason: str
+    stop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """Last event of a stream."""
+
+    usage: Usage = field(default_factory=Usage)
+    timings: Timings = field(default_factory=Timings)
+    attempts: tuple[Attempt, ...] = ()
+
+
+Event: TypeAlias = Started | Delta | ChoiceFinished | Finished
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer; `text` and `finish_reason` are those of the first choice."""
+
+    text: str
+    model: str
+    version: str
+    reason: str
+    cached: bool
+    finish_reason: str
+    usage: Usage
+    timings: Timings
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One model a request may be routed to; prices in US dollars per million tokens."""
+
+    name: str
+    version: str
+    aliases: tuple[str, ...]
+    quality: float
+    input_price: float
+    output_price: float
+    context: int
+    capabilities: tuple[str, ...]
+    ready: bool
+
+
+def event_from(event: generation_pb2.GenerationEvent) -> Event | None:
+    """Return the typed event; None for a kind this client does not know."""
+    kind = event.WhichOneof("event")
+    if kind == "started":
+        return _started(event.started)
+    if kind == "delta":
+        return Delta(event.delta.text, event.delta.choice, event.delta.tokens)
+    if kind == "choice_finished":
+        end = event.choice_finished
+        return ChoiceFinished(end.choice, _finish_reason(end.reason), end.stop)
+    if kind == "finished":
+        return _finished(event.finished)
+    return None
+
+
+def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
+    """Return the typed answer."""
+    started, finished = _started(response.started), _finished(response.finished)
+    first = response.choices[0] if response.choices else generation_pb2.Choice()
+    return Answer(
+        text=first.text,
+        model=started.model,
+        version=started.version,
+        reason=started.reason,
+        cached=started.cached,
+        finish_reason=_finish_reason(first.reason),
+        usage=finished.usage,
+        timings=finished.timings,
+        attempts=finished.attempts,
+    )
+
+
+def model_from(model: selector_pb2.CatalogModel) -> Model:
+    """Return the typed catalog entry."""
+    return Model(
+        name=model.name,
+        version=model.version,
+        aliases=tuple(model.aliases),
+        quality=model.quality,
+        input_price=model.input_price,
+        output_price=model.output_price,
+        context=model.context,
+        capabilities=tuple(model.capabilities),
+        ready=bool(model.addresses),
+    )
+
+
+def _started(started: generation_pb2.Started) -> Started:
+    names = generation_pb2.CacheStatus.DESCRIPTOR.values_by_number
+    known = names.get(started.cache)
+    cache = known.name.removeprefix("CACHE_STATUS_").lower() if known else "unspecified"
+    return Started(
+        started.request_id,
+        started.model,
+        started.version,
+        started.reason,
+        cache,
+        started.plan_id,
+    )
+
+
+def _finish_reason(reason: int) -> str:
+    known = generation_pb2.FinishReason.DESCRIPTOR.values_by_number.get(reason)
+    return known.name.removeprefix("FINISH_REASON_").lower() if known else "unspecified"
+
+
+def _finished(finished: generation_pb2.Finished) -> Finished:
+    usage, timings = finished.usage, finished.timings
+    return Finished(
+        Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens),
+        Timings(
+            _seconds(timings.queue),
+            _seconds(timings.prefill),
+            _seconds(timings.decode),
+            _seconds(timings.time_to_first_token),
+            _seconds(timings.total),
+        ),
+        tuple(
+            Attempt(
+                one.model,
+                one.version,
+                one.address,
+                _seconds(one.duration),
+                one.error_reason,
+                one.error_message,
+            )
+            for one in finished.attempts
+        ),
+    )
+
+
+def _seconds(duration: Duration) -> float:
+    return duration.seconds + duration.nanos / 1e9

@@ -1,0 +1,127 @@
+"""From keyword arguments to a GenerateRequest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias, TypedDict
+
+from google.protobuf.duration_pb2 import Duration
+
+from llmrouter.v1 import generation_pb2
+from llmrouter_client.errors import FieldViolation, LlmrouterError
+
+__all__ = ["CacheMode", "Message", "Options", "Prompt", "request_from"]
+
+CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a chat; `role` is `system`, `user` or `assistant`."""
+
+    role: Literal["system", "user", "assistant"]
+    text: str
+
+
+Prompt: TypeAlias = str | Sequence[Message]
+
+
+class Options(TypedDict, total=False):
+    """Keyword arguments of `generate` and `stream`; absent and None both take the default."""
+
+    raw: bool
+    """Give a prompt to the model as it is; by default it is one turn of the user."""
+    model: str | None
+    """A model name, `name@version` or alias; the selector chooses by default."""
+    strategy: str | None
+    """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`."""
+    temperature: float | None
+    """0 to 2; 0 always picks the most likely token."""
+    top_k: int | None
+    """Draw from this many most likely tokens; 0 means all."""
+    top_p: float | None
+    """Draw from the smallest set of tokens with this probability mass."""
+    seed: int | None
+    """Makes the draws repeatable."""
+    max_tokens: int | None
+    """Tokens to generate at most."""
+    stop: Sequence[str] | None
+    """Strings that end the answer and are not part of it."""
+    cache: CacheMode | bool | None
+    """What the cache may do; True is `read-write`, False is `off`."""
+    cache_ttl: float | None
+    """Seconds a stored answer lives."""
+    min_quality: float | None
+    """Lowest acceptable quality, 0 to 1."""
+    max_cost: float | None
+    """Highest acceptable cost of this request in US dollars."""
+    timeout: float | None
+    """Seconds for the whole call, retries included; the client's by default."""
+
+
+def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateRequest:
+    """Return the request.
+
+    Raises:
+        LlmrouterError: A value does not fit its field at all (a negative count, an unknown role).
+    """
+    unknown = sorted(set(options) - set(Options.__annotations__))
+    if unknown:
+        raise TypeError(f"unexpected option {unknown[0]!r}")
+    try:
+        request = generation_pb2.GenerateRequest(
+            sampling=_sampling(options), routing=_routing(options), cache=_cache(options)
+        )
+        _set_input(request, prompt, raw=options.get("raw", False))
+    except (ValueError, TypeError, KeyError) as error:
+        sentence = f"the request cannot be encoded: {error}"
+        raise LlmrouterError(
+            "INVALID_ARGUMENT", sentence, violations=(FieldViolation("request", str(error)),)
+        ) from None
+    return request
+
+
+def _set_input(request: generation_pb2.GenerateRequest, prompt: Prompt, *, raw: bool) -> None:
+    if raw:
+        if not isinstance(prompt, str):
+            raise TypeError("raw takes one prompt, not messages")
+        request.prompt = prompt
+        return
+    turns = [Message("user", prompt)] if isinstance(prompt, str) else prompt
+    request.chat.SetInParent()
+    for turn in turns:
+        role = generation_pb2.Role.Value(f"ROLE_{turn.role.upper()}")
+        request.chat.messages.add(role=role).content.add(text=turn.text)
+
+
+def _sampling(options: Options) -> generation_pb2.SamplingOptions:
+    return generation_pb2.SamplingOptions(
+        temperature=options.get("temperature"),
+        top_k=options.get("top_k"),
+        top_p=options.get("top_p"),
+        seed=options.get("seed"),
+        max_tokens=options.get("max_tokens"),
+        stop=options.get("stop") or (),
+    )
+
+
+def _routing(options: Options) -> generation_pb2.RoutingWishes:
+    return generation_pb2.RoutingWishes(
+        model=options.get("model") or "",
+        strategy=options.get("strategy") or "",
+        min_quality=options.get("min_quality") or 0.0,
+        max_cost=options.get("max_cost") or 0.0,
+    )
+
+
+def _cache(options: Options) -> generation_pb2.CacheWishes:
+    wish = options.get("cache")
+    if isinstance(wish, bool):
+        wish = "read-write" if wish else "off"
+    name = "UNSPECIFIED" if wish is None else wish.upper().replace("-", "_")
+    wishes = generation_pb2.CacheWishes(mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"))
+    ttl = options.get("cache_ttl")
+    if ttl is not None:
+        wishes.ttl.CopyFrom(Duration(seconds=int(ttl), nanos=int(ttl % 1 * 1e9)))
+    return wishes

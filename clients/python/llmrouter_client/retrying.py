@@ -1,0 +1,50 @@
+"""When to try again: only what is safe to repeat, with a jittered pause, within the deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import grpc
+
+from llmrouter_client.errors import LlmrouterError
+
+__all__ = ["Retrying"]
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 2.0
+
+
+class Retrying:
+    """The retries of one call.
+
+    Args:
+        retries: How often to try again at most.
+        timeout: Seconds for the whole call, pauses included; None sets no deadline.
+    """
+
+    def __init__(self, retries: int, timeout: float | None) -> None:
+        self._retries = retries
+        self._made = 0
+        now = asyncio.get_running_loop().time()
+        self._deadline = None if timeout is None else now + timeout
+
+    def remaining(self) -> float | None:
+        """Return the seconds left until the deadline; None when there is none."""
+        if self._deadline is None:
+            return None
+        return max(0.0, self._deadline - asyncio.get_running_loop().time())
+
+    async def pause(self, error: LlmrouterError) -> bool:
+        """Wait before another try; False, at once, when there shall be none."""
+        if error.code != grpc.StatusCode.UNAVAILABLE or self._made >= self._retries:
+            return False
+        backoff = min(_LONGEST_PAUSE, _FIRST_PAUSE * 2**self._made)
+        jittered = backoff * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, hides nothing
+        seconds = max(jittered, error.retry_after or 0.0)
+        remaining = self.remaining()
+        if remaining is not None and seconds >= remaining:
+            return False
+        self._made += 1
+        await asyncio.sleep(seconds)
+        return True

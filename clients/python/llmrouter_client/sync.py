@@ -1,0 +1,111 @@
+"""The same client for programs without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Coroutine, Iterator
+from typing import Any, Self, TypeVar, Unpack
+
+from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.events import Answer, Event, Finished, Model, Started
+from llmrouter_client.requests import Options, Prompt
+
+__all__ = ["Client", "SyncStream"]
+
+_ResultT = TypeVar("_ResultT")
+
+
+class Client:
+    """Asks a gateway, blocking. Safe to share between threads; a thread of its own does the work.
+
+    Args:
+        address: `host:port` of the gateway.
+        timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
+        retries: How often a call that found nobody to answer is tried again at most.
+    """
+
+    def __init__(
+        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+    ) -> None:
+        self._client = AsyncClient(address, timeout=timeout, retries=retries)
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._loop.run_forever, name="llmrouter-client", daemon=True
+        )
+        self._thread.start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection and end the thread; closing twice does nothing."""
+        if self._loop.is_closed():
+            return
+        self._run(self._client.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def generate(self, prompt: Prompt, **options: Unpack[Options]) -> Answer:
+        """Return the whole answer; see `AsyncClient.generate`."""
+        return self._run(self._client.generate(prompt, **options))
+
+    def stream(self, prompt: Prompt, **options: Unpack[Options]) -> SyncStream:
+        """Return the answer as it is generated; see `AsyncClient.stream`."""
+        return SyncStream(self, self._client.stream(prompt, **options))
+
+    def models(self, *, timeout: float | None = None) -> list[Model]:
+        """Return the models a request may be routed to."""
+        return self._run(self._client.models(timeout=timeout))
+
+    def _run(self, work: Coroutine[Any, Any, _ResultT]) -> _ResultT:
+        if self._loop.is_closed():
+            work.close()
+            raise RuntimeError("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()  # Ctrl-C here must stop the call there
+            raise
+
+
+class SyncStream(Iterator[Event]):
+    """An answer as it comes: a plain iterator of events; closing it cancels the call."""
+
+    def __init__(self, client: Client, stream: Stream) -> None:
+        self._client = client
+        self._stream = stream
+
+    @property
+    def started(self) -> Started | None:
+        """The first event, once it came."""
+        return self._stream.started
+
+    @property
+    def finished(self) -> Finished | None:
+        """The last event, once it came."""
+        return self._stream.finished
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __next__(self) -> Event:
+        event = self._client._run(self._next())  # noqa: SLF001 - the two are one
+        if event is None:
+            raise StopIteration
+        return event
+
+    def close(self) -> None:
+        """End the stream; a generation still running is cancelled."""
+        self._client._run(self._stream.aclose())  # noqa: SLF001 - the two are one
+
+    async def _next(self) -> Event | None:
+        return await anext(self._stream, None)
