@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-import grpc.aio
 from google.protobuf.message import DecodeError
 
 from llmrouter.cache.settings import MAX_TTL_SECONDS, MIN_TTL_SECONDS, CacheSettings
@@ -32,7 +32,7 @@ class CacheServicer(CacheServiceServicer):
     async def Lookup(  # noqa: N802 - the proto's name
         self,
         request: pb.LookupRequest,
-        context: grpc.aio.ServicerContext[pb.LookupRequest, pb.LookupResponse],
+        context: Any,
     ) -> pb.LookupResponse:
         """Look an answer up; an answer that cannot be read any more is a miss."""
         hit = await self._tiers.lookup(_tenant(request.context.tenant), _key(request.key))
@@ -48,7 +48,7 @@ class CacheServicer(CacheServiceServicer):
     async def Store(  # noqa: N802 - the proto's name
         self,
         request: pb.StoreRequest,
-        context: grpc.aio.ServicerContext[pb.StoreRequest, pb.StoreResponse],
+        context: Any,
     ) -> pb.StoreResponse:
         """Keep an answer; acknowledged once the disk has it."""
         tenant, key = _tenant(request.context.tenant), _key(request.key)
@@ -59,7 +59,7 @@ class CacheServicer(CacheServiceServicer):
     async def GetStatistics(  # noqa: N802 - the proto's name
         self,
         request: pb.GetStatisticsRequest,
-        context: grpc.aio.ServicerContext[pb.GetStatisticsRequest, pb.GetStatisticsResponse],
+        context: Any,
     ) -> pb.GetStatisticsResponse:
         """Return sizes and counts, fastest level first."""
         levels = [

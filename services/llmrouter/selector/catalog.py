@@ -56,6 +56,11 @@ class Model:
         return self.entry.name
 
     @property
+    def key(self) -> tuple[str, str]:
+        """Name and version."""
+        return self.entry.name, self.version
+
+    @property
     def quality(self) -> float:
         """The configured prior, lowered by the measured loss of its precision."""
         ratio = min((served.quality_ratio for served in self.endpoints), default=1.0)

@@ -6,8 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-
-from grpc import aio
+from typing import Any
 
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.v1 import inference_pb2 as pb
@@ -30,7 +29,7 @@ class EndpointWatcher:
     def __init__(
         self,
         addresses: Sequence[str],
-        channel: Callable[[str], aio.Channel],
+        channel: Callable[[str], Any],
         *,
         interval: float = 1.0,
         clock: Callable[[], float] = time.monotonic,
@@ -39,12 +38,12 @@ class EndpointWatcher:
 
         Args:
             addresses: `host:port` of each inference service.
-            channel: Opens a channel to an address; the watcher closes it.
+            channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
             interval: Seconds between two looks at an address, and the timeout of each.
             clock: Monotonic seconds.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
-        self._open = channel
+        self._channel = channel
         self._interval = interval
         self._clock = clock
         self._seen: dict[str, tuple[float, tuple[ServedModel, ...]]] = {}
@@ -68,35 +67,30 @@ class EndpointWatcher:
         return tuple(one for at, models in self._seen.values() if at >= oldest for one in models)
 
     async def close(self) -> None:
-        """Stop watching and close the channels. Safe to call twice."""
+        """Stop watching. Safe to call twice; the channels stay their owner's."""
         tasks, self._tasks = self._tasks, []
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, address: str) -> None:
-        channel = self._open(address)
-        try:
-            stub = InferenceServiceStub(channel)
-            failures = 0
-            while True:
-                failures = 0 if await self._look(stub, address, failures) else failures + 1
-                self._looked[address].set()
-                await asyncio.sleep(self._pause(failures))
-        finally:
-            await channel.close()
+        failures = 0
+        while True:
+            failures = 0 if await self._look(address, failures) else failures + 1
+            self._looked[address].set()
+            await asyncio.sleep(self._pause(failures))
 
     def _pause(self, failures: int) -> float:
         longest = max(self._interval, _MAX_PAUSE_SECONDS)
         return min(longest, self._interval * 2.0 ** min(failures, 16))
 
-    async def _look(self, stub: InferenceServiceStub, address: str, failures: int) -> bool:
+    async def _look(self, address: str, failures: int) -> bool:
         """Ask once; True when it answered."""
         try:
-            call = stub.ListLoadedModels(
+            stub = InferenceServiceStub(self._channel(address))
+            answer = await stub.ListLoadedModels(
                 pb.ListLoadedModelsRequest(), timeout=max(0.1, self._interval)
             )
-            answer = await call
         except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
             if failures == 0:
                 _log.warning("inference service %s does not answer: %s", address, _why(error))
@@ -109,9 +103,9 @@ class EndpointWatcher:
 
 
 def _why(error: Exception) -> str:
-    if isinstance(error, aio.AioRpcError):
-        return f"{error.code().name}: {error.details()}"
-    return f"{type(error).__name__}: {error}"
+    details = getattr(error, "details", None)
+    told = details() if callable(details) else error
+    return f"{type(error).__name__}: {told}"
 
 
 def _decode(model: pb.LoadedModel, address: str) -> ServedModel:

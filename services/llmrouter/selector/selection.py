@@ -104,8 +104,9 @@ def select(
         for model in allowed
         if model.endpoints
     ]
+    asked_for = {model.key for model in allowed}
     exclusions = [
-        *(_not_asked_for(model, wish) for model in catalog.models if model not in allowed),
+        *(_not_asked_for(one, wish) for one in catalog.models if one.key not in asked_for),
         *(Exclusion(model.name, model.trouble) for model in allowed if not model.endpoints),
     ]
     fitting, refused = _filter(estimates, request, strategy)
@@ -159,10 +160,11 @@ def _filter(
     fitting = fitting or [one for one in suitable if one.fewest_prompt_tokens < one.model.context]
     if suitable and not fitting:
         raise _too_long(suitable)
+    fit = {one.model.key for one in fitting}
     refused += [
         Exclusion(one.model.name, _too_small(one, request.max_tokens))
         for one in suitable
-        if one not in fitting
+        if one.model.key not in fit
     ]
     return fitting, refused
 

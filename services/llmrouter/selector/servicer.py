@@ -7,8 +7,7 @@ import math
 import time
 import uuid
 from collections.abc import Callable, Mapping
-
-from grpc import aio
+from typing import Any
 
 from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.generation import RoutingWishes
@@ -61,13 +60,14 @@ class SelectorServicer(SelectorServiceServicer):
         self._strategies = dict(strategies or load_strategies(settings.balanced))
         find_strategy(self._strategies, settings.default_strategy)
         self._clock = clock
+        self._built: tuple[tuple[ServedModel, ...], Catalog] | None = None
         self._statistics = StatisticsBook(settings.statistics_half_life_seconds)
         self._policy_version = _fingerprint(settings, self._strategies)
 
     async def Select(  # noqa: N802 - the proto's name
         self,
         request: pb.SelectRequest,
-        context: aio.ServicerContext[pb.SelectRequest, pb.SelectResponse],
+        context: Any,
     ) -> pb.SelectResponse:
         """Choose a primary and fallbacks."""
         selection = _decode_selection(request)
@@ -86,7 +86,7 @@ class SelectorServicer(SelectorServiceServicer):
     async def ReportOutcome(  # noqa: N802 - the proto's name
         self,
         request: pb.ReportOutcomeRequest,
-        context: aio.ServicerContext[pb.ReportOutcomeRequest, pb.ReportOutcomeResponse],
+        context: Any,
     ) -> pb.ReportOutcomeResponse:
         """Move the statistics of the models tried; versions that nobody serves are ignored."""
         if not 1 <= len(request.outcomes) <= 64:
@@ -102,7 +102,7 @@ class SelectorServicer(SelectorServiceServicer):
     async def ListCatalog(  # noqa: N802 - the proto's name
         self,
         request: pb.ListCatalogRequest,
-        context: aio.ServicerContext[pb.ListCatalogRequest, pb.ListCatalogResponse],
+        context: Any,
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
         now = self._clock()
@@ -113,12 +113,16 @@ class SelectorServicer(SelectorServiceServicer):
         )
 
     def _catalog(self) -> Catalog:
-        return build_catalog(
-            self._settings.catalog,
-            self._served(),
-            unlisted_quality=self._settings.unlisted_quality,
-            unlisted_price=self._settings.unlisted_price,
-        )
+        served = self._served()
+        if self._built is None or self._built[0] != served:
+            catalog = build_catalog(
+                self._settings.catalog,
+                served,
+                unlisted_quality=self._settings.unlisted_quality,
+                unlisted_price=self._settings.unlisted_price,
+            )
+            self._built = (served, catalog)
+        return self._built[1]
 
     def _encode_model(self, model: Model, now: float) -> pb.CatalogModel:
         observed = self._statistics.of(model.name, model.version)
