@@ -64,6 +64,11 @@ class ModelFolder:
     card: ModelCard | None
     """None for folders that others made."""
 
+    @property
+    def version(self) -> str:
+        """The card's version; `unversioned` for folders that others made."""
+        return self.card.version if self.card else "unversioned"
+
 
 def read_folder(path: Path) -> ModelFolder:
     """Read and check the model folder at `path`; weights are not opened.

@@ -30,16 +30,17 @@ _MAX_STEPS = 2_000_000
 _SPARE_OUTPUT = 1024 * 1024
 """Characters a template may add to four times what the messages hold."""
 
-_TEXT_METHODS = frozenset(
-    "strip lstrip rstrip split rsplit startswith endswith upper lower title capitalize find rfind "
-    "index count splitlines removeprefix removesuffix isdigit isalpha isspace partition replace "
-    "join".split()
-)
-_FILTERS = frozenset(
-    "trim tojson length count join upper lower replace default d first last list map select "
-    "selectattr reject rejectattr string int float items capitalize title safe e escape dictsort "
-    "sort unique reverse min max abs round".split()
-)
+_TEXT_METHODS = frozenset({
+    "strip", "lstrip", "rstrip", "split", "rsplit", "startswith", "endswith", "upper", "lower",
+    "title", "capitalize", "find", "rfind", "index", "count", "splitlines", "removeprefix",
+    "removesuffix", "isdigit", "isalpha", "isspace", "partition", "replace", "join",
+})  # fmt: skip
+_FILTERS = frozenset({
+    "trim", "tojson", "length", "count", "join", "upper", "lower", "replace", "default", "d",
+    "first", "last", "list", "map", "select", "selectattr", "reject", "rejectattr", "string",
+    "int", "float", "items", "capitalize", "title", "safe", "e", "escape", "dictsort", "sort",
+    "unique", "reverse", "min", "max", "abs", "round",
+})  # fmt: skip
 
 
 class TemplateError(Exception):
@@ -106,7 +107,7 @@ class _Environment(ImmutableSandboxedEnvironment):
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, str) and attr not in _TEXT_METHODS:
             return False
-        return super().is_safe_attribute(obj, attr, value)
+        return bool(super().is_safe_attribute(obj, attr, value))
 
     def call(self, context: Any, target: Any, /, *args: Any, **kwargs: Any) -> Any:
         owner = getattr(target, "__self__", None)

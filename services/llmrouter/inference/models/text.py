@@ -57,6 +57,11 @@ class ModelText:
             or r"(?!)"
         )
 
+    @property
+    def has_template(self) -> bool:
+        """Whether chat messages can be rendered; without, only raw prompts are taken."""
+        return self._template is not None
+
     def encode(self, text: str) -> list[int]:
         """Return the tokens of a prompt that the caller wrote whole; control tokens count as such.
 
