@@ -1,0 +1,257 @@
+"""A plan names the best model, its fallbacks and, for everyone else, why not."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.selector.building import catalog_of, entry, served
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import RoutingWishes
+from llmrouter.selector.catalog import build_catalog
+from llmrouter.selector.selection import Selection, select
+from llmrouter.selector.statistics import Observation, StatisticsBook
+from llmrouter.selector.strategies import (
+    BALANCED,
+    BUILT_IN,
+    COST_OPTIMIZED,
+    QUALITY_FIRST,
+    SPEED_PRIORITY,
+    find_strategy,
+    load_strategies,
+)
+
+SMALL = entry("small", quality=0.4, input_price=0.1, output_price=0.1)
+LARGE = entry("large", quality=0.9, input_price=10, output_price=10)
+
+
+def choose(catalog, strategy=BALANCED, book=None, prompt_bytes=200, max_tokens=0, **wishes):
+    settings = {key: wishes.pop(key) for key in ("fallbacks",) if key in wishes}
+    capabilities = wishes.pop("capabilities", frozenset())
+    request_id = wishes.pop("request_id", "r")
+    selection = Selection(
+        request_id, prompt_bytes, max_tokens, frozenset(capabilities), RoutingWishes(**wishes)
+    )
+    return select(selection, catalog, strategy, book or StatisticsBook(60), now=0.0, **settings)
+
+
+def order(plan):
+    return [one.model for one in plan.candidates]
+
+
+def why(plan):
+    return {one.model: one.reason for one in plan.exclusions}
+
+
+def book_of(**seconds_per_token):
+    """A book in which these models were seen often at these speeds."""
+    book = StatisticsBook(60)
+    for model, seconds in seconds_per_token.items():
+        for _ in range(100):
+            observation = Observation(time_to_first_token=0.1, seconds_per_token=seconds)
+            book.observe(model, "v1", observation, now=0.0)
+    return book
+
+
+def test_each_strategy_prefers_what_it_is_named_after():
+    catalog = catalog_of(SMALL, LARGE)
+    book = book_of(small=0.005, large=0.03)
+    assert order(choose(catalog, QUALITY_FIRST, book))[0] == "large"
+    assert order(choose(catalog, COST_OPTIMIZED, book))[0] == "small"
+    assert order(choose(catalog, SPEED_PRIORITY, book))[0] == "small"
+
+
+def test_the_guides_weights_score_speed_quality_and_cost_and_add_compatibility():
+    plan = choose(catalog_of(SMALL))
+    first = plan.candidates[0]
+    weights = {part.name: part.weight for part in first.components}
+    assert weights == {"speed": 0.3, "quality": 0.4, "cost": 0.3, "compatibility": 1.0}
+    assert first.score == pytest.approx(sum(p.weight * p.value for p in first.components))
+    assert all(part.explanation for part in first.components)
+    assert plan.reason
+
+
+def test_equal_models_are_ordered_by_name():
+    plan = choose(catalog_of(entry("c"), entry("a"), entry("b")))
+    assert order(plan) == ["a", "b", "c"]
+
+
+def test_the_plan_is_full_after_the_fallbacks_and_says_so():
+    plan = choose(catalog_of(*(entry(name) for name in "abcd")), fallbacks=1)
+    assert order(plan) == ["a", "b"]
+    assert "ranked 3" in why(plan)["c"]
+    assert "ranked 4" in why(plan)["d"]
+
+
+def test_a_model_asked_for_by_name_has_no_fallbacks():
+    plan = choose(catalog_of(SMALL, LARGE), model="small@v1")
+    assert order(plan) == ["small"]
+    assert "asked for" in why(plan)["large"]
+    assert "asked for" in plan.reason
+
+
+def test_an_alias_of_several_models_plans_with_all_of_them():
+    catalog = catalog_of(entry("a", aliases=("x",)), entry("b", aliases=("x",)), entry("c"))
+    plan = choose(catalog, model="x")
+    assert order(plan) == ["a", "b"]
+
+
+def test_a_model_that_fails_loses_its_place():
+    catalog = catalog_of(entry("a"), entry("b"))
+    book = StatisticsBook(60)
+    for _ in range(10):
+        book.observe("a", "v1", Observation(failed=True), now=0.0)
+    for strategy in BUILT_IN:
+        assert order(choose(catalog, strategy, book))[0] == "b"
+
+
+def test_each_reason_for_an_exclusion_is_told():
+    catalog = build_catalog(
+        [entry("absent"), entry("good"), entry("poor", quality=0.1), entry("raw")],
+        [
+            served("good"),
+            served("poor"),
+            served("raw", capabilities=frozenset({"completion"})),
+            served("tiny", context=100),
+        ],
+    )
+    plan = choose(catalog, prompt_bytes=2000, max_tokens=50, capabilities={"chat"}, min_quality=0.2)
+    assert order(plan) == ["good"]
+    reasons = why(plan)
+    assert reasons["absent"] == "no endpoint holds it"
+    assert reasons["poor"] == "quality 0.100 is below the required 0.200"
+    assert reasons["raw"] == "it cannot do chat"
+    assert "context 100 is too small for about 632 prompt tokens" in reasons["tiny"]
+
+
+def test_a_ceiling_on_cost_excludes_what_is_dearer_and_zero_sets_none():
+    catalog = catalog_of(SMALL, LARGE)
+    assert len(choose(catalog).candidates) == 2
+    plan = choose(catalog, max_cost=0.001)
+    assert order(plan) == ["small"]
+    assert "above the ceiling $0.001" in why(plan)["large"]
+
+
+def test_cost_optimized_does_not_buy_below_its_quality():
+    cheap = entry("cheap", quality=0.1, input_price=0.0001, output_price=0.0001)
+    plan = choose(catalog_of(cheap, SMALL), COST_OPTIMIZED)
+    assert order(plan) == ["small"]
+    assert "below the required 0.200" in why(plan)["cheap"]
+
+
+def test_when_all_are_excluded_the_error_tells_each_reason():
+    with pytest.raises(RouterError, match=r"large: quality.*small: quality") as caught:
+        choose(catalog_of(SMALL, LARGE), min_quality=0.95)
+    assert caught.value.reason is Reason.NO_CANDIDATE
+
+
+def test_an_empty_catalog_is_no_candidate():
+    with pytest.raises(RouterError) as caught:
+        choose(build_catalog([], []))
+    assert caught.value.reason is Reason.NO_CANDIDATE
+
+
+def test_a_prompt_that_can_fit_nowhere_is_too_long_and_names_both_numbers():
+    with pytest.raises(RouterError, match=r"8192") as caught:
+        choose(catalog_of(SMALL), prompt_bytes=1_000_000)
+    assert caught.value.reason is Reason.CONTEXT_TOO_LONG
+    assert caught.value.metadata["context"] == "8192"
+    assert int(caught.value.metadata["prompt_tokens"]) > 8192
+
+
+def test_a_prompt_that_may_still_fit_is_left_to_the_exact_count():
+    plan = choose(catalog_of(SMALL), prompt_bytes=8000 * 4)  # 8000 tokens, 9632 by the margin
+    assert order(plan) == ["small"]
+
+
+def test_learned_bytes_per_token_move_the_estimate():
+    book = StatisticsBook(60)
+    for _ in range(1000):
+        book.observe("small", "v1", Observation(bytes_per_token=2.0), now=0.0)
+    before = choose(catalog_of(SMALL), prompt_bytes=4000).candidates[0]
+    after = choose(catalog_of(SMALL), book=book, prompt_bytes=4000).candidates[0]
+    assert before.estimated_prompt_tokens == 1232
+    assert after.estimated_prompt_tokens > 2300
+    assert after.estimated_cost > before.estimated_cost
+
+
+def test_the_least_loaded_endpoint_is_taken_and_equals_are_spread_by_request():
+    busy = served("small", address="busy:1", running=10)
+    idle = [served("small", address=f"idle:{number}") for number in range(3)]
+    catalog = build_catalog([SMALL], [busy, *idle])
+    taken = {choose(catalog, request_id=str(number)).candidates[0].address for number in range(50)}
+    assert taken == {"idle:0", "idle:1", "idle:2"}
+    again = [choose(catalog, request_id="same").candidates[0].address for _ in range(5)]
+    assert len(set(again)) == 1
+
+
+def test_registered_strategies_are_found_and_an_unknown_one_names_them():
+    strategies = load_strategies()
+    assert {"balanced", "quality-first", "cost-optimized", "speed-priority"} <= set(strategies)
+    with pytest.raises(RouterError, match="balanced, cost-optimized") as caught:
+        find_strategy(strategies, "best")
+    assert caught.value.reason is Reason.UNKNOWN_STRATEGY
+
+
+MODELS = st.lists(
+    st.tuples(
+        st.sampled_from("abcdefgh"),  # name
+        st.booleans(),  # configured
+        st.booleans(),  # ready
+        st.floats(0, 1),  # quality
+        st.floats(0, 1000),  # price
+        st.integers(0, 10_000),  # context
+        st.integers(0, 100),  # waiting
+        st.booleans(),  # chat
+    ),
+    max_size=8,
+    unique_by=lambda model: model[0],
+)
+
+
+REQUESTS = st.fixed_dictionaries(
+    {
+        "prompt_bytes": st.one_of(st.integers(0, 30_000), st.integers(0, 1 << 30)),
+        "max_tokens": st.one_of(st.integers(0, 500), st.integers(0, 1_000_000)),
+        "min_quality": st.one_of(st.just(0.0), st.floats(0, 1)),
+        "max_cost": st.one_of(st.just(0.0), st.floats(0, 1)),
+        "capabilities": st.sampled_from([frozenset(), frozenset({"chat"})]),
+    }
+)
+OUTCOMES = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.booleans(), st.floats(0, 1e6)), max_size=9
+)
+
+
+@given(MODELS, st.sampled_from(BUILT_IN), REQUESTS, OUTCOMES)
+def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
+    models, strategy, arguments, outcomes
+):
+    entries, held = [], []
+    for name, configured, ready, quality, price, context, waiting, talks in models:
+        if configured:
+            entries.append(entry(name, quality=quality, input_price=price, output_price=price))
+        capabilities = frozenset({"chat", "completion"} if talks else {"completion"})
+        held.append(
+            served(name, ready=ready, context=context, waiting=waiting, capabilities=capabilities)
+        )
+    book = StatisticsBook(60)
+    for name, failed, value in outcomes:
+        book.observe(name, "v1", Observation(failed, True, value, value, value), now=0.0)
+    catalog = build_catalog(entries, held)
+    try:
+        plan = choose(catalog, strategy, book, **arguments)
+    except RouterError as error:
+        assert error.reason in {Reason.NO_CANDIDATE, Reason.CONTEXT_TOO_LONG}  # noqa: PT017
+        return
+    told = Counter([*order(plan), *(one.model for one in plan.exclusions)])
+    assert told == Counter(model.name for model in catalog.models)
+    assert 1 <= len(plan.candidates) <= 3
+    assert all(one.reason for one in plan.exclusions)
+    scores = [one.score for one in plan.candidates]
+    assert scores == sorted(scores, reverse=True)
+    assert all(0 <= part.value <= 1 for one in plan.candidates for part in one.components)
+    assert plan == choose(catalog, strategy, book, **arguments)
