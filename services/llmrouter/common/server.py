@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import signal
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
-import grpc
 import structlog
+from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
@@ -18,7 +19,6 @@ from llmrouter.common.settings import ConfigError
 __all__ = ["OPTIONS", "ServiceServer", "serve_until_signalled"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
-_DRAIN_POLL_SECONDS = 0.05
 _log = structlog.get_logger("llmrouter.server")
 
 OPTIONS = (
@@ -35,7 +35,7 @@ class ServiceServer:
     def __init__(self, name: str, register: Callable[[Any], None], gate: Gate) -> None:
         self._name = name
         self._gate = gate
-        self._server = grpc.aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
+        self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
@@ -62,7 +62,7 @@ class ServiceServer:
             )
         await self.set_ready(False)
         await self._server.start()
-        return bound
+        return int(bound)
 
     async def set_ready(self, ready: bool) -> None:
         """Say over grpc.health.v1 whether requests are welcome."""
@@ -75,20 +75,17 @@ class ServiceServer:
         """Refuse new calls, let running ones finish for `grace` seconds, then stop."""
         self._gate.closed = True
         await self.set_ready(False)
-        deadline = asyncio.get_running_loop().time() + grace
-        while self._gate.active and asyncio.get_running_loop().time() < deadline:
-            await asyncio.sleep(_DRAIN_POLL_SECONDS)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace):
+                await self._gate.wait_idle()
         await self._server.stop(0 if self._gate.active else 0.5)
 
 
-async def serve_until_signalled(stop: Callable[[], Awaitable[None]]) -> None:
-    """Wait for SIGTERM or SIGINT, then call `stop`."""
+async def serve_until_signalled() -> None:
+    """Return on SIGTERM or SIGINT."""
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, signalled.set)
-    try:
-        await signalled.wait()
-        _log.info("draining")
-    finally:
-        await stop()
+    await signalled.wait()
+    _log.info("draining")

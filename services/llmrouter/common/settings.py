@@ -15,9 +15,19 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-__all__ = ["ENVIRONMENTS", "ConfigError", "Section", "data_directory", "load_config", "parse"]
+__all__ = [
+    "ENVIRONMENTS",
+    "SECTIONS",
+    "ConfigError",
+    "Section",
+    "SectionT",
+    "data_directory",
+    "load_config",
+    "parse",
+]
 
 ENVIRONMENTS = ("development", "staging", "production")
+SECTIONS = ("gateway", "selector", "cache", "inference")
 _PREFIX = "LLMROUTER_"
 _RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV"})
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")

@@ -143,14 +143,14 @@ class _Builder:
 
     def model(self) -> Any:
         """Return the whole ModelProto."""
-        arch, kv = self._arch, ["batch", self._arch.kv_heads, "past", self._arch.head_size]
+        arch, kv = self._arch, _cache_shape(self._arch)
         info = helper.make_tensor_value_info
         inputs = [
             info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
             info("attention_mask", TensorProto.INT64, ["batch", "total"]),
         ]
         outputs = [info("logits", TensorProto.FLOAT, ["batch", "kept", arch.vocab_size])]
-        present = [kv[0], kv[1], "total_cache", kv[3]]
+        present = [*kv[:2], "total_cache", *kv[3:]]
         for layer in range(arch.layers):
             for part in ("key", "value"):
                 name = f"past_key_values.{layer}.{part}"
@@ -280,3 +280,7 @@ class _Builder:
         node = helper.make_node(kind, inputs, [output], domain=domain, name=output, **attributes)
         self._nodes.append(node)
         return output
+
+
+def _cache_shape(model: Architecture) -> list[str | int | None]:
+    return ["batch", model.kv_heads, "past", model.head_size]

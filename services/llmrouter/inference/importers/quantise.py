@@ -82,4 +82,5 @@ def _pack(values: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Pack 4-bit values two per byte along the last axis, padding an odd end with 0."""
     if values.shape[-1] % 2:
         values = np.concatenate([values, np.zeros_like(values[..., :1])], axis=-1)
-    return values[..., 0::2] | (values[..., 1::2] << 4)
+    packed: NDArray[np.uint8] = np.bitwise_or(values[..., 0::2], values[..., 1::2] << np.uint8(4))
+    return packed

@@ -1,0 +1,34 @@
+"""Composes the cache from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmrouter.cache.servicer import CacheServicer
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.tiers import open_tiers
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.hosting import Service
+from llmrouter.common.standalone import Program
+from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+
+__all__ = ["PROGRAM", "build"]
+
+
+async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
+    """Return the service; answers go to `answers` in the data directory unless set otherwise."""
+    if settings.disk_path is None and "disk_path" not in settings.model_fields_set:
+        settings = settings.model_copy(update={"disk_path": data / "answers"})
+    tiers = await open_tiers(settings)
+    servicer = CacheServicer(settings, tiers)
+    return Service(
+        name="cache",
+        grpc_name="llmrouter.v1.CacheService",
+        register=lambda server: add_CacheServiceServicer_to_server(servicer, server),
+        host=settings.host,
+        port=settings.port,
+        close=tiers.close,
+    )
+
+
+PROGRAM = Program("cache", CacheSettings, build)

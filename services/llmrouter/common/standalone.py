@@ -1,0 +1,75 @@
+"""A service as a program of its own: settings from file and environment, hosted until signalled."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import RouterError
+from llmrouter.common.hosting import Service, run_until_signalled
+from llmrouter.common.logs import configure_logs
+from llmrouter.common.settings import (
+    SECTIONS,
+    ConfigError,
+    SectionT,
+    data_directory,
+    load_config,
+    parse,
+)
+
+__all__ = ["Program", "configure_process_logs", "main", "run_program"]
+
+
+@dataclass(frozen=True, slots=True)
+class Program(Generic[SectionT]):
+    """One service as a program."""
+
+    name: str
+    """Its name, and that of its section."""
+    settings: type[SectionT]
+    build: Callable[[SectionT, Dialler, Path], Awaitable[Service]]
+    """Composes the service from settings, dialler and data directory."""
+
+
+def configure_process_logs() -> None:
+    """Log JSON unless the environment is development."""
+    configure_logs(json=os.environ.get("LLMROUTER_ENV", "development") != "development")
+
+
+async def run_program(program: Program[SectionT], config: Path | None) -> None:
+    """Run one service until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ConfigError: The configuration is wrong or the port is in use.
+    """
+    data = load_config(config)
+    unknown = sorted(set(data) - set(SECTIONS))
+    if unknown:
+        raise ConfigError(f"{unknown[0]} is not a section; there are {', '.join(SECTIONS)}")
+    settings = parse(program.settings, data.get(program.name), program.name)
+    dialler = Dialler()
+    try:
+        await run_until_signalled(await program.build(settings, dialler, data_directory()))
+    except RouterError as error:
+        raise ConfigError(error.message) from None
+    finally:
+        await dialler.close()
+
+
+def main(program: Program[SectionT]) -> None:
+    """Be `python -m llmrouter.<name>`: exit 1 with one sentence when it cannot run."""
+    parser = argparse.ArgumentParser(prog=f"llmrouter {program.name}")
+    parser.add_argument("--config", type=Path, help="YAML file with the configuration")
+    arguments = parser.parse_args()
+    configure_process_logs()
+    try:
+        asyncio.run(run_program(program, arguments.config))
+    except ConfigError as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,80 @@
+"""One request on one model: text in, events out."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+from llmrouter.common.generation import (
+    ChoiceFinished,
+    Delta,
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    RequestContext,
+    Started,
+    Timings,
+    Usage,
+)
+from llmrouter.inference.backends.base import BackendFinished, BackendRequest, TokenDelta
+from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.text import ModelText
+
+__all__ = ["generate"]
+
+_ONLY_CHOICE = 0
+
+
+async def generate(
+    registry: ModelRegistry,
+    name: str,
+    version: str,
+    request: GenerationRequest,
+    context: RequestContext,
+    max_tokens: int,
+) -> AsyncIterator[GenerationEvent]:
+    """Run `request` on the model `name`.
+
+    Args:
+        registry: The models held.
+        name: Which model.
+        version: The version it must have; empty takes the one held.
+        request: Validated.
+        context: Who asks.
+        max_tokens: Tokens generated when the request sets no limit.
+
+    Raises:
+        RouterError: As `ModelRegistry.get` and `Backend.generate`.
+    """
+    began = time.monotonic()
+    folder, text, backend = registry.get(name, version)
+    tokens = await asyncio.to_thread(_tokenize, text, request)
+    sampling = request.sampling
+    if sampling.max_tokens is None:
+        sampling = replace(sampling, max_tokens=max_tokens)
+    yield Started(context.request_id, name, folder.version, f"{name} was asked for")
+    stream = backend.generate(BackendRequest(tokens, sampling))
+    async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+        async for event in events:
+            match event:
+                case TokenDelta(piece, count):
+                    yield Delta(_ONLY_CHOICE, piece, count)
+                case BackendFinished():
+                    yield ChoiceFinished(_ONLY_CHOICE, event.reason, event.stop)
+                    yield _finished(event, time.monotonic() - began)
+
+
+def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:
+    if request.messages:
+        return text.encode_chat(request.messages)
+    return text.encode(request.prompt)
+
+
+def _finished(event: BackendFinished, total: float) -> Finished:
+    return Finished(
+        Usage(event.prompt_tokens, event.completion_tokens),
+        Timings(event.queue, event.prefill, event.decode, event.time_to_first_token, total),
+    )

@@ -1,0 +1,57 @@
+"""Composes the inference service from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.hosting import Service
+from llmrouter.common.standalone import Program
+from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.models.registry import LoadState, ModelRegistry, find_backend
+from llmrouter.inference.servicer import InferenceServicer
+from llmrouter.inference.settings import InferenceSettings
+from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+
+__all__ = ["PROGRAM", "build"]
+
+
+async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Service:
+    """Return the service; models load when it starts.
+
+    Args:
+        settings: The `inference` section.
+        dialler: Not needed: inference calls nobody.
+        data: The data directory, for the default store.
+
+    Raises:
+        RouterError: The backend's name is unknown.
+    """
+    options = BackendOptions(
+        threads=settings.threads,
+        slots=settings.slots,
+        context=settings.context,
+        max_waiting=settings.max_waiting,
+    )
+    store = settings.store or data / "models"
+    registry = ModelRegistry(store, find_backend(settings.backend), options)
+
+    async def start() -> None:
+        names = settings.models if settings.models is not None else registry.names_in_store()
+        await registry.load(names)
+
+    servicer = InferenceServicer(registry, settings.max_tokens)
+    return Service(
+        name="inference",
+        grpc_name="llmrouter.v1.InferenceService",
+        register=lambda server: add_InferenceServiceServicer_to_server(servicer, server),
+        host=settings.host,
+        port=settings.port,
+        start=start,
+        close=registry.close,
+        ready=lambda: any(model.state is LoadState.READY for model in registry.models),
+        drain_grace_seconds=settings.drain_grace_seconds,
+    )
+
+
+PROGRAM = Program("inference", InferenceSettings, build)

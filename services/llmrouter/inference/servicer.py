@@ -1,0 +1,85 @@
+"""The inference service over gRPC: decode, call, encode."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from llmrouter.common import wire
+from llmrouter.common.errors import invalid
+from llmrouter.common.validation import validate
+from llmrouter.inference.generation import generate
+from llmrouter.inference.models.registry import HeldModel, LoadState, ModelRegistry
+from llmrouter.v1 import inference_pb2 as pb
+from llmrouter.v1.inference_pb2_grpc import InferenceServiceServicer
+
+__all__ = ["InferenceServicer"]
+
+_STATES = {
+    LoadState.LOADING: pb.MODEL_STATE_LOADING,
+    LoadState.READY: pb.MODEL_STATE_READY,
+    LoadState.FAILED: pb.MODEL_STATE_FAILED,
+}
+
+
+class InferenceServicer(InferenceServiceServicer):
+    """Serves the models of a registry."""
+
+    def __init__(self, registry: ModelRegistry, max_tokens: int) -> None:
+        self._registry = registry
+        self._max_tokens = max_tokens
+
+    async def Infer(  # noqa: N802 - the RPC's name
+        self, request: pb.InferRequest, context: Any
+    ) -> AsyncIterator[pb.InferResponse]:
+        """Run one request on one loaded model."""
+        if not request.model:
+            raise invalid("model", "is empty; name a model")
+        asked = wire.decode_request(request.request)
+        validate(asked)
+        who = wire.decode_context(request.context)
+        events = generate(
+            self._registry, request.model, request.version, asked, who, self._max_tokens
+        )
+        async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
+            async for event in stream:
+                yield pb.InferResponse(event=wire.encode_event(event))
+
+    async def ListLoadedModels(  # noqa: N802 - the RPC's name
+        self, request: pb.ListLoadedModelsRequest, context: Any
+    ) -> pb.ListLoadedModelsResponse:
+        """List the models this service was told to hold."""
+        return pb.ListLoadedModelsResponse(
+            models=[_encode(model) for model in self._registry.models]
+        )
+
+
+def _encode(model: HeldModel) -> pb.LoadedModel:
+    result = pb.LoadedModel(name=model.name, state=_STATES[model.state], error=model.error)
+    if model.folder is None or model.backend is None or model.text is None:
+        return result
+    folder, card, load = model.folder, model.folder.card, model.backend.statistics()
+    result.version = folder.version
+    result.context = model.backend.context
+    result.folder_bytes = folder.size_bytes
+    result.chat = model.text.has_template
+    if card is not None:
+        result.precision = card.precision
+    if card is not None and card.quality is not None:
+        result.quality.perplexity = card.quality.perplexity
+        result.quality.reference_perplexity = card.quality.reference_perplexity
+        result.quality.kl_divergence = card.quality.kl_divergence
+        result.quality.top1_agreement = card.quality.top1_agreement
+    result.statistics.CopyFrom(
+        pb.EngineStatistics(
+            running=load.running,
+            waiting=load.waiting,
+            slots=load.slots,
+            steps=load.steps,
+            prompt_tokens=load.prompt_tokens,
+            completion_tokens=load.completion_tokens,
+            cache_bytes=load.cache_bytes,
+        )
+    )
+    return result

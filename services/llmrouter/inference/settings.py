@@ -1,0 +1,38 @@
+"""Settings of the inference service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from llmrouter.common.settings import Section
+
+__all__ = ["InferenceSettings"]
+
+
+class InferenceSettings(Section):
+    """The `inference` section of the configuration."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=50054, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    store: Path | None = None
+    """Folder that holds model folders; None is `models` in the data directory."""
+    models: tuple[str, ...] | None = None
+    """Names to load from the store at start; None loads every folder in it."""
+    backend: str = "onnxruntime"
+    """Entry point of group `llmrouter.backends` that runs the models."""
+    threads: int = Field(default=0, ge=0, le=1024)
+    """Compute threads shared by all models; 0 takes the cores given to the process."""
+    slots: int = Field(default=16, ge=1, le=256)
+    """Sequences each model decodes at once."""
+    context: int = Field(default=0, ge=0, le=1 << 20)
+    """Tokens of prompt and answer together; 0 takes each model's own."""
+    max_waiting: int = Field(default=256, ge=1, le=100_000)
+    """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
+    max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
+    """Tokens generated for a request that sets no limit of its own."""
+    drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """How long running streams may finish after SIGTERM."""

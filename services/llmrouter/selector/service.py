@@ -1,0 +1,39 @@
+"""Composes the selector from its settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.hosting import Service
+from llmrouter.common.standalone import Program
+from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.servicer import SelectorServicer
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
+
+__all__ = ["PROGRAM", "build"]
+
+
+async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Service:
+    """Return the service; it watches the inference services through `dialler` once started.
+
+    Raises:
+        RouterError: The default strategy is unknown.
+    """
+    watcher = EndpointWatcher(
+        settings.inference_addresses, dialler.channel, interval=settings.refresh_interval_seconds
+    )
+    servicer = SelectorServicer(settings, watcher.served)
+    return Service(
+        name="selector",
+        grpc_name="llmrouter.v1.SelectorService",
+        register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
+        host=settings.host,
+        port=settings.port,
+        start=watcher.start,
+        close=watcher.close,
+    )
+
+
+PROGRAM = Program("selector", SelectorSettings, build)

@@ -1,0 +1,185 @@
+"""The suite composed: one service, or all four in one process.
+
+The only module that knows every service. In one process the services call each other through
+`InProcessChannel`, so that nothing is serialised between them, and each still listens on its port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from llmrouter.cache import service as cache_service
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import RouterError
+from llmrouter.common.hosting import Hosted, Service
+from llmrouter.common.server import serve_until_signalled
+from llmrouter.common.settings import (
+    SECTIONS,
+    ConfigError,
+    Section,
+    data_directory,
+    load_config,
+    parse,
+)
+from llmrouter.common.standalone import configure_process_logs, run_program
+from llmrouter.gateway import service as gateway_service
+from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.inference import service as inference_service
+from llmrouter.inference.settings import InferenceSettings
+from llmrouter.selector import service as selector_service
+from llmrouter.selector.settings import SelectorSettings
+
+__all__ = ["Addresses", "Router", "SuiteSettings", "load_settings", "run_service", "run_up",
+           "running"]  # fmt: skip
+
+
+class SuiteSettings(Section):
+    """The whole configuration, one section per service."""
+
+    gateway: GatewaySettings = GatewaySettings()
+    selector: SelectorSettings = SelectorSettings()
+    cache: CacheSettings = CacheSettings()
+    inference: InferenceSettings = InferenceSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the services of a running suite listen, `host:port` each."""
+
+    gateway: str
+    selector: str
+    cache: str
+    inference: str
+
+
+class Router:
+    """The whole suite inside a Python program.
+
+    Args:
+        settings: The configuration; the addresses of the services among themselves are overridden.
+        data: Where models and answers are kept unless the settings say otherwise.
+    """
+
+    def __init__(self, settings: SuiteSettings, data: Path) -> None:
+        self._settings, self._data = settings, data
+        self._dialler = Dialler()
+        self._hosted: list[Hosted] = []
+
+    async def start(self) -> Addresses:
+        """Bind every port, then start the services from the engine outwards.
+
+        Raises:
+            ConfigError: A port is in use, or a name in the configuration is unknown.
+        """
+        settings = self._settings
+        try:
+            inference = await self._host(
+                inference_service.build(settings.inference, self._dialler, self._data)
+            )
+            watched = settings.selector.model_copy(
+                update={"inference_addresses": (inference.address,)}
+            )
+            selector = await self._host(selector_service.build(watched, self._dialler, self._data))
+            cache = await self._host(cache_service.build(settings.cache, self._dialler, self._data))
+            around = settings.gateway.model_copy(
+                update={"selector_address": selector.address, "cache_address": cache.address}
+            )
+            gateway = await self._host(gateway_service.build(around, self._dialler, self._data))
+            for hosted in (inference, selector, cache, gateway):
+                await hosted.start()
+        except RouterError as error:
+            await self.stop(grace=0)
+            raise ConfigError(error.message) from None
+        except BaseException:
+            await self.stop(grace=0)
+            raise
+        return Addresses(gateway.address, selector.address, cache.address, inference.address)
+
+    async def stop(self, grace: float | None = None) -> None:
+        """Drain from the gateway inwards, so that running streams keep what they need."""
+        for hosted in reversed(self._hosted):
+            await hosted.stop(grace)
+        self._hosted.clear()
+        await self._dialler.close()
+
+    async def _host(self, building: Awaitable[Service]) -> Hosted:
+        hosted = Hosted(await building)
+        self._hosted.append(hosted)
+        self._dialler.add_local(await hosted.bind(), hosted.channel)
+        return hosted
+
+
+def load_settings(config: Path | None) -> SuiteSettings:
+    """Read the configuration: file, overlay, variables.
+
+    Raises:
+        ConfigError: Naming what is wrong.
+    """
+    return parse(SuiteSettings, load_config(config), "")
+
+
+@contextlib.asynccontextmanager
+async def running(
+    config: Path | None = None,
+    *,
+    ports: Literal["configured", "free"] = "configured",
+    store: Path | None = None,
+) -> AsyncIterator[Addresses]:
+    """Run the whole suite for the length of a `with` block.
+
+    Args:
+        config: The YAML file.
+        ports: `free` takes ports nobody uses instead of the configured ones.
+        store: Folder of model folders, instead of the configured one.
+    """
+    settings = load_settings(config)
+    if ports == "free":
+        settings = _with_free_ports(settings)
+    if store is not None:
+        inference = settings.inference.model_copy(update={"store": store})
+        settings = settings.model_copy(update={"inference": inference})
+    router = Router(settings, data_directory())
+    addresses = await router.start()
+    try:
+        yield addresses
+    finally:
+        await router.stop()
+
+
+async def run_up(config: Path | None) -> None:
+    """Run all four services in this process until SIGTERM or SIGINT, then drain."""
+    configure_process_logs()
+    async with running(config):
+        await serve_until_signalled()
+
+
+async def run_service(name: str, config: Path | None) -> None:
+    """Run one service until SIGTERM or SIGINT, then drain.
+
+    Raises:
+        ConfigError: The name or the configuration is wrong, or the port is in use.
+    """
+    configure_process_logs()
+    match name:
+        case "inference":
+            await run_program(inference_service.PROGRAM, config)
+        case "selector":
+            await run_program(selector_service.PROGRAM, config)
+        case "cache":
+            await run_program(cache_service.PROGRAM, config)
+        case "gateway":
+            await run_program(gateway_service.PROGRAM, config)
+        case _:
+            raise ConfigError(f"'{name}' is no service; there are {', '.join(SECTIONS)}")
+
+
+def _with_free_ports(settings: SuiteSettings) -> SuiteSettings:
+    sections = {name: getattr(settings, name) for name in SECTIONS}
+    return settings.model_copy(
+        update={name: section.model_copy(update={"port": 0}) for name, section in sections.items()}
+    )
