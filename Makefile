@@ -5,7 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= cpu,dev
-LANG_OUT = clients/$(LANG)/gen
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all bench lint format protos stubs native-test clean
@@ -50,12 +49,27 @@ protos: $(STAMP) ## Regenerate the committed Python stubs
 	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
 		--mypy_out=services --mypy_grpc_out=services protos/llmrouter/v1/*.proto
 
-stubs: $(STAMP) ## Write stubs for another language: LANG=go|node
+stubs: $(STAMP) ## Write stubs for another language: LANG=go
 	@case '$(LANG)' in \
-	go) mkdir -p $(LANG_OUT) && $(BIN)/python -m grpc_tools.protoc -Iprotos --plugin=protoc-gen-go=$$(go env GOPATH)/bin/protoc-gen-go \
-		--plugin=protoc-gen-go-grpc=$$(go env GOPATH)/bin/protoc-gen-go-grpc --go_out=$(LANG_OUT) --go-grpc_out=$(LANG_OUT) \
-		--go_opt=module=llmrouter/gen --go-grpc_opt=module=llmrouter/gen protos/llmrouter/v1/*.proto ;; \
+	go) $(MAKE) --no-print-directory stubs-go ;; \
 	*) echo "LANG=$(LANG) is not supported; use LANG=go" >&2; exit 2 ;; esac
+
+# The protos name no Go package: they belong to no language. The names are given here.
+GO_PROTOS = $(sort $(wildcard protos/llmrouter/v1/*.proto))
+GO_NAMES = $(foreach proto,$(GO_PROTOS:protos/%=%),$(foreach kind,go go-grpc,--$(kind)_opt=M$(proto)=llmrouter/gen/llmrouterv1))
+GO_PLUGINS = build/gobin/protoc-gen-go build/gobin/protoc-gen-go-grpc
+
+build/gobin/protoc-gen-go:
+	GOBIN=$(abspath build/gobin) go install google.golang.org/protobuf/cmd/protoc-gen-go@v1.36.10
+build/gobin/protoc-gen-go-grpc:
+	GOBIN=$(abspath build/gobin) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
+
+.PHONY: stubs-go
+stubs-go: $(GO_PLUGINS)
+	@mkdir -p clients/go/gen
+	$(BIN)/python -m grpc_tools.protoc -Iprotos $(foreach plugin,$(GO_PLUGINS),--plugin=$(abspath $(plugin))) \
+		--go_out=clients/go/gen --go_opt=module=llmrouter/gen --go-grpc_out=clients/go/gen --go-grpc_opt=module=llmrouter/gen \
+		$(GO_NAMES) $(GO_PROTOS)
 
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DCMAKE_BUILD_TYPE=RelWithDebInfo

@@ -1,0 +1,124 @@
+"""Shows one streamed answer: the text as it comes, then the route it took."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+import typer
+from rich.markup import escape
+
+from llmrouter.cli.output import err, facts, visible, write_json
+from llmrouter_client import Attempt, ChoiceFinished, Delta, Event, Finished, Started, Stream
+
+__all__ = ["Route", "event_data", "show"]
+
+_NAMES = {
+    Started: "started",
+    Delta: "delta",
+    ChoiceFinished: "choice_finished",
+    Finished: "finished",
+}
+_CACHE = {
+    "hit": "[green]hit[/] (answered from cache)",
+    "miss": "miss",
+    "bypassed": "not asked",
+    "unavailable": "[yellow]did not answer[/]",
+}
+
+
+class Route:
+    """What is learned of an answer while it streams, with the reader's own clock."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._first: float | None = None
+        self._total = 0.0
+        self.text = ""
+        self._started: Started | None = None
+        self._end: ChoiceFinished | None = None
+        self._finished: Finished | None = None
+
+    def take(self, event: Event) -> None:
+        """Take in one event."""
+        now = time.perf_counter() - self._began
+        if isinstance(event, Started):
+            self._started = event
+        elif isinstance(event, Delta):
+            self._first = now if self._first is None else self._first
+            self.text += event.text
+        elif isinstance(event, ChoiceFinished):
+            self._end = event
+        else:
+            self._finished, self._total = event, now
+
+    def rows(self) -> dict[str, str]:
+        """Return the route as names and values with markup."""
+        rows: dict[str, str] = {}
+        if self._started is not None:
+            version = f" [dim]@ {escape(self._started.version)}[/]" if self._started.version else ""
+            rows["model"] = f"[bold]{escape(visible(self._started.model))}[/]{version}"
+            rows["why"] = escape(visible(self._started.reason))
+            rows["cache"] = _CACHE.get(self._started.cache, self._started.cache)
+        if self._first is not None:
+            rows["first token"] = f"{self._first * 1000:.0f} ms"
+        if self._finished is not None:
+            rows["speed"] = self._speed(self._finished)
+            rows["attempts"] = _attempts(self._finished.attempts)
+        if self._end is not None and self._end.reason != "stop":
+            rows["ended by"] = self._end.reason
+        return {name: value for name, value in rows.items() if value}
+
+    def _speed(self, finished: Finished) -> str:
+        tokens, decode = finished.usage.completion_tokens, finished.timings.decode
+        cached = self._started is not None and self._started.cached
+        rate = f"{(tokens - 1) / decode:.0f} tokens/s, " if decode > 0 and not cached else ""
+        return f"{rate}{tokens} tokens in {self._total:.2f} s"
+
+
+async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
+    """Write an answer as it comes and return its text.
+
+    Args:
+        stream: The answer; closed at the end, whatever happens.
+        as_json: Write one JSON object per event to standard output.
+        route: Write the route to standard error afterwards.
+
+    Raises:
+        LlmrouterError: The request was refused, or its stream broke off.
+    """
+    told = Route()
+    async with stream:
+        try:
+            async for event in stream:
+                told.take(event)
+                _write(event, as_json=as_json)
+        finally:
+            if told.text and not as_json:
+                typer.echo()
+    if route and not as_json:
+        err().print(facts(told.rows()))
+    return told.text
+
+
+def event_data(event: Event) -> dict[str, object]:
+    """Return the event as plain data with its kind under `event`."""
+    return {"event": _NAMES[type(event)], **asdict(event)}
+
+
+def _write(event: Event, *, as_json: bool) -> None:
+    if as_json:
+        write_json(event_data(event))
+    elif isinstance(event, Delta) and event.choice == 0:
+        typer.echo(visible(event.text), nl=False)
+
+
+def _attempts(attempts: tuple[Attempt, ...]) -> str:
+    told = []
+    for one in attempts:
+        outcome = (
+            f"[red]{escape(one.error_reason)}[/]" if one.error_reason else "[green]answered[/]"
+        )
+        at = f" [dim]({escape(one.address)})[/]" if one.address else ""
+        told.append(f"{escape(one.model)} {outcome}{at}")
+    return ", then ".join(told)

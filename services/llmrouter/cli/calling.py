@@ -1,0 +1,41 @@
+"""Calls to the services behind the gateway, for commands that look inside."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from grpc import StatusCode, aio
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.v1 import generation_pb2
+
+__all__ = ["CONTEXT", "TIMEOUT_SECONDS", "dialled", "plain"]
+
+TIMEOUT_SECONDS = 10.0
+CONTEXT = generation_pb2.RequestContext(request_id="cli", tenant="default")
+
+
+@asynccontextmanager
+async def dialled(address: str, service: str) -> AsyncIterator[aio.Channel]:
+    """Open a channel; errors of calls in the block become RouterError sentences."""
+    async with aio.insecure_channel(address) as channel:
+        try:
+            yield channel
+        except aio.AioRpcError as error:
+            known = from_rpc_error(error, f"the {service} at {address}")
+            if error.code() == StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
+                sentence = f"no {service} answers at {address}; is the suite running?"
+                known = RouterError(Reason.UPSTREAM_UNAVAILABLE, sentence)
+            raise known from None
+
+
+def plain(message: Message) -> dict[str, Any]:
+    """Return a message as plain data with the protos' own field names."""
+    return MessageToDict(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )

@@ -1,0 +1,77 @@
+"""`demo`: fetch the demo model, start the suite, answer a question, show the route."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrouter.cli.answering import show
+from llmrouter.cli.models import StorePath, open_store
+from llmrouter.cli.output import Json, err, out, report_progress, write_json
+from llmrouter_client import AsyncClient
+
+__all__ = ["demo"]
+
+_MODEL = "smollm2-135m-instruct"
+_PRECISIONS = ("int8", "int4", "fp32")
+_QUESTION = "What is the capital of France?"
+_ROUNDS = (
+    ("the default strategy, balanced", None),
+    ("quality first", "quality-first"),
+    ("the same question again: from the cache", "quality-first"),
+)
+_NEXT = """
+[bold]Try next[/]
+  llmrouter up                                        [dim]run the suite, then in another shell:[/]
+  llmrouter generate "Why is the sky blue?"           [dim]a question of your own[/]
+  llmrouter chat                                      [dim]a conversation[/]
+  llmrouter select "Why is the sky blue?" --explain   [dim]every score behind a choice[/]
+  llmrouter stats                                     [dim]what selector and cache have seen[/]"""
+
+
+def demo(
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file.")] = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch the demo model, start everything and answer one real question."""
+    _fetch(store, as_json=as_json)
+    asyncio.run(_ask(config, store, as_json=as_json))
+    if not as_json:
+        out().print(_NEXT)
+
+
+def _fetch(store_path: Path | None, *, as_json: bool) -> None:
+    store = open_store(store_path)
+    held = {folder.name for folder in store.list()}
+    if all(f"{_MODEL}-{precision}" in held for precision in _PRECISIONS):
+        return
+    from llmrouter.inference.importers import run
+
+    if not as_json:
+        err().print(f"Fetching [bold]{_MODEL}[/] [dim](98 MB, once)[/]")
+    with report_progress(as_json=as_json) as progress:
+        run.pull(_MODEL, store, None, progress)
+
+
+async def _ask(config: Path | None, store: Path | None, *, as_json: bool) -> None:
+    from llmrouter import suite
+
+    if not as_json:
+        err().print("[dim]Starting gateway, selector, cache and inference …[/]")
+    async with (
+        suite.running(config, ports="free", store=store) as addresses,
+        AsyncClient(addresses.gateway) as client,
+    ):
+        for title, strategy in _ROUNDS:
+            if as_json:
+                write_json({"event": "question", "question": _QUESTION, "strategy": strategy})
+            else:
+                err().print(f"\n[bold cyan]{_QUESTION}[/] [dim]({title})[/]")
+            await show(
+                client.stream(_QUESTION, temperature=0, strategy=strategy, max_tokens=64),
+                as_json=as_json,
+            )

@@ -1,0 +1,53 @@
+"""How commands end: a sentence and exit 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+
+from __future__ import annotations
+
+import errno
+from typing import Any
+
+import typer
+from rich.markup import escape
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from llmrouter.cli.output import err
+
+__all__ = ["Commands"]
+
+_INTERRUPTED = 130
+
+
+class Commands(TyperGroup):
+    """The top-level group; no exception leaves it as a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the chosen command and turn whatever it raises into an exit code."""
+        try:
+            return super().invoke(ctx)
+        except (typer.Exit, typer.Abort, TyperException):
+            raise  # typer's own ways out
+        except KeyboardInterrupt:
+            raise typer.Exit(_INTERRUPTED) from None
+        except Exception as error:
+            if _is_usage(error) or getattr(error, "errno", None) == errno.EPIPE:
+                raise
+            err().print(f"[bold red]error:[/] {escape(_sentence(error))}", soft_wrap=True)
+            raise typer.Exit(1) from None
+
+
+def _is_usage(error: Exception) -> bool:
+    """Whether typer reports it itself, with exit 2: its click is private, so by its shape."""
+    return hasattr(error, "format_message") and getattr(error, "exit_code", None) is not None
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}"
+    said = " ".join(str(error).split())
+    if (
+        isinstance(error, ImportError | LookupError | TypeError | AttributeError | AssertionError)
+        or not said
+    ):
+        return f"llmrouter failed unexpectedly ({type(error).__name__}: {said})"
+    return said

@@ -1,0 +1,71 @@
+"""`generate`: one question, streamed."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from typing import Annotated
+
+import typer
+
+from llmrouter.cli.answering import show
+from llmrouter.cli.output import Json
+from llmrouter_client import AsyncClient, Options
+
+__all__ = ["Address", "MaxTokens", "ModelName", "Strategy", "Temperature", "generate"]
+
+Address = Annotated[str, typer.Option("--address", help="host:port of the gateway.")]
+ModelName = Annotated[str | None, typer.Option("--model", help="Ask this model, not the best.")]
+Strategy = Annotated[
+    str | None,
+    typer.Option(
+        "--strategy", help="balanced, quality-first, cost-optimized, speed-priority or your own."
+    ),
+]
+Temperature = Annotated[
+    float | None, typer.Option("--temperature", help="0 (repeatable, cached) to 2.")
+]
+MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens to write at most.")]
+
+
+def generate(
+    *,
+    prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
+    model: ModelName = None,
+    strategy: Strategy = None,
+    temperature: Temperature = None,
+    max_tokens: MaxTokens = None,
+    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    top_k: Annotated[int | None, typer.Option(help="Draw from so many likely tokens.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Draw from this probability mass.")] = None,
+    stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; repeatable.")] = None,
+    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
+    route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
+    address: Address = "localhost:50051",
+    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Ask one question and watch the answer come."""
+    options = Options(
+        model=model,
+        strategy=strategy,
+        temperature=temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+        top_k=top_k,
+        top_p=top_p,
+        stop=stop,
+        cache=False if no_cache else None,
+        raw=raw,
+        timeout=timeout,
+    )
+    question = sys.stdin.read() if prompt == "-" else prompt
+    asyncio.run(_generate(address, question, options, as_json=as_json, route=route))
+
+
+async def _generate(
+    address: str, prompt: str, options: Options, *, as_json: bool, route: bool
+) -> None:
+    async with AsyncClient(address) as client:
+        await show(client.stream(prompt, **options), as_json=as_json, route=route)

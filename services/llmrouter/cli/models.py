@@ -1,0 +1,123 @@
+"""`models`: what the store on this machine holds, and how models get into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from llmrouter.cli.output import Json, out, report_progress, table, write_json
+from llmrouter.common.settings import data_directory
+
+if TYPE_CHECKING:
+    from llmrouter.inference.models.folder import ModelFolder
+    from llmrouter.inference.models.store import Store
+
+__all__ = ["app", "import_model", "list_models", "open_store", "pull"]
+
+app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+
+StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
+_Precisions = Annotated[
+    list[str] | None,
+    typer.Option("--precision", help="int8, int4 or fp32; repeat it. All of them by default."),
+]
+
+
+def open_store(path: Path | None) -> Store:
+    """Return the store at `path`, or the one every command uses by default."""
+    from llmrouter.inference.models.store import Store
+
+    return Store(path or data_directory() / "models")
+
+
+@app.command()
+def pull(
+    name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
+    precision: _Precisions = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch a known model and write it at each precision."""
+    from llmrouter.inference.importers import run
+
+    with report_progress(as_json=as_json) as progress:
+        folders = run.pull(name, open_store(store), precision, progress)
+    _written(folders, as_json=as_json)
+
+
+@app.command("import")
+def import_model(
+    source: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
+    precision: _Precisions = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Write a checkpoint of your own at each precision."""
+    from llmrouter.inference.importers import run
+
+    with report_progress(as_json=as_json) as progress:
+        folders = run.import_checkpoint(source, name, open_store(store), precision, progress)
+    _written(folders, as_json=as_json)
+
+
+@app.command("list")
+def list_models(store: StorePath = None, as_json: Json = False) -> None:
+    """List the models of the store and what their precision cost."""
+    held = open_store(store)
+    folders = held.list()
+    if as_json:
+        write_json({"models": [_as_data(folder) for folder in folders]})
+        return
+    if not folders:
+        out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
+        return
+    made = table(
+        "model", "version", "precision", ">context", ">size", ">perplexity", ">unquantised", ">KL"
+    )
+    for folder in folders:
+        made.add_row(f"[bold]{escape(folder.name)}[/]", *_cells(folder))
+    out().print(made)
+
+
+def _cells(folder: ModelFolder) -> list[str]:
+    card = folder.card
+    size = f"{folder.size_bytes / 1e6:.0f} MB"
+    if card is None:
+        return ["-", "-", f"{folder.context_length:,}", size, "-", "-", "-"]
+    quality = card.quality
+    measured = ["-", "-", "-"]
+    if quality is not None:
+        measured = [
+            f"{quality.perplexity:.2f}",
+            f"{quality.reference_perplexity:.2f}",
+            f"{quality.kl_divergence:.4f}",
+        ]
+    context = f"{folder.context_length:,}"
+    return [card.version[:12], card.precision, context, size, *measured]
+
+
+def _as_data(folder: ModelFolder) -> dict[str, Any]:
+    card = folder.card
+    quality = card.quality if card is not None else None
+    return {
+        "name": folder.name,
+        "version": card.version if card is not None else None,
+        "precision": card.precision if card is not None else None,
+        "context": folder.context_length,
+        "size_bytes": folder.size_bytes,
+        "perplexity": quality.perplexity if quality is not None else None,
+        "reference_perplexity": quality.reference_perplexity if quality is not None else None,
+        "kl_divergence": quality.kl_divergence if quality is not None else None,
+    }
+
+
+def _written(folders: list[Path], *, as_json: bool) -> None:
+    if as_json:
+        write_json({"event": "written", "folders": [str(folder) for folder in folders]})
+        return
+    for folder in folders:
+        out().print(f"[green]ready[/] [bold]{escape(folder.name)}[/] [dim]{escape(str(folder))}[/]")

@@ -1,0 +1,92 @@
+"""`select`: which model would answer, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated
+
+import typer
+from rich.console import Group
+from rich.markup import escape
+from rich.table import Table
+
+from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
+from llmrouter.cli.generate import MaxTokens, ModelName, Strategy
+from llmrouter.cli.output import Json, facts, out, table, write_json
+from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
+
+__all__ = ["select"]
+
+
+def select(
+    *,
+    prompt: Annotated[str, typer.Argument(help="The question; only its size is sent.")],
+    explain: Annotated[bool, typer.Option("--explain", help="Show every score.")] = False,
+    model: ModelName = None,
+    strategy: Strategy = None,
+    max_tokens: MaxTokens = None,
+    raw: Annotated[bool, typer.Option("--raw", help="As a raw prompt, without a chat.")] = False,
+    address: Annotated[str, typer.Option(help="host:port of the selector.")] = "localhost:50052",
+    as_json: Json = False,
+) -> None:
+    """Show which model would answer a question, without asking it."""
+    if max_tokens is not None and max_tokens < 1:
+        raise typer.BadParameter("must be at least 1", param_hint="--max-tokens")
+    request = selector_pb2.SelectRequest(
+        context=CONTEXT,
+        routing=generation_pb2.RoutingWishes(model=model or "", strategy=strategy or ""),
+        prompt_bytes=len(prompt.encode()),
+        max_tokens=max_tokens or 0,
+        capabilities=["completion" if raw else "chat"],
+    )
+    plan = asyncio.run(_select(address, request))
+    if as_json:
+        write_json(plain(plan))
+        return
+    out().print(_chosen(plan))
+    if explain:
+        out().print(_explained(plan))
+
+
+async def _select(address: str, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
+    async with dialled(address, "selector") as channel:
+        stub = selector_pb2_grpc.SelectorServiceStub(channel)
+        response = await stub.Select(request, timeout=TIMEOUT_SECONDS)
+    return response.plan
+
+
+def _chosen(plan: selector_pb2.Plan) -> Table:
+    first, *others = plan.candidates
+    rows = {
+        "model": f"[bold green]{escape(first.model)}[/] [dim]@ {escape(first.version)}[/]",
+        "why": escape(plan.reason),
+        "strategy": escape(plan.strategy),
+        "fallbacks": ", ".join(escape(one.model) for one in others) or "none",
+        "estimate": f"{first.estimated_prompt_tokens} prompt tokens, ${first.estimated_cost:.6f}",
+        "served at": escape(first.address),
+    }
+    return facts(rows)
+
+
+def _explained(plan: selector_pb2.Plan) -> Group:
+    scores = table("model", "scorer", ">value", ">weight", ">adds", "because")
+    for rank, candidate in enumerate(plan.candidates):
+        style = "bold green" if rank == 0 else "bold"
+        name = f"[{style}]{escape(candidate.model)}[/]"
+        scores.add_row(name, "", "", "", f"[{style}]{candidate.score:.3f}[/]", "")
+        for part in candidate.components:
+            scores.add_row(
+                "",
+                escape(part.name),
+                f"{part.value:.3f}",
+                f"{part.weight:.2f}",
+                f"{part.value * part.weight:.3f}",
+                f"[dim]{escape(part.explanation)}[/]",
+            )
+    parts: list[Table | str] = ["", scores]
+    if plan.exclusions:
+        excluded = table("excluded", "because")
+        for one in plan.exclusions:
+            excluded.add_row(f"[yellow]{escape(one.model)}[/]", escape(one.reason))
+        parts += ["", excluded]
+    return Group(*parts)
