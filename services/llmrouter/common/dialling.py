@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import grpc
+from grpc import aio
 
 __all__ = ["Dialler"]
 
@@ -35,7 +35,7 @@ class Dialler:
         if address not in self._channels:
             if len(self._channels) >= _MAX_CHANNELS:
                 self._channels.pop(next(iter(self._channels)))
-            self._channels[address] = grpc.aio.insecure_channel(address, options=_OPTIONS)
+            self._channels[address] = aio.insecure_channel(address, options=_OPTIONS)
         return self._channels[address]
 
     def add_local(self, address: str, channel: Any) -> None:

@@ -6,6 +6,7 @@ the bounds stand beside each field in the protos and are checked by `validation.
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -165,6 +166,12 @@ class RequestContext:
     tenant: str = "default"
     user: str = ""
     priority: Priority = Priority.NORMAL
+    deadline: float | None = field(default=None, compare=False)
+    """When the caller gives up, on `time.monotonic`'s clock. It travels as gRPC's own deadline."""
+
+    def remaining(self) -> float | None:
+        """Return the seconds left until the deadline; None when there is none."""
+        return None if self.deadline is None else max(0.0, self.deadline - time.monotonic())
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,12 +6,14 @@ else is logged with its trace and reaches the caller as INTERNAL without details
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 import structlog
+from grpc import aio
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
@@ -31,6 +33,8 @@ class Gate:
         self.service = service
         self.active = 0
         self.closed = False
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     def enter(self) -> None:
         """Count a call in.
@@ -42,13 +46,20 @@ class Gate:
             message = f"{self.service} is shutting down; another replica will answer"
             raise RouterError(Reason.DRAINING, message, retry_after=1.0)
         self.active += 1
+        self._idle.clear()
 
     def leave(self) -> None:
         """Count a call out."""
         self.active -= 1
+        if not self.active:
+            self._idle.set()
+
+    async def wait_idle(self) -> None:
+        """Return once no call is inside."""
+        await self._idle.wait()
 
 
-class GuardInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
     """Puts `guarded` around every handler of a gRPC server."""
 
     def __init__(self, gate: Gate) -> None:
@@ -71,12 +82,12 @@ def guarded(handler: Any, gate: Gate) -> Any:
     if handler.request_streaming:
         raise TypeError("client-streaming handlers have no guard yet")
     if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(
+        return grpc.unary_stream_rpc_method_handler(  # type: ignore[no-untyped-call]
             _guard_stream(handler.unary_stream, gate),
             handler.request_deserializer,
             handler.response_serializer,
         )
-    return grpc.unary_unary_rpc_method_handler(
+    return grpc.unary_unary_rpc_method_handler(  # type: ignore[no-untyped-call]
         _guard_unary(handler.unary_unary, gate),
         handler.request_deserializer,
         handler.response_serializer,
@@ -116,7 +127,7 @@ def _guard_stream(
 
 
 async def _abort(context: Any, error: Exception, service: str) -> None:
-    if isinstance(error, grpc.aio.AbortError):
+    if isinstance(error, aio.AbortError):
         raise error
     if not isinstance(error, RouterError):
         _log.error("unexpected failure", service=service, exc_info=error)

@@ -1,8 +1,8 @@
 """A gRPC channel without a wire: generated stubs call servicers of the same process.
 
-`InProcessServer` takes handlers as a gRPC server does, `InProcessChannel` serves generated stubs as a
-gRPC channel does. Messages are handed over as they are and must be treated as immutable. Deadlines,
-cancellation, metadata and error details behave as over a socket; tests run over both.
+`InProcessServer` takes handlers as a gRPC server does, `InProcessChannel` serves generated stubs as
+a gRPC channel does. Messages are handed over as they are and must be treated as immutable.
+Deadlines, cancellation, metadata and error details behave as over a socket; tests run over both.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import Any
 
 import grpc
+from grpc import aio
 
 from llmrouter.common.guard import Gate, guarded
 
@@ -71,16 +72,18 @@ class InProcessChannel:
 
 
 class _Context:
-    """The servicer's side of one call, as `grpc.aio.ServicerContext` has it."""
+    """The servicer's side of one call, as `aio.ServicerContext` has it."""
 
     def __init__(self, deadline: float | None, metadata: Any) -> None:
         self._deadline = deadline
-        self._metadata = grpc.aio.Metadata(*(metadata or ()))
+        self._metadata = aio.Metadata(*(metadata or ()))
         self.trailing: tuple[Any, ...] = ()
+        self.error: aio.AioRpcError | None = None
 
     async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> None:
         trailing = (*self.trailing, *trailing_metadata)
-        raise _error(code, details, trailing)
+        self.error = _error(code, details, trailing)
+        raise aio.AbortError(details)
 
     def invocation_metadata(self) -> Any:
         return self._metadata
@@ -121,6 +124,10 @@ class _Call:
         try:
             async with asyncio.timeout(self._timeout):
                 return await work
+        except aio.AbortError:
+            if self._context.error is None:
+                raise
+            raise self._context.error from None
         except TimeoutError:
             raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()) from None
 
@@ -185,7 +192,5 @@ class _StreamCall(_Call):
             getter.cancel()
 
 
-def _error(code: Any, details: str, trailing: Any) -> grpc.aio.AioRpcError:
-    return grpc.aio.AioRpcError(
-        code, grpc.aio.Metadata(), grpc.aio.Metadata(*trailing), details=details
-    )
+def _error(code: Any, details: str, trailing: Any) -> aio.AioRpcError:
+    return aio.AioRpcError(code, aio.Metadata(), aio.Metadata(*trailing), details=details)

@@ -1,6 +1,6 @@
 """The bounds that stand as comments in the protos, checked in one place.
 
-Every violation is collected, so that a caller learns all of them at once.
+Violations are collected, so that a caller learns of several at once.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ _MAX_STOP_BYTES = 256
 _MAX_NAME_BYTES = 256
 _MAX_STRATEGY_BYTES = 64
 _MAX_COUNT = 1_000_000
+_MAX_TOLD = 16
+"""Violations told at most: all of them travel in one bounded header."""
 
 
 def validate(request: GenerationRequest) -> None:
@@ -32,7 +34,9 @@ def validate(request: GenerationRequest) -> None:
     if found:
         message = "; ".join(f"{item.field} {item.description}" for item in found[:5])
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""
-        raise RouterError(Reason.INVALID_ARGUMENT, message + more, violations=tuple(found))
+        raise RouterError(
+            Reason.INVALID_ARGUMENT, message + more, violations=tuple(found[:_MAX_TOLD])
+        )
 
 
 def _input(request: GenerationRequest) -> list[FieldViolation]:

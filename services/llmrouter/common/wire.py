@@ -174,7 +174,7 @@ def decode_usage(usage: pb.Usage) -> Usage:
     return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
 
 
-def encode_finish_reason(reason: FinishReason) -> pb.FinishReason:
+def encode_finish_reason(reason: FinishReason) -> pb.FinishReason.ValueType:
     """Return the proto of why a choice ended."""
     return _FINISH_OUT[reason]
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
+from grpc import aio
 from grpc_status import rpc_status
 
 from llmrouter.common.errors import DOMAIN, FieldViolation, Reason, RouterError
@@ -15,7 +17,8 @@ _CODES = {code.name: code for code in grpc.StatusCode}
 _UNSAID = {
     grpc.StatusCode.UNAVAILABLE: Reason.UPSTREAM_UNAVAILABLE,
     grpc.StatusCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
-    grpc.StatusCode.CANCELLED: Reason.CANCELLED,
+    # A call that we cancelled raises CancelledError; this status means that the peer let go of it.
+    grpc.StatusCode.CANCELLED: Reason.UPSTREAM_UNAVAILABLE,
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.QUEUE_FULL,
     grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
 }
@@ -63,14 +66,17 @@ def from_status(status: status_pb2.Status) -> RouterError | None:
     )
 
 
-def from_rpc_error(error: grpc.aio.AioRpcError, service: str) -> RouterError:
+def from_rpc_error(error: aio.AioRpcError, service: str) -> RouterError:
     """Return what a failed call to `service` means here.
 
     A status of ours passes through; anything else is told as the nearest reason, so that a
     caller never meets a bare transport error.
     """
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    known = from_status(status) if status is not None else None
+    try:
+        status = rpc_status.from_call(error)
+        known = from_status(status) if status is not None else None
+    except (ValueError, DecodeError):
+        known = None  # details that contradict the call's own status, or are no Status at all
     if known is not None:
         return known
     reason = _UNSAID.get(error.code(), Reason.INTERNAL)
