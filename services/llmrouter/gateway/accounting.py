@@ -1,0 +1,112 @@
+"""The outermost link: one log line per request, refused and failed ones included."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+import structlog
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    Delta,
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    Generator,
+    RequestContext,
+    Started,
+)
+
+__all__ = ["Accounting"]
+
+_log = structlog.get_logger("llmrouter.gateway")
+
+
+@dataclass(slots=True)
+class _Account:
+    """What is learned of a request as its events pass; never its text."""
+
+    began: float
+    outcome: str = "OK"
+    attempts: int = 0
+    started: Started | None = None
+    finished: Finished | None = None
+    first_delta: float | None = None
+
+    def see(self, event: GenerationEvent) -> None:
+        """Learn from one event."""
+        match event:
+            case Delta():
+                if self.first_delta is None:
+                    self.first_delta = time.monotonic() - self.began
+            case Started():
+                self.started = event
+            case Finished():
+                self.finished = event
+                self.attempts = len(event.attempts)
+
+    def failed(self, error: RouterError) -> None:
+        """Learn from the error that ended the request."""
+        self.outcome = error.reason.value
+        tried = error.metadata.get("attempts", "0")
+        self.attempts = int(tried) if tried.isdecimal() else 0
+
+    def left(self, context: RequestContext) -> None:
+        """Learn that the caller went away, or that its deadline passed."""
+        if self.finished is None:
+            late = context.remaining() == 0
+            self.outcome = (Reason.DEADLINE_EXCEEDED if late else Reason.CANCELLED).value
+
+
+class Accounting:
+    """Accounts for every request that passes."""
+
+    def __init__(self, following: Generator) -> None:
+        self._following = following
+
+    async def generate(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Pass the events on and write one line at the end, however it ends."""
+        account = _Account(time.monotonic())
+        try:
+            async with closing_stream(self._following.generate(request, context)) as events:
+                async for event in events:
+                    account.see(event)
+                    yield event
+        except RouterError as error:
+            account.failed(error)
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            account.left(context)
+            raise
+        except Exception:
+            account.outcome = Reason.INTERNAL.value
+            raise
+        finally:
+            with contextlib.suppress(Exception):  # a log that cannot be written fails no request
+                _write(account, context)
+
+
+def _write(account: _Account, context: RequestContext) -> None:
+    started, usage = account.started, account.finished.usage if account.finished else None
+    first = account.first_delta
+    _log.info(
+        "request",
+        request_id=context.request_id,
+        tenant=context.tenant,
+        model=started.model if started else "",
+        version=started.version if started else "",
+        cache=started.cache.value if started else "",
+        prompt_tokens=usage.prompt_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else 0,
+        ttft_seconds=None if first is None else round(first, 6),
+        total_seconds=round(time.monotonic() - account.began, 6),
+        outcome=account.outcome,
+        attempts=account.attempts,
+    )

@@ -1,0 +1,103 @@
+"""A whole answer, and how it is put together from the events of its stream."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmrouter.common.generation import (
+    ChoiceFinished,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    Started,
+    Usage,
+)
+
+__all__ = ["Answer", "AnswerBuilder", "Choice"]
+
+_COMPLETE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One complete choice of an answer."""
+
+    text: str
+    reason: FinishReason
+    stop: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A complete answer of one model version."""
+
+    model: str
+    version: str
+    choices: tuple[Choice, ...]
+    usage: Usage
+
+    def replay(self) -> Iterator[Delta | ChoiceFinished]:
+        """Give the choices as the events that stream them; token counts go with the text."""
+        # Per choice tokens are not kept: the count stands with the first choice, the sum is right.
+        tokens = self.usage.completion_tokens
+        for index, choice in enumerate(self.choices):
+            yield Delta(index, choice.text, tokens)
+            yield ChoiceFinished(index, choice.reason, choice.stop)
+            tokens = 0
+
+
+class AnswerBuilder:
+    """Collects the events of one stream.
+
+    Args:
+        max_bytes: Text beyond this is let go and the answer counts as incomplete; 0 keeps all.
+    """
+
+    def __init__(self, max_bytes: int = 0) -> None:
+        self.started: Started | None = None
+        self.finished: Finished | None = None
+        self._texts: dict[int, list[str]] = {}
+        self._ends: dict[int, ChoiceFinished] = {}
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        self._too_large = False
+
+    def add(self, event: GenerationEvent) -> None:
+        """Take the next event in."""
+        match event:
+            case Delta():
+                self._add_text(event)
+            case ChoiceFinished():
+                self._ends[event.choice] = event
+            case Started():
+                self.started = event
+            case Finished():
+                self.finished = event
+
+    def choices(self) -> tuple[Choice, ...]:
+        """Return the finished choices in order of their index."""
+        return tuple(
+            Choice("".join(self._texts.get(index, ())), end.reason, end.stop)
+            for index, end in sorted(self._ends.items())
+        )
+
+    def complete(self) -> Answer | None:
+        """Return the answer when it is whole: every choice ended by itself, and the stream too."""
+        if self.started is None or self.finished is None or self._too_large:
+            return None
+        choices = self.choices()
+        ended = set(self._ends) == set(range(len(choices))) and set(self._texts) <= set(self._ends)
+        if not choices or not ended or any(item.reason not in _COMPLETE for item in choices):
+            return None
+        return Answer(self.started.model, self.started.version, choices, self.finished.usage)
+
+    def _add_text(self, delta: Delta) -> None:
+        if self._max_bytes:
+            self._bytes += len(delta.text.encode())
+            if self._bytes > self._max_bytes:
+                self._too_large = True
+                self._texts.clear()
+                return
+        self._texts.setdefault(delta.choice, []).append(delta.text)

@@ -1,0 +1,127 @@
+"""One try at one candidate: its events, its clock and what is to be said of it afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    Attempt,
+    Delta,
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    RequestContext,
+    Started,
+)
+from llmrouter.gateway.plan import Candidate, Outcome
+
+__all__ = ["ModelRunner", "Trial"]
+
+
+class ModelRunner(Protocol):
+    """What execution needs of inference."""
+
+    def infer(
+        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Run the request on one model.
+
+        Raises:
+            RouterError: It failed; nothing follows.
+        """
+        ...
+
+
+class Trial:
+    """One try. Ask it for its `attempt` and `outcome` once `run` has ended."""
+
+    def __init__(self, candidate: Candidate, prompt_bytes: int) -> None:
+        self.candidate = candidate
+        self.error: RouterError | None = None
+        self.finished: Finished | None = None
+        self.version = candidate.version
+        self._prompt_bytes = prompt_bytes
+        self._began = self._ended = time.monotonic()
+        self._first = self._last = 0.0
+        self._later_tokens = 0
+
+    async def run(
+        self, runner: ModelRunner, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Stream the candidate's events; `Started` is held back until there is something to send.
+
+        Raises:
+            RouterError: The candidate failed, or its stream ended early.
+        """
+        self._began = time.monotonic()
+        # Stands until the end is known: a reader that goes away raises nothing of ours.
+        self.error = RouterError(Reason.CANCELLED, "the caller went away")
+        held: Started | None = None
+        try:
+            async with closing_stream(runner.infer(self.candidate, request, context)) as events:
+                async for event in events:
+                    if isinstance(event, Started):
+                        self.version = event.version or self.version
+                        held = event
+                        continue
+                    self._see(event)
+                    if held is not None:
+                        yield held
+                        held = None
+                    yield event
+            self._must_be_complete()
+        except RouterError as error:
+            self.error = error
+            raise
+        finally:
+            self._ended = time.monotonic()
+
+    def attempt(self) -> Attempt:
+        """Return what the caller is told of this try."""
+        return Attempt(
+            self.candidate.model,
+            self.version,
+            self.candidate.address,
+            (time.monotonic() if self.finished else self._ended) - self._began,
+            "" if self.error is None else self.error.reason.value,
+            "" if self.error is None else self.error.message,
+        )
+
+    def outcome(self) -> Outcome:
+        """Return what the selector is told of this try."""
+        return Outcome(
+            self.candidate,
+            "" if self.error is None else self.error.reason.value,
+            self._first - self._began if self._first else None,
+            self._time_per_token(),
+            self.finished.usage if self.finished else None,
+            self._prompt_bytes,
+        )
+
+    def _must_be_complete(self) -> None:
+        if self.finished is None:
+            message = f"{self.candidate.model} ended its stream before the answer was complete"
+            raise RouterError(Reason.UPSTREAM_UNAVAILABLE, message)
+
+    def _see(self, event: GenerationEvent) -> None:
+        now = time.monotonic()
+        if isinstance(event, Delta):
+            if self._first:
+                self._later_tokens += event.tokens
+            else:
+                self._first = now
+            self._last = now
+        elif isinstance(event, Finished):
+            self.finished = event
+            self.error = None
+
+    def _time_per_token(self) -> float | None:
+        """Prefer the engine's clock: ours also counts a reader that pauses."""
+        if self.finished is not None and self.finished.timings.decode > 0:
+            later = self.finished.usage.completion_tokens - 1
+            return self.finished.timings.decode / later if later > 0 else None
+        return (self._last - self._first) / self._later_tokens if self._later_tokens else None

@@ -1,0 +1,115 @@
+"""The gateway's own domain values to protos and back: plans, outcomes and kept answers."""
+
+from __future__ import annotations
+
+from google.protobuf import duration_pb2
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.wire import (
+    decode_finish_reason,
+    decode_usage,
+    duration,
+    encode_context,
+    encode_finish_reason,
+    encode_usage,
+)
+from llmrouter.gateway.answers import Answer, Choice
+from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode
+from llmrouter.v1 import cache_pb2, generation_pb2, selector_pb2
+
+__all__ = [
+    "decode_answer",
+    "decode_plan",
+    "encode_answer",
+    "encode_choice",
+    "encode_outcome",
+    "encode_select",
+    "encode_ttl",
+]
+
+_MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
+
+
+def encode_select(
+    request: GenerationRequest, context: RequestContext
+) -> selector_pb2.SelectRequest:
+    """Return what the selector may know of a request: sizes and wishes, no text."""
+    return selector_pb2.SelectRequest(
+        context=encode_context(context),
+        routing=generation_pb2.RoutingWishes(
+            model=request.routing.model,
+            strategy=request.routing.strategy,
+            min_quality=request.routing.min_quality,
+            max_cost=request.routing.max_cost,
+        ),
+        prompt_bytes=request.prompt_bytes,
+        max_tokens=request.sampling.max_tokens or 0,
+        capabilities=["chat" if request.messages else "completion"],
+    )
+
+
+def decode_plan(plan: selector_pb2.Plan) -> Plan:
+    """Return the plan.
+
+    Raises:
+        RouterError: INTERNAL for a mode this gateway cannot carry out.
+    """
+    if plan.mode not in _MODES:
+        message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
+        raise RouterError(Reason.INTERNAL, message)
+    candidates = tuple(Candidate(one.model, one.version, one.address) for one in plan.candidates)
+    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode])
+
+
+def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
+    """Return the proto of how an attempt went; what was not observed stays absent."""
+    return selector_pb2.Outcome(
+        model=outcome.candidate.model,
+        version=outcome.candidate.version,
+        address=outcome.candidate.address,
+        error_reason=outcome.error_reason,
+        time_to_first_token=_maybe(outcome.time_to_first_token),
+        time_per_token=_maybe(outcome.time_per_token),
+        usage=None if outcome.usage is None else encode_usage(outcome.usage),
+        prompt_bytes=outcome.prompt_bytes,
+    )
+
+
+def encode_ttl(ttl_seconds: float) -> duration_pb2.Duration | None:
+    """Return a time to live; None, the cache's default, for 0."""
+    return duration(ttl_seconds) if ttl_seconds else None
+
+
+def encode_choice(choice: Choice) -> generation_pb2.Choice:
+    """Return the proto of one complete choice."""
+    return generation_pb2.Choice(
+        text=choice.text, reason=encode_finish_reason(choice.reason), stop=choice.stop
+    )
+
+
+def encode_answer(answer: Answer) -> cache_pb2.CachedAnswer:
+    """Return the proto of an answer to keep."""
+    return cache_pb2.CachedAnswer(
+        model=answer.model,
+        version=answer.version,
+        choices=[encode_choice(choice) for choice in answer.choices],
+        usage=encode_usage(answer.usage),
+    )
+
+
+def decode_answer(answer: cache_pb2.CachedAnswer) -> Answer:
+    """Return a kept answer."""
+    return Answer(
+        answer.model,
+        answer.version,
+        tuple(
+            Choice(choice.text, decode_finish_reason(choice.reason), choice.stop)
+            for choice in answer.choices
+        ),
+        decode_usage(answer.usage),
+    )
+
+
+def _maybe(value: float | None) -> duration_pb2.Duration | None:
+    return None if value is None else duration(value)

@@ -1,0 +1,38 @@
+"""The one file that knows the order of the links."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.generation import Generator
+from llmrouter.gateway.accounting import Accounting
+from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.clients import CacheClient, SelectorClient
+from llmrouter.gateway.deadline import Deadline
+from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.upstream import Upstream
+
+__all__ = ["build_pipeline"]
+
+
+def build_pipeline(
+    settings: GatewaySettings, selector_channel: Any, cache_channel: Any, dialler: Dialler
+) -> Generator:
+    """Return the chain that answers one request after another.
+
+    Args:
+        settings: The gateway's settings.
+        selector_channel: A channel to the selector.
+        cache_channel: A channel to the cache.
+        dialler: Gives channels to the inference services that plans name.
+    """
+    selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
+    cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
+    execution = Execution(Upstream(dialler), BackgroundReporter(selector))
+    caching = Caching(cache, execution, settings.cache_timeout_seconds)
+    return Accounting(Deadline(Admission(Planning(selector, caching))))

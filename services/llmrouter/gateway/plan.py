@@ -1,0 +1,82 @@
+"""The selector's choice as the gateway sees it, and the interface of the links behind planning."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from llmrouter.common.generation import (
+    GenerationEvent,
+    GenerationRequest,
+    RequestContext,
+    Usage,
+)
+
+__all__ = ["Candidate", "Outcome", "Plan", "PlanMode", "PlannedGenerator", "PlannedRequest"]
+
+
+class PlanMode(StrEnum):
+    """How the candidates of a plan are used."""
+
+    FIRST_OF = "first-of"
+    """In order, until one answers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model version that may answer, and where it runs."""
+
+    model: str
+    version: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who answers, in which order, and why."""
+
+    id: str
+    candidates: tuple[Candidate, ...]
+    """The primary first, then the fallbacks; at least one."""
+    reason: str = ""
+    """One sentence for people: why the primary."""
+    mode: PlanMode = PlanMode.FIRST_OF
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedRequest:
+    """A question whose models are chosen."""
+
+    request: GenerationRequest
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How one attempt went, for the selector's statistics."""
+
+    candidate: Candidate
+    error_reason: str = ""
+    """Empty when it answered."""
+    time_to_first_token: float | None = None
+    """Seconds from the call to the first delta; None when there was none."""
+    time_per_token: float | None = None
+    """Mean seconds between tokens after the first; None for fewer than two."""
+    usage: Usage | None = None
+    prompt_bytes: int = 0
+
+
+class PlannedGenerator(Protocol):
+    """What `Generator` is before planning, these links are after it."""
+
+    def generate(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Answer a planned request as a stream of events.
+
+        Raises:
+            RouterError: The request failed; nothing follows.
+        """
+        ...

@@ -1,0 +1,108 @@
+"""The gateway on the wire: decode, hand to the chain, encode."""
+
+from __future__ import annotations
+
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any, Protocol
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
+from llmrouter.common.wire import decode_request, encode_event
+from llmrouter.gateway.answers import AnswerBuilder
+from llmrouter.gateway.messages import encode_choice
+from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.v1 import gateway_pb2 as pb
+from llmrouter.v1 import generation_pb2, selector_pb2
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
+
+__all__ = ["REQUEST_ID_KEY", "CatalogClient", "GatewayServicer"]
+
+REQUEST_ID_KEY = "x-request-id"
+_REQUEST_ID = re.compile(r"[!-~]{1,64}")
+
+
+class CatalogClient(Protocol):
+    """What the servicer itself needs of the selector."""
+
+    async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
+        """Return the catalog."""
+        ...
+
+
+class GatewayServicer(GatewayServiceServicer):
+    """The public API."""
+
+    def __init__(
+        self, pipeline: Generator, selector_client: CatalogClient, settings: GatewaySettings
+    ) -> None:
+        """Compose the service.
+
+        Args:
+            pipeline: The chain, as `build_pipeline` makes it.
+            selector_client: Gives the catalog.
+            settings: The gateway's settings.
+        """
+        self._pipeline = pipeline
+        self._selector = selector_client
+        self._settings = settings
+
+    async def Generate(  # noqa: N802 - named by the proto
+        self, request: generation_pb2.GenerateRequest, context: Any
+    ) -> pb.GenerateResponse:
+        """Answer in one piece."""
+        builder = AnswerBuilder()
+        async with closing_stream(self._events(request, context)) as events:
+            async for event in events:
+                builder.add(event)
+        if builder.started is None or builder.finished is None:
+            raise RouterError(Reason.INTERNAL, "the answer's stream ended before it was complete")
+        return pb.GenerateResponse(
+            started=encode_event(builder.started).started,
+            choices=[encode_choice(choice) for choice in builder.choices()],
+            finished=encode_event(builder.finished).finished,
+        )
+
+    async def StreamGenerate(  # noqa: N802 - named by the proto
+        self, request: pb.StreamGenerateRequest, context: Any
+    ) -> AsyncIterator[pb.StreamGenerateResponse]:
+        """Answer as it is generated."""
+        async with closing_stream(self._events(request.request, context)) as events:
+            async for event in events:
+                yield pb.StreamGenerateResponse(event=encode_event(event))
+
+    async def ListModels(  # noqa: N802 - named by the proto
+        self, request: pb.ListModelsRequest, context: Any
+    ) -> pb.ListModelsResponse:
+        """List the selector's catalog in order of names."""
+        del request, context
+        catalog = await self._selector.list_catalog()
+        return pb.ListModelsResponse(models=sorted(catalog.models, key=lambda model: model.name))
+
+    async def _events(
+        self, request: generation_pb2.GenerateRequest, context: Any
+    ) -> AsyncIterator[GenerationEvent]:
+        asker = self._asker(context)
+        try:
+            stream = self._pipeline.generate(decode_request(request), asker)
+            async with closing_stream(stream) as events:
+                async for event in events:
+                    yield event
+        except RouterError as error:
+            error.metadata["request_id"] = asker.request_id
+            raise
+
+    def _asker(self, context: Any) -> RequestContext:
+        """Return who asks and until when, from the call itself."""
+        given = [value for key, value in context.invocation_metadata() if key == REQUEST_ID_KEY]
+        request_id = given[0] if given else uuid.uuid4().hex
+        if not _REQUEST_ID.fullmatch(request_id):
+            raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")
+        left = context.time_remaining()
+        if left is None:
+            left = self._settings.default_deadline_seconds
+        left = min(left, self._settings.max_deadline_seconds)
+        return RequestContext(request_id, deadline=time.monotonic() + left)

@@ -1,0 +1,65 @@
+"""The way to inference: one call per attempt, ended with its reader."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import TYPE_CHECKING
+
+from grpc import aio
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
+from llmrouter.common.wire import decode_event, encode_context, encode_request
+from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.gateway.plan import Candidate
+from llmrouter.v1 import inference_pb2 as pb
+from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+
+if TYPE_CHECKING:
+    from llmrouter.v1.inference_pb2_grpc import InferenceServiceAsyncStub
+
+__all__ = ["Upstream"]
+
+
+class Upstream:
+    """Runs requests on the inference services that plans name."""
+
+    def __init__(self, dialler: Dialler) -> None:
+        self._dialler = dialler
+
+    async def infer(
+        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Stream the events of one model.
+
+        Raises:
+            RouterError: The call failed.
+        """
+        channel = self._dialler.channel(candidate.address)
+        stub: InferenceServiceAsyncStub = InferenceServiceStub(channel)
+        message = pb.InferRequest(
+            context=encode_context(context),
+            model=candidate.model,
+            version=candidate.version,
+            request=encode_request(request),
+        )
+        call = None
+        try:
+            call = stub.Infer(message, timeout=context.remaining())
+            async for response in call:
+                event = decode_event(response.event)
+                if event is not None:
+                    yield event
+        except aio.AioRpcError as error:
+            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
+        finally:
+            if call is not None:
+                call.cancel()
+
+
+def _meaning(error: RouterError) -> RouterError:
+    """A model that the plan names and inference no longer holds is gone, not unknown."""
+    if error.reason is not Reason.UNKNOWN_MODEL:
+        return error
+    return RouterError(Reason.MODEL_UNAVAILABLE, error.message, metadata=error.metadata)
