@@ -27,6 +27,7 @@ class DiskTier:
         self._max_bytes = max_bytes
         self._hits = 0
         self._misses = 0
+        self._closed = False
 
     @staticmethod
     async def open(path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> DiskTier:
@@ -82,7 +83,10 @@ class DiskTier:
         )
 
     async def close(self) -> None:
-        """Finish what was begun and close the store."""
+        """Finish what was begun and close the store. Safe to call twice."""
+        if self._closed:
+            return
+        self._closed = True
         await self._run(self._store.close)
         self._thread.shutdown(wait=False)
 

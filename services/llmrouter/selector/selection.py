@@ -106,7 +106,11 @@ def select(
     ]
     asked_for = {model.key for model in allowed}
     exclusions = [
-        *(_not_asked_for(one, wish) for one in catalog.models if one.key not in asked_for),
+        *(
+            Exclusion(one.name, f"{wish} was asked for")
+            for one in catalog.models
+            if one.key not in asked_for
+        ),
         *(Exclusion(model.name, model.trouble) for model in allowed if not model.endpoints),
     ]
     fitting, refused = _filter(estimates, request, strategy)
@@ -121,10 +125,6 @@ def select(
     ]
     reason = _reason(kept, strategy, wish)
     return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
-
-
-def _not_asked_for(model: Model, wish: str) -> Exclusion:
-    return Exclusion(model.name, f"{wish} was asked for")
 
 
 def _endpoint(model: Model, request_id: str) -> ServedModel:

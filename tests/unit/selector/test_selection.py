@@ -167,6 +167,13 @@ def test_a_prompt_that_may_still_fit_is_left_to_the_exact_count():
     assert order(plan) == ["small"]
 
 
+def test_a_context_that_may_be_too_small_is_left_out_while_another_has_room():
+    catalog = build_catalog([], [served("narrow", context=1100), served("wide")])
+    plan = choose(catalog, prompt_bytes=1000 * 4)
+    assert order(plan) == ["wide"]
+    assert "context 1100 is too small" in why(plan)["narrow"]
+
+
 def test_learned_bytes_per_token_move_the_estimate():
     book = StatisticsBook(60)
     for _ in range(1000):

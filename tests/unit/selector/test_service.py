@@ -144,6 +144,15 @@ async def test_only_the_models_own_faults_count_as_failures(reason):
     assert ((await statistics_of(one)).failures == 1) == (reason.value in expected)
 
 
+async def test_faults_of_callers_neither_raise_nor_dilute_the_error_rate():
+    one = service()
+    await one.ReportOutcome(report(error_reason="INTERNAL"), None)
+    before = (await statistics_of(one)).error_rate
+    for _ in range(10):
+        await one.ReportOutcome(report(error_reason="CANCELLED"), None)
+    assert (await statistics_of(one)).error_rate == before
+
+
 async def test_failures_move_the_choice():
     one = service()
     first = (await plan_of(one)).candidates[0].model
