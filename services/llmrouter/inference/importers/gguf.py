@@ -13,7 +13,7 @@ from llmrouter.inference.importers.architecture import PRECISIONS, Architecture
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_check import bad_file, check_gguf
 from llmrouter.inference.importers.graph import LAYER_NAMES, write_graph
-from llmrouter.inference.importers.quantise import BLOCK
+from llmrouter.inference.importers.quantise import BLOCKS
 from llmrouter.inference.importers.tokenizer_files import (
     PRE_TOKENIZERS,
     Vocabulary,
@@ -90,11 +90,11 @@ class _Checkpoint:
         heads = self._number("llama.attention.head_count", 1024)
         hidden = self._number("llama.embedding_length", 1 << 16)
         head_size = self._number("llama.attention.key_length", 1024, hidden // heads)
-        if head_size % _HEAD_MULTIPLE or hidden % BLOCK:
+        if head_size % _HEAD_MULTIPLE or hidden % max(BLOCKS.values()):
             raise bad_file(
                 self._path,
                 f"has head size {head_size} and width {hidden}; multiples of {_HEAD_MULTIPLE} and "
-                f"{BLOCK} are needed",
+                f"{max(BLOCKS.values())} are needed",
             )
         eos = self._number("tokenizer.ggml.eos_token_id", 1 << 24)
         eot = self._optional("tokenizer.ggml.eot_token_id")

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from llmrouter.inference.importers.architecture import Architecture
-from llmrouter.inference.importers.quantise import BLOCK, Quantised, quantise4, quantise8
+from llmrouter.inference.importers.quantise import BLOCKS, Quantised, quantise4, quantise8
 from llmrouter.inference.importers.weights import WeightFile
 
 __all__ = ["LAYER_NAMES", "Weights", "write_graph"]
@@ -178,7 +178,8 @@ class _Builder:
         )
         return self._node(
             "GatherBlockQuantized", [rows, "input_ids", "token_embd.scales"], domain=_CONTRIB,
-            bits=8, block_size=BLOCK, gather_axis=0, quantize_axis=1,
+            bits=8,
+            block_size=BLOCKS[8], gather_axis=0, quantize_axis=1,
         )  # fmt: skip
 
     def _plain_head(self, kept: str) -> None:
@@ -252,7 +253,7 @@ class _Builder:
             inputs.append(f"{name}.zero_points")
         return self._node(
             "MatMulNBits", inputs, domain=_CONTRIB, output=output, N=shape[0], K=shape[1],
-            bits=bits, block_size=BLOCK, accuracy_level=_ACCURACY_INT8,
+            bits=bits, block_size=BLOCKS[bits], accuracy_level=_ACCURACY_INT8,
         )  # fmt: skip
 
     def _store(self, name: str, packed: Quantised) -> None:
