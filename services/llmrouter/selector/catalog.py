@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.settings import CatalogEntry
@@ -38,7 +39,7 @@ class ServedModel:
         return (self.running + self.waiting) / max(1, self.slots)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Model:
     """One version of a catalog model, with the endpoints that hold it ready to serve."""
 
@@ -60,18 +61,18 @@ class Model:
         """Name and version."""
         return self.entry.name, self.version
 
-    @property
+    @cached_property
     def quality(self) -> float:
         """The configured prior, lowered by the measured loss of its precision."""
         ratio = min((served.quality_ratio for served in self.endpoints), default=1.0)
         return self.entry.quality * ratio
 
-    @property
+    @cached_property
     def context(self) -> int:
         """Tokens that fit on every endpoint."""
         return min((served.context for served in self.endpoints), default=0)
 
-    @property
+    @cached_property
     def capabilities(self) -> frozenset[str]:
         """What every endpoint can do."""
         if not self.endpoints:

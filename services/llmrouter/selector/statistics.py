@@ -131,11 +131,12 @@ class StatisticsBook:
     def __init__(self, half_life: float, max_models: int = 1024) -> None:
         self._half_life = half_life
         self._max_models = max_models
+        self._unseen = ModelStatistics(half_life)
         self._models: OrderedDict[tuple[str, str], ModelStatistics] = OrderedDict()
 
     def of(self, model: str, version: str) -> ModelStatistics:
-        """Return the statistics of a version; empty ones, not kept, if it was never observed."""
-        return self._models.get((model, version)) or ModelStatistics(self._half_life)
+        """Return the statistics of a version, to be read only; empty if it was never observed."""
+        return self._models.get((model, version), self._unseen)
 
     def observe(self, model: str, version: str, outcome: Observation, now: float) -> None:
         """Take in how one attempt on a version went."""
