@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict
 
 from google.protobuf.duration_pb2 import Duration
+from grpc import StatusCode
 
 from llmrouter.v1 import generation_pb2
 from llmrouter_client.errors import FieldViolation, LlmrouterError
@@ -74,10 +75,13 @@ def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateReq
             sampling=_sampling(options), routing=_routing(options), cache=_cache(options)
         )
         _set_input(request, prompt, raw=options.get("raw", False))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         sentence = f"the request cannot be encoded: {error}"
         raise LlmrouterError(
-            "INVALID_ARGUMENT", sentence, violations=(FieldViolation("request", str(error)),)
+            "INVALID_ARGUMENT",
+            sentence,
+            code=StatusCode.INVALID_ARGUMENT,
+            violations=(FieldViolation("request", str(error)),),
         ) from None
     return request
 

@@ -1,0 +1,249 @@
+"""The command line against scripted services: output, exit codes, sentences."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import pytest
+from tests.unit.client.fake_gateway import (
+    TEXT,
+    FakeGateway,
+    FakeSelector,
+    serving_in_thread,
+    whole_answer,
+)
+from typer.testing import CliRunner
+
+from llmrouter.cli.__main__ import app
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.settings import ConfigError
+from llmrouter.v1 import generation_pb2 as g
+
+AWAY = "127.0.0.1:1"
+COMMAND = (sys.executable, "-m", "llmrouter.cli")
+
+
+def run(*arguments: str, stdin: str | None = None):
+    return CliRunner().invoke(app, arguments, input=stdin)
+
+
+def lines(result):
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.fixture
+def gateway():
+    return FakeGateway()
+
+
+@pytest.fixture
+def address(gateway):
+    with serving_in_thread(gateway) as address:
+        yield address
+
+
+@pytest.fixture
+def suite(monkeypatch):
+    """A stand-in for the module that runs services; returns what it was asked to do."""
+    asked = []
+    stand_in = types.ModuleType("llmrouter.suite")
+
+    async def run_up(config):
+        asked.append(("up", config))
+
+    async def run_service(name, config):
+        asked.append((name, config))
+        if config is not None:
+            raise ConfigError(f"{config} cannot be read: no such file")
+
+    stand_in.run_up, stand_in.run_service = run_up, run_service
+    monkeypatch.setitem(sys.modules, "llmrouter.suite", stand_in)
+    monkeypatch.setattr("llmrouter.suite", stand_in, raising=False)
+    return asked
+
+
+def test_generate_streams_the_answer_and_then_its_route(address):
+    result = run("generate", "hi", "--address", address)
+    assert result.exit_code == 0
+    assert result.stdout == "".join(TEXT) + "\n"
+    route = {line.split("  ")[0]: line for line in result.stderr.splitlines()}
+    assert "smollm2-135m-instruct-int8 @ 0123456789ab" in route["model"]
+    assert "best balanced score: 0.812" in route["why"]
+    assert "miss" in route["cache"]
+    assert "80 tokens/s, 9 tokens in" in route["speed"]
+    assert "ms" in route["first token"]
+    assert "big QUEUE_FULL (h:1), then smollm2-135m-instruct-int8 answered" in route["attempts"]
+
+
+def test_generate_sends_what_it_was_told(address, gateway):
+    options = "--model m --strategy s --temperature 0 --max-tokens 5 --seed 1 --top-k 2 --top-p 0.5"
+    result = run(
+        "generate", "-", *options.split(), "--stop", "a", "--stop", "b", "--no-cache", "--raw",
+        "--no-route", "--timeout", "30", "--address", address, stdin="piped in",
+    )  # fmt: skip
+    assert (result.exit_code, result.stderr) == (0, "")
+    (request,) = gateway.requests
+    assert request.prompt == "piped in"
+    assert request.sampling == g.SamplingOptions(
+        temperature=0, max_tokens=5, seed=1, top_k=2, top_p=0.5, stop=["a", "b"]
+    )
+    assert request.routing == g.RoutingWishes(model="m", strategy="s")
+    assert request.cache.mode == g.CACHE_MODE_OFF
+    assert gateway.deadlines[0] <= 30
+
+
+def test_generate_json_is_one_event_per_line(address):
+    events = lines(run("generate", "hi", "--json", "--address", address))
+    assert [event["event"] for event in events] == [
+        "started", *["delta"] * len(TEXT), "choice_finished", "finished"
+    ]  # fmt: skip
+    assert events[-1]["attempts"][0]["error_reason"] == "QUEUE_FULL"
+
+
+def test_a_model_cannot_steer_the_terminal(address, gateway):
+    hostile = g.GenerationEvent(delta=g.Delta(text="a\x1b[2J\x07\x9bb\tc\n[red]d"))
+    gateway.scripts = [[whole_answer()[0], hostile, whole_answer()[-1]]]
+    assert run("generate", "hi", "--address", address).stdout == "a[2Jb\tc\n[red]d\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (
+            ["generate", "hi", "--address", AWAY],
+            f"nothing answers at {AWAY}; is the suite running?",
+        ),
+        (["generate", "hi", "--top-k", "-1"], "the request cannot be encoded"),
+        (["select", "hi", "--address", AWAY], f"no selector answers at {AWAY}"),
+        (["stats", "--selector", AWAY], f"no selector answers at {AWAY}"),
+        (["chat", "--address", AWAY], f"nothing answers at {AWAY}"),
+    ],
+)
+@pytest.mark.parametrize("as_json", [False, True])
+def test_failures_are_one_sentence_and_exit_1(arguments, sentence, as_json):
+    result = run(*arguments, *(["--json"] if as_json else []), stdin="hi\n")
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    last = result.stderr.splitlines()[-1]
+    assert last.startswith("error: ")
+    assert sentence in last
+
+
+def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
+    said = "the prompt has 9,000 tokens and [m] holds 8,192; " + "long " * 40 + "end"
+    gateway.scripts = [[RouterError(Reason.CONTEXT_TOO_LONG, said)]]
+    result = run("generate", "hi", "--address", address)
+    assert (result.exit_code, result.stderr) == (1, f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate"],
+        ["generate", "hi", "--temperature", "warm"],
+        ["generate", "hi", "--timeout", "0"],
+        ["nonsense"],
+        ["models", "import", "x.gguf"],
+        ["select", "hi", "--max-tokens", "0"],
+    ],
+)
+def test_wrong_usage_exits_2(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+
+
+def test_chat_carries_the_conversation(address, gateway):
+    result = run("chat", "--system", "be brief", "--address", address, stdin="one\n\ntwo\n/quit\n")
+    assert result.exit_code == 0
+    assert result.stdout == ("".join(TEXT) + "\n") * 2
+    turns = [m.content[0].text for m in gateway.requests[1].chat.messages]
+    assert turns == ["be brief", "one", "".join(TEXT), "two"]
+
+
+def test_select_explains_every_score():
+    selector = FakeSelector()
+    with serving_in_thread(FakeGateway(), selector) as address:
+        short = run("select", "été", "--address", address)
+        long = run("select", "été", "--explain", "--strategy", "balanced", "--address", address)
+        data = lines(run("select", "été", "--json", "--address", address))
+    assert selector.requests[0].prompt_bytes == len("été".encode())
+    assert "small @ v1" in short.stdout
+    assert "97 tokens/s" not in short.stdout
+    for fact in ("0.900", "0.30", "0.270", "97 tokens/s", "0.620", "gone", "no endpoint holds it"):
+        assert fact in long.stdout
+    assert data[0]["candidates"][0]["components"][0]["name"] == "speed"
+
+
+def test_stats_of_selector_and_cache(address):
+    shown = run("stats", "--selector", address, "--cache", address)
+    (data,) = lines(run("stats", "--selector", address, "--cache", address, "--json"))
+    for fact in ("small", "ready", "41 ms", "97", "memory", "75%"):
+        assert fact in shown.stdout
+    assert data["cache"]["levels"][0]["level"] == "CACHE_LEVEL_MEMORY"
+
+
+@pytest.mark.parametrize("name", ["up", "gateway", "selector", "cache", "inference"])
+def test_services_run_until_they_are_drained(suite, name):
+    result = run(name, "--json")
+    assert result.exit_code == 0
+    assert [line["event"] for line in lines(result)] == ["starting", "stopped"]
+    assert suite == [(name, None)]
+
+
+def test_a_wrong_configuration_is_one_sentence(suite):
+    result = run("cache", "--config", "gone.yaml")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1] == "error: gone.yaml cannot be read: no such file"
+    assert suite == [("cache", Path("gone.yaml"))]
+
+
+def test_a_defect_shows_no_traceback(monkeypatch):
+    def broken(_: object) -> None:
+        raise KeyError("oops")
+
+    monkeypatch.setattr("llmrouter.cli.generate.asyncio.run", lambda work: broken(work.close()))
+    result = run("generate", "hi")
+    assert result.exit_code == 1
+    assert result.stderr == "error: llmrouter failed unexpectedly (KeyError: 'oops')\n"
+
+
+async def test_ctrl_c_exits_130_and_cancels_the_call():
+    gateway = FakeGateway([*whole_answer()[:2], 60.0])
+    with serving_in_thread(gateway) as address:
+        arguments = (*COMMAND, "generate", "hi", "--address", address)
+        process = await asyncio.create_subprocess_exec(
+            *arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        )
+        assert await process.stdout.read(3) == b"The"
+        process.send_signal(signal.SIGINT)
+        _, errors = await asyncio.wait_for(process.communicate(), 10)
+        assert gateway.ended.wait(5)
+    assert process.returncode == 130
+    assert b"Traceback" not in errors
+
+
+def test_a_reader_that_goes_away_ends_the_program_quietly():
+    gateway = FakeGateway([*whole_answer()[:3], 0.5, *whole_answer()[1:]])
+    with serving_in_thread(gateway) as address:
+        shell = '"$@" | head -c 1; exit ${PIPESTATUS[0]}'
+        arguments = ("bash", "-c", shell, "bash", *COMMAND, "generate", "hi", "--address", address)
+        done = subprocess.run(arguments, capture_output=True, timeout=30, check=False)
+        assert gateway.ended.wait(5)
+    assert (done.stdout, done.stderr, done.returncode) == (b"T", b"", 1)
+
+
+def test_help_is_fast_because_nothing_heavy_is_imported():
+    code = (
+        "import sys, llmrouter.cli.__main__;"
+        "heavy = {'onnx', 'numpy', 'gguf', 'tokenizers', 'onnxruntime', 'llmrouter.suite'};"
+        "sys.exit(repr(heavy & set(sys.modules)) if heavy & set(sys.modules) else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")

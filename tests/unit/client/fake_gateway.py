@@ -1,0 +1,179 @@
+# ruff: noqa: N802 - gRPC names the methods
+"""A gateway, selector and cache that answer from a script, on a loopback port."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+from google.protobuf.duration_pb2 import Duration
+from grpc import aio
+from grpc_status import rpc_status
+
+from llmrouter.common.errors import RouterError
+from llmrouter.common.wire_errors import to_status
+from llmrouter.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
+    gateway_pb2,
+    gateway_pb2_grpc,
+    selector_pb2,
+    selector_pb2_grpc,
+)
+from llmrouter.v1 import generation_pb2 as g
+
+TEXT = ("The capital", " of France", " is Paris. ", "☕")
+STARTED = g.Started(
+    request_id="r1",
+    model="smollm2-135m-instruct-int8",
+    version="0123456789ab",
+    reason="best balanced score: 0.812",
+    cache=g.CACHE_STATUS_MISS,
+    plan_id="p1",
+)
+FINISHED = g.Finished(
+    usage=g.Usage(prompt_tokens=12, completion_tokens=9),
+    timings=g.Timings(decode=Duration(nanos=100_000_000), total=Duration(nanos=200_000_000)),
+    attempts=[
+        g.Attempt(model="big", address="h:1", error_reason="QUEUE_FULL", error_message="full"),
+        g.Attempt(model="smollm2-135m-instruct-int8", version="0123456789ab", address="h:2"),
+    ],
+)
+Step = g.GenerationEvent | RouterError | float
+
+
+def whole_answer() -> list[Step]:
+    deltas = [g.GenerationEvent(delta=g.Delta(text=text, tokens=3)) for text in TEXT]
+    end = g.ChoiceFinished(reason=g.FINISH_REASON_STOP)
+    return [
+        g.GenerationEvent(started=STARTED),
+        *deltas,
+        g.GenerationEvent(choice_finished=end),
+        g.GenerationEvent(finished=FINISHED),
+    ]
+
+
+class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
+    """Plays one script per call, the last one for ever: events, errors, or seconds to sleep."""
+
+    def __init__(self, *scripts: list[Step]) -> None:
+        self.scripts = list(scripts) or [whole_answer()]
+        self.requests: list[Any] = []
+        self.deadlines: list[float] = []
+        self.ended = threading.Event()
+
+    def _next(self, request: Any, context: Any) -> list[Step]:
+        self.requests.append(request)
+        self.deadlines.append(context.time_remaining())
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+
+    async def StreamGenerate(self, request, context) -> AsyncIterator[Any]:
+        try:
+            for step in self._next(request.request, context):
+                await _refuse(step, context)
+                if isinstance(step, float):
+                    await asyncio.sleep(step)
+                else:
+                    yield gateway_pb2.StreamGenerateResponse(event=step)
+        finally:
+            self.ended.set()
+
+    async def Generate(self, request, context):
+        for step in self._next(request, context):
+            await _refuse(step, context)
+            if isinstance(step, float):
+                await asyncio.sleep(step)
+        choice = g.Choice(text="".join(TEXT), reason=g.FINISH_REASON_STOP)
+        return gateway_pb2.GenerateResponse(started=STARTED, choices=[choice], finished=FINISHED)
+
+    async def ListModels(self, request, context):
+        models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]
+        return gateway_pb2.ListModelsResponse(models=models)
+
+
+class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
+    def __init__(self) -> None:
+        self.requests: list[Any] = []
+
+    async def Select(self, request, context):
+        self.requests.append(request)
+        parts = [
+            selector_pb2.ScoreComponent(name=n, value=v, weight=w, explanation=e)
+            for n, v, w, e in (
+                ("speed", 0.9, 0.3, "97 tokens/s"),
+                ("quality", 0.5, 0.3, "prior 0.50"),
+                ("cost", 1.0, 0.2, "free"),
+            )
+        ]
+        candidates = [
+            selector_pb2.Candidate(model=m, version="v1", address="h:1", score=s, components=parts)
+            for m, s in (("small", 0.62), ("large", 0.58))
+        ]
+        plan = selector_pb2.Plan(
+            id="p1",
+            mode=selector_pb2.PLAN_MODE_FIRST_OF,
+            candidates=candidates,
+            exclusions=[selector_pb2.Exclusion(model="gone", reason="no endpoint holds it")],
+            strategy="balanced",
+            reason="best balanced score",
+        )
+        return selector_pb2.SelectResponse(plan=plan)
+
+    async def ListCatalog(self, request, context):
+        seen = selector_pb2.ModelStatistics(
+            attempts=7, tokens_per_second=97, time_to_first_token=Duration(nanos=41_000_000)
+        )
+        model = selector_pb2.CatalogModel(name="small", addresses=["h:1"], statistics=seen)
+        return selector_pb2.ListCatalogResponse(models=[model], default_strategy="balanced")
+
+
+class FakeCache(cache_pb2_grpc.CacheServiceServicer):
+    async def GetStatistics(self, request, context):
+        level = cache_pb2.LevelStatistics(
+            level=cache_pb2.CACHE_LEVEL_MEMORY, entries=3, bytes=1000, hits=3, misses=1
+        )
+        return cache_pb2.GetStatisticsResponse(levels=[level])
+
+
+async def _refuse(step: Step, context: Any) -> None:
+    if isinstance(step, RouterError):
+        await context.abort_with_status(rpc_status.to_status(to_status(step)))
+
+
+@asynccontextmanager
+async def serving(gateway: FakeGateway, selector: FakeSelector | None = None):
+    """Serve on a free port; yields `host:port`."""
+    server = aio.server()
+    gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
+    selector_pb2_grpc.add_SelectorServiceServicer_to_server(selector or FakeSelector(), server)
+    cache_pb2_grpc.add_CacheServiceServicer_to_server(FakeCache(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        await server.stop(0)
+
+
+@contextmanager
+def serving_in_thread(gateway: FakeGateway, selector: FakeSelector | None = None) -> Iterator[str]:
+    """Serve from a thread of its own, for callers that block."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(work: Callable[[], Any]) -> Any:
+        return asyncio.run_coroutine_threadsafe(work(), loop).result(10)
+
+    context = serving(gateway, selector)
+    address = run(context.__aenter__)
+    try:
+        yield address
+    finally:
+        run(lambda: context.__aexit__(None, None, None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(10)
+        loop.close()

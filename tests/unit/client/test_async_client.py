@@ -1,0 +1,234 @@
+"""The asynchronous client against a scripted gateway."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import grpc
+import pytest
+from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving, whole_answer
+
+from llmrouter.common.errors import FieldViolation as WireViolation
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.v1 import generation_pb2 as g
+from llmrouter_client import (
+    AsyncClient,
+    ChoiceFinished,
+    Delta,
+    FieldViolation,
+    Finished,
+    LlmrouterError,
+    Message,
+    Started,
+)
+
+
+async def collect(stream):
+    return [event async for event in stream]
+
+
+async def test_a_stream_gives_typed_events_in_order():
+    async with (
+        serving(FakeGateway()) as address,
+        AsyncClient(address) as client,
+        client.stream("hi") as stream,
+    ):
+        events = await collect(stream)
+    kinds = [type(event) for event in events]
+    assert kinds == [Started, *[Delta] * len(TEXT), ChoiceFinished, Finished]
+    assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(TEXT)
+    assert stream.started.cache == "miss"
+    assert stream.started.cached is False
+    assert stream.finished.usage.completion_tokens == 9
+    assert stream.finished.timings.total == pytest.approx(0.2)
+    assert stream.finished.attempts[0].error_reason == "QUEUE_FULL"
+
+
+async def test_options_reach_the_wire():
+    gateway = FakeGateway()
+    options = {
+        "model": "m",
+        "strategy": "quality-first",
+        "temperature": 0,
+        "top_k": 3,
+        "top_p": 0.5,
+        "seed": 7,
+        "max_tokens": 9,
+        "stop": ["x"],
+        "cache": "read",
+        "cache_ttl": 1.5,
+        "min_quality": 0.25,
+        "max_cost": 0.5,
+        "timeout": 5.0,
+    }
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        await client.generate([Message("system", "s"), Message("user", "u")], **options)
+        await client.generate("as it is", raw=True, cache=False)
+    chat, raw = gateway.requests
+    assert [(m.role, m.content[0].text) for m in chat.chat.messages] == [
+        (g.ROLE_SYSTEM, "s"),
+        (g.ROLE_USER, "u"),
+    ]
+    assert chat.sampling == g.SamplingOptions(
+        temperature=0, top_k=3, top_p=0.5, seed=7, max_tokens=9, stop=["x"]
+    )
+    assert chat.sampling.HasField("temperature")
+    assert chat.routing == g.RoutingWishes(
+        model="m", strategy="quality-first", min_quality=0.25, max_cost=0.5
+    )
+    assert chat.cache.mode == g.CACHE_MODE_READ
+    assert chat.cache.ttl.ToMilliseconds() == 1500
+    assert 0 < gateway.deadlines[0] <= 5
+    assert raw.prompt == "as it is"
+    assert raw.cache.mode == g.CACHE_MODE_OFF
+    assert not raw.sampling.HasField("temperature")
+
+
+async def test_generate_and_models():
+    async with serving(FakeGateway()) as address, AsyncClient(address) as client:
+        answer = await client.generate("hi")
+        models = await client.models()
+    assert answer.text == "".join(TEXT)
+    assert (answer.model, answer.finish_reason) == ("smollm2-135m-instruct-int8", "stop")
+    assert (models[0].name, models[0].aliases, models[0].ready) == ("a", ("b",), True)
+
+
+@pytest.mark.parametrize("leave", ["close", "break", "task", "other task"])
+async def test_leaving_a_stream_cancels_the_call(leave):
+    gateway = FakeGateway([*whole_answer()[:2], 60.0])
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        stream = client.stream("hi")
+        assert isinstance(await anext(stream), Started)
+        if leave == "close":
+            await stream.aclose()
+        elif leave == "break":
+            async with stream:
+                async for _ in stream:
+                    break
+        else:
+            reader = asyncio.create_task(collect(stream))
+            await asyncio.sleep(0.05)
+            if leave == "task":
+                reader.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await reader
+            else:
+                await stream.aclose()
+                assert len(await reader) == 1
+        assert await asyncio.to_thread(gateway.ended.wait, 5)
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+
+
+async def test_unavailable_before_the_first_delta_is_tried_again():
+    away = RouterError(Reason.UPSTREAM_UNAVAILABLE, "away")
+    gateway = FakeGateway([away], [whole_answer()[0], away], whole_answer())
+    async with serving(gateway) as address, AsyncClient(address, retries=2) as client:
+        events = await collect(client.stream("hi"))
+    assert len(gateway.requests) == 3
+    assert [type(event) for event in events].count(Started) == 1
+    assert events[-1].usage.completion_tokens == 9
+
+
+async def test_nothing_is_tried_again_after_the_first_delta():
+    away = RouterError(Reason.UPSTREAM_UNAVAILABLE, "away")
+    gateway = FakeGateway([*whole_answer()[:2], away], whole_answer())
+    async with serving(gateway) as address, AsyncClient(address, retries=5) as client:
+        stream = client.stream("hi")
+        await anext(stream)
+        await anext(stream)
+        with pytest.raises(LlmrouterError, match="away"):
+            await anext(stream)
+    assert len(gateway.requests) == 1
+
+
+@pytest.mark.parametrize("reason", [Reason.QUEUE_FULL, Reason.INTERNAL, Reason.UNKNOWN_MODEL])
+async def test_other_failures_are_not_tried_again(reason):
+    gateway = FakeGateway([RouterError(reason, "no")])
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        with pytest.raises(LlmrouterError):
+            await client.generate("hi")
+    assert len(gateway.requests) == 1
+
+
+async def test_retries_end_and_wait_as_long_as_they_are_told():
+    gateway = FakeGateway([RouterError(Reason.DRAINING, "draining", retry_after=0.3)])
+    async with serving(gateway) as address, AsyncClient(address, retries=1) as client:
+        began = time.monotonic()
+        with pytest.raises(LlmrouterError) as caught:
+            await client.generate("hi")
+    assert time.monotonic() - began >= 0.3
+    assert len(gateway.requests) == 2
+    assert caught.value.retry_after == pytest.approx(0.3)
+
+
+async def test_no_pause_reaches_past_the_deadline():
+    gateway = FakeGateway([RouterError(Reason.DRAINING, "draining", retry_after=30)])
+    async with serving(gateway) as address, AsyncClient(address, timeout=2) as client:
+        with pytest.raises(LlmrouterError) as caught:
+            await collect(client.stream("hi"))
+    assert caught.value.reason == "DRAINING"
+    assert len(gateway.requests) == 1
+
+
+async def test_a_deadline_ends_the_call():
+    gateway = FakeGateway([60.0])
+    async with serving(gateway) as address, AsyncClient(address, timeout=0.2) as client:
+        with pytest.raises(LlmrouterError) as caught:
+            await collect(client.stream("hi"))
+        assert await asyncio.to_thread(gateway.ended.wait, 5)
+    assert caught.value.reason == "DEADLINE_EXCEEDED"
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_error_details_are_typed():
+    refused = RouterError(
+        Reason.CONTEXT_TOO_LONG,
+        "too long",
+        metadata={"prompt_tokens": "9000", "context": "8192"},
+        violations=(WireViolation("chat", "too long"),),
+    )
+    async with serving(FakeGateway([refused])) as address, AsyncClient(address) as client:
+        with pytest.raises(LlmrouterError) as caught:
+            await client.generate("hi")
+    error = caught.value
+    assert (error.reason, error.message, str(error)) == ("CONTEXT_TOO_LONG", "too long", "too long")
+    assert error.metadata == {"prompt_tokens": "9000", "context": "8192"}
+    assert error.violations == (FieldViolation("chat", "too long"),)
+    assert error.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert error.retry_after is None
+
+
+async def test_nobody_there_is_one_sentence():
+    async with AsyncClient("127.0.0.1:1", retries=0) as client:
+        with pytest.raises(LlmrouterError) as caught:
+            await client.models(timeout=5)
+    assert caught.value.message == "nothing answers at 127.0.0.1:1; is the suite running?"
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("prompt", "options"),
+    [
+        ("hi", {"top_k": -1}),
+        ("hi", {"seed": 2**64}),
+        ("hi", {"cache": "sometimes"}),
+        ([Message("robot", "hi")], {}),
+        ([Message("user", "hi")], {"raw": True}),
+        ("\ud800", {}),
+        ("hi", {"cache_ttl": float("nan")}),
+        ("hi", {"cache_ttl": float("inf")}),
+    ],
+)
+async def test_what_cannot_be_encoded_is_refused_here(prompt, options):
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(LlmrouterError) as caught:
+            await client.generate(prompt, **options)
+    assert caught.value.reason == "INVALID_ARGUMENT"
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_an_unknown_option_is_a_mistake_of_the_program():
+    with pytest.raises(TypeError, match="temprature"):
+        AsyncClient("127.0.0.1:1").stream("hi", temprature=0)
