@@ -1,0 +1,62 @@
+"""Whatever changes an answer changes its key, and nothing else does."""
+
+from dataclasses import replace
+
+import pytest
+
+from llmrouter.common.answer_key import KEY_BYTES, answer_key
+from llmrouter.common.generation import (
+    CacheMode,
+    CacheWishes,
+    GenerationRequest,
+    Message,
+    Role,
+    RoutingWishes,
+    SamplingOptions,
+)
+
+SEEDED = SamplingOptions(temperature=0.5, seed=1, max_tokens=9, stop=("x", "y"))
+ASKED = GenerationRequest(prompt="Where?", sampling=SEEDED)
+
+
+def key(request=ASKED, tenant="default", model="m", version="v"):
+    return answer_key(request, tenant, model, version)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        key(tenant="other"),
+        key(model="n"),
+        key(version="w"),
+        key(replace(ASKED, prompt="where?")),
+        key(replace(ASKED, prompt="", messages=(Message(Role.USER, ("Where?",)),))),
+        key(replace(ASKED, sampling=replace(SEEDED, temperature=0.6))),
+        key(replace(ASKED, sampling=replace(SEEDED, seed=2))),
+        key(replace(ASKED, sampling=replace(SEEDED, top_k=3))),
+        key(replace(ASKED, sampling=replace(SEEDED, top_p=0.9))),
+        key(replace(ASKED, sampling=replace(SEEDED, max_tokens=8))),
+        key(replace(ASKED, sampling=replace(SEEDED, stop=("x",)))),
+    ],
+)
+def test_what_changes_the_answer_changes_the_key(other):
+    assert len(other) == KEY_BYTES
+    assert other != key()
+
+
+@pytest.mark.parametrize(
+    "same",
+    [
+        key(replace(ASKED, routing=RoutingWishes(strategy="balanced"))),
+        key(replace(ASKED, cache=CacheWishes(CacheMode.READ, 60))),
+        key(replace(ASKED, sampling=replace(SEEDED, stop=("y", "x", "x")))),
+    ],
+)
+def test_what_leaves_the_answer_alone_leaves_the_key_alone(same):
+    assert same == key()
+
+
+def test_a_greedy_answer_does_not_depend_on_what_shapes_a_draw():
+    greedy = replace(ASKED, sampling=SamplingOptions(temperature=0))
+    shaped = replace(ASKED, sampling=SamplingOptions(temperature=0, seed=5, top_k=3, top_p=0.5))
+    assert key(greedy) == key(shaped)

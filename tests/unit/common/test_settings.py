@@ -1,0 +1,97 @@
+"""One file, an overlay, then variables; mistakes are told by name."""
+
+import pytest
+from pydantic import ValidationError
+
+from llmrouter.common.settings import ConfigError, load_config, parse
+from llmrouter.gateway.settings import GatewaySettings
+
+
+@pytest.fixture
+def config(tmp_path):
+    def write(text, environment=None):
+        name = "llmrouter.yaml" if environment is None else f"llmrouter.{environment}.yaml"
+        (tmp_path / name).write_text(text)
+        return tmp_path / "llmrouter.yaml"
+
+    return write
+
+
+def test_variables_stand_over_the_overlay_and_the_overlay_over_the_file(config):
+    path = config("gateway: {port: 1, host: a, selector_address: 'file:1'}")
+    config("gateway: {port: 2, host: b}", "production")
+    environ = {"LLMROUTER_ENV": "production", "LLMROUTER_GATEWAY__PORT": "3"}
+    data = load_config(path, environ)
+    settings = parse(GatewaySettings, data["gateway"], "gateway")
+    assert (settings.port, settings.host, settings.selector_address) == (3, "b", "file:1")
+
+
+def test_the_overlay_of_another_environment_is_not_read(config):
+    path = config("gateway: {port: 1}")
+    config("gateway: {port: 2}", "production")
+    assert load_config(path, {}) == {"gateway": {"port": 1}}
+
+
+def test_a_variable_names_the_file(config):
+    path = config("gateway: {port: 7}")
+    assert load_config(None, {"LLMROUTER_CONFIG": str(path)}) == {"gateway": {"port": 7}}
+
+
+def test_without_a_file_everything_has_a_default():
+    assert load_config(None, {}) == {}
+    assert parse(GatewaySettings, None, "gateway").port == 50051
+
+
+def test_an_unknown_field_is_named_with_those_that_exist():
+    with pytest.raises(ConfigError, match=r"gateway\.prot is not a setting.*port"):
+        parse(GatewaySettings, {"prot": 1}, "gateway")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"port": 70000},
+        {"port": "x"},
+        {"host": ""},
+        {"selector_timeout_seconds": 0},
+        {"default_deadline_seconds": 60, "max_deadline_seconds": 30},
+    ],
+)
+def test_a_value_out_of_bounds_is_refused_by_name(data):
+    with pytest.raises(ConfigError, match=r"^gateway"):
+        parse(GatewaySettings, data, "gateway")
+
+
+def test_settings_are_frozen():
+    settings = parse(GatewaySettings, {}, "gateway")
+    with pytest.raises(ValidationError):
+        settings.port = 1
+
+
+def test_every_gateway_setting_is_described():
+    assert all(field.description for field in GatewaySettings.model_fields.values())
+
+
+@pytest.mark.parametrize("text", ["a: {api_key: x}", "a: [{db_password: x}]", "token: x"])
+def test_an_inline_secret_is_refused_without_being_repeated(config, text):
+    with pytest.raises(ConfigError, match="holds a secret inline") as failure:
+        load_config(config(text.replace("x}", "hunter2}").replace(": x", ": hunter2")), {})
+    assert "hunter2" not in str(failure.value)
+
+
+def test_a_secret_may_come_from_a_variable_or_be_named_by_a_file(config):
+    path = config("a: {api_key_file: /run/secrets/key}")
+    assert load_config(path, {"LLMROUTER_A__API_KEY": "x"})["a"]["api_key"] == "x"
+
+
+@pytest.mark.parametrize("text", ["- a", "a: [", "\x00"])
+def test_a_file_that_is_no_configuration_is_refused_by_its_name(config, text):
+    with pytest.raises(ConfigError, match=r"llmrouter\.yaml"):
+        load_config(config(text), {})
+
+
+def test_a_missing_file_and_an_unknown_environment_are_told(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "none.yaml", {})
+    with pytest.raises(ConfigError, match="development, staging, production"):
+        load_config(None, {"LLMROUTER_ENV": "prod"})

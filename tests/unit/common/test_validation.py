@@ -1,0 +1,98 @@
+"""Bad input is refused by field, value and bound."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    GenerationRequest,
+    Message,
+    Role,
+    RoutingWishes,
+    SamplingOptions,
+)
+from llmrouter.common.validation import MAX_TEXT_BYTES, validate
+from llmrouter.common.wire_errors import to_status
+
+GOOD = GenerationRequest(prompt="a")
+TURN = Message(Role.USER, ("a",))
+
+
+def sampled(**options):
+    return replace(GOOD, sampling=SamplingOptions(**options))
+
+
+def routed(**options):
+    return replace(GOOD, routing=RoutingWishes(**options))
+
+
+BAD = [
+    (GenerationRequest(), "prompt", "empty"),
+    (GenerationRequest(prompt="a" * (MAX_TEXT_BYTES + 1)), "prompt", str(MAX_TEXT_BYTES)),
+    (GenerationRequest(messages=(TURN,), prompt="a"), "prompt", "one of the two"),
+    (GenerationRequest(messages=(TURN,) * 1001), "chat.messages", "1001"),
+    (
+        GenerationRequest(messages=(Message(Role.USER, ()), TURN)),
+        "chat.messages[0].content",
+        "0 parts",
+    ),
+    (GenerationRequest(messages=(Message(Role.USER, (" ", "")),)), "chat.messages", "no text"),
+    (sampled(temperature=-0.1), "sampling.temperature", "-0.1"),
+    (sampled(temperature=math.nan), "sampling.temperature", "nan"),
+    (sampled(temperature=math.inf), "sampling.temperature", "inf"),
+    (sampled(temperature=2.1), "sampling.temperature", "0 to 2"),
+    (sampled(top_p=0), "sampling.top_p", "over 0 to 1"),
+    (sampled(top_p=1.5), "sampling.top_p", "1.5"),
+    (sampled(top_p=math.nan), "sampling.top_p", "nan"),
+    (sampled(top_k=1_000_001), "sampling.top_k", "1000000"),
+    (sampled(max_tokens=0), "sampling.max_tokens", "is 0"),
+    (sampled(max_tokens=1_000_001), "sampling.max_tokens", "1 to 1000000"),
+    (sampled(stop=("x",) * 17), "sampling.stop", "16"),
+    (sampled(stop=("",)), "sampling.stop[0]", "1 to 256"),
+    (sampled(stop=("x", "ä" * 129)), "sampling.stop[1]", "258"),
+    (routed(model="m" * 257), "routing.model", "257"),
+    (routed(strategy="s" * 65), "routing.strategy", "65"),
+    (routed(min_quality=1.1), "routing.min_quality", "1.1"),
+    (routed(min_quality=math.nan), "routing.min_quality", "nan"),
+    (routed(max_cost=-1), "routing.max_cost", "-1"),
+    (routed(max_cost=math.nan), "routing.max_cost", "nan"),
+]
+
+
+@pytest.mark.parametrize(("request_", "field", "told"), BAD)
+def test_a_field_out_of_bounds_is_named_with_its_value_or_bound(request_, field, told):
+    with pytest.raises(RouterError) as failure:
+        validate(request_)
+    assert failure.value.reason is Reason.INVALID_ARGUMENT
+    [violation] = failure.value.violations
+    assert violation.field == field
+    assert told in violation.description
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        GOOD,
+        GenerationRequest(messages=(TURN,)),
+        sampled(temperature=0, top_p=1, top_k=1_000_000, max_tokens=1, stop=("x" * 256,) * 16),
+        sampled(temperature=2, seed=2**64 - 1, max_tokens=1_000_000),
+        routed(model="m" * 256, strategy="s" * 64, min_quality=1, max_cost=0),
+    ],
+)
+def test_a_request_on_its_bounds_is_accepted(request_):
+    validate(request_)
+
+
+def test_several_wrong_fields_are_told_at_once():
+    with pytest.raises(RouterError) as failure:
+        validate(sampled(temperature=3, top_p=0, max_tokens=0))
+    assert len(failure.value.violations) == 3
+
+
+def test_a_thousand_wrong_fields_still_fit_one_header():
+    with pytest.raises(RouterError) as failure:
+        validate(GenerationRequest(messages=(TURN, *[Message(Role.USER, ())] * 999)))
+    assert "994 more" in failure.value.message
+    assert len(to_status(failure.value).SerializeToString()) < 4096

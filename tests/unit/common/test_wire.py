@@ -1,0 +1,117 @@
+"""Domain values survive the wire."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrouter.common import generation as domain
+from llmrouter.common.errors import RouterError
+from llmrouter.common.wire import (
+    decode_context,
+    decode_event,
+    decode_request,
+    encode_context,
+    encode_event,
+    encode_request,
+)
+from llmrouter.v1 import generation_pb2 as pb
+
+words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+count = st.integers(0, 2**32 - 1)
+moment = st.integers(0, 10**6).map(lambda part: part / 512)  # whole nanoseconds
+sampling = st.builds(
+    domain.SamplingOptions,
+    temperature=st.floats(allow_nan=False),
+    top_k=count,
+    top_p=st.floats(allow_nan=False),
+    seed=st.none() | st.integers(0, 2**64 - 1),
+    max_tokens=st.none() | count,
+    stop=st.lists(words, max_size=3).map(tuple),
+)
+routing = st.builds(
+    domain.RoutingWishes,
+    model=words,
+    strategy=words,
+    min_quality=st.floats(0, 1),
+    max_cost=st.floats(0, 9),
+)
+wishes = st.builds(
+    domain.CacheWishes,
+    mode=st.sampled_from(domain.CacheMode),
+    ttl_seconds=st.just(0.0) | st.integers(1, 365 * 86400).map(float),
+)
+turns = st.lists(
+    st.builds(
+        domain.Message,
+        role=st.sampled_from(domain.Role),
+        parts=st.lists(words, max_size=3).map(tuple),
+    ),
+    min_size=1,
+    max_size=4,
+).map(tuple)
+shared = {"sampling": sampling, "routing": routing, "cache": wishes}
+requests = st.builds(domain.GenerationRequest, messages=turns, **shared) | st.builds(
+    domain.GenerationRequest, prompt=words, **shared
+)
+contexts = st.builds(
+    domain.RequestContext,
+    request_id=words,
+    tenant=words.filter(bool),
+    user=words,
+    priority=st.sampled_from(domain.Priority),
+    deadline=st.none(),
+)
+timings = st.builds(domain.Timings, *[moment] * 5)
+usage = st.builds(domain.Usage, count, count, count)
+attempts = st.builds(domain.Attempt, words, words, words, moment, words, words)
+events = (
+    st.builds(
+        domain.Started, words, words, words, words, st.sampled_from(domain.CacheStatus), words
+    )
+    | st.builds(domain.Delta, count, words, count)
+    | st.builds(domain.ChoiceFinished, count, st.sampled_from(domain.FinishReason), words)
+    | st.builds(domain.Finished, usage, timings, st.lists(attempts, max_size=2).map(tuple))
+)
+
+
+@given(requests)
+def test_a_request_comes_back_as_it_went(request):
+    sent = pb.GenerateRequest.FromString(encode_request(request).SerializeToString())
+    assert decode_request(sent) == request
+
+
+@given(events)
+def test_an_event_comes_back_as_it_went(event):
+    sent = pb.GenerationEvent.FromString(encode_event(event).SerializeToString())
+    assert decode_event(sent) == event
+
+
+@given(contexts)
+def test_a_context_comes_back_as_it_went(context):
+    assert decode_context(encode_context(context)) == context
+
+
+def test_absent_options_take_the_defaults_that_the_protos_state():
+    assert decode_request(pb.GenerateRequest(prompt="a")) == domain.GenerationRequest(prompt="a")
+
+
+def test_an_event_of_a_kind_to_come_is_ignored():
+    assert decode_event(pb.GenerationEvent()) is None
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (pb.GenerateRequest(chat={"messages": [{"content": [{"text": "a"}]}]}), "role"),
+        (pb.GenerateRequest(chat={"messages": [{"role": 9}]}), "role"),
+        (pb.GenerateRequest(chat={"messages": [{"role": 2, "content": [{}]}]}), "content[0]"),
+        (pb.GenerateRequest(prompt="a", cache={"mode": 77}), "cache.mode"),
+        (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 0}}), "cache.ttl"),
+        (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": -5}}), "cache.ttl"),
+        (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 10**11}}), "cache.ttl"),
+    ],
+)
+def test_a_value_without_meaning_is_refused_by_its_field(request_, field):
+    with pytest.raises(RouterError) as failure:
+        decode_request(request_)
+    assert field in failure.value.violations[0].field

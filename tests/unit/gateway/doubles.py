@@ -1,0 +1,140 @@
+"""Hand-written doubles of what the links talk to."""
+
+import asyncio
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    ChoiceFinished,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationRequest,
+    RequestContext,
+    SamplingOptions,
+    Started,
+    Timings,
+    Usage,
+)
+from llmrouter.gateway.plan import Candidate, Plan, PlannedRequest
+
+CONTEXT = RequestContext("request-1")
+GREEDY = GenerationRequest(prompt="What is it?", sampling=SamplingOptions(temperature=0))
+DRAWN = GenerationRequest(prompt="What is it?", sampling=SamplingOptions(temperature=0.7))
+FIRST = Candidate("first", "v1", "one:1")
+SECOND = Candidate("second", "v2", "two:2")
+PLAN = Plan("plan-1", (FIRST, SECOND), "first scores best")
+
+
+def planned(request=GREEDY, plan=PLAN):
+    return PlannedRequest(request, plan)
+
+
+def answer_events(model="first", version="v1", text=("Par", "is"), reason=FinishReason.STOP):
+    return [
+        Started("request-1", model, version, "because"),
+        *(Delta(0, part, 1) for part in text),
+        ChoiceFinished(0, reason),
+        Finished(Usage(3, len(text)), Timings(decode=0.5)),
+    ]
+
+
+def error(reason=Reason.UPSTREAM_UNAVAILABLE, **facts):
+    return RouterError(reason, f"it was {reason.value}", **facts)
+
+
+async def play(script, log):
+    """Yield the events of a script, raise its errors, wait where it says so; note the end."""
+    try:
+        for step in script:
+            if isinstance(step, BaseException):
+                raise step
+            if isinstance(step, (int, float)):
+                await asyncio.sleep(step)
+            else:
+                yield step
+    finally:
+        log.append("closed")
+
+
+class Following:
+    """The link behind the one under test."""
+
+    def __init__(self, *script):
+        self.script = script
+        self.calls = []
+        self.log = []
+
+    def generate(self, request, context):
+        self.calls.append((request, context))
+        return play(self.script, self.log)
+
+
+class Runner:
+    """Inference: a script per model."""
+
+    def __init__(self, **scripts):
+        self.scripts = scripts
+        self.calls = []
+        self.log = []
+
+    def infer(self, candidate, request, context):
+        self.calls.append(candidate.model)
+        return play(self.scripts[candidate.model], self.log)
+
+
+class Reporter:
+    def __init__(self):
+        self.reports = []
+
+    def report(self, plan_id, outcomes, context):
+        self.reports.append((plan_id, outcomes))
+
+
+class Selector:
+    def __init__(self, plan=PLAN):
+        self.plan = plan
+        self.asked = []
+
+    async def select(self, request, context):
+        self.asked.append(request)
+        if isinstance(self.plan, Exception):
+            raise self.plan
+        return self.plan
+
+
+class Cache:
+    """An answer cache in a dictionary, which can be slow or broken."""
+
+    def __init__(self, *, delay=0.0, lookup_error=None, store_error=None):
+        self.kept = {}
+        self.ttls = []
+        self.lookups = 0
+        self.delay = delay
+        self.lookup_error = lookup_error
+        self.store_error = store_error
+
+    async def lookup(self, key, context):
+        self.lookups += 1
+        await asyncio.sleep(self.delay)
+        if self.lookup_error:
+            raise self.lookup_error
+        return self.kept.get(key)
+
+    async def store(self, key, answer, ttl_seconds, context):
+        await asyncio.sleep(self.delay)
+        if self.store_error:
+            raise self.store_error
+        self.kept[key] = answer
+        self.ttls.append(ttl_seconds)
+
+
+async def collect(stream):
+    return [event async for event in stream]
+
+
+def text(events):
+    return "".join(event.text for event in events if isinstance(event, Delta))
+
+
+def started(events):
+    return next(event for event in events if isinstance(event, Started))

@@ -1,0 +1,165 @@
+"""The links in front: accounting, deadline, admission, planning; and reporting."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+from structlog.testing import capture_logs
+from tests.unit.gateway.doubles import (
+    CONTEXT,
+    FIRST,
+    GREEDY,
+    PLAN,
+    Following,
+    Selector,
+    answer_events,
+    collect,
+    error,
+)
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import GenerationRequest
+from llmrouter.gateway.accounting import Accounting
+from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.deadline import Deadline
+from llmrouter.gateway.plan import Outcome, Plan
+from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.reporting import BackgroundReporter
+
+
+async def account(following, context=CONTEXT):
+    with capture_logs() as lines:
+        try:
+            await collect(Accounting(following).generate(GREEDY, context))
+        except Exception as failure:  # noqa: BLE001 - handed to the test
+            return [line for line in lines if line["event"] == "request"], failure
+    return [line for line in lines if line["event"] == "request"], None
+
+
+async def test_an_answered_request_leaves_one_line_with_its_numbers_and_without_its_text():
+    [line], failure = await account(Following(*answer_events()))
+    assert failure is None
+    assert (line["outcome"], line["request_id"], line["model"]) == ("OK", "request-1", "first")
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (3, 2)
+    assert 0 <= line["ttft_seconds"] <= line["total_seconds"]
+    assert not any(secret in str(line) for secret in ("What is it", "Paris", "Par"))
+
+
+async def test_a_refused_request_is_accounted_for_with_its_reason_and_attempts():
+    refusal = error(Reason.QUEUE_FULL, metadata={"attempts": "2"})
+    [line], failure = await account(Following(refusal))
+    assert failure is refusal
+    assert (line["outcome"], line["attempts"]) == ("QUEUE_FULL", 2)
+
+
+async def test_a_defect_is_accounted_for_as_internal():
+    [line], failure = await account(Following(ValueError("secret")))
+    assert isinstance(failure, ValueError)
+    assert line["outcome"] == "INTERNAL"
+    assert "secret" not in str(line)
+
+
+@pytest.mark.parametrize(("deadline", "outcome"), [(None, "CANCELLED"), (0, "DEADLINE_EXCEEDED")])
+async def test_a_reader_that_left_is_told_from_one_whose_time_was_up(deadline, outcome):
+    following = Following(*answer_events())
+    with capture_logs() as lines:
+        stream = Accounting(following).generate(GREEDY, replace(CONTEXT, deadline=deadline))
+        async with aclosing(stream) as events:
+            await anext(events)
+    assert lines[-1]["outcome"] == outcome
+    assert following.log == ["closed"]
+
+
+async def test_a_request_whose_deadline_passes_ends_with_deadline_exceeded_and_is_closed():
+    following = Following(answer_events()[0], 60)
+    context = replace(CONTEXT, deadline=time.monotonic() + 0.03)
+    with pytest.raises(RouterError) as failure:
+        await collect(Deadline(following).generate(GREEDY, context))
+    assert failure.value.reason is Reason.DEADLINE_EXCEEDED
+    assert following.log == ["closed"]
+
+
+async def test_a_deadline_never_cancels_the_reader_between_events():
+    following = Following(*answer_events())
+    context = replace(CONTEXT, deadline=time.monotonic() + 0.02)
+    async with aclosing(Deadline(following).generate(GREEDY, context)) as events:
+        await anext(events)
+        await asyncio.sleep(0.04)
+    assert following.log == ["closed"]
+
+
+async def test_a_timeout_of_someone_else_is_not_told_as_the_requests_deadline():
+    with pytest.raises(TimeoutError):
+        await collect(Deadline(Following(TimeoutError())).generate(GREEDY, CONTEXT))
+
+
+async def test_an_invalid_request_goes_no_further():
+    following = Following(*answer_events())
+    with pytest.raises(RouterError) as failure:
+        await collect(Admission(following).generate(GenerationRequest(), CONTEXT))
+    assert failure.value.violations[0].field == "prompt"
+    assert following.calls == []
+
+
+async def test_a_valid_request_is_admitted():
+    assert await collect(Admission(Following(*answer_events())).generate(GREEDY, CONTEXT))
+
+
+async def test_planning_hands_the_plan_on_with_the_request():
+    following, selector = Following(*answer_events()), Selector()
+    events = await collect(Planning(selector, following).generate(GREEDY, CONTEXT))
+    [(planned, _)] = following.calls
+    assert (planned.request, planned.plan) == (GREEDY, PLAN)
+    assert events == answer_events()
+
+
+@pytest.mark.parametrize(
+    ("plan", "reason"),
+    [
+        (error(Reason.UNKNOWN_STRATEGY), Reason.UNKNOWN_STRATEGY),
+        (Plan("p", ()), Reason.NO_CANDIDATE),
+    ],
+)
+async def test_without_a_plan_nothing_is_generated(plan, reason):
+    following = Following(*answer_events())
+    with pytest.raises(RouterError) as failure:
+        await collect(Planning(Selector(plan), following).generate(GREEDY, CONTEXT))
+    assert failure.value.reason is reason
+    assert following.calls == []
+
+
+@pytest.mark.parametrize("link", [Accounting, Deadline, Admission])
+async def test_closing_a_link_closes_what_is_behind_it(link):
+    following = Following(*answer_events())
+    async with aclosing(link(following).generate(GREEDY, CONTEXT)) as events:
+        await anext(events)
+    assert following.log == ["closed"]
+
+
+class OutcomeSink:
+    def __init__(self, failure=None):
+        self.taken = []
+        self.failure = failure
+
+    async def report_outcome(self, plan_id, outcomes, context):
+        await asyncio.sleep(0.01)
+        if self.failure:
+            raise self.failure
+        self.taken.append((plan_id, outcomes))
+
+
+async def test_a_report_does_not_make_its_caller_wait_and_arrives():
+    sink = OutcomeSink()
+    reporter = BackgroundReporter(sink)
+    reporter.report("plan-1", (Outcome(FIRST),), CONTEXT)
+    assert sink.taken == []
+    await reporter.wait()
+    assert sink.taken == [("plan-1", (Outcome(FIRST),))]
+
+
+async def test_a_selector_that_takes_no_reports_harms_no_one():
+    reporter = BackgroundReporter(OutcomeSink(error()))
+    reporter.report("plan-1", (Outcome(FIRST),), CONTEXT)
+    await reporter.wait()
