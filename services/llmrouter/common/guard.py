@@ -82,12 +82,12 @@ def guarded(handler: Any, gate: Gate) -> Any:
     if handler.request_streaming:
         raise TypeError("client-streaming handlers have no guard yet")
     if handler.response_streaming:
-        return grpc.unary_stream_rpc_method_handler(  # type: ignore[no-untyped-call]
+        return grpc.unary_stream_rpc_method_handler(
             _guard_stream(handler.unary_stream, gate),
             handler.request_deserializer,
             handler.response_serializer,
         )
-    return grpc.unary_unary_rpc_method_handler(  # type: ignore[no-untyped-call]
+    return grpc.unary_unary_rpc_method_handler(
         _guard_unary(handler.unary_unary, gate),
         handler.request_deserializer,
         handler.response_serializer,

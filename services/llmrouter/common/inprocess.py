@@ -8,6 +8,7 @@ Deadlines, cancellation, metadata and error details behave as over a socket; tes
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
 from typing import Any
@@ -117,19 +118,27 @@ class _Call:
     def done(self) -> bool:
         return self._task is not None and self._task.done()
 
-    def _start(self, work: Awaitable[Any]) -> None:
-        self._task = asyncio.ensure_future(self._bounded(work))
+    def __del__(self) -> None:
+        """End a call that nobody holds any more: there is no connection whose loss would."""
+        if self._task is not None and not self._task.done():
+            with contextlib.suppress(RuntimeError):  # the loop may be gone already
+                self._task.cancel()
 
-    async def _bounded(self, work: Awaitable[Any]) -> Any:
-        try:
-            async with asyncio.timeout(self._timeout):
-                return await work
-        except aio.AbortError:
-            if self._context.error is None:
-                raise
-            raise self._context.error from None
-        except TimeoutError:
-            raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()) from None
+    def _start(self, work: Awaitable[Any]) -> None:
+        # The task must not refer to the call, or a call let go would never end.
+        self._task = asyncio.ensure_future(_bounded(work, self._timeout, self._context))
+
+
+async def _bounded(work: Awaitable[Any], limit: float | None, context: _Context) -> Any:
+    try:
+        async with asyncio.timeout(limit):
+            return await work
+    except aio.AbortError:
+        if context.error is None:
+            raise
+        raise context.error from None
+    except TimeoutError:
+        raise _error(grpc.StatusCode.DEADLINE_EXCEEDED, "Deadline Exceeded", ()) from None
 
 
 class _UnaryCall(_Call):
@@ -142,7 +151,7 @@ class _UnaryCall(_Call):
     def __await__(self) -> Generator[Any, Any, Any]:
         if self._task is None:
             raise RuntimeError("the call was never started")
-        return self._task.__await__()
+        return (yield from self._task)  # a generator, so that it holds the call until its end
 
 
 class _StreamCall(_Call):
@@ -151,30 +160,25 @@ class _StreamCall(_Call):
     def __init__(self, behaviour: Any, request: Any, timeout: float | None, metadata: Any) -> None:
         super().__init__(timeout, metadata)
         self._events: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED_EVENTS)
-        self._start(self._pump(behaviour(request, self._context)))
+        self._read_all = False
+        self._start(_pump(behaviour(request, self._context), self._events))
 
     def __aiter__(self) -> AsyncIterator[Any]:
-        return self._read()
+        """Return the call itself: a second loop goes on where the first one stopped."""
+        return self
 
-    async def _pump(self, events: Any) -> None:
+    async def __anext__(self) -> Any:
+        if self._read_all:
+            raise StopAsyncIteration
         try:
-            async for event in events:
-                await self._events.put(event)
-            await self._events.put(_END)
-        finally:
-            await events.aclose()
-
-    async def _read(self) -> AsyncIterator[Any]:
-        if self._task is None:
-            return
-        try:
-            while True:
-                event = await self._next()
-                if event is _END:
-                    return
-                yield event
-        finally:
-            self._task.cancel()
+            event = await self._next()
+        except asyncio.CancelledError:
+            self.cancel()
+            raise
+        if event is _END:
+            self._read_all = True
+            raise StopAsyncIteration
+        return event
 
     async def _next(self) -> Any:
         """Return the next event; raise what ended the call once its events are read."""
@@ -190,6 +194,15 @@ class _StreamCall(_Call):
             return self._events.get_nowait()
         finally:
             getter.cancel()
+
+
+async def _pump(events: Any, queue: asyncio.Queue[Any]) -> None:
+    try:
+        async for event in events:
+            await queue.put(event)
+        await queue.put(_END)
+    finally:
+        await events.aclose()
 
 
 def _error(code: Any, details: str, trailing: Any) -> aio.AioRpcError:

@@ -1,0 +1,233 @@
+"""The whole gateway between doubles of its neighbours, over both transports."""
+
+import asyncio
+
+import grpc
+import pytest
+from grpc import aio
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.gateway.clients import SelectorClient
+from llmrouter.gateway.pipeline import build_pipeline
+from llmrouter.gateway.servicer import GatewayServicer
+from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, selector_pb2
+from llmrouter.v1.cache_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub, add_GatewayServiceServicer_to_server
+from llmrouter.v1.inference_pb2_grpc import (
+    InferenceServiceServicer,
+    add_InferenceServiceServicer_to_server,
+)
+from llmrouter.v1.selector_pb2_grpc import (
+    SelectorServiceServicer,
+    add_SelectorServiceServicer_to_server,
+)
+
+
+class Selector(SelectorServiceServicer):
+    def __init__(self):
+        self.asked = []
+        self.outcomes = asyncio.Queue()
+
+    async def Select(self, request, context):  # noqa: N802
+        self.asked.append(request)
+        candidates = [
+            selector_pb2.Candidate(model=name, version="1", address=f"{name}:1")
+            for name in ("broken", "working")
+            if request.routing.model in ("", name)
+        ]
+        plan = selector_pb2.Plan(
+            id="p", mode=selector_pb2.PLAN_MODE_FIRST_OF, candidates=candidates, reason="best"
+        )
+        return selector_pb2.SelectResponse(plan=plan)
+
+    async def ReportOutcome(self, request, context):  # noqa: N802
+        self.outcomes.put_nowait(request)
+        return selector_pb2.ReportOutcomeResponse()
+
+    async def ListCatalog(self, request, context):  # noqa: N802
+        models = [selector_pb2.CatalogModel(name=name) for name in ("b", "a")]
+        return selector_pb2.ListCatalogResponse(models=models)
+
+
+class Cache(CacheServiceServicer):
+    def __init__(self):
+        self.kept = {}
+
+    async def Lookup(self, request, context):  # noqa: N802
+        return cache_pb2.LookupResponse(answer=self.kept.get(request.key))
+
+    async def Store(self, request, context):  # noqa: N802
+        self.kept[request.key] = request.answer
+        return cache_pb2.StoreResponse()
+
+    async def GetStatistics(self, request, context):  # noqa: N802
+        return cache_pb2.GetStatisticsResponse()
+
+
+class Inference(InferenceServiceServicer):
+    """Answers "Paris"; the model `broken` is not loaded, the prompt `hang` never ends."""
+
+    def __init__(self):
+        self.calls = []
+        self.freed = asyncio.Event()
+
+    async def Infer(self, request, context):  # noqa: N802
+        self.calls.append((request, context.time_remaining()))
+        try:
+            if request.model == "broken":
+                raise RouterError(Reason.UNKNOWN_MODEL, "broken is not held here")
+            yield event(started={"model": request.model, "version": "1"})
+            yield event(delta={"text": "Pa", "tokens": 1})
+            if request.request.prompt == "hang":
+                await asyncio.sleep(60)
+            yield event(delta={"text": "ris", "tokens": 1})
+            yield event(choice_finished={"reason": generation_pb2.FINISH_REASON_STOP})
+            yield event(finished={"usage": {"prompt_tokens": 2, "completion_tokens": 2}})
+        finally:
+            self.freed.set()
+
+    async def ListLoadedModels(self, request, context):  # noqa: N802
+        return inference_pb2.ListLoadedModelsResponse()
+
+
+def event(**kind):
+    return inference_pb2.InferResponse(event=generation_pb2.GenerationEvent(**kind))
+
+
+class Suite:
+    def __init__(self):
+        self.selector, self.cache, self.inference = Selector(), Cache(), Inference()
+        self.stub = None
+
+
+@pytest.fixture
+async def suite(serve):
+    built = Suite()
+    add = [
+        (add_SelectorServiceServicer_to_server, built.selector),
+        (add_CacheServiceServicer_to_server, built.cache),
+        (add_InferenceServiceServicer_to_server, built.inference),
+    ]
+    selector, cache, inference = [
+        await serve(lambda server, add=add, servicer=servicer: add(servicer, server))
+        for add, servicer in add
+    ]
+    settings = GatewaySettings(default_deadline_seconds=0.5, max_deadline_seconds=20)
+    dialler = Dialler({"broken:1": inference, "working:1": inference})
+    gateway = GatewayServicer(
+        build_pipeline(settings, selector, cache, dialler), SelectorClient(selector, 1), settings
+    )
+    channel = await serve(lambda server: add_GatewayServiceServicer_to_server(gateway, server))
+    built.stub = GatewayServiceStub(channel)
+    return built
+
+
+def ask(prompt="Where?", model="working", **sampling):
+    return generation_pb2.GenerateRequest(
+        prompt=prompt, sampling={"temperature": 0.0, **sampling}, routing={"model": model}
+    )
+
+
+async def stream(suite, request, **options):
+    call = suite.stub.StreamGenerate(gateway_pb2.StreamGenerateRequest(request=request), **options)
+    return [response.event async for response in call]
+
+
+async def test_a_question_is_streamed_from_its_model_to_the_caller(suite):
+    events = await stream(suite, ask(), metadata=(("x-request-id", "r-1"),), timeout=10)
+    kinds = [one.WhichOneof("event") for one in events]
+    assert kinds == ["started", "delta", "delta", "choice_finished", "finished"]
+    begun = events[0].started
+    assert (begun.request_id, begun.model, begun.reason) == ("r-1", "working", "best")
+    assert begun.cache == generation_pb2.CACHE_STATUS_MISS
+    request, remaining = suite.inference.calls[0]
+    assert (request.context.request_id, request.context.tenant) == ("r-1", "default")
+    assert 5 < remaining <= 10
+
+
+async def test_the_selector_learns_sizes_and_outcomes_but_no_text(suite):
+    await stream(suite, ask())
+    [asked] = suite.selector.asked
+    assert (asked.prompt_bytes, asked.capabilities) == (6, ["completion"])
+    assert "Where" not in str(asked)
+    report = await asyncio.wait_for(suite.selector.outcomes.get(), 2)
+    [outcome] = report.outcomes
+    assert (report.plan_id, outcome.model, outcome.usage.completion_tokens) == ("p", "working", 2)
+    assert outcome.HasField("time_to_first_token")
+
+
+async def test_a_model_that_is_gone_is_stood_in_for_by_the_next(suite):
+    answer = await suite.stub.Generate(ask(model=""))
+    assert (answer.started.model, answer.choices[0].text) == ("working", "Paris")
+    assert [one.error_reason for one in answer.finished.attempts] == ["MODEL_UNAVAILABLE", ""]
+
+
+async def test_the_second_identical_question_comes_from_the_cache_whole_or_streamed(suite):
+    first = await suite.stub.Generate(ask())
+    second = await suite.stub.Generate(ask())
+    third = await stream(suite, ask())
+    assert len(suite.inference.calls) == 1
+    assert second.started.cache == third[0].started.cache == generation_pb2.CACHE_STATUS_HIT
+    assert second.choices == first.choices
+    assert second.finished.usage == first.finished.usage
+    assert not second.finished.attempts
+
+
+async def test_a_caller_that_leaves_frees_the_model(suite):
+    request = gateway_pb2.StreamGenerateRequest(request=ask("hang"))
+    call = suite.stub.StreamGenerate(request, timeout=15)
+    await anext(aiter(call))
+    call.cancel()
+    await asyncio.wait_for(suite.inference.freed.wait(), 2)
+    assert not suite.cache.kept
+
+
+@pytest.mark.parametrize("options", [{}, {"timeout": 0.2}], ids=["default", "callers"])
+async def test_a_deadline_ends_the_request_and_frees_the_model(suite, options):
+    with pytest.raises(aio.AioRpcError) as failure:
+        await suite.stub.Generate(ask("hang"), **options)
+    assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    await asyncio.wait_for(suite.inference.freed.wait(), 2)
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (ask(""), "prompt"),
+        (ask(temperature=-1), "sampling.temperature"),
+        (ask(temperature=float("nan")), "sampling.temperature"),
+        (ask(max_tokens=0), "sampling.max_tokens"),
+    ],
+)
+async def test_bad_input_is_refused_by_field_and_nothing_is_asked(suite, request_, field):
+    with pytest.raises(aio.AioRpcError) as failure:
+        await stream(suite, request_)
+    error = from_rpc_error(failure.value, "gateway")
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert [one.field for one in error.violations] == [field]
+    assert error.metadata["request_id"]
+    assert not suite.selector.asked
+
+
+@pytest.mark.parametrize("request_id", ["", "a b", "x" * 65])
+async def test_a_request_id_that_cannot_stand_in_a_log_is_refused(suite, request_id):
+    with pytest.raises(aio.AioRpcError) as failure:
+        await suite.stub.Generate(ask(), metadata=(("x-request-id", request_id),))
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_models_are_listed_by_name(suite):
+    models = (await suite.stub.ListModels(gateway_pb2.ListModelsRequest())).models
+    assert [model.name for model in models] == ["a", "b"]
+
+
+async def test_without_its_neighbours_the_gateway_says_who_is_missing():
+    nobody = aio.insecure_channel("127.0.0.1:1")
+    client = SelectorClient(nobody, 0.5)
+    with pytest.raises(RouterError, match="selector") as failure:
+        await client.list_catalog()
+    assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    await nobody.close()
