@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, dequantize
 from numpy.typing import NDArray
 
 from llmrouter.inference.importers.architecture import PRECISIONS, Architecture
+from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.genai_config import write_genai_config
-from llmrouter.inference.importers.gguf_check import bad_file, check_gguf
+from llmrouter.inference.importers.gguf_check import bad_file, check_gguf, has_magic
+from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.graph import LAYER_NAMES, write_graph
 from llmrouter.inference.importers.quantise import BLOCKS
 from llmrouter.inference.importers.tokenizer_files import (
@@ -25,6 +26,8 @@ __all__ = ["GgufImporter"]
 
 _TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 _MAX_LAYERS = 1024
+_MAX_ROTARY = 1 << 26
+"""Angles of all positions together: a quarter of a gigabyte, a context of a million at size 64."""
 _HEAD_MULTIPLE = 16
 """GroupQueryAttention on the CPU takes head sizes that are multiples of this."""
 
@@ -35,10 +38,10 @@ class GgufImporter:
     @classmethod
     def accepts(cls, source: Path) -> bool:
         """Whether `source` looks like a GGUF file."""
-        return source.is_file() and source.suffix == ".gguf"
+        return source.is_file() and (source.suffix == ".gguf" or has_magic(source))
 
     @classmethod
-    def convert(cls, source: Path, target: Path, precision: str, progress: Progress) -> int:
+    def convert(cls, source: Path, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder into the existing, empty folder `target`.
 
         Args:
@@ -46,9 +49,6 @@ class GgufImporter:
             target: Where graph, weights, tokenizer and configuration go.
             precision: One of `int8`, `int4`, `fp32`.
             progress: Called with the layers done.
-
-        Returns:
-            The number of parameters.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
@@ -61,10 +61,11 @@ class GgufImporter:
         checkpoint.check_tensors(model)
         write_tokenizer(target, checkpoint.vocabulary())
         write_genai_config(target, model)
-        return write_graph(
+        parameters = write_graph(
             target, model, checkpoint.weights, precision,
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
+        return Converted(parameters, checkpoint.licence())
 
 
 class _Checkpoint:
@@ -76,46 +77,82 @@ class _Checkpoint:
             self._reader = GGUFReader(path)
         except (ValueError, KeyError, IndexError, OSError, UnicodeDecodeError) as error:
             raise bad_file(path, f"cannot be read: {error}") from None
+        self._fields = GgufFields(path, self._reader)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+
+    def licence(self) -> str:
+        """Return the licence the file states."""
+        value = self._fields.value("general.license")
+        known = isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()
+        return value if known else "unknown"
 
     def architecture(self) -> Architecture:
         """Read the shape of the model."""
-        name = self._text("general.architecture")
+        name = self._fields.text("general.architecture")
         if name != "llama":
             raise bad_file(self._path, f"is of architecture '{name}'; supported is llama")
-        for key in ("llama.rope.scaling.type", "llama.expert_count"):
-            value = self._value(key)
-            if value not in (None, 0, "none"):
-                raise bad_file(self._path, f"has {key} = {value}, which is not supported")
-        heads = self._number("llama.attention.head_count", 1024)
-        hidden = self._number("llama.embedding_length", 1 << 16)
-        head_size = self._number("llama.attention.key_length", 1024, hidden // heads)
-        if head_size % _HEAD_MULTIPLE or hidden % max(BLOCKS.values()):
-            raise bad_file(
-                self._path,
-                f"has head size {head_size} and width {hidden}; multiples of {_HEAD_MULTIPLE} and "
-                f"{max(BLOCKS.values())} are needed",
-            )
-        eos = self._number("tokenizer.ggml.eos_token_id", 1 << 24)
-        eot = self._optional("tokenizer.ggml.eot_token_id")
-        return Architecture(
+        self._refuse_unknown_features()
+        heads = self._fields.number("llama.attention.head_count", 1024)
+        hidden = self._fields.number("llama.embedding_length", 1 << 16)
+        head_size = self._fields.number("llama.attention.key_length", 1024, hidden // heads)
+        vocab_size = len(self._fields.list("tokenizer.ggml.tokens", str))
+        eos = self._fields.number("tokenizer.ggml.eos_token_id", vocab_size - 1, least=0)
+        eot = self._fields.token("eot", vocab_size)
+        model = Architecture(
             name="llama",
-            vocab_size=len(self._list("tokenizer.ggml.tokens")),
-            context=self._number("llama.context_length", 1 << 20),
-            layers=self._number("llama.block_count", _MAX_LAYERS),
+            vocab_size=vocab_size,
+            context=self._fields.number("llama.context_length", 1 << 20),
+            layers=self._fields.number("llama.block_count", _MAX_LAYERS),
             hidden=hidden,
-            feed_forward=self._number("llama.feed_forward_length", 1 << 18),
+            feed_forward=self._fields.number("llama.feed_forward_length", 1 << 18),
             heads=heads,
-            kv_heads=self._number("llama.attention.head_count_kv", 1024, heads),
+            kv_heads=self._fields.number("llama.attention.head_count_kv", 1024, heads),
             head_size=head_size,
-            rope_base=float(self._value("llama.rope.freq_base") or 10000.0),
-            norm_epsilon=float(self._value("llama.attention.layer_norm_rms_epsilon") or 1e-5),
+            rope_base=self._fields.real("llama.rope.freq_base", 1.0, 1e12, 10_000.0),
+            norm_epsilon=self._fields.real(
+                "llama.attention.layer_norm_rms_epsilon", 0.0, 1.0, 1e-5
+            ),
             rope_interleaved=True,
             tied="output.weight" not in self._tensors,
-            bos_token_id=self._optional("tokenizer.ggml.bos_token_id"),
+            bos_token_id=self._fields.token("bos", vocab_size),
             eos_token_ids=tuple(dict.fromkeys((eos,) if eot is None else (eos, eot))),
-            pad_token_id=self._optional("tokenizer.ggml.padding_token_id"),
+            pad_token_id=self._fields.token("padding", vocab_size),
         )
+        self._check_shape(model)
+        return model
+
+    def _refuse_unknown_features(self) -> None:
+        for key in ("llama.rope.scaling.type", "llama.expert_count"):
+            value = self._fields.value(key)
+            if value not in (None, 0, "none"):
+                raise bad_file(self._path, f"has {key} = {value}, which is not supported")
+
+    def _check_shape(self, model: Architecture) -> None:
+        """Refuse sizes that the operators do not take, or that the file cannot mean."""
+        block = max(BLOCKS.values())
+        rules = (
+            (model.head_size % _HEAD_MULTIPLE, "a head size", model.head_size, _HEAD_MULTIPLE),
+            (model.hidden % block, "a width", model.hidden, block),
+            (model.feed_forward % block, "a feed-forward width", model.feed_forward, block),
+            (model.heads * model.head_size % block, "a query width",
+             model.heads * model.head_size, block),
+        )  # fmt: skip
+        for wrong, what, value, multiple in rules:
+            if wrong:
+                raise bad_file(
+                    self._path, f"has {what} of {value}; multiples of {multiple} are supported"
+                )
+        if model.heads % model.kv_heads:
+            raise bad_file(
+                self._path, f"has {model.heads} heads for {model.kv_heads} key/value heads"
+            )
+        rotated = self._fields.number("llama.rope.dimension_count", 1024, model.head_size)
+        if rotated != model.head_size:
+            raise bad_file(
+                self._path, f"rotates {rotated} of {model.head_size}; only all is supported"
+            )
+        if model.context * model.head_size > _MAX_ROTARY:
+            raise bad_file(self._path, f"has an absurd context of {model.context} tokens")
 
     def check_tensors(self, model: Architecture) -> None:
         """Check that every tensor the graph needs is there, in shape and of a known type."""
@@ -150,27 +187,30 @@ class _Checkpoint:
 
     def vocabulary(self) -> Vocabulary:
         """Read the vocabulary."""
-        kind, pre = self._text("tokenizer.ggml.model"), self._text("tokenizer.ggml.pre")
+        kind, pre = (
+            self._fields.text("tokenizer.ggml.model"),
+            self._fields.text("tokenizer.ggml.pre"),
+        )
         if kind != "gpt2" or pre not in PRE_TOKENIZERS:
             raise bad_file(
                 self._path,
                 f"has the tokenizer '{kind}' / '{pre}'; supported is gpt2 with one of "
                 f"{', '.join(PRE_TOKENIZERS)}",
             )
-        tokens = self._list("tokenizer.ggml.tokens")
-        types = self._list("tokenizer.ggml.token_type")
+        tokens = self._fields.list("tokenizer.ggml.tokens", str)
+        types = self._fields.list("tokenizer.ggml.token_type", int)
         if len(types) != len(tokens) or len(set(tokens)) != len(tokens):
             raise bad_file(self._path, "has a vocabulary with missing types or repeated tokens")
-        template = self._value("tokenizer.chat_template")
+        template = self._fields.value("tokenizer.chat_template")
         return Vocabulary(
             tokens=tokens,
             types=types,
-            merges=self._list("tokenizer.ggml.merges"),
+            merges=self._fields.list("tokenizer.ggml.merges", str),
             pre_tokenizer=pre,
-            bos=self._token("bos", len(tokens)),
-            eos=self._number("tokenizer.ggml.eos_token_id", len(tokens) - 1),
-            pad=self._token("padding", len(tokens)),
-            unknown=self._token("unknown", len(tokens)),
+            bos=self._fields.token("bos", len(tokens)),
+            eos=self._fields.number("tokenizer.ggml.eos_token_id", len(tokens) - 1, least=0),
+            pad=self._fields.token("padding", len(tokens)),
+            unknown=self._fields.token("unknown", len(tokens)),
             chat_template=template if isinstance(template, str) else None,
         )
 
@@ -186,34 +226,3 @@ class _Checkpoint:
             raise bad_file(
                 self._path, f"stores '{name}' as {kind}; supported are {', '.join(_TYPES)}"
             )
-
-    def _value(self, key: str) -> Any:
-        field = self._reader.get_field(key)
-        return None if field is None else field.contents()
-
-    def _text(self, key: str) -> str:
-        value = self._value(key)
-        if not isinstance(value, str):
-            raise bad_file(self._path, f"lacks the text '{key}'")
-        return value
-
-    def _list(self, key: str) -> list[Any]:
-        value = self._value(key)
-        if not isinstance(value, list) or not value:
-            raise bad_file(self._path, f"lacks the list '{key}'")
-        return value
-
-    def _number(self, key: str, most: int, default: int | None = None) -> int:
-        value = self._value(key)
-        value = default if value is None else value
-        if not isinstance(value, int) or not 0 <= value <= most or (value == 0 and "id" not in key):
-            raise bad_file(self._path, f"has {key} = {value!r}; it must be 1 to {most}")
-        return value
-
-    def _optional(self, key: str) -> int | None:
-        value = self._value(key)
-        return value if isinstance(value, int) else None
-
-    def _token(self, name: str, size: int) -> int | None:
-        value = self._optional(f"tokenizer.ggml.{name}_token_id")
-        return value if value is not None and 0 <= value < size else None

@@ -16,7 +16,7 @@ from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["bad_file", "check_gguf"]
+__all__ = ["bad_file", "check_gguf", "has_magic"]
 
 _MAGIC = b"GGUF"
 _VERSIONS = (2, 3)
@@ -34,6 +34,15 @@ def bad_file(path: Path, what: str) -> RouterError:
     return RouterError(
         Reason.MODEL_UNAVAILABLE, f"{path.name} {what}", metadata={"file": path.name}
     )
+
+
+def has_magic(path: Path) -> bool:
+    """Whether the file begins as GGUF files do."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_MAGIC)) == _MAGIC
+    except OSError:
+        return False
 
 
 def check_gguf(path: Path) -> None:
@@ -70,6 +79,11 @@ class _Walk:
             self._field()
         table = [self._tensor() for _ in range(tensors)]
         start = -(-self._at // self._alignment) * self._alignment
+        if sum(length for _, _, length in table) > len(self._data):
+            self._fail(
+                f"declares more bytes of tensors than its {len(self._data)}; it is truncated or "
+                "its tensors overlap"
+            )
         for name, offset, length in table:
             if offset % self._alignment or start + offset + length > len(self._data):
                 self._fail(

@@ -7,7 +7,6 @@ disk is full.
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
 import time
@@ -20,6 +19,7 @@ from typing import IO, Any, Self
 from urllib.parse import urlsplit
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.checksum import file_sha256
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.store import disk_error
 
@@ -61,13 +61,13 @@ def fetch(download: Download, target: Path, progress: Progress) -> Path:
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists() and _sha256(target) == download.sha256:
+        if target.exists() and file_sha256(target) == download.sha256:
             return target
         _fill(download, part, progress)
     except OSError as error:
         part.unlink(missing_ok=True)
         raise disk_error(error, target.parent) from error
-    found = _sha256(part)
+    found = file_sha256(part)
     if found != download.sha256:
         part.unlink()
         raise _failed(
@@ -179,8 +179,3 @@ def _failed(download: Download, why: str) -> RouterError:
     return RouterError(
         Reason.MODEL_UNAVAILABLE, f"cannot fetch {place.hostname or ''}{place.path}: {why}"
     )
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

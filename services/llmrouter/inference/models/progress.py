@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-__all__ = ["Progress"]
+__all__ = ["Progress", "silent"]
 
 
 class Progress(Protocol):
@@ -13,3 +13,7 @@ class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None:
         """Say that `done` of `total` units of `stage` are done; total 0 means unknown."""
         ...
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""

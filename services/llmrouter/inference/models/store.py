@@ -113,13 +113,7 @@ class ModelStore:
             RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
         """
         target = self.path(name)
-        try:
-            self.root.mkdir(parents=True, exist_ok=True)
-            self.recover()
-            staging = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
-        except OSError as error:
-            raise disk_error(error, self.root) from error
-        lock = _lock(staging)
+        staging, lock = self._stage(name)
         try:
             yield staging
             staging.chmod(0o755)
@@ -131,6 +125,22 @@ class ModelStore:
             os.close(lock)
             shutil.rmtree(staging, ignore_errors=True)
 
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """Give a hidden folder on the store's disk that is gone afterwards.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
+        """
+        folder, lock = self._stage("scratch")
+        try:
+            yield folder
+        except OSError as error:
+            raise disk_error(error, self.root) from error
+        finally:
+            os.close(lock)
+            shutil.rmtree(folder, ignore_errors=True)
+
     def recover(self) -> None:
         """Remove what broken installations left; put back what one was about to replace."""
         for path in self.root.glob(f"{_STAGING}*"):
@@ -141,6 +151,16 @@ class ModelStore:
             if inner is not None and not (self.root / inner.name).exists():
                 inner.rename(self.root / inner.name)
             shutil.rmtree(path, ignore_errors=True)
+
+    def _stage(self, name: str) -> tuple[Path, int]:
+        """Make a hidden folder and hold its lock."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.recover()
+            folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
+            return folder, _lock(folder)
+        except OSError as error:
+            raise disk_error(error, self.root) from error
 
     def _publish(self, staging: Path, target: Path) -> None:
         aside = self._move_aside(target) if target.exists() else None

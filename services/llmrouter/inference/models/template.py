@@ -91,7 +91,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         text = str(text)
         found = text.count(old)
         self.check(len(text) + found * len(new))
-        return text.replace(old, new, count)
+        return str(text.replace(old, new, count))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         if operator == "+" and isinstance(left, str | list | tuple):

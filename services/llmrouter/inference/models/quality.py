@@ -1,0 +1,164 @@
+"""What a precision costs: perplexity, KL divergence and top-1 agreement on a text of our own.
+
+Both models read `evaluation.txt` with all positions' logits (`logits_to_keep`), in chunks whose
+cache is carried over, so that memory stays bounded. The reference is the graph made of the same
+weights without quantisation.
+"""
+
+from __future__ import annotations
+
+import importlib.resources
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.card import Quality
+from llmrouter.inference.models.folder import ModelFolder
+from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.text import load_text
+
+__all__ = ["evaluation_tokens", "exact_quality", "measure_quality", "write_reference"]
+
+Array = npt.NDArray[np.float32]
+
+_CHUNK = 128
+_LOGITS_TO_KEEP = "logits_to_keep"
+
+
+def evaluation_tokens(folder: ModelFolder) -> list[int]:
+    """Return the evaluation text as tokens of this model, at most its context."""
+    text = importlib.resources.files("llmrouter.inference.models").joinpath("evaluation.txt")
+    tokens = load_text(folder).encode(text.read_text(encoding="utf-8"))
+    return tokens[: folder.context_length]
+
+
+def write_reference(
+    folder: ModelFolder, tokens: list[int], file: Path, progress: Progress
+) -> float:
+    """Write the log-probabilities of the unquantised model to `file`, float32 [tokens, vocab].
+
+    Returns:
+        Its perplexity.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model.
+    """
+    surprise, start = 0.0, 0
+    with file.open("wb") as stream:
+        for end, part in _log_probabilities(folder, tokens):
+            part.astype(np.float32).tofile(stream)
+            surprise += _surprise(part, tokens, start)
+            start = end
+            progress("measure fp32", end, len(tokens))
+    return math.exp(surprise / (len(tokens) - 1))
+
+
+def exact_quality(perplexity: float, tokens: int) -> Quality:
+    """Return the quality of the unquantised weights themselves, of which nothing is lost."""
+    return Quality(perplexity, perplexity, kl_divergence=0.0, top1_agreement=1.0, tokens=tokens)
+
+
+def measure_quality(
+    folder: ModelFolder, tokens: list[int], reference: Path, progress: Progress
+) -> Quality:
+    """Compare a model with the reference that `write_reference` wrote for the same tokens.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model.
+    """
+    expected = np.memmap(reference, np.float32, "r", shape=(len(tokens), folder.vocab_size))
+    ours = theirs = divergence = 0.0
+    agreed = start = 0
+    for end, part in _log_probabilities(folder, tokens):
+        base = np.asarray(expected[start:end])
+        ours += _surprise(part, tokens, start)
+        theirs += _surprise(base, tokens, start)
+        divergence += float((np.exp(base) * (base - part)).sum(dtype=np.float64))
+        agreed += int((part.argmax(axis=1) == base.argmax(axis=1)).sum())
+        start = end
+        progress("measure", end, len(tokens))
+    return Quality(
+        perplexity=math.exp(ours / (len(tokens) - 1)),
+        reference_perplexity=math.exp(theirs / (len(tokens) - 1)),
+        kl_divergence=max(0.0, divergence / len(tokens)),
+        top1_agreement=agreed / len(tokens),
+        tokens=len(tokens),
+    )
+
+
+def _surprise(log_probabilities: Array, tokens: list[int], start: int) -> float:
+    """Return the summed negative log-likelihood of the tokens that follow each position."""
+    targets = np.array(tokens[start + 1 : start + 1 + len(log_probabilities)], np.int64)
+    return -float(log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
+
+
+def _log_probabilities(folder: ModelFolder, tokens: list[int]) -> Iterator[tuple[int, Array]]:
+    """Yield the end of each chunk and its log-probabilities [chunk, vocab]."""
+    session = _session(folder)
+    names = folder.input_names
+    past = _empty_cache(folder)
+    outputs = [folder.output_names["logits"], *_cache_names(folder, "present", "output_names")]
+    for start in range(0, len(tokens), _CHUNK):
+        end = min(start + _CHUNK, len(tokens))
+        feeds = {
+            names["input_ids"]: np.array([tokens[start:end]], np.int64),
+            names["attention_mask"]: np.ones((1, end), np.int64),
+            _LOGITS_TO_KEEP: np.array([end - start], np.int64),
+            **past,
+        }
+        logits, *present = session.run(outputs, feeds)
+        past = dict(zip(past, present, strict=True))
+        yield end, _log_softmax(logits[0])
+
+
+def _session(folder: ModelFolder) -> Any:
+    runtime = _runtime()
+    options = runtime.SessionOptions()
+    options.log_severity_level = 3
+    options.enable_cpu_mem_arena = False
+    options.enable_mem_pattern = False
+    try:
+        return runtime.InferenceSession(
+            str(folder.model_file), options, providers=["CPUExecutionProvider"]
+        )
+    except Exception as error:  # the library raises many kinds
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE, f"{folder.model_file} is refused by ONNX Runtime: {error}"
+        ) from error
+
+
+def _runtime() -> ModuleType:
+    try:
+        return importlib.import_module("onnxruntime")
+    except ImportError as error:
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE,
+            "ONNX Runtime is not installed, so the model cannot be measured; install "
+            "llmrouter[cpu] or llmrouter[gpu]",
+        ) from error
+
+
+def _cache_names(folder: ModelFolder, kind: str, side: str) -> list[str]:
+    names = getattr(folder, side)
+    return [
+        names[f"{kind}_{part}_names"].replace("%d", str(layer))
+        for layer in range(folder.layers)
+        for part in ("key", "value")
+    ]
+
+
+def _empty_cache(folder: ModelFolder) -> dict[str, Array]:
+    empty = np.zeros((1, folder.kv_heads, 0, folder.head_size), np.float32)
+    return dict.fromkeys(_cache_names(folder, "past", "input_names"), empty)
+
+
+def _log_softmax(logits: Array) -> Array:
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    return result
