@@ -46,7 +46,7 @@ def demo(
 
 def _fetch(store_path: Path | None, *, as_json: bool) -> None:
     store = open_store(store_path)
-    held = {folder.name for folder in store.list()}
+    held = store.names()
     if all(f"{_MODEL}-{precision}" in held for precision in _PRECISIONS):
         return
     from llmrouter.inference.importers import run

@@ -13,7 +13,7 @@ from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
     from llmrouter.inference.models.folder import ModelFolder
-    from llmrouter.inference.models.store import Store
+    from llmrouter.inference.models.store import ModelStore
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull"]
 
@@ -26,11 +26,11 @@ _Precisions = Annotated[
 ]
 
 
-def open_store(path: Path | None) -> Store:
+def open_store(path: Path | None) -> ModelStore:
     """Return the store at `path`, or the one every command uses by default."""
-    from llmrouter.inference.models.store import Store
+    from llmrouter.inference.models.store import ModelStore
 
-    return Store(path or data_directory() / "models")
+    return ModelStore(path or data_directory() / "models")
 
 
 @app.command()
@@ -58,9 +58,11 @@ def import_model(
 ) -> None:
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
+    from llmrouter.inference.importers.architecture import PRECISIONS
 
     with report_progress(as_json=as_json) as progress:
-        folders = run.import_checkpoint(source, name, open_store(store), precision, progress)
+        wanted = precision or PRECISIONS
+        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress)
     _written(folders, as_json=as_json)
 
 
@@ -68,7 +70,7 @@ def import_model(
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
     """List the models of the store and what their precision cost."""
     held = open_store(store)
-    folders = held.list()
+    folders = [held.folder(name) for name in held.names()]
     if as_json:
         write_json({"models": [_as_data(folder) for folder in folders]})
         return
@@ -115,9 +117,11 @@ def _as_data(folder: ModelFolder) -> dict[str, Any]:
     }
 
 
-def _written(folders: list[Path], *, as_json: bool) -> None:
+def _written(folders: list[ModelFolder], *, as_json: bool) -> None:
     if as_json:
-        write_json({"event": "written", "folders": [str(folder) for folder in folders]})
+        write_json({"event": "written", "folders": [str(folder.path) for folder in folders]})
         return
     for folder in folders:
-        out().print(f"[green]ready[/] [bold]{escape(folder.name)}[/] [dim]{escape(str(folder))}[/]")
+        out().print(
+            f"[green]ready[/] [bold]{escape(folder.name)}[/] [dim]{escape(str(folder.path))}[/]"
+        )

@@ -30,7 +30,9 @@ COMMAND = (sys.executable, "-m", "llmrouter.cli")
 
 
 def run(*arguments: str, stdin: str | None = None):
-    return CliRunner().invoke(app, arguments, input=stdin)
+    result = CliRunner().invoke(app, arguments, input=stdin)
+    assert isinstance(result.exception, SystemExit | None), "it would show a traceback"
+    return result
 
 
 def lines(result):

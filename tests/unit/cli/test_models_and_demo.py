@@ -1,0 +1,125 @@
+"""`models` and `demo` with stand-ins for the importers and the suite."""
+
+from __future__ import annotations
+
+import json
+import sys
+import types
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+
+import pytest
+from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
+from typer.testing import CliRunner
+
+from llmrouter.cli.__main__ import app
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference import importers
+from llmrouter.inference.importers.architecture import PRECISIONS
+
+QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
+CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY)
+
+
+def folder(name, card=CARD):
+    return SimpleNamespace(
+        name=name, path=name, card=card, context_length=8192, size_bytes=145_000_000
+    )
+
+
+@pytest.fixture
+def held(monkeypatch):
+    """The folders the store holds."""
+    folders = []
+    stand_in = types.ModuleType("llmrouter.inference.models.store")
+    stand_in.ModelStore = lambda root: SimpleNamespace(
+        root=root,
+        names=lambda: [one.name for one in folders],
+        folder=lambda name: next(one for one in folders if one.name == name),
+    )
+    monkeypatch.setitem(sys.modules, "llmrouter.inference.models.store", stand_in)
+    return folders
+
+
+@pytest.fixture
+def pulled(monkeypatch, held):
+    """What the importers were asked to do."""
+    asked = []
+    stand_in = types.ModuleType("llmrouter.inference.importers.run")
+
+    def pull(name, store, precisions, progress):
+        asked.append((name, precisions))
+        if name == "gone":
+            raise RouterError(Reason.UNKNOWN_MODEL, "no model is called gone")
+        progress(f"download {name}", 1_000, 0)
+        progress(f"download {name}", 2_000, 2_000)
+        held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
+        return [folder(f"{name}-int8")]
+
+    def import_checkpoint(source, name, store, precisions, progress):
+        asked.append((source.name, name, precisions))
+        return [folder(f"{name}-int8")]
+
+    stand_in.pull, stand_in.import_checkpoint = pull, import_checkpoint
+    monkeypatch.setitem(sys.modules, "llmrouter.inference.importers.run", stand_in)
+    monkeypatch.setattr(importers, "run", stand_in, raising=False)
+    return asked
+
+
+def run(*arguments):
+    result = CliRunner().invoke(app, arguments)
+    assert isinstance(result.exception, SystemExit | None), result.exception
+    return result
+
+
+def test_models_list(held, tmp_path):
+    store = ("--store", str(tmp_path))
+    assert "llmrouter models pull" in run("models", "list", *store).stdout
+    held += [folder("small-int8"), folder("bare", card=None)]
+    shown = run("models", "list", *store).stdout
+    for fact in ("small-int8", "0123456789ab", "int8", "8,192", "145 MB", "20.16", "0.0090"):
+        assert fact in shown
+    (first, second) = json.loads(run("models", "list", "--json", *store).stdout)["models"]
+    assert (first["perplexity"], second["perplexity"]) == (20.16, None)
+
+
+def test_models_pull_and_import(pulled, tmp_path):
+    store = ("--store", str(tmp_path))
+    done = run("models", "pull", "x", "--precision", "int8", "--precision", "int4", *store)
+    assert (done.exit_code, done.stdout.split()[:2]) == (0, ["ready", "x-int8"])
+    events = [
+        json.loads(line)
+        for line in run("models", "pull", "y", "--json", *store).stdout.splitlines()
+    ]
+    assert [event["event"] for event in events] == ["progress", "written"]
+    assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS)]
+
+
+def test_an_unknown_model_is_one_sentence(pulled, tmp_path):
+    done = run("models", "pull", "gone", "--store", str(tmp_path))
+    assert (done.exit_code, done.stderr) == (1, "error: no model is called gone\n")
+
+
+def test_the_demo_fetches_once_and_asks_three_times(pulled, monkeypatch, tmp_path):
+    gateway = FakeGateway()
+    stand_in = types.ModuleType("llmrouter.suite")
+
+    @asynccontextmanager
+    async def running(config, *, ports, store):
+        assert (config, ports, store) == (None, "free", tmp_path)
+        async with serving(gateway) as address:
+            yield SimpleNamespace(gateway=address)
+
+    stand_in.running = running
+    monkeypatch.setitem(sys.modules, "llmrouter.suite", stand_in)
+    monkeypatch.setattr("llmrouter.suite", stand_in, raising=False)
+    done = run("demo", "--store", str(tmp_path))
+    assert done.exit_code == 0, done.stderr
+    assert done.stdout.count("".join(TEXT)) == 3
+    assert "Try next" in done.stdout
+    assert "What is the capital of France?" in done.stderr
+    assert [r.routing.strategy for r in gateway.requests] == ["", "quality-first", "quality-first"]
+    assert all(r.sampling.temperature == 0 for r in gateway.requests)
+    assert run("demo", "--store", str(tmp_path), "--json").exit_code == 0
+    assert pulled == [("smollm2-135m-instruct", None)]
