@@ -17,8 +17,6 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import psutil
-from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.text import load_text
 
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import (
@@ -28,6 +26,8 @@ from llmrouter.inference.backends.base import (
     TokenDelta,
 )
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.text import load_text
 
 __all__ = [
     "measure_against_bare_session",

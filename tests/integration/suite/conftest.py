@@ -1,0 +1,125 @@
+"""A store with one tiny real model, and the suite over it in one process or in four."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.engine.tiny_model import write_tiny_folder
+
+from llmrouter import suite
+from llmrouter.v1 import gateway_pb2
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
+
+SERVICES = ("inference", "selector", "cache", "gateway")
+START_SECONDS = 40
+
+
+@pytest.fixture(scope="session")
+def store(tmp_path_factory):
+    root = tmp_path_factory.mktemp("store")
+    folder = root / "tiny"
+    folder.mkdir()
+    write_tiny_folder(folder)
+    return root
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+    finally:
+        for each in sockets:
+            each.close()
+
+
+@pytest.fixture
+def config(tmp_path, store):
+    """A configuration on free ports; JSON is YAML."""
+    ports = dict(zip(SERVICES, free_ports(4), strict=True))
+    body = {
+        "gateway": {
+            "port": ports["gateway"],
+            "selector_address": f"127.0.0.1:{ports['selector']}",
+            "cache_address": f"127.0.0.1:{ports['cache']}",
+        },
+        "selector": {
+            "port": ports["selector"],
+            "inference_addresses": [f"127.0.0.1:{ports['inference']}"],
+            "refresh_interval_seconds": 0.2,
+        },
+        "cache": {"port": ports["cache"], "disk_path": str(tmp_path / "answers")},
+        "inference": {"port": ports["inference"], "store": str(store), "slots": 4},
+    }
+    path = tmp_path / "llmrouter.yaml"
+    path.write_text(json.dumps(body))
+    return path, ports
+
+
+async def wait_until_ready(port):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        await asyncio.wait_for(channel.channel_ready(), START_SECONDS)
+        stub = health_pb2_grpc.HealthStub(channel)
+        for _ in range(START_SECONDS * 10):
+            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+            if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError(f"the service on port {port} never became ready")
+
+
+async def wait_until_routable(port):
+    """The selector looks for models from time to time; wait until it has seen ours."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = GatewayServiceStub(channel)
+        for _ in range(START_SECONDS * 10):
+            models = (await stub.ListModels(gateway_pb2.ListModelsRequest(), timeout=5)).models
+            if any(model.addresses for model in models):
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError("no model ever became routable")
+
+
+@contextlib.asynccontextmanager
+async def four_processes(path, ports):
+    """Each service as a program of its own; yields the processes by name."""
+    running = {}
+    try:
+        for name in SERVICES:
+            running[name] = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", f"llmrouter.{name}", "--config", str(path),
+                stderr=asyncio.subprocess.PIPE, env={**os.environ, "LLMROUTER_ENV": "production"},
+            )  # fmt: skip
+        for name in SERVICES:
+            await wait_until_ready(ports[name])
+        await wait_until_routable(ports["gateway"])
+        yield running
+    finally:
+        for process in running.values():
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+        for process in running.values():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(process.communicate(), 20)
+            if process.returncode is None:
+                process.kill()
+
+
+@pytest.fixture(params=["one process", "four processes"])
+async def gateway(request, config):
+    """Address of the gateway of a running suite."""
+    path, ports = config
+    if request.param == "one process":
+        async with suite.running(path) as addresses:
+            yield addresses.gateway
+    else:
+        async with four_processes(path, ports):
+            yield f"127.0.0.1:{ports['gateway']}"

@@ -1,0 +1,123 @@
+"""A question through all four services, with a tiny real model, in one process and in four."""
+
+import asyncio
+import signal
+
+import grpc
+import pytest
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.integration.suite.conftest import four_processes
+
+from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
+from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter_client import AsyncClient, LlmrouterError
+
+PROMPT = "abcd"
+GREEDY = {"temperature": 0.0, "max_tokens": 8}
+
+
+async def test_a_question_is_streamed_through_all_services(gateway):
+    async with AsyncClient(gateway) as client:
+        answer = await client.generate(PROMPT, **GREEDY)
+        assert answer.model == "tiny"
+        assert answer.usage.completion_tokens == 8
+        assert answer.attempts[0].error_reason == ""
+        assert not answer.cached
+
+
+async def test_the_second_identical_question_comes_from_the_cache_and_says_so(gateway):
+    async with AsyncClient(gateway) as client:
+        first = await client.generate(PROMPT, **GREEDY)
+        second = await client.generate(PROMPT, **GREEDY)
+        assert (second.text, second.cached) == (first.text, True)
+        assert "cache" in second.reason
+
+
+async def test_a_question_left_to_chance_is_never_cached(gateway):
+    async with AsyncClient(gateway) as client:
+        for _ in range(2):
+            answer = await client.generate(PROMPT, temperature=1.0, max_tokens=4)
+            assert not answer.cached
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason", "named"),
+    [
+        ({"prompt": ""}, "INVALID_ARGUMENT", "prompt"),
+        ({"temperature": -1.0}, "INVALID_ARGUMENT", "temperature"),
+        ({"temperature": float("nan")}, "INVALID_ARGUMENT", "temperature"),
+        ({"max_tokens": 0}, "INVALID_ARGUMENT", "max_tokens"),
+        ({"model": "nobody"}, "UNKNOWN_MODEL", "nobody"),
+        ({"strategy": "astrology"}, "UNKNOWN_STRATEGY", "astrology"),
+        ({"prompt": "a" * 20_000}, "CONTEXT_TOO_LONG", "context"),
+    ],
+)
+async def test_bad_input_is_refused_by_name_and_the_service_stays_up(gateway, wrong, reason, named):
+    async with AsyncClient(gateway) as client:
+        asked = {"prompt": "abc", "max_tokens": 4, **wrong}
+        prompt = asked.pop("prompt")
+        with pytest.raises(LlmrouterError) as raised:
+            await client.generate(prompt, raw=True, **asked)
+        assert raised.value.reason == reason
+        assert named in str(raised.value)
+        assert (await client.generate("abc", raw=True, max_tokens=2)).text is not None
+
+
+async def test_every_service_answers_reflection(config):
+    path, ports = config
+    async with four_processes(path, ports):
+        for name, port in ports.items():
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+                stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+                call = stub.ServerReflectionInfo(
+                    iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+                )
+                answer = await anext(aiter(call))
+                names = {each.name for each in answer.list_services_response.service}
+                assert f"llmrouter.v1.{name.capitalize()}Service" in names
+
+
+async def test_a_client_that_leaves_frees_its_slot(config):
+    path, ports = config
+    async with four_processes(path, ports):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['gateway']}") as channel:
+            call = GatewayServiceStub(channel).StreamGenerate(question(max_tokens=100))
+            await anext(aiter(call))
+            call.cancel()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['inference']}") as channel:
+            stub = InferenceServiceStub(channel)
+            for _ in range(50):
+                models = (
+                    await stub.ListLoadedModels(inference_pb2.ListLoadedModelsRequest())
+                ).models
+                if models[0].statistics.running == 0:
+                    return
+                await asyncio.sleep(0.1)
+    raise AssertionError("the slot was never freed")
+
+
+async def test_sigterm_lets_a_running_stream_finish_and_refuses_new_ones(config):
+    path, ports = config
+    async with four_processes(path, ports) as running:
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['gateway']}") as channel:
+            stub = GatewayServiceStub(channel)
+            events = aiter(stub.StreamGenerate(question(max_tokens=100)))
+            await anext(events)
+            running["gateway"].send_signal(signal.SIGTERM)
+            rest = [event.event.WhichOneof("event") async for event in events]
+            assert rest[-1] == "finished"
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.Generate(question(max_tokens=4).request, timeout=10)
+            assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+        await asyncio.wait_for(running["gateway"].communicate(), 20)
+        assert running["gateway"].returncode == 0
+
+
+def question(max_tokens):
+    return gateway_pb2.StreamGenerateRequest(
+        request=generation_pb2.GenerateRequest(
+            prompt="abcd",
+            sampling=generation_pb2.SamplingOptions(temperature=0.0, max_tokens=max_tokens),
+        )
+    )
