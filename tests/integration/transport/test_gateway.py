@@ -8,11 +8,14 @@ from grpc import aio
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.pipeline import build_pipeline
+from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.upstream import Upstream
 from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, selector_pb2
 from llmrouter.v1.cache_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub, add_GatewayServiceServicer_to_server
@@ -231,3 +234,16 @@ async def test_without_its_neighbours_the_gateway_says_who_is_missing():
         await client.list_catalog()
     assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
     await nobody.close()
+
+
+async def test_closing_an_attempt_between_two_events_frees_the_model(serve):
+    servicer = Inference()
+    channel = await serve(lambda server: add_InferenceServiceServicer_to_server(servicer, server))
+    upstream = Upstream(Dialler({"one:1": channel}))
+    events = upstream.infer(
+        Candidate("working", "1", "one:1"), GenerationRequest(prompt="hang"), RequestContext("r-1")
+    )
+    await anext(events)
+    assert not servicer.freed.is_set()
+    await events.aclose()
+    await asyncio.wait_for(servicer.freed.wait(), 2)
