@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.text import load_text
 from tests.integration.engine.driving import Ask, ReferenceLoop, run_alone, run_together
 
 from llmrouter import _native
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.onnxruntime import make_engine
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.text import load_text
 
 pytestmark = pytest.mark.model
 
