@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ __all__ = ["demo"]
 
 _MODEL = "smollm2-135m-instruct"
 _PRECISIONS = ("int8", "int4", "fp32")
-_QUESTION = "What is the capital of France?"
+_QUESTION = "What is the capital of France? Answer in one sentence."
 _ROUNDS = (
     ("the default strategy, balanced", None),
     ("quality first", "quality-first"),
@@ -59,7 +60,10 @@ def _fetch(store_path: Path | None, *, as_json: bool) -> None:
 
 async def _ask(config: Path | None, store: Path | None, *, as_json: bool) -> None:
     from llmrouter import suite
+    from llmrouter.common.logs import configure_logs
 
+    # The route is shown below each answer; log lines between would only cut into it.
+    configure_logs(json=False, level=logging.WARNING)
     if not as_json:
         err().print("[dim]Starting gateway, selector, cache and inference …[/]")
     async with (

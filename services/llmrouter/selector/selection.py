@@ -92,18 +92,8 @@ def select(
     """
     wish = request.wishes.model
     allowed = catalog.resolve(wish) if wish else catalog.models
-    estimates = [
-        estimate(
-            model,
-            _endpoint(model, request.request_id),
-            statistics.of(model.name, model.version),
-            prompt_bytes=request.prompt_bytes,
-            output_tokens=request.max_tokens or expected_output_tokens,
-            now=now,
-        )
-        for model in allowed
-        if model.endpoints
-    ]
+    answer = request.max_tokens or expected_output_tokens
+    estimates = _estimates(request, allowed, statistics, answer, now)
     asked_for = {model.key for model in allowed}
     exclusions = [
         *(
@@ -125,6 +115,27 @@ def select(
     ]
     reason = _reason(kept, strategy, wish)
     return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
+
+
+def _estimates(
+    request: Selection,
+    models: Sequence[Model],
+    statistics: StatisticsBook,
+    output_tokens: int,
+    now: float,
+) -> list[Estimate]:
+    return [
+        estimate(
+            model,
+            _endpoint(model, request.request_id),
+            statistics.of(model.name, model.version),
+            prompt_bytes=request.prompt_bytes,
+            output_tokens=output_tokens,
+            now=now,
+        )
+        for model in models
+        if model.endpoints
+    ]
 
 
 def _endpoint(model: Model, request_id: str) -> ServedModel:
