@@ -14,7 +14,7 @@ from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_check import bad_file, check_gguf, has_magic
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.graph import LAYER_NAMES, write_graph
-from llmrouter.inference.importers.quantise import BLOCKS
+from llmrouter.inference.importers.quantise import BLOCK
 from llmrouter.inference.importers.tokenizer_files import (
     PRE_TOKENIZERS,
     Vocabulary,
@@ -129,13 +129,12 @@ class _Checkpoint:
 
     def _check_shape(self, model: Architecture) -> None:
         """Refuse sizes that the operators do not take, or that the file cannot mean."""
-        block = max(BLOCKS.values())
         rules = (
             (model.head_size % _HEAD_MULTIPLE, "a head size", model.head_size, _HEAD_MULTIPLE),
-            (model.hidden % block, "a width", model.hidden, block),
-            (model.feed_forward % block, "a feed-forward width", model.feed_forward, block),
-            (model.heads * model.head_size % block, "a query width",
-             model.heads * model.head_size, block),
+            (model.hidden % BLOCK, "a width", model.hidden, BLOCK),
+            (model.feed_forward % BLOCK, "a feed-forward width", model.feed_forward, BLOCK),
+            (model.heads * model.head_size % BLOCK, "a query width",
+             model.heads * model.head_size, BLOCK),
         )  # fmt: skip
         for wrong, what, value, multiple in rules:
             if wrong:
