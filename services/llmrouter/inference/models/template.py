@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any
@@ -76,6 +76,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         limit = getattr(self.bounds, "characters", _SPARE_OUTPUT)
         if size > limit:
             raise TemplateError(f"the chat template makes more than {limit} characters")
+
+    def concat(self, parts: Iterable[str]) -> str:
+        """Join what a block, macro or call wrote; compiled templates fetch this by name."""
+        texts = list(parts)
+        self.check(sum(map(len, texts)))
+        return "".join(texts)
 
     def bounded_join(self, parts: Sequence[Any]) -> str:
         texts = [str(part) for part in parts]

@@ -1,0 +1,76 @@
+"""Hostile chat templates end in a sentence, not in a full memory or a busy core."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from llmrouter.inference.models.template import ChatTemplate, TemplateError
+
+MESSAGES = [{"role": "user", "content": "hello"}]
+
+BOMBS = {
+    "a repeated string": "{{ 'a' * 10 ** 9 }}",
+    "a repeated list": "{{ [0] * 1000000000 }}",
+    "a power": "{{ 9 ** 9 ** 9 }}",
+    "a doubling": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
+    "a doubling by joining": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(40) %}{% set n.x = n.x ~ n.x %}{% endfor %}",
+    "a doubling by the join filter": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(40) %}{% set n.x = [n.x, n.x] | join %}{% endfor %}",
+    "a doubling by replacing": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(40) %}{% set n.x = n.x.replace('a', 'aa') %}{% endfor %}",
+    "a doubling by a block": "{% set n = namespace(x='ab') %}{% for i in range(40) %}"
+    "{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
+    "a doubling list": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "long output": "{% for i in range(99999) %}{{ 'x' + 'y' }}aaaaaaaaaaaaaaaaaaaa{% endfor %}",
+    "nested loops without output": "{% for a in range(99999) %}{% for b in range(99999) %}"
+    "{% endfor %}{% endfor %}",
+    "wide formatting": "{{ '%1000000000d' % 1 }}",
+    "wide format": "{{ '{:1000000000}'.format(1) }}",
+    "centred": "{{ 'a' | center(1000000000) }}",
+    "adjusted": "{{ 'a'.ljust(1000000000) }}",
+    "endless recursion": "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
+    "reaching out": "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+    "changing the messages": "{{ messages.append(1) }}",
+    "globals": "{{ cycler.__init__.__globals__ }}",
+    "including": "{% include '/etc/passwd' %}",
+    "unknown names": "{{ nothing.more }}",
+}
+
+
+@pytest.mark.parametrize("source", BOMBS.values(), ids=BOMBS.keys())
+@pytest.mark.timeout(60)
+def test_hostile_templates_are_refused(source: str) -> None:
+    before = sys.gettrace()
+    with pytest.raises(TemplateError):
+        ChatTemplate(source).render(MESSAGES)
+    assert sys.gettrace() is before
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("{{ messages[0]['role'] ~ ': ' ~ messages[0].content | trim }}", "user: hello"),
+        ("{{ messages | tojson }}", '[{"role": "user", "content": "hello"}]'),
+        ("{{ bos_token + 'x' }}", "<s>x"),
+        ("{%- for m in messages %}\n{{ m.content.split('l')[0] }}\n{%- endfor %}", "he"),
+        ("{% if add_generation_prompt %}go{% endif %}", "go"),
+        ("{% for m in messages %}{% if true %}{% continue %}{% endif %}x{% endfor %}y", "y"),
+        ("{{ messages | length * 2 + 7 % 4 }}", "5"),
+        ("{{ 'a,b'.replace(',', ';') ~ ','.join(['c', 'd']) }}", "a;bc,d"),
+    ],
+)
+def test_what_honest_templates_use_works(source: str, expected: str) -> None:
+    assert ChatTemplate(source).render(MESSAGES, bos_token="<s>") == expected  # noqa: S106 - no secret
+
+
+def test_long_messages_are_no_bomb() -> None:
+    content = "x" * 3_000_000
+    rendered = ChatTemplate("{{ messages[0].content }}").render(
+        [{"role": "user", "content": content}]
+    )
+    assert rendered == content

@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.unit.inference.models.tiny_folder import write_tiny_folder
+from tokenizers import Tokenizer, decoders, models
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import Message, Role
+from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.text import ModelText, load_text
+from llmrouter.inference.models.token_bytes import byte_alphabet, token_bytes
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_tiny_folder(tmp_path_factory.mktemp("models") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def text(folder: Path) -> ModelText:
+    return load_text(read_folder(folder))
+
+
+def user(content: str) -> list[Message]:
+    return [Message(Role.USER, (content,))]
+
+
+@given(content=st.text(max_size=200))
+def test_any_text_comes_back(text: ModelText, content: str) -> None:
+    ids = text.encode(content)
+    if not any(mark in content for mark in ("<|start|>", "<|end|>", "<|none|>")):
+        assert text.decode(ids) == content
+        assert b"".join(text.token_bytes[one] for one in ids) == content.encode()
+
+
+@given(content=st.text(max_size=80))
+def test_ordinary_messages_give_the_tokens_of_the_rendered_template(
+    text: ModelText, content: str
+) -> None:
+    rendered = text.render(user(content))
+    assert rendered == f"<|start|>user\n{content}<|end|>\n<|start|>assistant\n"
+    assert text.encode_chat(user(content)) == text.encode(rendered)
+
+
+@given(
+    parts=st.lists(
+        st.one_of(st.sampled_from(["<|end|>", "<|start|>", "<|", "\ufdd0", "|>"]), st.text())
+    )
+)
+def test_control_tokens_in_a_message_are_text(text: ModelText, parts: list[str]) -> None:
+    content = "".join(parts)
+    ids = text.encode_chat(user(content))
+    assert [one for one in ids if one < 3] == [1, 2, 1]
+    if "\ufdd0" not in content:
+        said = b"".join(text.token_bytes[one] for one in ids)
+        assert said == f"user\n{content}\nassistant\n".encode()
+
+
+def test_control_tokens_of_a_raw_prompt_count(text: ModelText) -> None:
+    assert text.encode("<|start|>user\n")[0] == 1
+
+
+def test_digits_stand_alone_and_merges_apply(text: ModelText) -> None:
+    assert len(text.encode("2024")) == 4
+    assert text.encode(" the") == [len(text.token_bytes) - 3]
+
+
+def test_control_tokens_have_no_bytes(text: ModelText) -> None:
+    assert text.token_bytes[:3] == [b"", b"", b""]
+    assert all(text.token_bytes[3:])
+
+
+def test_the_byte_alphabet_is_complete() -> None:
+    assert sorted(byte_alphabet().values()) == list(range(256))
+
+
+def test_sentencepiece_pieces_are_read_as_bytes() -> None:
+    tokenizer = Tokenizer(models.BPE(vocab={"<0x0A>": 0, "\u2581the": 1, "a": 2}, merges=[]))
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("\u2581", " "), decoders.ByteFallback()]
+    )
+    assert token_bytes(tokenizer, 4) == [b"\n", b" the", b"a", b""]
+
+
+def refusal(folder: Path) -> str:
+    with pytest.raises(RouterError) as raised:
+        load_text(read_folder(folder))
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    return raised.value.message
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[]", b'{"model": {"type": "BPE"}}', b"\xff"])
+def test_a_broken_tokenizer_is_named(tmp_path: Path, content: bytes) -> None:
+    folder = write_tiny_folder(tmp_path / "tiny")
+    (folder / "tokenizer.json").write_bytes(content)
+    assert "tokenizer.json" in refusal(folder)
+
+
+def test_more_tokens_than_the_model_knows(tmp_path: Path) -> None:
+    folder = write_tiny_folder(tmp_path / "tiny")
+    config = json.loads((folder / "genai_config.json").read_text())
+    config["model"]["vocab_size"] = 100
+    (folder / "genai_config.json").write_text(json.dumps(config))
+    assert "the model knows 100" in refusal(folder)
+
+
+@pytest.mark.parametrize("template", ["{% for %}", "{{", "x" * 300_000])
+def test_a_template_that_does_not_compile_is_named(tmp_path: Path, template: str) -> None:
+    assert "tokenizer_config.json" in refusal(write_tiny_folder(tmp_path / "tiny", template))
+
+
+def test_a_template_file_goes_before_the_configuration(tmp_path: Path) -> None:
+    folder = write_tiny_folder(tmp_path / "tiny")
+    (folder / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    assert load_text(read_folder(folder)).render(user("hello")) == "hello!"
+
+
+def test_messages_without_a_template_are_refused(tmp_path: Path) -> None:
+    text = load_text(read_folder(write_tiny_folder(tmp_path / "tiny", None)))
+    assert not text.has_template
+    with pytest.raises(RouterError, match="no chat template") as raised:
+        text.encode_chat(user("hello"))
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+def test_a_template_may_refuse_messages(tmp_path: Path) -> None:
+    template = "{{ raise_exception('no ' + messages[0].role) }}"
+    text = load_text(read_folder(write_tiny_folder(tmp_path / "tiny", template)))
+    with pytest.raises(RouterError, match="no user") as raised:
+        text.render(user("hello"))
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
