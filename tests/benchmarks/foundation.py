@@ -1,6 +1,7 @@
 """The figures of the foundation: the engine alone, and the whole suite over gRPC."""
 
 import asyncio
+import logging
 import statistics
 import time
 
@@ -8,6 +9,7 @@ from tests.benchmarks import engine_measures
 from tests.benchmarks.report import Report
 
 from llmrouter import suite
+from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import data_directory
 from llmrouter.inference.models.folder import read_folder
 from llmrouter_client import AsyncClient, LlmrouterError
@@ -62,7 +64,7 @@ async def _many(ask):
         nonlocal errors
         async with gate:
             try:
-                await ask(index, 4)
+                await ask(index, 2)
             except LlmrouterError:
                 errors += 1
 
@@ -72,14 +74,15 @@ async def _many(ask):
 
 def run() -> Report:
     """Measure everything on the 8-bit demo model."""
+    configure_logs(json=False, level=logging.WARNING)
     folder = data_directory() / "models" / MODEL
     report = Report("foundation", targets=TARGETS)
     report.figures |= engine_measures.measure_memory(folder)
     size = read_folder(folder).size_bytes
     report.figures["memory_over_folder"] = report.figures["memory_loaded_bytes"] / size
-    report.figures |= engine_measures.measure_load(folder)
-    report.figures |= engine_measures.measure_single_stream(folder)
-    report.figures |= engine_measures.measure_streams(folder)
-    report.figures |= engine_measures.measure_against_bare_session(folder)
+    report.figures |= engine_measures.measure_load(folder, repeats=10)
+    report.figures |= engine_measures.measure_single_stream(folder, repeats=10)
+    report.figures |= engine_measures.measure_streams(folder, repeats=3)
+    report.figures |= engine_measures.measure_against_bare_session(folder, repeats=4)
     report.figures |= asyncio.run(_suite())
     return report
