@@ -59,7 +59,10 @@ class GgufImporter:
         checkpoint = _Checkpoint(source)
         model = checkpoint.architecture()
         checkpoint.check_tensors(model)
-        write_tokenizer(target, checkpoint.vocabulary())
+        try:
+            write_tokenizer(target, checkpoint.vocabulary())
+        except ValueError as error:
+            raise bad_file(source, f"has a vocabulary that is refused: {error}") from None
         write_genai_config(target, model)
         parameters = write_graph(
             target, model, checkpoint.weights, precision,
@@ -204,7 +207,7 @@ class _Checkpoint:
         return Vocabulary(
             tokens=tokens,
             types=types,
-            merges=self._fields.list("tokenizer.ggml.merges", str),
+            merges=self._merges(tokens),
             pre_tokenizer=pre,
             bos=self._fields.token("bos", len(tokens)),
             eos=self._fields.number("tokenizer.ggml.eos_token_id", len(tokens) - 1, least=0),
@@ -212,6 +215,15 @@ class _Checkpoint:
             unknown=self._fields.token("unknown", len(tokens)),
             chat_template=template if isinstance(template, str) else None,
         )
+
+    def _merges(self, tokens: list[str]) -> list[str]:
+        """Return the merges, each of two known tokens into a third."""
+        merges, known = self._fields.list("tokenizer.ggml.merges", str), set(tokens)
+        for merge in merges:
+            left, _, right = merge.partition(" ")
+            if not (left in known and right in known and left + right in known):
+                raise bad_file(self._path, f"has the merge {merge[:80]!r} of unknown tokens")
+        return merges
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self._tensors.get(name)

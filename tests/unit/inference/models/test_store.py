@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.store import ModelStore
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ModelStore:
+    return ModelStore(tmp_path / "models")
+
+
+def install(store: ModelStore, name: str, content: str = "{}") -> None:
+    with store.installing(name) as folder:
+        (folder / "genai_config.json").write_text(content)
+
+
+def fill_and_fail(store: ModelStore, error: Exception) -> None:
+    with store.installing("a") as folder:
+        (folder / "genai_config.json").write_text("new")
+        raise error
+
+
+def everything(store: ModelStore) -> list[str]:
+    return sorted(path.name for path in store.root.iterdir()) if store.root.exists() else []
+
+
+def test_an_installed_model_is_listed_and_removed(store: ModelStore) -> None:
+    assert store.names() == []
+    install(store, "b")
+    install(store, "a")
+    assert store.names() == ["a", "b"]
+    store.remove("a")
+    assert everything(store) == ["b"]
+
+
+def test_a_model_appears_only_when_it_is_whole(store: ModelStore) -> None:
+    with store.installing("a") as folder:
+        (folder / "genai_config.json").write_text("{}")
+        assert store.names() == []
+    assert store.names() == ["a"]
+
+
+def test_a_failed_installation_leaves_nothing(store: ModelStore) -> None:
+    with pytest.raises(ZeroDivisionError):
+        fill_and_fail(store, ZeroDivisionError())
+    assert everything(store) == []
+
+
+def test_a_failed_replacement_leaves_the_old_model(store: ModelStore) -> None:
+    install(store, "a", "old")
+    with pytest.raises(ZeroDivisionError):
+        fill_and_fail(store, ZeroDivisionError())
+    assert (store.path("a") / "genai_config.json").read_text() == "old"
+    install(store, "a", "new")
+    assert (store.path("a") / "genai_config.json").read_text() == "new"
+    assert everything(store) == ["a"]
+
+
+def test_a_full_disk_is_named_and_leaves_nothing(store: ModelStore) -> None:
+    with pytest.raises(RouterError, match=r"is full; free some space") as raised:
+        fill_and_fail(store, OSError(errno.ENOSPC, "No space left on device"))
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    assert everything(store) == []
+
+
+def test_leftovers_of_a_dead_process_are_removed_and_running_ones_kept(store: ModelStore) -> None:
+    dead = store.root / ".importing-a-dead"
+    dead.mkdir(parents=True)
+    (dead / "model.onnx").write_bytes(b"half")
+    with store.installing("a") as running:
+        assert not dead.exists()
+        (running / "genai_config.json").write_text("{}")
+        install(store, "b")
+        assert running.exists()
+    assert everything(store) == ["a", "b"]
+
+
+def test_a_model_whose_replacement_broke_off_is_put_back(store: ModelStore) -> None:
+    install(store, "a", "old")
+    aside = store.root / ".replaced-x"
+    aside.mkdir()
+    store.path("a").rename(aside / "a")
+    install(store, "b")
+    assert (store.path("a") / "genai_config.json").read_text() == "old"
+    assert everything(store) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "../a", "a/b", ".a", "A", "a b", "a..b", "a" * 129]
+)
+def test_names_that_could_leave_the_store(store: ModelStore, name: str) -> None:
+    with pytest.raises(RouterError) as raised:
+        install(store, name)
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+    assert everything(store) == []
+
+
+def test_an_unknown_model_is_refused_with_those_there_are(store: ModelStore) -> None:
+    install(store, "a")
+    for ask in (store.folder, store.remove):
+        with pytest.raises(RouterError) as raised:
+            ask("b")
+        assert raised.value.reason is Reason.UNKNOWN_MODEL
+    with pytest.raises(RouterError, match="there are: a"):
+        store.folder("b")
