@@ -1,0 +1,12 @@
+"""What every test shares."""
+
+import pytest
+import structlog
+
+
+@pytest.fixture(autouse=True)
+def unconfigured_logs():
+    """A program under test may configure logging for its whole process: undo it for the next."""
+    structlog.reset_defaults()
+    yield
+    structlog.reset_defaults()
