@@ -14,7 +14,7 @@ from typing import Protocol
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.progress import Progress
 
-__all__ = ["ENTRY_POINTS", "Converted", "Importer", "find_importer"]
+__all__ = ["ENTRY_POINTS", "Checkpoint", "Converted", "Importer", "find_importer"]
 
 ENTRY_POINTS = "llmrouter.importers"
 
@@ -28,6 +28,24 @@ class Converted:
     """As the checkpoint states it; `unknown` where it does not."""
 
 
+class Checkpoint(Protocol):
+    """An opened checkpoint: its header is read and checked, its weights wait on the disk."""
+
+    def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
+        """Write a complete model folder into the existing, empty folder `target`.
+
+        Args:
+            target: Where graph, weights, tokenizer and configuration go.
+            precision: One of `int8`, `int4`, `fp32`.
+            progress: Called with the layers done.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
+            OSError: The disk refuses; the caller cleans up.
+        """
+        ...
+
+
 class Importer(Protocol):
     """One source format."""
 
@@ -37,18 +55,11 @@ class Importer(Protocol):
         ...
 
     @classmethod
-    def convert(cls, source: Path, target: Path, precision: str, progress: Progress) -> Converted:
-        """Write a complete model folder into the existing, empty folder `target`.
-
-        Args:
-            source: The checkpoint; untrusted.
-            target: Where graph, weights, tokenizer and configuration go.
-            precision: One of `int8`, `int4`, `fp32`.
-            progress: Called with the layers done.
+    def open(cls, source: Path) -> Checkpoint:
+        """Read and check the header of `source`, which is untrusted.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
-            OSError: The disk refuses; the caller cleans up.
         """
         ...
 

@@ -13,16 +13,13 @@ from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_check import bad_file, check_gguf, has_magic
 from llmrouter.inference.importers.gguf_fields import GgufFields
+from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary
 from llmrouter.inference.importers.graph import LAYER_NAMES, write_graph
 from llmrouter.inference.importers.quantise import BLOCK
-from llmrouter.inference.importers.tokenizer_files import (
-    PRE_TOKENIZERS,
-    Vocabulary,
-    write_tokenizer,
-)
+from llmrouter.inference.importers.tokenizer_files import write_tokenizer
 from llmrouter.inference.models.progress import Progress
 
-__all__ = ["GgufImporter"]
+__all__ = ["GgufCheckpoint", "GgufImporter"]
 
 _TYPES = ("F32", "F16", "BF16", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0")
 _MAX_LAYERS = 1024
@@ -41,40 +38,21 @@ class GgufImporter:
         return source.is_file() and (source.suffix == ".gguf" or has_magic(source))
 
     @classmethod
-    def convert(cls, source: Path, target: Path, precision: str, progress: Progress) -> Converted:
-        """Write a complete model folder into the existing, empty folder `target`.
-
-        Args:
-            source: The GGUF file; untrusted.
-            target: Where graph, weights, tokenizer and configuration go.
-            precision: One of `int8`, `int4`, `fp32`.
-            progress: Called with the layers done.
+    def open(cls, source: Path) -> GgufCheckpoint:
+        """Check the file and read what its header says; no weights are read.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
         """
-        if precision not in PRECISIONS:
-            raise bad_file(source, f"cannot become '{precision}'; one of {', '.join(PRECISIONS)}")
         check_gguf(source)
-        checkpoint = _Checkpoint(source)
-        model = checkpoint.architecture()
-        checkpoint.check_tensors(model)
-        try:
-            write_tokenizer(target, checkpoint.vocabulary())
-        except ValueError as error:
-            raise bad_file(source, f"has a vocabulary that is refused: {error}") from None
-        write_genai_config(target, model)
-        parameters = write_graph(
-            target, model, checkpoint.weights, precision,
-            lambda done, total: progress(f"convert to {precision}", done, total),
-        )  # fmt: skip
-        return Converted(parameters, checkpoint.licence())
+        return GgufCheckpoint(source)
 
 
-class _Checkpoint:
-    """Typed access to a checked GGUF file."""
+class GgufCheckpoint:
+    """One checked GGUF file; see `Checkpoint` for the contract."""
 
     def __init__(self, path: Path) -> None:
+        """Read the header; `GgufImporter.open` checks the file before."""
         self._path = path
         try:
             self._reader = GGUFReader(path)
@@ -82,14 +60,33 @@ class _Checkpoint:
             raise bad_file(path, f"cannot be read: {error}") from None
         self._fields = GgufFields(path, self._reader)
         self._tensors = {tensor.name: tensor for tensor in self._reader.tensors}
+        self._vocabulary = read_vocabulary(path, self._fields)
+        self._model = self._architecture()
+        self._check_tensors()
 
-    def licence(self) -> str:
+    def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
+        """Write a complete model folder, as `Checkpoint.convert` says."""
+        if precision not in PRECISIONS:
+            known = ", ".join(PRECISIONS)
+            raise bad_file(self._path, f"cannot become '{precision}'; one of {known}")
+        try:
+            write_tokenizer(target, self._vocabulary)
+        except ValueError as error:
+            raise bad_file(self._path, f"has a vocabulary that is refused: {error}") from None
+        write_genai_config(target, self._model)
+        parameters = write_graph(
+            target, self._model, self._weights, precision,
+            lambda done, total: progress(f"convert to {precision}", done, total),
+        )  # fmt: skip
+        return Converted(parameters, self._licence())
+
+    def _licence(self) -> str:
         """Return the licence the file states."""
         value = self._fields.value("general.license")
         known = isinstance(value, str) and 0 < len(value) <= 64 and value.isprintable()
         return value if known else "unknown"
 
-    def architecture(self) -> Architecture:
+    def _architecture(self) -> Architecture:
         """Read the shape of the model."""
         name = self._fields.text("general.architecture")
         if name != "llama":
@@ -98,8 +95,8 @@ class _Checkpoint:
         heads = self._fields.number("llama.attention.head_count", 1024)
         hidden = self._fields.number("llama.embedding_length", 1 << 16)
         head_size = self._fields.number("llama.attention.key_length", 1024, hidden // heads)
-        vocab_size = len(self._fields.list("tokenizer.ggml.tokens", str))
-        eos = self._fields.number("tokenizer.ggml.eos_token_id", vocab_size - 1, least=0)
+        words = self._vocabulary
+        vocab_size = len(words.tokens)
         eot = self._fields.token("eot", vocab_size)
         model = Architecture(
             name="llama",
@@ -117,9 +114,9 @@ class _Checkpoint:
             ),
             rope_interleaved=True,
             tied="output.weight" not in self._tensors,
-            bos_token_id=self._fields.token("bos", vocab_size),
-            eos_token_ids=tuple(dict.fromkeys((eos,) if eot is None else (eos, eot))),
-            pad_token_id=self._fields.token("padding", vocab_size),
+            bos_token_id=words.bos,
+            eos_token_ids=tuple(dict.fromkeys((words.eos,) if eot is None else (words.eos, eot))),
+            pad_token_id=words.pad,
         )
         self._check_shape(model)
         return model
@@ -156,8 +153,9 @@ class _Checkpoint:
         if model.context * model.head_size > _MAX_ROTARY:
             raise bad_file(self._path, f"has an absurd context of {model.context} tokens")
 
-    def check_tensors(self, model: Architecture) -> None:
+    def _check_tensors(self) -> None:
         """Check that every tensor the graph needs is there, in shape and of a known type."""
+        model = self._model
         query, shared = model.heads * model.head_size, model.kv_heads * model.head_size
         wide, inner = model.hidden, model.feed_forward
         of_layer = dict(
@@ -182,48 +180,12 @@ class _Checkpoint:
         if extra:
             raise bad_file(self._path, f"has the tensor '{extra[0]}', which is not supported")
 
-    def weights(self, name: str) -> NDArray[np.float32]:
+    def _weights(self, name: str) -> NDArray[np.float32]:
         """Read one tensor as float32, [out, in] for matrices."""
         tensor = self._tensors[name]
-        return np.asarray(dequantize(tensor.data, tensor.tensor_type), dtype=np.float32)
-
-    def vocabulary(self) -> Vocabulary:
-        """Read the vocabulary."""
-        kind, pre = (
-            self._fields.text("tokenizer.ggml.model"),
-            self._fields.text("tokenizer.ggml.pre"),
-        )
-        if kind != "gpt2" or pre not in PRE_TOKENIZERS:
-            raise bad_file(
-                self._path,
-                f"has the tokenizer '{kind}' / '{pre}'; supported is gpt2 with one of "
-                f"{', '.join(PRE_TOKENIZERS)}",
-            )
-        tokens = self._fields.list("tokenizer.ggml.tokens", str)
-        types = self._fields.list("tokenizer.ggml.token_type", int)
-        if len(types) != len(tokens) or len(set(tokens)) != len(tokens):
-            raise bad_file(self._path, "has a vocabulary with missing types or repeated tokens")
-        template = self._fields.value("tokenizer.chat_template")
-        return Vocabulary(
-            tokens=tokens,
-            types=types,
-            merges=self._merges(tokens),
-            pre_tokenizer=pre,
-            bos=self._fields.token("bos", len(tokens)),
-            eos=self._fields.number("tokenizer.ggml.eos_token_id", len(tokens) - 1, least=0),
-            pad=self._fields.token("padding", len(tokens)),
-            unknown=self._fields.token("unknown", len(tokens)),
-            chat_template=template if isinstance(template, str) else None,
-        )
-
-    def _merges(self, tokens: list[str]) -> list[str]:
-        """Return the merges, each of two known tokens into a third."""
-        merges, known = self._fields.list("tokenizer.ggml.merges", str), set(tokens)
-        for merge in merges:
-            left, _, right = merge.partition(" ")
-            if not (left in known and right in known and left + right in known):
-                raise bad_file(self._path, f"has the merge {merge[:80]!r} of unknown tokens")
-        return merges
+        # A plain array: slices of a mapped one cost as much as the numbers in them.
+        stored = np.asarray(tensor.data)
+        return np.asarray(dequantize(stored, tensor.tensor_type), dtype=np.float32)
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self._tensors.get(name)

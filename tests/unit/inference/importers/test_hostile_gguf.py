@@ -47,7 +47,7 @@ def refusal(store: ModelStore, content: bytes | Path) -> str:
         run.import_checkpoint(source, "tiny", store, ["int8"])
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE
     assert "tiny.gguf" in raised.value.message
-    assert list(store.root.iterdir()) == []
+    assert not store.root.exists() or list(store.root.iterdir()) == []
     return raised.value.message
 
 
@@ -242,7 +242,7 @@ def convert(tmp_path_factory: pytest.TempPathFactory) -> Callable[[bytes], None]
         target.mkdir()
         source = base / "tiny.gguf"
         source.write_bytes(content)
-        GgufImporter.convert(source, target, "int8", silent)
+        GgufImporter.open(source).convert(target, "int8", silent)
         load_text(read_folder(target))
 
     return attempt
