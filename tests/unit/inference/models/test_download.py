@@ -102,8 +102,11 @@ def test_a_file_that_is_there_is_not_fetched_again(server: Server, target: Path)
 
 def test_broken_connections_are_resumed(server: Server, target: Path) -> None:
     server.cuts = [1_000_000, 500_000, 7]
-    fetch(wanted(server.url), target, silent)
+    told: list[tuple[int, int]] = []
+    fetch(wanted(server.url), target, lambda _, *step: told.append(step))
     assert target.read_bytes() == CONTENT
+    assert {total for _, total in told} == {len(CONTENT)}
+    assert told == sorted(told)
     assert server.ranges[:2] == [None, "bytes=1000000-"]
     assert len(server.ranges) == 4
 
