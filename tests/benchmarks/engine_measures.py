@@ -179,6 +179,7 @@ class _BareSession:
     def __init__(self, folder: ModelFolder, batch: int) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS
+        options.log_severity_level = 3
         self._session = onnxruntime.InferenceSession(
             str(folder.model_file), options, providers=["CPUExecutionProvider"]
         )
