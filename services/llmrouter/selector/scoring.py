@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmrouter.selector.catalog import Model, ServedModel
-from llmrouter.selector.statistics import ModelStatistics
+from llmrouter.selector.statistics import PRIORS, ModelStatistics
 from llmrouter.selector.strategies import Strategy
 
 __all__ = ["Component", "Estimate", "estimate", "score"]
@@ -60,18 +60,21 @@ def estimate(
     now: float,
 ) -> Estimate:
     """Estimate tokens, cost and time of a request on one endpoint of a model."""
-    likely = prompt_bytes / max(0.25, statistics.bytes_per_token(now))
+    learned = statistics.bytes_per_token(now)
+    likely = prompt_bytes / learned
+    # What refuses a request must not be talked down: callers teach the learned figure.
+    fewest = LOWER_MARGIN * prompt_bytes / max(learned, PRIORS.bytes_per_token)
     prompt_tokens = min(2**32 - 1, int(likely * UPPER_MARGIN) + TEMPLATE_TOKENS)
     entry = model.entry
     cost = (prompt_tokens * entry.input_price + output_tokens * entry.output_price) / 1e6
     queue = 1 + endpoint.waiting / max(1, endpoint.slots)
-    first = statistics.time_to_first_token(now)
+    first = statistics.time_to_first_token(now, prompt_tokens)
     seconds = queue * (first + output_tokens * statistics.seconds_per_token(now))
     return Estimate(
         model=model,
         endpoint=endpoint,
         prompt_tokens=prompt_tokens,
-        fewest_prompt_tokens=max(1, int(likely * LOWER_MARGIN)),
+        fewest_prompt_tokens=max(1, int(fewest)),
         output_tokens=output_tokens,
         cost=cost,
         seconds=seconds,

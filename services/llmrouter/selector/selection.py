@@ -230,13 +230,13 @@ def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
     first = kept[0]
     if wish and len(kept) == 1:
         return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
-    scored = f"{first.model} has the best score for {strategy.name}, {first.score:.3f}"
+    scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"
     if len(kept) == 1:
         return f"{scored}; no other model may answer"
     parts = zip(first.components, kept[1].components, strict=True)
     lead, name = max(((a.value - b.value) * a.weight, a.name) for a, b in parts)
     because = f", ahead by {name}" if lead > 0 else ""
-    return f"{scored} against {kept[1].score:.3f} of {kept[1].model}{because}"
+    return f"{scored} against {kept[1].score:.4f} of {kept[1].model}{because}"
 
 
 def _too_long(suitable: Sequence[Estimate]) -> RouterError:

@@ -182,19 +182,18 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
 def _decode_outcome(outcome: pb.Outcome) -> Observation:
     """Return what an outcome says about the model; faults of the caller say nothing about it."""
     failed = outcome.error_reason in _MODEL_FAULTS
-    first = per_token = bytes_per_token = None
+    first = per_token = None
     if outcome.HasField("time_to_first_token"):
         first = seconds(outcome.time_to_first_token)
     if outcome.HasField("time_per_token"):
         per_token = seconds(outcome.time_per_token)
-    if outcome.prompt_bytes and outcome.usage.prompt_tokens:
-        bytes_per_token = outcome.prompt_bytes / outcome.usage.prompt_tokens
     return Observation(
         failed=failed,
         counts=failed or not outcome.error_reason,
         time_to_first_token=first,
         seconds_per_token=per_token,
-        bytes_per_token=bytes_per_token,
+        prompt_tokens=outcome.usage.prompt_tokens,
+        prompt_bytes=outcome.prompt_bytes,
     )
 
 

@@ -11,13 +11,19 @@ from dataclasses import dataclass
 
 __all__ = ["PRIORS", "DecayedMean", "ModelStatistics", "Observation", "Priors", "StatisticsBook"]
 
+_TEACHING_BYTES = 512
+"""Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
+_FIXED_PROMPT_TOKENS = 64
+"""The part of the time to first token that every prompt pays, as tokens of prefill."""
+
 
 @dataclass(frozen=True, slots=True)
 class Priors:
     """What is believed before anything was observed, and again when evidence has faded."""
 
     time_to_first_token: float = 0.2
-    """Seconds."""
+    """Seconds, of a prompt of `prompt_tokens`."""
+    prompt_tokens: int = 50
     seconds_per_token: float = 0.02
     error_rate: float = 0.0
     bytes_per_token: float = 4.0
@@ -39,7 +45,10 @@ class Observation:
     time_to_first_token: float | None = None
     """Seconds."""
     seconds_per_token: float | None = None
-    bytes_per_token: float | None = None
+    prompt_tokens: int = 0
+    """As the model counted them, its chat template included; 0 when it did not get so far."""
+    prompt_bytes: int = 0
+    """UTF-8 bytes that the caller sent."""
 
 
 class DecayedMean:
@@ -82,6 +91,7 @@ class ModelStatistics:
         self.failures = 0
         self._errors = DecayedMean(half_life)
         self._first = DecayedMean(half_life)
+        self._prefill = DecayedMean(half_life)
         self._per_token = DecayedMean(half_life)
         self._bytes = DecayedMean(half_life)
 
@@ -91,10 +101,13 @@ class ModelStatistics:
         if outcome.counts:
             self.failures += outcome.failed
             self._errors.add(float(outcome.failed), now)
+        first, prompt = outcome.time_to_first_token, outcome.prompt_tokens
+        teaches = prompt > 0 and outcome.prompt_bytes >= _TEACHING_BYTES
         for mean, value in (
-            (self._first, outcome.time_to_first_token),
+            (self._first, first),
+            (self._prefill, first / (prompt + _FIXED_PROMPT_TOKENS) if first and prompt else None),
             (self._per_token, outcome.seconds_per_token),
-            (self._bytes, outcome.bytes_per_token),
+            (self._bytes, outcome.prompt_bytes / prompt if teaches else None),
         ):
             if value is not None and math.isfinite(value) and value > 0:
                 mean.add(value, now)
@@ -103,17 +116,24 @@ class ModelStatistics:
         """Return the believed share of failures, 0 to 1."""
         return self._errors.believed(now, self._priors.error_rate, self._priors.weight)
 
-    def time_to_first_token(self, now: float) -> float:
-        """Return the believed time to the first token in seconds."""
-        return self._first.believed(now, self._priors.time_to_first_token, self._priors.weight)
+    def time_to_first_token(self, now: float, prompt_tokens: int) -> float:
+        """Return the believed time to the first token of such a prompt in seconds.
+
+        It grows with the prompt, so that long prompts do not make a model look slow to short ones.
+        """
+        priors = self._priors
+        prior = priors.time_to_first_token / (priors.prompt_tokens + _FIXED_PROMPT_TOKENS)
+        per_token = self._prefill.believed(now, prior, priors.weight)
+        return per_token * (prompt_tokens + _FIXED_PROMPT_TOKENS)
 
     def seconds_per_token(self, now: float) -> float:
         """Return the believed time between two tokens in seconds."""
         return self._per_token.believed(now, self._priors.seconds_per_token, self._priors.weight)
 
     def bytes_per_token(self, now: float) -> float:
-        """Return the believed UTF-8 bytes of prompt per token, over 0."""
-        return self._bytes.believed(now, self._priors.bytes_per_token, self._priors.weight)
+        """Return the believed UTF-8 bytes of prompt per token, at least 1: no token has less."""
+        believed = self._bytes.believed(now, self._priors.bytes_per_token, self._priors.weight)
+        return max(1.0, believed)
 
     def observed_time_to_first_token(self) -> float | None:
         """Return the measured mean in seconds; None before the first observation."""

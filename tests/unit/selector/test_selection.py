@@ -167,6 +167,13 @@ def test_a_prompt_that_may_still_fit_is_left_to_the_exact_count():
     assert order(plan) == ["small"]
 
 
+def test_what_callers_taught_of_bytes_per_token_refuses_nobody():
+    book = StatisticsBook(60)
+    for _ in range(1000):
+        book.observe("small", "v1", Observation(prompt_tokens=600, prompt_bytes=600), now=0.0)
+    assert order(choose(catalog_of(SMALL), book=book, prompt_bytes=30_000)) == ["small"]
+
+
 def test_a_context_that_may_be_too_small_is_left_out_while_another_has_room():
     catalog = build_catalog([], [served("narrow", context=1100), served("wide")])
     plan = choose(catalog, prompt_bytes=1000 * 4)
@@ -177,7 +184,7 @@ def test_a_context_that_may_be_too_small_is_left_out_while_another_has_room():
 def test_learned_bytes_per_token_move_the_estimate():
     book = StatisticsBook(60)
     for _ in range(1000):
-        book.observe("small", "v1", Observation(bytes_per_token=2.0), now=0.0)
+        book.observe("small", "v1", Observation(prompt_tokens=500, prompt_bytes=1000), now=0.0)
     before = choose(catalog_of(SMALL), prompt_bytes=4000).candidates[0]
     after = choose(catalog_of(SMALL), book=book, prompt_bytes=4000).candidates[0]
     assert before.estimated_prompt_tokens == 1232

@@ -123,8 +123,8 @@ async def test_outcomes_move_the_statistics():
     request = report(
         time_to_first_token=duration(0.5),
         time_per_token=duration(0.01),
-        usage=generation.Usage(prompt_tokens=30, completion_tokens=9),
-        prompt_bytes=150,
+        usage=generation.Usage(prompt_tokens=300, completion_tokens=9),
+        prompt_bytes=1500,
     )
     for _ in range(50):
         await one.ReportOutcome(request, None)

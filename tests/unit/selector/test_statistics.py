@@ -56,12 +56,35 @@ def test_measurements_without_meaning_are_ignored():
     statistics = ModelStatistics(half_life=100)
     for value in (0.0, -1.0, math.nan, math.inf):
         observation = Observation(
-            time_to_first_token=value, seconds_per_token=value, bytes_per_token=value
+            time_to_first_token=value, seconds_per_token=value, prompt_tokens=9
         )
         statistics.observe(observation, now=0)
     assert statistics.observed_time_to_first_token() is None
     assert statistics.observed_tokens_per_second() == 0
     assert statistics.bytes_per_token(0) == PRIORS.bytes_per_token
+
+
+def test_short_prompts_teach_no_bytes_per_token_since_their_template_outweighs_them():
+    statistics = ModelStatistics(half_life=100)
+    for _ in range(1000):
+        statistics.observe(Observation(prompt_tokens=31, prompt_bytes=1), now=0)
+    assert statistics.bytes_per_token(0) == PRIORS.bytes_per_token
+
+
+def test_no_token_has_less_than_a_byte():
+    statistics = ModelStatistics(half_life=100)
+    for _ in range(1000):
+        statistics.observe(Observation(prompt_tokens=10_000, prompt_bytes=600), now=0)
+    assert statistics.bytes_per_token(0) == 1
+
+
+def test_long_prompts_do_not_make_a_model_look_slow_to_short_ones():
+    statistics = ModelStatistics(half_life=100)
+    for _ in range(1000):
+        statistics.observe(Observation(time_to_first_token=8.0, prompt_tokens=4000), now=0)
+    assert statistics.time_to_first_token(0, 4000) == pytest.approx(8.0, rel=0.01)
+    assert statistics.time_to_first_token(0, 40) < 0.3
+    assert statistics.observed_time_to_first_token() == pytest.approx(8.0)
 
 
 def test_the_book_forgets_the_version_unseen_for_longest():
