@@ -107,8 +107,14 @@ class AsyncClient:
 
     def _stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
         if self._channel is None:
-            self._channel = aio.insecure_channel(self._address, options=_CHANNEL_OPTIONS)
+            options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if self._is_here() else 1)]
+            self._channel = aio.insecure_channel(self._address, options=options)
         return gateway_pb2_grpc.GatewayServiceStub(self._channel)
+
+    def _is_here(self) -> bool:
+        """Whether the gateway is on this machine, where no proxy leads to."""
+        host = self._address.rpartition(":")[0].strip("[]")
+        return host in ("localhost", "::1") or host.startswith("127.")
 
     def _retrying(self, options: Options) -> Retrying:
         timeout = options.get("timeout")

@@ -100,6 +100,8 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
         grpc.StatusCode.DEADLINE_EXCEEDED: f"{address} did not finish within the time allowed",
         grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",
     }
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
+        sentences[code] = f"the request is larger than {address} accepts; send less text"
     message = sentences.get(code) or f"{address} failed: {details or code.name}"
     reason = _UNSAID.get(code, "INTERNAL")
     return LlmrouterError(reason, message, code=code, metadata={"detail": details})

@@ -14,6 +14,9 @@ from llmrouter_client.errors import FieldViolation, LlmrouterError
 
 __all__ = ["CacheMode", "Message", "Options", "Prompt", "request_from"]
 
+_COUNTS = {"top_k": 2**32 - 1, "max_tokens": 2**32 - 1, "seed": 2**64 - 1}
+"""Largest value that the field of the proto holds."""
+
 CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
 
 
@@ -70,20 +73,54 @@ def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateReq
     unknown = sorted(set(options) - set(Options.__annotations__))
     if unknown:
         raise TypeError(f"unexpected option {unknown[0]!r}")
+    _check(prompt, options)
     try:
         request = generation_pb2.GenerateRequest(
             sampling=_sampling(options), routing=_routing(options), cache=_cache(options)
         )
         _set_input(request, prompt, raw=options.get("raw", False))
     except (ValueError, TypeError, OverflowError) as error:
-        sentence = f"the request cannot be encoded: {error}"
-        raise LlmrouterError(
-            "INVALID_ARGUMENT",
-            sentence,
-            code=StatusCode.INVALID_ARGUMENT,
-            violations=(FieldViolation("request", str(error)),),
-        ) from None
+        raise _refused("request", f"cannot be encoded: {error}") from None
     return request
+
+
+def _check(prompt: Prompt, options: Options) -> None:
+    """Refuse what does not fit its field at all; the gateway judges the rest.
+
+    Raises:
+        LlmrouterError: Naming field, value and bound.
+    """
+    try:
+        turns = [prompt] if isinstance(prompt, str) else list(prompt)
+    except TypeError:
+        raise _refused("prompt", "is neither a string nor messages") from None
+    for turn in turns:
+        text = turn if isinstance(turn, str) else getattr(turn, "text", None)
+        if not isinstance(text, str):
+            raise _refused("prompt", f"holds {type(turn).__name__}; give a string or messages")
+        if not _is_unicode(text):
+            raise _refused("prompt", "is not UTF-8 text; decode it from its own encoding first")
+    for name, most in _COUNTS.items():
+        value = options.get(name)
+        if isinstance(value, int) and not 0 <= value <= most:
+            raise _refused(f"sampling.{name}", f"is {value}; it must be 0 to {most}")
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _refused(field: str, what: str) -> LlmrouterError:
+    return LlmrouterError(
+        "INVALID_ARGUMENT",
+        f"{field} {what}",
+        code=StatusCode.INVALID_ARGUMENT,
+        violations=(FieldViolation(field, what),),
+    )
 
 
 def _set_input(request: generation_pb2.GenerateRequest, prompt: Prompt, *, raw: bool) -> None:

@@ -13,6 +13,8 @@ __all__ = ["Retrying"]
 
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 2.0
+_LONGEST_TIMEOUT = 1e9
+"""Seconds; gRPC counts nanoseconds in 64 bits and takes more for a deadline long past."""
 
 
 class Retrying:
@@ -27,7 +29,7 @@ class Retrying:
         self._retries = retries
         self._made = 0
         now = asyncio.get_running_loop().time()
-        self._deadline = None if timeout is None else now + timeout
+        self._deadline = None if timeout is None else now + min(timeout, _LONGEST_TIMEOUT)
 
     def remaining(self) -> float | None:
         """Return the seconds left until the deadline; None when there is none."""

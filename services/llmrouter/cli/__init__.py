@@ -1,1 +1,21 @@
 """Command line: one file per command group."""
+
+from __future__ import annotations
+
+import sys
+
+__all__ = ["main"]
+
+_INTERRUPTED = 130
+
+
+def main() -> None:
+    """Be the program `llmrouter`; Ctrl-C ends it quietly even while modules are still loading."""
+    try:
+        from llmrouter.cli.__main__ import app
+        from llmrouter.common.settings import quieten_grpc
+
+        quieten_grpc()
+        app()
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Annotated
+
 import typer
 
 from llmrouter.cli import chat, demo, generate, models, running, select, stats
 from llmrouter.cli.failures import Commands
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = typer.Typer(
     cls=Commands,
@@ -26,10 +29,22 @@ app.add_typer(models.app, name="models")
 running.add_to(app)
 
 
-def main() -> None:
-    """Run the command line and exit."""
-    app()
+def _show_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"llmrouter {metadata.version('llmrouter')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
+    ] = False,
+) -> None:
+    pass
 
 
 if __name__ == "__main__":
-    main()
+    app()

@@ -23,11 +23,15 @@ CONTEXT = generation_pb2.RequestContext(request_id="cli", tenant="default")
 @asynccontextmanager
 async def dialled(address: str, service: str) -> AsyncIterator[aio.Channel]:
     """Open a channel; errors of calls in the block become RouterError sentences."""
-    async with aio.insecure_channel(address) as channel:
+    options = (("grpc.enable_http_proxy", 0),)  # the services behind the gateway are near
+    async with aio.insecure_channel(address, options=options) as channel:
         try:
             yield channel
         except aio.AioRpcError as error:
             known = from_rpc_error(error, f"the {service} at {address}")
+            if error.code() == StatusCode.UNIMPLEMENTED:
+                sentence = f"{address} is not a {service}; name the {service}'s own address"
+                known = RouterError(Reason.INVALID_ARGUMENT, sentence)
             if error.code() == StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
                 sentence = f"no {service} answers at {address}; is the suite running?"
                 known = RouterError(Reason.UPSTREAM_UNAVAILABLE, sentence)

@@ -26,11 +26,11 @@ _ROUNDS = (
 )
 _NEXT = """
 [bold]Try next[/]
-  llmrouter up                                        [dim]run the suite, then in another shell:[/]
-  llmrouter generate "Why is the sky blue?"           [dim]a question of your own[/]
-  llmrouter chat                                      [dim]a conversation[/]
-  llmrouter select "Why is the sky blue?" --explain   [dim]every score behind a choice[/]
-  llmrouter stats                                     [dim]what selector and cache have seen[/]"""
+  llmrouter up                                              [dim]run the suite, then elsewhere:[/]
+  llmrouter generate "Why is the sky blue?" --temperature 0 [dim]a question of your own[/]
+  llmrouter chat --temperature 0                            [dim]a conversation[/]
+  llmrouter select "Why is the sky blue?" --explain         [dim]every score behind a choice[/]
+  llmrouter stats                                           [dim]what has been seen so far[/]"""
 
 
 def demo(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import Json, out, report_progress, table, write_json
+from llmrouter.cli.output import Json, err, out, report_progress, table, write_json
+from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
@@ -70,11 +71,12 @@ def import_model(
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
     """List the models of the store and what their precision cost."""
     held = open_store(store)
-    folders = [held.folder(name) for name in held.names()]
+    folders, broken = _read_all(held)
     if as_json:
-        write_json({"models": [_as_data(folder) for folder in folders]})
+        failed = [{"name": name, "error": why} for name, why in broken.items()]
+        write_json({"models": [_as_data(folder) for folder in folders] + failed})
         return
-    if not folders:
+    if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
     made = table(
@@ -83,6 +85,19 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     for folder in folders:
         made.add_row(f"[bold]{escape(folder.name)}[/]", *_cells(folder))
     out().print(made)
+    for name, why in broken.items():
+        err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+
+
+def _read_all(held: ModelStore) -> tuple[list[ModelFolder], dict[str, str]]:
+    """Return the folders that can be read, and what is wrong with the others by name."""
+    folders, broken = [], {}
+    for name in held.names():
+        try:
+            folders.append(held.folder(name))
+        except RouterError as error:
+            broken[name] = error.message
+    return folders, broken
 
 
 def _cells(folder: ModelFolder) -> list[str]:

@@ -61,10 +61,15 @@ def table(*headings: str, title: str | None = None) -> Table:
     """Return an empty table in the house style; a heading that starts with `>` aligns right."""
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     made.padding = (0, 2, 0, 0)
-    for heading in headings:
+    for index, heading in enumerate(headings):
         right = heading.startswith(">")
         made.add_column(
-            heading.lstrip(">"), justify="right" if right else "left", header_style="dim"
+            heading.lstrip(">"),
+            justify="right" if right else "left",
+            header_style="dim",
+            # Rows are told apart by their first cell: others give way, and nothing is cut.
+            no_wrap=index == 0,
+            overflow="fold",
         )
     return made
 

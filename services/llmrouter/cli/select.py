@@ -17,6 +17,8 @@ from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
 
 __all__ = ["select"]
 
+_MAX_TOKENS = 1_000_000
+
 
 def select(
     *,
@@ -30,12 +32,14 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Show which model would answer a question, without asking it."""
-    if max_tokens is not None and max_tokens < 1:
-        raise typer.BadParameter("must be at least 1", param_hint="--max-tokens")
+    if not prompt:
+        raise typer.BadParameter("is empty; give a question", param_hint="PROMPT")
+    if max_tokens is not None and not 1 <= max_tokens <= _MAX_TOKENS:
+        raise typer.BadParameter(f"must be 1 to {_MAX_TOKENS}", param_hint="--max-tokens")
     request = selector_pb2.SelectRequest(
         context=CONTEXT,
         routing=generation_pb2.RoutingWishes(model=model or "", strategy=strategy or ""),
-        prompt_bytes=len(prompt.encode()),
+        prompt_bytes=len(prompt.encode(errors="surrogateescape")),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
     )

@@ -10,6 +10,8 @@ from grpc import aio
 __all__ = ["Dialler"]
 
 _OPTIONS = (
+    # Services reach each other directly; a proxy set for the outside world is not meant for them.
+    ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 8 << 20),
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),

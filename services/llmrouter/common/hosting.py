@@ -53,7 +53,7 @@ class Hosted:
         self.service = service
         self.channel = InProcessChannel(inside)
         self.address = ""
-        self._server = ServiceServer(service.grpc_name, service.register, gate)
+        self._server = ServiceServer(service.name, service.grpc_name, service.register, gate)
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.

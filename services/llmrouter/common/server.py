@@ -32,14 +32,17 @@ OPTIONS = (
 class ServiceServer:
     """One service on one port, with health, reflection and a drain that loses no stream."""
 
-    def __init__(self, name: str, register: Callable[[Any], None], gate: Gate) -> None:
+    def __init__(
+        self, name: str, grpc_name: str, register: Callable[[Any], None], gate: Gate
+    ) -> None:
         self._name = name
+        self._grpc_name = grpc_name
         self._gate = gate
         self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -57,8 +60,8 @@ class ServiceServer:
             bound = 0
         if not bound:
             raise ConfigError(
-                f"{self._name} cannot listen on {host}:{port}; is the port in use? "
-                f"Stop what uses it or set another port"
+                f"{self._name} cannot listen on {host}:{port}; is the port in use? Stop what "
+                f"uses it or set {self._name}.port"
             )
         await self.set_ready(False)
         await self._server.start()
@@ -68,7 +71,7 @@ class ServiceServer:
         """Say over grpc.health.v1 whether requests are welcome."""
         status = health_pb2.HealthCheckResponse.ServingStatus
         value = status.SERVING if ready else status.NOT_SERVING
-        for service in ("", self._name):
+        for service in ("", self._grpc_name):
             await self._health.set(service, value)
 
     async def drain(self, grace: float) -> None:
@@ -82,10 +85,14 @@ class ServiceServer:
 
 
 async def serve_until_signalled() -> None:
-    """Return on SIGTERM or SIGINT."""
+    """Return on SIGTERM or SIGINT; a second one ends the process without draining."""
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
+    numbers = (signal.SIGTERM, signal.SIGINT)
+    for number in numbers:
         loop.add_signal_handler(number, signalled.set)
     await signalled.wait()
+    for number in numbers:
+        loop.remove_signal_handler(number)
+        signal.signal(number, signal.SIG_DFL)
     _log.info("draining")

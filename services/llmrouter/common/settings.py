@@ -24,6 +24,7 @@ __all__ = [
     "data_directory",
     "load_config",
     "parse",
+    "quieten_grpc",
 ]
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -42,6 +43,14 @@ class Section(BaseModel):
     """Base of every settings class: frozen, and unknown fields are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def quieten_grpc() -> None:
+    """Keep gRPC's own C++ log lines out of a program's output unless the environment asks for them.
+
+    What they say arrives as errors too, and those are told in one sentence.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
 SectionT = TypeVar("SectionT", bound=Section)
@@ -71,7 +80,7 @@ def load_config(
         raise ConfigError(
             f"LLMROUTER_ENV is {environment!r}; it must be one of {', '.join(ENVIRONMENTS)}"
         )
-    chosen = path or (Path(environ["LLMROUTER_CONFIG"]) if "LLMROUTER_CONFIG" in environ else None)
+    chosen = path or (Path(named) if (named := environ.get("LLMROUTER_CONFIG")) else None)
     config: dict[str, Any] = {}
     if chosen is not None:
         config = _read(chosen)
@@ -94,9 +103,22 @@ def parse(model: type[SectionT], data: object, where: str) -> SectionT:
         first = error.errors()[0]
         path = ".".join([where, *(str(part) for part in first["loc"])]).strip(".")
         if first["type"] == "extra_forbidden":
-            known = ", ".join(sorted(model.model_fields))
-            raise ConfigError(f"{path} is not a setting; {where or 'top level'}: {known}") from None
+            holder, known = path.rpartition(".")[0], _fields_at(model, first["loc"][:-1])
+            raise ConfigError(
+                f"{path} is not a setting; {holder or 'the top level'} knows {', '.join(known)}"
+            ) from None
         raise ConfigError(f"{path}: {first['msg']} (got {first.get('input')!r})") from None
+
+
+def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """Return the names of the settings at `path` below `model`."""
+    for part in path:
+        field = model.model_fields.get(str(part))
+        below = field.annotation if field is not None else None
+        if not (isinstance(below, type) and issubclass(below, BaseModel)):
+            break
+        model = below
+    return sorted(model.model_fields)
 
 
 def _read(path: Path) -> dict[str, Any]:

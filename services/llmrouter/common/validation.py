@@ -76,7 +76,7 @@ def _text(path: str, text: str) -> list[FieldViolation]:
 def _sampling(options: SamplingOptions) -> list[FieldViolation]:
     found = []
 
-    def check(name: str, value: float, ok: bool, bound: str) -> None:
+    def check(name: str, value: object, ok: bool, bound: str) -> None:
         if not ok:
             found.append(FieldViolation(f"sampling.{name}", f"is {value}; it must be {bound}"))
 
@@ -90,8 +90,8 @@ def _sampling(options: SamplingOptions) -> list[FieldViolation]:
     check("stop", count, count <= _MAX_STOPS, f"at most {_MAX_STOPS} strings")
     for index, stop in enumerate(options.stop[:_MAX_STOPS]):
         size = len(stop.encode())
-        bound = f"1 to {_MAX_STOP_BYTES} bytes long"
-        check(f"stop[{index}]", size, 1 <= size <= _MAX_STOP_BYTES, bound)
+        bound = f"1 to {_MAX_STOP_BYTES}"
+        check(f"stop[{index}]", f"{size} bytes", 1 <= size <= _MAX_STOP_BYTES, bound)
     return found
 
 

@@ -13,6 +13,7 @@ import structlog
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    CacheStatus,
     Delta,
     Finished,
     GenerationEvent,
@@ -37,6 +38,7 @@ class _Account:
     started: Started | None = None
     finished: Finished | None = None
     first_delta: float | None = None
+    streamed_tokens: int = 0
 
     def see(self, event: GenerationEvent) -> None:
         """Learn from one event."""
@@ -44,8 +46,10 @@ class _Account:
             case Delta():
                 if self.first_delta is None:
                     self.first_delta = time.monotonic() - self.began
+                self.streamed_tokens += event.tokens
             case Started():
                 self.started = event
+                self.attempts = 0 if event.cache is CacheStatus.HIT else 1
             case Finished():
                 self.finished = event
                 self.attempts = len(event.attempts)
@@ -104,7 +108,7 @@ def _write(account: _Account, context: RequestContext) -> None:
         version=started.version if started else "",
         cache=started.cache.value if started else "",
         prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else 0,
+        completion_tokens=usage.completion_tokens if usage else account.streamed_tokens,
         ttft_seconds=None if first is None else round(first, 6),
         total_seconds=round(time.monotonic() - account.began, 6),
         outcome=account.outcome,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import structlog
+
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
@@ -14,6 +16,8 @@ from llmrouter.inference.settings import InferenceSettings
 from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
+
+_log = structlog.get_logger("llmrouter.inference")
 
 
 async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Service:
@@ -36,9 +40,18 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), options)
 
+    def ready() -> bool:
+        return any(model.state is LoadState.READY for model in registry.models)
+
     async def start() -> None:
         names = settings.models if settings.models is not None else registry.names_in_store()
         await registry.load(names)
+        if not ready():
+            _log.warning(
+                "no model is ready",
+                store=str(store),
+                remedy="llmrouter models pull smollm2-135m-instruct, then start again",
+            )
 
     servicer = InferenceServicer(registry, settings.max_tokens)
     return Service(
@@ -49,7 +62,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         port=settings.port,
         start=start,
         close=registry.close,
-        ready=lambda: any(model.state is LoadState.READY for model in registry.models),
+        ready=ready,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

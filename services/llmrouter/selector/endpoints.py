@@ -104,8 +104,7 @@ class EndpointWatcher:
 
 def _why(error: Exception) -> str:
     details = getattr(error, "details", None)
-    told = details() if callable(details) else error
-    return f"{type(error).__name__}: {told}"
+    return str(details()) if callable(details) else f"{type(error).__name__}: {error}"
 
 
 def _decode(model: pb.LoadedModel, address: str) -> ServedModel:

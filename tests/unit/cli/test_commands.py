@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_a_model_cannot_steer_the_terminal(address, gateway):
             ["generate", "hi", "--address", AWAY],
             f"nothing answers at {AWAY}; is the suite running?",
         ),
-        (["generate", "hi", "--top-k", "-1"], "the request cannot be encoded"),
+        (["generate", "hi", "--top-k", "-1"], "it must be 0 to"),
         (["select", "hi", "--address", AWAY], f"no selector answers at {AWAY}"),
         (["stats", "--selector", AWAY], f"no selector answers at {AWAY}"),
         (["chat", "--address", AWAY], f"nothing answers at {AWAY}"),
@@ -249,3 +250,21 @@ def test_help_is_fast_because_nothing_heavy_is_imported():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_the_version_is_told():
+    result = run("--version")
+    assert (result.exit_code, result.stdout.startswith("llmrouter ")) == (0, True)
+
+
+@pytest.mark.parametrize("seconds", [0.05, 0.15, 0.3, 0.5])
+def test_ctrl_c_while_the_program_still_loads_shows_no_traceback(seconds):
+    with subprocess.Popen(
+        [sys.executable, "-m", "llmrouter", "generate", "hi", "--address", "127.0.0.1:1"],
+        stderr=subprocess.PIPE,
+    ) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=30)
+    # Before its first line runs, the interpreter itself still answers for the signal.
+    assert b"llmrouter" not in errors or b"Traceback" not in errors

@@ -83,6 +83,22 @@ def test_models_list(held, tmp_path):
     assert (first["perplexity"], second["perplexity"]) == (20.16, None)
 
 
+def test_a_broken_folder_hides_no_other(tmp_path):
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "genai_config.json").write_text("{")
+    result = run("models", "list", "--store", str(tmp_path))
+    assert (result.exit_code, "broken: broken: " in result.stderr) == (0, True)
+    listed = run("models", "list", "--store", str(tmp_path), "--json")
+    assert json.loads(listed.stdout)["models"][0]["name"] == "broken"
+
+
+def test_names_are_whole_on_a_narrow_terminal(held, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    held.append(folder("smollm2-135m-instruct-int8"))
+    assert "smollm2-135m-instruct-int8" in run("models", "list", "--store", str(tmp_path)).stdout
+
+
 def test_models_pull_and_import(pulled, tmp_path):
     store = ("--store", str(tmp_path))
     done = run("models", "pull", "x", "--precision", "int8", "--precision", "int4", *store)

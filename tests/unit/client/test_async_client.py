@@ -232,3 +232,14 @@ async def test_what_cannot_be_encoded_is_refused_here(prompt, options):
 async def test_an_unknown_option_is_a_mistake_of_the_program():
     with pytest.raises(TypeError, match="temprature"):
         AsyncClient("127.0.0.1:1").stream("hi", temprature=0)
+
+
+async def test_an_endless_timeout_is_no_deadline_in_the_past():
+    async with serving(FakeGateway(whole_answer())) as address, AsyncClient(address) as client:
+        assert (await client.generate("hi", timeout=9e12)).text
+
+
+async def test_a_proxy_set_for_the_outside_world_is_not_asked_for_a_gateway_here(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    async with serving(FakeGateway(whole_answer())) as address, AsyncClient(address) as client:
+        assert (await client.generate("hi")).text

@@ -5,6 +5,7 @@ from pydantic import ValidationError
 
 from llmrouter.common.settings import ConfigError, load_config, parse
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.suite import SuiteSettings
 
 
 @pytest.fixture
@@ -35,6 +36,15 @@ def test_the_overlay_of_another_environment_is_not_read(config):
 def test_a_variable_names_the_file(config):
     path = config("gateway: {port: 7}")
     assert load_config(None, {"LLMROUTER_CONFIG": str(path)}) == {"gateway": {"port": 7}}
+
+
+def test_an_empty_variable_names_no_file():
+    assert load_config(None, {"LLMROUTER_CONFIG": ""}) == {}
+
+
+def test_an_unknown_field_of_a_section_is_told_with_the_fields_of_that_section():
+    with pytest.raises(ConfigError, match=r"gateway\.prot is not .* gateway knows .*port"):
+        parse(SuiteSettings, {"gateway": {"prot": 5}}, "")
 
 
 def test_without_a_file_everything_has_a_default():

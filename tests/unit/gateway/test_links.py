@@ -68,7 +68,9 @@ async def test_a_reader_that_left_is_told_from_one_whose_time_was_up(deadline, o
         stream = Accounting(following).generate(GREEDY, replace(CONTEXT, deadline=deadline))
         async with aclosing(stream) as events:
             await anext(events)
+            await anext(events)
     assert lines[-1]["outcome"] == outcome
+    assert (lines[-1]["attempts"], lines[-1]["completion_tokens"]) == (1, 1)
     assert following.log == ["closed"]
 
 

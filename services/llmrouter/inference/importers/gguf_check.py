@@ -19,6 +19,7 @@ from llmrouter.common.errors import Reason, RouterError
 __all__ = ["bad_file", "check_gguf", "has_magic"]
 
 _MAGIC = b"GGUF"
+_HEADER_BYTES = 24
 _VERSIONS = (2, 3)
 _MAX_TENSORS = 65_536
 _MAX_FIELDS = 65_536
@@ -54,8 +55,10 @@ def check_gguf(path: Path) -> None:
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
-            if size < 24 or file.read(4) != _MAGIC:
+            if file.read(4) != _MAGIC:
                 raise bad_file(path, "is not a GGUF file (its first bytes are not 'GGUF')")
+            if size < _HEADER_BYTES:
+                raise bad_file(path, f"is cut off: {size} bytes hold no GGUF header")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 _Walk(path, data).run()
     except OSError as error:

@@ -71,6 +71,8 @@ def pull(
     """
     entry, named = find_entry(name)
     wanted = _check_precisions(precisions or named)
+    if not set(wanted) & set(named):
+        raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
     if _missing(entry, wanted, store):
         with store.downloading() as downloads:
             # Another process may have pulled them while this one waited.
