@@ -46,7 +46,7 @@ format: $(STAMP) ## Format Python, C++ and protos
 	$(BIN)/clang-format -i $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h')
 
 protos: $(STAMP) ## Regenerate the committed Python stubs
-	$(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
 		--mypy_out=services --mypy_grpc_out=services protos/llmrouter/v1/*.proto
 
 stubs: $(STAMP) ## Write stubs for another language: LANG=go

@@ -1,6 +1,10 @@
 #include "llmrouter/engine.h"
 
+#include <pybind11/native_enum.h>
 #include <pybind11/stl.h>
+
+#include <algorithm>
+#include <optional>
 
 #include "bindings.h"
 
@@ -11,12 +15,21 @@ namespace {
 
 RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature, int top_k,
                  float top_p, std::uint64_t seed, int max_tokens, std::vector<std::string> stop,
+                 Priority priority, std::optional<double> timeout, std::uint64_t scope,
                  bool trace) {
   Request request;
   request.prompt = std::move(prompt);
   request.sampling = {temperature, top_k, top_p, seed};
   request.max_tokens = max_tokens;
   request.stop = std::move(stop);
+  request.priority = priority;
+  if (timeout) {
+    // Far deadlines would overflow the clock; nothing runs for a year.
+    const double seconds = std::clamp(*timeout, 0.0, 3e7);
+    request.deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
+                                          std::chrono::duration<double>(seconds));
+  }
+  request.scope = scope;
   request.trace = trace;
   const py::gil_scoped_release release;
   return engine.Submit(std::move(request));
@@ -30,6 +43,12 @@ void BindStatistics(py::module_& module) {
       .def_readonly("steps", &EngineStatistics::steps)
       .def_readonly("prompt_tokens", &EngineStatistics::prompt_tokens)
       .def_readonly("completion_tokens", &EngineStatistics::completion_tokens)
+      .def_readonly("reused_tokens", &EngineStatistics::reused_tokens)
+      .def_readonly("preemptions", &EngineStatistics::preemptions)
+      .def_readonly("step_seconds", &EngineStatistics::step_seconds)
+      .def_readonly("estimated_wait_seconds", &EngineStatistics::estimated_wait_seconds)
+      .def_readonly("prefix_bytes", &EngineStatistics::prefix_bytes)
+      .def_readonly("parked_bytes", &EngineStatistics::parked_bytes)
       .def_readonly("cache_bytes", &EngineStatistics::cache_bytes);
 }
 
@@ -38,17 +57,30 @@ void BindStatistics(py::module_& module) {
 void BindEngine(py::module_& module) {
   using Released = py::call_guard<py::gil_scoped_release>;
   BindStatistics(module);
+  py::native_enum<Priority>(module, "Priority", "enum.Enum")
+      .value("LOW", Priority::kLow)
+      .value("NORMAL", Priority::kNormal)
+      .value("HIGH", Priority::kHigh)
+      .finalize();
   py::classh<Engine>(module, "Engine")
       .def(py::init([](std::unique_ptr<Decoder> decoder, const Vocabulary& vocabulary,
-                       int max_waiting, int prefill_chunk) {
+                       int max_waiting, int prefill_chunk, std::size_t prefix_bytes,
+                       std::size_t parked_bytes, double ageing) {
+             SchedulerOptions scheduler;
+             scheduler.batch = {prefill_chunk, prefix_bytes};
+             scheduler.parked_bytes = parked_bytes;
+             scheduler.ageing =
+                 std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(ageing));
              return std::make_unique<Engine>(std::move(decoder), vocabulary,
-                                             EngineOptions{max_waiting, prefill_chunk});
+                                             EngineOptions{max_waiting, scheduler});
            }),
            py::arg("decoder"), py::arg("vocabulary"), py::kw_only(), py::arg("max_waiting"),
-           py::arg("prefill_chunk"))
+           py::arg("prefill_chunk"), py::arg("prefix_bytes") = 0, py::arg("parked_bytes") = 0,
+           py::arg("ageing") = 10.0)
       .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
            py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
-           py::arg("stop"), py::arg("trace") = false)
+           py::arg("stop"), py::arg("priority") = Priority::kNormal,
+           py::arg("timeout") = std::nullopt, py::arg("scope") = 0, py::arg("trace") = false)
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())

@@ -14,6 +14,7 @@ void BindErrors(py::module_& module) {
       .value("CONTEXT_TOO_LONG", ErrorCode::kContextTooLong)
       .value("MODEL_UNAVAILABLE", ErrorCode::kModelUnavailable)
       .value("GENERATION_FAILED", ErrorCode::kGenerationFailed)
+      .value("DEADLINE_EXCEEDED", ErrorCode::kDeadlineExceeded)
       .value("STOPPED", ErrorCode::kStopped)
       .finalize();
 

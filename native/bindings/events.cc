@@ -39,6 +39,7 @@ void BindEvents(py::module_& module) {
       .def_readonly("reason", &Finished::reason)
       .def_readonly("stop", &Finished::stop)
       .def_readonly("prompt_tokens", &Finished::prompt_tokens)
+      .def_readonly("cached_prompt_tokens", &Finished::cached_prompt_tokens)
       .def_readonly("completion_tokens", &Finished::completion_tokens)
       .def_readonly("timings", &Finished::timings)
       .def_readonly("tokens", &Finished::tokens)

@@ -57,7 +57,14 @@ bool MayWait(int waiting, int free_slots, int max_waiting) {
   return waiting < free_slots + max_waiting;
 }
 
-int Admissible(int waiting, int free_slots) { return std::min(waiting, free_slots); }
+Clock::time_point TurnOf(Clock::time_point submitted, Priority priority, Clock::duration ageing) {
+  return submitted - ageing * static_cast<int>(priority);
+}
+
+double EstimateWait(int waiting, int free_slots, int slots, double service_seconds) {
+  if (waiting < free_slots) return 0;
+  return service_seconds * (waiting - free_slots + 1) / slots;
+}
 
 int AnswerLimit(int prompt_tokens, int max_tokens, int context) {
   return std::min(max_tokens, context - prompt_tokens);

@@ -7,11 +7,20 @@
 
 namespace llmrouter {
 
-Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, int prefill_chunk)
+namespace {
+
+double SecondsSince(Clock::time_point begin) {
+  return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+}  // namespace
+
+Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const BatchOptions& options)
     : decoder_(std::move(decoder)),
       limits_(decoder_->limits()),
       vocabulary_(std::move(vocabulary)),
-      prefill_chunk_(prefill_chunk),
+      prefill_chunk_(options.prefill_chunk),
+      prefix_(decoder_->PositionBytes(), options.prefix_bytes),
       sampler_(limits_.vocabulary),
       slots_(limits_.slots),
       rows_(static_cast<std::size_t>(slots_.slots())) {}
@@ -22,11 +31,38 @@ std::vector<RequestId> Batch::RunningIds() const {
   return ids;
 }
 
-void Batch::Admit(Submission submission) {
-  const Request& request = submission.request;
-  const int limit =
-      AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits().context);
-  rows_[slots_.Join()] = std::make_unique<Sequence>(std::move(submission), limit);
+void Batch::Admit(std::unique_ptr<Sequence> sequence) {
+  const int row = slots_.Join();
+  sequence->Begin();
+  if (sequence->parked_bytes() > 0) {
+    const std::vector<float> cache = sequence->TakeParked();
+    decoder_->Load(row, 0, sequence->computed(), cache.data());
+  }
+  rows_[row] = std::move(sequence);
+}
+
+std::unique_ptr<Sequence> Batch::Park(int row, std::size_t most_bytes) {
+  Sequence& sequence = *rows_[row];
+  const std::size_t bytes =
+      static_cast<std::size_t>(sequence.computed()) * decoder_->PositionBytes();
+  if (bytes == 0 || bytes > most_bytes) {
+    sequence.Forget();
+  } else {
+    std::vector<float> cache(bytes / sizeof(float));
+    decoder_->Save(row, 0, sequence.computed(), cache.data());
+    sequence.Park(std::move(cache));
+  }
+  return Leave(row);
+}
+
+void Batch::Expire(Clock::time_point now, std::vector<Event>* events) {
+  for (int row = 0; row < running(); ++row) {
+    const auto deadline = rows_[row]->request().deadline;
+    if (deadline && *deadline <= now) {
+      rows_[row]->Fail("its deadline passed while it ran", ErrorCode::kDeadlineExceeded);
+    }
+  }
+  Retire(events);
 }
 
 bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
@@ -52,23 +88,57 @@ void Batch::FailAll(const std::string& message, std::vector<Event>* events) {
   Retire(events);
 }
 
+void Batch::ReusePrefixes() {
+  for (int row = 0; row < running(); ++row) {
+    Sequence& sequence = *rows_[row];
+    if (sequence.computed() > 0) continue;
+    const auto blocks = prefix_.Match(sequence.request().scope, sequence.request().prompt);
+    if (blocks.empty()) continue;
+    int position = 0;
+    for (const float* block : blocks) {
+      decoder_->Load(row, position, PrefixCache::kBlock, block);
+      position += PrefixCache::kBlock;
+    }
+    sequence.CommitReused(position);
+    reused_tokens_ += position;
+  }
+}
+
+void Batch::KeepPrefix(int row) {
+  const Request& request = rows_[row]->request();
+  prefix_.Insert(request.scope, request.prompt, [&](int position, float* out) {
+    decoder_->Save(row, position, PrefixCache::kBlock, out);
+  });
+}
+
 void Batch::Plan() {
+  ReusePrefixes();
   row_states_.clear();
+  bool decoding = false;
   for (int row = 0; row < running(); ++row) {
     row_states_.push_back({rows_[row]->prompt_left(), rows_[row]->id()});
+    decoding = decoding || rows_[row]->prompt_left() == 0;
   }
-  PlanStep(row_states_, prefill_chunk_, &plan_);
+  const int budget = decoding ? PrefillBudget(decode_seconds_.value(),
+                                              prefill_token_seconds_.value(), prefill_chunk_)
+                              : prefill_chunk_;
+  PlanStep(row_states_, budget, &plan_);
 }
 
 void Batch::RunChunk(const Chunk& chunk, std::vector<Event>* events) {
   Sequence& sequence = *rows_[chunk.row];
   ++steps_;
+  const Clock::time_point begin = Clock::now();
   const auto logits =
       decoder_->Prefill(chunk.row, sequence.PromptChunk(chunk.tokens), sequence.computed());
   if (!logits.ok()) return sequence.Fail(logits.failure().message);
+  prefill_token_seconds_.Add(SecondsSince(begin) / chunk.tokens);
   prompt_tokens_ += chunk.tokens;
   sequence.CommitComputed(chunk.tokens);
-  if (sequence.prompt_left() == 0) SampleInto(sequence, logits.value(), events);
+  // One that was computed again has its next token already.
+  if (sequence.prompt_left() > 0 || sequence.generated() > 0) return;
+  KeepPrefix(chunk.row);
+  SampleInto(sequence, logits.value(), events);
 }
 
 void Batch::RunDecode(std::vector<Event>* events) {
@@ -81,8 +151,10 @@ void Batch::RunDecode(std::vector<Event>* events) {
     decode_positions_.push_back(rows_[row]->computed());
   }
   ++steps_;
+  const Clock::time_point begin = Clock::now();
   const auto logits = decoder_->Decode(decode_tokens_, decode_positions_);
   if (!logits.ok()) return FailDecoding(logits.failure().message);
+  decode_seconds_.Add(SecondsSince(begin));
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
   for (int row = 0; row < plan_.decode_rows; ++row) {
     // Rows that sampled their first token in this very step decode from the next one on.
@@ -112,11 +184,13 @@ void Batch::Retire(std::vector<Event>* events) {
   for (int row = running() - 1; row >= 0; --row) {
     if (!rows_[row]->over()) continue;
     events->push_back(rows_[row]->TakeLastEvent());
+    service_seconds_.Add(rows_[row]->SecondsHeld());
     Leave(row);
   }
 }
 
-void Batch::Leave(int row) {
+std::unique_ptr<Sequence> Batch::Leave(int row) {
+  std::unique_ptr<Sequence> left = std::move(rows_[row]);
   const auto move = slots_.Leave(row);
   const int emptied = slots_.used();
   if (move) {
@@ -125,6 +199,7 @@ void Batch::Leave(int row) {
   }
   rows_[emptied].reset();
   decoder_->Release(emptied);
+  return left;
 }
 
 }  // namespace llmrouter

@@ -11,35 +11,38 @@ namespace llmrouter {
 Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
                const EngineOptions& options)
     : options_(options),
-      batch_(std::move(decoder), std::move(vocabulary), options.prefill_chunk),
-      context_(batch_.limits().context) {
-  if (options.prefill_chunk < 2) {
+      scheduler_(std::move(decoder), std::move(vocabulary), options.scheduler),
+      limits_(scheduler_.batch().limits()) {
+  if (options.scheduler.batch.prefill_chunk < 2) {
     throw Error(ErrorCode::kInvalidArgument, "prefill_chunk must be at least 2");
   }
   if (options.max_waiting < 0) {
     throw Error(ErrorCode::kInvalidArgument, "max_waiting must be at least 0");
   }
-  statistics_.slots = batch_.limits().slots;
+  statistics_.slots = limits_.slots;
   thread_ = std::thread(&Engine::Run, this);
 }
 
 Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
-  const DecoderLimits& limits = batch_.limits();
-  CheckRequest(request, {limits.context, limits.vocabulary, options_.max_waiting});
+  CheckRequest(request, {limits_.context, limits_.vocabulary, options_.max_waiting});
+  const int answer =
+      AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits_.context);
   RequestId id = 0;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) throw Error(ErrorCode::kStopped, "the engine has been stopped");
-    const int waiting = static_cast<int>(waiting_.size());
-    if (!MayWait(waiting, limits.slots - statistics_.running, options_.max_waiting)) {
-      throw Error(ErrorCode::kQueueFull, "all " + std::to_string(limits.slots) +
+    const int waiting = statistics_.waiting;
+    if (!MayWait(waiting, limits_.slots - statistics_.running, options_.max_waiting)) {
+      throw Error(ErrorCode::kQueueFull, "all " + std::to_string(limits_.slots) +
                                              " slots are busy and " + std::to_string(waiting) +
                                              " requests are waiting, as many as may");
     }
     id = next_id_++;
-    waiting_.push_back({id, std::move(request), Clock::now()});
+    ++statistics_.waiting;
+    submitted_.push_back(
+        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, answer));
   }
   work_.notify_one();
   return id;
@@ -66,21 +69,21 @@ void Engine::Stop() {
 EngineStatistics Engine::Statistics() const {
   const std::lock_guard lock(mutex_);
   EngineStatistics statistics = statistics_;
-  statistics.waiting = static_cast<int>(waiting_.size());
-  statistics.cache_bytes = batch_.cache_bytes();
+  statistics.cache_bytes = scheduler_.batch().cache_bytes();
   return statistics;
 }
 
 void Engine::Run() {
   while (TakeWork()) {
-    if (batch_.running() > 0) Step();
-    {
-      // Before the events: who hears that a sequence has ended sees its slot free.
-      const std::lock_guard lock(mutex_);
-      UpdateStatistics();
-    }
+    Guarded([this] { scheduler_.Arrange(Clock::now(), &events_); });
+    UpdateStatistics();
+    Guarded([this] { scheduler_.Step(&events_); });
+    // Before the events: who hears that a sequence has ended sees its slot free.
+    UpdateStatistics();
     delivery_.Publish(&events_);
   }
+  scheduler_.CancelAll(&events_);
+  UpdateStatistics();
   delivery_.Publish(&events_);
   FreeModel();
 }
@@ -89,65 +92,53 @@ void Engine::FreeModel() {
   std::unique_ptr<Decoder> decoder;
   {
     const std::lock_guard lock(mutex_);
-    decoder = batch_.TakeDecoder();
+    decoder = scheduler_.TakeDecoder();
   }
   // Freed here, outside the lock: it takes longer than a caller of Statistics should wait.
 }
 
-void Engine::Step() {
+template <typename Work>
+void Engine::Guarded(Work work) {
   try {
-    batch_.Step(&events_);
+    work();
   } catch (const std::exception& error) {  // Out of memory, most likely: the thread must survive.
-    batch_.FailAll(error.what(), &events_);
+    scheduler_.FailRunning(error.what(), &events_);
   }
 }
 
 bool Engine::TakeWork() {
-  std::unique_lock lock(mutex_);
-  work_.wait(lock, [this] {
-    return stopping_ || batch_.running() > 0 || !waiting_.empty() || !cancelled_.empty();
-  });
-  if (stopping_) {
-    CancelEverything();
-  } else {
-    CancelRequested();
-    AdmitWaiting();
+  std::vector<std::unique_ptr<Sequence>> submitted;
+  std::vector<RequestId> cancelled;
+  bool stopping = false;
+  {
+    std::unique_lock lock(mutex_);
+    work_.wait(lock, [this] {
+      return stopping_ || !scheduler_.idle() || !submitted_.empty() || !cancelled_.empty();
+    });
+    submitted.swap(submitted_);
+    cancelled.swap(cancelled_);
+    stopping = stopping_;
   }
-  UpdateStatistics();
-  return !stopping_;
+  for (auto& sequence : submitted) scheduler_.Add(std::move(sequence));
+  for (const RequestId id : cancelled) scheduler_.Cancel(id, &events_);
+  return !stopping;
 }
 
 void Engine::UpdateStatistics() {
-  statistics_.running = batch_.running();
-  statistics_.steps = batch_.steps();
-  statistics_.prompt_tokens = batch_.prompt_tokens();
-  statistics_.completion_tokens = batch_.completion_tokens();
-}
-
-void Engine::CancelRequested() {
-  for (const RequestId id : cancelled_) {
-    if (batch_.Cancel(id, &events_)) continue;
-    const auto found = std::find_if(waiting_.begin(), waiting_.end(),
-                                    [id](const Submission& waiting) { return waiting.id == id; });
-    if (found == waiting_.end()) continue;
-    events_.push_back(CancelledWhileWaiting(*found));
-    waiting_.erase(found);
-  }
-  cancelled_.clear();
-}
-
-void Engine::CancelEverything() {
-  for (const Submission& waiting : waiting_) cancelled_.push_back(waiting.id);
-  for (const RequestId id : batch_.RunningIds()) cancelled_.push_back(id);
-  CancelRequested();
-}
-
-void Engine::AdmitWaiting() {
-  int joining = Admissible(static_cast<int>(waiting_.size()), batch_.free_slots());
-  for (; joining > 0; --joining) {
-    batch_.Admit(std::move(waiting_.front()));
-    waiting_.pop_front();
-  }
+  const std::lock_guard lock(mutex_);
+  const Batch& batch = scheduler_.batch();
+  statistics_.running = batch.running();
+  statistics_.waiting = scheduler_.waiting() + static_cast<int>(submitted_.size());
+  statistics_.steps = batch.steps();
+  statistics_.prompt_tokens = batch.prompt_tokens();
+  statistics_.completion_tokens = batch.completion_tokens();
+  statistics_.reused_tokens = batch.reused_tokens();
+  statistics_.preemptions = scheduler_.preemptions();
+  statistics_.step_seconds = batch.decode_seconds();
+  statistics_.prefix_bytes = batch.prefix_bytes();
+  statistics_.parked_bytes = scheduler_.parked_bytes();
+  statistics_.estimated_wait_seconds =
+      EstimateWait(statistics_.waiting, batch.free_slots(), limits_.slots, batch.service_seconds());
 }
 
 }  // namespace llmrouter

@@ -1,48 +1,71 @@
 #include "llmrouter/scheduler.h"
 
-#include <algorithm>
+#include <utility>
+
+#include "llmrouter/admission.h"
 
 namespace llmrouter {
-namespace {
 
-/// The oldest row that still prefills, is younger than `after` and whose prompt has at most
-/// `longest` tokens left; -1 when there is none.
-int OldestPrefilling(std::span<const RowState> rows, std::uint64_t after, int longest) {
-  int oldest = -1;
-  for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
-    const RowState& state = rows[row];
-    if (state.prompt_left == 0 || state.prompt_left > longest || state.arrival <= after) continue;
-    if (oldest < 0 || state.arrival < rows[oldest].arrival) oldest = row;
+Scheduler::Scheduler(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
+                     const SchedulerOptions& options)
+    : options_(options),
+      batch_(std::move(decoder), std::move(vocabulary), options.batch),
+      waiting_(options.ageing) {}
+
+void Scheduler::Cancel(RequestId id, std::vector<Event>* events) {
+  if (batch_.Cancel(id, events)) return;
+  if (const auto sequence = waiting_.Remove(id)) {
+    sequence->Cancel();
+    events->push_back(sequence->TakeLastEvent());
   }
-  return oldest;
 }
 
-}  // namespace
-
-int ChunkTokens(int prompt_left, int budget) {
-  if (prompt_left <= budget) return prompt_left;
-  if (prompt_left - budget != 1) return budget;
-  // One token would remain: leave two instead, or take all when two would not be left either way.
-  return budget > 2 ? budget - 1 : prompt_left;
+void Scheduler::CancelAll(std::vector<Event>* events) {
+  for (const RequestId id : waiting_.Ids()) Cancel(id, events);
+  for (const RequestId id : batch_.RunningIds()) Cancel(id, events);
 }
 
-void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan) {
-  plan->chunks.clear();
-  plan->decode_rows = 0;
-  for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
-    if (rows[row].prompt_left == 0) plan->decode_rows = row + 1;
+void Scheduler::Arrange(Clock::time_point now, std::vector<Event>* events) {
+  Expire(now, events);
+  Join();
+}
+
+void Scheduler::Step(std::vector<Event>* events) {
+  if (batch_.running() > 0) batch_.Step(events);
+}
+
+void Scheduler::Expire(Clock::time_point now, std::vector<Event>* events) {
+  for (const auto& sequence : waiting_.TakeExpired(now)) {
+    sequence->Fail("its deadline passed while it waited", ErrorCode::kDeadlineExceeded);
+    events->push_back(sequence->TakeLastEvent());
   }
-  int row = OldestPrefilling(rows, 0, rows.empty() ? 0 : INT32_MAX);
-  if (row < 0) return;
-  int budget = prefill_chunk;
-  int tokens = ChunkTokens(rows[row].prompt_left, budget);
-  while (row >= 0) {
-    plan->chunks.push_back({row, tokens});
-    budget -= tokens;
-    if (tokens < rows[row].prompt_left) return;
-    row = OldestPrefilling(rows, rows[row].arrival, budget);
-    if (row >= 0) tokens = rows[row].prompt_left;
+  batch_.Expire(now, events);
+}
+
+void Scheduler::Join() {
+  while (const Sequence* next = waiting_.Next()) {
+    if (batch_.free_slots() == 0 && !MakeRoomFor(*next)) return;
+    // Parking never changes whose turn it is: who was parked has a later one.
+    batch_.Admit(waiting_.Pop());
   }
+}
+
+bool Scheduler::MakeRoomFor(const Sequence& next) {
+  const auto turn = [this](const Sequence& sequence) {
+    return TurnOf(sequence.submitted(), sequence.request().priority, options_.ageing);
+  };
+  int last = -1;
+  for (int row = 0; row < batch_.running(); ++row) {
+    const Sequence& sequence = batch_.sequence(row);
+    if (sequence.request().priority >= next.request().priority) continue;
+    if (last < 0 || turn(sequence) > turn(batch_.sequence(last))) last = row;
+  }
+  if (last < 0 || turn(batch_.sequence(last)) <= turn(next)) return false;
+  const std::size_t parked = waiting_.parked_bytes();
+  const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
+  waiting_.Push(batch_.Park(last, left));
+  ++preemptions_;
+  return true;
 }
 
 }  // namespace llmrouter

@@ -15,14 +15,30 @@ Sequence::Sequence(Submission submission, int answer_limit)
     : submission_(std::move(submission)),
       answer_limit_(answer_limit),
       text_(submission_.request.stop),
-      admitted_(Clock::now()) {}
+      tokens_(submission_.request.prompt),
+      prefill_end_(static_cast<int>(tokens_.size())) {}
 
-int Sequence::prompt_left() const {
-  return generated_ > 0 ? 0 : static_cast<int>(request().prompt.size()) - computed_;
+void Sequence::Begin() {
+  if (!begun_) begun_ = Clock::now();
 }
 
+double Sequence::SecondsHeld() const { return begun_ ? Seconds(*begun_, Clock::now()) : 0; }
+
 std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
-  return std::span(request().prompt).subspan(computed_, tokens);
+  return std::span(tokens_).subspan(computed_, tokens);
+}
+
+void Sequence::CommitReused(int tokens) {
+  computed_ += tokens;
+  // What is reused after its cache was given up has been counted before.
+  if (generated_ == 0) reused_ = tokens;
+}
+
+void Sequence::Forget() {
+  parked_ = {};
+  computed_ = 0;
+  // The last sampled token has not been computed yet: the next decode does.
+  if (generated_ > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
 }
 
 void Sequence::CommitToken(TokenId token, std::span<const float> logits,
@@ -31,6 +47,7 @@ void Sequence::CommitToken(TokenId token, std::span<const float> logits,
   ++generated_;
   ++undelivered_;
   next_token_ = token;
+  tokens_.push_back(token);
   if (request().trace) {
     traced_tokens_.push_back(token);
     traced_logits_.insert(traced_logits_.end(), logits.begin(), logits.end());
@@ -55,8 +72,8 @@ void Sequence::Finish(FinishReason reason, std::vector<Event>* events) {
 
 void Sequence::Cancel() { last_event_ = Summary(FinishReason::kCancelled); }
 
-void Sequence::Fail(std::string message) {
-  last_event_ = Failed{id(), ErrorCode::kGenerationFailed, std::move(message)};
+void Sequence::Fail(std::string message, ErrorCode code) {
+  last_event_ = Failed{id(), code, std::move(message)};
 }
 
 Event Sequence::TakeLastEvent() {
@@ -69,26 +86,19 @@ Event Sequence::TakeLastEvent() {
 
 Finished Sequence::Summary(FinishReason reason) const {
   const Clock::time_point now = Clock::now();
+  const Clock::time_point begun = begun_.value_or(now);
   const Clock::time_point first = generated_ > 0 ? first_token_ : now;
   Finished finished;
   finished.id = id();
   finished.reason = reason;
   finished.stop = text_.matched();
   finished.prompt_tokens = static_cast<int>(request().prompt.size());
+  finished.cached_prompt_tokens = reused_;
   finished.completion_tokens = generated_;
-  finished.timings.queue = Seconds(submission_.submitted, admitted_);
-  finished.timings.prefill = Seconds(admitted_, first);
+  finished.timings.queue = Seconds(submission_.submitted, begun);
+  finished.timings.prefill = Seconds(begun, first);
   finished.timings.decode = Seconds(first, now);
   finished.timings.first_token = generated_ > 0 ? Seconds(submission_.submitted, first) : 0;
-  return finished;
-}
-
-Finished CancelledWhileWaiting(const Submission& submission) {
-  Finished finished;
-  finished.id = submission.id;
-  finished.reason = FinishReason::kCancelled;
-  finished.prompt_tokens = static_cast<int>(submission.request.prompt.size());
-  finished.timings.queue = Seconds(submission.submitted, Clock::now());
   return finished;
 }
 

@@ -93,10 +93,19 @@ TEST(Admission, RequestsThatFreeSlotsWillTakeDoNotCountAsWaiting) {
   EXPECT_FALSE(MayWait(0, 0, 0));
 }
 
-TEST(Admission, AsManyJoinAsThereAreFreeSlots) {
-  EXPECT_EQ(Admissible(5, 3), 3);
-  EXPECT_EQ(Admissible(2, 3), 2);
-  EXPECT_EQ(Admissible(2, 0), 0);
+TEST(Admission, AClassOfPriorityIsWorthItsAgeing) {
+  const Clock::time_point now = Clock::now();
+  const auto ageing = std::chrono::seconds(10);
+  EXPECT_LT(TurnOf(now, Priority::kHigh, ageing), TurnOf(now, Priority::kNormal, ageing));
+  EXPECT_LT(TurnOf(now, Priority::kNormal, ageing), TurnOf(now, Priority::kLow, ageing));
+  EXPECT_LT(TurnOf(now, Priority::kLow, ageing),
+            TurnOf(now + std::chrono::seconds(11), Priority::kNormal, ageing));
+}
+
+TEST(Admission, TheWaitIsEstimatedFromHowLongSlotsAreHeld) {
+  EXPECT_EQ(EstimateWait(0, 2, 4, 8.0), 0);
+  EXPECT_DOUBLE_EQ(EstimateWait(0, 0, 4, 8.0), 2.0);
+  EXPECT_DOUBLE_EQ(EstimateWait(7, 0, 4, 8.0), 16.0);
 }
 
 TEST(Admission, AnswersEndWithTheContext) {

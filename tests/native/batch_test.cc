@@ -32,7 +32,7 @@ class BatchTest : public testing::Test {
   void Start(int slots, int chunk = 8, int context = 64) {
     auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, context, kVocabulary});
     decoder_ = decoder.get();
-    batch_ = std::make_unique<Batch>(std::move(decoder), Letters(), chunk);
+    batch_ = std::make_unique<Batch>(std::move(decoder), Letters(), BatchOptions{chunk, prefix_});
     outcomes_.clear();
   }
 
@@ -45,7 +45,10 @@ class BatchTest : public testing::Test {
     request.stop = std::move(stop);
     request.trace = true;
     const RequestId id = next_id_++;
-    batch_->Admit({id, std::move(request), Clock::now()});
+    const int limit =
+        std::min(max_tokens, batch_->limits().context - static_cast<int>(request.prompt.size()));
+    batch_->Admit(
+        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit));
     return id;
   }
 
@@ -89,6 +92,7 @@ class BatchTest : public testing::Test {
   std::unique_ptr<Batch> batch_;
   std::map<RequestId, Outcome> outcomes_;
   RequestId next_id_ = 1;
+  std::size_t prefix_ = 0;
 };
 
 std::vector<TokenId> Prompt(int length, int seed) {
@@ -317,6 +321,46 @@ TEST_F(BatchTest, EverySequenceFailsWhenAskedAndTheBatchIsUsableAgain) {
   const RequestId later = Admit(Prompt(3, 1));
   RunOut();
   EXPECT_EQ(outcomes_[later].finished.size(), 1U);
+}
+
+TEST_F(BatchTest, APromptThatBeginsAsAnotherIsComputedFromThereOn) {
+  std::vector<TokenId> longer = Prompt(40, 4);
+  std::vector<TokenId> shorter(longer.begin(), longer.begin() + 33);
+  shorter.push_back(1);
+  shorter.push_back(2);
+  const auto alone = Alone(shorter);
+  prefix_ = 1 << 20;
+  Start(2, 1000);
+  Admit(longer);
+  RunOut();
+  decoder_->calls.clear();
+  const RequestId id = Admit(shorter);
+  RunOut();
+  EXPECT_EQ(Tokens(id), alone);
+  EXPECT_EQ(decoder_->calls[0].position, 32);
+  EXPECT_EQ(decoder_->calls[0].tokens, 3);
+  EXPECT_EQ(outcomes_[id].finished.at(0).cached_prompt_tokens, 32);
+}
+
+TEST_F(BatchTest, ASequenceThatWasParkedGoesOnWhereItWas) {
+  for (const std::size_t memory : {std::size_t{0}, std::size_t{1} << 20}) {
+    for (int park_at = 1; park_at < 14; ++park_at) {
+      const auto alone = Alone(Prompt(20, 2), 9);
+      Start(3, 6);
+      Admit(Prompt(3, 1), 40);
+      const RequestId id = Admit(Prompt(20, 2), 9);
+      Admit(Prompt(4, 3), 40);
+      for (int step = 0; step < park_at; ++step) Step();
+      if (!outcomes_[id].finished.empty()) continue;
+      auto parked = batch_->Park(1, memory);
+      ASSERT_EQ(parked->id(), id);
+      for (int step = 0; step < 3; ++step) Step();
+      batch_->Admit(std::move(parked));
+      RunOut();
+      EXPECT_EQ(Tokens(id), alone) << "parked at step " << park_at;
+      EXPECT_EQ(outcomes_[id].text.size(), alone.size());
+    }
+  }
 }
 
 TEST_F(BatchTest, TheTraceHoldsTheLogitsOfEverySampledToken) {

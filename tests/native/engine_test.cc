@@ -72,7 +72,8 @@ class EngineTest : public testing::Test {
     decoder_->next = [](const auto&) { return TokenId{1}; };
     const Vocabulary vocabulary(std::vector<std::string>(kVocabulary, "x"), {});
     engine_ =
-        std::make_unique<Engine>(std::move(decoder), vocabulary, EngineOptions{max_waiting, 64});
+        std::make_unique<Engine>(std::move(decoder), vocabulary,
+                                 EngineOptions{max_waiting, {.batch = {.prefill_chunk = 64}}});
   }
 
   void TearDown() override {

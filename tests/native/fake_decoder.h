@@ -60,6 +60,15 @@ class FakeDecoder : public Decoder {
     moves.emplace_back(from, to);
     cache_[to].assign(cache_[from].begin(), cache_[from].begin() + length);
   }
+  std::size_t PositionBytes() const override { return sizeof(float); }
+  void Save(int row, int position, int length, float* out) const override {
+    for (int i = 0; i < length; ++i) {
+      out[i] = static_cast<float>(cache_.at(row).at(static_cast<std::size_t>(position + i)));
+    }
+  }
+  void Load(int row, int position, int length, const float* in) override {
+    for (int i = 0; i < length; ++i) Write(row, position + i, static_cast<TokenId>(in[i]));
+  }
   void Release(int row) override {
     released.push_back(row);
     cache_[row].clear();

@@ -23,8 +23,13 @@ void CheckRequest(const Request& request, const AdmissionLimits& limits);
 /// Whether one more request may wait. Those that free slots are about to take do not count.
 bool MayWait(int waiting, int free_slots, int max_waiting);
 
-/// How many of the waiting requests join the running ones now.
-int Admissible(int waiting, int free_slots);
+/// When a request's turn comes: earlier turns first. Each class of priority counts as if the
+/// request had come `ageing` earlier, so a lower class overtakes in the end and nobody starves.
+Clock::time_point TurnOf(Clock::time_point submitted, Priority priority, Clock::duration ageing);
+
+/// Seconds that a request which came now would wait for a slot, when sequences hold theirs for
+/// `service_seconds` on average; 0 while a slot is free.
+double EstimateWait(int waiting, int free_slots, int slots, double service_seconds);
 
 /// Tokens an answer may have: what was asked for, or what the context leaves.
 int AnswerLimit(int prompt_tokens, int max_tokens, int context);

@@ -7,19 +7,37 @@
 #include <vector>
 
 #include "llmrouter/decoder.h"
+#include "llmrouter/prefix_cache.h"
 #include "llmrouter/sampling.h"
-#include "llmrouter/scheduler.h"
 #include "llmrouter/sequence.h"
 #include "llmrouter/slots.h"
+#include "llmrouter/step_plan.h"
 #include "llmrouter/vocabulary.h"
 
 namespace llmrouter {
 
-/// The running sequences and the decoder they share. Single-threaded: `Engine` gives it a thread,
-/// tests step it by hand.
+struct BatchOptions {
+  /// Prompt tokens computed per step at most; at least 2.
+  int prefill_chunk = 256;
+  /// Memory for the keys and values of earlier prompts, in bytes; 0 keeps none.
+  std::size_t prefix_bytes = 0;
+};
+
+/// A mean that follows what it measures: each new value counts a tenth.
+class RunningMean {
+ public:
+  void Add(double value) { mean_ = mean_ == 0 ? value : 0.9 * mean_ + 0.1 * value; }
+  /// 0 before the first value.
+  double value() const { return mean_; }
+
+ private:
+  double mean_ = 0;
+};
+
+/// The running sequences and the decoder they share. Single-threaded: `Scheduler` steps it.
 class Batch {
  public:
-  Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, int prefill_chunk);
+  Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const BatchOptions& options);
 
   const DecoderLimits& limits() const { return limits_; }
   int running() const { return slots_.used(); }
@@ -30,9 +48,23 @@ class Batch {
   std::uint64_t steps() const { return steps_; }
   std::uint64_t prompt_tokens() const { return prompt_tokens_; }
   std::uint64_t completion_tokens() const { return completion_tokens_; }
+  std::uint64_t reused_tokens() const { return reused_tokens_; }
+  std::size_t prefix_bytes() const { return prefix_.bytes(); }
+  /// Mean seconds of a decoder run that decodes, and that a sequence holds its slot.
+  double decode_seconds() const { return decode_seconds_.value(); }
+  double service_seconds() const { return service_seconds_.value(); }
+  /// Running sequence `row`, of 0..running()-1.
+  const Sequence& sequence(int row) const { return *rows_[row]; }
 
-  /// Joins a checked request to the running ones. At least one slot must be free.
-  void Admit(Submission submission);
+  /// Joins a sequence to the running ones. At least one slot must be free.
+  void Admit(std::unique_ptr<Sequence> sequence);
+
+  /// Takes a running sequence out. Its keys and values go with it when they take no more than
+  /// `most_bytes`; otherwise it will compute them again.
+  std::unique_ptr<Sequence> Park(int row, std::size_t most_bytes);
+
+  /// Ends the running sequences whose deadline has passed.
+  void Expire(Clock::time_point now, std::vector<Event>* events);
 
   /// Ends a running sequence and frees its slot at once. False when there is none of this id.
   bool Cancel(RequestId id, std::vector<Event>* events);
@@ -49,18 +81,21 @@ class Batch {
 
  private:
   void Plan();
+  void ReusePrefixes();
+  void KeepPrefix(int row);
   void RunChunk(const Chunk& chunk, std::vector<Event>* events);
   void RunDecode(std::vector<Event>* events);
   void FailDecoding(const std::string& message);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
   /// Removes what is over and closes the holes.
   void Retire(std::vector<Event>* events);
-  void Leave(int row);
+  std::unique_ptr<Sequence> Leave(int row);
 
   std::unique_ptr<Decoder> decoder_;
   const DecoderLimits limits_;
   Vocabulary vocabulary_;
   int prefill_chunk_;
+  PrefixCache prefix_;
   Sampler sampler_;
   SlotTable slots_;
   /// By row; the first slots_.used() are set.
@@ -68,6 +103,10 @@ class Batch {
   std::uint64_t steps_ = 0;
   std::uint64_t prompt_tokens_ = 0;
   std::uint64_t completion_tokens_ = 0;
+  std::uint64_t reused_tokens_ = 0;
+  RunningMean decode_seconds_;
+  RunningMean prefill_token_seconds_;
+  RunningMean service_seconds_;
   // Kept between steps so that a step does not allocate.
   StepPlan plan_;
   std::vector<RowState> row_states_;

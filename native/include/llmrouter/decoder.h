@@ -40,6 +40,14 @@ class Decoder {
   /// Copies the first `length` positions of one row's cache to another row.
   virtual void Move(int from, int to, int length) = 0;
 
+  /// Bytes that the keys and values of one position take.
+  virtual std::size_t PositionBytes() const = 0;
+
+  /// Copies the keys and values of `length` positions from `position` on out of a row, in an order
+  /// of the decoder's own, or back into any row. `PositionBytes` x `length` bytes.
+  virtual void Save(int row, int position, int length, float* out) const = 0;
+  virtual void Load(int row, int position, int length, const float* in) = 0;
+
   /// Gives the memory of a row's cache back.
   virtual void Release(int row) = 0;
 

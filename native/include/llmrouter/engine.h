@@ -2,23 +2,21 @@
 
 #include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
 
-#include "llmrouter/batch.h"
 #include "llmrouter/delivery.h"
 #include "llmrouter/request.h"
+#include "llmrouter/scheduler.h"
 
 namespace llmrouter {
 
 struct EngineOptions {
   /// Requests that may wait for a slot.
   int max_waiting = 256;
-  /// Prompt tokens computed per step at most; at least 2.
-  int prefill_chunk = 256;
+  SchedulerOptions scheduler;
 };
 
 /// A moment's load.
@@ -30,6 +28,17 @@ struct EngineStatistics {
   std::uint64_t steps = 0;
   std::uint64_t prompt_tokens = 0;
   std::uint64_t completion_tokens = 0;
+  /// Prompt tokens that earlier prompts had computed already, and sequences that gave way to a
+  /// higher class.
+  std::uint64_t reused_tokens = 0;
+  std::uint64_t preemptions = 0;
+  /// Mean seconds of a decoding step.
+  double step_seconds = 0;
+  /// Seconds that a request which came now would wait for a slot.
+  double estimated_wait_seconds = 0;
+  /// Memory of kept prefixes and of parked sequences in bytes.
+  std::size_t prefix_bytes = 0;
+  std::size_t parked_bytes = 0;
   /// Committed key/value memory in bytes.
   std::size_t cache_bytes = 0;
 };
@@ -43,7 +52,7 @@ class Engine {
   Engine& operator=(const Engine&) = delete;
 
   /// Tokens of prompt and answer together that one sequence may hold.
-  int context() const { return context_; }
+  int context() const { return limits_.context; }
 
   /// Queues a request. Throws `Error`: kInvalidArgument, kContextTooLong, kQueueFull, kStopped.
   RequestId Submit(Request request);
@@ -64,19 +73,17 @@ class Engine {
 
  private:
   void Run();
-  void Step();
+  /// Does work of the scheduler; what it throws fails the running sequences and no more.
+  template <typename Work>
+  void Guarded(Work work);
   void FreeModel();
   /// Sleeps until there is work, then brings the batch up to date. False when it is time to end.
   bool TakeWork();
-  // With mutex_ held.
   void UpdateStatistics();
-  void CancelRequested();
-  void CancelEverything();
-  void AdmitWaiting();
 
   const EngineOptions options_;
-  Batch batch_;
-  const int context_;
+  Scheduler scheduler_;
+  const DecoderLimits limits_;
   Delivery delivery_;
   /// The engine thread's own; published once per step.
   std::vector<Event> events_;
@@ -84,7 +91,7 @@ class Engine {
   mutable std::mutex mutex_;
   std::condition_variable work_;
   // Guarded by mutex_.
-  std::deque<Submission> waiting_;
+  std::vector<std::unique_ptr<Sequence>> submitted_;
   std::vector<RequestId> cancelled_;
   EngineStatistics statistics_;
   RequestId next_id_ = 1;

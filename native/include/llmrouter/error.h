@@ -14,6 +14,7 @@ enum class ErrorCode {
   kContextTooLong,
   kModelUnavailable,
   kGenerationFailed,
+  kDeadlineExceeded,
   kStopped,
 };
 

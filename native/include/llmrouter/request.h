@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -26,6 +27,9 @@ struct SamplingOptions {
   std::uint64_t seed = 0;
 };
 
+/// Who goes first when slots are short.
+enum class Priority { kLow, kNormal, kHigh };
+
 /// One sequence to generate.
 struct Request {
   /// Token ids below the vocabulary size, at least one.
@@ -35,6 +39,11 @@ struct Request {
   int max_tokens = 1;
   /// UTF-8 strings that end the answer and are not part of it; none is empty.
   std::vector<std::string> stop;
+  Priority priority = Priority::kNormal;
+  /// When the answer is of no use any more.
+  std::optional<Clock::time_point> deadline;
+  /// Prefixes are shared among requests of one scope only.
+  std::uint64_t scope = 0;
   /// Keeps every sampled token and its logits for `Finished`. For tests: vocabulary x 4 bytes each.
   bool trace = false;
 };
@@ -65,6 +74,8 @@ struct Finished {
   /// The stop string that matched, or empty.
   std::string stop;
   int prompt_tokens = 0;
+  /// Those of them whose keys and values were known from earlier prompts.
+  int cached_prompt_tokens = 0;
   /// Every sampled token, the end token too.
   int completion_tokens = 0;
   Timings timings;

@@ -1,39 +1,66 @@
 #pragma once
 
-#include <cstdint>
-#include <span>
+#include <memory>
 #include <vector>
+
+#include "llmrouter/batch.h"
+#include "llmrouter/waiting_queue.h"
 
 namespace llmrouter {
 
-/// What the planner needs to know of one running row.
-struct RowState {
-  /// Prompt tokens not yet computed; 0 once the sequence decodes.
-  int prompt_left = 0;
-  /// Earlier arrivals prefill first.
-  std::uint64_t arrival = 0;
+struct SchedulerOptions {
+  BatchOptions batch;
+  /// Memory for the keys and values of sequences that gave way to a higher class, in bytes. Beyond
+  /// it they are computed again.
+  std::size_t parked_bytes = 0;
+  /// How much waiting one class of priority is worth.
+  Clock::duration ageing = std::chrono::seconds(10);
 };
 
-/// A piece of one row's prompt.
-struct Chunk {
-  int row = 0;
-  int tokens = 0;
+/// Decides who runs and who waits. Single-threaded: `Engine` gives it a thread, tests step it by
+/// hand.
+class Scheduler {
+ public:
+  Scheduler(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
+            const SchedulerOptions& options);
+
+  const Batch& batch() const { return batch_; }
+  int waiting() const { return waiting_.size(); }
+  bool idle() const { return batch_.running() == 0 && waiting_.size() == 0; }
+  std::uint64_t preemptions() const { return preemptions_; }
+  std::size_t parked_bytes() const { return waiting_.parked_bytes(); }
+
+  void Add(std::unique_ptr<Sequence> sequence) { waiting_.Push(std::move(sequence)); }
+
+  /// Ends a sequence, with `Finished` as cancelled. Unknown ids are ignored.
+  void Cancel(RequestId id, std::vector<Event>* events);
+  void CancelAll(std::vector<Event>* events);
+
+  /// Drops what is too late and lets those whose turn it is join.
+  void Arrange(Clock::time_point now, std::vector<Event>* events);
+
+  /// Runs one step of those that have a slot.
+  void Step(std::vector<Event>* events);
+
+  /// Ends every running sequence with the same failure.
+  void FailRunning(const std::string& message, std::vector<Event>* events) {
+    batch_.FailAll(message, events);
+  }
+
+  /// Hands the decoder over; only when idle, and nothing may be added afterwards.
+  std::unique_ptr<Decoder> TakeDecoder() { return batch_.TakeDecoder(); }
+
+ private:
+  void Expire(Clock::time_point now, std::vector<Event>* events);
+  void Join();
+  /// Parks a running sequence of a lower class than `next`, whose turn is later. False when there
+  /// is none.
+  bool MakeRoomFor(const Sequence& next);
+
+  const SchedulerOptions options_;
+  Batch batch_;
+  WaitingQueue waiting_;
+  std::uint64_t preemptions_ = 0;
 };
-
-/// One step: chunks of prompts, then one token for the decoding rows among 0..decode_rows-1.
-struct StepPlan {
-  std::vector<Chunk> chunks;
-  /// One past the highest decoding row, 0 when none decodes.
-  int decode_rows = 0;
-};
-
-/// Tokens of a prompt's next chunk when at most `budget` fit. Never leaves a single token behind:
-/// a chunk of one rounds differently from the same token inside a longer chunk.
-int ChunkTokens(int prompt_left, int budget);
-
-/// Plans the next step. The oldest prefilling row gets a chunk of at most `prefill_chunk` tokens
-/// (plus one where that avoids a remainder of one); younger ones follow while the rest of their
-/// prompt fits whole, since a fragment costs a full pass over the weights.
-void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan);
 
 }  // namespace llmrouter

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <optional>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "llmrouter/request.h"
@@ -25,10 +28,18 @@ class Sequence {
 
   RequestId id() const { return submission_.id; }
   const Request& request() const { return submission_.request; }
+  Clock::time_point submitted() const { return submission_.submitted; }
+  /// Notes that it has a slot now; what counts is the first time.
+  void Begin();
+  /// Seconds since it first had a slot.
+  double SecondsHeld() const;
+
+  /// The prompt and what has been sampled since.
+  std::span<const TokenId> tokens() const { return tokens_; }
   /// Tokens whose keys and values are in the cache.
   int computed() const { return computed_; }
-  int prompt_left() const;
-  bool decoding() const { return generated_ > 0 && !over(); }
+  /// Tokens still to be prefilled before it decodes.
+  int prompt_left() const { return std::max(0, prefill_end_ - computed_); }
   bool over() const { return last_event_.has_value(); }
   int generated() const { return generated_; }
   /// The token a decode step has to compute.
@@ -37,6 +48,15 @@ class Sequence {
   /// The next `tokens` tokens of the prompt.
   std::span<const TokenId> PromptChunk(int tokens) const;
   void CommitComputed(int tokens) { computed_ += tokens; }
+  /// Counts tokens of the prompt whose keys and values came from elsewhere.
+  void CommitReused(int tokens);
+
+  /// Keeps its keys and values while others use its row.
+  void Park(std::vector<float> cache) { parked_ = std::move(cache); }
+  std::vector<float> TakeParked() { return std::exchange(parked_, {}); }
+  std::size_t parked_bytes() const { return parked_.size() * sizeof(float); }
+  /// Gives its keys and values up: everything up to here is prefilled again.
+  void Forget();
 
   /// Takes a sampled token: appends the text that became final to `events`, ends the sequence when
   /// the token, a stop string or a limit does.
@@ -45,7 +65,7 @@ class Sequence {
 
   /// Ends the sequence early.
   void Cancel();
-  void Fail(std::string message);
+  void Fail(std::string message, ErrorCode code = ErrorCode::kGenerationFailed);
 
   /// Hands over the event that ended it. Only when `over()`.
   Event TakeLastEvent();
@@ -57,18 +77,19 @@ class Sequence {
   Submission submission_;
   int answer_limit_;
   TextStream text_;
+  std::vector<TokenId> tokens_;
+  int prefill_end_;
   int computed_ = 0;
+  int reused_ = 0;
+  std::vector<float> parked_;
   int generated_ = 0;
   int undelivered_ = 0;
   TokenId next_token_ = 0;
-  Clock::time_point admitted_;
+  std::optional<Clock::time_point> begun_;
   Clock::time_point first_token_;
   std::vector<TokenId> traced_tokens_;
   std::vector<float> traced_logits_;
   std::optional<Event> last_event_;
 };
-
-/// The last event of a request that was cancelled before it ran.
-Finished CancelledWhileWaiting(const Submission& submission);
 
 }  // namespace llmrouter

@@ -78,6 +78,38 @@ void KvCache::Move(int from, int to, int length) {
   Touch(to, length);
 }
 
+std::size_t KvCache::PositionBytes() const {
+  return sizeof(float) * static_cast<std::size_t>(buffers_) * static_cast<std::size_t>(kv_heads_) *
+         static_cast<std::size_t>(head_size_);
+}
+
+float* KvCache::Position(int buffer, int row, int head, int position) const {
+  const auto index = static_cast<std::size_t>(head) * static_cast<std::size_t>(positions_) +
+                     static_cast<std::size_t>(position);
+  return Row(buffer, row) + index * static_cast<std::size_t>(head_size_);
+}
+
+void KvCache::Save(int row, int position, int length, float* out) const {
+  const std::size_t floats =
+      static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
+  for (int buffer = 0; buffer < buffers_; ++buffer) {
+    for (int head = 0; head < kv_heads_; ++head, out += floats) {
+      std::copy_n(Position(buffer, row, head, position), floats, out);
+    }
+  }
+}
+
+void KvCache::Load(int row, int position, int length, const float* in) {
+  const std::size_t floats =
+      static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
+  for (int buffer = 0; buffer < buffers_; ++buffer) {
+    for (int head = 0; head < kv_heads_; ++head, in += floats) {
+      std::copy_n(in, floats, Position(buffer, row, head, position));
+    }
+  }
+  Touch(row, position + length);
+}
+
 void KvCache::Release(int row) {
   if (touched_[row] == 0) return;
   const std::size_t head_bytes =

@@ -29,6 +29,13 @@ class KvCache {
   /// Copies the first `length` positions of every head from one row to another.
   void Move(int from, int to, int length);
 
+  /// Bytes of one position in all buffers.
+  std::size_t PositionBytes() const;
+
+  /// Copies positions out of a row, [buffers, kv_heads, length, head_size], and back into any row.
+  void Save(int row, int position, int length, float* out) const;
+  void Load(int row, int position, int length, const float* in);
+
   /// Gives a row's pages back.
   void Release(int row);
 
@@ -37,6 +44,7 @@ class KvCache {
 
  private:
   std::size_t RowFloats() const;
+  float* Position(int buffer, int row, int head, int position) const;
   std::size_t CommittedBy(int length) const;
 
   int buffers_;

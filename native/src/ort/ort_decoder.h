@@ -24,6 +24,13 @@ class OrtDecoder : public Decoder {
   Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
                                         std::span<const int> positions) override;
   void Move(int from, int to, int length) override { cache_.Move(from, to, length); }
+  std::size_t PositionBytes() const override { return cache_.PositionBytes(); }
+  void Save(int row, int position, int length, float* out) const override {
+    cache_.Save(row, position, length, out);
+  }
+  void Load(int row, int position, int length, const float* in) override {
+    cache_.Load(row, position, length, in);
+  }
   void Release(int row) override { cache_.Release(row); }
   std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
 

@@ -56,7 +56,8 @@ async def generate(
     if sampling.max_tokens is None:
         sampling = replace(sampling, max_tokens=max_tokens)
     yield Started(context.request_id, name, folder.version, f"{name} was asked for")
-    stream = backend.generate(BackendRequest(tokens, sampling))
+    asked = BackendRequest(tokens, sampling, context.priority, context.remaining(), context.tenant)
+    stream = backend.generate(asked)
     async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
         async for event in events:
             match event:
@@ -75,6 +76,6 @@ def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:
 
 def _finished(event: BackendFinished, total: float) -> Finished:
     return Finished(
-        Usage(event.prompt_tokens, event.completion_tokens),
+        Usage(event.prompt_tokens, event.completion_tokens, event.cached_prompt_tokens),
         Timings(event.queue, event.prefill, event.decode, event.time_to_first_token, total),
     )

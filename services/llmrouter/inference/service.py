@@ -36,6 +36,10 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         slots=settings.slots,
         context=settings.context,
         max_waiting=settings.max_waiting,
+        prefill_chunk=settings.prefill_chunk,
+        prefix_bytes=settings.prefix_cache_mib << 20,
+        parked_bytes=settings.parked_cache_mib << 20,
+        ageing_seconds=settings.priority_ageing_seconds,
     )
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), options)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any
 
 from llmrouter.common import wire
@@ -38,7 +40,9 @@ class InferenceServicer(InferenceServiceServicer):
             raise invalid("model", "is empty; name a model")
         asked = wire.decode_request(request.request)
         validate(asked)
-        who = wire.decode_context(request.context)
+        left = context.time_remaining()
+        deadline = None if left is None else time.monotonic() + left
+        who = replace(wire.decode_context(request.context), deadline=deadline)
         events = generate(
             self._registry, request.model, request.version, asked, who, self._max_tokens
         )
@@ -80,6 +84,12 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
             prompt_tokens=load.prompt_tokens,
             completion_tokens=load.completion_tokens,
             cache_bytes=load.cache_bytes,
+            reused_tokens=load.reused_tokens,
+            preemptions=load.preemptions,
+            step_time=wire.duration(load.step_seconds),
+            estimated_wait=wire.duration(load.estimated_wait_seconds),
+            prefix_bytes=load.prefix_bytes,
+            parked_bytes=load.parked_bytes,
         )
     )
     return result

@@ -32,6 +32,14 @@ class InferenceSettings(Section):
     """Tokens of prompt and answer together; 0 takes each model's own."""
     max_waiting: int = Field(default=256, ge=1, le=100_000)
     """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
+    prefill_chunk: int = Field(default=256, ge=2, le=65_536)
+    """Prompt tokens computed per step at most; fewer while others decode."""
+    prefix_cache_mib: int = Field(default=128, ge=0, le=1 << 20)
+    """Memory per model for the keys and values of earlier prompts, in MiB; 0 keeps none."""
+    parked_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
+    """Memory per model for sequences that gave way to a higher class, in MiB."""
+    priority_ageing_seconds: float = Field(default=10.0, ge=0, le=3600)
+    """Waiting that one class of priority is worth, so that no class starves."""
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     """Tokens generated for a request that sets no limit of its own."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -176,6 +177,12 @@ class EngineStatistics(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
     CACHE_BYTES_FIELD_NUMBER: _builtins.int
+    REUSED_TOKENS_FIELD_NUMBER: _builtins.int
+    PREEMPTIONS_FIELD_NUMBER: _builtins.int
+    STEP_TIME_FIELD_NUMBER: _builtins.int
+    ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
+    PREFIX_BYTES_FIELD_NUMBER: _builtins.int
+    PARKED_BYTES_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """Sequences running."""
     waiting: _builtins.int
@@ -190,6 +197,22 @@ class EngineStatistics(_message.Message):
     """Tokens generated since load."""
     cache_bytes: _builtins.int
     """Key/value memory committed now, in bytes."""
+    reused_tokens: _builtins.int
+    """Prompt tokens since load that earlier prompts had computed already."""
+    preemptions: _builtins.int
+    """Sequences since load that gave way to a higher class of priority."""
+    prefix_bytes: _builtins.int
+    """Memory of the keys and values of earlier prompts, in bytes."""
+    parked_bytes: _builtins.int
+    """Memory of those of sequences that gave way, in bytes."""
+    @_builtins.property
+    def step_time(self) -> _duration_pb2.Duration:
+        """Mean time of a decoding step."""
+
+    @_builtins.property
+    def estimated_wait(self) -> _duration_pb2.Duration:
+        """What a request that came now would wait for a slot."""
+
     def __init__(
         self,
         *,
@@ -200,10 +223,16 @@ class EngineStatistics(_message.Message):
         prompt_tokens: _builtins.int = ...,
         completion_tokens: _builtins.int = ...,
         cache_bytes: _builtins.int = ...,
+        reused_tokens: _builtins.int = ...,
+        preemptions: _builtins.int = ...,
+        step_time: _duration_pb2.Duration | None = ...,
+        estimated_wait: _duration_pb2.Duration | None = ...,
+        prefix_bytes: _builtins.int = ...,
+        parked_bytes: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_wait", b"estimated_wait", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_bytes", b"cache_bytes", "completion_tokens", b"completion_tokens", "prompt_tokens", b"prompt_tokens", "running", b"running", "slots", b"slots", "steps", b"steps", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_bytes", b"cache_bytes", "completion_tokens", b"completion_tokens", "estimated_wait", b"estimated_wait", "parked_bytes", b"parked_bytes", "preemptions", b"preemptions", "prefix_bytes", b"prefix_bytes", "prompt_tokens", b"prompt_tokens", "reused_tokens", b"reused_tokens", "running", b"running", "slots", b"slots", "step_time", b"step_time", "steps", b"steps", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.common.generation import FinishReason, Priority, SamplingOptions
 
 __all__ = [
     "Backend",
@@ -33,7 +33,13 @@ class BackendOptions:
     max_waiting: int = 256
     """Requests that may wait for a slot before QUEUE_FULL."""
     prefill_chunk: int = 256
-    """Prompt tokens computed per step at most."""
+    """Prompt tokens computed per step at most; fewer while others decode."""
+    prefix_bytes: int = 128 << 20
+    """Memory for the keys and values of earlier prompts; 0 keeps none."""
+    parked_bytes: int = 256 << 20
+    """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
+    ageing_seconds: float = 10.0
+    """Waiting that one class of priority is worth, so that no class starves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +50,11 @@ class BackendRequest:
     """Token ids, at least one."""
     sampling: SamplingOptions
     """Validated. `max_tokens` is set; prompt plus max_tokens may pass the context: then LENGTH."""
+    priority: Priority = Priority.NORMAL
+    timeout: float | None = None
+    """Seconds after which the answer is of no use: then DEADLINE_EXCEEDED."""
+    scope: str = ""
+    """Who may share computed prefixes: requests of the same scope."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +78,8 @@ class BackendFinished:
     decode: float
     time_to_first_token: float
     """From submission to the first sampled token."""
+    cached_prompt_tokens: int = 0
+    """Prompt tokens that were not computed again."""
 
 
 BackendEvent = TokenDelta | BackendFinished
@@ -87,6 +100,18 @@ class BackendStatistics:
     """Tokens sampled since load."""
     cache_bytes: int = 0
     """Key/value memory committed now, in bytes."""
+    reused_tokens: int = 0
+    """Prompt tokens since load that earlier prompts had computed already."""
+    preemptions: int = 0
+    """Sequences since load that gave way to a higher class."""
+    step_seconds: float = 0.0
+    """Mean time of a decoding step."""
+    estimated_wait_seconds: float = 0.0
+    """What a request that came now would wait for a slot."""
+    prefix_bytes: int = 0
+    """Memory of kept prefixes."""
+    parked_bytes: int = 0
+    """Memory of sequences that gave way."""
 
 
 class Backend(Protocol):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import secrets
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.common.generation import FinishReason
+from llmrouter.common.generation import FinishReason, Priority
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendFinished,
@@ -37,7 +38,14 @@ _REASONS = {
     _native.ErrorCode.CONTEXT_TOO_LONG: Reason.CONTEXT_TOO_LONG,
     _native.ErrorCode.MODEL_UNAVAILABLE: Reason.MODEL_UNAVAILABLE,
     _native.ErrorCode.GENERATION_FAILED: Reason.GENERATION_FAILED,
+    _native.ErrorCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
     _native.ErrorCode.STOPPED: Reason.MODEL_UNAVAILABLE,
+}
+
+_PRIORITIES = {
+    Priority.LOW: _native.Priority.LOW,
+    Priority.NORMAL: _native.Priority.NORMAL,
+    Priority.HIGH: _native.Priority.HIGH,
 }
 
 _FINISH_REASONS = {
@@ -100,6 +108,12 @@ class OnnxRuntimeBackend:
             prompt_tokens=now.prompt_tokens,
             completion_tokens=now.completion_tokens,
             cache_bytes=now.cache_bytes,
+            reused_tokens=now.reused_tokens,
+            preemptions=now.preemptions,
+            step_seconds=now.step_seconds,
+            estimated_wait_seconds=now.estimated_wait_seconds,
+            prefix_bytes=now.prefix_bytes,
+            parked_bytes=now.parked_bytes,
         )
 
     async def close(self) -> None:
@@ -124,9 +138,30 @@ class OnnxRuntimeBackend:
                 seed=seed % 2**_SEED_BITS,
                 max_tokens=min(limit, self.context),
                 stop=sampling.stop,
+                priority=_PRIORITIES[request.priority],
+                timeout=request.timeout,
+                scope=_scope(request.scope),
             )
         except _native.EngineError as error:
-            raise _refusal(error, len(request.prompt_tokens), self.context) from error
+            raise self._refusal(error, len(request.prompt_tokens)) from error
+
+    def _refusal(self, error: _native.EngineError, prompt_tokens: int) -> RouterError:
+        reason = _REASONS[error.code]
+        if reason is Reason.CONTEXT_TOO_LONG:
+            numbers = {"prompt_tokens": str(prompt_tokens), "context": str(self.context)}
+            return RouterError(reason, str(error), metadata=numbers)
+        if reason is not Reason.QUEUE_FULL:
+            return RouterError(reason, str(error))
+        now = self._engine.statistics()
+        wait = now.estimated_wait_seconds
+        # A place in the queue is free as soon as one slot is.
+        pause = min(60.0, max(0.1, wait / max(1, now.waiting)))
+        return RouterError(
+            reason,
+            f"{error}; a request would wait about {wait:.1f} s",
+            metadata={"estimated_wait_seconds": f"{wait:.3f}"},
+            retry_after=pause,
+        )
 
     def _deliver(self) -> None:
         """Hand the events of one or more steps to their consumers."""
@@ -161,6 +196,9 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
             vocabulary,
             max_waiting=options.max_waiting,
             prefill_chunk=options.prefill_chunk,
+            prefix_bytes=options.prefix_bytes,
+            parked_bytes=options.parked_bytes,
+            ageing=options.ageing_seconds,
         )
     except _native.EngineError as error:
         raise RouterError(_REASONS[error.code], f"cannot load {path}: {error}") from error
@@ -205,13 +243,10 @@ def _finished(event: _native.Finished) -> BackendFinished:
         prefill=event.timings.prefill,
         decode=event.timings.decode,
         time_to_first_token=event.timings.first_token,
+        cached_prompt_tokens=event.cached_prompt_tokens,
     )
 
 
-def _refusal(error: _native.EngineError, prompt_tokens: int, context: int) -> RouterError:
-    reason = _REASONS[error.code]
-    if reason is Reason.CONTEXT_TOO_LONG:
-        numbers = {"prompt_tokens": str(prompt_tokens), "context": str(context)}
-        return RouterError(reason, str(error), metadata=numbers)
-    retry_after = 1.0 if reason is Reason.QUEUE_FULL else None
-    return RouterError(reason, str(error), retry_after=retry_after)
+def _scope(name: str) -> int:
+    """Return the number by which the engine keeps the prefixes of `name` apart from others."""
+    return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=8).digest())

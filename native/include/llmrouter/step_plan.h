@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+namespace llmrouter {
+
+/// What the planner needs to know of one running row.
+struct RowState {
+  /// Prompt tokens not yet computed; 0 once the sequence decodes.
+  int prompt_left = 0;
+  /// Earlier arrivals prefill first.
+  std::uint64_t arrival = 0;
+};
+
+/// A piece of one row's prompt.
+struct Chunk {
+  int row = 0;
+  int tokens = 0;
+};
+
+/// One step: chunks of prompts, then one token for the decoding rows among 0..decode_rows-1.
+struct StepPlan {
+  std::vector<Chunk> chunks;
+  /// One past the highest decoding row, 0 when none decodes.
+  int decode_rows = 0;
+};
+
+/// Tokens of a prompt's next chunk when at most `budget` fit. Never leaves a single token behind:
+/// a chunk of one rounds differently from the same token inside a longer chunk.
+int ChunkTokens(int prompt_left, int budget);
+
+/// Prompt tokens that a step may compute beside its decoding rows. They may take as long as the
+/// decoding itself, so that a long prompt no more than doubles the gap between tokens; at least
+/// enough of them to be worth a pass over the weights, at most `prefill_chunk`.
+int PrefillBudget(double decode_seconds, double seconds_per_prefill_token, int prefill_chunk);
+
+/// Plans the next step. The oldest prefilling row gets a chunk of at most `prefill_chunk` tokens
+/// (plus one where that avoids a remainder of one); younger ones follow while the rest of their
+/// prompt fits whole, since a fragment costs a full pass over the weights.
+void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan);
+
+}  // namespace llmrouter

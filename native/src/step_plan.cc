@@ -1,0 +1,58 @@
+#include "llmrouter/step_plan.h"
+
+#include <algorithm>
+
+namespace llmrouter {
+namespace {
+
+/// Fewer would spend most of their time on reading the weights.
+constexpr int kLeastPrefillTokens = 32;
+
+/// The oldest row that still prefills, is younger than `after` and whose prompt has at most
+/// `longest` tokens left; -1 when there is none.
+int OldestPrefilling(std::span<const RowState> rows, std::uint64_t after, int longest) {
+  int oldest = -1;
+  for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
+    const RowState& state = rows[row];
+    if (state.prompt_left == 0 || state.prompt_left > longest || state.arrival <= after) continue;
+    if (oldest < 0 || state.arrival < rows[oldest].arrival) oldest = row;
+  }
+  return oldest;
+}
+
+}  // namespace
+
+int ChunkTokens(int prompt_left, int budget) {
+  if (prompt_left <= budget) return prompt_left;
+  if (prompt_left - budget != 1) return budget;
+  // One token would remain: leave two instead, or take all when two would not be left either way.
+  return budget > 2 ? budget - 1 : prompt_left;
+}
+
+int PrefillBudget(double decode_seconds, double seconds_per_prefill_token, int prefill_chunk) {
+  if (decode_seconds <= 0 || seconds_per_prefill_token <= 0) return prefill_chunk;
+  const double tokens = decode_seconds / seconds_per_prefill_token;
+  const int least = std::min(kLeastPrefillTokens, prefill_chunk);
+  return tokens >= prefill_chunk ? prefill_chunk : std::max(least, static_cast<int>(tokens));
+}
+
+void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan) {
+  plan->chunks.clear();
+  plan->decode_rows = 0;
+  for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
+    if (rows[row].prompt_left == 0) plan->decode_rows = row + 1;
+  }
+  int row = OldestPrefilling(rows, 0, rows.empty() ? 0 : INT32_MAX);
+  if (row < 0) return;
+  int budget = prefill_chunk;
+  int tokens = ChunkTokens(rows[row].prompt_left, budget);
+  while (row >= 0) {
+    plan->chunks.push_back({row, tokens});
+    budget -= tokens;
+    if (tokens < rows[row].prompt_left) return;
+    row = OldestPrefilling(rows, rows[row].arrival, budget);
+    if (row >= 0) tokens = rows[row].prompt_left;
+  }
+}
+
+}  // namespace llmrouter

@@ -1,0 +1,103 @@
+#include "llmrouter/prefix_cache.h"
+
+#include <gtest/gtest.h>
+
+#include <numeric>
+#include <random>
+
+namespace llmrouter {
+namespace {
+
+constexpr int kBlock = PrefixCache::kBlock;
+
+std::vector<TokenId> Count(int length, int from = 0) {
+  std::vector<TokenId> tokens(length);
+  std::iota(tokens.begin(), tokens.end(), from);
+  return tokens;
+}
+
+/// What a block of these tests holds: the tokens themselves.
+PrefixCache::Copy Tokens(const std::vector<TokenId>& prompt) {
+  return [&prompt](int position, float* out) {
+    for (int i = 0; i < kBlock; ++i) out[i] = static_cast<float>(prompt[position + i]);
+  };
+}
+
+TEST(PrefixCacheTest, ABlockIsFoundByEveryPromptThatBeginsWithIt) {
+  PrefixCache cache(sizeof(float), 1 << 20);
+  const auto first = Count(3 * kBlock + 5);
+  cache.Insert(1, first, Tokens(first));
+  EXPECT_EQ(cache.Match(1, first).size(), 3U);
+  auto second = Count(2 * kBlock);
+  second.resize(4 * kBlock, 7);
+  const auto found = cache.Match(1, second);
+  ASSERT_EQ(found.size(), 2U);
+  EXPECT_EQ(found[1][0], static_cast<float>(kBlock));
+}
+
+TEST(PrefixCacheTest, ScopesDoNotSeeEachOther) {
+  PrefixCache cache(sizeof(float), 1 << 20);
+  const auto prompt = Count(3 * kBlock);
+  cache.Insert(1, prompt, Tokens(prompt));
+  EXPECT_TRUE(cache.Match(2, prompt).empty());
+}
+
+TEST(PrefixCacheTest, TheSameBlockElsewhereIsAnother) {
+  PrefixCache cache(sizeof(float), 1 << 20);
+  const auto prompt = Count(3 * kBlock);
+  cache.Insert(1, prompt, Tokens(prompt));
+  EXPECT_TRUE(cache.Match(1, Count(3 * kBlock, kBlock)).empty());
+}
+
+TEST(PrefixCacheTest, TwoTokensAreLeftToCompute) {
+  PrefixCache cache(sizeof(float), 1 << 20);
+  const auto prompt = Count(2 * kBlock);
+  cache.Insert(1, prompt, Tokens(prompt));
+  EXPECT_EQ(cache.Match(1, Count(2 * kBlock)).size(), 1U);
+  EXPECT_EQ(cache.Match(1, Count(2 * kBlock + 1)).size(), 1U);
+  EXPECT_EQ(cache.Match(1, Count(2 * kBlock + 2)).size(), 2U);
+  EXPECT_TRUE(cache.Match(1, Count(1)).empty());
+}
+
+TEST(PrefixCacheTest, WithoutMemoryNothingIsKept) {
+  PrefixCache cache(sizeof(float), 0);
+  const auto prompt = Count(3 * kBlock);
+  cache.Insert(1, prompt, Tokens(prompt));
+  EXPECT_EQ(cache.bytes(), 0U);
+}
+
+TEST(PrefixCacheTest, TheLeastRecentlyUsedPathGoesFirstFromItsEnd) {
+  PrefixCache cache(sizeof(float), 4 * kBlock * sizeof(float));
+  const auto first = Count(2 * kBlock);
+  const auto second = Count(2 * kBlock, 1000);
+  cache.Insert(1, first, Tokens(first));
+  cache.Insert(1, second, Tokens(second));
+  cache.Match(1, Count(2 * kBlock + 2));  // `first` is the more recent one now.
+  const auto third = Count(kBlock, 2000);
+  cache.Insert(1, third, Tokens(third));
+  EXPECT_EQ(cache.Match(1, Count(2 * kBlock + 2)).size(), 2U);
+  EXPECT_EQ(cache.Match(1, Count(2 * kBlock + 2, 1000)).size(), 1U);
+}
+
+TEST(PrefixCacheTest, WhateverComesItStaysBoundedAndGivesTheRightBlocks) {
+  std::mt19937 random(5);
+  PrefixCache cache(sizeof(float), 20 * kBlock * sizeof(float));
+  for (int i = 0; i < 3000; ++i) {
+    std::vector<TokenId> prompt;
+    const int blocks = static_cast<int>(random() % 6);
+    for (int block = 0; block < blocks; ++block) {
+      prompt.resize(prompt.size() + kBlock, static_cast<TokenId>(random() % 3));
+    }
+    prompt.resize(prompt.size() + 1 + random() % 5, 9);
+    const std::uint64_t scope = random() % 2;
+    const auto found = cache.Match(scope, prompt);
+    for (std::size_t block = 0; block < found.size(); ++block) {
+      EXPECT_EQ(found[block][3], static_cast<float>(prompt[block * kBlock + 3]));
+    }
+    cache.Insert(scope, prompt, Tokens(prompt));
+    EXPECT_LE(cache.bytes(), 20 * kBlock * sizeof(float));
+  }
+}
+
+}  // namespace
+}  // namespace llmrouter

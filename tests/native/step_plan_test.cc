@@ -1,0 +1,88 @@
+#include "llmrouter/step_plan.h"
+
+#include <gtest/gtest.h>
+
+namespace llmrouter {
+namespace {
+
+StepPlan Plan(const std::vector<RowState>& rows, int chunk) {
+  StepPlan plan;
+  PlanStep(rows, chunk, &plan);
+  return plan;
+}
+
+TEST(Scheduler, ChunksNeverLeaveOneTokenBehind) {
+  for (int budget = 2; budget <= 9; ++budget) {
+    for (int prompt = 1; prompt <= 60; ++prompt) {
+      int left = prompt;
+      while (left > 0) {
+        const int tokens = ChunkTokens(left, budget);
+        ASSERT_GE(tokens, prompt == 1 ? 1 : 2) << "prompt " << prompt << " budget " << budget;
+        ASSERT_LE(tokens, budget + 1);
+        left -= tokens;
+        ASSERT_GE(left, 0);
+      }
+    }
+  }
+}
+
+TEST(Scheduler, ChunksKeepToTheBudgetWhereTheyCan) {
+  EXPECT_EQ(ChunkTokens(100, 16), 16);
+  EXPECT_EQ(ChunkTokens(17, 16), 15);
+  EXPECT_EQ(ChunkTokens(16, 16), 16);
+  EXPECT_EQ(ChunkTokens(3, 2), 3);
+}
+
+TEST(Scheduler, PlansNothingForNoRows) {
+  const StepPlan plan = Plan({}, 16);
+  EXPECT_TRUE(plan.chunks.empty());
+  EXPECT_EQ(plan.decode_rows, 0);
+}
+
+TEST(Scheduler, RunningStreamsDecodeWhileAnotherPrefills) {
+  const StepPlan plan = Plan({{0, 1}, {0, 2}, {100, 3}}, 16);
+  ASSERT_EQ(plan.chunks.size(), 1U);
+  EXPECT_EQ(plan.chunks[0].row, 2);
+  EXPECT_EQ(plan.chunks[0].tokens, 16);
+  EXPECT_EQ(plan.decode_rows, 2);
+}
+
+TEST(Scheduler, TheOldestPromptGoesFirstWhateverItsRow) {
+  const StepPlan plan = Plan({{100, 9}, {100, 4}}, 16);
+  ASSERT_EQ(plan.chunks.size(), 1U);
+  EXPECT_EQ(plan.chunks[0].row, 1);
+}
+
+TEST(Scheduler, PromptsThatFitWholeShareAStep) {
+  const StepPlan plan = Plan({{6, 1}, {6, 2}, {6, 3}}, 16);
+  ASSERT_EQ(plan.chunks.size(), 2U);
+  EXPECT_EQ(plan.chunks[0].row, 0);
+  EXPECT_EQ(plan.chunks[1].row, 1);
+}
+
+TEST(Scheduler, AYoungerPromptThatFitsPassesOneThatDoesNot) {
+  const StepPlan plan = Plan({{10, 1}, {30, 2}, {5, 3}}, 16);
+  ASSERT_EQ(plan.chunks.size(), 2U);
+  EXPECT_EQ(plan.chunks[1].row, 2);
+  EXPECT_EQ(plan.chunks[1].tokens, 5);
+}
+
+TEST(Scheduler, DecodesUpToTheHighestDecodingRow) {
+  EXPECT_EQ(Plan({{5, 1}, {0, 2}, {5, 3}}, 16).decode_rows, 2);
+  EXPECT_EQ(Plan({{5, 1}, {5, 2}}, 16).decode_rows, 0);
+}
+
+TEST(PrefillBudgetTest, PrefillTakesAboutAsLongAsTheDecodingBesideIt) {
+  EXPECT_EQ(PrefillBudget(0.100, 0.001, 256), 100);
+  EXPECT_EQ(PrefillBudget(0.001, 0.001, 256), 32);
+  EXPECT_EQ(PrefillBudget(10, 0.001, 256), 256);
+  EXPECT_EQ(PrefillBudget(0.001, 0.001, 4), 4);
+}
+
+TEST(PrefillBudgetTest, BeforeAnythingIsMeasuredTheWholeChunkIsAllowed) {
+  EXPECT_EQ(PrefillBudget(0, 0.001, 256), 256);
+  EXPECT_EQ(PrefillBudget(0.1, 0, 256), 256);
+}
+
+}  // namespace
+}  // namespace llmrouter
