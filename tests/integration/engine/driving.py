@@ -27,6 +27,9 @@ class Ask:
     seed: int = 0
     stop: Sequence[str] = ()
     trace: bool = True
+    priority: _native.Priority = _native.Priority.NORMAL
+    timeout: float | None = None
+    scope: int = 0
 
 
 @dataclass
@@ -62,6 +65,9 @@ def submit(engine: _native.Engine, ask: Ask) -> int:
         max_tokens=ask.max_tokens,
         stop=list(ask.stop),
         trace=ask.trace,
+        priority=ask.priority,
+        timeout=ask.timeout,
+        scope=ask.scope,
     )
 
 

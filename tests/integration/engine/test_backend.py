@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -131,6 +132,25 @@ async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
     await backend.close()
     assert raised.value.reason is Reason.QUEUE_FULL
     assert raised.value.retry_after is not None
+    assert float(raised.value.metadata["estimated_wait_seconds"]) >= 0
+
+
+async def test_what_one_tenant_asked_another_does_not_reuse(tiny_folder: Path) -> None:
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2))
+    reused = []
+    for tenant in ("a", "b", "a"):
+        request = replace(ask([3] * 70), scope=tenant)
+        *_, end = [event async for event in backend.generate(request)]
+        assert isinstance(end, BackendFinished)
+        reused.append(end.cached_prompt_tokens)
+    await backend.close()
+    assert reused == [0, 0, 64]
+
+
+async def test_a_request_that_is_late_ends_as_late(backend: OnnxRuntimeBackend) -> None:
+    with pytest.raises(RouterError) as raised:
+        await collect(backend, replace(ask(max_tokens=100), timeout=0.0))
+    assert raised.value.reason is Reason.DEADLINE_EXCEEDED
 
 
 async def test_a_prompt_beyond_the_context_names_both_numbers(backend: OnnxRuntimeBackend) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.integration.engine.driving import Ask, ReferenceLoop, run_alone, run_together
+from tests.integration.engine.driving import (
+    Answer,
+    Ask,
+    ReferenceLoop,
+    drain_into,
+    run_alone,
+    run_together,
+    submit,
+)
 
 from llmrouter import _native
 from llmrouter.inference.backends.base import BackendOptions
@@ -59,6 +67,37 @@ def test_prompts_generated_together_equal_each_alone_in_every_bit(
         assert together.failed is None
         assert together.tokens == alone.tokens
         assert np.array_equal(together.logits, alone.logits)
+
+
+def test_a_reused_prefix_changes_not_a_bit(engine: _native.Engine, folder: ModelFolder) -> None:
+    tokens = load_text(folder).encode(TEXT)[:150]
+    fresh, again = (
+        run_alone(engine, [Ask([*tokens, 7, 8, 9], max_tokens=8, scope=scope)])[0]
+        for scope in (1, 1)
+    )
+    [elsewhere] = run_alone(engine, [Ask([*tokens, 7, 8, 9], max_tokens=8, scope=2)])
+    reused = [answer.finished.cached_prompt_tokens for answer in (fresh, again, elsewhere)]
+    assert reused == [0, 128, 0]
+    assert np.array_equal(fresh.logits, again.logits)
+
+
+def test_giving_way_changes_not_a_bit(folder: ModelFolder, prompts: list[list[int]]) -> None:
+    made = make_engine(folder.path, BackendOptions(threads=2, slots=1, context=512))
+    low = Ask(prompts[20], max_tokens=24, priority=_native.Priority.LOW)
+    high = Ask(prompts[5], max_tokens=4, priority=_native.Priority.HIGH)
+    try:
+        [alone] = run_alone(made, [low])
+        answers = {submit(made, low): Answer()}
+        drain_into(made, answers)
+        answers[submit(made, high)] = Answer()
+        while not all(answer.over for answer in answers.values()):
+            drain_into(made, answers)
+        assert made.statistics().preemptions == 1
+    finally:
+        made.stop()
+    parked, _ = answers.values()
+    assert parked.tokens == alone.tokens
+    assert np.array_equal(parked.logits, alone.logits)
 
 
 def test_greedy_tokens_equal_an_independent_loop(
