@@ -13,9 +13,7 @@ namespace llmrouter::kernels {
 namespace {
 
 const MatrixShape& Checked(const MatrixShape& shape) {
-  const bool fits = shape.columns > 0 && shape.depth > 0 && shape.depth % kBlock == 0 &&
-                    (shape.bits == 4 || shape.bits == 8);
-  if (!fits) throw std::invalid_argument("a matrix needs columns, whole blocks, and 4 or 8 bits");
+  CheckShape(shape);
   return shape;
 }
 
@@ -59,6 +57,12 @@ int QuantiseBlock(const float* source, std::int8_t* target, float* scale) {
 }
 
 }  // namespace
+
+void CheckShape(const MatrixShape& shape) {
+  const bool fits = shape.columns > 0 && shape.depth > 0 && shape.depth % kBlock == 0 &&
+                    (shape.bits == 4 || shape.bits == 8);
+  if (!fits) throw std::invalid_argument("a matrix needs columns, whole blocks, and 4 or 8 bits");
+}
 
 std::size_t MatrixShape::ColumnBytes() const {
   return static_cast<std::size_t>(depth) * static_cast<std::size_t>(bits) / 8;

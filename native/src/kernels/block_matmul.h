@@ -34,6 +34,10 @@ struct MatrixShape {
   std::size_t ColumnZeroBytes() const;
 };
 
+/// Throws std::invalid_argument unless the sizes are positive, the depth a multiple of kBlock, the
+/// bits 4 or 8.
+void CheckShape(const MatrixShape& shape);
+
 /// Some consecutive columns as MatMulNBits has them: a weight is (q - zero point) * scale.
 struct BlockColumns {
   /// [columns, blocks, kBlock * bits / 8]; of two 4-bit values in a byte the lower is the first.
@@ -48,8 +52,7 @@ struct BlockColumns {
 /// the weights, scales and zero points.
 class PackedMatrix {
  public:
-  /// Reserves memory; panels are zero until packed. Throws std::invalid_argument unless the sizes
-  /// are positive, the depth a multiple of kBlock, the bits 4 or 8; std::bad_alloc.
+  /// Takes memory; panels are zero until packed. Throws as `CheckShape`, and std::bad_alloc.
   explicit PackedMatrix(const MatrixShape& shape);
 
   /// Packs a panel from its columns; the last panel may have fewer than kPanelColumns.

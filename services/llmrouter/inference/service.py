@@ -32,6 +32,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         slots=settings.slots,
         context=settings.context,
         max_waiting=settings.max_waiting,
+        kernels=settings.kernels,
     )
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), options)

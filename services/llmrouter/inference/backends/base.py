@@ -34,6 +34,9 @@ class BackendOptions:
     """Requests that may wait for a slot before QUEUE_FULL."""
     prefill_chunk: int = 256
     """Prompt tokens computed per step at most."""
+    kernels: str = "auto"
+    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own that need AVX2;
+    `auto` takes ours on processors with AVX2 but without VNNI."""
 
 
 @dataclass(frozen=True, slots=True)
