@@ -35,8 +35,8 @@ class BackendOptions:
     prefill_chunk: int = 256
     """Prompt tokens computed per step at most."""
     kernels: str = "auto"
-    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own that need AVX2;
-    `auto` takes ours on processors with AVX2 but without VNNI."""
+    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
+    AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
 
 
 @dataclass(frozen=True, slots=True)
