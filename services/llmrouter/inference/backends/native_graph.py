@@ -181,10 +181,10 @@ def _matrix_of(node: Any, weights: _Weights) -> MatrixPlace | None:
 def _sizes(node: Any) -> tuple[int, int, int] | None:
     """Return columns, depth and bits of a matrix of the form our kernels know."""
     values = {
-        attribute.name: attribute.i if attribute.type == AttributeProto.INT else None
+        attribute.name: int(attribute.i) if attribute.type == AttributeProto.INT else -1
         for attribute in node.attribute
     }
-    if values.keys() != {"N", "K", "bits", *_FIXED} or None in values.values():
+    if values.keys() != {"N", "K", "bits", *_FIXED}:
         return None
     columns, depth, bits = values["N"], values["K"], values["bits"]
     fits = (
