@@ -31,9 +31,36 @@ class EngineError(Exception):
 class Vocabulary:
     def __init__(self, tokens: Sequence[bytes], end_tokens: Sequence[int]) -> None: ...
 
+# What the processor runs, as far as kernels are chosen by it.
+class Processor:
+    # AVX2 and FMA.
+    @property
+    def avx2(self) -> bool: ...
+    # Dot products of bytes in one instruction.
+    @property
+    def vnni(self) -> bool: ...
+
+def detect_processor() -> Processor: ...
+
+# A matrix [depth, columns] of MatMulNBits in a file of weights, in blocks of 32. Offsets are bytes;
+# a zero_points_offset of -1 stands for zero points in the middle of the range.
+class NativeMatrix:
+    file: str
+    columns: int
+    depth: int
+    bits: int
+    data_offset: int
+    scales_offset: int
+    zero_points_offset: int
+    def __init__(self) -> None: ...
+
 # A decoder-only text model in ONNX form. In the names of cache tensors, %d is the layer.
 class OrtModel:
     path: str
+    # The graph to run in place of the file's, serialised; empty runs the file.
+    graph: bytes
+    # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
+    matrices: Sequence[NativeMatrix]
     vocabulary: int
     layers: int
     kv_heads: int

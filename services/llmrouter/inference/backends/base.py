@@ -40,6 +40,9 @@ class BackendOptions:
     """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
     ageing_seconds: float = 10.0
     """Waiting that one class of priority is worth, so that no class starves."""
+    kernels: str = "auto"
+    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
+    AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,8 @@ from llmrouter.inference.backends.base import (
 )
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.kernels import choose_native
+from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
@@ -186,11 +188,13 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     """
     folder = read_folder(path)
     context = _context(folder, options)
+    native = choose_native(options.kernels, _native.detect_processor())
     vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
     library = find_library()
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        decoder = _native.load_ort_decoder(_ort_model(folder), slots=options.slots, context=context)
+        model = _ort_model(folder, native=native)
+        decoder = _native.load_ort_decoder(model, slots=options.slots, context=context)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -216,8 +220,12 @@ def _context(folder: ModelFolder, options: BackendOptions) -> int:
     return options.context or folder.context_length
 
 
-def _ort_model(folder: ModelFolder) -> _native.OrtModel:
+def _ort_model(folder: ModelFolder, *, native: bool) -> _native.OrtModel:
     model = _native.OrtModel()
+    rewritten = rewrite_graph(folder.model_file) if native else None
+    if rewritten is not None:
+        model.graph = rewritten.graph
+        model.matrices = [_matrix(place) for place in rewritten.matrices]
     model.path = str(folder.model_file)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
@@ -231,6 +239,19 @@ def _ort_model(folder: ModelFolder) -> _native.OrtModel:
     model.present_key = folder.output_names["present_key_names"]
     model.present_value = folder.output_names["present_value_names"]
     return model
+
+
+def _matrix(place: MatrixPlace) -> _native.NativeMatrix:
+    matrix = _native.NativeMatrix()
+    matrix.file = str(place.file)
+    matrix.columns = place.columns
+    matrix.depth = place.depth
+    matrix.bits = place.bits
+    matrix.data_offset = place.data_offset
+    matrix.scales_offset = place.scales_offset
+    if place.zero_points_offset is not None:
+        matrix.zero_points_offset = place.zero_points_offset
+    return matrix
 
 
 def _finished(event: _native.Finished) -> BackendFinished:
