@@ -147,6 +147,6 @@ def test_native_kernels_say_what_onnxruntimes_own_say(folder: ModelFolder) -> No
         f"largest difference {np.abs(sides[0] - sides[1]).max():.3f}, KL {divergence:.2e}, "
         f"greedy agreement {agreement:.3f}, perplexities {np.exp(surprise)}"
     )
-    assert divergence < 0.005
+    assert divergence < 0.02
     assert agreement >= 0.9
-    assert abs(surprise[0] - surprise[1]) < 0.01
+    assert abs(surprise[0] - surprise[1]) < 0.1
