@@ -27,7 +27,7 @@ Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
   const DecoderLimits& limits = batch_.limits();
-  CheckRequest(request, {limits.context, limits.vocabulary, options_.max_waiting});
+  CheckRequest(request, {limits.context, limits.vocabulary, options_.max_waiting, limits.slots});
   RequestId id = 0;
   {
     const std::lock_guard lock(mutex_);
@@ -118,7 +118,8 @@ bool Engine::TakeWork() {
 }
 
 void Engine::UpdateStatistics() {
-  statistics_.running = batch_.running();
+  // A slot that is promised to an answer cannot be had either.
+  statistics_.running = statistics_.slots - batch_.free_slots();
   statistics_.steps = batch_.steps();
   statistics_.prompt_tokens = batch_.prompt_tokens();
   statistics_.completion_tokens = batch_.completion_tokens();
@@ -130,7 +131,7 @@ void Engine::CancelRequested() {
     const auto found = std::find_if(waiting_.begin(), waiting_.end(),
                                     [id](const Submission& waiting) { return waiting.id == id; });
     if (found == waiting_.end()) continue;
-    events_.push_back(CancelledWhileWaiting(*found));
+    CancelWhileWaiting(*found, &events_);
     waiting_.erase(found);
   }
   cancelled_.clear();
@@ -144,7 +145,8 @@ void Engine::CancelEverything() {
 
 void Engine::AdmitWaiting() {
   int joining = Admissible(static_cast<int>(waiting_.size()), batch_.free_slots());
-  for (; joining > 0; --joining) {
+  // Who needs several slots waits for them at the head of the line: passing it by would starve it.
+  for (; joining > 0 && waiting_.front().request.answers <= batch_.free_slots(); --joining) {
     batch_.Admit(std::move(waiting_.front()));
     waiting_.pop_front();
   }

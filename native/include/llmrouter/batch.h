@@ -23,7 +23,8 @@ class Batch {
 
   const DecoderLimits& limits() const { return limits_; }
   int running() const { return slots_.used(); }
-  int free_slots() const { return slots_.free(); }
+  /// Slots that neither run an answer nor are promised to one whose prompt is being computed.
+  int free_slots() const;
   std::vector<RequestId> RunningIds() const;
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Decoder runs, prompt tokens computed and tokens sampled so far.
@@ -31,10 +32,11 @@ class Batch {
   std::uint64_t prompt_tokens() const { return prompt_tokens_; }
   std::uint64_t completion_tokens() const { return completion_tokens_; }
 
-  /// Joins a checked request to the running ones. At least one slot must be free.
+  /// Joins a checked request to the running ones. A slot must be free for each of its answers.
   void Admit(Submission submission);
 
-  /// Ends a running sequence and frees its slot at once. False when there is none of this id.
+  /// Ends the answers of a running request and frees their slots at once. False when there is none
+  /// of this id.
   bool Cancel(RequestId id, std::vector<Event>* events);
 
   /// Plans, runs and commits one step, appending what it produced to `events`. A decoder that
@@ -50,6 +52,8 @@ class Batch {
  private:
   void Plan();
   void RunChunk(const Chunk& chunk, std::vector<Event>* events);
+  /// Forks the other answers off a computed prompt and samples the first token of each.
+  void BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events);
   void RunDecode(std::vector<Event>* events);
   void FailDecoding(const std::string& message);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
