@@ -113,7 +113,8 @@ class Backend(Protocol):
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice of a request; closing the iterator cancels them within one step.
 
-        The events of choices come in any order. While the consumer lags, the deltas of a choice merge into one of bounded size.
+        The events of choices come in any order. While the consumer lags, the deltas of a choice
+        merge into one of bounded size.
 
         Raises:
             RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;

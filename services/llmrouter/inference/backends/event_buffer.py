@@ -43,25 +43,23 @@ class EventBuffer:
         size = self._bytes + _size(delta)
         if size > self._limit:
             message = f"the reader is more than {self._limit} bytes of text behind"
-            self.fail(RouterError(Reason.SLOW_READER, message))
+            self.end(RouterError(Reason.SLOW_READER, message))
             return False
         self._pending.setdefault(delta.choice, []).append(delta)
         self._bytes = size
         self._news.set()
         return True
 
-    def end(self, last: BackendFinished) -> None:
-        """Put the last event of a choice in; what comes after the end of all is ignored."""
-        if not self.ended:
+    def end(self, last: BackendFinished | RouterError) -> None:
+        """Put the last event of a choice in; an error ends all. What comes after is ignored."""
+        if self.ended:
+            return
+        if isinstance(last, RouterError):
+            self._failure = last
+        else:
             self._ends.append(last)
             self._running -= 1
-            self._news.set()
-
-    def fail(self, error: RouterError) -> None:
-        """End every choice; what comes after is ignored."""
-        if not self.ended:
-            self._failure = error
-            self._news.set()
+        self._news.set()
 
     async def events(self) -> AsyncIterator[BackendEvent]:
         """Yield what has been put in; the end of a choice comes after all of its text.

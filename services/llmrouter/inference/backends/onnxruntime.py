@@ -148,7 +148,7 @@ class OnnxRuntimeBackend:
             elif isinstance(event, _native.Finished):
                 buffer.end(_finished(event))
             else:
-                buffer.fail(RouterError(_REASONS[event.code], event.message))
+                buffer.end(RouterError(_REASONS[event.code], event.message))
                 self._engine.cancel(event.id)  # Its other choices, if there are any.
 
 
