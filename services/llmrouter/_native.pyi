@@ -1,5 +1,6 @@
 # The compiled engine. Private: only `llmrouter.inference.backends` uses it, nothing is stable.
 
+import builtins
 from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
@@ -77,14 +78,35 @@ class OrtModel:
 # A loaded model with its key/value cache; handed to an `Engine`, which owns it from then on.
 class Decoder: ...
 
-# New text of one request; `tokens` were sampled since its previous delta.
+# A token, the natural logarithm of its probability before any sampling option, and its bytes.
+class TokenLogprob:
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def bytes(self) -> builtins.bytes: ...
+
+# One sampled token and the most likely ones in its place, in order.
+class SampledLogprob:
+    @property
+    def sampled(self) -> TokenLogprob: ...
+    @property
+    def top(self) -> list[TokenLogprob]: ...
+
+# New text of one answer; `tokens` were sampled since its previous delta, and `logprobs` tells of
+# each where asked for.
 class TextDelta:
     @property
     def id(self) -> int: ...
     @property
+    def answer(self) -> int: ...
+    @property
     def text(self) -> str: ...
     @property
     def tokens(self) -> int: ...
+    @property
+    def logprobs(self) -> list[SampledLogprob]: ...
 
 # Seconds. `first_token` runs from submission; 0 when no token was sampled.
 class Timings:
@@ -97,10 +119,12 @@ class Timings:
     @property
     def first_token(self) -> float: ...
 
-# The last event of a request that ended as asked.
+# The last event of an answer that ended as asked; each answer of a request has one.
 class Finished:
     @property
     def id(self) -> int: ...
+    @property
+    def answer(self) -> int: ...
     @property
     def reason(self) -> FinishReason: ...
     @property
@@ -122,7 +146,7 @@ class Finished:
     @property
     def logits(self) -> bytes: ...
 
-# The last event of a request that broke.
+# An answer broke, and its request with it: cancel it, other answers may run on.
 class Failed:
     @property
     def id(self) -> int: ...
@@ -188,7 +212,8 @@ class Engine:
     def context(self) -> int: ...
 
     # Queue a request and return its id. After `timeout` seconds it ends as DEADLINE_EXCEEDED;
-    # prompts share what they have in common with earlier ones of the same scope.
+    # prompts share what they have in common with earlier ones of the same scope. `top_logprobs` of
+    # -1 tells no log probabilities.
     #
     # Raises:
     # EngineError: INVALID_ARGUMENT, CONTEXT_TOO_LONG, QUEUE_FULL or STOPPED.
@@ -206,6 +231,14 @@ class Engine:
         timeout: float | None = None,
         scope: int = 0,
         trace: bool = False,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Sequence[tuple[int, float]] = (),
+        min_tokens: int = 0,
+        answers: int = 1,
+        top_logprobs: int = -1,
     ) -> int: ...
 
     # End a request before the next step; ids that are not known are ignored.

@@ -13,6 +13,7 @@ from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
     Answer,
     Attempt,
+    Choice,
     ChoiceFinished,
     Delta,
     Event,
@@ -20,6 +21,8 @@ from llmrouter_client.events import (
     Model,
     Started,
     Timings,
+    TokenLogprob,
+    TopLogprob,
     Usage,
 )
 from llmrouter_client.requests import Message, Options
@@ -29,6 +32,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "Attempt",
+    "Choice",
     "ChoiceFinished",
     "Client",
     "Delta",
@@ -43,5 +47,7 @@ __all__ = [
     "Stream",
     "SyncStream",
     "Timings",
+    "TokenLogprob",
+    "TopLogprob",
     "Usage",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llmrouter.common.generation import FinishReason, Priority, SamplingOptions
+from llmrouter.common.generation import FinishReason, Priority, SamplingOptions, TokenLogprob
 
 __all__ = [
     "Backend",
@@ -47,7 +47,7 @@ class BackendOptions:
 
 @dataclass(frozen=True, slots=True)
 class BackendRequest:
-    """One sequence to generate."""
+    """One prompt and the answers to generate for it."""
 
     prompt_tokens: Sequence[int]
     """Token ids, at least one."""
@@ -66,11 +66,14 @@ class TokenDelta:
 
     text: str
     tokens: int
+    choice: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One per token where asked for; then the text may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendFinished:
-    """The last event of a sequence. Times in seconds by the engine's clock."""
+    """The last event of a choice. Times in seconds by the engine's clock."""
 
     reason: FinishReason
     stop: str
@@ -83,6 +86,7 @@ class BackendFinished:
     """From submission to the first sampled token."""
     cached_prompt_tokens: int = 0
     """Prompt tokens that were not computed again."""
+    choice: int = 0
 
 
 BackendEvent = TokenDelta | BackendFinished
@@ -135,9 +139,10 @@ class Backend(Protocol):
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
-        """Stream one sequence; closing the iterator cancels it within one engine step.
+        """Stream every choice of a request; closing the iterator cancels them within one step.
 
-        While the consumer lags, deltas merge into one of bounded size.
+        The events of choices come in any order. While the consumer lags, the deltas of a choice
+        merge into one of bounded size.
 
         Raises:
             RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;

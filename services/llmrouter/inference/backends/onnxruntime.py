@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.common.generation import FinishReason, Priority
+from llmrouter.common.generation import FinishReason, Priority, TokenLogprob, TopLogprob
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendFinished,
@@ -84,13 +84,13 @@ class OnnxRuntimeBackend:
         return self._engine.context
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
-        """Stream one sequence; closing the iterator cancels it within one engine step.
+        """Stream every choice; closing the iterator cancels them within one engine step.
 
         Raises:
             RouterError: As in `Backend.generate`.
         """
         sequence = self._submit(request)
-        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES)
+        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES, request.sampling.n)
         try:
             async for event in buffer.events():
                 yield event
@@ -143,6 +143,14 @@ class OnnxRuntimeBackend:
                 priority=_PRIORITIES[request.priority],
                 timeout=request.timeout,
                 scope=_scope(request.scope),
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                presence_penalty=sampling.presence_penalty,
+                frequency_penalty=sampling.frequency_penalty,
+                logit_bias=sampling.logit_bias,
+                min_tokens=sampling.min_tokens,
+                answers=sampling.n,
+                top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error
@@ -172,12 +180,13 @@ class OnnxRuntimeBackend:
             if buffer is None:
                 continue
             if isinstance(event, _native.TextDelta):
-                if not buffer.put(TokenDelta(event.text, event.tokens)):
+                if not buffer.put(_delta(event)):
                     self._engine.cancel(event.id)
             elif isinstance(event, _native.Finished):
                 buffer.end(_finished(event))
             else:
                 buffer.end(RouterError(_REASONS[event.code], event.message))
+                self._engine.cancel(event.id)  # Its other choices, if there are any.
 
 
 def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
@@ -254,6 +263,16 @@ def _matrix(place: MatrixPlace) -> _native.NativeMatrix:
     return matrix
 
 
+def _delta(event: _native.TextDelta) -> TokenDelta:
+    logprobs = tuple(_logprob(one) for one in event.logprobs)
+    return TokenDelta(event.text, event.tokens, event.answer, logprobs)
+
+
+def _logprob(told: _native.SampledLogprob) -> TokenLogprob:
+    top = tuple(TopLogprob(one.token, one.logprob, one.bytes) for one in told.top)
+    return TokenLogprob(told.sampled.token, told.sampled.logprob, told.sampled.bytes, top)
+
+
 def _finished(event: _native.Finished) -> BackendFinished:
     return BackendFinished(
         reason=_FINISH_REASONS[event.reason],
@@ -265,6 +284,7 @@ def _finished(event: _native.Finished) -> BackendFinished:
         decode=event.timings.decode,
         time_to_first_token=event.timings.first_token,
         cached_prompt_tokens=event.cached_prompt_tokens,
+        choice=event.answer,
     )
 
 
