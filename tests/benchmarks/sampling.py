@@ -1,4 +1,4 @@
-"""What drawing one token costs, in microseconds of CPU time: builds and runs `native/sampling.cc`."""
+"""What drawing one token costs, in microseconds of CPU time: runs `native/sampling.cc`."""
 
 import subprocess
 import sys
