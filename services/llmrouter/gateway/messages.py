@@ -48,6 +48,7 @@ def encode_select(
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=["chat" if request.messages else "completion"],
+        n=request.sampling.n,
     )
 
 

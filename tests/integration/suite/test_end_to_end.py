@@ -54,9 +54,10 @@ async def test_several_answers_come_with_their_log_probabilities_and_again_from_
 async def test_a_bias_and_a_least_length_reach_the_model(gateway):
     async with AsyncClient(gateway) as client:
         answer = await client.generate(
-            PROMPT, **GREEDY, logit_bias={ord("z"): 100}, min_tokens=8, frequency_penalty=0.1
-        )
-        assert answer.text == "z" * 8
+            PROMPT, **GREEDY, logit_bias={90: 100}, min_tokens=8, frequency_penalty=0.1,
+            logprobs=True,
+        )  # fmt: skip
+        assert [one.token_id for one in answer.choices[0].logprobs] == [90] * 8
 
 
 async def test_a_question_left_to_chance_is_never_cached(gateway):
