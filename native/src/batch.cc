@@ -1,6 +1,7 @@
 #include "llmrouter/batch.h"
 
 #include <algorithm>
+#include <new>
 #include <utility>
 
 #include "llmrouter/admission.h"
@@ -51,10 +52,14 @@ std::unique_ptr<Sequence> Batch::Park(int row, std::size_t most_bytes) {
   Sequence& sequence = *rows_[row];
   const std::size_t bytes =
       static_cast<std::size_t>(sequence.computed()) * decoder_->PositionBytes();
-  if (bytes == 0 || bytes > most_bytes) {
+  std::vector<float> cache;
+  try {
+    if (bytes <= most_bytes) cache.resize(bytes / sizeof(float));
+  } catch (const std::bad_alloc&) {  // Computing again costs time; failing would cost the answer.
+  }
+  if (cache.empty()) {
     sequence.Forget();
   } else {
-    std::vector<float> cache(bytes / sizeof(float));
     decoder_->Save(row, 0, sequence.computed(), cache.data());
     sequence.Park(std::move(cache));
   }

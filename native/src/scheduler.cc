@@ -46,32 +46,42 @@ void Scheduler::Join() {
   while (const Sequence* next = waiting_.Next()) {
     // Who needs several slots waits for them at the head of the line: passing it by would starve
     // it.
-    while (batch_.free_slots() < next->request().answers) {
-      if (!MakeRoomFor(*next)) return;
-    }
+    if (!MakeRoomFor(*next)) return;
     // Parking never changes whose turn it is: who was parked has a later one.
     batch_.Admit(waiting_.Pop());
   }
 }
 
 bool Scheduler::MakeRoomFor(const Sequence& next) {
-  const auto turn = [this](const Sequence& sequence) {
-    return TurnOf(sequence.submitted(), sequence.request().priority, options_.ageing);
-  };
-  int last = -1;
+  int missing = next.request().answers - batch_.free_slots();
+  if (missing <= 0) return true;
+  int able = 0;
   for (int row = 0; row < batch_.running(); ++row) {
-    const Sequence& sequence = batch_.sequence(row);
-    if (sequence.request().priority >= next.request().priority) continue;
-    // Answers that share a prompt stay together.
-    if (sequence.request().answers > 1) continue;
-    if (last < 0 || turn(sequence) > turn(batch_.sequence(last))) last = row;
+    able += GivesWay(batch_.sequence(row), next) ? 1 : 0;
   }
-  if (last < 0 || turn(batch_.sequence(last)) <= turn(next)) return false;
-  const std::size_t parked = waiting_.parked_bytes();
-  const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
-  waiting_.Push(batch_.Park(last, left));
-  ++preemptions_;
+  if (able < missing) return false;
+  for (; missing > 0; --missing) {
+    int last = -1;
+    for (int row = 0; row < batch_.running(); ++row) {
+      const Sequence& sequence = batch_.sequence(row);
+      if (!GivesWay(sequence, next)) continue;
+      if (last < 0 || Turn(sequence) > Turn(batch_.sequence(last))) last = row;
+    }
+    const std::size_t parked = waiting_.parked_bytes();
+    const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
+    waiting_.Push(batch_.Park(last, left));
+    ++preemptions_;
+  }
   return true;
+}
+
+bool Scheduler::GivesWay(const Sequence& running, const Sequence& next) const {
+  return running.request().priority < next.request().priority && Turn(running) > Turn(next) &&
+         running.request().answers == 1;  // Answers that share a prompt stay together.
+}
+
+Clock::time_point Scheduler::Turn(const Sequence& sequence) const {
+  return TurnOf(sequence.submitted(), sequence.request().priority, options_.ageing);
 }
 
 }  // namespace llmrouter

@@ -58,14 +58,14 @@ std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
 void Sequence::CommitReused(int tokens) {
   computed_ += tokens;
   // What is reused after its cache was given up has been counted before.
-  if (generated_ == 0) reused_ = tokens;
+  if (generated() == 0) reused_ = tokens;
 }
 
 void Sequence::Forget() {
   parked_ = {};
   computed_ = 0;
   // The last sampled token has not been computed yet: the next decode does.
-  if (generated_ > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
+  if (generated() > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
 }
 
 void Sequence::NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary) {
@@ -76,21 +76,18 @@ void Sequence::NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary)
 
 void Sequence::CommitToken(TokenId token, std::span<const float> logits,
                            const Vocabulary& vocabulary, std::vector<Event>* events) {
-  if (generated_ == 0) first_token_ = Clock::now();
-  ++generated_;
+  if (generated() == 0) first_token_ = Clock::now();
   ++undelivered_;
-  next_token_ = token;
   tokens_.push_back(token);
   if (counts_) counts_->Say(token);
   if (request().trace) {
-    traced_tokens_.push_back(token);
     traced_logits_.insert(traced_logits_.end(), logits.begin(), logits.end());
   }
   if (vocabulary.IsEnd(token)) return Finish(FinishReason::kStop, events);
   std::string text = text_.Push(vocabulary.Bytes(token), !must_go_on());
   if (!text.empty()) Deliver(std::move(text), events);
   if (text_.stopped()) return Finish(FinishReason::kStop, events);
-  if (generated_ >= answer_limit_) Finish(FinishReason::kLength, events);
+  if (generated() >= answer_limit_) Finish(FinishReason::kLength, events);
 }
 
 void Sequence::Deliver(std::string text, std::vector<Event>* events) {
@@ -114,7 +111,7 @@ void Sequence::Fail(std::string message, ErrorCode code) {
 void Sequence::TakeLastEvent(std::vector<Event>* events) {
   if (auto* finished = std::get_if<Finished>(&*last_event_)) {
     AppendEnds(*finished, request().answers - promised_, request().answers, events);
-    finished->tokens = std::move(traced_tokens_);
+    if (request().trace) finished->tokens.assign(tokens_.end() - generated(), tokens_.end());
     finished->logits = std::move(traced_logits_);
   }
   events->push_back(std::move(*last_event_));
@@ -123,7 +120,7 @@ void Sequence::TakeLastEvent(std::vector<Event>* events) {
 Finished Sequence::Summary(FinishReason reason) const {
   const Clock::time_point now = Clock::now();
   const Clock::time_point begun = begun_.value_or(now);
-  const Clock::time_point first = generated_ > 0 ? first_token_ : now;
+  const Clock::time_point first = generated() > 0 ? first_token_ : now;
   Finished finished;
   finished.id = id();
   finished.answer = answer_;
@@ -131,11 +128,11 @@ Finished Sequence::Summary(FinishReason reason) const {
   finished.stop = text_.matched();
   finished.prompt_tokens = static_cast<int>(request().prompt.size());
   finished.cached_prompt_tokens = reused_;
-  finished.completion_tokens = generated_;
+  finished.completion_tokens = generated();
   finished.timings.queue = Seconds(submission_.submitted, begun);
   finished.timings.prefill = Seconds(begun, first);
   finished.timings.decode = Seconds(first, now);
-  finished.timings.first_token = generated_ > 0 ? Seconds(submission_.submitted, first) : 0;
+  finished.timings.first_token = generated() > 0 ? Seconds(submission_.submitted, first) : 0;
   return finished;
 }
 

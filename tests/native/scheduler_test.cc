@@ -140,6 +140,40 @@ TEST_F(SchedulerTest, AnEqualClassGivesNoWay) {
   EXPECT_EQ(scheduler_->preemptions(), 0U);
 }
 
+TEST_F(SchedulerTest, NobodyGivesWayWhenThatWouldNotBeEnough) {
+  Start(2);
+  Add(Priority::kHigh, {1, 2}, 20);
+  Add(Priority::kLow, {3, 4}, 20);
+  Step();
+  Request several;
+  several.prompt = {5, 6};
+  several.max_tokens = 2;
+  several.answers = 2;
+  several.priority = Priority::kNormal;
+  scheduler_->Add(std::make_unique<Sequence>(Submission{next_id_++, std::move(several), now_}, 2));
+  Step();
+  EXPECT_EQ(scheduler_->batch().running(), 2);
+  EXPECT_EQ(scheduler_->preemptions(), 0U);
+  RunOut();
+}
+
+TEST_F(SchedulerTest, AsManyGiveWayAsThereAreAnswersToMake) {
+  Start(2);
+  Add(Priority::kLow, {1, 2}, 20);
+  Add(Priority::kLow, {3, 4}, 20);
+  Step();
+  Request several;
+  several.prompt = {5, 6};
+  several.max_tokens = 2;
+  several.answers = 2;
+  several.priority = Priority::kHigh;
+  scheduler_->Add(std::make_unique<Sequence>(Submission{next_id_++, std::move(several), now_}, 2));
+  Step();
+  EXPECT_EQ(scheduler_->preemptions(), 2U);
+  RunOut();
+  EXPECT_EQ(ended_.size(), 4U);
+}
+
 TEST_F(SchedulerTest, ADeadlineThatPassesInTheQueueCostsNoPrefill) {
   Start(1);
   Add(Priority::kNormal, {1, 2}, 30);

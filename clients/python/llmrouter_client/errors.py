@@ -101,7 +101,8 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
         grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",
     }
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
-        sentences[code] = f"the request is larger than {address} accepts; send less text"
+        sentence = f"the request is larger than {address} accepts; send less text"
+        return LlmrouterError("INVALID_ARGUMENT", sentence, code=code, metadata={"detail": details})
     message = sentences.get(code) or f"{address} failed: {details or code.name}"
     reason = _UNSAID.get(code, "INTERNAL")
     return LlmrouterError(reason, message, code=code, metadata={"detail": details})

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict
 
-from google.protobuf.duration_pb2 import Duration
 from grpc import StatusCode
 
 from llmrouter.v1 import generation_pb2
@@ -50,8 +49,8 @@ class Options(TypedDict, total=False):
     """Makes the draws repeatable."""
     max_tokens: int | None
     """Tokens to generate at most."""
-    stop: Sequence[str] | None
-    """Strings that end the answer and are not part of it."""
+    stop: Sequence[str] | str | None
+    """One or several strings that end the answer and are not part of it."""
     min_p: float | None
     """Drop tokens less likely than this share of the most likely one; 0 to 1."""
     repetition_penalty: float | None
@@ -155,13 +154,14 @@ def _set_input(request: generation_pb2.GenerateRequest, prompt: Prompt, *, raw: 
 
 
 def _sampling(options: Options) -> generation_pb2.SamplingOptions:
+    stop = options.get("stop")
     return generation_pb2.SamplingOptions(
         temperature=options.get("temperature"),
         top_k=options.get("top_k"),
         top_p=options.get("top_p"),
         seed=options.get("seed"),
         max_tokens=options.get("max_tokens"),
-        stop=options.get("stop") or (),
+        stop=[stop] if isinstance(stop, str) else stop or (),
         min_p=options.get("min_p"),
         repetition_penalty=options.get("repetition_penalty"),
         presence_penalty=options.get("presence_penalty"),
@@ -191,5 +191,5 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
     wishes = generation_pb2.CacheWishes(mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"))
     ttl = options.get("cache_ttl")
     if ttl is not None:
-        wishes.ttl.CopyFrom(Duration(seconds=int(ttl), nanos=int(ttl % 1 * 1e9)))
+        wishes.ttl.FromNanoseconds(round(ttl * 1e9))
     return wishes

@@ -53,9 +53,11 @@ class Scheduler {
  private:
   void Expire(Clock::time_point now, std::vector<Event>* events);
   void Join();
-  /// Parks a running sequence of a lower class than `next`, whose turn is later. False when there
-  /// is none.
+  /// Parks running sequences of a lower class than `next`, whose turn is later, the latest first.
+  /// False, and nothing is parked, when all of them together would not make room.
   bool MakeRoomFor(const Sequence& next);
+  bool GivesWay(const Sequence& running, const Sequence& next) const;
+  Clock::time_point Turn(const Sequence& sequence) const;
 
   const SchedulerOptions options_;
   Batch batch_;

@@ -36,8 +36,6 @@ class Sequence {
   /// Seconds since it first had a slot.
   double SecondsHeld() const;
 
-  /// The prompt and what has been sampled since.
-  std::span<const TokenId> tokens() const { return tokens_; }
   /// Index of this answer among those of the request.
   int answer() const { return answer_; }
   /// Answers still to be forked from this one; each has been promised a slot.
@@ -49,9 +47,9 @@ class Sequence {
   /// Tokens still to be prefilled before it decodes.
   int prompt_left() const { return std::max(0, prefill_end_ - computed_); }
   bool over() const { return last_event_.has_value(); }
-  int generated() const { return generated_; }
+  int generated() const { return static_cast<int>(tokens_.size() - request().prompt.size()); }
   /// The token a decode step has to compute.
-  TokenId next_token() const { return next_token_; }
+  TokenId next_token() const { return tokens_.back(); }
 
   /// The next `tokens` tokens of the prompt.
   std::span<const TokenId> PromptChunk(int tokens) const;
@@ -69,7 +67,7 @@ class Sequence {
   /// What penalties look at; null when there are none.
   const TokenCounts* counts() const { return counts_ ? &*counts_ : nullptr; }
   /// Whether the next token may not end the answer.
-  bool must_go_on() const { return generated_ < request().min_tokens; }
+  bool must_go_on() const { return generated() < request().min_tokens; }
 
   /// Keeps what `CommitToken` tells of the token it is given next.
   void NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary);
@@ -95,6 +93,7 @@ class Sequence {
   Submission submission_;
   int answer_limit_;
   TextStream text_;
+  /// The prompt and what has been sampled since.
   std::vector<TokenId> tokens_;
   int prefill_end_;
   std::optional<TokenCounts> counts_;
@@ -103,13 +102,10 @@ class Sequence {
   int computed_ = 0;
   int reused_ = 0;
   std::vector<float> parked_;
-  int generated_ = 0;
   int undelivered_ = 0;
-  TokenId next_token_ = 0;
   std::optional<Clock::time_point> begun_;
   Clock::time_point first_token_;
   std::vector<SampledLogprob> logprobs_;
-  std::vector<TokenId> traced_tokens_;
   std::vector<float> traced_logits_;
   std::optional<Event> last_event_;
 };

@@ -9,6 +9,7 @@ from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
+from llmrouter.common.settings import parse
 from llmrouter.common.standalone import Program
 from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
@@ -18,7 +19,7 @@ __all__ = ["PROGRAM", "build"]
 async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise."""
     if settings.disk_path is None and "disk_path" not in settings.model_fields_set:
-        settings = settings.model_copy(update={"disk_path": data / "answers"})
+        settings = _on_disk(settings, data / "answers")
     tiers = await open_tiers(settings)
     servicer = CacheServicer(settings, tiers)
     return Service(
@@ -29,6 +30,16 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         port=settings.port,
         close=tiers.close,
     )
+
+
+def _on_disk(settings: CacheSettings, path: Path) -> CacheSettings:
+    """Return the settings with a disk store, checked as if it had been asked for.
+
+    Raises:
+        ConfigError: The largest answer does not fit the store.
+    """
+    given = settings.model_dump(exclude_unset=True)
+    return parse(CacheSettings, {**given, "disk_path": path}, "cache")
 
 
 PROGRAM = Program("cache", CacheSettings, build)

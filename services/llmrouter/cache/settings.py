@@ -13,6 +13,9 @@ __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings"]
 
 MIN_TTL_SECONDS = 1.0
 MAX_TTL_SECONDS = 365 * 86_400.0
+_ENTRIES_ON_DISK = 64
+"""Largest answers that the disk store must hold: LMDB keeps each in pages that lie together, and a
+store of a few would have to drop nearly everything to find so many."""
 
 
 class CacheSettings(Section):
@@ -43,9 +46,10 @@ class CacheSettings(Section):
 
     @model_validator(mode="after")
     def _entry_fits_disk(self) -> Self:
-        if self.disk_path is not None and self.max_entry_bytes * 4 > self.disk_max_bytes:
+        needed = self.max_entry_bytes * _ENTRIES_ON_DISK
+        if self.disk_path is not None and needed > self.disk_max_bytes:
             raise ValueError(
-                f"disk_max_bytes {self.disk_max_bytes} must be at least four times "
+                f"disk_max_bytes {self.disk_max_bytes} must be at least {_ENTRIES_ON_DISK} times "
                 f"max_entry_bytes {self.max_entry_bytes}"
             )
         return self

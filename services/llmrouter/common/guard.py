@@ -13,6 +13,7 @@ from typing import Any
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from llmrouter.common.errors import Reason, RouterError
@@ -83,23 +84,36 @@ def guarded(handler: Any, gate: Gate) -> Any:
         raise TypeError("client-streaming handlers have no guard yet")
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _guard_stream(handler.unary_stream, gate),
-            handler.request_deserializer,
+            _guard_stream(handler.unary_stream, gate, handler.request_deserializer),
+            None,
             handler.response_serializer,
         )
     return grpc.unary_unary_rpc_method_handler(
-        _guard_unary(handler.unary_unary, gate),
-        handler.request_deserializer,
+        _guard_unary(handler.unary_unary, gate, handler.request_deserializer),
+        None,
         handler.response_serializer,
     )
 
 
-def _guard_unary(call: Callable[..., Awaitable[Any]], gate: Gate) -> Callable[..., Awaitable[Any]]:
+def _decoded(request: Any, decode: Callable[[bytes], Any] | None) -> Any:
+    """Return the message; over a socket it comes as bytes, so that bad ones are told our way."""
+    if not isinstance(request, bytes) or decode is None:
+        return request
+    try:
+        return decode(request)
+    except DecodeError:
+        message = "the request is no protobuf message of its type; regenerate the caller's stubs"
+        raise RouterError(Reason.INVALID_ARGUMENT, message) from None
+
+
+def _guard_unary(
+    call: Callable[..., Awaitable[Any]], gate: Gate, decode: Callable[[bytes], Any] | None
+) -> Callable[..., Awaitable[Any]]:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
             gate.enter()
             try:
-                return await call(request, context)
+                return await call(_decoded(request, decode), context)
             finally:
                 gate.leave()
         except Exception as error:  # noqa: BLE001 - the one place that maps every failure
@@ -109,13 +123,14 @@ def _guard_unary(call: Callable[..., Awaitable[Any]], gate: Gate) -> Callable[..
 
 
 def _guard_stream(
-    call: Callable[..., AsyncIterator[Any]], gate: Gate
+    call: Callable[..., AsyncIterator[Any]], gate: Gate, decode: Callable[[bytes], Any] | None
 ) -> Callable[..., AsyncIterator[Any]]:
     async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
             gate.enter()
             try:
-                async with contextlib.aclosing(call(request, context)) as events:  # type: ignore[type-var]
+                answering = call(_decoded(request, decode), context)
+                async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]
                     async for event in events:
                         yield event
             finally:

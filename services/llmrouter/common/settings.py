@@ -128,7 +128,7 @@ def _read(path: Path) -> dict[str, Any]:
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
     if data is None:
         return {}
@@ -156,7 +156,7 @@ def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
         path = [part.lower() for part in name.removeprefix(_PREFIX).split("__")]
         try:
             value = yaml.safe_load(environ[name])
-        except yaml.YAMLError:
+        except (yaml.YAMLError, ValueError, RecursionError):
             value = environ[name]
         for part in reversed(path):
             value = {part: value}

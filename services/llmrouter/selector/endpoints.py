@@ -82,14 +82,16 @@ class EndpointWatcher:
 
     def _pause(self, failures: int) -> float:
         longest = max(self._interval, _MAX_PAUSE_SECONDS)
-        return min(longest, self._interval * 2.0 ** min(failures, 16))
+        if failures == 1:
+            return 0.0  # One late answer shall not take the models away: look again at once.
+        return min(longest, self._interval * 2.0 ** max(0, min(failures, 16) - 2))
 
     async def _look(self, address: str, failures: int) -> bool:
         """Ask once; True when it answered."""
         try:
             stub = InferenceServiceStub(self._channel(address))
             answer = await stub.ListLoadedModels(
-                pb.ListLoadedModelsRequest(), timeout=max(0.1, self._interval)
+                pb.ListLoadedModelsRequest(), timeout=max(0.1, self._interval / 2)
             )
         except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
             if failures == 0:

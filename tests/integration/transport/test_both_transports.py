@@ -6,6 +6,7 @@ import time
 import grpc
 import pytest
 from grpc import aio
+from tests.integration.transport.conftest import socket_channel
 
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.guard import Gate
@@ -267,3 +268,15 @@ async def test_the_gate_counts_every_call_out_however_it_ends(stub_of):
 
 async def _await(call):
     return await call
+
+
+async def test_bytes_that_are_no_message_are_told_as_a_bad_request():
+    def register(server):
+        add_GatewayServiceServicer_to_server(Scripted(two), server)
+
+    async with socket_channel(register, Gate("tested")) as channel:
+        call = channel.unary_unary("/llmrouter.v1.GatewayService/Generate")
+        with pytest.raises(aio.AioRpcError) as failure:
+            await call(b"\xff\xff\xff")
+    assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "protobuf" in failure.value.details()

@@ -8,10 +8,13 @@ import pytest
 from pydantic import ValidationError
 
 from llmrouter.cache.record import stored_key
+from llmrouter.cache.service import build
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
+from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.settings import ConfigError
 from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1 import generation_pb2 as generation
@@ -232,8 +235,13 @@ async def test_many_callers_at_once_are_served(opened, tmp_path):
     assert [one.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
 
 
+async def test_the_default_disk_store_is_checked_as_one_that_was_asked_for(tmp_path):
+    with pytest.raises(ConfigError, match="64 times"):
+        await build(CacheSettings(disk_max_bytes=4 << 20), Dialler(), tmp_path)
+
+
 def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields(tmp_path):
-    with pytest.raises(ValidationError, match="four times"):
+    with pytest.raises(ValidationError, match="64 times"):
         CacheSettings(disk_path=tmp_path, disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
     with pytest.raises(ValidationError):
         CacheSettings(memory=1)

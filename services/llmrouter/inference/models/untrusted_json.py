@@ -86,7 +86,12 @@ class JsonObject:
     def text(self, name: str, *, longest: int = 256, empty: bool = False) -> str:
         """Return the string in `name`, of at most `longest` characters."""
         value = self._values.get(name)
-        if not isinstance(value, str) or len(value) > longest or not (value or empty):
+        if (
+            not isinstance(value, str)
+            or len(value) > longest
+            or not (value or empty)
+            or any("\ud800" <= letter <= "\udfff" for letter in value)
+        ):
             raise self.refuse(
                 name, f"is {_short(value)}, must be text of at most {longest} characters"
             )

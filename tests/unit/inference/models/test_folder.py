@@ -157,3 +157,10 @@ def test_a_wrong_card_is_refused_by_field(folder: Path, field: str, value: Any) 
     content[field] = value
     (folder / "llmrouter.json").write_text(json.dumps(content))
     assert field in refusal(folder)
+
+
+def test_text_that_is_no_unicode_is_refused_by_its_field(folder: Path) -> None:
+    content = config()
+    content["model"]["decoder"]["outputs"] = {"logits": "\ud800"}
+    write_config(folder, content)
+    assert "outputs.logits is" in refusal(folder)

@@ -26,6 +26,16 @@ BOMBS = {
     "{% set y %}{{ n.x }}{{ n.x }}{% endset %}{% set n.x = y %}{% endfor %}",
     "a doubling list": "{% set n = namespace(x=[1]) %}"
     "{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}",
+    "numbers that square": "{% set n = namespace(x=3) %}"
+    "{% for i in range(29) %}{% set n.x = n.x * n.x %}{% endfor %}",
+    "numbers that double by subtraction": "{% set n = namespace(x=3) %}"
+    "{% for i in range(99999) %}{% set n.x = n.x - (0 - n.x) %}{% endfor %}",
+    "lists of themselves as JSON": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x | tojson }}",
+    "lists of themselves written out": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
+    "lists of themselves joined": "{% set n = namespace(x=[1]) %}"
+    "{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x ~ 'a' }}",
     "long output": "{% for i in range(99999) %}{{ 'x' + 'y' }}aaaaaaaaaaaaaaaaaaaa{% endfor %}",
     "nested loops without output": "{% for a in range(99999) %}{% for b in range(99999) %}"
     "{% endfor %}{% endfor %}",
