@@ -74,7 +74,8 @@ stubs-go: $(GO_PLUGINS)
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	cmake --build build/native-$(or $(SANITIZE),plain)
-	ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
+	LLMROUTER_TEST_ORT_LIBRARY="$$(ls $(abspath $(VENV))/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* | head -1)" \
+		ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
 
 clean: ## Remove the environment and what was built
 	rm -rf $(VENV) build
