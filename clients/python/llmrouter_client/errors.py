@@ -17,7 +17,6 @@ _DOMAIN = "llmrouter"
 _UNSAID = {
     grpc.StatusCode.UNAVAILABLE: "UPSTREAM_UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
-    grpc.StatusCode.CANCELLED: "CANCELLED",
     grpc.StatusCode.RESOURCE_EXHAUSTED: "QUEUE_FULL",
     grpc.StatusCode.INVALID_ARGUMENT: "INVALID_ARGUMENT",
 }
@@ -100,6 +99,10 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
         grpc.StatusCode.DEADLINE_EXCEEDED: f"{address} did not finish within the time allowed",
         grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",
     }
+    if code is grpc.StatusCode.CANCELLED:
+        # A call cancelled here raises CancelledError; this status means that a server which shuts
+        # down let go of it, and that another one may answer.
+        code = grpc.StatusCode.UNAVAILABLE
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         sentence = f"the request is larger than {address} accepts; send less text"
         return LlmrouterError("INVALID_ARGUMENT", sentence, code=code, metadata={"detail": details})
