@@ -28,6 +28,8 @@ __all__ = ["evaluation_tokens", "exact_quality", "measure_quality", "write_refer
 Array = npt.NDArray[np.float32]
 
 _CHUNK = 128
+_MOST_SURPRISE = 100.0
+"""Nats per token; a model that knows nothing at all has the logarithm of its vocabulary, some 12."""
 _LOGITS_TO_KEEP = "logits_to_keep"
 
 
@@ -47,7 +49,8 @@ def write_reference(
         Its perplexity.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model.
+        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model, or when
+            the weights predict no numbers.
     """
     surprise, start = 0.0, 0
     with file.open("wb") as stream:
@@ -56,7 +59,7 @@ def write_reference(
             surprise += _surprise(part, tokens, start)
             start = end
             progress("measure fp32", end, len(tokens))
-    return math.exp(surprise / (len(tokens) - 1))
+    return _perplexity(surprise, len(tokens))
 
 
 def exact_quality(perplexity: float, tokens: int) -> Quality:
@@ -70,7 +73,8 @@ def measure_quality(
     """Compare a model with the reference that `write_reference` wrote for the same tokens.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model.
+        RouterError: MODEL_UNAVAILABLE when ONNX Runtime is missing or refuses the model, or when
+            the weights predict no numbers.
     """
     expected = np.memmap(reference, np.float32, "r", shape=(len(tokens), folder.vocab_size))
     ours = theirs = divergence = 0.0
@@ -84,12 +88,28 @@ def measure_quality(
         start = end
         progress("measure", end, len(tokens))
     return Quality(
-        perplexity=math.exp(ours / (len(tokens) - 1)),
-        reference_perplexity=math.exp(theirs / (len(tokens) - 1)),
+        perplexity=_perplexity(ours, len(tokens)),
+        reference_perplexity=_perplexity(theirs, len(tokens)),
         kl_divergence=max(0.0, divergence / len(tokens)),
         top1_agreement=agreed / len(tokens),
         tokens=len(tokens),
     )
+
+
+def _perplexity(surprise: float, tokens: int) -> float:
+    """Return the perplexity of a text from the summed surprise of all its tokens but the first.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when there is nothing to predict, or when the weights
+            predict no numbers.
+    """
+    if tokens < 2:
+        what = "has a context of one token: there is nothing to predict"
+    elif not surprise / (tokens - 1) < _MOST_SURPRISE:  # NaN compares as neither
+        what = "predicts the evaluation text with no usable numbers; its weights are broken"
+    else:
+        return math.exp(surprise / (tokens - 1))
+    raise RouterError(Reason.MODEL_UNAVAILABLE, f"the checkpoint {what}")
 
 
 def _surprise(log_probabilities: Array, tokens: list[int], start: int) -> float:
