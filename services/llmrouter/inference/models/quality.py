@@ -29,7 +29,7 @@ Array = npt.NDArray[np.float32]
 
 _CHUNK = 128
 _MOST_SURPRISE = 100.0
-"""Nats per token; a model that knows nothing at all has the logarithm of its vocabulary, some 12."""
+"""Nats per token; a model that knows nothing has the logarithm of its vocabulary, some 12."""
 _LOGITS_TO_KEEP = "logits_to_keep"
 
 
