@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
-    from llmrouter.inference.models.folder import ModelFolder
+    from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull"]
@@ -89,18 +90,18 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
 
 
-def _read_all(held: ModelStore) -> tuple[list[ModelFolder], dict[str, str]]:
+def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
     """Return the folders that can be read, and what is wrong with the others by name."""
     folders, broken = [], {}
     for name in held.names():
         try:
-            folders.append(held.folder(name))
+            folders.append(held.model(name))
         except RouterError as error:
             broken[name] = error.message
     return folders, broken
 
 
-def _cells(folder: ModelFolder) -> list[str]:
+def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
     size = f"{folder.size_bytes / 1e6:.0f} MB"
     if card is None:
@@ -117,7 +118,7 @@ def _cells(folder: ModelFolder) -> list[str]:
     return [card.version[:12], card.precision, context, size, *measured]
 
 
-def _as_data(folder: ModelFolder) -> dict[str, Any]:
+def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
     return {
@@ -132,7 +133,7 @@ def _as_data(folder: ModelFolder) -> dict[str, Any]:
     }
 
 
-def _written(folders: list[ModelFolder], *, as_json: bool) -> None:
+def _written(folders: Sequence[StoredModel], *, as_json: bool) -> None:
     if as_json:
         write_json({"event": "written", "folders": [str(folder.path) for folder in folders]})
         return

@@ -40,6 +40,9 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         prefix_bytes=settings.prefix_cache_mib << 20,
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
+        batch_size=settings.batch_size,
+        batch_window_seconds=settings.batch_window_seconds,
+        batch_padding=settings.batch_padding,
     )
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), options)

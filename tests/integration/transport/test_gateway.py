@@ -11,7 +11,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.pipeline import build_pipeline
+from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
@@ -121,7 +121,10 @@ async def suite(serve):
     settings = GatewaySettings(default_deadline_seconds=0.5, max_deadline_seconds=20)
     dialler = Dialler({"broken:1": inference, "working:1": inference})
     gateway = GatewayServicer(
-        build_pipeline(settings, selector, cache, dialler), SelectorClient(selector, 1), settings
+        build_pipeline(settings, selector, cache, dialler),
+        build_embedding(settings, selector, dialler),
+        SelectorClient(selector, 1),
+        settings,
     )
     channel = await serve(lambda server: add_GatewayServiceServicer_to_server(gateway, server))
     built.stub = GatewayServiceStub(channel)

@@ -22,7 +22,7 @@ from llmrouter.inference.models.untrusted_json import (
     read_object,
 )
 
-__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "load_text"]
+__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "load_text", "load_tokenizer"]
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
@@ -158,7 +158,7 @@ def load_text(folder: ModelFolder) -> ModelText:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
     """
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder.path, folder.vocab_size)
     config = None
     if (folder.path / TOKENIZER_CONFIG_FILE).exists():
         config = read_object(inside(folder.path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
@@ -168,8 +168,13 @@ def load_text(folder: ModelFolder) -> ModelText:
     return ModelText(folder, tokenizer, _load_template(folder, config), variables)
 
 
-def _load_tokenizer(folder: ModelFolder) -> Tokenizer:
-    file = inside(folder.path, TOKENIZER_FILE, _REMEDY)
+def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    """Load tokenizer.json of the folder at `path`, without its own truncation and padding.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is no tokenizer or has ids from `vocab_size` up.
+    """
+    file = inside(path, TOKENIZER_FILE, _REMEDY)
     if file.stat().st_size > _MAX_TOKENIZER_BYTES:
         raise broken_file(file, f"is larger than {_MAX_TOKENIZER_BYTES} bytes", _REMEDY)
     try:
@@ -179,10 +184,10 @@ def _load_tokenizer(folder: ModelFolder) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)
-    if not 0 <= highest < folder.vocab_size:
+    if not 0 <= highest < vocab_size:
         raise broken_file(
             file,
-            f"has tokens up to id {highest}, the model knows {folder.vocab_size}",
+            f"has tokens up to id {highest}, the model knows {vocab_size}",
             _REMEDY,
         )
     return tokenizer
