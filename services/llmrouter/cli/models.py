@@ -55,6 +55,10 @@ def import_model(
     source: Annotated[Path, typer.Argument(help="A GGUF file.")],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
+    importer: Annotated[
+        str | None,
+        typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+    ] = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
@@ -63,8 +67,9 @@ def import_model(
     from llmrouter.inference.importers.architecture import PRECISIONS
 
     with report_progress(as_json=as_json) as progress:
-        wanted = precision or PRECISIONS
-        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress)
+        # Other importers may know fewer precisions; all know the first.
+        wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
+        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress, importer)
     _written(folders, as_json=as_json)
 
 

@@ -16,7 +16,14 @@ from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.upstream import Upstream
-from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, selector_pb2
+from llmrouter.v1 import (
+    cache_pb2,
+    embedding_pb2,
+    gateway_pb2,
+    generation_pb2,
+    inference_pb2,
+    selector_pb2,
+)
 from llmrouter.v1.cache_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub, add_GatewayServiceServicer_to_server
 from llmrouter.v1.inference_pb2_grpc import (
@@ -91,6 +98,12 @@ class Inference(InferenceServiceServicer):
             yield event(finished={"usage": {"prompt_tokens": 2, "completion_tokens": 2}})
         finally:
             self.freed.set()
+
+    async def Embed(self, request, context):  # noqa: N802
+        self.calls.append((request, context.time_remaining()))
+        vectors = [{"values": [0.5, 1.0], "tokens": 3} for _ in request.request.texts]
+        answer = embedding_pb2.EmbedResponse(model=request.model, version="1", embeddings=vectors)
+        return embedding_pb2.InferenceServiceEmbedResponse(response=answer)
 
     async def ListLoadedModels(self, request, context):  # noqa: N802
         return inference_pb2.ListLoadedModelsResponse()
@@ -250,3 +263,26 @@ async def test_closing_an_attempt_between_two_events_frees_the_model(serve):
     assert not servicer.freed.is_set()
     await events.aclose()
     await asyncio.wait_for(servicer.freed.wait(), 2)
+
+
+async def test_texts_become_vectors_of_a_model_that_the_selector_chose_for_them(suite):
+    request = embedding_pb2.EmbedRequest(texts=["red", "blue!"], model="working")
+    answer = await suite.stub.Embed(request)
+    assert (answer.model, [list(one.values) for one in answer.embeddings]) == (
+        "working",
+        [[0.5, 1.0]] * 2,
+    )
+    (asked,) = suite.selector.asked
+    assert (list(asked.capabilities), asked.prompt_bytes) == (["embedding"], 5)
+    ((sent, left),) = suite.inference.calls
+    assert sent.version == "1"
+    assert 0 < left <= 0.5
+
+
+async def test_texts_out_of_bounds_reach_nobody_and_name_their_field(suite):
+    with pytest.raises(aio.AioRpcError) as refused:
+        await suite.stub.Embed(embedding_pb2.EmbedRequest(texts=["red", " "]))
+    error = from_rpc_error(refused.value, "gateway")
+    assert error.violations[0].field == "texts[1]"
+    assert "request_id" in error.metadata
+    assert suite.selector.asked == []

