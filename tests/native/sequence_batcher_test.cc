@@ -12,6 +12,8 @@
 namespace llmrouter {
 namespace {
 
+constexpr double kPadding = 0.3;
+
 using std::chrono::hours;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
@@ -21,7 +23,7 @@ BatcherOptions Options(int max_batch, Clock::duration window = milliseconds(0),
   BatcherOptions options;
   options.max_waiting = max_waiting;
   options.grouping.max_batch = max_batch;
-  options.grouping.max_padding = 0.5;
+  options.grouping.max_padding = kPadding;
   options.grouping.window = window;
   return options;
 }
@@ -274,7 +276,7 @@ class Storm {
       tokens += lengths_.at(id);
     }
     const int count = static_cast<int>(batch.size());
-    if (count > 4 || PaddingShare(tokens, longest, count) > 0.5 + 1e-12) ++broken_bounds;
+    if (count > 4 || PaddingShare(tokens, longest, count) > kPadding + 1e-12) ++broken_bounds;
   }
 
   void WaitUntilIdle() {

@@ -154,6 +154,7 @@ async def test_a_seed_for_drawing_is_refused_by_its_name(make):
     sampling = SamplingOptions(temperature=1.0, seed=7, max_tokens=2)
     with pytest.raises(RouterError) as refused:
         await answer(await make(), [10], sampling)
+    assert refused.value.reason is Reason.UNSUPPORTED_OPTION
     assert refused.value.violations[0].field == "sampling.seed"
     await answer(await make(), [10], replace(sampling, temperature=0.0))
 

@@ -86,7 +86,6 @@ async def test_bounds_are_checked_before_anybody_is_asked():
 
 async def test_a_slow_model_ends_at_the_deadline_and_the_attempt_is_reported():
     around = Neighbours(HERE, answers={HERE: None})
-    around.answers[HERE] = None
     late = RequestContext("r", deadline=time.monotonic() + 0.05)
     with pytest.raises(RouterError) as refused:
         await around.embedding.embed(REQUEST, late)

@@ -15,7 +15,7 @@ from typing import Any
 import ctranslate2
 
 from llmrouter import _native
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import FinishReason, SamplingOptions
 from llmrouter.inference.backends.base import (
     BackendEvent,
@@ -112,7 +112,7 @@ class CTranslate2Backend:
         """Stream one sequence; closing the iterator ends it with the next token.
 
         Raises:
-            RouterError: As in `Backend.generate`; INVALID_ARGUMENT naming an option that
+            RouterError: As in `Backend.generate`; UNSUPPORTED_OPTION naming an option that
                 CTranslate2 cannot honour.
         """
         sequence = self._sequence(request)
@@ -245,13 +245,22 @@ def _refuse_unknown(sampling: SamplingOptions) -> None:
             continue
         usual = field.default if field.default_factory is MISSING else field.default_factory()
         if getattr(sampling, field.name) != usual:
-            raise invalid(f"sampling.{field.name}", "is not honoured by CTranslate2; leave it out")
+            raise _unsupported(field.name, "is not honoured by CTranslate2; leave it out")
     if sampling.seed is not None and sampling.temperature > 0:
-        raise invalid(
-            "sampling.seed",
+        raise _unsupported(
+            "seed",
             "is not honoured by CTranslate2, which draws for the whole process; leave it out or "
             "set the temperature to 0",
         )
+
+
+def _unsupported(option: str, description: str) -> RouterError:
+    field = f"sampling.{option}"
+    return RouterError(
+        Reason.UNSUPPORTED_OPTION,
+        f"{field}: {description}",
+        violations=(FieldViolation(field, description),),
+    )
 
 
 def _drawing(sampling: SamplingOptions) -> tuple[tuple[str, Any], ...]:

@@ -55,12 +55,15 @@ class OnnxEmbedder:
         folder: EmbeddingFolder,
         session: onnxruntime.InferenceSession,
         tokenizer: Tokenizer,
+        cutter: Tokenizer,
         options: BackendOptions,
     ) -> None:
-        """Serve `session` on the running event loop; `load` makes one from a folder."""
-        self._folder, self._session, self._tokenizer = folder, session, tokenizer
-        self._cutter = Tokenizer.from_str(tokenizer.to_str())
-        self._cutter.enable_truncation(folder.context_length)
+        """Serve `session` on the running event loop; `load` makes one from a folder.
+
+        `cutter` is the tokenizer again, cutting texts to the model's context.
+        """
+        self._folder, self._session = folder, session
+        self._tokenizer, self._cutter = tokenizer, cutter
         self._inputs = [one.name for one in session.get_inputs()]
         self._output = _output_name(folder, session)
         self._batches: BatchLoop[_Text] = BatchLoop(
@@ -76,9 +79,11 @@ class OnnxEmbedder:
         """
         read = await asyncio.to_thread(read_embedding_folder, folder)
         tokenizer = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
+        cutter = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
+        cutter.enable_truncation(read.context_length)
         session = await asyncio.to_thread(_open, read, options)
         waiting = options.max_waiting * _TEXTS_PER_REQUEST
-        return cls(read, session, tokenizer, replace(options, max_waiting=waiting))
+        return cls(read, session, tokenizer, cutter, replace(options, max_waiting=waiting))
 
     @property
     def context(self) -> int:
