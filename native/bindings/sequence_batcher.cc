@@ -42,6 +42,7 @@ void BindStatistics(py::module_& module) {
       .def_readonly("requests", &BatcherStatistics::requests)
       .def_readonly("tokens", &BatcherStatistics::tokens)
       .def_readonly("positions", &BatcherStatistics::positions)
+      .def_readonly("completion_tokens", &BatcherStatistics::completion_tokens)
       .def_readonly("expired", &BatcherStatistics::expired)
       .def_readonly("batch_seconds", &BatcherStatistics::batch_seconds)
       .def_readonly("estimated_wait_seconds", &BatcherStatistics::estimated_wait_seconds);

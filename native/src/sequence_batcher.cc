@@ -123,6 +123,7 @@ void SequenceBatcher::Finish(RequestId id, FinishReason reason, const std::strin
   const auto found = entries_.find(id);
   if (found == entries_.end() || !found->second.taken) return;
   LearnDuration(found->second);
+  statistics_.completion_tokens += static_cast<std::uint64_t>(std::max(0, completion_tokens));
   Finished finished = Summary(id, found->second, reason);
   finished.stop = stop;
   finished.completion_tokens = completion_tokens;

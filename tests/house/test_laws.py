@@ -17,11 +17,13 @@ PRODUCT = sorted(
 )
 DOMAIN = [
     *(ROOT / "services/llmrouter/common" / name for name in
-      ("generation.py", "errors.py", "validation.py", "answer_key.py", "memory_tier.py")),
+      ("answer_key.py", "embedding.py", "errors.py", "generation.py", "memory_tier.py",
+       "validation.py")),
     *(ROOT / "services/llmrouter/selector" / name for name in
       ("catalog.py", "scoring.py", "selection.py", "statistics.py", "strategies.py")),
     *(ROOT / "services/llmrouter/gateway" / name for name in
-      ("accounting.py", "admission.py", "caching.py", "execution.py", "plan.py", "planning.py")),
+      ("accounting.py", "admission.py", "caching.py", "embedding.py", "execution.py", "plan.py",
+       "planning.py")),
 ]  # fmt: skip
 MAX_FUNCTION_LINES = 50
 

@@ -172,7 +172,7 @@ TEST(SequenceBatcherTest, StatisticsCountPositionsAndEstimateTheWait) {
   Submit(batcher, 10);
   Submit(batcher, 6);
   for (const RequestId id : batcher.Take(seconds(9))) {
-    batcher.Finish(id, FinishReason::kStop, "", 0);
+    batcher.Finish(id, FinishReason::kStop, "", 7);
   }
   Submit(batcher, 1);
   const BatcherStatistics statistics = batcher.Statistics();
@@ -180,6 +180,7 @@ TEST(SequenceBatcherTest, StatisticsCountPositionsAndEstimateTheWait) {
   EXPECT_EQ(statistics.requests, 2U);
   EXPECT_EQ(statistics.tokens, 16U);
   EXPECT_EQ(statistics.positions, 20U);
+  EXPECT_EQ(statistics.completion_tokens, 14U);
   EXPECT_EQ(statistics.waiting, 1);
   EXPECT_EQ(statistics.running, 0);
   EXPECT_GT(statistics.batch_seconds, 0);

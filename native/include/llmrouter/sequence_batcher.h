@@ -33,6 +33,8 @@ struct BatcherStatistics {
   /// Tokens of the requests taken, and positions with padding.
   std::uint64_t tokens = 0;
   std::uint64_t positions = 0;
+  /// Tokens that finished requests were said to have generated.
+  std::uint64_t completion_tokens = 0;
   /// Requests whose deadline passed before they were taken.
   std::uint64_t expired = 0;
   /// Decayed mean of the time that batches take.

@@ -50,15 +50,22 @@ class Wishes:
 
 
 def batcher_for(options: BackendOptions, max_positions: int) -> _native.SequenceBatcher:
-    """Return a batcher; `max_positions` bounds requests times the longest in one batch."""
-    return _native.SequenceBatcher(
-        max_waiting=options.max_waiting,
-        max_batch=options.batch_size,
-        max_positions=max_positions,
-        max_padding=options.batch_padding,
-        window=options.batch_window_seconds,
-        ageing=options.ageing_seconds,
-    )
+    """Return a batcher; `max_positions` bounds requests times the longest in one batch.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for options out of bounds.
+    """
+    try:
+        return _native.SequenceBatcher(
+            max_waiting=options.max_waiting,
+            max_batch=options.batch_size,
+            max_positions=max_positions,
+            max_padding=options.batch_padding,
+            window=options.batch_window_seconds,
+            ageing=options.ageing_seconds,
+        )
+    except _native.EngineError as error:
+        raise RouterError(reason_of(error.code), str(error)) from error
 
 
 def reason_of(code: _native.ErrorCode) -> Reason:
@@ -126,6 +133,7 @@ class BatchLoop(Generic[PayloadT]):
             slots=self._slots,
             steps=now.batches,
             prompt_tokens=now.tokens,
+            completion_tokens=now.completion_tokens,
             step_seconds=now.batch_seconds,
             estimated_wait_seconds=now.estimated_wait_seconds,
         )

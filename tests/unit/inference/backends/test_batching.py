@@ -136,3 +136,10 @@ async def test_closing_ends_what_waits_and_refuses_what_comes():
 
 def test_every_error_of_the_engine_has_a_reason():
     assert all(isinstance(reason_of(code), Reason) for code in _native.ErrorCode)
+
+
+@pytest.mark.parametrize("wrong", [{"batch_size": 0}, {"batch_padding": 1.0}, {"max_waiting": 0}])
+def test_options_out_of_bounds_are_refused(wrong):
+    with pytest.raises(RouterError) as refused:
+        batcher_for(replace(OPTIONS, **wrong), 1000)
+    assert refused.value.reason is Reason.INVALID_ARGUMENT
