@@ -38,12 +38,12 @@ lint: $(STAMP) ## Check style, types, import contracts, protos and C++ format
 	$(BIN)/mypy
 	PYTHONPATH=services:clients/python $(BIN)/lint-imports
 	$(BIN)/buf lint
-	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h')
+	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h' 'tests/benchmarks/native/*.cc')
 
 format: $(STAMP) ## Format Python, C++ and protos
 	$(BIN)/ruff check --fix --select I .
 	$(BIN)/ruff format .
-	$(BIN)/clang-format -i $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h')
+	$(BIN)/clang-format -i $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h' 'tests/benchmarks/native/*.cc')
 
 protos: $(STAMP) ## Regenerate the committed Python stubs
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \

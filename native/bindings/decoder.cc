@@ -1,16 +1,38 @@
 #include "llmrouter/decoder.h"
 
+#include <pybind11/stl.h>
+
 #include "bindings.h"
 #include "llmrouter/ort_decoder.h"
+#include "llmrouter/processor.h"
 
 namespace py = pybind11;
 
 namespace llmrouter::bindings {
 
 void BindDecoder(py::module_& module) {
+  py::class_<Processor>(module, "Processor")
+      .def_readonly("avx2", &Processor::avx2)
+      .def_readonly("vnni", &Processor::vnni);
+  module.def("detect_processor", &DetectProcessor);
+
+  py::class_<NativeMatrix>(module, "NativeMatrix")
+      .def(py::init<>())
+      .def_readwrite("file", &NativeMatrix::file)
+      .def_readwrite("columns", &NativeMatrix::columns)
+      .def_readwrite("depth", &NativeMatrix::depth)
+      .def_readwrite("bits", &NativeMatrix::bits)
+      .def_readwrite("data_offset", &NativeMatrix::data_offset)
+      .def_readwrite("scales_offset", &NativeMatrix::scales_offset)
+      .def_readwrite("zero_points_offset", &NativeMatrix::zero_points_offset);
+
   py::class_<OrtModel>(module, "OrtModel")
       .def(py::init<>())
       .def_readwrite("path", &OrtModel::path)
+      .def_property(
+          "graph", [](const OrtModel& model) { return py::bytes(model.graph); },
+          [](OrtModel& model, const py::bytes& graph) { model.graph = graph; })
+      .def_readwrite("matrices", &OrtModel::matrices)
       .def_readwrite("vocabulary", &OrtModel::vocabulary)
       .def_readwrite("layers", &OrtModel::layers)
       .def_readwrite("kv_heads", &OrtModel::kv_heads)

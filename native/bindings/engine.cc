@@ -15,12 +15,20 @@ namespace {
 
 RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature, int top_k,
                  float top_p, std::uint64_t seed, int max_tokens, std::vector<std::string> stop,
-                 Priority priority, std::optional<double> timeout, std::uint64_t scope,
-                 bool trace) {
+                 Priority priority, std::optional<double> timeout, std::uint64_t scope, bool trace,
+                 float min_p, float repetition_penalty, float presence_penalty,
+                 float frequency_penalty, const std::vector<std::pair<TokenId, float>>& logit_bias,
+                 int min_tokens, int answers, int top_logprobs) {
   Request request;
   request.prompt = std::move(prompt);
-  request.sampling = {temperature, top_k, top_p, seed};
+  request.sampling = {
+      temperature,      top_k, top_p, seed, min_p, repetition_penalty, presence_penalty,
+      frequency_penalty};
+  for (const auto& [token, bias] : logit_bias) {
+    request.sampling.logit_bias.push_back({token, bias});
+  }
   request.max_tokens = max_tokens;
+  request.min_tokens = min_tokens;
   request.stop = std::move(stop);
   request.priority = priority;
   if (timeout) {
@@ -30,6 +38,8 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
                                           std::chrono::duration<double>(seconds));
   }
   request.scope = scope;
+  request.answers = answers;
+  request.top_logprobs = top_logprobs;
   request.trace = trace;
   const py::gil_scoped_release release;
   return engine.Submit(std::move(request));
@@ -80,7 +90,11 @@ void BindEngine(py::module_& module) {
       .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
            py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
            py::arg("stop"), py::arg("priority") = Priority::kNormal,
-           py::arg("timeout") = std::nullopt, py::arg("scope") = 0, py::arg("trace") = false)
+           py::arg("timeout") = std::nullopt, py::arg("scope") = 0, py::arg("trace") = false,
+           py::arg("min_p") = 0.0F, py::arg("repetition_penalty") = 1.0F,
+           py::arg("presence_penalty") = 0.0F, py::arg("frequency_penalty") = 0.0F,
+           py::arg("logit_bias") = std::vector<std::pair<TokenId, float>>(),
+           py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1)
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())

@@ -14,6 +14,18 @@ py::bytes LogitBytes(const Finished& finished) {
           finished.logits.size() * sizeof(float)};
 }
 
+void BindLogprobs(py::module_& module) {
+  py::class_<TokenLogprob>(module, "TokenLogprob")
+      .def_readonly("token", &TokenLogprob::token)
+      .def_readonly("logprob", &TokenLogprob::logprob)
+      .def_property_readonly("bytes",
+                             [](const TokenLogprob& told) { return py::bytes(told.bytes); });
+
+  py::class_<SampledLogprob>(module, "SampledLogprob")
+      .def_readonly("sampled", &SampledLogprob::sampled)
+      .def_readonly("top", &SampledLogprob::top);
+}
+
 }  // namespace
 
 void BindEvents(py::module_& module) {
@@ -23,10 +35,13 @@ void BindEvents(py::module_& module) {
       .value("CANCELLED", FinishReason::kCancelled)
       .finalize();
 
+  BindLogprobs(module);
   py::class_<TextDelta>(module, "TextDelta")
       .def_readonly("id", &TextDelta::id)
+      .def_readonly("answer", &TextDelta::answer)
       .def_readonly("text", &TextDelta::text)
-      .def_readonly("tokens", &TextDelta::tokens);
+      .def_readonly("tokens", &TextDelta::tokens)
+      .def_readonly("logprobs", &TextDelta::logprobs);
 
   py::class_<Timings>(module, "Timings")
       .def_readonly("queue", &Timings::queue)
@@ -36,6 +51,7 @@ void BindEvents(py::module_& module) {
 
   py::class_<Finished>(module, "Finished")
       .def_readonly("id", &Finished::id)
+      .def_readonly("answer", &Finished::answer)
       .def_readonly("reason", &Finished::reason)
       .def_readonly("stop", &Finished::stop)
       .def_readonly("prompt_tokens", &Finished::prompt_tokens)

@@ -24,6 +24,49 @@ void CheckSampling(const SamplingOptions& sampling) {
   }
 }
 
+void CheckPenalties(const SamplingOptions& sampling) {
+  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) {
+    Refuse("min_p must be 0 to 1, got " + std::to_string(sampling.min_p));
+  }
+  if (!std::isfinite(sampling.repetition_penalty) || sampling.repetition_penalty <= 0) {
+    Refuse("repetition_penalty must be a number over 0, got " +
+           std::to_string(sampling.repetition_penalty));
+  }
+  if (!std::isfinite(sampling.presence_penalty)) {
+    Refuse("presence_penalty must be a number, got " + std::to_string(sampling.presence_penalty));
+  }
+  if (!std::isfinite(sampling.frequency_penalty)) {
+    Refuse("frequency_penalty must be a number, got " + std::to_string(sampling.frequency_penalty));
+  }
+}
+
+void CheckBias(const std::vector<LogitBias>& entries, int vocabulary) {
+  for (const LogitBias& entry : entries) {
+    if (entry.token < 0 || entry.token >= vocabulary) {
+      Refuse("logit_bias token " + std::to_string(entry.token) + " is outside the vocabulary of " +
+             std::to_string(vocabulary));
+    }
+    if (!std::isfinite(entry.bias)) {
+      Refuse("logit_bias of token " + std::to_string(entry.token) + " must be a number, got " +
+             std::to_string(entry.bias));
+    }
+  }
+}
+
+void CheckAnswers(const Request& request, const AdmissionLimits& limits) {
+  if (request.max_tokens < 1) {
+    Refuse("max_tokens must be at least 1, got " + std::to_string(request.max_tokens));
+  }
+  if (request.min_tokens < 0) {
+    Refuse("min_tokens must be at least 0, got " + std::to_string(request.min_tokens));
+  }
+  if (request.answers < 1 || request.answers > limits.slots) {
+    Refuse("n must be 1 to " + std::to_string(limits.slots) +
+           ", the slots of this model: each answer takes one; got " +
+           std::to_string(request.answers));
+  }
+}
+
 void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limits) {
   if (prompt.empty()) Refuse("prompt must have at least one token");
   if (prompt.size() >= static_cast<std::size_t>(limits.context)) {
@@ -45,9 +88,9 @@ void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limi
 void CheckRequest(const Request& request, const AdmissionLimits& limits) {
   CheckPrompt(request.prompt, limits);
   CheckSampling(request.sampling);
-  if (request.max_tokens < 1) {
-    Refuse("max_tokens must be at least 1, got " + std::to_string(request.max_tokens));
-  }
+  CheckPenalties(request.sampling);
+  CheckBias(request.sampling.logit_bias, limits.vocabulary);
+  CheckAnswers(request, limits);
   for (const std::string& stop : request.stop) {
     if (stop.empty()) Refuse("stop strings must not be empty");
   }

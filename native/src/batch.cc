@@ -31,6 +31,12 @@ std::vector<RequestId> Batch::RunningIds() const {
   return ids;
 }
 
+int Batch::free_slots() const {
+  int promised = 0;
+  for (int row = 0; row < running(); ++row) promised += rows_[row]->promised();
+  return slots_.free() - promised;
+}
+
 void Batch::Admit(std::unique_ptr<Sequence> sequence) {
   const int row = slots_.Join();
   sequence->Begin();
@@ -66,14 +72,14 @@ void Batch::Expire(Clock::time_point now, std::vector<Event>* events) {
 }
 
 bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
+  bool found = false;
   for (int row = 0; row < running(); ++row) {
     if (rows_[row]->id() != id) continue;
     rows_[row]->Cancel();
-    events->push_back(rows_[row]->TakeLastEvent());
-    Leave(row);
-    return true;
+    found = true;
   }
-  return false;
+  Retire(events);
+  return found;
 }
 
 void Batch::Step(std::vector<Event>* events) {
@@ -138,7 +144,19 @@ void Batch::RunChunk(const Chunk& chunk, std::vector<Event>* events) {
   // One that was computed again has its next token already.
   if (sequence.prompt_left() > 0 || sequence.generated() > 0) return;
   KeepPrefix(chunk.row);
-  SampleInto(sequence, logits.value(), events);
+  BeginAnswers(chunk.row, logits.value(), events);
+}
+
+void Batch::BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events) {
+  Sequence& first = *rows_[row];
+  while (first.promised() > 0) {
+    auto fork = first.Fork();
+    const int joined = slots_.Join();
+    decoder_->Move(row, joined, first.computed());
+    rows_[joined] = std::move(fork);
+    SampleInto(*rows_[joined], logits, events);
+  }
+  SampleInto(first, logits, events);
 }
 
 void Batch::RunDecode(std::vector<Event>* events) {
@@ -172,10 +190,19 @@ void Batch::FailDecoding(const std::string& message) {
 
 void Batch::SampleInto(Sequence& sequence, std::span<const float> logits,
                        std::vector<Event>* events) {
-  const auto index = static_cast<std::uint64_t>(sequence.generated());
-  const auto token = sampler_.Sample(logits, sequence.request().sampling, index);
+  const Request& request = sequence.request();
+  DrawState state;
+  state.index = static_cast<std::uint64_t>(sequence.generated());
+  state.answer = static_cast<std::uint32_t>(sequence.answer());
+  state.counts = sequence.counts();
+  if (sequence.must_go_on()) state.forbidden = vocabulary_.end_tokens();
+  const auto token = sampler_.Sample(logits, request.sampling, state);
   if (!token.ok()) return sequence.Fail(token.failure().message);
   ++completion_tokens_;
+  if (request.top_logprobs >= 0) {
+    sequence.NoteLogprob(sampler_.Logprob(logits, token.value(), request.top_logprobs),
+                         vocabulary_);
+  }
   sequence.CommitToken(token.value(), logits, vocabulary_, events);
 }
 
@@ -183,7 +210,7 @@ void Batch::Retire(std::vector<Event>* events) {
   // From the last row down, so that what moves into a hole has been looked at.
   for (int row = running() - 1; row >= 0; --row) {
     if (!rows_[row]->over()) continue;
-    events->push_back(rows_[row]->TakeLastEvent());
+    rows_[row]->TakeLastEvent(events);
     service_seconds_.Add(rows_[row]->SecondsHeld());
     Leave(row);
   }

@@ -26,7 +26,7 @@ Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
 Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
-  CheckRequest(request, {limits_.context, limits_.vocabulary, options_.max_waiting});
+  CheckRequest(request, {limits_.context, limits_.vocabulary, options_.max_waiting, limits_.slots});
   const int answer =
       AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits_.context);
   RequestId id = 0;
@@ -127,7 +127,8 @@ bool Engine::TakeWork() {
 void Engine::UpdateStatistics() {
   const std::lock_guard lock(mutex_);
   const Batch& batch = scheduler_.batch();
-  statistics_.running = batch.running();
+  // A slot that is promised to an answer cannot be had either.
+  statistics_.running = limits_.slots - batch.free_slots();
   statistics_.waiting = scheduler_.waiting() + static_cast<int>(submitted_.size());
   statistics_.steps = batch.steps();
   statistics_.prompt_tokens = batch.prompt_tokens();

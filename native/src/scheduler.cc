@@ -16,7 +16,7 @@ void Scheduler::Cancel(RequestId id, std::vector<Event>* events) {
   if (batch_.Cancel(id, events)) return;
   if (const auto sequence = waiting_.Remove(id)) {
     sequence->Cancel();
-    events->push_back(sequence->TakeLastEvent());
+    sequence->TakeLastEvent(events);
   }
 }
 
@@ -37,14 +37,18 @@ void Scheduler::Step(std::vector<Event>* events) {
 void Scheduler::Expire(Clock::time_point now, std::vector<Event>* events) {
   for (const auto& sequence : waiting_.TakeExpired(now)) {
     sequence->Fail("its deadline passed while it waited", ErrorCode::kDeadlineExceeded);
-    events->push_back(sequence->TakeLastEvent());
+    sequence->TakeLastEvent(events);
   }
   batch_.Expire(now, events);
 }
 
 void Scheduler::Join() {
   while (const Sequence* next = waiting_.Next()) {
-    if (batch_.free_slots() == 0 && !MakeRoomFor(*next)) return;
+    // Who needs several slots waits for them at the head of the line: passing it by would starve
+    // it.
+    while (batch_.free_slots() < next->request().answers) {
+      if (!MakeRoomFor(*next)) return;
+    }
     // Parking never changes whose turn it is: who was parked has a later one.
     batch_.Admit(waiting_.Pop());
   }
@@ -58,6 +62,8 @@ bool Scheduler::MakeRoomFor(const Sequence& next) {
   for (int row = 0; row < batch_.running(); ++row) {
     const Sequence& sequence = batch_.sequence(row);
     if (sequence.request().priority >= next.request().priority) continue;
+    // Answers that share a prompt stay together.
+    if (sequence.request().answers > 1) continue;
     if (last < 0 || turn(sequence) > turn(batch_.sequence(last))) last = row;
   }
   if (last < 0 || turn(batch_.sequence(last)) <= turn(next)) return false;

@@ -72,11 +72,11 @@ std::size_t Overlap(std::string_view text, std::string_view stop) {
 
 }  // namespace
 
-std::string TextStream::Push(std::string_view bytes) {
+std::string TextStream::Push(std::string_view bytes, bool may_stop) {
   if (stopped()) return {};
   partial_ += bytes;
   TakeCharacters(&partial_, &held_);
-  return TakeFinal();
+  return may_stop ? TakeFinal() : std::exchange(held_, {});
 }
 
 std::string TextStream::Finish() {

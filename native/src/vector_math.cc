@@ -27,6 +27,11 @@ inline std::int32_t OrderedBits(float value) {
   return bits ^ ((bits >> 31) & 0x7fffffff);
 }
 
+/// The order of the bits is its own inverse.
+inline float FromOrderedBits(std::int32_t ordered) {
+  return std::bit_cast<float>(OrderedBits(std::bit_cast<float>(ordered)));
+}
+
 /// The bits without the sign: beyond those of infinity for NaN.
 inline std::int32_t Magnitude(float value) {
   return std::bit_cast<std::int32_t>(value) & 0x7fffffff;
@@ -51,20 +56,42 @@ inline float ExpNonPositive(float x) {
   return x < -87.0F ? 0.0F : value;
 }
 
+/// Sums the values of one block that reach `threshold`, in an order that is the same on every
+/// machine.
+inline float BlockSum(const float* values, std::size_t size, float threshold) {
+  const auto counted = [=](std::size_t i) { return values[i] >= threshold ? values[i] : 0.0F; };
+  float lanes[kLanes] = {};
+  if (size == kBlock) {
+    for (std::size_t i = 0; i < kLanes; ++i) {
+      lanes[i] = ((counted(i) + counted(i + 8)) + (counted(i + 16) + counted(i + 24))) +
+                 ((counted(i + 32) + counted(i + 40)) + (counted(i + 48) + counted(i + 56)));
+    }
+  } else {
+    for (std::size_t i = 0; i < size; ++i) lanes[i % kLanes] += counted(i);
+  }
+  return ((lanes[0] + lanes[1]) + (lanes[2] + lanes[3])) +
+         ((lanes[4] + lanes[5]) + (lanes[6] + lanes[7]));
+}
+
 }  // namespace
 
-LLMROUTER_WIDE Highest FindHighest(std::span<const float> values) {
+LLMROUTER_WIDE Highest BlockMaxima(std::span<const float> values, std::span<float> maxima) {
   // Maxima of floats do not vectorise as long as NaN counts; those of integers do.
   const float* data = values.data();
   std::int32_t highest = OrderedBits(kLowest);
   std::int32_t largest_magnitude = 0;
-  for (std::size_t i = 0; i < values.size(); ++i) {
-    highest = std::max(highest, OrderedBits(data[i]));
-    largest_magnitude = std::max(largest_magnitude, Magnitude(data[i]));
+  for (std::size_t block = 0; block < maxima.size(); ++block) {
+    const std::size_t begin = block * kBlock;
+    const std::size_t end = std::min(begin + kBlock, values.size());
+    std::int32_t block_highest = OrderedBits(kLowest);
+    for (std::size_t i = begin; i < end; ++i) {
+      block_highest = std::max(block_highest, OrderedBits(data[i]));
+      largest_magnitude = std::max(largest_magnitude, Magnitude(data[i]));
+    }
+    maxima[block] = FromOrderedBits(block_highest);
+    highest = std::max(highest, block_highest);
   }
-  const bool has_nan = largest_magnitude > Magnitude(kLowest);
-  // The order of the bits is its own inverse.
-  return {std::bit_cast<float>(OrderedBits(std::bit_cast<float>(highest))), has_nan};
+  return {FromOrderedBits(highest), largest_magnitude > Magnitude(kLowest)};
 }
 
 LLMROUTER_WIDE std::size_t FindFirst(std::span<const float> values, float wanted) {
@@ -79,31 +106,33 @@ LLMROUTER_WIDE std::size_t FindFirst(std::span<const float> values, float wanted
   return begin;
 }
 
-void BlockMaxima(std::span<const float> values, std::span<float> maxima) {
-  for (std::size_t block = 0; block < maxima.size(); ++block) {
-    const std::size_t begin = block * kBlock;
-    const std::size_t size = std::min(kBlock, values.size() - begin);
-    maxima[block] = FindHighest(values.subspan(begin, size)).value;
-  }
-}
-
 LLMROUTER_WIDE double SoftmaxWeights(std::span<const float> logits, float highest,
-                                     float inverse_temperature, std::span<float> weights) {
+                                     float inverse_temperature, std::span<float> weights,
+                                     std::span<float> sums) {
   const float* in = logits.data();
   float* out = weights.data();
   const std::size_t size = logits.size();
   for (std::size_t i = 0; i < size; ++i) {
     out[i] = ExpNonPositive((in[i] - highest) * inverse_temperature);
   }
-  double sums[kLanes] = {};
-  const std::size_t whole = size / kLanes * kLanes;
-  for (std::size_t i = 0; i < whole; i += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) sums[lane] += out[i + lane];
+  double total = 0;
+  for (std::size_t block = 0; block < sums.size(); ++block) {
+    const std::size_t begin = block * kBlock;
+    sums[block] = BlockSum(out + begin, std::min(kBlock, size - begin), 0.0F);
+    total += sums[block];
   }
-  double sum = 0;
-  for (const double lane : sums) sum += lane;
-  for (std::size_t i = whole; i < size; ++i) sum += out[i];
-  return sum;
+  return total;
+}
+
+LLMROUTER_WIDE double MassReaching(std::span<const float> weights, std::span<const float> maxima,
+                                   float threshold) {
+  double total = 0;
+  for (std::size_t block = 0; block < maxima.size(); ++block) {
+    if (maxima[block] < threshold) continue;
+    const std::size_t begin = block * kBlock;
+    total += BlockSum(weights.data() + begin, std::min(kBlock, weights.size() - begin), threshold);
+  }
+  return total;
 }
 
 }  // namespace llmrouter

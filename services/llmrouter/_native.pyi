@@ -1,5 +1,6 @@
 # The compiled engine. Private: only `llmrouter.inference.backends` uses it, nothing is stable.
 
+import builtins
 from collections.abc import Sequence
 from enum import Enum
 from typing import TypeAlias
@@ -31,9 +32,36 @@ class EngineError(Exception):
 class Vocabulary:
     def __init__(self, tokens: Sequence[bytes], end_tokens: Sequence[int]) -> None: ...
 
+# What the processor runs, as far as kernels are chosen by it.
+class Processor:
+    # AVX2 and FMA.
+    @property
+    def avx2(self) -> bool: ...
+    # Dot products of bytes in one instruction.
+    @property
+    def vnni(self) -> bool: ...
+
+def detect_processor() -> Processor: ...
+
+# A matrix [depth, columns] of MatMulNBits in a file of weights, in blocks of 32. Offsets are bytes;
+# a zero_points_offset of -1 stands for zero points in the middle of the range.
+class NativeMatrix:
+    file: str
+    columns: int
+    depth: int
+    bits: int
+    data_offset: int
+    scales_offset: int
+    zero_points_offset: int
+    def __init__(self) -> None: ...
+
 # A decoder-only text model in ONNX form. In the names of cache tensors, %d is the layer.
 class OrtModel:
     path: str
+    # The graph to run in place of the file's, serialised; empty runs the file.
+    graph: bytes
+    # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
+    matrices: Sequence[NativeMatrix]
     vocabulary: int
     layers: int
     kv_heads: int
@@ -50,14 +78,35 @@ class OrtModel:
 # A loaded model with its key/value cache; handed to an `Engine`, which owns it from then on.
 class Decoder: ...
 
-# New text of one request; `tokens` were sampled since its previous delta.
+# A token, the natural logarithm of its probability before any sampling option, and its bytes.
+class TokenLogprob:
+    @property
+    def token(self) -> int: ...
+    @property
+    def logprob(self) -> float: ...
+    @property
+    def bytes(self) -> builtins.bytes: ...
+
+# One sampled token and the most likely ones in its place, in order.
+class SampledLogprob:
+    @property
+    def sampled(self) -> TokenLogprob: ...
+    @property
+    def top(self) -> list[TokenLogprob]: ...
+
+# New text of one answer; `tokens` were sampled since its previous delta, and `logprobs` tells of
+# each where asked for.
 class TextDelta:
     @property
     def id(self) -> int: ...
     @property
+    def answer(self) -> int: ...
+    @property
     def text(self) -> str: ...
     @property
     def tokens(self) -> int: ...
+    @property
+    def logprobs(self) -> list[SampledLogprob]: ...
 
 # Seconds. `first_token` runs from submission; 0 when no token was sampled.
 class Timings:
@@ -70,10 +119,12 @@ class Timings:
     @property
     def first_token(self) -> float: ...
 
-# The last event of a request that ended as asked.
+# The last event of an answer that ended as asked; each answer of a request has one.
 class Finished:
     @property
     def id(self) -> int: ...
+    @property
+    def answer(self) -> int: ...
     @property
     def reason(self) -> FinishReason: ...
     @property
@@ -95,7 +146,7 @@ class Finished:
     @property
     def logits(self) -> bytes: ...
 
-# The last event of a request that broke.
+# An answer broke, and its request with it: cancel it, other answers may run on.
 class Failed:
     @property
     def id(self) -> int: ...
@@ -161,7 +212,8 @@ class Engine:
     def context(self) -> int: ...
 
     # Queue a request and return its id. After `timeout` seconds it ends as DEADLINE_EXCEEDED;
-    # prompts share what they have in common with earlier ones of the same scope.
+    # prompts share what they have in common with earlier ones of the same scope. `top_logprobs` of
+    # -1 tells no log probabilities.
     #
     # Raises:
     # EngineError: INVALID_ARGUMENT, CONTEXT_TOO_LONG, QUEUE_FULL or STOPPED.
@@ -179,6 +231,14 @@ class Engine:
         timeout: float | None = None,
         scope: int = 0,
         trace: bool = False,
+        min_p: float = 0.0,
+        repetition_penalty: float = 1.0,
+        presence_penalty: float = 0.0,
+        frequency_penalty: float = 0.0,
+        logit_bias: Sequence[tuple[int, float]] = (),
+        min_tokens: int = 0,
+        answers: int = 1,
+        top_logprobs: int = -1,
     ) -> int: ...
 
     # End a request before the next step; ids that are not known are ignored.

@@ -74,6 +74,44 @@ TEST(Admission, RefusesTopPOutsideItsBounds) {
   }
 }
 
+TEST(Admission, RefusesWhatShapesADrawOutsideItsBounds) {
+  const float nan = std::nanf("");
+  for (const SamplingOptions& sampling : std::vector<SamplingOptions>{
+           {.min_p = -0.1F},
+           {.min_p = 1.1F},
+           {.min_p = nan},
+           {.repetition_penalty = 0},
+           {.repetition_penalty = nan},
+           {.presence_penalty = nan},
+           {.frequency_penalty = INFINITY},
+           {.logit_bias = {{10, 1.0F}}},
+           {.logit_bias = {{-1, 1.0F}}},
+           {.logit_bias = {{1, nan}}},
+       }) {
+    Request request = Valid();
+    request.sampling = sampling;
+    EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+  }
+}
+
+TEST(Admission, RefusesMoreAnswersThanSlotsAndNamesBoth) {
+  Request request = Valid();
+  request.answers = 0;
+  EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
+  request.answers = 5;
+  AdmissionLimits limits = kLimits;
+  limits.slots = 5;
+  EXPECT_NO_THROW(CheckRequest(request, limits));
+  limits.slots = 4;
+  try {
+    CheckRequest(request, limits);
+    FAIL() << "accepted";
+  } catch (const Error& error) {
+    EXPECT_NE(std::string(error.what()).find("n must be 1 to 4"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("got 5"), std::string::npos);
+  }
+}
+
 TEST(Admission, RefusesNegativeTopKNoTokensAndEmptyStops) {
   Request request = Valid();
   request.sampling.top_k = -1;

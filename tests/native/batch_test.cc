@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <map>
 
 #include "fake_decoder.h"
@@ -22,6 +23,7 @@ Vocabulary Letters() {
 struct Outcome {
   std::string text;
   int delta_tokens = 0;
+  std::vector<SampledLogprob> logprobs;
   std::vector<Finished> finished;
   std::vector<Failed> failed;
 };
@@ -36,6 +38,19 @@ class BatchTest : public testing::Test {
     outcomes_.clear();
   }
 
+  /// The texts of a request's answers are told apart by its id and theirs.
+  static RequestId Key(RequestId id, int answer) { return id + 1000 * answer; }
+
+  RequestId Admit(Request request) {
+    request.trace = true;
+    const RequestId id = next_id_++;
+    const int limit = std::min(request.max_tokens,
+                               batch_->limits().context - static_cast<int>(request.prompt.size()));
+    batch_->Admit(
+        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit));
+    return id;
+  }
+
   RequestId Admit(std::vector<TokenId> prompt, int max_tokens = 10, SamplingOptions sampling = {0},
                   std::vector<std::string> stop = {}) {
     Request request;
@@ -43,13 +58,7 @@ class BatchTest : public testing::Test {
     request.max_tokens = max_tokens;
     request.sampling = sampling;
     request.stop = std::move(stop);
-    request.trace = true;
-    const RequestId id = next_id_++;
-    const int limit =
-        std::min(max_tokens, batch_->limits().context - static_cast<int>(request.prompt.size()));
-    batch_->Admit(
-        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit));
-    return id;
+    return Admit(std::move(request));
   }
 
   void Step() {
@@ -61,11 +70,14 @@ class BatchTest : public testing::Test {
   void Take(const std::vector<Event>& events) {
     for (const Event& event : events) {
       if (const auto* delta = std::get_if<TextDelta>(&event)) {
-        EXPECT_FALSE(delta->text.empty());
-        outcomes_[delta->id].text += delta->text;
-        outcomes_[delta->id].delta_tokens += delta->tokens;
+        EXPECT_FALSE(delta->text.empty() && delta->logprobs.empty());
+        Outcome& outcome = outcomes_[Key(delta->id, delta->answer)];
+        outcome.text += delta->text;
+        outcome.delta_tokens += delta->tokens;
+        outcome.logprobs.insert(outcome.logprobs.end(), delta->logprobs.begin(),
+                                delta->logprobs.end());
       } else if (const auto* finished = std::get_if<Finished>(&event)) {
-        outcomes_[finished->id].finished.push_back(*finished);
+        outcomes_[Key(finished->id, finished->answer)].finished.push_back(*finished);
       } else {
         const auto& failed = std::get<Failed>(event);
         outcomes_[failed.id].failed.push_back(failed);
@@ -372,6 +384,169 @@ TEST_F(BatchTest, TheTraceHoldsTheLogitsOfEverySampledToken) {
   for (std::size_t i = 0; i < finished.tokens.size(); ++i) {
     EXPECT_EQ(finished.logits[i * kVocabulary + finished.tokens[i]], 4.0F);
   }
+}
+
+Request Several(int answers, int prompt, const SamplingOptions& sampling, int max_tokens = 12) {
+  Request request;
+  request.prompt = Prompt(prompt, 4);
+  request.answers = answers;
+  request.sampling = sampling;
+  request.max_tokens = max_tokens;
+  return request;
+}
+
+TEST_F(BatchTest, SeveralAnswersComputeTheirPromptOnceAndTheFirstIsThatOfASingleOne) {
+  const SamplingOptions sampling{.temperature = 1.5F, .seed = 11};
+  const auto alone = Alone(Prompt(20, 4), 12, sampling);
+  Start(6, 8);
+  const RequestId company = Admit(Prompt(9, 1), 30);
+  const RequestId id = Admit(Several(4, 20, sampling));
+  RunOut();
+  std::size_t prefilled = 0;
+  for (const auto& call : decoder_->calls) prefilled += call.prefill ? call.tokens : 0;
+  EXPECT_EQ(prefilled, 29U);
+  EXPECT_EQ(batch_->prompt_tokens(), 29U);
+  EXPECT_EQ(Tokens(id), alone);
+  EXPECT_EQ(outcomes_[company].finished.size(), 1U);
+  std::map<std::vector<TokenId>, int> different;
+  for (int answer = 0; answer < 4; ++answer) {
+    ASSERT_EQ(outcomes_[Key(id, answer)].finished.size(), 1U) << answer;
+    EXPECT_EQ(outcomes_[Key(id, answer)].finished[0].prompt_tokens, 20);
+    ++different[Tokens(Key(id, answer))];
+  }
+  EXPECT_EQ(different.size(), 4U);
+}
+
+TEST_F(BatchTest, EachOfSeveralAnswersIsTheSameAloneAndInCompany) {
+  const SamplingOptions sampling{.temperature = 1.5F, .seed = 3, .frequency_penalty = 0.5F};
+  Start(4, 1000);
+  const RequestId alone = Admit(Several(4, 20, sampling));
+  RunOut();
+  std::vector<std::vector<TokenId>> expected;
+  for (int answer = 0; answer < 4; ++answer) expected.push_back(Tokens(Key(alone, answer)));
+  for (const int chunk : {2, 8}) {
+    Start(7, chunk);
+    Admit(Prompt(3, 1), 4);
+    Admit(Prompt(12, 2), 9);
+    Step();
+    const RequestId id = Admit(Several(4, 20, sampling));
+    Step();
+    Admit(Prompt(30, 5), 20);
+    RunOut();
+    for (int answer = 0; answer < 4; ++answer) EXPECT_EQ(Tokens(Key(id, answer)), expected[answer]);
+  }
+}
+
+TEST_F(BatchTest, GreedyAnswersToOnePromptAreEqual) {
+  const auto alone = Alone(Prompt(20, 4), 12);
+  Start(3, 8);
+  const RequestId id = Admit(Several(3, 20, {.temperature = 0}));
+  RunOut();
+  for (int answer = 0; answer < 3; ++answer) EXPECT_EQ(Tokens(Key(id, answer)), alone);
+}
+
+TEST_F(BatchTest, SlotsArePromisedToAnswersWhosePromptIsBeingComputed) {
+  Start(5, 4);
+  Admit(Several(3, 20, {.temperature = 0}));
+  EXPECT_EQ(batch_->running(), 1);
+  EXPECT_EQ(batch_->free_slots(), 2);
+  Step();
+  EXPECT_EQ(batch_->free_slots(), 2);
+  while (batch_->running() == 1) Step();
+  EXPECT_EQ(batch_->running(), 3);
+  EXPECT_EQ(batch_->free_slots(), 2);
+  RunOut();
+  EXPECT_EQ(batch_->free_slots(), 5);
+}
+
+TEST_F(BatchTest, CancellingEndsEveryAnswerOfARequestAndNoOther) {
+  for (int cancel_at = 0; cancel_at < 8; ++cancel_at) {
+    Start(5, 4);
+    const RequestId other = Admit(Prompt(6, 2), 12);
+    const RequestId id = Admit(Several(4, 14, {.temperature = 1.0F}, 40));
+    for (int step = 0; step < cancel_at; ++step) Step();
+    int over = 0;
+    for (int answer = 0; answer < 4; ++answer) over += outcomes_[Key(id, answer)].finished.empty();
+    if (over < 4) continue;
+    std::vector<Event> events;
+    EXPECT_TRUE(batch_->Cancel(id, &events));
+    EXPECT_FALSE(batch_->Cancel(id, &events));
+    Take(events);
+    for (int answer = 0; answer < 4; ++answer) {
+      ASSERT_EQ(outcomes_[Key(id, answer)].finished.size(), 1U) << answer << " at " << cancel_at;
+      EXPECT_EQ(outcomes_[Key(id, answer)].finished[0].reason, FinishReason::kCancelled);
+    }
+    RunOut();
+    EXPECT_EQ(outcomes_[other].finished.size(), 1U);
+    EXPECT_EQ(batch_->free_slots(), 5);
+  }
+}
+
+TEST_F(BatchTest, AFailingPrefillGivesPromisedSlotsBack) {
+  Start(4, 8);
+  decoder_->fail_prefill = [](auto) { return true; };
+  const RequestId id = Admit(Several(3, 20, {.temperature = 0}));
+  RunOut();
+  EXPECT_EQ(outcomes_[id].failed.size(), 1U);
+  EXPECT_EQ(batch_->free_slots(), 4);
+}
+
+TEST_F(BatchTest, NothingEndsAnAnswerBeforeItsMinTokens) {
+  Start(2);
+  decoder_->next = [](const auto& history) { return history.size() < 9 ? kEnd : TokenId{1}; };
+  Request request = Several(1, 3, {.temperature = 0}, 20);
+  request.min_tokens = 4;
+  const RequestId id = Admit(request);
+  RunOut();
+  // The end token is the likeliest from the first on, and taken as soon as it may be.
+  EXPECT_EQ(Tokens(id), (std::vector<TokenId>{0, 0, 0, 0, kEnd}));
+
+  Start(2);
+  decoder_->next = [](const auto& history) { return static_cast<TokenId>(history.size() % 26); };
+  request.stop = {"E", "H", "FGH"};
+  request.min_tokens = 5;
+  const RequestId stopped = Admit(request);
+  RunOut();
+  // D E F G are shown whatever they hold; a stop string must begin after them.
+  EXPECT_EQ(outcomes_[stopped].text, "DEFG");
+  EXPECT_EQ(outcomes_[stopped].finished.at(0).stop, "H");
+}
+
+TEST_F(BatchTest, EveryTokenIsToldWithItsLogProbabilityTheEndTokenToo) {
+  Start(2);
+  decoder_->next = [](const auto& history) { return history.size() == 7 ? kEnd : TokenId{2}; };
+  Request request = Several(1, 5, {.temperature = 0, .logit_bias = {{2, 50.0F}}});
+  request.sampling.logit_bias = {{2, 3.0F}};
+  request.top_logprobs = 2;
+  const RequestId id = Admit(request);
+  RunOut();
+  const std::vector<SampledLogprob>& told = outcomes_[id].logprobs;
+  ASSERT_EQ(told.size(), 3U);
+  EXPECT_EQ(outcomes_[id].delta_tokens, 3);
+  const double total = std::exp(4.0) + kVocabulary - 1;
+  for (const SampledLogprob& one : told) {
+    EXPECT_NEAR(one.sampled.logprob, 4 - std::log(total), 1e-5);
+    ASSERT_EQ(one.top.size(), 2U);
+    EXPECT_EQ(one.top[0].token, one.sampled.token);
+    EXPECT_NEAR(one.top[1].logprob, -std::log(total), 1e-5);
+  }
+  EXPECT_EQ(told[0].sampled.bytes, "C");
+  EXPECT_EQ(told[2].sampled.token, kEnd);
+  EXPECT_EQ(told[2].sampled.bytes, "");
+}
+
+TEST_F(BatchTest, PenaltiesCountPromptAndAnswerAsTheyGrow) {
+  Start(2);
+  decoder_->next = [](const auto&) { return TokenId{2}; };
+  // The favourite leads by 4: by one occurrence of the prompt it still leads, by three of its own
+  // it does not.
+  const SamplingOptions sampling{
+      .temperature = 0, .repetition_penalty = 1.1F, .frequency_penalty = 1.5F};
+  Request request = Several(1, 1, sampling, 5);
+  request.prompt = {2};
+  const RequestId id = Admit(request);
+  RunOut();
+  EXPECT_EQ(Tokens(id), (std::vector<TokenId>{2, 2, 2, 0, 1}));
 }
 
 }  // namespace

@@ -47,7 +47,9 @@ TEST_F(OrtApiTest, TensorsKeepTheirTypeShapeAndMemory) {
 
 TEST_F(OrtApiTest, AMissingModelIsRefusedInTheLibrarysWords) {
   try {
-    const Session session("/nonexistent/model.onnx");
+    OrtModel model;
+    model.path = "/nonexistent/model.onnx";
+    const Session session(model);
     FAIL() << "loaded";
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kModelUnavailable);

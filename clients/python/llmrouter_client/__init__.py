@@ -14,6 +14,7 @@ from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
     Answer,
     Attempt,
+    Choice,
     ChoiceFinished,
     Delta,
     Event,
@@ -21,6 +22,8 @@ from llmrouter_client.events import (
     Model,
     Started,
     Timings,
+    TokenLogprob,
+    TopLogprob,
     Usage,
 )
 from llmrouter_client.requests import Message, Options
@@ -30,6 +33,7 @@ __all__ = [
     "Answer",
     "AsyncClient",
     "Attempt",
+    "Choice",
     "ChoiceFinished",
     "Client",
     "Delta",
@@ -46,5 +50,7 @@ __all__ = [
     "Stream",
     "SyncStream",
     "Timings",
+    "TokenLogprob",
+    "TopLogprob",
     "Usage",
 ]

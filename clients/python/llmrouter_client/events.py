@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -12,6 +14,7 @@ from llmrouter.v1 import gateway_pb2, generation_pb2, selector_pb2
 __all__ = [
     "Answer",
     "Attempt",
+    "Choice",
     "ChoiceFinished",
     "Delta",
     "Event",
@@ -19,6 +22,8 @@ __all__ = [
     "Model",
     "Started",
     "Timings",
+    "TokenLogprob",
+    "TopLogprob",
     "Usage",
     "answer_from",
     "event_from",
@@ -76,12 +81,36 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One of the most likely tokens in some place; `logprob` as in `TokenLogprob`."""
+
+    token_id: int
+    logprob: float
+    bytes: builtins.bytes
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token and how likely it was.
+
+    `logprob` is the natural logarithm of its probability before temperature, penalties and biases;
+    `bytes` need not be whole UTF-8 characters.
+    """
+
+    token_id: int
+    logprob: float
+    bytes: builtins.bytes
+    top: tuple[TopLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
-    """New text of one choice."""
+    """New text of one choice; `logprobs` of its tokens where the request asked."""
 
     text: str
     choice: int = 0
     tokens: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +135,16 @@ Event: TypeAlias = Started | Delta | ChoiceFinished | Finished
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One whole choice of an answer."""
+
+    text: str
+    finish_reason: str
+    stop: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """A whole answer; `text` and `finish_reason` are those of the first choice."""
 
@@ -118,6 +157,7 @@ class Answer:
     usage: Usage
     timings: Timings
     attempts: tuple[Attempt, ...]
+    choices: tuple[Choice, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +181,8 @@ def event_from(event: generation_pb2.GenerationEvent) -> Event | None:
     if kind == "started":
         return _started(event.started)
     if kind == "delta":
-        return Delta(event.delta.text, event.delta.choice, event.delta.tokens)
+        delta = event.delta
+        return Delta(delta.text, delta.choice, delta.tokens, _logprobs(delta.logprobs))
     if kind == "choice_finished":
         end = event.choice_finished
         return ChoiceFinished(end.choice, _finish_reason(end.reason), end.stop)
@@ -153,17 +194,22 @@ def event_from(event: generation_pb2.GenerationEvent) -> Event | None:
 def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
     """Return the typed answer."""
     started, finished = _started(response.started), _finished(response.finished)
-    first = response.choices[0] if response.choices else generation_pb2.Choice()
+    choices = tuple(
+        Choice(one.text, _finish_reason(one.reason), one.stop, _logprobs(one.logprobs))
+        for one in response.choices
+    )
+    first = choices[0] if choices else Choice("", "unspecified")
     return Answer(
         text=first.text,
         model=started.model,
         version=started.version,
         reason=started.reason,
         cached=started.cached,
-        finish_reason=_finish_reason(first.reason),
+        finish_reason=first.finish_reason,
         usage=finished.usage,
         timings=finished.timings,
         attempts=finished.attempts,
+        choices=choices,
     )
 
 
@@ -179,6 +225,18 @@ def model_from(model: selector_pb2.CatalogModel) -> Model:
         context=model.context,
         capabilities=tuple(model.capabilities),
         ready=bool(model.addresses),
+    )
+
+
+def _logprobs(logprobs: Iterable[generation_pb2.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    return tuple(
+        TokenLogprob(
+            one.token_id,
+            one.logprob,
+            one.bytes,
+            tuple(TopLogprob(top.token_id, top.logprob, top.bytes) for top in one.top_logprobs),
+        )
+        for one in logprobs
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, TypedDict
 
@@ -52,6 +52,24 @@ class Options(TypedDict, total=False):
     """Tokens to generate at most."""
     stop: Sequence[str] | None
     """Strings that end the answer and are not part of it."""
+    min_p: float | None
+    """Drop tokens less likely than this share of the most likely one; 0 to 1."""
+    repetition_penalty: float | None
+    """Make tokens of prompt and answer less likely; 0.01 to 10, 1 is off."""
+    presence_penalty: float | None
+    """Taken off the logits of tokens that the answer has; -2 to 2."""
+    frequency_penalty: float | None
+    """Taken off the logits of tokens for each time the answer has them; -2 to 2."""
+    logit_bias: Mapping[int, float] | None
+    """Added to the logits of tokens, by their ids; each -100 to 100."""
+    min_tokens: int | None
+    """Tokens before which nothing ends the answer."""
+    n: int | None
+    """Answers to generate, 1 to 16; see `Answer.choices` and `Delta.choice`."""
+    logprobs: bool | None
+    """Tell how likely each token was, in `Delta.logprobs` and `Choice.logprobs`."""
+    top_logprobs: int | None
+    """Most likely tokens told beside each one, 0 to 20; needs `logprobs`."""
     cache: CacheMode | bool | None
     """What the cache may do; True is `read-write`, False is `off`."""
     cache_ttl: float | None
@@ -144,6 +162,15 @@ def _sampling(options: Options) -> generation_pb2.SamplingOptions:
         seed=options.get("seed"),
         max_tokens=options.get("max_tokens"),
         stop=options.get("stop") or (),
+        min_p=options.get("min_p"),
+        repetition_penalty=options.get("repetition_penalty"),
+        presence_penalty=options.get("presence_penalty"),
+        frequency_penalty=options.get("frequency_penalty"),
+        logit_bias=options.get("logit_bias") or {},
+        min_tokens=options.get("min_tokens"),
+        n=options.get("n"),
+        logprobs=options.get("logprobs"),
+        top_logprobs=options.get("top_logprobs"),
     )
 
 

@@ -15,6 +15,8 @@ struct AdmissionLimits {
   int context = 0;
   int vocabulary = 0;
   int max_waiting = 0;
+  /// Answers that can run at once.
+  int slots = 1;
 };
 
 /// Throws `Error` when the request itself can never be served; the message names value and bound.

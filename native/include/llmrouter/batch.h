@@ -41,7 +41,8 @@ class Batch {
 
   const DecoderLimits& limits() const { return limits_; }
   int running() const { return slots_.used(); }
-  int free_slots() const { return slots_.free(); }
+  /// Slots that neither run an answer nor are promised to one whose prompt is being computed.
+  int free_slots() const;
   std::vector<RequestId> RunningIds() const;
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Decoder runs, prompt tokens computed and tokens sampled so far.
@@ -56,7 +57,7 @@ class Batch {
   /// Running sequence `row`, of 0..running()-1.
   const Sequence& sequence(int row) const { return *rows_[row]; }
 
-  /// Joins a sequence to the running ones. At least one slot must be free.
+  /// Joins a sequence to the running ones. A slot must be free for each of its answers.
   void Admit(std::unique_ptr<Sequence> sequence);
 
   /// Takes a running sequence out. Its keys and values go with it when they take no more than
@@ -66,7 +67,8 @@ class Batch {
   /// Ends the running sequences whose deadline has passed.
   void Expire(Clock::time_point now, std::vector<Event>* events);
 
-  /// Ends a running sequence and frees its slot at once. False when there is none of this id.
+  /// Ends the answers of a running request and frees their slots at once. False when there is none
+  /// of this id.
   bool Cancel(RequestId id, std::vector<Event>* events);
 
   /// Plans, runs and commits one step, appending what it produced to `events`. A decoder that
@@ -84,6 +86,8 @@ class Batch {
   void ReusePrefixes();
   void KeepPrefix(int row);
   void RunChunk(const Chunk& chunk, std::vector<Event>* events);
+  /// Forks the other answers off a computed prompt and samples the first token of each.
+  void BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events);
   void RunDecode(std::vector<Event>* events);
   void FailDecoding(const std::string& message);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);

@@ -28,16 +28,17 @@ class Decoder {
   virtual const DecoderLimits& limits() const = 0;
 
   /// Computes `tokens` of one sequence at `position` and after. Returns the logits of the last one,
-  /// [vocabulary], valid until the next call.
+  /// [vocabulary], valid until the next Prefill or Decode.
   virtual Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
                                                  int position) = 0;
 
   /// Computes one token for each of the rows 0..n-1, row i at positions[i]. Returns logits
-  /// [n, vocabulary], valid until the next call.
+  /// [n, vocabulary], valid until the next Prefill or Decode.
   virtual Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
                                                 std::span<const int> positions) = 0;
 
-  /// Copies the first `length` positions of one row's cache to another row.
+  /// Copies the first `length` positions of one row's cache to another row, bit by bit; the first
+  /// row keeps its own.
   virtual void Move(int from, int to, int length) = 0;
 
   /// Bytes that the keys and values of one position take.

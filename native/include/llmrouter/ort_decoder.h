@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "llmrouter/decoder.h"
 
@@ -12,10 +14,30 @@ namespace llmrouter {
 /// library and leave the pool as it is. Returns the runtime's version. Throws kModelUnavailable.
 std::string LoadOnnxRuntime(const std::string& library, int threads);
 
+/// A matrix [depth, columns] quantised in blocks of 32 along its depth, as the operator MatMulNBits
+/// has it, in a file of weights. Offsets are bytes.
+struct NativeMatrix {
+  std::string file;
+  int columns = 0;
+  int depth = 0;
+  /// 4 or 8.
+  int bits = 8;
+  std::int64_t data_offset = 0;
+  std::int64_t scales_offset = 0;
+  /// -1 for zero points in the middle of the range.
+  std::int64_t zero_points_offset = -1;
+};
+
 /// A decoder-only text model in ONNX form: where it is and what its configuration promises.
 struct OrtModel {
   /// The .onnx file.
   std::string path;
+  /// The graph to run in place of that file's, serialised; its weights are looked for in the file's
+  /// folder. Empty runs the file.
+  std::string graph;
+  /// What the nodes `llmrouter.MatMulNBits` of `graph` multiply with, by their attribute `matrix`.
+  /// Copied into memory while loading.
+  std::vector<NativeMatrix> matrices;
   int vocabulary = 0;
   int layers = 0;
   int kv_heads = 0;

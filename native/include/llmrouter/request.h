@@ -15,7 +15,13 @@ using RequestId = std::uint64_t;
 using TokenId = std::int32_t;
 using Clock = std::chrono::steady_clock;
 
-/// How the tokens of one sequence are drawn.
+/// What is added to the logit of one token.
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0;
+};
+
+/// How the tokens of one answer are drawn. `Sampler` says in which order these apply.
 struct SamplingOptions {
   /// 0 takes the most likely token.
   float temperature = 1.0F;
@@ -23,20 +29,33 @@ struct SamplingOptions {
   int top_k = 0;
   /// Draws from the smallest set of tokens with this probability mass; over 0 up to 1.
   float top_p = 1.0F;
-  /// Together with the token's index, all that a draw depends on besides the logits.
+  /// Together with the answer's and the token's index, all that a draw depends on besides the
+  /// logits.
   std::uint64_t seed = 0;
+  /// Drops tokens less likely than this share of the most likely one; 0, which is off, to 1.
+  float min_p = 0.0F;
+  /// Divides positive and multiplies other logits of tokens in prompt or answer; over 0, 1 is off.
+  float repetition_penalty = 1.0F;
+  /// Taken off the logits of tokens in the answer.
+  float presence_penalty = 0.0F;
+  /// Taken off the logits of tokens in the answer, once per occurrence.
+  float frequency_penalty = 0.0F;
+  /// At most one entry per token.
+  std::vector<LogitBias> logit_bias = {};
 };
 
 /// Who goes first when slots are short.
 enum class Priority { kLow, kNormal, kHigh };
 
-/// One sequence to generate.
+/// One prompt and the answers to generate for it.
 struct Request {
   /// Token ids below the vocabulary size, at least one.
   std::vector<TokenId> prompt;
   SamplingOptions sampling;
   /// Tokens to generate at most, at least 1; the context may end the answer earlier.
   int max_tokens = 1;
+  /// Neither end tokens nor stop strings end an answer before it has so many tokens.
+  int min_tokens = 0;
   /// UTF-8 strings that end the answer and are not part of it; none is empty.
   std::vector<std::string> stop;
   Priority priority = Priority::kNormal;
@@ -44,6 +63,11 @@ struct Request {
   std::optional<Clock::time_point> deadline;
   /// Prefixes are shared among requests of one scope only.
   std::uint64_t scope = 0;
+  /// Answers to generate, each in a slot of its own; the prompt is computed once.
+  int answers = 1;
+  /// Tells the log probability of every sampled token and of so many most likely ones; -1 tells
+  /// none.
+  int top_logprobs = -1;
   /// Keeps every sampled token and its logits for `Finished`. For tests: vocabulary x 4 bytes each.
   bool trace = false;
 };
@@ -59,17 +83,39 @@ struct Timings {
   double first_token = 0;
 };
 
-/// New text of one sequence: whole UTF-8 characters, no stop string.
+/// A token and the natural logarithm of the probability that the model gave it: of the softmax of
+/// the logits as computed, before anything in `SamplingOptions`.
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+  /// What it stands for; need not be whole UTF-8 characters.
+  std::string bytes;
+};
+
+/// One sampled token and the most likely ones in its place, in order.
+struct SampledLogprob {
+  TokenLogprob sampled;
+  std::vector<TokenLogprob> top;
+};
+
+/// New text of one answer: whole UTF-8 characters, no stop string. Empty only when it tells the
+/// log probabilities of the last tokens.
 struct TextDelta {
   RequestId id = 0;
+  /// Index of the answer, from 0.
+  int answer = 0;
   std::string text;
   /// Tokens sampled since the previous delta.
   int tokens = 0;
+  /// One per token, where asked for.
+  std::vector<SampledLogprob> logprobs;
 };
 
-/// The last event of a sequence that ended as asked.
+/// The last event of an answer that ended as asked; every answer of a request has one.
 struct Finished {
   RequestId id = 0;
+  /// Index of the answer, from 0.
+  int answer = 0;
   FinishReason reason = FinishReason::kStop;
   /// The stop string that matched, or empty.
   std::string stop;
@@ -84,7 +130,7 @@ struct Finished {
   std::vector<float> logits;
 };
 
-/// The last event of a sequence that broke.
+/// An answer broke, and with it the request: other answers may run on until it is cancelled.
 struct Failed {
   RequestId id = 0;
   ErrorCode code = ErrorCode::kGenerationFailed;

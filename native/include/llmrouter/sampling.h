@@ -6,22 +6,49 @@
 
 #include "llmrouter/error.h"
 #include "llmrouter/request.h"
+#include "llmrouter/token_counts.h"
 
 namespace llmrouter {
 
-/// A number in [0, 1) that depends on its two arguments alone (Philox4x32-10, Salmon et al. 2011).
-double UniformDraw(std::uint64_t seed, std::uint64_t index);
+/// A number in [0, 1) that depends on its arguments alone (Philox4x32-10, Salmon et al. 2011).
+double UniformDraw(std::uint64_t seed, std::uint64_t index, std::uint32_t answer = 0);
+
+/// Where in its answer a draw stands.
+struct DrawState {
+  /// Index of the token in its answer, and of the answer in its request: with the seed, what the
+  /// random number depends on.
+  std::uint64_t index = 0;
+  std::uint32_t answer = 0;
+  /// What penalties look at; may be null where none is set.
+  const TokenCounts* counts = nullptr;
+  /// Tokens that may not be drawn now.
+  std::span<const TokenId> forbidden;
+};
 
 /// Draws tokens from logits. Holds scratch memory for one vocabulary, so that drawing does not
 /// allocate; used from one thread.
+///
+/// The options apply in the order that vLLM documents for its sampler (vllm.v1.sample.sampler):
+///   1. log probabilities are those of the logits as computed;
+///   2. forbidden tokens, then logit_bias;
+///   3. repetition_penalty (CTRL, Keskar et al. 2019, over prompt and answer; a logit below 0 is
+///      multiplied, as everyone does since, so that a penalty always makes a token less likely);
+///   4. frequency_penalty and presence_penalty (the OpenAI API's, over the answer alone);
+///   5. temperature; at 0 the highest logit is taken;
+///   6. min_p, as a share of the highest probability at this temperature;
+///   7. top_k of what is left, then top_p of their probability mass.
 class Sampler {
  public:
   explicit Sampler(int vocabulary);
 
-  /// Draws the token with this index in its sequence. Greedy ties go to the lowest id. Fails when
-  /// a logit is NaN or +infinity, or when all are -infinity.
+  /// Draws one token. Greedy ties go to the lowest id. Fails when a logit is NaN or +infinity, when
+  /// all are -infinity, or when the options make them so.
   Result<TokenId> Sample(std::span<const float> logits, const SamplingOptions& options,
-                         std::uint64_t index);
+                         const DrawState& state);
+
+  /// The log probability of a token, and of the `top` most likely ones in order; fewer where the
+  /// others have none. For logits that `Sample` has accepted; the bytes stay empty.
+  SampledLogprob Logprob(std::span<const float> logits, TokenId token, int top);
 
  private:
   struct Candidate {
@@ -31,22 +58,38 @@ class Sampler {
 
   /// Most likely first, ties by id.
   static bool Before(const Candidate& a, const Candidate& b);
-  static TokenId DrawFromAll(std::span<const float> weights, double left);
 
-  /// Makes candidates_ the k most likely tokens, in order, weighing their logits.
-  void KeepTopK(std::span<const float> logits, int k);
+  /// Returns the logits with bias and penalties, in weights_ where there are any.
+  std::span<const float> Adjust(std::span<const float> logits, const SamplingOptions& options,
+                                const DrawState& state);
+  /// A value that the k highest reach, and few others.
+  float ReachedBy(int k);
+  /// Makes candidates_ the tokens whose values reach `threshold`, in order of their ids. Looks only
+  /// where block_maxima_ does.
+  void Collect(std::span<const float> values, float threshold);
+  /// Shortens candidates_ to the k first of them.
+  void KeepTopK(int k);
   /// Turns the candidates' logits into softmax weights and returns their sum.
   double WeighCandidates(float highest, float inverse_temperature);
-  /// Makes candidates_ the heaviest tokens, in order: at least those that make up `mass`.
-  void KeepHeaviest(std::span<const float> weights, double mass);
-  /// Shortens candidates_ to the smallest beginning that makes up `mass`.
-  void CutNucleus(double mass);
-  TokenId DrawFromCandidates(double uniform) const;
+  /// Makes candidates_ the fewest tokens that make up `mass`.
+  void CollectNucleus(std::span<const float> weights, double mass);
+  /// Shortens candidates_ to the fewest that make up `mass`, which those of at least `sure` do not.
+  void KeepNucleus(double mass, float sure);
+  /// Drops the candidates that come after `last`.
+  void DropAfter(const Candidate& last);
+  std::span<Candidate> candidates() { return std::span(candidates_).first(kept_); }
+  TokenId DrawFromCandidates(double uniform);
+  TokenId DrawFromAll(std::span<const float> weights, double left) const;
 
-  /// exp((logit - highest) / temperature) per token.
+  /// By token: logits with penalties, then exp((logit - highest) / temperature).
   std::vector<float> weights_;
+  /// By block of kBlock tokens.
   std::vector<float> block_maxima_;
+  std::vector<float> block_scratch_;
+  /// The first kept_, in order of their ids.
   std::vector<Candidate> candidates_;
+  std::size_t kept_ = 0;
+  std::vector<Candidate> selection_;
 };
 
 }  // namespace llmrouter

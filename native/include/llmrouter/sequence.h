@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -9,6 +10,7 @@
 
 #include "llmrouter/request.h"
 #include "llmrouter/text_stream.h"
+#include "llmrouter/token_counts.h"
 #include "llmrouter/vocabulary.h"
 
 namespace llmrouter {
@@ -20,7 +22,7 @@ struct Submission {
   Clock::time_point submitted;
 };
 
-/// One running sequence: how far its prompt is computed, what it has said, whether it is over.
+/// One running answer: how far its prompt is computed, what it has said, whether it is over.
 class Sequence {
  public:
   /// `answer_limit` is the number of tokens it may generate.
@@ -36,6 +38,12 @@ class Sequence {
 
   /// The prompt and what has been sampled since.
   std::span<const TokenId> tokens() const { return tokens_; }
+  /// Index of this answer among those of the request.
+  int answer() const { return answer_; }
+  /// Answers still to be forked from this one; each has been promised a slot.
+  int promised() const { return promised_; }
+  /// Makes the next promised answer, at the same place of the prompt. Before the first token.
+  std::unique_ptr<Sequence> Fork();
   /// Tokens whose keys and values are in the cache.
   int computed() const { return computed_; }
   /// Tokens still to be prefilled before it decodes.
@@ -58,6 +66,14 @@ class Sequence {
   /// Gives its keys and values up: everything up to here is prefilled again.
   void Forget();
 
+  /// What penalties look at; null when there are none.
+  const TokenCounts* counts() const { return counts_ ? &*counts_ : nullptr; }
+  /// Whether the next token may not end the answer.
+  bool must_go_on() const { return generated_ < request().min_tokens; }
+
+  /// Keeps what `CommitToken` tells of the token it is given next.
+  void NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary);
+
   /// Takes a sampled token: appends the text that became final to `events`, ends the sequence when
   /// the token, a stop string or a limit does.
   void CommitToken(TokenId token, std::span<const float> logits, const Vocabulary& vocabulary,
@@ -67,10 +83,12 @@ class Sequence {
   void Cancel();
   void Fail(std::string message, ErrorCode code = ErrorCode::kGenerationFailed);
 
-  /// Hands over the event that ended it. Only when `over()`.
-  Event TakeLastEvent();
+  /// Appends the event that ended it, and the ends of the answers it was still to be forked into.
+  /// Only when `over()`.
+  void TakeLastEvent(std::vector<Event>* events);
 
  private:
+  void Deliver(std::string text, std::vector<Event>* events);
   void Finish(FinishReason reason, std::vector<Event>* events);
   Finished Summary(FinishReason reason) const;
 
@@ -79,6 +97,9 @@ class Sequence {
   TextStream text_;
   std::vector<TokenId> tokens_;
   int prefill_end_;
+  std::optional<TokenCounts> counts_;
+  int answer_ = 0;
+  int promised_ = 0;
   int computed_ = 0;
   int reused_ = 0;
   std::vector<float> parked_;
@@ -87,6 +108,7 @@ class Sequence {
   TokenId next_token_ = 0;
   std::optional<Clock::time_point> begun_;
   Clock::time_point first_token_;
+  std::vector<SampledLogprob> logprobs_;
   std::vector<TokenId> traced_tokens_;
   std::vector<float> traced_logits_;
   std::optional<Event> last_event_;

@@ -13,8 +13,9 @@ class TextStream {
  public:
   explicit TextStream(std::vector<std::string> stops) : stops_(std::move(stops)) {}
 
-  /// Takes the bytes of one token and returns the text that became final, which may be empty.
-  std::string Push(std::string_view bytes);
+  /// Takes the bytes of one token and returns the text that became final, which may be empty. Stop
+  /// strings are not looked for in text that comes before `may_stop`.
+  std::string Push(std::string_view bytes, bool may_stop = true);
 
   /// Ends the text: returns what was held back, unless a stop string has matched.
   std::string Finish();

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -17,6 +18,7 @@ class Vocabulary {
 
   std::string_view Bytes(TokenId token) const;
   bool IsEnd(TokenId token) const;
+  std::span<const TokenId> end_tokens() const { return end_tokens_; }
 
  private:
   /// One string with offsets: a quarter of the memory of 50,000 separate ones.

@@ -14,7 +14,11 @@
 namespace llmrouter::ort {
 
 struct OrtAllocator;
+struct OrtCustomOp;  // custom_op.h
+struct OrtCustomOpDomain;
 struct OrtEnv;
+struct OrtKernelContext;
+struct OrtKernelInfo;
 struct OrtMemoryInfo;
 struct OrtRunOptions;
 struct OrtSession;
@@ -40,6 +44,7 @@ inline constexpr int kDeviceAllocator = 0;
 inline constexpr int kMemoryDefault = 0;
 inline constexpr int kOptimizeAll = 99;
 inline constexpr int kLogFatal = 4;
+inline constexpr int kErrorFail = 1;
 
 /// A function of the table: its position and, as the type, its signature.
 template <typename Signature, int kPosition>
@@ -50,9 +55,13 @@ using Call = OrtStatus*(Parameters...);
 template <typename T>
 using ReleaseCall = void(T*);
 
+inline constexpr Entry<OrtStatus*(int, const char*), 0> kCreateStatus;
 inline constexpr Entry<const char*(const OrtStatus*), 2> kGetErrorMessage;
 inline constexpr Entry<Call<const OrtEnv*, const char*, const OrtSessionOptions*, OrtSession**>, 7>
     kCreateSession;
+inline constexpr Entry<
+    Call<const OrtEnv*, const void*, std::size_t, const OrtSessionOptions*, OrtSession**>, 8>
+    kCreateSessionFromArray;
 inline constexpr Entry<
     Call<OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, std::size_t,
          const char* const*, std::size_t, OrtValue**>,
@@ -63,6 +72,9 @@ inline constexpr Entry<Call<OrtSessionOptions*>, 17> kDisableMemPattern;
 inline constexpr Entry<Call<OrtSessionOptions*>, 19> kDisableCpuMemArena;
 inline constexpr Entry<Call<OrtSessionOptions*, int>, 22> kSetSessionLogSeverityLevel;
 inline constexpr Entry<Call<OrtSessionOptions*, int>, 23> kSetGraphOptimizationLevel;
+inline constexpr Entry<Call<const char*, OrtCustomOpDomain**>, 26> kCreateCustomOpDomain;
+inline constexpr Entry<Call<OrtCustomOpDomain*, const OrtCustomOp*>, 27> kCustomOpDomainAdd;
+inline constexpr Entry<Call<OrtSessionOptions*, OrtCustomOpDomain*>, 28> kAddCustomOpDomain;
 inline constexpr Entry<Call<const OrtSession*, std::size_t*>, 30> kSessionGetInputCount;
 inline constexpr Entry<Call<const OrtSession*, std::size_t*>, 31> kSessionGetOutputCount;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtTypeInfo**>, 33>
@@ -86,6 +98,13 @@ inline constexpr Entry<Call<const OrtValue*, OrtTensorInfo**>, 65> kGetTensorTyp
 inline constexpr Entry<Call<int, int, OrtMemoryInfo**>, 69> kCreateCpuMemoryInfo;
 inline constexpr Entry<Call<OrtAllocator*, void*>, 76> kAllocatorFree;
 inline constexpr Entry<Call<OrtAllocator**>, 78> kGetDefaultAllocator;
+inline constexpr Entry<Call<const OrtKernelInfo*, const char*, std::int64_t*>, 86>
+    kKernelInfoGetInt64;
+inline constexpr Entry<Call<const OrtKernelContext*, std::size_t, const OrtValue**>, 90>
+    kKernelContextGetInput;
+inline constexpr Entry<
+    Call<OrtKernelContext*, std::size_t, const std::int64_t*, std::size_t, OrtValue**>, 91>
+    kKernelContextGetOutput;
 inline constexpr Entry<ReleaseCall<OrtStatus>, 93> kReleaseStatus;
 inline constexpr Entry<Call<int, const char*, const OrtThreadingOptions*, OrtEnv**>, 119>
     kCreateEnvWithGlobalThreadPools;
@@ -96,6 +115,12 @@ inline constexpr Entry<Call<OrtSessionOptions*, const char*, const char*>, 130>
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 147> kSetGlobalIntraOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 148> kSetGlobalInterOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 149> kSetGlobalSpinControl;
+/// Calls the function for each of `total` numbers on the session's threads; `batches` of 0 leaves
+/// the grouping to the library.
+inline constexpr Entry<
+    Call<const OrtKernelContext*, void (*)(void*, std::size_t), std::size_t, std::size_t, void*>,
+    274>
+    kKernelContextParallelFor;
 
 /// The table of the loaded library.
 class Api {
@@ -132,6 +157,7 @@ using ValuePtr = std::unique_ptr<OrtValue, Release<OrtValue, 96>>;
 using TypeInfoPtr = std::unique_ptr<OrtTypeInfo, Release<OrtTypeInfo, 98>>;
 using TensorInfoPtr = std::unique_ptr<OrtTensorInfo, Release<OrtTensorInfo, 99>>;
 using SessionOptionsPtr = std::unique_ptr<OrtSessionOptions, Release<OrtSessionOptions, 100>>;
+using CustomOpDomainPtr = std::unique_ptr<OrtCustomOpDomain, Release<OrtCustomOpDomain, 101>>;
 using ThreadingOptionsPtr = std::unique_ptr<OrtThreadingOptions, Release<OrtThreadingOptions, 122>>;
 
 /// Calls a `Create…` function whose last parameter receives the object, and owns that.

@@ -19,7 +19,7 @@ std::vector<const char*> Pointers(const std::vector<std::string>& names) {
 
 OrtDecoder::OrtDecoder(const OrtModel& model, int slots, int context)
     : limits_{slots, context, model.vocabulary},
-      session_(model.path),
+      session_(model),
       cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
       kv_heads_(model.kv_heads),
       head_size_(model.head_size),

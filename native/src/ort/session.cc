@@ -1,5 +1,7 @@
 #include "ort/session.h"
 
+#include <filesystem>
+
 #include "ort/runtime.h"
 
 namespace llmrouter::ort {
@@ -71,9 +73,23 @@ const OrtMemoryInfo* CpuMemory() {
 
 }  // namespace
 
-Session::Session(const std::string& path) {
+Session::Session(const OrtModel& model) {
   const SessionOptionsPtr options = MakeOptions();
-  session_ = Create<SessionPtr>(kCreateSession, GetEnv(), path.c_str(), options.get());
+  if (model.graph.empty()) {
+    session_ = Create<SessionPtr>(kCreateSession, GetEnv(), model.path.c_str(), options.get());
+  } else {
+    const std::string folder = std::filesystem::path(model.path).parent_path().string();
+    Check(GetApi()(kAddSessionConfigEntry, options.get(),
+                   "session.model_external_initializers_file_folder_path", folder.c_str()));
+    domain_ = std::make_unique<MatMulDomain>(model.matrices);
+    Check(GetApi()(kAddCustomOpDomain, options.get(), domain_->get()));
+    session_ = Create<SessionPtr>(kCreateSessionFromArray, GetEnv(), model.graph.data(),
+                                  model.graph.size(), options.get());
+  }
+  Describe();
+}
+
+void Session::Describe() {
   inputs_ = DescribeAll(session_.get(), kSessionGetInputCount, kSessionGetInputName,
                         kSessionGetInputTypeInfo);
   outputs_ = DescribeAll(session_.get(), kSessionGetOutputCount, kSessionGetOutputName,

@@ -1,12 +1,15 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "llmrouter/error.h"
+#include "llmrouter/ort_decoder.h"
+#include "ort/matmul_op.h"
 #include "ort/ort_api.h"
 
 namespace llmrouter::ort {
@@ -21,8 +24,9 @@ struct TensorDescription {
 /// A loaded graph on the shared thread pool.
 class Session {
  public:
-  /// Throws kModelUnavailable with the library's own words.
-  explicit Session(const std::string& path);
+  /// Loads the model's file, or its graph in memory where it has one. Throws kModelUnavailable with
+  /// the library's own words.
+  explicit Session(const OrtModel& model);
 
   const std::vector<TensorDescription>& inputs() const { return inputs_; }
   const std::vector<TensorDescription>& outputs() const { return outputs_; }
@@ -34,6 +38,10 @@ class Session {
                              std::span<OrtValue*> outputs) const;
 
  private:
+  void Describe();
+
+  // Before the session, which uses it to its end.
+  std::unique_ptr<MatMulDomain> domain_;
   SessionPtr session_;
   std::vector<TensorDescription> inputs_;
   std::vector<TensorDescription> outputs_;

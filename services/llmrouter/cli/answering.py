@@ -9,7 +9,17 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.output import err, facts, visible, write_json
-from llmrouter_client import Attempt, ChoiceFinished, Delta, Event, Finished, Started, Stream
+from llmrouter_client import (
+    Attempt,
+    ChoiceFinished,
+    Delta,
+    Event,
+    Finished,
+    Started,
+    Stream,
+    TokenLogprob,
+    TopLogprob,
+)
 
 __all__ = ["Route", "event_data", "show"]
 
@@ -35,6 +45,8 @@ class Route:
         self._first: float | None = None
         self._total = 0.0
         self.text = ""
+        """Of the first choice, which is shown as it comes."""
+        self.others: dict[int, str] = {}
         self._started: Started | None = None
         self._end: ChoiceFinished | None = None
         self._finished: Finished | None = None
@@ -46,11 +58,17 @@ class Route:
             self._started = event
         elif isinstance(event, Delta):
             self._first = now if self._first is None else self._first
-            self.text += event.text
+            self._say(event)
         elif isinstance(event, ChoiceFinished):
-            self._end = event
+            self._end = event if event.choice == 0 else self._end
         else:
             self._finished, self._total = event, now
+
+    def _say(self, delta: Delta) -> None:
+        if delta.choice == 0:
+            self.text += delta.text
+        else:
+            self.others[delta.choice] = self.others.get(delta.choice, "") + delta.text
 
     def rows(self) -> dict[str, str]:
         """Return the route as names and values with markup."""
@@ -96,6 +114,9 @@ async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
         finally:
             if told.text and not as_json:
                 typer.echo()
+    if not as_json:
+        for choice, text in sorted(told.others.items()):
+            typer.echo(f"\n--- answer {choice + 1} ---\n{visible(text)}")
     if route and not as_json:
         err().print(facts(told.rows()))
     return told.text
@@ -103,7 +124,22 @@ async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
 
 def event_data(event: Event) -> dict[str, object]:
     """Return the event as plain data with its kind under `event`."""
-    return {"event": _NAMES[type(event)], **asdict(event)}
+    data: dict[str, object] = {"event": _NAMES[type(event)], **asdict(event)}
+    if isinstance(event, Delta):
+        del data["logprobs"]
+        if event.logprobs:
+            data["logprobs"] = [
+                {**_logprob_data(one), "top_logprobs": [_logprob_data(top) for top in one.top]}
+                for one in event.logprobs
+            ]
+    return data
+
+
+def _logprob_data(one: TokenLogprob | TopLogprob) -> dict[str, object]:
+    """Return a token's log probability under the names of the OpenAI API."""
+    text = one.bytes.decode(errors="replace")
+    told = {"token": text, "bytes": list(one.bytes), "logprob": one.logprob}
+    return {"token_id": one.token_id, **told}
 
 
 def _write(event: Event, *, as_json: bool) -> None:

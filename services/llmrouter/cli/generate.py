@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from llmrouter.cli import shaping
 from llmrouter.cli.answering import show
 from llmrouter.cli.output import Json
 from llmrouter_client import AsyncClient, Options
@@ -39,6 +40,15 @@ def generate(
     top_k: Annotated[int | None, typer.Option(help="Draw from so many likely tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from this probability mass.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; repeatable.")] = None,
+    min_p: shaping.MinP = None,
+    repetition_penalty: shaping.RepetitionPenalty = None,
+    presence_penalty: shaping.PresencePenalty = None,
+    frequency_penalty: shaping.FrequencyPenalty = None,
+    logit_bias: shaping.LogitBias = None,
+    min_tokens: shaping.MinTokens = None,
+    n: shaping.Answers = None,
+    logprobs: shaping.Logprobs = False,
+    top_logprobs: shaping.TopLogprobs = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -56,10 +66,17 @@ def generate(
         top_k=top_k,
         top_p=top_p,
         stop=stop,
+        min_p=min_p,
+        logit_bias=shaping.biases(logit_bias),
+        min_tokens=min_tokens,
+        n=n,
+        logprobs=logprobs or None,
+        top_logprobs=top_logprobs,
         cache=False if no_cache else None,
         raw=raw,
         timeout=timeout,
     )
+    options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
     question = sys.stdin.read() if prompt == "-" else prompt
     asyncio.run(_generate(address, question, options, as_json=as_json, route=route))
 

@@ -1,6 +1,6 @@
 """The fingerprint of everything that changes an answer.
 
-Version 1: SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8) of the version tag, tenant,
+Version 2: SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8) of the version tag, tenant,
 model name and version, input and sampling options. Text is taken as it is: two Unicode forms of a
 prompt are two prompts, as they are to a tokenizer.
 """
@@ -15,7 +15,7 @@ from llmrouter.common.generation import GenerationRequest
 __all__ = ["KEY_BYTES", "answer_key"]
 
 KEY_BYTES = 32
-_VERSION = "llmrouter-answer-1"
+_VERSION = "llmrouter-answer-2"
 
 
 def answer_key(request: GenerationRequest, tenant: str, model: str, version: str) -> bytes:
@@ -36,6 +36,15 @@ def answer_key(request: GenerationRequest, tenant: str, model: str, version: str
         "seed": options.seed if drawn else None,
         "max_tokens": options.max_tokens,
         "stop": sorted(set(options.stop)),
+        "min_p": options.min_p if drawn else 0.0,
+        "repetition_penalty": options.repetition_penalty,
+        "presence_penalty": options.presence_penalty,
+        "frequency_penalty": options.frequency_penalty,
+        "logit_bias": sorted(entry for entry in options.logit_bias if entry[1]),
+        "min_tokens": options.min_tokens,
+        "n": options.n,
+        "logprobs": options.logprobs,
+        "top_logprobs": options.top_logprobs if options.logprobs else 0,
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()

@@ -6,6 +6,7 @@ the bounds stand beside each field in the protos and are checked by `validation.
 
 from __future__ import annotations
 
+import builtins
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ __all__ = [
     "SamplingOptions",
     "Started",
     "Timings",
+    "TokenLogprob",
+    "TopLogprob",
     "Usage",
 ]
 
@@ -111,6 +114,24 @@ class SamplingOptions:
     """Tokens to generate at most; None means up to the context, capped by the service."""
     stop: tuple[str, ...] = ()
     """Strings that end the answer; they are not part of it."""
+    min_p: float = 0.0
+    """Drops tokens less likely than this share of the most likely one; 0 drops none; to 1."""
+    repetition_penalty: float = 1.0
+    """Makes tokens of prompt and answer less likely (CTRL); 1 is off; bounds 0.01 to 10."""
+    presence_penalty: float = 0.0
+    """Taken off the logits of tokens that the answer has; bounds -2 to 2."""
+    frequency_penalty: float = 0.0
+    """Taken off the logits of tokens for each time the answer has them; bounds -2 to 2."""
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    """Token ids and what is added to their logits, -100 to 100; sorted, each id once."""
+    min_tokens: int = 0
+    """Tokens before which neither the model nor a stop string ends the answer."""
+    n: int = 1
+    """Answers to one prompt; bounds 1 to 16."""
+    logprobs: bool = False
+    """Whether deltas tell how likely each token was."""
+    top_logprobs: int = 0
+    """Most likely tokens told beside each; bounds 0 to 20; needs `logprobs`."""
 
     @property
     def deterministic(self) -> bool:
@@ -188,6 +209,30 @@ class Started:
 
 
 @dataclass(frozen=True, slots=True)
+class TopLogprob:
+    """One of the most likely tokens in some place."""
+
+    token_id: int
+    logprob: float
+    """Natural logarithm of its probability, as in `TokenLogprob`."""
+    bytes: builtins.bytes
+    """What it stands for; need not be whole UTF-8 characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    """One token of an answer and how likely it was."""
+
+    token_id: int
+    logprob: float
+    """Natural logarithm of the softmax of the logits before any sampling option."""
+    bytes: builtins.bytes
+    """What it stands for; need not be whole UTF-8 characters."""
+    top: tuple[TopLogprob, ...] = ()
+    """The most likely tokens in its place, in order."""
+
+
+@dataclass(frozen=True, slots=True)
 class Delta:
     """New text of one choice; always whole UTF-8 characters."""
 
@@ -195,6 +240,8 @@ class Delta:
     text: str
     tokens: int
     """Tokens this text stands for; may be 0 when held-back text is released."""
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """Of each of those tokens, where the request asks."""
 
 
 @dataclass(frozen=True, slots=True)

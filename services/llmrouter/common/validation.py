@@ -24,6 +24,10 @@ _MAX_COUNT = 1_000_000
 _MAX_TEXTS = 256
 _MAX_EMBEDDED_BYTES = 1 << 16
 _MAX_ALL_EMBEDDED_BYTES = 4 << 20
+_MAX_ANSWERS = 16
+_MAX_TOP_LOGPROBS = 20
+_MAX_BIASES = 1024
+_MAX_BIAS = 100
 _MAX_TOLD = 16
 """Violations told at most: all of them travel in one bounded header."""
 
@@ -34,7 +38,8 @@ def validate(request: GenerationRequest) -> None:
     Raises:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
-    _refuse([*_input(request), *_sampling(request.sampling), *_routing(request)])
+    options = request.sampling
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request)])
 
 
 def validate_embedding(request: EmbeddingRequest) -> None:
@@ -130,6 +135,45 @@ def _sampling(options: SamplingOptions) -> list[FieldViolation]:
         size = len(stop.encode())
         bound = f"1 to {_MAX_STOP_BYTES}"
         check(f"stop[{index}]", f"{size} bytes", 1 <= size <= _MAX_STOP_BYTES, bound)
+    return found
+
+
+def _shaping(options: SamplingOptions) -> list[FieldViolation]:
+    found = []
+    for name, value, low, high in (
+        ("min_p", options.min_p, 0, 1),
+        ("repetition_penalty", options.repetition_penalty, 0.01, 10),
+        ("presence_penalty", options.presence_penalty, -2, 2),
+        ("frequency_penalty", options.frequency_penalty, -2, 2),
+        ("min_tokens", options.min_tokens, 0, _MAX_COUNT),
+        ("n", options.n, 1, _MAX_ANSWERS),
+        ("top_logprobs", options.top_logprobs, 0, _MAX_TOP_LOGPROBS),
+    ):
+        if not low <= value <= high:  # false for what is not a number
+            bound = f"is {value}; it must be {low} to {high}"
+            found.append(FieldViolation(f"sampling.{name}", bound))
+    limit = options.max_tokens
+    if limit is not None and _MAX_COUNT >= options.min_tokens > limit:
+        told = f"is {options.min_tokens}; it must be at most max_tokens, {limit}"
+        found.append(FieldViolation("sampling.min_tokens", told))
+    if options.top_logprobs and not options.logprobs:
+        told = f"is {options.top_logprobs}; it must be 0 unless logprobs is true"
+        found.append(FieldViolation("sampling.top_logprobs", told))
+    return [*found, *_bias(options.logit_bias)]
+
+
+def _bias(entries: tuple[tuple[int, float], ...]) -> list[FieldViolation]:
+    if len(entries) > _MAX_BIASES:
+        told = f"has {len(entries)} entries; at most {_MAX_BIASES}"
+        return [FieldViolation("sampling.logit_bias", told)]
+    found = []
+    for token, bias in entries:
+        path = f"sampling.logit_bias[{token}]"
+        if token < 0:
+            found.append(FieldViolation(path, "names no token; ids are 0 or more"))
+        if not -_MAX_BIAS <= bias <= _MAX_BIAS:
+            bound = f"is {bias}; it must be {-_MAX_BIAS} to {_MAX_BIAS}"
+            found.append(FieldViolation(path, bound))
     return found
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from google.protobuf import duration_pb2
 
 from llmrouter.common.errors import invalid
@@ -24,6 +26,8 @@ from llmrouter.common.generation import (
     SamplingOptions,
     Started,
     Timings,
+    TokenLogprob,
+    TopLogprob,
     Usage,
 )
 from llmrouter.v1 import generation_pb2 as pb
@@ -31,12 +35,15 @@ from llmrouter.v1 import generation_pb2 as pb
 __all__ = [
     "decode_context",
     "decode_event",
+    "decode_finish_reason",
+    "decode_logprobs",
     "decode_request",
     "decode_usage",
     "duration",
     "encode_context",
     "encode_event",
     "encode_finish_reason",
+    "encode_logprobs",
     "encode_request",
     "encode_usage",
     "seconds",
@@ -119,14 +126,7 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
             max_cost=request.routing.max_cost,
         ),
         cache=pb.CacheWishes(mode=_CACHE_MODES_OUT[request.cache.mode]),
-        sampling=pb.SamplingOptions(
-            temperature=request.sampling.temperature,
-            top_k=request.sampling.top_k,
-            top_p=request.sampling.top_p,
-            seed=request.sampling.seed,
-            max_tokens=request.sampling.max_tokens,
-            stop=request.sampling.stop,
-        ),
+        sampling=_encode_sampling(request.sampling),
     )
     if request.cache.ttl_seconds:
         result.cache.ttl.CopyFrom(duration(request.cache.ttl_seconds))
@@ -184,11 +184,42 @@ def decode_finish_reason(reason: int) -> FinishReason:
     return _FINISH.get(reason, FinishReason.STOP)  # type: ignore[call-overload,no-any-return]
 
 
+def encode_logprobs(logprobs: Iterable[TokenLogprob]) -> list[pb.TokenLogprob]:
+    """Return the protos of how likely tokens were."""
+    return [
+        pb.TokenLogprob(
+            token_id=one.token_id,
+            logprob=one.logprob,
+            bytes=one.bytes,
+            top_logprobs=[
+                pb.TopLogprob(token_id=top.token_id, logprob=top.logprob, bytes=top.bytes)
+                for top in one.top
+            ],
+        )
+        for one in logprobs
+    ]
+
+
+def decode_logprobs(logprobs: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """Return how likely tokens were."""
+    return tuple(
+        TokenLogprob(
+            one.token_id,
+            one.logprob,
+            one.bytes,
+            tuple(TopLogprob(top.token_id, top.logprob, top.bytes) for top in one.top_logprobs),
+        )
+        for one in logprobs
+    )
+
+
 def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
     """Return the proto of one event."""
     match event:
-        case Delta(choice, text, tokens):
-            return pb.GenerationEvent(delta=pb.Delta(choice=choice, text=text, tokens=tokens))
+        case Delta(choice, text, tokens, logprobs):
+            told = encode_logprobs(logprobs)
+            delta = pb.Delta(choice=choice, text=text, tokens=tokens, logprobs=told)
+            return pb.GenerationEvent(delta=delta)
         case Started():
             return pb.GenerationEvent(
                 started=pb.Started(
@@ -211,7 +242,9 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
     """Return one event; None for a kind that a newer peer may send."""
     match event.WhichOneof("event"):
         case "delta":
-            return Delta(event.delta.choice, event.delta.text, event.delta.tokens)
+            delta = event.delta
+            logprobs = decode_logprobs(delta.logprobs)
+            return Delta(delta.choice, delta.text, delta.tokens, logprobs)
         case "started":
             start = event.started
             status = _CACHE_STATUS.get(start.cache, CacheStatus.BYPASSED)
@@ -251,6 +284,35 @@ def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:
         seed=given("seed", None),  # type: ignore[arg-type]
         max_tokens=given("max_tokens", None),  # type: ignore[arg-type]
         stop=tuple(options.stop),
+        min_p=given("min_p", 0.0),  # type: ignore[arg-type]
+        repetition_penalty=given("repetition_penalty", 1.0),  # type: ignore[arg-type]
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        logit_bias=tuple(sorted(options.logit_bias.items())),
+        min_tokens=options.min_tokens,
+        n=given("n", 1),  # type: ignore[arg-type]
+        logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
+    )
+
+
+def _encode_sampling(options: SamplingOptions) -> pb.SamplingOptions:
+    return pb.SamplingOptions(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        stop=options.stop,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        logit_bias=dict(options.logit_bias),
+        min_tokens=options.min_tokens,
+        n=options.n,
+        logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
     )
 
 

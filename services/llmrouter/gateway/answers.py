@@ -12,11 +12,14 @@ from llmrouter.common.generation import (
     FinishReason,
     GenerationEvent,
     Started,
+    TokenLogprob,
     Usage,
 )
 
 __all__ = ["Answer", "AnswerBuilder", "Choice"]
 
+_LOGPROB_BYTES = 32
+"""About what one takes on the wire."""
 _COMPLETE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
 
 
@@ -27,6 +30,7 @@ class Choice:
     text: str
     reason: FinishReason
     stop: str = ""
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,7 @@ class Answer:
         # Per choice tokens are not kept: the count stands with the first choice, the sum is right.
         tokens = self.usage.completion_tokens
         for index, choice in enumerate(self.choices):
-            yield Delta(index, choice.text, tokens)
+            yield Delta(index, choice.text, tokens, choice.logprobs)
             yield ChoiceFinished(index, choice.reason, choice.stop)
             tokens = 0
 
@@ -59,6 +63,7 @@ class AnswerBuilder:
         self.started: Started | None = None
         self.finished: Finished | None = None
         self._texts: dict[int, list[str]] = {}
+        self._logprobs: dict[int, list[TokenLogprob]] = {}
         self._ends: dict[int, ChoiceFinished] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -79,7 +84,12 @@ class AnswerBuilder:
     def choices(self) -> tuple[Choice, ...]:
         """Return the finished choices in order of their index."""
         return tuple(
-            Choice("".join(self._texts.get(index, ())), end.reason, end.stop)
+            Choice(
+                "".join(self._texts.get(index, ())),
+                end.reason,
+                end.stop,
+                tuple(self._logprobs.get(index, ())),
+            )
             for index, end in sorted(self._ends.items())
         )
 
@@ -96,8 +106,12 @@ class AnswerBuilder:
     def _add_text(self, delta: Delta) -> None:
         if self._max_bytes:
             self._bytes += len(delta.text.encode())
+            self._bytes += sum(_LOGPROB_BYTES * (1 + len(one.top)) for one in delta.logprobs)
             if self._bytes > self._max_bytes:
                 self._too_large = True
                 self._texts.clear()
+                self._logprobs.clear()
                 return
         self._texts.setdefault(delta.choice, []).append(delta.text)
+        if delta.logprobs:
+            self._logprobs.setdefault(delta.choice, []).extend(delta.logprobs)

@@ -48,6 +48,7 @@ class Trial:
         self._began = self._ended = time.monotonic()
         self._first = self._last = 0.0
         self._later_tokens = 0
+        self._choices = 1
 
     async def run(
         self, runner: ModelRunner, request: GenerationRequest, context: RequestContext
@@ -110,6 +111,7 @@ class Trial:
     def _see(self, event: GenerationEvent) -> None:
         now = time.monotonic()
         if isinstance(event, Delta):
+            self._choices = max(self._choices, event.choice + 1)
             if self._first:
                 self._later_tokens += event.tokens
             else:
@@ -120,8 +122,12 @@ class Trial:
             self.error = None
 
     def _time_per_token(self) -> float | None:
-        """Prefer the engine's clock: ours also counts a reader that pauses."""
+        """Return the time of one stream's token: several choices run side by side.
+
+        The engine's clock is preferred: ours also counts a reader that pauses.
+        """
         if self.finished is not None and self.finished.timings.decode > 0:
-            later = self.finished.usage.completion_tokens - 1
+            later = self.finished.usage.completion_tokens / self._choices - 1
             return self.finished.timings.decode / later if later > 0 else None
-        return (self._last - self._first) / self._later_tokens if self._later_tokens else None
+        later = self._later_tokens / self._choices
+        return (self._last - self._first) / later if later else None

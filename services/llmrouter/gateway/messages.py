@@ -9,10 +9,12 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire import (
     decode_finish_reason,
+    decode_logprobs,
     decode_usage,
     duration,
     encode_context,
     encode_finish_reason,
+    encode_logprobs,
     encode_usage,
 )
 from llmrouter.gateway.answers import Answer, Choice
@@ -48,6 +50,7 @@ def encode_select(
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=["chat" if request.messages else "completion"],
+        n=request.sampling.n,
     )
 
 
@@ -99,7 +102,10 @@ def encode_ttl(ttl_seconds: float) -> duration_pb2.Duration | None:
 def encode_choice(choice: Choice) -> generation_pb2.Choice:
     """Return the proto of one complete choice."""
     return generation_pb2.Choice(
-        text=choice.text, reason=encode_finish_reason(choice.reason), stop=choice.stop
+        text=choice.text,
+        reason=encode_finish_reason(choice.reason),
+        stop=choice.stop,
+        logprobs=encode_logprobs(choice.logprobs),
     )
 
 
@@ -119,7 +125,12 @@ def decode_answer(answer: cache_pb2.CachedAnswer) -> Answer:
         answer.model,
         answer.version,
         tuple(
-            Choice(choice.text, decode_finish_reason(choice.reason), choice.stop)
+            Choice(
+                choice.text,
+                decode_finish_reason(choice.reason),
+                choice.stop,
+                decode_logprobs(choice.logprobs),
+            )
             for choice in answer.choices
         ),
         decode_usage(answer.usage),

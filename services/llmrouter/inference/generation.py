@@ -25,8 +25,6 @@ from llmrouter.inference.models.text import ModelText
 
 __all__ = ["generate"]
 
-_ONLY_CHOICE = 0
-
 
 async def generate(
     registry: ModelRegistry,
@@ -56,16 +54,18 @@ async def generate(
     if sampling.max_tokens is None:
         sampling = replace(sampling, max_tokens=max_tokens)
     yield Started(context.request_id, name, folder.version, f"{name} was asked for")
+    ends: list[BackendFinished] = []
     asked = BackendRequest(tokens, sampling, context.priority, context.remaining(), context.tenant)
     stream = backend.generate(asked)
     async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
         async for event in events:
             match event:
-                case TokenDelta(piece, count):
-                    yield Delta(_ONLY_CHOICE, piece, count)
+                case TokenDelta(piece, count, choice, logprobs):
+                    yield Delta(choice, piece, count, logprobs)
                 case BackendFinished():
-                    yield ChoiceFinished(_ONLY_CHOICE, event.reason, event.stop)
-                    yield _finished(event, time.monotonic() - began)
+                    ends.append(event)
+                    yield ChoiceFinished(event.choice, event.reason, event.stop)
+    yield _finished(ends, time.monotonic() - began)
 
 
 def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:
@@ -74,8 +74,20 @@ def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:
     return text.encode(request.prompt)
 
 
-def _finished(event: BackendFinished, total: float) -> Finished:
+def _finished(ends: list[BackendFinished], total: float) -> Finished:
+    """Sum the choices up: the prompt was computed once, and they were generated side by side."""
+    first = ends[0]
     return Finished(
-        Usage(event.prompt_tokens, event.completion_tokens, event.cached_prompt_tokens),
-        Timings(event.queue, event.prefill, event.decode, event.time_to_first_token, total),
+        Usage(
+            first.prompt_tokens,
+            sum(end.completion_tokens for end in ends),
+            first.cached_prompt_tokens,
+        ),
+        Timings(
+            first.queue,
+            first.prefill,
+            max(end.decode for end in ends),
+            min(end.time_to_first_token for end in ends),
+            total,
+        ),
     )

@@ -71,6 +71,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         prefix_bytes=settings.prefix_cache_mib << 20,
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
+        kernels=settings.kernels,
         batch_size=settings.batch_size,
         batch_window_seconds=settings.batch_window_seconds,
         batch_padding=settings.batch_padding,

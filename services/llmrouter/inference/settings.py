@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -48,5 +49,8 @@ class InferenceSettings(Section):
     """Share of such a batch that may be padding: like lengths are computed together."""
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     """Tokens generated for a request that sets no limit of its own."""
+    kernels: Literal["auto", "native", "onnxruntime"] = "auto"
+    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
+    AVX2; `auto` takes ours on processors with AVX2 but without VNNI, where they are faster."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """How long running streams may finish after SIGTERM."""

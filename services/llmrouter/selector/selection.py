@@ -30,6 +30,8 @@ class Selection:
     """0 when the caller set no limit."""
     capabilities: frozenset[str] = frozenset()
     wishes: RoutingWishes = field(default_factory=RoutingWishes)
+    n: int = 1
+    """Answers to one prompt, each of which costs its own tokens."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ def select(
     """
     wish = request.wishes.model
     allowed = catalog.resolve(wish) if wish else catalog.models
-    answer = request.max_tokens or expected_output_tokens
+    answer = (request.max_tokens or expected_output_tokens) * request.n
     estimates = _estimates(request, allowed, statistics, answer, now)
     asked_for = {model.key for model in allowed}
     exclusions = [

@@ -30,6 +30,7 @@ _MODEL_FAULTS = frozenset(
         Reason.INTERNAL,
     }
 )
+_MAX_ANSWERS = 16
 _MAX_PROMPT_BYTES = 1 << 30
 
 
@@ -168,6 +169,8 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         raise invalid("routing.max_cost", f"{wishes.max_cost} is not 0 or a positive number")
     if request.prompt_bytes > _MAX_PROMPT_BYTES:
         raise invalid("prompt_bytes", f"{request.prompt_bytes} is above {_MAX_PROMPT_BYTES}")
+    if request.n > _MAX_ANSWERS:
+        raise invalid("n", f"{request.n} is above {_MAX_ANSWERS}")
     if len(request.capabilities) > 16:
         raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
     return Selection(
@@ -176,6 +179,7 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         max_tokens=request.max_tokens,
         capabilities=frozenset(request.capabilities),
         wishes=RoutingWishes(wishes.model, wishes.strategy, wishes.min_quality, wishes.max_cost),
+        n=max(1, request.n),
     )
 
 

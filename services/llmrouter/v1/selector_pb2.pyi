@@ -52,10 +52,13 @@ class SelectRequest(_message.Message):
     PROMPT_BYTES_FIELD_NUMBER: _builtins.int
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    N_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
     """Tokens to be generated at most; 0 when the caller set no limit."""
+    n: _builtins.int
+    """Answers to be generated, each of which costs its own tokens; 0, which counts as 1, to 16."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks."""
@@ -76,10 +79,11 @@ class SelectRequest(_message.Message):
         prompt_bytes: _builtins.int = ...,
         max_tokens: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        n: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

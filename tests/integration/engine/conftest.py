@@ -26,6 +26,12 @@ def tiny_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def external_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model at 8 bits with its weights in a file of their own."""
+    return write_tiny_folder(tmp_path_factory.mktemp("models") / "external", external=True)
+
+
+@pytest.fixture(scope="session")
 def foreign_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny model unquantised, computing the logits of every position, as others' graphs do."""
     folder = tmp_path_factory.mktemp("models") / "foreign"

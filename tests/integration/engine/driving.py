@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import importlib.util
 import select
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +28,11 @@ class Ask:
     seed: int = 0
     stop: Sequence[str] = ()
     trace: bool = True
+    priority: _native.Priority = _native.Priority.NORMAL
+    timeout: float | None = None
+    scope: int = 0
+    shaping: Mapping[str, Any] = field(default_factory=dict)
+    """Further arguments of `Engine.submit`."""
 
 
 @dataclass
@@ -36,6 +42,7 @@ class Answer:
     text: str = ""
     tokens: list[int] = field(default_factory=list)
     logits: npt.NDArray[np.float32] | None = None
+    logprobs: list[_native.SampledLogprob] = field(default_factory=list)
     finished: _native.Finished | None = None
     failed: _native.Failed | None = None
 
@@ -62,12 +69,17 @@ def submit(engine: _native.Engine, ask: Ask) -> int:
         max_tokens=ask.max_tokens,
         stop=list(ask.stop),
         trace=ask.trace,
+        priority=ask.priority,
+        timeout=ask.timeout,
+        scope=ask.scope,
+        **ask.shaping,
     )
 
 
 def take(answer: Answer, event: _native.Event) -> None:
     if isinstance(event, _native.TextDelta):
         answer.text += event.text
+        answer.logprobs += event.logprobs
     elif isinstance(event, _native.Failed):
         answer.failed = event
     else:
@@ -91,6 +103,19 @@ def run_together(engine: _native.Engine, asks: Sequence[Ask]) -> list[Answer]:
     while not all(answer.over for answer in answers.values()):
         drain_into(engine, answers)
     return list(answers.values())
+
+
+def run_answers(engine: _native.Engine, ask: Ask) -> list[Answer]:
+    """Submit one request for several answers and wait for the end of all."""
+    answers = [Answer() for _ in range(ask.shaping["answers"])]
+    submit(engine, ask)
+    while not all(answer.over for answer in answers):
+        readable, _, _ = select.select([engine.event_fd], [], [], 60)
+        assert readable, "the engine has said nothing for a minute"
+        for event in engine.drain():
+            assert not isinstance(event, _native.Failed)
+            take(answers[event.answer], event)
+    return answers
 
 
 def run_alone(engine: _native.Engine, asks: Sequence[Ask]) -> list[Answer]:

@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,37 @@ async def test_cancelling_the_consuming_task_frees_the_slot(backend: OnnxRuntime
     assert await text_of(backend, ask())
 
 
+async def test_several_answers_end_each_and_the_first_is_the_only_one_of_one(
+    backend: OnnxRuntimeBackend,
+) -> None:
+    one = ask(temperature=1.0, seed=3)
+    alone = await text_of(backend, one)
+    several = replace(one, sampling=replace(one.sampling, n=4, logprobs=True, top_logprobs=2))
+    events = await collect(backend, several)
+    texts = ["", "", "", ""]
+    told = [0, 0, 0, 0]
+    ends: list[BackendFinished] = []
+    for event in events:
+        if isinstance(event, TokenDelta):
+            texts[event.choice] += event.text
+            told[event.choice] += len(event.logprobs)
+            assert all(len(each.top) == 2 for each in event.logprobs)
+        else:
+            ends.append(event)
+    assert texts[0] == alone
+    assert len(set(texts)) > 1
+    assert sorted(end.choice for end in ends) == [0, 1, 2, 3]
+    assert [told[end.choice] for end in ends] == [end.completion_tokens for end in ends]
+    assert {end.prompt_tokens for end in ends} == {len(HELLO)}
+
+
+async def test_more_answers_than_slots_are_refused_by_name(backend: OnnxRuntimeBackend) -> None:
+    many = replace(ask(), sampling=replace(ask().sampling, n=5))
+    with pytest.raises(RouterError, match="n must be 1 to 4") as raised:
+        await collect(backend, many)
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
 async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
     options = BackendOptions(threads=2, slots=1, max_waiting=0)
     backend = await OnnxRuntimeBackend.load(tiny_folder, options)
@@ -131,6 +163,25 @@ async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
     await backend.close()
     assert raised.value.reason is Reason.QUEUE_FULL
     assert raised.value.retry_after is not None
+    assert float(raised.value.metadata["estimated_wait_seconds"]) >= 0
+
+
+async def test_what_one_tenant_asked_another_does_not_reuse(tiny_folder: Path) -> None:
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2))
+    reused = []
+    for tenant in ("a", "b", "a"):
+        request = replace(ask([3] * 70), scope=tenant)
+        *_, end = [event async for event in backend.generate(request)]
+        assert isinstance(end, BackendFinished)
+        reused.append(end.cached_prompt_tokens)
+    await backend.close()
+    assert reused == [0, 0, 64]
+
+
+async def test_a_request_that_is_late_ends_as_late(backend: OnnxRuntimeBackend) -> None:
+    with pytest.raises(RouterError) as raised:
+        await collect(backend, replace(ask(max_tokens=100), timeout=0.0))
+    assert raised.value.reason is Reason.DEADLINE_EXCEEDED
 
 
 async def test_a_prompt_beyond_the_context_names_both_numbers(backend: OnnxRuntimeBackend) -> None:

@@ -8,7 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.integration.engine.driving import Ask, ReferenceLoop, run_alone, run_together
+from tests.integration.engine.driving import (
+    Answer,
+    Ask,
+    ReferenceLoop,
+    drain_into,
+    run_alone,
+    run_together,
+    submit,
+)
 
 from llmrouter import _native
 from llmrouter.inference.backends.base import BackendOptions
@@ -37,10 +45,16 @@ def folder() -> ModelFolder:
     return read_folder(path)
 
 
-@pytest.fixture(scope="module")
-def engine(folder: ModelFolder) -> Iterator[_native.Engine]:
-    options = BackendOptions(threads=2, slots=16, context=512, prefill_chunk=32)
-    made = make_engine(folder.path, options)
+def _engine(folder: ModelFolder, kernels: str) -> _native.Engine:
+    if kernels == "native" and not _native.detect_processor().avx2:
+        pytest.skip("native kernels need a processor with AVX2")
+    options = BackendOptions(threads=2, slots=16, context=512, prefill_chunk=32, kernels=kernels)
+    return make_engine(folder.path, options)
+
+
+@pytest.fixture(scope="module", params=["onnxruntime", "native"])
+def engine(folder: ModelFolder, request: pytest.FixtureRequest) -> Iterator[_native.Engine]:
+    made = _engine(folder, request.param)
     yield made
     made.stop()
 
@@ -61,6 +75,38 @@ def test_prompts_generated_together_equal_each_alone_in_every_bit(
         assert np.array_equal(together.logits, alone.logits)
 
 
+def test_a_reused_prefix_changes_not_a_bit(engine: _native.Engine, folder: ModelFolder) -> None:
+    tokens = load_text(folder).encode(TEXT)[:150]
+    fresh, again = (
+        run_alone(engine, [Ask([*tokens, 7, 8, 9], max_tokens=8, scope=scope)])[0]
+        for scope in (1, 1)
+    )
+    [elsewhere] = run_alone(engine, [Ask([*tokens, 7, 8, 9], max_tokens=8, scope=2)])
+    reused = [answer.finished.cached_prompt_tokens for answer in (fresh, again, elsewhere)]
+    assert reused == [0, 128, 0]
+    assert np.array_equal(fresh.logits, again.logits)
+
+
+def test_giving_way_changes_not_a_bit(folder: ModelFolder, prompts: list[list[int]]) -> None:
+    made = make_engine(folder.path, BackendOptions(threads=2, slots=1, context=512))
+    low = Ask(prompts[20], max_tokens=24, priority=_native.Priority.LOW)
+    high = Ask(prompts[5], max_tokens=4, priority=_native.Priority.HIGH)
+    try:
+        [alone] = run_alone(made, [low])
+        answers = {submit(made, low): Answer()}
+        drain_into(made, answers)
+        answers[submit(made, high)] = Answer()
+        while not all(answer.over for answer in answers.values()):
+            drain_into(made, answers)
+        assert made.statistics().preemptions == 1
+    finally:
+        made.stop()
+    parked, _ = answers.values()
+    assert parked.tokens == alone.tokens
+    assert np.array_equal(parked.logits, alone.logits)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime"], indirect=True)
 def test_greedy_tokens_equal_an_independent_loop(
     engine: _native.Engine, folder: ModelFolder, prompts: list[list[int]]
 ) -> None:
@@ -80,3 +126,27 @@ def test_seeded_sampling_is_the_same_alone_and_in_company(
     together, alone = run_together(engine, asks), run_alone(engine, asks)
     assert [answer.tokens for answer in together] == [answer.tokens for answer in alone]
     assert [answer.text for answer in together] == [answer.text for answer in alone]
+
+
+def test_native_kernels_say_what_onnxruntimes_own_say(folder: ModelFolder) -> None:
+    """Teacher forcing: the token after each of many beginnings of a text."""
+    text = load_text(folder).encode(TEXT)
+    asks = [Ask(text[: end + 1], max_tokens=1) for end in range(0, 96, 2)]
+    sides = []
+    for kernels in ("native", "onnxruntime"):
+        made = _engine(folder, kernels)
+        answers = run_together(made, asks)
+        made.stop()
+        sides.append(np.concatenate([answer.logits for answer in answers]).astype(np.float64))
+    ours, theirs = (side - np.log(np.exp(side).sum(axis=1, keepdims=True)) for side in sides)
+    divergence = (np.exp(theirs) * (theirs - ours)).sum(axis=1).mean()
+    agreement = (ours.argmax(axis=1) == theirs.argmax(axis=1)).mean()
+    targets = [text[len(ask.prompt)] for ask in asks]
+    surprise = [-side[np.arange(len(targets)), targets].mean() for side in (ours, theirs)]
+    print(  # noqa: T201
+        f"largest difference {np.abs(sides[0] - sides[1]).max():.3f}, KL {divergence:.2e}, "
+        f"greedy agreement {agreement:.3f}, perplexities {np.exp(surprise)}"
+    )
+    assert divergence < 0.02
+    assert agreement >= 0.9
+    assert abs(surprise[0] - surprise[1]) < 0.1

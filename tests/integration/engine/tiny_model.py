@@ -243,12 +243,23 @@ def write_tiny_folder(
     *,
     quantised: bool = True,
     last_only: bool = True,
+    external: bool = False,
     seed: int = 7,
 ) -> Path:
-    """Write an onnxruntime-genai folder and return it."""
+    """Write an onnxruntime-genai folder and return it.
+
+    Args:
+        external: Put the weights into a file of their own, as importers do.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     model = make_model(shape, quantised=quantised, last_only=last_only, seed=seed)
-    onnx.save(model, folder / "model.onnx")
+    onnx.save(
+        model,
+        folder / "model.onnx",
+        save_as_external_data=external,
+        location="model.onnx.data",
+        size_threshold=64,
+    )
     (folder / "genai_config.json").write_text(json.dumps(_config(shape)))
     _write_tokenizer(folder, shape)
     return folder

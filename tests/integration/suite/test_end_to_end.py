@@ -34,6 +34,32 @@ async def test_the_second_identical_question_comes_from_the_cache_and_says_so(ga
         assert "cache" in second.reason
 
 
+async def test_several_answers_come_with_their_log_probabilities_and_again_from_the_cache(gateway):
+    asked = {"max_tokens": 6, "seed": 4, "n": 3, "logprobs": True, "top_logprobs": 2}
+    async with AsyncClient(gateway) as client:
+        first = await client.generate(PROMPT, **asked)
+        single = await client.generate(PROMPT, max_tokens=6, seed=4)
+        second = await client.generate(PROMPT, **asked)
+    assert len(first.choices) == 3
+    assert (first.text, first.choices[0].text) == (single.text, single.text)
+    assert len({choice.text for choice in first.choices}) > 1
+    told = [len(choice.logprobs) for choice in first.choices]
+    assert sum(told) == first.usage.completion_tokens
+    assert first.usage.prompt_tokens == single.usage.prompt_tokens
+    assert all(one.logprob <= 0 and len(one.top) == 2 for one in first.choices[0].logprobs)
+    assert second.cached
+    assert (second.choices, second.usage) == (first.choices, first.usage)
+
+
+async def test_a_bias_and_a_least_length_reach_the_model(gateway):
+    async with AsyncClient(gateway) as client:
+        answer = await client.generate(
+            PROMPT, **GREEDY, logit_bias={90: 100}, min_tokens=8, frequency_penalty=0.1,
+            logprobs=True,
+        )  # fmt: skip
+        assert [one.token_id for one in answer.choices[0].logprobs] == [90] * 8
+
+
 async def test_a_question_left_to_chance_is_never_cached(gateway):
     async with AsyncClient(gateway) as client:
         for _ in range(2):
@@ -48,6 +74,9 @@ async def test_a_question_left_to_chance_is_never_cached(gateway):
         ({"temperature": -1.0}, "INVALID_ARGUMENT", "temperature"),
         ({"temperature": float("nan")}, "INVALID_ARGUMENT", "temperature"),
         ({"max_tokens": 0}, "INVALID_ARGUMENT", "max_tokens"),
+        ({"n": 5}, "INVALID_ARGUMENT", "n must be 1 to 4"),
+        ({"n": 17}, "INVALID_ARGUMENT", "sampling.n"),
+        ({"logit_bias": {100_000: 1}}, "INVALID_ARGUMENT", "logit_bias token 100000"),
         ({"model": "nobody"}, "UNKNOWN_MODEL", "nobody"),
         ({"strategy": "astrology"}, "UNKNOWN_STRATEGY", "astrology"),
         ({"prompt": "a" * 20_000}, "CONTEXT_TOO_LONG", "context"),

@@ -101,6 +101,49 @@ def test_generate_sends_what_it_was_told(address, gateway):
     assert gateway.deadlines[0] <= 30
 
 
+def test_generate_sends_what_shapes_the_draw(address, gateway):
+    options = (
+        "--min-p 0.05 --repetition-penalty 1.1 --presence-penalty 0.5 --frequency-penalty -0.5 "
+        "--logit-bias 42=-100 --logit-bias 7=1.5 --min-tokens 2 -n 3 --logprobs --top-logprobs 4"
+    )
+    assert run("generate", "hi", *options.split(), "--address", address).exit_code == 0
+    assert gateway.requests[0].sampling == g.SamplingOptions(
+        min_p=0.05, repetition_penalty=1.1, presence_penalty=0.5, frequency_penalty=-0.5,
+        logit_bias={42: -100, 7: 1.5}, min_tokens=2, n=3, logprobs=True, top_logprobs=4,
+    )  # fmt: skip
+
+
+def test_a_bias_that_is_none_is_wrong_usage(address):
+    result = run("generate", "hi", "--logit-bias", "the=1", "--address", address)
+    assert result.exit_code == 2
+    assert "TOKEN=BIAS" in result.stderr
+
+
+def test_further_answers_follow_the_first_one(address, gateway):
+    said = [
+        g.GenerationEvent(delta=g.Delta(text=text, choice=choice))
+        for text, choice in (("b", 1), ("a", 0), ("B\x1b", 1), ("A", 0))
+    ]
+    gateway.scripts = [[whole_answer()[0], *said, whole_answer()[-1]]]
+    result = run("generate", "hi", "-n", "2", "--address", address)
+    assert result.stdout == "aA\n\n--- answer 2 ---\nbB\n"
+
+
+def test_json_tells_log_probabilities_under_the_names_of_the_openai_api(address, gateway):
+    top = g.TopLogprob(token_id=7, logprob=-1.5, bytes=b"b")
+    told = g.TokenLogprob(token_id=6, logprob=-0.5, bytes=b"\xff", top_logprobs=[top])
+    delta = g.GenerationEvent(delta=g.Delta(text="a", logprobs=[told]))
+    gateway.scripts = [[whole_answer()[0], delta, whole_answer()[-1]]]
+    events = lines(run("generate", "hi", "--json", "--address", address))
+    likely = {"token_id": 7, "token": "b", "bytes": [98], "logprob": -1.5}
+    assert events[1]["logprobs"] == [
+        {
+            "token_id": 6, "token": "\ufffd", "bytes": [255], "logprob": -0.5,
+            "top_logprobs": [likely],
+        }
+    ]  # fmt: skip
+
+
 def test_generate_json_is_one_event_per_line(address):
     events = lines(run("generate", "hi", "--json", "--address", address))
     assert [event["event"] for event in events] == [

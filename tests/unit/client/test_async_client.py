@@ -56,6 +56,15 @@ async def test_options_reach_the_wire():
         "seed": 7,
         "max_tokens": 9,
         "stop": ["x"],
+        "min_p": 0.05,
+        "repetition_penalty": 1.1,
+        "presence_penalty": 0.5,
+        "frequency_penalty": -0.5,
+        "logit_bias": {42: -100},
+        "min_tokens": 2,
+        "n": 3,
+        "logprobs": True,
+        "top_logprobs": 4,
         "cache": "read",
         "cache_ttl": 1.5,
         "min_quality": 0.25,
@@ -71,7 +80,21 @@ async def test_options_reach_the_wire():
         (g.ROLE_USER, "u"),
     ]
     assert chat.sampling == g.SamplingOptions(
-        temperature=0, top_k=3, top_p=0.5, seed=7, max_tokens=9, stop=["x"]
+        temperature=0,
+        top_k=3,
+        top_p=0.5,
+        seed=7,
+        max_tokens=9,
+        stop=["x"],
+        min_p=0.05,
+        repetition_penalty=1.1,
+        presence_penalty=0.5,
+        frequency_penalty=-0.5,
+        logit_bias={42: -100},
+        min_tokens=2,
+        n=3,
+        logprobs=True,
+        top_logprobs=4,
     )
     assert chat.sampling.HasField("temperature")
     assert chat.routing == g.RoutingWishes(

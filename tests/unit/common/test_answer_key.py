@@ -1,6 +1,7 @@
 """Whatever changes an answer changes its key, and nothing else does."""
 
-from dataclasses import replace
+import inspect
+from dataclasses import fields, replace
 
 import pytest
 
@@ -37,6 +38,14 @@ def key(request=ASKED, tenant="default", model="m", version="v"):
         key(replace(ASKED, sampling=replace(SEEDED, top_p=0.9))),
         key(replace(ASKED, sampling=replace(SEEDED, max_tokens=8))),
         key(replace(ASKED, sampling=replace(SEEDED, stop=("x",)))),
+        key(replace(ASKED, sampling=replace(SEEDED, min_p=0.1))),
+        key(replace(ASKED, sampling=replace(SEEDED, repetition_penalty=1.1))),
+        key(replace(ASKED, sampling=replace(SEEDED, presence_penalty=0.1))),
+        key(replace(ASKED, sampling=replace(SEEDED, frequency_penalty=0.1))),
+        key(replace(ASKED, sampling=replace(SEEDED, logit_bias=((5, 1.0),)))),
+        key(replace(ASKED, sampling=replace(SEEDED, min_tokens=1))),
+        key(replace(ASKED, sampling=replace(SEEDED, n=2))),
+        key(replace(ASKED, sampling=replace(SEEDED, logprobs=True))),
     ],
 )
 def test_what_changes_the_answer_changes_the_key(other):
@@ -50,6 +59,8 @@ def test_what_changes_the_answer_changes_the_key(other):
         key(replace(ASKED, routing=RoutingWishes(strategy="balanced"))),
         key(replace(ASKED, cache=CacheWishes(CacheMode.READ, 60))),
         key(replace(ASKED, sampling=replace(SEEDED, stop=("y", "x", "x")))),
+        key(replace(ASKED, sampling=replace(SEEDED, logit_bias=((5, 0.0),)))),
+        key(replace(ASKED, sampling=replace(SEEDED, top_logprobs=5))),
     ],
 )
 def test_what_leaves_the_answer_alone_leaves_the_key_alone(same):
@@ -58,5 +69,31 @@ def test_what_leaves_the_answer_alone_leaves_the_key_alone(same):
 
 def test_a_greedy_answer_does_not_depend_on_what_shapes_a_draw():
     greedy = replace(ASKED, sampling=SamplingOptions(temperature=0))
-    shaped = replace(ASKED, sampling=SamplingOptions(temperature=0, seed=5, top_k=3, top_p=0.5))
-    assert key(greedy) == key(shaped)
+    options = SamplingOptions(temperature=0, seed=5, top_k=3, top_p=0.5, min_p=0.1)
+    assert key(greedy) == key(replace(ASKED, sampling=options))
+
+
+def test_a_greedy_answer_depends_on_what_shapes_its_logits():
+    options = SamplingOptions(temperature=0)
+    keys = {
+        key(replace(ASKED, sampling=replace(options, **changed)))
+        for changed in (
+            {},
+            {"repetition_penalty": 1.2},
+            {"presence_penalty": 1.0},
+            {"frequency_penalty": 1.0},
+            {"logit_bias": ((5, 1.0),)},
+            {"logit_bias": ((5, 2.0),)},
+            {"min_tokens": 4},
+            {"n": 3},
+            {"logprobs": True},
+            {"logprobs": True, "top_logprobs": 5},
+        )
+    }
+    assert len(keys) == 10
+
+
+def test_every_sampling_option_is_in_the_key_or_known_not_to_matter():
+    names = {field.name for field in fields(SamplingOptions)}
+    source = inspect.getsource(answer_key)
+    assert {name for name in names if f"options.{name}" not in source} == set()

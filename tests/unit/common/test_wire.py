@@ -27,6 +27,17 @@ sampling = st.builds(
     seed=st.none() | st.integers(0, 2**64 - 1),
     max_tokens=st.none() | count,
     stop=st.lists(words, max_size=3).map(tuple),
+    min_p=st.floats(allow_nan=False),
+    repetition_penalty=st.floats(allow_nan=False),
+    presence_penalty=st.floats(allow_nan=False),
+    frequency_penalty=st.floats(allow_nan=False),
+    logit_bias=st.dictionaries(
+        st.integers(-(2**31), 2**31 - 1), st.floats(allow_nan=False, width=32), max_size=3
+    ).map(lambda biases: tuple(sorted(biases.items()))),
+    min_tokens=count,
+    n=count,
+    logprobs=st.booleans(),
+    top_logprobs=count,
 )
 routing = st.builds(
     domain.RoutingWishes,
@@ -64,11 +75,20 @@ contexts = st.builds(
 timings = st.builds(domain.Timings, *[moment] * 5)
 usage = st.builds(domain.Usage, count, count, count)
 attempts = st.builds(domain.Attempt, words, words, words, moment, words, words)
+logprob = st.floats(-100, 0, width=32)
+top = st.builds(domain.TopLogprob, count, logprob, st.binary(max_size=4))
+logprobs = st.builds(
+    domain.TokenLogprob,
+    count,
+    logprob,
+    st.binary(max_size=4),
+    st.lists(top, max_size=2).map(tuple),
+)
 events = (
     st.builds(
         domain.Started, words, words, words, words, st.sampled_from(domain.CacheStatus), words
     )
-    | st.builds(domain.Delta, count, words, count)
+    | st.builds(domain.Delta, count, words, count, st.lists(logprobs, max_size=2).map(tuple))
     | st.builds(domain.ChoiceFinished, count, st.sampled_from(domain.FinishReason), words)
     | st.builds(domain.Finished, usage, timings, st.lists(attempts, max_size=2).map(tuple))
 )

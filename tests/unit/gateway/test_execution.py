@@ -109,6 +109,14 @@ async def test_the_engines_own_clock_tells_the_time_per_token_where_it_is_known(
     assert reporter.reports[0][1][0].time_per_token == pytest.approx(0.1)
 
 
+async def test_choices_that_run_side_by_side_do_not_look_like_one_faster_stream():
+    reporter = Reporter()
+    finished = Finished(Usage(3, 12), Timings(decode=0.5))
+    deltas = [Delta(0, "a", 6), Delta(1, "b", 6)]
+    await execute(Runner(first=[ANSWER[0], *deltas, finished]), reporter)
+    assert reporter.reports[0][1][0].time_per_token == pytest.approx(0.1)
+
+
 async def test_every_failed_attempt_is_reported():
     reporter = Reporter()
     await execute(Runner(first=[error(Reason.QUEUE_FULL)], second=OTHER), reporter)

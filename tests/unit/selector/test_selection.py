@@ -28,12 +28,12 @@ SMALL = entry("small", quality=0.4, input_price=0.1, output_price=0.1)
 LARGE = entry("large", quality=0.9, input_price=10, output_price=10)
 
 
-def choose(catalog, strategy=BALANCED, book=None, prompt_bytes=200, max_tokens=0, **wishes):
+def choose(catalog, strategy=BALANCED, book=None, prompt_bytes=200, max_tokens=0, n=1, **wishes):
     settings = {key: wishes.pop(key) for key in ("fallbacks",) if key in wishes}
     capabilities = wishes.pop("capabilities", frozenset())
     request_id = wishes.pop("request_id", "r")
     selection = Selection(
-        request_id, prompt_bytes, max_tokens, frozenset(capabilities), RoutingWishes(**wishes)
+        request_id, prompt_bytes, max_tokens, frozenset(capabilities), RoutingWishes(**wishes), n
     )
     return select(selection, catalog, strategy, book or StatisticsBook(60), now=0.0, **settings)
 
@@ -133,6 +133,16 @@ def test_a_ceiling_on_cost_excludes_what_is_dearer_and_zero_sets_none():
     plan = choose(catalog, max_cost=0.001)
     assert order(plan) == ["small"]
     assert "above the ceiling $0.001" in why(plan)["large"]
+
+
+def test_each_of_several_answers_counts_towards_the_cost():
+    catalog = catalog_of(entry("free-to-ask", input_price=0.0, output_price=10))
+    one = choose(catalog, max_tokens=50).candidates[0].estimated_cost
+    assert choose(catalog, max_tokens=50, n=4).candidates[0].estimated_cost == pytest.approx(
+        4 * one
+    )
+    with pytest.raises(RouterError, match="above the ceiling"):
+        choose(catalog, max_tokens=50, n=4, max_cost=2 * one)
 
 
 def test_cost_optimized_does_not_buy_below_its_quality():

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import Protocol
 
 from llmrouter.common.embedding import EmbeddingRequest, Vector
-from llmrouter.common.generation import FinishReason, Priority, RequestContext, SamplingOptions
+from llmrouter.common.generation import (
+    FinishReason,
+    Priority,
+    RequestContext,
+    SamplingOptions,
+    TokenLogprob,
+)
 
 __all__ = [
     "Backend",
@@ -42,6 +48,9 @@ class BackendOptions:
     """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
     ageing_seconds: float = 10.0
     """Waiting that one class of priority is worth, so that no class starves."""
+    kernels: str = "auto"
+    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
+    AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
     batch_size: int = 32
     """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
     batch_window_seconds: float = 0.002
@@ -52,7 +61,7 @@ class BackendOptions:
 
 @dataclass(frozen=True, slots=True)
 class BackendRequest:
-    """One sequence to generate."""
+    """One prompt and the answers to generate for it."""
 
     prompt_tokens: Sequence[int]
     """Token ids, at least one."""
@@ -71,11 +80,14 @@ class TokenDelta:
 
     text: str
     tokens: int
+    choice: int = 0
+    logprobs: tuple[TokenLogprob, ...] = ()
+    """One per token where asked for; then the text may be empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class BackendFinished:
-    """The last event of a sequence. Times in seconds by the engine's clock."""
+    """The last event of a choice. Times in seconds by the engine's clock."""
 
     reason: FinishReason
     stop: str
@@ -88,6 +100,7 @@ class BackendFinished:
     """From submission to the first sampled token."""
     cached_prompt_tokens: int = 0
     """Prompt tokens that were not computed again."""
+    choice: int = 0
 
 
 BackendEvent = TokenDelta | BackendFinished
@@ -140,9 +153,10 @@ class Backend(Protocol):
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
-        """Stream one sequence; closing the iterator cancels it within one engine step.
+        """Stream every choice of a request; closing the iterator cancels them within one step.
 
-        While the consumer lags, deltas merge into one of bounded size.
+        The events of choices come in any order. While the consumer lags, the deltas of a choice
+        merge into one of bounded size.
 
         Raises:
             RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;

@@ -10,69 +10,86 @@ from llmrouter.inference.backends.base import BackendEvent, BackendFinished, Tok
 
 __all__ = ["EventBuffer"]
 
+_LOGPROB_BYTES = 8
+"""What the log probability of one token counts."""
+
 
 class EventBuffer:
-    """Holds the events of one sequence until its consumer takes them.
+    """Holds the events of one request until its consumer takes them.
 
-    While the consumer lags, deltas merge into one, so that memory is bounded by the text alone.
-    Used from one event loop.
+    While the consumer lags, the deltas of a choice merge into one, so that memory is bounded by
+    what they say alone. Used from one event loop.
     """
 
-    def __init__(self, limit: int) -> None:
-        """Hold at most `limit` bytes of text."""
-        self._limit = limit
-        self._parts: list[str] = []
+    def __init__(self, limit: int, choices: int = 1) -> None:
+        """Hold at most `limit` bytes of each of the choices, on average."""
+        self._limit = limit * choices
+        self._pending: dict[int, list[TokenDelta]] = {}
         self._bytes = 0
-        self._tokens = 0
-        self._end: BackendFinished | RouterError | None = None
+        self._ends: list[BackendFinished] = []
+        self._running = choices
+        self._failure: RouterError | None = None
         self._news = asyncio.Event()
 
     @property
     def ended(self) -> bool:
         """Whether the last event has been put in."""
-        return self._end is not None
+        return self._failure is not None or self._running == 0
 
     def put(self, delta: TokenDelta) -> bool:
-        """Add text; False when it no longer fits, which ends the sequence as SLOW_READER."""
+        """Add text; False when it no longer fits, which ends the request as SLOW_READER."""
         if self.ended:
             return True
-        size = self._bytes + len(delta.text.encode())
+        size = self._bytes + _size(delta)
         if size > self._limit:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
             return False
-        self._parts.append(delta.text)
+        self._pending.setdefault(delta.choice, []).append(delta)
         self._bytes = size
-        self._tokens += delta.tokens
         self._news.set()
         return True
 
     def end(self, last: BackendFinished | RouterError) -> None:
-        """Put the last event in; what comes after is ignored."""
-        if self._end is None:
-            self._end = last
-            self._news.set()
+        """Put the last event of a choice in; an error ends all. What comes after is ignored."""
+        if self.ended:
+            return
+        if isinstance(last, RouterError):
+            self._failure = last
+        else:
+            self._ends.append(last)
+            self._running -= 1
+        self._news.set()
 
     async def events(self) -> AsyncIterator[BackendEvent]:
-        """Yield what has been put in, the last event last.
+        """Yield what has been put in; the end of a choice comes after all of its text.
 
         Raises:
-            RouterError: The sequence ended with it.
+            RouterError: The request ended with it.
         """
         while True:
             await self._news.wait()
             self._news.clear()
-            if self._parts:
-                yield self._take()
-            if self._end is None or self._parts:
-                continue
-            if isinstance(self._end, RouterError):
-                raise self._end
-            yield self._end
-            return
+            while self._pending or self._ends:
+                yield self._take() if self._pending else self._ends.pop(0)
+            if self._failure is not None:
+                raise self._failure
+            if self._running == 0:
+                return
 
     def _take(self) -> TokenDelta:
-        delta = TokenDelta("".join(self._parts), self._tokens)
-        self._parts.clear()
-        self._bytes = self._tokens = 0
-        return delta
+        """Return what has been said of the choice that has waited longest, as one delta."""
+        choice = next(iter(self._pending))
+        deltas = self._pending.pop(choice)
+        self._bytes -= sum(map(_size, deltas))
+        return TokenDelta(
+            "".join(delta.text for delta in deltas),
+            sum(delta.tokens for delta in deltas),
+            choice,
+            tuple(one for delta in deltas for one in delta.logprobs),
+        )
+
+
+def _size(delta: TokenDelta) -> int:
+    told = sum(1 + len(one.top) for one in delta.logprobs)
+    return len(delta.text.encode()) + _LOGPROB_BYTES * told

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.common.generation import FinishReason, Priority
+from llmrouter.common.generation import FinishReason, Priority, TokenLogprob, TopLogprob
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendFinished,
@@ -21,6 +21,8 @@ from llmrouter.inference.backends.base import (
 )
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.kernels import choose_native
+from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
@@ -82,13 +84,13 @@ class OnnxRuntimeBackend:
         return self._engine.context
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
-        """Stream one sequence; closing the iterator cancels it within one engine step.
+        """Stream every choice; closing the iterator cancels them within one engine step.
 
         Raises:
             RouterError: As in `Backend.generate`.
         """
         sequence = self._submit(request)
-        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES)
+        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES, request.sampling.n)
         try:
             async for event in buffer.events():
                 yield event
@@ -141,6 +143,14 @@ class OnnxRuntimeBackend:
                 priority=_PRIORITIES[request.priority],
                 timeout=request.timeout,
                 scope=_scope(request.scope),
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                presence_penalty=sampling.presence_penalty,
+                frequency_penalty=sampling.frequency_penalty,
+                logit_bias=sampling.logit_bias,
+                min_tokens=sampling.min_tokens,
+                answers=sampling.n,
+                top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error
@@ -170,12 +180,13 @@ class OnnxRuntimeBackend:
             if buffer is None:
                 continue
             if isinstance(event, _native.TextDelta):
-                if not buffer.put(TokenDelta(event.text, event.tokens)):
+                if not buffer.put(_delta(event)):
                     self._engine.cancel(event.id)
             elif isinstance(event, _native.Finished):
                 buffer.end(_finished(event))
             else:
                 buffer.end(RouterError(_REASONS[event.code], event.message))
+                self._engine.cancel(event.id)  # Its other choices, if there are any.
 
 
 def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
@@ -186,11 +197,13 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     """
     folder = read_folder(path)
     context = _context(folder, options)
+    native = choose_native(options.kernels, _native.detect_processor())
     vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
     library = find_library()
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        decoder = _native.load_ort_decoder(_ort_model(folder), slots=options.slots, context=context)
+        model = _ort_model(folder, native=native)
+        decoder = _native.load_ort_decoder(model, slots=options.slots, context=context)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -216,8 +229,12 @@ def _context(folder: ModelFolder, options: BackendOptions) -> int:
     return options.context or folder.context_length
 
 
-def _ort_model(folder: ModelFolder) -> _native.OrtModel:
+def _ort_model(folder: ModelFolder, *, native: bool) -> _native.OrtModel:
     model = _native.OrtModel()
+    rewritten = rewrite_graph(folder.model_file) if native else None
+    if rewritten is not None:
+        model.graph = rewritten.graph
+        model.matrices = [_matrix(place) for place in rewritten.matrices]
     model.path = str(folder.model_file)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
@@ -233,6 +250,29 @@ def _ort_model(folder: ModelFolder) -> _native.OrtModel:
     return model
 
 
+def _matrix(place: MatrixPlace) -> _native.NativeMatrix:
+    matrix = _native.NativeMatrix()
+    matrix.file = str(place.file)
+    matrix.columns = place.columns
+    matrix.depth = place.depth
+    matrix.bits = place.bits
+    matrix.data_offset = place.data_offset
+    matrix.scales_offset = place.scales_offset
+    if place.zero_points_offset is not None:
+        matrix.zero_points_offset = place.zero_points_offset
+    return matrix
+
+
+def _delta(event: _native.TextDelta) -> TokenDelta:
+    logprobs = tuple(_logprob(one) for one in event.logprobs)
+    return TokenDelta(event.text, event.tokens, event.answer, logprobs)
+
+
+def _logprob(told: _native.SampledLogprob) -> TokenLogprob:
+    top = tuple(TopLogprob(one.token, one.logprob, one.bytes) for one in told.top)
+    return TokenLogprob(told.sampled.token, told.sampled.logprob, told.sampled.bytes, top)
+
+
 def _finished(event: _native.Finished) -> BackendFinished:
     return BackendFinished(
         reason=_FINISH_REASONS[event.reason],
@@ -244,6 +284,7 @@ def _finished(event: _native.Finished) -> BackendFinished:
         decode=event.timings.decode,
         time_to_first_token=event.timings.first_token,
         cached_prompt_tokens=event.cached_prompt_tokens,
+        choice=event.answer,
     )
 
 

@@ -183,6 +183,10 @@ class ModelRegistry:
         except RouterError as error:
             held.state, held.error = LoadState.FAILED, error.message
             _log.error("model failed to load", model=held.name, error=error.message)
+        except Exception as error:  # noqa: BLE001 - an untrusted folder fails alone
+            held.state = LoadState.FAILED
+            held.error = f"the folder cannot be read ({type(error).__name__}); import it again"
+            _log.exception("model failed to load", model=held.name)
 
     async def _load_generator(self, held: HeldModel, path: Path) -> StoredModel:
         """Load with the configured backend, or with the one that such folders are made for."""

@@ -2,11 +2,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import FinishReason
+from llmrouter.common.generation import FinishReason, TokenLogprob, TopLogprob
 from llmrouter.inference.backends.base import BackendEvent, BackendFinished, TokenDelta
 from llmrouter.inference.backends.event_buffer import EventBuffer
 
@@ -82,5 +83,41 @@ async def test_a_failure_is_raised_after_the_text_before_it() -> None:
     buffer.end(RouterError(Reason.GENERATION_FAILED, "broke"))
     events = buffer.events()
     assert await anext(events) == TokenDelta("half", 1)
+    with pytest.raises(RouterError, match="broke"):
+        await anext(events)
+
+
+async def test_choices_merge_apart_and_the_end_of_each_follows_its_text() -> None:
+    buffer = EventBuffer(100, choices=2)
+    told = TokenLogprob(5, -0.5, b"b", (TopLogprob(6, -0.25, b"c"),))
+    buffer.put(TokenDelta("a", 1, 1))
+    buffer.put(TokenDelta("x", 1, 0))
+    buffer.put(TokenDelta("b", 1, 1, (told,)))
+    buffer.end(replace(FINISHED, choice=1))
+    assert not buffer.ended
+    buffer.put(TokenDelta("y", 1, 0))
+    buffer.end(FINISHED)
+    assert buffer.ended
+    assert await collect(buffer.events()) == [
+        TokenDelta("ab", 2, 1, (told,)),
+        TokenDelta("xy", 2, 0),
+        replace(FINISHED, choice=1),
+        FINISHED,
+    ]
+
+
+async def test_log_probabilities_count_against_the_bound() -> None:
+    buffer = EventBuffer(100)
+    told = TokenLogprob(5, -0.5, b"b", tuple(TopLogprob(i, -1.0, b"") for i in range(20)))
+    assert not buffer.put(TokenDelta("", 1, 0, (told,)))
+
+
+async def test_the_failure_of_one_choice_ends_all() -> None:
+    buffer = EventBuffer(100, choices=3)
+    buffer.end(FINISHED)
+    buffer.end(RouterError(Reason.GENERATION_FAILED, "broke"))
+    assert buffer.ended
+    events = buffer.events()
+    assert await anext(events) == FINISHED
     with pytest.raises(RouterError, match="broke"):
         await anext(events)

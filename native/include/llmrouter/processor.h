@@ -1,0 +1,17 @@
+#pragma once
+
+namespace llmrouter {
+
+/// What the processor (and its operating system) can run, as far as kernels are chosen by it.
+struct Processor {
+  /// AVX2 and FMA: the engine's own kernels run.
+  bool avx2 = false;
+  /// Dot products of bytes in one instruction, of either width: ONNX Runtime's kernels are at their
+  /// best.
+  bool vnni = false;
+};
+
+/// The processor of this machine.
+Processor DetectProcessor();
+
+}  // namespace llmrouter

@@ -1,0 +1,159 @@
+#include "kernels/block_matmul.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <stdexcept>
+
+#include "kernels/panel.h"
+#include "llmrouter/processor.h"
+
+namespace llmrouter::kernels {
+namespace {
+
+const MatrixShape& Checked(const MatrixShape& shape) {
+  CheckShape(shape);
+  return shape;
+}
+
+int NibbleAt(const std::uint8_t* packed, int index) {
+  return index % 2 == 0 ? packed[index / 2] & 15 : packed[index / 2] >> 4;
+}
+
+/// Spreads one column's block over the panel: four bytes of depth to each quad.
+void PackWeights8(const std::uint8_t* source, std::uint8_t* target) {
+  for (int quad = 0; quad < kQuads; ++quad) {
+    std::uint32_t four;
+    std::memcpy(&four, source + quad * kQuad, sizeof(four));
+    four ^= 0x80808080U;  // q - 128 in two's complement.
+    std::memcpy(target + static_cast<std::size_t>(quad) * kQuadBytes, &four, sizeof(four));
+  }
+}
+
+void PackWeights4(const std::uint8_t* source, std::uint8_t* target) {
+  for (int pair = 0; pair < kQuads / 2; ++pair) {
+    for (int i = 0; i < kQuad; ++i) {
+      const int first = NibbleAt(source, pair * 2 * kQuad + i);
+      const int second = NibbleAt(source, pair * 2 * kQuad + kQuad + i);
+      target[static_cast<std::size_t>(pair) * kQuadBytes + static_cast<std::size_t>(i)] =
+          static_cast<std::uint8_t>(first | second << 4);
+    }
+  }
+}
+
+std::int8_t Correction(const MatrixShape& shape, const std::uint8_t* zero_points, int block) {
+  if (!shape.zero_points) return shape.bits == 4 ? 8 : 0;
+  return static_cast<std::int8_t>(shape.bits == 4 ? NibbleAt(zero_points, block)
+                                                  : zero_points[block] - 128);
+}
+
+int QuantiseBlock(const float* source, std::int8_t* target, float* scale) {
+#if defined(__x86_64__)
+  static const bool avx2 = DetectProcessor().avx2;
+  if (avx2) return QuantiseBlockAvx2(source, target, scale);
+#endif
+  return QuantiseBlockPortable(source, target, scale);
+}
+
+}  // namespace
+
+void CheckShape(const MatrixShape& shape) {
+  const bool fits = shape.columns > 0 && shape.depth > 0 && shape.depth % kBlock == 0 &&
+                    (shape.bits == 4 || shape.bits == 8);
+  if (!fits) throw std::invalid_argument("a matrix needs columns, whole blocks, and 4 or 8 bits");
+}
+
+std::size_t MatrixShape::ColumnBytes() const {
+  return static_cast<std::size_t>(depth) * static_cast<std::size_t>(bits) / 8;
+}
+
+std::size_t MatrixShape::ColumnZeroBytes() const {
+  if (!zero_points) return 0;
+  return (static_cast<std::size_t>(Blocks()) * static_cast<std::size_t>(bits) + 7) / 8;
+}
+
+PackedMatrix::PackedMatrix(const MatrixShape& shape)
+    : shape_(Checked(shape)),
+      pages_(BlockBytes() * static_cast<std::size_t>(shape.Blocks()) *
+             static_cast<std::size_t>(shape.Panels())) {}
+
+std::size_t PackedMatrix::BlockBytes() const {
+  return kernels::BlockBytes(shape_.bits, Corrected());
+}
+
+std::uint8_t* PackedMatrix::MutablePanel(int panel) {
+  return reinterpret_cast<std::uint8_t*>(pages_.data()) +
+         static_cast<std::size_t>(panel) * static_cast<std::size_t>(shape_.Blocks()) * BlockBytes();
+}
+
+const std::uint8_t* PackedMatrix::Panel(int panel) const {
+  return const_cast<PackedMatrix*>(this)->MutablePanel(panel);
+}
+
+void PackedMatrix::Pack(int panel, const BlockColumns& columns) {
+  const int width = std::min(kPanelColumns, shape_.columns - panel * kPanelColumns);
+  const std::size_t weights = WeightBytes(shape_.bits);
+  const auto source_block = static_cast<std::size_t>(kBlock * shape_.bits / 8);
+  for (int column = 0; column < width; ++column) {
+    const std::uint8_t* source =
+        columns.data + static_cast<std::size_t>(column) * shape_.ColumnBytes();
+    const float* scales = columns.scales + static_cast<std::ptrdiff_t>(column) * shape_.Blocks();
+    const std::uint8_t* zeros =
+        shape_.zero_points
+            ? columns.zero_points + static_cast<std::size_t>(column) * shape_.ColumnZeroBytes()
+            : nullptr;
+    std::uint8_t* target = MutablePanel(panel);
+    for (int block = 0; block < shape_.Blocks(); ++block) {
+      std::uint8_t* at = target + column * kQuad;
+      shape_.bits == 8 ? PackWeights8(source, at) : PackWeights4(source, at);
+      std::memcpy(target + weights + static_cast<std::size_t>(column) * sizeof(float),
+                  scales + block, sizeof(float));
+      if (Corrected()) {
+        const std::int8_t correction = Correction(shape_, zeros, block);
+        std::memcpy(target + weights + kScaleBytes + column, &correction, 1);
+      }
+      source += source_block;
+      target += BlockBytes();
+    }
+  }
+}
+
+void QuantisedRows::Assign(const float* source, int rows, int depth) {
+  rows_ = rows;
+  depth_ = depth;
+  const auto count = static_cast<std::size_t>(rows) * static_cast<std::size_t>(depth);
+  const std::size_t blocks = count / kBlock;
+  if (values_.size() < count) {
+    values_.resize(count);
+    scales_.resize(blocks);
+    sums_.resize(blocks);
+  }
+  for (std::size_t block = 0; block < blocks; ++block) {
+    sums_[block] = static_cast<float>(
+        QuantiseBlock(source + block * kBlock, values_.data() + block * kBlock, &scales_[block]));
+  }
+}
+
+Path BestPath() {
+  static const Path best = DetectProcessor().avx2 ? Path::kAvx2 : Path::kPortable;
+  return best;
+}
+
+void Multiply(const QuantisedRows& rows, const PackedMatrix& matrix, int first_panel,
+              int last_panel, float* target, Path path) {
+  const auto stride = static_cast<std::size_t>(matrix.shape().columns);
+  for (int panel = first_panel; panel < last_panel; ++panel) {
+    const int column = panel * kPanelColumns;
+    const int width = std::min(kPanelColumns, matrix.shape().columns - column);
+#if defined(__x86_64__)
+    if (path == Path::kAvx2) {
+      MultiplyPanelAvx2(rows, matrix, panel, target + column, stride, width);
+      continue;
+    }
+#endif
+    MultiplyPanelPortable(rows, matrix, panel, target + column, stride, width);
+  }
+}
+
+}  // namespace llmrouter::kernels

@@ -1,0 +1,115 @@
+#pragma once
+
+// Products with block-quantised matrices, for processors without dot-product instructions. The
+// integers of a block are multiplied and summed exactly; blocks are scaled and added as floats in
+// the order of the depth, so that a row's result depends on nothing but that row.
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "kernels/pages.h"
+
+namespace llmrouter::kernels {
+
+/// Depth that shares a scale.
+inline constexpr int kBlock = 32;
+/// Columns that are computed together.
+inline constexpr int kPanelColumns = 16;
+
+/// A matrix [depth, columns] with its weights in blocks along the depth.
+struct MatrixShape {
+  int columns = 0;
+  /// A multiple of kBlock.
+  int depth = 0;
+  /// 4 or 8.
+  int bits = 8;
+  /// Whether blocks bring their zero points; otherwise these are the middle of the range.
+  bool zero_points = false;
+
+  int Blocks() const { return depth / kBlock; }
+  int Panels() const { return (columns + kPanelColumns - 1) / kPanelColumns; }
+  /// Bytes of one column's weights, and of its zero points, as the operator MatMulNBits has them.
+  std::size_t ColumnBytes() const;
+  std::size_t ColumnZeroBytes() const;
+};
+
+/// Throws std::invalid_argument unless the sizes are positive, the depth a multiple of kBlock, the
+/// bits 4 or 8.
+void CheckShape(const MatrixShape& shape);
+
+/// Some consecutive columns as MatMulNBits has them: a weight is (q - zero point) * scale.
+struct BlockColumns {
+  /// [columns, blocks, kBlock * bits / 8]; of two 4-bit values in a byte the lower is the first.
+  const std::uint8_t* data = nullptr;
+  /// [columns, blocks].
+  const float* scales = nullptr;
+  /// [columns, ceil(blocks * bits / 8)] packed as data; null unless the shape has zero points.
+  const std::uint8_t* zero_points = nullptr;
+};
+
+/// A matrix in the order in which it is read: panels of kPanelColumns, in these blocks, in these
+/// the weights, scales and zero points.
+class PackedMatrix {
+ public:
+  /// Takes memory; panels are zero until packed. Throws as `CheckShape`, and std::bad_alloc.
+  explicit PackedMatrix(const MatrixShape& shape);
+
+  /// Packs a panel from its columns; the last panel may have fewer than kPanelColumns.
+  void Pack(int panel, const BlockColumns& columns);
+
+  const MatrixShape& shape() const { return shape_; }
+  /// Whether blocks hold a correction for their zero points.
+  bool Corrected() const { return shape_.bits == 4 || shape_.zero_points; }
+  const std::uint8_t* Panel(int panel) const;
+
+ private:
+  std::size_t BlockBytes() const;
+  std::uint8_t* MutablePanel(int panel);
+
+  MatrixShape shape_;
+  Pages pages_;
+};
+
+/// Rows of activations as bytes -127 to 127, with one scale per row and block. Memory is kept from
+/// one use to the next.
+class QuantisedRows {
+ public:
+  /// Takes [rows, depth]; depth is a multiple of kBlock. A block that holds what is not a finite
+  /// number makes its row's results NaN; one whose largest value is below 1e-36 counts as zero.
+  void Assign(const float* source, int rows, int depth);
+
+  int rows() const { return rows_; }
+  int depth() const { return depth_; }
+  const std::int8_t* Values(int row) const {
+    return values_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(depth_);
+  }
+  /// Per block the scale, and the sum of its bytes.
+  const float* Scales(int row) const { return scales_.data() + BlockIndex(row); }
+  const float* Sums(int row) const { return sums_.data() + BlockIndex(row); }
+
+ private:
+  std::size_t BlockIndex(int row) const {
+    return static_cast<std::size_t>(row) * static_cast<std::size_t>(depth_ / kBlock);
+  }
+
+  int rows_ = 0;
+  int depth_ = 0;
+  std::vector<std::int8_t> values_;
+  std::vector<float> scales_;
+  std::vector<float> sums_;
+};
+
+/// Ways to compute the same bits.
+enum class Path { kPortable, kAvx2 };
+
+/// The fastest this processor runs.
+Path BestPath();
+
+/// Computes the columns of the panels from `first_panel` up to `last_panel` into `target`
+/// [rows, columns] for all rows. The depths must be equal. Different panels may be computed by
+/// different threads at once.
+void Multiply(const QuantisedRows& rows, const PackedMatrix& matrix, int first_panel,
+              int last_panel, float* target, Path path);
+
+}  // namespace llmrouter::kernels

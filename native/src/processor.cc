@@ -1,0 +1,16 @@
+#include "llmrouter/processor.h"
+
+namespace llmrouter {
+
+Processor DetectProcessor() {
+#if defined(__x86_64__)
+  return {
+      .avx2 = __builtin_cpu_supports("avx2") != 0 && __builtin_cpu_supports("fma") != 0,
+      .vnni = __builtin_cpu_supports("avx512vnni") != 0 || __builtin_cpu_supports("avxvnni") != 0,
+  };
+#else
+  return {};
+#endif
+}
+
+}  // namespace llmrouter

@@ -1,0 +1,206 @@
+"""Hands the matrices of a graph to our own kernels, in memory: the file stays as it is.
+
+A node MatMulNBits becomes `llmrouter.MatMulNBits`, which reads its weights from the external data
+file itself; the graph forgets them, so that they are held once. Models are untrusted: whatever is
+unusual about a node leaves it to ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import AttributeProto, TensorProto, helper
+
+from llmrouter.common.errors import RouterError
+from llmrouter.inference.models.untrusted_json import inside
+
+__all__ = ["MatrixPlace", "NativeGraph", "rewrite_graph"]
+
+_MOST_GRAPH_BYTES = 64 * 2**20
+"""A larger file holds its weights itself, and those are left to ONNX Runtime."""
+_CONTRIB = "com.microsoft"
+_DOMAIN = "llmrouter"
+_OPERATOR = "MatMulNBits"
+_BLOCK = 32
+_BITS = (4, 8)
+_FIXED = {"block_size": _BLOCK, "accuracy_level": 4}
+_MOST = 2**31 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixPlace:
+    """Where a matrix [depth, columns] lies in a file; offsets in bytes."""
+
+    file: Path
+    columns: int
+    depth: int
+    bits: int
+    data_offset: int
+    scales_offset: int
+    zero_points_offset: int | None
+    """None for zero points in the middle of the range."""
+
+
+@dataclass(frozen=True, slots=True)
+class NativeGraph:
+    """A graph in which our operator stands for what it can replace."""
+
+    graph: bytes
+    """A serialised ModelProto without the weights that only our operator needs."""
+    matrices: tuple[MatrixPlace, ...]
+    """What the operator's attribute `matrix` counts."""
+
+
+def rewrite_graph(file: Path) -> NativeGraph | None:
+    """Return the graph in `file` with our operator in it.
+
+    Returns:
+        None where nothing can be replaced, and for files that are broken or unusual: these are
+        ONNX Runtime's to run or to refuse.
+    """
+    model = _read(file)
+    if model is None or not _usual(model):
+        return None
+    weights = _Weights(model.graph, file.parent)
+    matrices = [place for node in model.graph.node if (place := _replace(node, weights))]
+    if not matrices:
+        return None
+    number = 0
+    for node in model.graph.node:
+        if node.domain == _DOMAIN:
+            node.attribute.append(helper.make_attribute("matrix", number))
+            number += 1
+    _forget_unused(model.graph)
+    model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
+    return NativeGraph(model.SerializeToString(), tuple(matrices))
+
+
+def _read(file: Path) -> Any:
+    try:
+        if file.stat().st_size > _MOST_GRAPH_BYTES:
+            return None
+        return onnx.load(str(file), load_external_data=False)
+    except (OSError, DecodeError):
+        return None
+
+
+def _usual(model: Any) -> bool:
+    """Whether all uses of a weight are in plain sight and our domain is not taken."""
+    if model.functions or any(opset.domain == _DOMAIN for opset in model.opset_import):
+        return False
+    inner = {AttributeProto.GRAPH, AttributeProto.GRAPHS}
+    return not any(
+        node.domain == _DOMAIN or any(attribute.type in inner for attribute in node.attribute)
+        for node in model.graph.node
+    )
+
+
+class _Weights:
+    """The constant initializers of a graph that lie in external files."""
+
+    def __init__(self, graph: Any, folder: Path) -> None:
+        self._folder = folder
+        count = Counter(tensor.name for tensor in graph.initializer)
+        fed = {value.name for value in graph.input}
+        self._tensors = {
+            tensor.name: tensor
+            for tensor in graph.initializer
+            if tensor.data_location == TensorProto.EXTERNAL
+            and count[tensor.name] == 1
+            and tensor.name not in fed
+        }
+
+    def place(self, name: str, kind: int, size: int) -> tuple[Path, int] | None:
+        """Return file and offset of a tensor of this type and size in bytes, None if it is not."""
+        tensor = self._tensors.get(name)
+        if tensor is None or tensor.data_type != kind:
+            return None
+        entries = {entry.key: entry.value for entry in tensor.external_data}
+        try:
+            offset = int(entries.get("offset", "0"))
+            length = int(entries["length"])
+            file = self._file(entries["location"])
+            if length != size or not 0 <= offset <= file.stat().st_size - length:
+                return None
+        except (KeyError, ValueError, OSError, RouterError):
+            return None
+        return file, offset
+
+    def _file(self, location: str) -> Path:
+        if Path(location).name != location:
+            raise ValueError("weights lie beside their graph")
+        return inside(self._folder, location, "")
+
+    def holds(self, name: str, elements: int) -> bool:
+        """Whether the tensor's shape has this many elements."""
+        product = 1
+        for dimension in self._tensors[name].dims:
+            product *= dimension
+        return product == elements
+
+
+def _replace(node: Any, weights: _Weights) -> MatrixPlace | None:
+    """Turn a node into our operator, if our kernels multiply what it multiplies."""
+    place = _matrix_of(node, weights)
+    if place is not None:
+        node.domain = _DOMAIN
+        del node.input[1:]
+        del node.attribute[:]
+    return place
+
+
+def _matrix_of(node: Any, weights: _Weights) -> MatrixPlace | None:
+    if (node.op_type, node.domain) != (_OPERATOR, _CONTRIB) or len(node.output) != 1:
+        return None
+    sizes = _sizes(node)
+    if sizes is None:
+        return None
+    columns, depth, bits = sizes
+    blocks = depth // _BLOCK
+    data_bytes, zero_bytes = columns * depth * bits // 8, columns * -(-blocks * bits // 8)
+    inputs = [*node.input, *[""] * 6]
+    data = weights.place(inputs[1], TensorProto.UINT8, data_bytes)
+    scales = weights.place(inputs[2], TensorProto.FLOAT, columns * blocks * 4)
+    zeros = weights.place(inputs[3], TensorProto.UINT8, zero_bytes) if inputs[3] else None
+    if data is None or scales is None or (zeros is None and inputs[3]) or any(inputs[4:]):
+        return None
+    counts = [(inputs[1], data_bytes), (inputs[2], columns * blocks)]
+    counts += [(inputs[3], zero_bytes)] if inputs[3] else []
+    one_file = len({place[0] for place in (data, scales, zeros) if place}) == 1
+    if not one_file or not all(weights.holds(name, count) for name, count in counts):
+        return None
+    zero_points_offset = zeros[1] if zeros else None
+    return MatrixPlace(data[0], columns, depth, bits, data[1], scales[1], zero_points_offset)
+
+
+def _sizes(node: Any) -> tuple[int, int, int] | None:
+    """Return columns, depth and bits of a matrix of the form our kernels know."""
+    values = {
+        attribute.name: int(attribute.i) if attribute.type == AttributeProto.INT else -1
+        for attribute in node.attribute
+    }
+    if values.keys() != {"N", "K", "bits", *_FIXED}:
+        return None
+    columns, depth, bits = values["N"], values["K"], values["bits"]
+    fits = (
+        all(values[name] == value for name, value in _FIXED.items())
+        and bits in _BITS
+        and 0 < columns <= _MOST
+        and 0 < depth <= _MOST
+        and depth % _BLOCK == 0
+    )
+    return (columns, depth, bits) if fits else None
+
+
+def _forget_unused(graph: Any) -> None:
+    """Drop the initializers that nothing refers to any more."""
+    used = {name for node in graph.node for name in node.input}
+    used |= {value.name for value in graph.output}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
