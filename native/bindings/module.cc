@@ -7,4 +7,6 @@ PYBIND11_MODULE(_native, module) {
   llmrouter::bindings::BindDecoder(module);
   llmrouter::bindings::BindEvents(module);
   llmrouter::bindings::BindEngine(module);
+  llmrouter::bindings::BindTextStream(module);
+  llmrouter::bindings::BindSequenceBatcher(module);
 }

@@ -20,8 +20,9 @@ EDGE = {
     SERVICES / name for name in (
         "cache/service.py", "cache/servicer.py", "cli/calling.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
-        "common/wire.py", "common/wire_errors.py", "gateway/clients.py", "gateway/messages.py",
-        "gateway/service.py", "gateway/servicer.py", "gateway/upstream.py",
+        "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
+        "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
+        "gateway/upstream.py",
         "inference/service.py", "inference/servicer.py",
         "selector/endpoints.py", "selector/service.py", "selector/servicer.py",
     )

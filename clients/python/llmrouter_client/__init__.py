@@ -9,6 +9,7 @@
 """
 
 from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
     Answer,
@@ -36,6 +37,8 @@ __all__ = [
     "ChoiceFinished",
     "Client",
     "Delta",
+    "Embedding",
+    "Embeddings",
     "Event",
     "FieldViolation",
     "Finished",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
+from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
 from llmrouter_client.events import (
     Answer,
@@ -87,6 +88,32 @@ class AsyncClient:
             lambda: self._retrying(options),
             self._address,
         )
+
+    async def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        model: str | None = None,
+        truncate: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is gRPC's deadline
+    ) -> Embeddings:
+        """Return one vector per text; only vectors of one model version can be compared.
+
+        Args:
+            texts: One text, or up to 256 of them.
+            model: A model name, `name@version` or alias; the selector chooses by default.
+            truncate: Cut texts that are too long rather than refuse them.
+            timeout: Seconds for the whole call, retries included; the client's by default.
+
+        Raises:
+            LlmrouterError: The request was refused or failed.
+        """
+        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        request = embedding_request_from(texts, model, truncate=truncate)
+        response = await self._unary(
+            lambda: stub.Embed(request, timeout=retrying.remaining()), retrying
+        )
+        return embeddings_from(response)
 
     async def models(
         self,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.embeddings import Embeddings
 from llmrouter_client.events import Answer, Event, Finished, Model, Started
 from llmrouter_client.requests import Options, Prompt
 
@@ -57,6 +58,17 @@ class Client:
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> SyncStream:
         """Return the answer as it is generated; see `AsyncClient.stream`."""
         return SyncStream(self, self._client.stream(prompt, **options))
+
+    def embed(
+        self,
+        texts: str | Sequence[str],
+        *,
+        model: str | None = None,
+        truncate: bool = False,
+        timeout: float | None = None,
+    ) -> Embeddings:
+        """Return one vector per text; see `AsyncClient.embed`."""
+        return self._run(self._client.embed(texts, model=model, truncate=truncate, timeout=timeout))
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Return the models a request may be routed to."""

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import chat, demo, generate, models, running, select, stats
+from llmrouter.cli import chat, demo, embed, generate, models, running, select, stats
 from llmrouter.cli.failures import Commands
 
 __all__ = ["app"]
@@ -23,6 +23,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(generate.generate)
 app.command()(chat.chat)
+app.command()(embed.embed)
 app.command()(select.select)
 app.command()(stats.stats)
 app.add_typer(models.app, name="models")

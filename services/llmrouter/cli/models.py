@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +14,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
-    from llmrouter.inference.models.folder import ModelFolder
+    from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull"]
@@ -54,6 +55,10 @@ def import_model(
     source: Annotated[Path, typer.Argument(help="A GGUF file.")],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
+    importer: Annotated[
+        str | None,
+        typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+    ] = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
@@ -62,8 +67,9 @@ def import_model(
     from llmrouter.inference.importers.architecture import PRECISIONS
 
     with report_progress(as_json=as_json) as progress:
-        wanted = precision or PRECISIONS
-        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress)
+        # Other importers may know fewer precisions; all know the first.
+        wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
+        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress, importer)
     _written(folders, as_json=as_json)
 
 
@@ -89,18 +95,18 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
 
 
-def _read_all(held: ModelStore) -> tuple[list[ModelFolder], dict[str, str]]:
+def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
     """Return the folders that can be read, and what is wrong with the others by name."""
     folders, broken = [], {}
     for name in held.names():
         try:
-            folders.append(held.folder(name))
+            folders.append(held.model(name))
         except RouterError as error:
             broken[name] = error.message
     return folders, broken
 
 
-def _cells(folder: ModelFolder) -> list[str]:
+def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
     size = f"{folder.size_bytes / 1e6:.0f} MB"
     if card is None:
@@ -117,7 +123,7 @@ def _cells(folder: ModelFolder) -> list[str]:
     return [card.version[:12], card.precision, context, size, *measured]
 
 
-def _as_data(folder: ModelFolder) -> dict[str, Any]:
+def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
     return {
@@ -132,7 +138,7 @@ def _as_data(folder: ModelFolder) -> dict[str, Any]:
     }
 
 
-def _written(folders: list[ModelFolder], *, as_json: bool) -> None:
+def _written(folders: Sequence[StoredModel], *, as_json: bool) -> None:
     if as_json:
         write_json({"event": "written", "folders": [str(folder.path) for folder in folders]})
         return

@@ -46,6 +46,7 @@ class Reason(StrEnum):
     STORE_FAILED = "STORE_FAILED"
     GENERATION_FAILED = "GENERATION_FAILED"
     INTERNAL = "INTERNAL"
+    UNSUPPORTED_OPTION = "UNSUPPORTED_OPTION"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,7 @@ RULES: Mapping[Reason, Rule] = {
     Reason.STORE_FAILED: Rule("UNAVAILABLE", Retry.SAME),
     Reason.GENERATION_FAILED: Rule("INTERNAL", Retry.OTHER_MODEL),
     Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
+    Reason.UNSUPPORTED_OPTION: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
 }
 
 

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 
+from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, SamplingOptions
 
-__all__ = ["MAX_TEXT_BYTES", "validate"]
+__all__ = ["MAX_TEXT_BYTES", "validate", "validate_embedding"]
 
 MAX_TEXT_BYTES = 1 << 20
 _MAX_MESSAGES = 1000
@@ -20,6 +21,9 @@ _MAX_STOP_BYTES = 256
 _MAX_NAME_BYTES = 256
 _MAX_STRATEGY_BYTES = 64
 _MAX_COUNT = 1_000_000
+_MAX_TEXTS = 256
+_MAX_EMBEDDED_BYTES = 1 << 16
+_MAX_ALL_EMBEDDED_BYTES = 4 << 20
 _MAX_ANSWERS = 16
 _MAX_TOP_LOGPROBS = 20
 _MAX_BIASES = 1024
@@ -35,7 +39,41 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    found = [*_input(request), *_sampling(options), *_shaping(options), *_routing(request)]
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request)])
+
+
+def validate_embedding(request: EmbeddingRequest) -> None:
+    """Check texts against their bounds.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
+    """
+    found = _texts(request.texts)
+    size = len(request.model.encode())
+    if size > _MAX_NAME_BYTES:
+        found.append(FieldViolation("model", f"is {size} bytes; at most {_MAX_NAME_BYTES}"))
+    _refuse(found)
+
+
+def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:
+    if not 1 <= len(texts) <= _MAX_TEXTS:
+        return [FieldViolation("texts", f"has {len(texts)} texts; 1 to {_MAX_TEXTS}")]
+    found, total = [], 0
+    for index, text in enumerate(texts):
+        size = len(text.encode())
+        total += size
+        if not text.strip():
+            found.append(FieldViolation(f"texts[{index}]", "is empty; it must hold text"))
+        elif size > _MAX_EMBEDDED_BYTES:
+            bound = f"is {size} bytes; at most {_MAX_EMBEDDED_BYTES}"
+            found.append(FieldViolation(f"texts[{index}]", bound))
+    if total > _MAX_ALL_EMBEDDED_BYTES:
+        bound = f"have {total} bytes together; at most {_MAX_ALL_EMBEDDED_BYTES}"
+        found.append(FieldViolation("texts", bound))
+    return found
+
+
+def _refuse(found: list[FieldViolation]) -> None:
     if found:
         message = "; ".join(f"{item.field} {item.description}" for item in found[:5])
         more = f"; and {len(found) - 5} more" if len(found) > 5 else ""

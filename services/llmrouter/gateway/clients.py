@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from grpc import aio
 
+from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire import encode_context
@@ -18,6 +19,7 @@ from llmrouter.gateway.messages import (
     encode_answer,
     encode_outcome,
     encode_select,
+    encode_select_embedder,
     encode_ttl,
 )
 from llmrouter.gateway.plan import Outcome, Plan
@@ -49,6 +51,13 @@ class SelectorClient:
     async def select(self, request: GenerationRequest, context: RequestContext) -> Plan:
         """Return the plan for one request."""
         message = encode_select(request, context)
+        remaining = context.remaining()
+        response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
+        return decode_plan(response.plan)
+
+    async def select_embedder(self, request: EmbeddingRequest, context: RequestContext) -> Plan:
+        """Return the plan for texts that are to become vectors."""
+        message = encode_select_embedder(request, context)
         remaining = context.remaining()
         response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
         return decode_plan(response.plan)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import duration_pb2
 
+from llmrouter.common.embedding import CAPABILITY, EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire import (
@@ -27,6 +28,7 @@ __all__ = [
     "encode_choice",
     "encode_outcome",
     "encode_select",
+    "encode_select_embedder",
     "encode_ttl",
 ]
 
@@ -49,6 +51,19 @@ def encode_select(
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=["chat" if request.messages else "completion"],
         n=request.sampling.n,
+    )
+
+
+def encode_select_embedder(
+    request: EmbeddingRequest, context: RequestContext
+) -> selector_pb2.SelectRequest:
+    """Return what the selector may know of texts; those that may be cut fit every model."""
+    return selector_pb2.SelectRequest(
+        context=encode_context(context),
+        routing=generation_pb2.RoutingWishes(model=request.model),
+        prompt_bytes=0 if request.truncate else request.longest_bytes,
+        max_tokens=1,
+        capabilities=[CAPABILITY],
     )
 
 

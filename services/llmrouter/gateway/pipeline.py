@@ -11,13 +11,14 @@ from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.clients import CacheClient, SelectorClient
 from llmrouter.gateway.deadline import Deadline
+from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.upstream import Upstream
 
-__all__ = ["build_pipeline"]
+__all__ = ["build_embedding", "build_pipeline"]
 
 
 def build_pipeline(
@@ -36,3 +37,11 @@ def build_pipeline(
     execution = Execution(Upstream(dialler), BackgroundReporter(selector))
     caching = Caching(cache, execution, settings.cache_timeout_seconds)
     return Accounting(Deadline(Admission(Planning(selector, caching))))
+
+
+def build_embedding(
+    settings: GatewaySettings, selector_channel: Any, dialler: Dialler
+) -> Embedding:
+    """Return what turns texts into vectors; arguments as those of `build_pipeline`."""
+    selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
+    return Embedding(selector, Upstream(dialler), BackgroundReporter(selector))

@@ -8,7 +8,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.pipeline import build_pipeline
+from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
@@ -22,7 +22,10 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     cache = dialler.channel(settings.cache_address)
     pipeline = build_pipeline(settings, selector, cache, dialler)
     servicer = GatewayServicer(
-        pipeline, SelectorClient(selector, settings.selector_timeout_seconds), settings
+        pipeline,
+        build_embedding(settings, selector, dialler),
+        SelectorClient(selector, settings.selector_timeout_seconds),
+        settings,
     )
     return Service(
         name="gateway",

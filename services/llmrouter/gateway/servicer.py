@@ -9,17 +9,19 @@ from collections.abc import AsyncIterator
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire import decode_request, encode_event
+from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.gateway.answers import AnswerBuilder
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
-from llmrouter.v1 import generation_pb2, selector_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["REQUEST_ID_KEY", "CatalogClient", "GatewayServicer"]
+__all__ = ["REQUEST_ID_KEY", "CatalogClient", "GatewayServicer", "TextEmbedder"]
 
 REQUEST_ID_KEY = "x-request-id"
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
@@ -33,20 +35,34 @@ class CatalogClient(Protocol):
         ...
 
 
+class TextEmbedder(Protocol):
+    """What the servicer needs in order to turn texts into vectors."""
+
+    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
+        """Return the vectors in the order of the texts."""
+        ...
+
+
 class GatewayServicer(GatewayServiceServicer):
     """The public API."""
 
     def __init__(
-        self, pipeline: Generator, selector_client: CatalogClient, settings: GatewaySettings
+        self,
+        pipeline: Generator,
+        embedder: TextEmbedder,
+        selector_client: CatalogClient,
+        settings: GatewaySettings,
     ) -> None:
         """Compose the service.
 
         Args:
             pipeline: The chain, as `build_pipeline` makes it.
+            embedder: Turns texts into vectors, as `build_embedding` makes it.
             selector_client: Gives the catalog.
             settings: The gateway's settings.
         """
         self._pipeline = pipeline
+        self._embedder = embedder
         self._selector = selector_client
         self._settings = settings
 
@@ -73,6 +89,18 @@ class GatewayServicer(GatewayServiceServicer):
         async with closing_stream(self._events(request.request, context)) as events:
             async for event in events:
                 yield pb.StreamGenerateResponse(event=encode_event(event))
+
+    async def Embed(  # noqa: N802 - named by the proto
+        self, request: embedding_pb2.EmbedRequest, context: Any
+    ) -> embedding_pb2.EmbedResponse:
+        """Turn texts into vectors."""
+        asker = self._asker(context)
+        try:
+            result = await self._embedder.embed(decode_embedding_request(request), asker)
+        except RouterError as error:
+            error.metadata["request_id"] = asker.request_id
+            raise
+        return encode_embedding_result(result)
 
     async def ListModels(  # noqa: N802 - named by the proto
         self, request: pb.ListModelsRequest, context: Any

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 from grpc import aio
 
 from llmrouter.common.dialling import Dialler
+from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
 from llmrouter.common.wire import decode_event, encode_context, encode_request
+from llmrouter.common.wire_embedding import decode_embedding_result, encode_embedding_request
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.plan import Candidate
 from llmrouter.v1 import inference_pb2 as pb
+from llmrouter.v1.embedding_pb2 import InferenceServiceEmbedRequest
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
 
 if TYPE_CHECKING:
@@ -56,6 +59,28 @@ class Upstream:
         finally:
             if call is not None:
                 call.cancel()
+
+    async def embed(
+        self, candidate: Candidate, request: EmbeddingRequest, context: RequestContext
+    ) -> EmbeddingResult:
+        """Return the vectors of one model.
+
+        Raises:
+            RouterError: The call failed.
+        """
+        channel = self._dialler.channel(candidate.address)
+        stub: InferenceServiceAsyncStub = InferenceServiceStub(channel)
+        message = InferenceServiceEmbedRequest(
+            context=encode_context(context),
+            model=candidate.model,
+            version=candidate.version,
+            request=encode_embedding_request(request),
+        )
+        try:
+            answer = await stub.Embed(message, timeout=context.remaining())
+        except aio.AioRpcError as error:
+            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
+        return decode_embedding_result(answer.response)
 
 
 def _meaning(error: RouterError) -> RouterError:

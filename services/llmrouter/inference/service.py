@@ -31,19 +31,8 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     Raises:
         RouterError: The backend's name is unknown.
     """
-    options = BackendOptions(
-        threads=settings.threads,
-        slots=settings.slots,
-        context=settings.context,
-        max_waiting=settings.max_waiting,
-        prefill_chunk=settings.prefill_chunk,
-        prefix_bytes=settings.prefix_cache_mib << 20,
-        parked_bytes=settings.parked_cache_mib << 20,
-        ageing_seconds=settings.priority_ageing_seconds,
-        kernels=settings.kernels,
-    )
     store = settings.store or data / "models"
-    registry = ModelRegistry(store, find_backend(settings.backend), options)
+    registry = ModelRegistry(store, find_backend(settings.backend), _options(settings))
 
     def ready() -> bool:
         return any(model.state is LoadState.READY for model in registry.models)
@@ -69,6 +58,23 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         close=registry.close,
         ready=ready,
         drain_grace_seconds=settings.drain_grace_seconds,
+    )
+
+
+def _options(settings: InferenceSettings) -> BackendOptions:
+    return BackendOptions(
+        threads=settings.threads,
+        slots=settings.slots,
+        context=settings.context,
+        max_waiting=settings.max_waiting,
+        prefill_chunk=settings.prefill_chunk,
+        prefix_bytes=settings.prefix_cache_mib << 20,
+        parked_bytes=settings.parked_cache_mib << 20,
+        ageing_seconds=settings.priority_ageing_seconds,
+        kernels=settings.kernels,
+        batch_size=settings.batch_size,
+        batch_window_seconds=settings.batch_window_seconds,
+        batch_padding=settings.batch_padding,
     )
 
 

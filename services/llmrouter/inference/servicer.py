@@ -10,9 +10,13 @@ from typing import Any
 
 from llmrouter.common import wire
 from llmrouter.common.errors import invalid
-from llmrouter.common.validation import validate
+from llmrouter.common.generation import RequestContext
+from llmrouter.common.validation import validate, validate_embedding
+from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
+from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import HeldModel, LoadState, ModelRegistry
+from llmrouter.v1 import embedding_pb2, generation_pb2
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceServicer
 
@@ -40,15 +44,25 @@ class InferenceServicer(InferenceServiceServicer):
             raise invalid("model", "is empty; name a model")
         asked = wire.decode_request(request.request)
         validate(asked)
-        left = context.time_remaining()
-        deadline = None if left is None else time.monotonic() + left
-        who = replace(wire.decode_context(request.context), deadline=deadline)
+        who = _asker(request.context, context)
         events = generate(
             self._registry, request.model, request.version, asked, who, self._max_tokens
         )
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
                 yield pb.InferResponse(event=wire.encode_event(event))
+
+    async def Embed(  # noqa: N802 - the RPC's name
+        self, request: embedding_pb2.InferenceServiceEmbedRequest, context: Any
+    ) -> embedding_pb2.InferenceServiceEmbedResponse:
+        """Turn texts into vectors with one loaded model."""
+        if not request.model:
+            raise invalid("model", "is empty; name a model")
+        asked = decode_embedding_request(request.request)
+        validate_embedding(asked)
+        who = _asker(request.context, context)
+        result = await embed(self._registry, request.model, request.version, asked, who)
+        return embedding_pb2.InferenceServiceEmbedResponse(response=encode_embedding_result(result))
 
     async def ListLoadedModels(  # noqa: N802 - the RPC's name
         self, request: pb.ListLoadedModelsRequest, context: Any
@@ -59,15 +73,23 @@ class InferenceServicer(InferenceServiceServicer):
         )
 
 
+def _asker(said: generation_pb2.RequestContext, context: Any) -> RequestContext:
+    """Return who asks, and until when by the call's own deadline."""
+    left = context.time_remaining()
+    deadline = None if left is None else time.monotonic() + left
+    return replace(wire.decode_context(said), deadline=deadline)
+
+
 def _encode(model: HeldModel) -> pb.LoadedModel:
     result = pb.LoadedModel(name=model.name, state=_STATES[model.state], error=model.error)
-    if model.folder is None or model.backend is None or model.text is None:
+    if model.folder is None or model.engine is None:
         return result
-    folder, card, load = model.folder, model.folder.card, model.backend.statistics()
+    folder, card, load = model.folder, model.folder.card, model.engine.statistics()
     result.version = folder.version
-    result.context = model.backend.context
+    result.context = model.engine.context
     result.folder_bytes = folder.size_bytes
-    result.chat = model.text.has_template
+    result.chat = model.text is not None and model.text.has_template
+    result.dimensions = 0 if model.embedder is None else model.embedder.dimensions
     if card is not None:
         result.precision = card.precision
     if card is not None and card.quality is not None:

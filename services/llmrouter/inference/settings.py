@@ -41,6 +41,12 @@ class InferenceSettings(Section):
     """Memory per model for sequences that gave way to a higher class, in MiB."""
     priority_ageing_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Waiting that one class of priority is worth, so that no class starves."""
+    batch_size: int = Field(default=32, ge=1, le=1024)
+    """Whole requests computed at once by engines that take a batch, embedding models among them."""
+    batch_window_seconds: float = Field(default=0.002, ge=0, le=10)
+    """How long such a request waits for company."""
+    batch_padding: float = Field(default=0.25, ge=0, lt=1)
+    """Share of such a batch that may be padding: like lengths are computed together."""
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     """Tokens generated for a request that sets no limit of its own."""
     kernels: Literal["auto", "native", "onnxruntime"] = "auto"

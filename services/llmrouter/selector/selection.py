@@ -106,9 +106,9 @@ def select(
         *(Exclusion(model.name, model.trouble) for model in allowed if not model.endpoints),
     ]
     fitting, refused = _filter(estimates, request, strategy)
-    exclusions += refused
     if not fitting:
-        raise _no_candidate(exclusions)
+        raise _no_candidate([*refused, *exclusions])
+    exclusions += refused
     ranked = _rank(fitting, strategy)
     kept = ranked[: fallbacks + 1]
     exclusions += [

@@ -55,6 +55,13 @@ _DEFAULT_CATALOG = (
     CatalogEntry(
         name="smollm2-135m-instruct-fp32", quality=0.30, input_price=0.05, output_price=0.05
     ),
+    CatalogEntry(
+        name="all-minilm-l6-v2-int8",
+        aliases=("all-minilm-l6-v2",),
+        quality=0.30,
+        input_price=0.01,
+        output_price=0.0,
+    ),
 )
 
 

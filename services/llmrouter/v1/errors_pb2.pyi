@@ -58,6 +58,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: the engine failed while generating. Another model may answer."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 16
     """INTERNAL: a defect of the service. Report it."""
+    ERROR_REASON_UNSUPPORTED_OPTION: _ErrorReason.ValueType  # 17
+    """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
+    may answer.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -102,4 +106,8 @@ ERROR_REASON_GENERATION_FAILED: ErrorReason.ValueType  # 15
 """INTERNAL: the engine failed while generating. Another model may answer."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 """INTERNAL: a defect of the service. Report it."""
+ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
+"""INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
+may answer.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import gateway_pb2 as llmrouter_dot_v1_dot_gateway__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
@@ -47,6 +48,11 @@ class GatewayServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/llmrouter.v1.GatewayService/Embed',
+                request_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/llmrouter.v1.GatewayService/ListModels',
                 request_serializer=llmrouter_dot_v1_dot_gateway__pb2.ListModelsRequest.SerializeToString,
@@ -74,6 +80,13 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Turns texts into vectors with an embedding model. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models a request may be routed to. Safe to retry.
         """
@@ -93,6 +106,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -156,6 +174,33 @@ class GatewayService:
             '/llmrouter.v1.GatewayService/StreamGenerate',
             llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.SerializeToString,
             llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.GatewayService/Embed',
+            llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
+            llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

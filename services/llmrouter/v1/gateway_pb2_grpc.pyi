@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from llmrouter.v1 import embedding_pb2 as _embedding_pb2
 from llmrouter.v1 import gateway_pb2 as _gateway_pb2
 from llmrouter.v1 import generation_pb2 as _generation_pb2
 import abc as _abc_1
@@ -42,6 +43,8 @@ class GatewayServiceStub:
     """Answers a question as it is generated. Cancelling the call stops the generation within one
     engine step. Retry only on UNAVAILABLE, and only before the first Delta.
     """
+    Embed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]
+    """Turns texts into vectors with an embedding model. Safe to retry."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListModelsRequest, _gateway_pb2.ListModelsResponse]
     """Lists the models a request may be routed to. Safe to retry."""
 
@@ -58,6 +61,8 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """Answers a question as it is generated. Cancelling the call stops the generation within one
     engine step. Retry only on UNAVAILABLE, and only before the first Delta.
     """
+    Embed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]  # type: ignore[assignment]
+    """Turns texts into vectors with an embedding model. Safe to retry."""
     ListModels: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListModelsRequest, _gateway_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models a request may be routed to. Safe to retry."""
 
@@ -83,6 +88,14 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         """Answers a question as it is generated. Cancelling the call stops the generation within one
         engine step. Retry only on UNAVAILABLE, and only before the first Delta.
         """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _embedding_pb2.EmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_embedding_pb2.EmbedResponse, _abc.Awaitable[_embedding_pb2.EmbedResponse]]:
+        """Turns texts into vectors with an embedding model. Safe to retry."""
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import inference_pb2 as llmrouter_dot_v1_dot_inference__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -40,6 +41,11 @@ class InferenceServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_inference__pb2.InferResponse.FromString,
                 _registered_method=True)
+        self.Embed = channel.unary_unary(
+                '/llmrouter.v1.InferenceService/Embed',
+                request_serializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.FromString,
+                _registered_method=True)
         self.ListLoadedModels = channel.unary_unary(
                 '/llmrouter.v1.InferenceService/ListLoadedModels',
                 request_serializer=llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsRequest.SerializeToString,
@@ -59,6 +65,15 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Embed(self, request, context):
+        """Turns texts into vectors with one loaded embedding model. INVALID_ARGUMENT when the model
+        generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
+        load. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListLoadedModels(self, request, context):
         """Lists the models this service was told to hold, loaded or not. Safe to retry.
         """
@@ -73,6 +88,11 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Infer,
                     request_deserializer=llmrouter_dot_v1_dot_inference__pb2.InferRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_inference__pb2.InferResponse.SerializeToString,
+            ),
+            'Embed': grpc.unary_unary_rpc_method_handler(
+                    servicer.Embed,
+                    request_deserializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.SerializeToString,
             ),
             'ListLoadedModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListLoadedModels,
@@ -108,6 +128,33 @@ class InferenceService:
             '/llmrouter.v1.InferenceService/Infer',
             llmrouter_dot_v1_dot_inference__pb2.InferRequest.SerializeToString,
             llmrouter_dot_v1_dot_inference__pb2.InferResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Embed(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.InferenceService/Embed',
+            llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.SerializeToString,
+            llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.FromString,
             options,
             channel_credentials,
             insecure,

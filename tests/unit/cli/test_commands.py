@@ -312,3 +312,16 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (130, b"")
+
+
+def test_embed_writes_the_vectors_as_json(address, gateway):
+    result = run("embed", "red", "blue", "--model", "mini", "--address", address, "--json")
+    (answer,) = lines(result)
+    assert [one["values"] for one in answer["vectors"]] == [[1.0, 0.0], [1.0, 1.0]]
+    assert (gateway.requests[0].model, answer["model"]) == ("mini", "mini")
+
+
+def test_embed_shows_how_alike_texts_are_to_the_first_and_reads_lines(address, gateway):
+    result = run("embed", "-", "--address", address, stdin="red\n\nblue\n")
+    assert list(gateway.requests[0].texts) == ["red", "blue"]
+    assert "0.707" in result.stdout

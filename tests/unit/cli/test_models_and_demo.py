@@ -35,7 +35,7 @@ def held(monkeypatch):
     stand_in.ModelStore = lambda root: SimpleNamespace(
         root=root,
         names=lambda: [one.name for one in folders],
-        folder=lambda name: next(one for one in folders if one.name == name),
+        model=lambda name: next(one for one in folders if one.name == name),
     )
     monkeypatch.setitem(sys.modules, "llmrouter.inference.models.store", stand_in)
     return folders
@@ -56,8 +56,8 @@ def pulled(monkeypatch, held):
         held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
         return [folder(f"{name}-int8")]
 
-    def import_checkpoint(source, name, store, precisions, progress):
-        asked.append((source.name, name, precisions))
+    def import_checkpoint(source, name, store, precisions, progress, importer):
+        asked.append((source.name, name, precisions, importer))
         return [folder(f"{name}-int8")]
 
     stand_in.pull, stand_in.import_checkpoint = pull, import_checkpoint
@@ -109,7 +109,13 @@ def test_models_pull_and_import(pulled, tmp_path):
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
     assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
-    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS)]
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
+
+
+def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
+    arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
+    assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
+    assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
 
 
 def test_an_unknown_model_is_one_sentence(pulled, tmp_path):

@@ -18,6 +18,7 @@ from llmrouter.common.wire_errors import to_status
 from llmrouter.v1 import (
     cache_pb2,
     cache_pb2_grpc,
+    embedding_pb2,
     gateway_pb2,
     gateway_pb2_grpc,
     selector_pb2,
@@ -88,6 +89,14 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
                 await asyncio.sleep(step)
         choice = g.Choice(text="".join(TEXT), reason=g.FINISH_REASON_STOP)
         return gateway_pb2.GenerateResponse(started=STARTED, choices=[choice], finished=FINISHED)
+
+    async def Embed(self, request, context):
+        self.requests.append(request)
+        vectors = [
+            embedding_pb2.Embedding(values=[1.0, float(index)], tokens=3)
+            for index, _ in enumerate(request.texts)
+        ]
+        return embedding_pb2.EmbedResponse(model="mini", version="v1", embeddings=vectors)
 
     async def ListModels(self, request, context):
         models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]

@@ -14,6 +14,8 @@ def test_the_same_methods_block():
     with serving_in_thread(FakeGateway()) as address, Client(address) as client:
         assert client.generate("hi").text == "".join(TEXT)
         assert client.models()[0].name == "a"
+        assert client.embed(["red", "blue"])[1].values == (1.0, 1.0)
+        assert client.embed("red", model="mini").model == "mini"
         events = list(client.stream("hi"))
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(TEXT)
     assert isinstance(events[-1], Finished)

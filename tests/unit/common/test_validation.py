@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     GenerationRequest,
@@ -13,7 +14,7 @@ from llmrouter.common.generation import (
     RoutingWishes,
     SamplingOptions,
 )
-from llmrouter.common.validation import MAX_TEXT_BYTES, validate
+from llmrouter.common.validation import MAX_TEXT_BYTES, validate, validate_embedding
 from llmrouter.common.wire_errors import to_status
 
 GOOD = GenerationRequest(prompt="a")
@@ -122,3 +123,25 @@ def test_a_thousand_wrong_fields_still_fit_one_header():
         validate(GenerationRequest(messages=(TURN, *[Message(Role.USER, ())] * 999)))
     assert "994 more" in failure.value.message
     assert len(to_status(failure.value).SerializeToString()) < 4096
+
+
+@pytest.mark.parametrize(
+    ("texts", "field"),
+    [
+        ((), "texts"),
+        (("x",) * 257, "texts"),
+        (("",), "texts[0]"),
+        (("x", "\n"), "texts[1]"),
+        (("x" * 65537,), "texts[0]"),
+        (("x" * 65536,) * 65, "texts"),
+    ],
+)
+def test_texts_to_embed_are_counted_and_measured(texts, field):
+    with pytest.raises(RouterError) as refused:
+        validate_embedding(EmbeddingRequest(texts))
+    assert refused.value.violations[0].field == field
+
+
+def test_texts_at_their_bounds_pass():
+    validate_embedding(EmbeddingRequest(("x",) * 256, model="m" * 256))
+    validate_embedding(EmbeddingRequest(("x" * 65536,) * 64))

@@ -129,3 +129,11 @@ async def test_pauses_grow_with_failures_up_to_a_bound():
 
 async def test_no_addresses_serve_nothing(watching):
     assert (await watching()).served() == ()
+
+
+async def test_a_model_with_dimensions_embeds_and_does_nothing_else(inference, watching):
+    inference.models = [
+        pb.LoadedModel(name="e", version="v", state=pb.MODEL_STATE_READY, dimensions=384)
+    ]
+    watcher = await watching(inference.address)
+    assert watcher.served()[0].capabilities == {"embedding"}

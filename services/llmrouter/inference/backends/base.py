@@ -7,7 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from llmrouter.common.generation import FinishReason, Priority, SamplingOptions, TokenLogprob
+from llmrouter.common.embedding import EmbeddingRequest, Vector
+from llmrouter.common.generation import (
+    FinishReason,
+    Priority,
+    RequestContext,
+    SamplingOptions,
+    TokenLogprob,
+)
 
 __all__ = [
     "Backend",
@@ -16,6 +23,7 @@ __all__ = [
     "BackendOptions",
     "BackendRequest",
     "BackendStatistics",
+    "Embedder",
     "TokenDelta",
 ]
 
@@ -43,6 +51,12 @@ class BackendOptions:
     kernels: str = "auto"
     """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
     AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
+    batch_size: int = 32
+    """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
+    batch_window_seconds: float = 0.002
+    """How long such a request waits for company."""
+    batch_padding: float = 0.25
+    """Share of such a batch that may be padding; 0 to below 1."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +166,46 @@ class Backend(Protocol):
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel what runs and free everything; safe to call twice."""
+        ...
+
+
+class Embedder(Protocol):
+    """A loaded embedding model. Made by `load`, used from one event loop, ended by `close`."""
+
+    @classmethod
+    async def load(cls, folder: Path, options: BackendOptions) -> Embedder:
+        """Load the model in `folder` without blocking the event loop.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it.
+        """
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens of one text, control tokens included."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Values of one vector."""
+        ...
+
+    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> tuple[Vector, ...]:
+        """Return the vectors in the order of the texts; being cancelled drops what still waits.
+
+        Raises:
+            RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;
+                DEADLINE_EXCEEDED; GENERATION_FAILED.
+        """
+        ...
+
+    def statistics(self) -> BackendStatistics:
+        """Return the load of this moment; a step is a batch."""
         ...
 
     async def close(self) -> None:

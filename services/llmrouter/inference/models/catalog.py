@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrouter.common.errors import Reason, RouterError
@@ -61,10 +62,11 @@ def aliases() -> dict[str, str]:
     return {entry.name: entry.model_name(entry.precisions[0]) for entry in CATALOG}
 
 
-def find_entry(name: str) -> tuple[CatalogEntry, tuple[str, ...]]:
+def find_entry(name: str, also: Sequence[str] = ()) -> tuple[CatalogEntry, tuple[str, ...]]:
     """Return the entry for a bare or full name and the precisions it stands for.
 
-    A bare name stands for all precisions, a full one for its own.
+    A bare name stands for all precisions, a full one for its own. `also` are names of other
+    catalogs, told when there is no such entry.
 
     Raises:
         RouterError: UNKNOWN_MODEL naming what can be pulled.
@@ -75,7 +77,7 @@ def find_entry(name: str) -> tuple[CatalogEntry, tuple[str, ...]]:
         for precision in entry.precisions:
             if name == entry.model_name(precision):
                 return entry, (precision,)
-    known = ", ".join(entry.name for entry in CATALOG)
+    known = ", ".join((*(entry.name for entry in CATALOG), *also))
     raise RouterError(
         Reason.UNKNOWN_MODEL,
         f"{name!r} is not in the catalog; it has: {known}. Import other models from a file",

@@ -5,10 +5,21 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["file_sha256"]
+__all__ = ["file_sha256", "folder_version"]
+
+_VERSION_DIGITS = 12
 
 
 def file_sha256(file: Path) -> str:
     """Return the SHA-256 of a file's contents as 64 lower-case hex digits."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def folder_version(folder: Path) -> str:
+    """Return 12 hex digits of a hash over the names and contents of all files below `folder`."""
+    digest = hashlib.sha256()
+    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
+        name = file.relative_to(folder).as_posix()
+        digest.update(f"{name}\0{file_sha256(file)}\n".encode())
+    return digest.hexdigest()[:_VERSION_DIGITS]

@@ -13,7 +13,14 @@ from pathlib import Path
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, read_card
 from llmrouter.inference.models.untrusted_json import JsonObject, broken_file, inside, read_object
 
-__all__ = ["CONFIG_FILE", "TOKENIZER_FILE", "ModelFolder", "read_folder"]
+__all__ = [
+    "CONFIG_FILE",
+    "TOKENIZER_FILE",
+    "ModelFolder",
+    "folder_bytes",
+    "folder_card",
+    "read_folder",
+]
 
 CONFIG_FILE = "genai_config.json"
 TOKENIZER_FILE = "tokenizer.json"
@@ -82,7 +89,7 @@ def read_folder(path: Path) -> ModelFolder:
     inside(path, TOKENIZER_FILE, _REMEDY)
     model = config.child("model")
     decoder = model.child("decoder")
-    card = _card(path)
+    card = folder_card(path)
     vocab_size = model.integer("vocab_size", 1, 2_000_000)
     heads = decoder.integer("num_attention_heads", 1, 4096)
     return ModelFolder(
@@ -101,12 +108,13 @@ def read_folder(path: Path) -> ModelFolder:
         bos_token_id=_bos_token_id(model, vocab_size),
         input_names=_names(decoder, "inputs", _INPUTS),
         output_names=_names(decoder, "outputs", _OUTPUTS),
-        size_bytes=_size(path),
+        size_bytes=folder_bytes(path),
         card=card,
     )
 
 
-def _card(path: Path) -> ModelCard | None:
+def folder_card(path: Path) -> ModelCard | None:
+    """Return the card of the folder at `path`; None where it has none."""
     if not (path / CARD_FILE).exists():
         return None
     return read_card(inside(path, CARD_FILE, _REMEDY))
@@ -156,7 +164,8 @@ def _names(decoder: JsonObject, field: str, defaults: Mapping[str, str]) -> Mapp
     return names
 
 
-def _size(path: Path) -> int:
+def folder_bytes(path: Path) -> int:
+    """Return the size of all files below `path` together."""
     total = 0
     for count, file in enumerate(path.rglob("*")):
         if count >= _MAX_FILES:

@@ -8,17 +8,25 @@ from dataclasses import dataclass
 from enum import StrEnum
 from importlib.metadata import entry_points
 from pathlib import Path
+from typing import Any
 
 import structlog
 
-from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.backends.base import Backend, BackendOptions
+from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.models.ctranslate2_folder import (
+    CTranslate2Folder,
+    read_ctranslate2_folder,
+)
+from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
 
-__all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend"]
+__all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend", "find_embedder"]
 
 _log = structlog.get_logger("llmrouter.models")
+_EMBEDDER = "onnxruntime"
 
 
 class LoadState(StrEnum):
@@ -36,9 +44,17 @@ class HeldModel:
     name: str
     state: LoadState = LoadState.LOADING
     error: str = ""
-    folder: ModelFolder | None = None
+    folder: StoredModel | None = None
     text: ModelText | None = None
     backend: Backend | None = None
+    """Set for a model that generates."""
+    embedder: Embedder | None = None
+    """Set for a model that turns texts into vectors."""
+
+    @property
+    def engine(self) -> Backend | Embedder | None:
+        """Whatever runs it."""
+        return self.backend or self.embedder
 
 
 def find_backend(name: str) -> type[Backend]:
@@ -47,14 +63,34 @@ def find_backend(name: str) -> type[Backend]:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the backends that are registered.
     """
-    found = {point.name: point for point in entry_points(group="llmrouter.backends")}
+    backend: type[Backend] = _registered("llmrouter.backends", name)
+    return backend
+
+
+def find_embedder() -> type[Embedder]:
+    """Return what runs embedding models.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is not installed.
+    """
+    embedder: type[Embedder] = _registered("llmrouter.embedders", _EMBEDDER)
+    return embedder
+
+
+def _registered(group: str, name: str) -> Any:
+    found = {point.name: point for point in entry_points(group=group)}
     if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE, f"'{name}' is not registered in {group}; registered: {known}"
+        )
+    try:
+        return found[name].load()
+    except ImportError as error:
         raise RouterError(
             Reason.MODEL_UNAVAILABLE,
-            f"inference.backend is '{name}'; registered are {', '.join(sorted(found))}",
-        )
-    backend: type[Backend] = found[name].load()
-    return backend
+            f"{name} cannot be used: {error}; install llmrouter with the extra that brings it",
+        ) from error
 
 
 class ModelRegistry:
@@ -80,7 +116,7 @@ class ModelRegistry:
         if not self._store.is_dir():
             return []
         found = (path for path in self._store.iterdir() if not path.name.startswith("."))
-        return sorted(path.name for path in found if (path / "genai_config.json").is_file())
+        return sorted(path.name for path in found if kind_of(path) is not None)
 
     async def load(self, names: Sequence[str]) -> None:
         """Load `names` in order; one that cannot be loaded is kept as FAILED with its reason."""
@@ -89,19 +125,37 @@ class ModelRegistry:
         for name in names:
             await self._load_one(self._models[name])
 
-    def get(self, name: str, version: str) -> tuple[ModelFolder, ModelText, Backend]:
-        """Return a model that is ready to serve.
+    def get(self, name: str, version: str) -> tuple[StoredModel, ModelText, Backend]:
+        """Return a model that is ready to generate.
 
         Raises:
-            RouterError: UNKNOWN_MODEL, or MODEL_UNAVAILABLE while it loads or because it failed.
+            RouterError: UNKNOWN_MODEL, or MODEL_UNAVAILABLE while it loads or because it failed;
+                INVALID_ARGUMENT when it is an embedding model.
         """
+        held, folder = self._ready(name, version)
+        if held.backend is None or held.text is None:
+            raise invalid("model", f"'{name}' turns texts into vectors and does not generate")
+        return folder, held.text, held.backend
+
+    def get_embedder(self, name: str, version: str) -> tuple[StoredModel, Embedder]:
+        """Return an embedding model that is ready.
+
+        Raises:
+            RouterError: As `get`; INVALID_ARGUMENT when it is a model that generates.
+        """
+        held, folder = self._ready(name, version)
+        if held.embedder is None:
+            raise invalid("model", f"'{name}' generates and does not turn texts into vectors")
+        return folder, held.embedder
+
+    def _ready(self, name: str, version: str) -> tuple[HeldModel, StoredModel]:
         held = self._models.get(name)
         if held is None:
             known = ", ".join(sorted(self._models)) or "none"
             raise RouterError(
                 Reason.UNKNOWN_MODEL, f"model '{name}' is not held here; held are {known}"
             )
-        if held.folder is None or held.text is None or held.backend is None:
+        if held.folder is None:
             what = held.error or f"model '{name}' is still loading"
             raise RouterError(Reason.MODEL_UNAVAILABLE, what, retry_after=1.0)
         if version and version != held.folder.version:
@@ -109,23 +163,23 @@ class ModelRegistry:
                 Reason.UNKNOWN_MODEL,
                 f"model '{name}' is held at version {held.folder.version}, not {version}",
             )
-        return held.folder, held.text, held.backend
+        return held, held.folder
 
     async def close(self) -> None:
         """Close every backend."""
         for held in self._models.values():
-            if held.backend is not None:
-                await held.backend.close()
+            if held.engine is not None:
+                await held.engine.close()
 
     async def _load_one(self, held: HeldModel) -> None:
         path = self._store / held.name
         try:
-            folder = await asyncio.to_thread(read_folder, path)
-            held.text = await asyncio.to_thread(load_text, folder)
-            held.backend = await self._backend.load(path, self._options)
-            held.folder = folder
+            if kind_of(path) is Kind.EMBEDDING:
+                held.folder = await self._load_embedder(held, path)
+            else:
+                held.folder = await self._load_generator(held, path)
             held.state = LoadState.READY
-            _log.info("model loaded", model=held.name, version=folder.version)
+            _log.info("model loaded", model=held.name, version=held.folder.version)
         except RouterError as error:
             held.state, held.error = LoadState.FAILED, error.message
             _log.error("model failed to load", model=held.name, error=error.message)
@@ -133,3 +187,22 @@ class ModelRegistry:
             held.state = LoadState.FAILED
             held.error = f"the folder cannot be read ({type(error).__name__}); import it again"
             _log.exception("model failed to load", model=held.name)
+
+    async def _load_generator(self, held: HeldModel, path: Path) -> StoredModel:
+        """Load with the configured backend, or with the one that such folders are made for."""
+        folder: ModelFolder | CTranslate2Folder
+        if kind_of(path) is Kind.CTRANSLATE2:
+            folder = await asyncio.to_thread(read_ctranslate2_folder, path)
+            backend = await asyncio.to_thread(find_backend, Kind.CTRANSLATE2)
+        else:
+            folder = await asyncio.to_thread(read_folder, path)
+            backend = self._backend
+        held.text = await asyncio.to_thread(load_text, folder)
+        held.backend = await backend.load(path, self._options)
+        return folder
+
+    async def _load_embedder(self, held: HeldModel, path: Path) -> EmbeddingFolder:
+        folder = await asyncio.to_thread(read_embedding_folder, path)
+        embedder = await asyncio.to_thread(find_embedder)
+        held.embedder = await embedder.load(path, self._options)
+        return folder

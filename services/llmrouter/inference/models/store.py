@@ -13,7 +13,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.inference.models.folder import CONFIG_FILE, ModelFolder, read_folder
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.kinds import StoredModel, kind_of
+from llmrouter.inference.models.reading import read_model
 
 __all__ = ["ModelStore", "check_name", "disk_error"]
 
@@ -65,7 +67,7 @@ class ModelStore:
         return sorted(
             path.name
             for path in self.root.iterdir()
-            if _NAME.fullmatch(path.name) and (path / CONFIG_FILE).is_file()
+            if _NAME.fullmatch(path.name) and kind_of(path) is not None
         )
 
     def path(self, name: str) -> Path:
@@ -73,19 +75,31 @@ class ModelStore:
         return self.root / check_name(name)
 
     def folder(self, name: str) -> ModelFolder:
-        """Read the model `name`.
+        """Read the model `name`, which generates on the compiled engine.
 
         Raises:
             RouterError: UNKNOWN_MODEL naming the models there are; MODEL_UNAVAILABLE as
                 `read_folder`.
         """
+        return read_folder(self._existing(name))
+
+    def model(self, name: str) -> StoredModel:
+        """Read the model `name`, of whatever kind.
+
+        Raises:
+            RouterError: UNKNOWN_MODEL naming the models there are; MODEL_UNAVAILABLE for what is
+                wrong with its files.
+        """
+        return read_model(self._existing(name))
+
+    def _existing(self, name: str) -> Path:
         path = self.path(name)
         if not path.is_dir():
             there = ", ".join(self.names()) or "none"
             raise RouterError(
                 Reason.UNKNOWN_MODEL, f"{name} is not in {self.root}; there are: {there}"
             )
-        return read_folder(path)
+        return path
 
     def remove(self, name: str) -> None:
         """Delete the model `name`; it vanishes at once, its bytes a little later.

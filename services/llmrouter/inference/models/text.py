@@ -6,13 +6,13 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import Message
-from llmrouter.inference.models.folder import TOKENIZER_FILE, ModelFolder
+from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.template import ChatTemplate, TemplateError
 from llmrouter.inference.models.token_bytes import token_bytes
 from llmrouter.inference.models.untrusted_json import (
@@ -22,7 +22,7 @@ from llmrouter.inference.models.untrusted_json import (
     read_object,
 )
 
-__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "load_text"]
+__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "TextFolder", "load_text", "load_tokenizer"]
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
@@ -35,12 +35,31 @@ _BREAK = "\ufdd0"
 """A code point that Unicode keeps free for inner use; breaks control tokens inside user text."""
 
 
+class TextFolder(Protocol):
+    """What the text side needs of a model folder."""
+
+    @property
+    def path(self) -> Path:
+        """Where it lies."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What the model is called."""
+        ...
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model knows."""
+        ...
+
+
 class ModelText:
     """Turns messages into tokens and tokens into text. Safe to use from several threads."""
 
     def __init__(
         self,
-        folder: ModelFolder,
+        folder: TextFolder,
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
         variables: dict[str, str],
@@ -152,13 +171,13 @@ class ModelText:
         return ids
 
 
-def load_text(folder: ModelFolder) -> ModelText:
+def load_text(folder: TextFolder) -> ModelText:
     """Load tokenizer and chat template; takes a tenth of a second, so call it in a thread.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
     """
-    tokenizer = _load_tokenizer(folder)
+    tokenizer = load_tokenizer(folder.path, folder.vocab_size)
     config = None
     if (folder.path / TOKENIZER_CONFIG_FILE).exists():
         config = read_object(inside(folder.path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
@@ -168,8 +187,13 @@ def load_text(folder: ModelFolder) -> ModelText:
     return ModelText(folder, tokenizer, _load_template(folder, config), variables)
 
 
-def _load_tokenizer(folder: ModelFolder) -> Tokenizer:
-    file = inside(folder.path, TOKENIZER_FILE, _REMEDY)
+def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
+    """Load tokenizer.json of the folder at `path`, without its own truncation and padding.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is no tokenizer or has ids from `vocab_size` up.
+    """
+    file = inside(path, TOKENIZER_FILE, _REMEDY)
     if file.stat().st_size > _MAX_TOKENIZER_BYTES:
         raise broken_file(file, f"is larger than {_MAX_TOKENIZER_BYTES} bytes", _REMEDY)
     try:
@@ -179,16 +203,16 @@ def _load_tokenizer(folder: ModelFolder) -> Tokenizer:
     tokenizer.no_truncation()
     tokenizer.no_padding()
     highest = max(tokenizer.get_vocab().values(), default=-1)
-    if not 0 <= highest < folder.vocab_size:
+    if not 0 <= highest < vocab_size:
         raise broken_file(
             file,
-            f"has tokens up to id {highest}, the model knows {folder.vocab_size}",
+            f"has tokens up to id {highest}, the model knows {vocab_size}",
             _REMEDY,
         )
     return tokenizer
 
 
-def _load_template(folder: ModelFolder, config: JsonObject | None) -> ChatTemplate | None:
+def _load_template(folder: TextFolder, config: JsonObject | None) -> ChatTemplate | None:
     file, source = _template_source(folder, config)
     if source is None:
         return None
@@ -198,7 +222,7 @@ def _load_template(folder: ModelFolder, config: JsonObject | None) -> ChatTempla
         raise broken_file(file, str(error), _REMEDY) from error
 
 
-def _template_source(folder: ModelFolder, config: JsonObject | None) -> tuple[Path, str | None]:
+def _template_source(folder: TextFolder, config: JsonObject | None) -> tuple[Path, str | None]:
     file = folder.path / _TEMPLATE_FILE
     if file.exists():
         return file, _read_template(inside(folder.path, _TEMPLATE_FILE, _REMEDY))

@@ -9,7 +9,7 @@ from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["JsonObject", "broken_file", "inside", "read_object"]
+__all__ = ["JsonObject", "broken_file", "inside", "read_json", "read_object"]
 
 _MAX_JSON_BYTES = 16 * 1024 * 1024
 
@@ -104,19 +104,28 @@ def read_object(file: Path, remedy: str) -> JsonObject:
     Raises:
         RouterError: MODEL_UNAVAILABLE when it cannot be read, is too large or is not an object.
     """
+    values = read_json(file, remedy)
+    if not isinstance(values, dict):
+        raise broken_file(file, "must hold one JSON object", remedy)
+    return JsonObject(file, "", values, remedy)
+
+
+def read_json(file: Path, remedy: str) -> Any:
+    """Read `file` as JSON of at most 16 MiB.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it cannot be read, is too large or is not JSON.
+    """
     try:
         with file.open("rb") as stream:
             content = stream.read(_MAX_JSON_BYTES + 1)
         if len(content) > _MAX_JSON_BYTES:
             raise broken_file(file, "is larger than 16 MiB", remedy)
-        values = json.loads(content)
+        return json.loads(content)
     except OSError as error:
         raise broken_file(file, f"cannot be read ({error.strerror})", remedy) from error
     except (ValueError, RecursionError) as error:
         raise broken_file(file, f"is not JSON ({error})", remedy) from error
-    if not isinstance(values, dict):
-        raise broken_file(file, "must hold one JSON object", remedy)
-    return JsonObject(file, "", values, remedy)
 
 
 def _short(value: object) -> str:

@@ -28,7 +28,7 @@ TINY = Tiny(layers=1)
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModelStore:
-    monkeypatch.setattr(run, "find_importer", lambda _: GgufImporter)
+    monkeypatch.setattr(run, "find_importer", lambda *_: GgufImporter)
     return ModelStore(tmp_path / "store")
 
 

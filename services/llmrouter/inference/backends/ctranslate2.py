@@ -1,0 +1,301 @@
+"""Runs CTranslate2 folders: whole batches, their tokens streamed through its callback.
+
+CTranslate2 offers no step of its own, so a batch runs until its last sequence has ended; those that
+end earlier leave it through the callback. Sequences with the same way of drawing share a batch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import MISSING, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import ctranslate2
+
+from llmrouter import _native
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
+from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.inference.backends.base import (
+    BackendEvent,
+    BackendFinished,
+    BackendOptions,
+    BackendRequest,
+    BackendStatistics,
+    TokenDelta,
+)
+from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for, reason_of
+from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.models.ctranslate2_folder import (
+    CTranslate2Folder,
+    read_ctranslate2_folder,
+)
+from llmrouter.inference.models.text import load_text
+
+__all__ = ["CTranslate2Backend"]
+
+_BUFFER_BYTES = 64 * 1024
+"""Text a reader may be behind before its sequence ends as SLOW_READER."""
+_BATCH_POSITIONS = 16_384
+"""Sequences times the longest prompt, computed at once."""
+_HONOURED = frozenset({"temperature", "top_k", "top_p", "max_tokens", "stop", "seed"})
+"""Sampling options that mean here what they mean elsewhere; the seed where nothing is drawn."""
+
+_FINISH_REASONS = {
+    _native.FinishReason.STOP: FinishReason.STOP,
+    _native.FinishReason.LENGTH: FinishReason.LENGTH,
+    _native.FinishReason.CANCELLED: FinishReason.CANCELLED,
+}
+
+
+@dataclass(slots=True)
+class _Sequence:
+    """One sequence on its way; used by the batcher's thread alone once it runs."""
+
+    tokens: list[str]
+    limit: int
+    """Tokens it may generate."""
+    drawing: tuple[tuple[str, Any], ...]
+    """CTranslate2's options for drawing, alike for all sequences of one call."""
+    text: _native.TextStream
+    generated: int = 0
+    over: bool = False
+
+
+class CTranslate2Backend:
+    """A decoder on CTranslate2; see `Backend` for the contract."""
+
+    def __init__(
+        self,
+        folder: CTranslate2Folder,
+        generator: ctranslate2.Generator,
+        token_bytes: Sequence[bytes],
+        options: BackendOptions,
+    ) -> None:
+        """Serve `generator` on the running event loop; `load` makes one from a folder."""
+        self._folder, self._generator = folder, generator
+        self._token_bytes = token_bytes
+        self._ends = frozenset(folder.eos_token_ids)
+        self._context = options.context or folder.context_length
+        options = replace(options, batch_size=min(options.batch_size, options.slots))
+        self._batches: BatchLoop[_Sequence] = BatchLoop(
+            batcher_for(options, _BATCH_POSITIONS), self._run, options.batch_size
+        )
+
+    @classmethod
+    async def load(cls, folder: Path, options: BackendOptions) -> CTranslate2Backend:
+        """Load the model in `folder` without blocking the event loop.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
+                INVALID_ARGUMENT for options out of bounds.
+        """
+        read = await asyncio.to_thread(read_ctranslate2_folder, folder)
+        if options.context > read.context_length:
+            raise invalid(
+                "context",
+                f"{options.context} is more than the {read.context_length} tokens of {read.name}",
+            )
+        text = await asyncio.to_thread(load_text, read)
+        token_bytes = await asyncio.to_thread(lambda: text.token_bytes)
+        generator = await asyncio.to_thread(_open, read, options)
+        return cls(read, generator, token_bytes, options)
+
+    @property
+    def context(self) -> int:
+        """Tokens of prompt and answer together that one sequence may hold."""
+        return self._context
+
+    async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
+        """Stream one sequence; closing the iterator ends it with the next token.
+
+        Raises:
+            RouterError: As in `Backend.generate`; UNSUPPORTED_OPTION naming an option that
+                CTranslate2 cannot honour.
+        """
+        sequence = self._sequence(request)
+        buffer = EventBuffer(_BUFFER_BYTES)
+        wishes = Wishes(len(sequence.tokens), request.priority, request.timeout)
+        batcher = self._batches.batcher
+        running = self._batches.submit(sequence, wishes, _into(buffer, batcher))
+        try:
+            async for event in buffer.events():
+                yield event
+        finally:
+            batcher.cancel(running)
+
+    def statistics(self) -> BackendStatistics:
+        """Return the load of this moment; a step is a batch."""
+        return self._batches.statistics()
+
+    async def close(self) -> None:
+        """Cancel what runs and free the model; safe to call twice."""
+        await self._batches.close()
+        await asyncio.to_thread(self._generator.unload_model)
+
+    def _sequence(self, request: BackendRequest) -> _Sequence:
+        prompt, sampling = request.prompt_tokens, request.sampling
+        _refuse_unknown(sampling)
+        if len(prompt) >= self._context:
+            raise RouterError(
+                Reason.CONTEXT_TOO_LONG,
+                f"the prompt has {len(prompt)} tokens, the context holds {self._context} with at "
+                "least one of them for the answer",
+                metadata={"prompt_tokens": str(len(prompt)), "context": str(self._context)},
+            )
+        room = self._context - len(prompt)
+        return _Sequence(
+            tokens=[self._folder.tokens[token] for token in prompt],
+            limit=min(room, sampling.max_tokens or room),
+            drawing=_drawing(sampling),
+            text=_native.TextStream(list(sampling.stop)),
+        )
+
+    def _run(self, jobs: Sequence[Job[_Sequence]]) -> None:
+        """Compute one batch on the batcher's thread, a call per way of drawing.
+
+        Prompts of one token run apart: beside one, CTranslate2 tells the remaining tokens of longer
+        prompts as if they had been generated.
+        """
+        alike: dict[Any, list[Job[_Sequence]]] = {}
+        for job in jobs:
+            key = (job.payload.drawing, len(job.payload.tokens) == 1)
+            alike.setdefault(key, []).append(job)
+        for (drawing, _), group in alike.items():
+            self._generate(group, dict(drawing))
+
+    def _generate(self, jobs: Sequence[Job[_Sequence]], drawing: dict[str, Any]) -> None:
+        wanted = [job for job in jobs if self._batches.batcher.wanted(job.id)]
+        if not wanted:
+            return
+        lengths = [len(job.payload.tokens) for job in wanted]
+        # Prompts past the shortest are fed step by step, and these steps count.
+        longest = max(
+            job.payload.limit + length for job, length in zip(wanted, lengths, strict=True)
+        )
+        self._generator.generate_batch(
+            [job.payload.tokens for job in wanted],
+            max_length=longest - min(lengths),
+            include_prompt_in_result=False,
+            end_token=list(self._ends),
+            callback=lambda result: self._step(wanted[result.batch_id], result.token_id),
+            **drawing,
+        )
+        for job in wanted:
+            if not job.payload.over:
+                self._finish(job, _native.FinishReason.LENGTH)
+
+    def _step(self, job: Job[_Sequence], token: int) -> bool:
+        """Take one token of one sequence; True ends it. What it raises would end the batch."""
+        try:
+            self._take(job, token)
+        except Exception as error:  # noqa: BLE001 - it must not reach the others of the batch
+            job.payload.over = True
+            code = _native.ErrorCode.GENERATION_FAILED
+            self._batches.batcher.fail(job.id, code, f"a token could not be taken: {error}")
+        return job.payload.over
+
+    def _take(self, job: Job[_Sequence], token: int) -> None:
+        one = job.payload
+        if one.over:
+            return
+        if not self._batches.batcher.wanted(job.id):
+            one.over = True
+            return
+        one.generated += 1
+        if token in self._ends:
+            self._finish(job, _native.FinishReason.STOP, tokens=1)
+            return
+        text = one.text.push(self._token_bytes[token] if token < len(self._token_bytes) else b"")
+        self._batches.batcher.publish(job.id, text, 1)
+        if one.text.stopped:
+            self._finish(job, _native.FinishReason.STOP)
+        elif one.generated >= one.limit:
+            self._finish(job, _native.FinishReason.LENGTH)
+
+    def _finish(
+        self, job: Job[_Sequence], reason: _native.FinishReason, *, tokens: int = 0
+    ) -> None:
+        one = job.payload
+        one.over = True
+        self._batches.batcher.publish(job.id, one.text.finish(), tokens)
+        self._batches.batcher.finish(job.id, reason, one.text.matched, one.generated)
+
+
+def _open(folder: CTranslate2Folder, options: BackendOptions) -> ctranslate2.Generator:
+    try:
+        return ctranslate2.Generator(
+            str(folder.path),
+            device="cpu",
+            inter_threads=1,
+            intra_threads=options.threads or available_cores(),
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE, f"cannot load {folder.path}: {error}"
+        ) from error
+
+
+def _refuse_unknown(sampling: SamplingOptions) -> None:
+    """Refuse options that CTranslate2 would not honour, whichever there will be."""
+    for field in fields(sampling):
+        if field.name in _HONOURED:
+            continue
+        usual = field.default if field.default_factory is MISSING else field.default_factory()
+        if getattr(sampling, field.name) != usual:
+            raise _unsupported(field.name, "is not honoured by CTranslate2; leave it out")
+    if sampling.seed is not None and sampling.temperature > 0:
+        raise _unsupported(
+            "seed",
+            "is not honoured by CTranslate2, which draws for the whole process; leave it out or "
+            "set the temperature to 0",
+        )
+
+
+def _unsupported(option: str, description: str) -> RouterError:
+    field = f"sampling.{option}"
+    return RouterError(
+        Reason.UNSUPPORTED_OPTION,
+        f"{field}: {description}",
+        violations=(FieldViolation(field, description),),
+    )
+
+
+def _drawing(sampling: SamplingOptions) -> tuple[tuple[str, Any], ...]:
+    if sampling.temperature == 0:
+        return (("sampling_topk", 1),)
+    return (
+        ("sampling_topk", sampling.top_k),
+        ("sampling_topp", sampling.top_p),
+        ("sampling_temperature", sampling.temperature),
+    )
+
+
+def _into(buffer: EventBuffer, batcher: _native.SequenceBatcher) -> Callable[[_native.Event], None]:
+    """Return a sink that hands the events of one sequence to its consumer."""
+
+    def take(event: _native.Event) -> None:
+        if isinstance(event, _native.TextDelta):
+            if not buffer.put(TokenDelta(event.text, event.tokens)):
+                batcher.cancel(event.id)
+        elif isinstance(event, _native.Finished):
+            buffer.end(_finished(event))
+        else:
+            buffer.end(RouterError(reason_of(event.code), event.message))
+
+    return take
+
+
+def _finished(event: _native.Finished) -> BackendFinished:
+    return BackendFinished(
+        reason=_FINISH_REASONS[event.reason],
+        stop=event.stop,
+        prompt_tokens=event.prompt_tokens,
+        completion_tokens=event.completion_tokens,
+        queue=event.timings.queue,
+        prefill=event.timings.prefill,
+        decode=event.timings.decode,
+        time_to_first_token=event.timings.first_token,
+    )

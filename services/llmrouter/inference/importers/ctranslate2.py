@@ -1,0 +1,146 @@
+"""Importing a GGUF checkpoint of the llama architecture as a CTranslate2 folder, without torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ctranslate2.specs import common_spec, transformer_spec
+from numpy.typing import NDArray
+
+from llmrouter.inference.importers.architecture import Architecture
+from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.gguf import GgufCheckpoint, GgufImporter
+from llmrouter.inference.importers.gguf_check import bad_file, check_gguf
+from llmrouter.inference.importers.graph import Weights
+from llmrouter.inference.importers.tokenizer_files import write_tokenizer
+from llmrouter.inference.models.progress import Progress
+
+__all__ = ["CTranslate2Checkpoint", "GgufToCTranslate2", "unpermute"]
+
+_QUANTISATION = {"int8": "int8", "fp32": None}
+"""Precision to CTranslate2's name of it; None keeps float32."""
+
+Floats = NDArray[np.float32]
+
+
+class GgufToCTranslate2:
+    """Turns one `.gguf` file into a CTranslate2 folder; asked for by name."""
+
+    @classmethod
+    def accepts(cls, source: Path) -> bool:
+        """Whether `source` looks like a GGUF file."""
+        return GgufImporter.accepts(source)
+
+    @classmethod
+    def open(cls, source: Path) -> CTranslate2Checkpoint:
+        """Check the file and read what its header says; no weights are read.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
+        """
+        check_gguf(source)
+        return CTranslate2Checkpoint(source)
+
+
+class CTranslate2Checkpoint(GgufCheckpoint):
+    """One checked GGUF file; see `Checkpoint` for the contract."""
+
+    def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
+        """Write a complete CTranslate2 folder, as `Checkpoint.convert` says."""
+        if precision not in _QUANTISATION:
+            known = ", ".join(_QUANTISATION)
+            raise bad_file(
+                self._path, f"cannot become '{precision}' for CTranslate2; one of {known}"
+            )
+        try:
+            write_tokenizer(target, self._vocabulary)
+        except ValueError as error:
+            raise bad_file(self._path, f"has a vocabulary that is refused: {error}") from None
+        parameters = 0
+
+        def weights(name: str) -> Floats:
+            nonlocal parameters
+            found = np.ascontiguousarray(self._weights(name))
+            parameters += found.size
+            return found
+
+        spec = _spec(self._model)
+        _fill(spec, self._model, weights, precision, progress)
+        words = self._vocabulary
+        spec.register_vocabulary(list(words.tokens))
+        spec.config.eos_token = words.tokens[words.eos]
+        spec.config.bos_token = words.tokens[words.eos if words.bos is None else words.bos]
+        spec.config.unk_token = words.tokens[0 if words.unknown is None else words.unknown]
+        spec.config.layer_norm_epsilon = self._model.norm_epsilon
+        spec.validate()
+        spec.optimize(quantization=_QUANTISATION[precision])
+        spec.save(str(target))
+        _complete_config(target / "config.json", self._model)
+        return Converted(parameters, self._licence())
+
+
+def unpermute(weights: Floats, heads: int) -> Floats:
+    """Return rows of q or k in halves rather than in neighbours.
+
+    GGUFs of the llama architecture pair rows 2i and 2i+1 of a head for its rotation; CTranslate2
+    pairs i and i + half. [heads * size, in] to the same shape.
+    """
+    rows, columns = weights.shape
+    paired = weights.reshape(heads, rows // heads // 2, 2, columns)
+    return np.ascontiguousarray(paired.swapaxes(1, 2).reshape(rows, columns))
+
+
+def _spec(model: Architecture) -> Any:
+    usual = model.hidden // model.heads
+    return transformer_spec.TransformerDecoderModelSpec.from_config(
+        model.layers,
+        model.heads,
+        activation=common_spec.Activation.SWISH,
+        pre_norm=True,
+        ffn_glu=True,
+        rms_norm=True,
+        rotary_dim=0,  # all of a head
+        rotary_interleave=False,
+        rotary_base=model.rope_base,
+        num_heads_kv=None if model.kv_heads == model.heads else model.kv_heads,
+        head_dim=None if model.head_size == usual else model.head_size,
+    )
+
+
+def _fill(
+    spec: Any, model: Architecture, weights: Weights, precision: str, progress: Progress
+) -> None:
+    decoder = spec.decoder
+    decoder.scale_embeddings = False
+    decoder.embeddings.weight = weights("token_embd.weight")
+    decoder.projection.weight = (
+        decoder.embeddings.weight if model.tied else weights("output.weight")
+    )
+    decoder.layer_norm.gamma = weights("output_norm.weight")
+    for index, layer in enumerate(decoder.layer):
+        at = f"blk.{index}"
+        query = unpermute(weights(f"{at}.attn_q.weight"), model.heads)
+        key = unpermute(weights(f"{at}.attn_k.weight"), model.kv_heads)
+        value = weights(f"{at}.attn_v.weight")
+        layer.self_attention.layer_norm.gamma = weights(f"{at}.attn_norm.weight")
+        layer.self_attention.linear[0].weight = np.concatenate([query, key, value])
+        layer.self_attention.linear[1].weight = weights(f"{at}.attn_output.weight")
+        layer.ffn.layer_norm.gamma = weights(f"{at}.ffn_norm.weight")
+        layer.ffn.linear_0.weight = weights(f"{at}.ffn_gate.weight")
+        layer.ffn.linear_0_noact.weight = weights(f"{at}.ffn_up.weight")
+        layer.ffn.linear_1.weight = weights(f"{at}.ffn_down.weight")
+        progress(f"convert to {precision}", index + 1, model.layers)
+
+
+def _complete_config(file: Path, model: Architecture) -> None:
+    """Add what CTranslate2 does not keep and whoever serves the model must know."""
+    content = json.loads(file.read_text())
+    content |= {
+        "model_type": model.name,
+        "context_length": model.context,
+        "eos_token_ids": list(model.eos_token_ids),
+    }
+    file.write_text(json.dumps(content, indent=2) + "\n")

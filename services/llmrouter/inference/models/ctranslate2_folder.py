@@ -1,0 +1,118 @@
+"""A folder with a decoder-only model as CTranslate2's converters write it, checked before use.
+
+`model.bin`, `config.json`, `vocabulary.json`, and beside them `tokenizer.json` with its chat
+template. Every value is treated as untrusted; nothing outside of the folder is ever opened. The
+weights are read by CTranslate2 itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrouter.inference.models.card import ModelCard
+from llmrouter.inference.models.folder import TOKENIZER_FILE, folder_bytes, folder_card
+from llmrouter.inference.models.kinds import CTRANSLATE2_FILE, TRANSFORMER_FILE
+from llmrouter.inference.models.untrusted_json import (
+    JsonObject,
+    broken_file,
+    inside,
+    read_json,
+    read_object,
+)
+
+__all__ = ["CTranslate2Folder", "read_ctranslate2_folder"]
+
+_VOCABULARY_FILE = "vocabulary.json"
+_REMEDY = "import the model again or convert it with CTranslate2's converters"
+_DEFAULT_CONTEXT = 2048
+"""Tokens where the folder says nothing: CTranslate2's own files do not."""
+_MAX_CONTEXT = 1 << 20
+_MAX_VOCABULARY = 2_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CTranslate2Folder:
+    """A decoder-only text model on disk, as its configuration describes it."""
+
+    path: Path
+    name: str
+    """The card's name, else the folder's."""
+    architecture: str
+    tokens: tuple[str, ...]
+    """By id, as CTranslate2 knows them."""
+    context_length: int
+    """Tokens of prompt and answer together."""
+    eos_token_ids: tuple[int, ...]
+    """Tokens that end an answer, at least one."""
+    size_bytes: int
+    card: ModelCard | None
+    """None for folders that others made."""
+
+    @property
+    def vocab_size(self) -> int:
+        """Tokens that the model knows."""
+        return len(self.tokens)
+
+    @property
+    def version(self) -> str:
+        """The card's version; `unversioned` for folders that others made."""
+        return self.card.version if self.card else "unversioned"
+
+
+def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
+    """Read and check the model folder at `path`; weights are not opened.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
+    """
+    config = read_object(inside(path, TRANSFORMER_FILE, _REMEDY), _REMEDY)
+    for name in (CTRANSLATE2_FILE, TOKENIZER_FILE):
+        inside(path, name, _REMEDY)
+    tokens = _tokens(path)
+    card = folder_card(path)
+    context = _DEFAULT_CONTEXT
+    if config.has("context_length"):
+        context = config.integer("context_length", 1, _MAX_CONTEXT)
+    return CTranslate2Folder(
+        path=path,
+        name=card.name if card else path.resolve().name,
+        architecture=config.text("model_type") if config.has("model_type") else "unknown",
+        tokens=tokens,
+        context_length=context,
+        eos_token_ids=_eos_token_ids(config, tokens),
+        size_bytes=folder_bytes(path),
+        card=card,
+    )
+
+
+def _tokens(path: Path) -> tuple[str, ...]:
+    if not (path / _VOCABULARY_FILE).exists():
+        problem = "is missing; models with an encoder are not supported"
+        raise broken_file(path / _VOCABULARY_FILE, problem, _REMEDY)
+    file = inside(path, _VOCABULARY_FILE, _REMEDY)
+    tokens = read_json(file, _REMEDY)
+    right = (
+        isinstance(tokens, list)
+        and 0 < len(tokens) <= _MAX_VOCABULARY
+        and all(isinstance(token, str) for token in tokens)
+    )
+    if not right:
+        raise broken_file(file, f"must hold a list of 1 to {_MAX_VOCABULARY} texts", _REMEDY)
+    return tuple(tokens)
+
+
+def _eos_token_ids(config: JsonObject, tokens: tuple[str, ...]) -> tuple[int, ...]:
+    """Return our own list of ids, else the id of the one token that CTranslate2 names."""
+    if config.has("eos_token_ids"):
+        ids = config.raw("eos_token_ids")
+        fits = isinstance(ids, list) and all(
+            type(one) is int and 0 <= one < len(tokens) for one in ids
+        )
+        if not ids or not fits:
+            raise config.refuse("eos_token_ids", f"must hold whole numbers 0 to {len(tokens) - 1}")
+        return tuple(ids)
+    token = config.text("eos_token")
+    if token not in tokens:
+        raise config.refuse("eos_token", f"is {token!r}, which is not in the vocabulary")
+    return (tokens.index(token),)
