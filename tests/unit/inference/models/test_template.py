@@ -36,6 +36,29 @@ BOMBS = {
     "{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x }}",
     "lists of themselves joined": "{% set n = namespace(x=[1]) %}"
     "{% for i in range(60) %}{% set n.x = [n.x, n.x] %}{% endfor %}{{ n.x ~ 'a' }}",
+    "lists of themselves compared": "{% set n = namespace(x=[1], y=[1]) %}{% for i in range(60) %}"
+    "{% set n.x = [n.x, n.x] %}{% set n.y = [n.y, n.y] %}{% endfor %}{{ n.x == n.y }}",
+    "dictionaries of themselves compared": "{% set n = namespace(x=1, y=1) %}"
+    "{% for i in range(60) %}{% set n.x = {1: n.x, 2: n.x} %}{% set n.y = {1: n.y, 2: n.y} %}"
+    "{% endfor %}{{ n.x in [n.y] }}",
+    "dictionaries made by a call": "{% set n = namespace(x=1, y=1) %}{% for i in range(60) %}"
+    "{% set n.x = dict(a=n.x, b=n.x) %}{% set n.y = dict(a=n.y, b=n.y) %}{% endfor %}"
+    "{{ n.x == n.y }}",
+    "arguments of themselves": "{% set n = namespace(x=1, y=1) %}"
+    "{% macro x() %}{% set n.x = varargs %}{% endmacro %}"
+    "{% macro y() %}{% set n.y = varargs %}{% endmacro %}"
+    "{% for i in range(60) %}{{ x(n.x, n.x) }}{{ y(n.y, n.y) }}{% endfor %}{{ n.x == n.y }}",
+    "namespaces of themselves written out": "{% set n = namespace(x=1) %}{% for i in range(60) %}"
+    "{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n.x }}",
+    "namespaces of themselves as text": "{% set n = namespace(x=1) %}{% for i in range(60) %}"
+    "{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n.x | string }}",
+    "many long texts kept": "{% set n = namespace(x='ab', kept=[]) %}{% for i in range(19) %}"
+    "{% set n.x = n.x ~ n.x %}{% endfor %}{% for i in range(9999) %}"
+    "{% set n.kept = n.kept + [n.x ~ i] %}{% endfor %}",
+    "a long sort again and again": "{% for i in range(99999) %}"
+    "{% if range(99999) | sort(reverse=true) | first %}{% endif %}{% endfor %}",
+    "rounding to many places": "{{ 1 | round(1000000000, 'ceil') }}",
+    "text from nothing": "{{ lipsum(n=100000) }}",
     "long output": "{% for i in range(99999) %}{{ 'x' + 'y' }}aaaaaaaaaaaaaaaaaaaa{% endfor %}",
     "nested loops without output": "{% for a in range(99999) %}{% for b in range(99999) %}"
     "{% endfor %}{% endfor %}",
