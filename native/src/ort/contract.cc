@@ -7,6 +7,7 @@ namespace llmrouter::ort {
 namespace {
 
 constexpr std::int64_t kOpen = -1;
+constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
 std::string Describe(int type, const std::vector<std::int64_t>& shape) {
   std::string text = type == kTypeFloat   ? "float32 ["
@@ -18,15 +19,13 @@ std::string Describe(int type, const std::vector<std::int64_t>& shape) {
   return text + "]";
 }
 
-bool Fits(const TensorDescription& found, const TensorDescription& expected) {
+/// `fixable`: the dimension that may be fixed although it is open, or none.
+bool Fits(const TensorDescription& found, const TensorDescription& expected, std::size_t fixable) {
   if (found.type != expected.type || found.shape.size() != expected.shape.size()) return false;
   for (std::size_t i = 0; i < found.shape.size(); ++i) {
     const std::int64_t a = found.shape[i];
     const std::int64_t b = expected.shape[i];
-    // A dimension that must stay open may not be fixed, except the single position of logits.
-    if (b == kOpen ? a != kOpen && !(expected.name == "logits" && i == 1) : a != kOpen && a != b) {
-      return false;
-    }
+    if (b == kOpen ? a != kOpen && i != fixable : a != kOpen && a != b) return false;
   }
   return true;
 }
@@ -41,7 +40,9 @@ void CheckSide(const OrtModel& model, const char* side, const std::vector<Tensor
   for (const TensorDescription& tensor : expected) {
     const auto at = by_name.find(tensor.name);
     if (at == by_name.end()) fail("lacks the " + std::string(side) + " " + tensor.name);
-    if (!Fits(*at->second, tensor)) {
+    // Graphs may compute the logits of a single position.
+    const std::size_t fixable = tensor.name == model.logits ? 1 : kNone;
+    if (!Fits(*at->second, tensor, fixable)) {
       fail(std::string(side) + " " + tensor.name + " is " +
            Describe(at->second->type, at->second->shape) + ", supported is " +
            Describe(tensor.type, tensor.shape));

@@ -125,6 +125,24 @@ void OrtDecoder::FillMask(std::span<const int> lengths, int total) {
 
 namespace llmrouter {
 
+namespace {
+
+/// Runs one prefill and one decode, so that a graph that cannot run here fails when it is loaded
+/// and not when somebody asks. Graphs without a cache shared between past and present end here.
+void Rehearse(Decoder& decoder, const std::string& path) {
+  const std::array<TokenId, 1> token = {0};
+  const std::array<int, 1> position = {1};
+  auto logits = decoder.Prefill(0, token, 0);
+  if (logits.ok()) logits = decoder.Decode(token, position);
+  decoder.Release(0);
+  if (logits.ok()) return;
+  throw Error(ErrorCode::kModelUnavailable,
+              path + ": a trial of one token fails; supported are graphs whose attention shares " +
+                  "its cache between past and present (" + logits.failure().message + ")");
+}
+
+}  // namespace
+
 std::unique_ptr<Decoder> LoadOrtDecoder(const OrtModel& model, int slots, int context) {
   const bool sane = slots > 0 && context > 1 && model.vocabulary > 0 && model.layers > 0 &&
                     model.kv_heads > 0 && model.head_size > 0;
@@ -132,7 +150,9 @@ std::unique_ptr<Decoder> LoadOrtDecoder(const OrtModel& model, int slots, int co
     throw Error(ErrorCode::kModelUnavailable,
                 model.path + ": slots, context and the sizes of the model must be positive");
   }
-  return std::make_unique<ort::OrtDecoder>(model, slots, context);
+  auto decoder = std::make_unique<ort::OrtDecoder>(model, slots, context);
+  Rehearse(*decoder, model.path);
+  return decoder;
 }
 
 }  // namespace llmrouter

@@ -156,3 +156,19 @@ def test_a_model_that_computes_no_numbers_fails_its_requests_and_no_more(
     assert broken.failed is not None
     assert "not numbers" in broken.failed.message
     assert fine.finished is not None
+
+
+def test_a_cache_that_grows_instead_of_being_shared(folder: Path) -> None:
+    model = onnx.load(folder / "model.onnx")
+    for node in model.graph.node:
+        for place, name in enumerate(node.output):
+            if name.startswith("present."):
+                node.output[place] = f"new.{name}"
+    for info in model.graph.output[1:]:
+        past = info.name.replace("present", "past_key_values")
+        # As in exports without GroupQueryAttention: the present is the past with something behind.
+        model.graph.node.append(
+            helper.make_node("Concat", [past, f"new.{info.name}"], [info.name], axis=2)
+        )
+    onnx.save(model, folder / "model.onnx")
+    assert "shares its cache between past and present" in refusal(folder)
