@@ -7,7 +7,7 @@ The only module that knows every service. In one process the services call each 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,7 @@ from llmrouter.cache.settings import CacheSettings
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Hosted, Service
-from llmrouter.common.server import serve_until_signalled
+from llmrouter.common.server import until_signalled
 from llmrouter.common.settings import (
     SECTIONS,
     ConfigError,
@@ -151,11 +151,25 @@ async def running(
         await router.stop()
 
 
-async def run_up(config: Path | None) -> None:
-    """Run all four services in this process until SIGTERM or SIGINT, then drain."""
+async def run_up(config: Path | None, ready: Callable[[Addresses], None]) -> None:
+    """Run all four services in this process until SIGTERM or SIGINT, then drain.
+
+    Args:
+        config: The YAML file.
+        ready: Told once, where the services listen.
+
+    Raises:
+        ConfigError: The configuration is wrong or a port is in use.
+    """
     configure_process_logs()
-    async with running(config):
-        await serve_until_signalled()
+    await until_signalled(_told(config, ready))
+
+
+@contextlib.asynccontextmanager
+async def _told(config: Path | None, ready: Callable[[Addresses], None]) -> AsyncIterator[None]:
+    async with running(config) as addresses:
+        ready(addresses)
+        yield
 
 
 async def run_service(name: str, config: Path | None) -> None:

@@ -29,6 +29,7 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         host=settings.host,
         port=settings.port,
         close=tiers.close,
+        drain_grace_seconds=settings.drain_grace_seconds,
     )
 
 

@@ -25,6 +25,9 @@ class CacheSettings(Section):
     port: int = Field(
         default=50053, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
+    drain_grace_seconds: float = Field(
+        default=5, ge=0, le=3600, description="Time that running calls have at shutdown."
+    )
     memory_max_bytes: int = Field(
         default=64 << 20, ge=0, le=1 << 40, description="Bytes of answers in memory at most."
     )

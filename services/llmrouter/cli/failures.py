@@ -10,7 +10,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from llmrouter.cli.output import err
+from llmrouter.cli.output import err, for_machines, write_json
 
 __all__ = ["Commands"]
 
@@ -31,8 +31,16 @@ class Commands(TyperGroup):
         except Exception as error:
             if _is_usage(error) or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            err().print(f"[bold red]error:[/] {escape(_sentence(error))}", soft_wrap=True)
+            _tell(error, as_json=for_machines(ctx))
             raise typer.Exit(1) from None
+
+
+def _tell(error: Exception, *, as_json: bool) -> None:
+    if as_json:
+        reason = getattr(error, "reason", None)
+        write_json({"event": "error", "reason": reason, "message": _sentence(error)})
+    else:
+        err().print(f"[bold red]error:[/] {escape(_sentence(error))}", soft_wrap=True)
 
 
 def _is_usage(error: Exception) -> bool:

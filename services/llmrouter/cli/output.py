@@ -27,6 +27,7 @@ __all__ = [
     "Report",
     "err",
     "facts",
+    "for_machines",
     "out",
     "report_progress",
     "table",
@@ -34,7 +35,18 @@ __all__ = [
     "write_json",
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines instead.")]
+_FOR_MACHINES = "llmrouter.json"
+
+
+def _note(context: typer.Context, as_json: bool) -> bool:
+    """Remember the wish where a failure of any command finds it."""
+    context.meta[_FOR_MACHINES] = as_json
+    return as_json
+
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Write JSON for machines instead.", callback=_note)
+]
 
 _STARTS_BYTES = "download"
 _HIDDEN = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -77,6 +89,11 @@ def table(*headings: str, title: str | None = None) -> Table:
 def write_json(data: object) -> None:
     """Write one line of JSON to standard output."""
     typer.echo(json.dumps(data, ensure_ascii=False))
+
+
+def for_machines(context: typer.Context) -> bool:
+    """Return whether the command that ran was given `--json`."""
+    return bool(context.meta.get(_FOR_MACHINES))
 
 
 def visible(text: str) -> str:

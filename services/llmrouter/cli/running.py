@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -35,8 +36,15 @@ def up(config: _Config = None, as_json: Json = False) -> None:
     """Run all four services in this process until SIGTERM or Ctrl-C, then drain."""
     from llmrouter import suite
 
+    def ready(addresses: suite.Addresses) -> None:
+        where = dataclasses.asdict(addresses)
+        if as_json:
+            write_json({"event": "ready", "service": "up", "addresses": where})
+        else:
+            err().print(f"[bold green]ready[/] {_in_words(where)}", soft_wrap=True)
+
     _tell(as_json=as_json, event="starting", name="up")
-    asyncio.run(suite.run_up(config))
+    asyncio.run(suite.run_up(config, ready))
     _tell(as_json=as_json, event="stopped", name="up")
 
 
@@ -49,6 +57,10 @@ def _command(name: str) -> Callable[..., None]:
         _tell(as_json=as_json, event="stopped", name=name)
 
     return run
+
+
+def _in_words(addresses: dict[str, str]) -> str:
+    return " · ".join(f"[dim]{name}[/] {address}" for name, address in addresses.items())
 
 
 def _tell(*, as_json: bool, event: str, name: str) -> None:

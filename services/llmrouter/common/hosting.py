@@ -11,7 +11,7 @@ import structlog
 
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
-from llmrouter.common.server import ServiceServer, serve_until_signalled
+from llmrouter.common.server import ServiceServer, address_of, until_signalled
 
 __all__ = ["Hosted", "Service", "run_until_signalled"]
 
@@ -41,6 +41,7 @@ class Service:
     ready: Callable[[], bool] = lambda: True
     """Whether requests are welcome once started."""
     drain_grace_seconds: float = 5.0
+    """How long running calls may finish once a signal came."""
 
 
 class Hosted:
@@ -62,7 +63,7 @@ class Hosted:
             ConfigError: The port is in use.
         """
         port = await self._server.start(self.service.host, self.service.port)
-        self.address = f"{self.service.host}:{port}"
+        self.address = address_of(self.service.host, port)
         return self.address
 
     async def start(self) -> None:
@@ -80,8 +81,8 @@ class Hosted:
 @contextlib.asynccontextmanager
 async def _hosted(service: Service) -> AsyncIterator[Hosted]:
     hosted = Hosted(service)
-    await hosted.bind()
     try:
+        await hosted.bind()
         await hosted.start()
         yield hosted
     finally:
@@ -90,5 +91,4 @@ async def _hosted(service: Service) -> AsyncIterator[Hosted]:
 
 async def run_until_signalled(service: Service) -> None:
     """Host one service until SIGTERM or SIGINT, then drain it."""
-    async with _hosted(service):
-        await serve_until_signalled()
+    await until_signalled(_hosted(service))

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import structlog
@@ -16,7 +17,7 @@ from grpc_reflection.v1alpha import reflection
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["OPTIONS", "ServiceServer", "serve_until_signalled"]
+__all__ = ["OPTIONS", "ServiceServer", "address_of", "until_signalled"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
 _log = structlog.get_logger("llmrouter.server")
@@ -55,13 +56,13 @@ class ServiceServer:
             ConfigError: The address cannot be bound.
         """
         try:
-            bound = self._server.add_insecure_port(f"{host}:{port}")
+            bound = self._server.add_insecure_port(address_of(host, port))
         except RuntimeError:
             bound = 0
         if not bound:
             raise ConfigError(
-                f"{self._name} cannot listen on {host}:{port}; is the port in use? Stop what "
-                f"uses it or set {self._name}.port"
+                f"{self._name} cannot listen on {address_of(host, port)}; is the port in use? "
+                f"Stop what uses it or set {self._name}.port"
             )
         await self.set_ready(False)
         await self._server.start()
@@ -84,15 +85,47 @@ class ServiceServer:
         await self._server.stop(0 if self._gate.active else 0.5)
 
 
-async def serve_until_signalled() -> None:
-    """Return on SIGTERM or SIGINT; a second one ends the process without draining."""
+def address_of(host: str, port: int) -> str:
+    """Return `host:port`, an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+async def until_signalled(hosted: AbstractAsyncContextManager[object]) -> None:
+    """Enter `hosted`, wait for SIGTERM or SIGINT, and leave it, which drains.
+
+    A signal while it is being entered gives the start up. A second signal ends the process at
+    once. What goes wrong while entering is raised.
+    """
+    signalled = _signalled()
+    async with contextlib.AsyncExitStack() as stack:
+        starting = asyncio.ensure_future(stack.enter_async_context(hosted))
+        waiting = asyncio.ensure_future(signalled.wait())
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await starting
+            return
+        try:
+            await starting
+            await waiting
+        finally:
+            waiting.cancel()
+        _log.info("draining")
+
+
+def _signalled() -> asyncio.Event:
+    """Return what the first SIGTERM or SIGINT sets; the second has its ordinary effect."""
     signalled = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGTERM, signal.SIGINT)
+
+    def first() -> None:
+        signalled.set()
+        for number in numbers:
+            loop.remove_signal_handler(number)
+            signal.signal(number, signal.SIG_DFL)
+
     for number in numbers:
-        loop.add_signal_handler(number, signalled.set)
-    await signalled.wait()
-    for number in numbers:
-        loop.remove_signal_handler(number)
-        signal.signal(number, signal.SIG_DFL)
-    _log.info("draining")
+        loop.add_signal_handler(number, first)
+    return signalled

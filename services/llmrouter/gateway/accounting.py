@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -23,7 +23,7 @@ from llmrouter.common.generation import (
     Started,
 )
 
-__all__ = ["Accounting"]
+__all__ = ["Accounting", "refusals_accounted"]
 
 _log = structlog.get_logger("llmrouter.gateway")
 
@@ -95,6 +95,19 @@ class Accounting:
         finally:
             with contextlib.suppress(Exception):  # a log that cannot be written fails no request
                 _write(account, context)
+
+
+@contextlib.contextmanager
+def refusals_accounted(context: RequestContext) -> Iterator[None]:
+    """Write the line of a request that is refused before it can enter the chain."""
+    account = _Account(time.monotonic())
+    try:
+        yield
+    except RouterError as error:
+        account.failed(error)
+        with contextlib.suppress(Exception):
+            _write(account, context)
+        raise
 
 
 def _write(account: _Account, context: RequestContext) -> None:

@@ -14,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire import decode_request, encode_event
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
+from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.settings import GatewaySettings
@@ -96,7 +97,10 @@ class GatewayServicer(GatewayServiceServicer):
         """Turn texts into vectors."""
         asker = self._asker(context)
         try:
-            result = await self._embedder.embed(decode_embedding_request(request), asker)
+            with refusals_accounted(asker):
+                _check_request_id(context)
+                asked = decode_embedding_request(request)
+            result = await self._embedder.embed(asked, asker)
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise
@@ -115,8 +119,10 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> AsyncIterator[GenerationEvent]:
         asker = self._asker(context)
         try:
-            stream = self._pipeline.generate(decode_request(request), asker)
-            async with closing_stream(stream) as events:
+            with refusals_accounted(asker):
+                _check_request_id(context)
+                asked = decode_request(request)
+            async with closing_stream(self._pipeline.generate(asked, asker)) as events:
                 async for event in events:
                     yield event
         except RouterError as error:
@@ -125,12 +131,21 @@ class GatewayServicer(GatewayServiceServicer):
 
     def _asker(self, context: Any) -> RequestContext:
         """Return who asks and until when, from the call itself."""
-        given = [value for key, value in context.invocation_metadata() if key == REQUEST_ID_KEY]
-        request_id = given[0] if given else uuid.uuid4().hex
-        if not _REQUEST_ID.fullmatch(request_id):
-            raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")
+        given = _given_request_id(context)
+        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         left = context.time_remaining()
         if left is None:
             left = self._settings.default_deadline_seconds
         left = min(left, self._settings.max_deadline_seconds)
         return RequestContext(request_id, deadline=time.monotonic() + left)
+
+
+def _given_request_id(context: Any) -> str | None:
+    given = [value for key, value in context.invocation_metadata() if key == REQUEST_ID_KEY]
+    return given[0] if given else None
+
+
+def _check_request_id(context: Any) -> None:
+    given = _given_request_id(context)
+    if given is not None and not _REQUEST_ID.fullmatch(given):
+        raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")

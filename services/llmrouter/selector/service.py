@@ -33,6 +33,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         port=settings.port,
         start=watcher.start,
         close=watcher.close,
+        drain_grace_seconds=settings.drain_grace_seconds,
     )
 
 

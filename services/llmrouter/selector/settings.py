@@ -72,6 +72,9 @@ class SelectorSettings(Section):
     port: int = Field(
         default=50052, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
     )
+    drain_grace_seconds: float = Field(
+        default=5, ge=0, le=3600, description="Time that running calls have at shutdown."
+    )
     catalog: tuple[CatalogEntry, ...] = Field(
         default=_DEFAULT_CATALOG,
         max_length=1000,

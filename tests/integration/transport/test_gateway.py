@@ -5,6 +5,7 @@ import asyncio
 import grpc
 import pytest
 from grpc import aio
+from structlog.testing import capture_logs
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
@@ -233,9 +234,22 @@ async def test_bad_input_is_refused_by_field_and_nothing_is_asked(suite, request
 
 @pytest.mark.parametrize("request_id", ["", "a b", "x" * 65])
 async def test_a_request_id_that_cannot_stand_in_a_log_is_refused(suite, request_id):
-    with pytest.raises(aio.AioRpcError) as failure:
+    with capture_logs() as lines, pytest.raises(aio.AioRpcError) as failure:
         await suite.stub.Generate(ask(), metadata=(("x-request-id", request_id),))
     assert failure.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert line["outcome"] == "INVALID_ARGUMENT"
+    assert line["request_id"] not in {"", request_id}
+
+
+async def test_a_request_that_cannot_be_decoded_leaves_its_line_too(suite):
+    with capture_logs() as lines, pytest.raises(aio.AioRpcError):
+        await suite.stub.Generate(
+            generation_pb2.GenerateRequest(prompt="hi", cache=generation_pb2.CacheWishes(mode=99)),
+            metadata=(("x-request-id", "r-2"),),
+        )
+    [line] = [line for line in lines if line["event"] == "request"]
+    assert (line["outcome"], line["request_id"]) == ("INVALID_ARGUMENT", "r-2")
 
 
 async def test_models_are_listed_by_name(suite):

@@ -23,6 +23,7 @@ from typer.testing import CliRunner
 from llmrouter.cli.__main__ import app
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.settings import ConfigError
+from llmrouter.suite import Addresses
 from llmrouter.v1 import generation_pb2 as g
 
 AWAY = "127.0.0.1:1"
@@ -56,14 +57,16 @@ def suite(monkeypatch):
     asked = []
     stand_in = types.ModuleType("llmrouter.suite")
 
-    async def run_up(config):
+    async def run_up(config, ready):
         asked.append(("up", config))
+        ready(Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"))
 
     async def run_service(name, config):
         asked.append((name, config))
         if config is not None:
             raise ConfigError(f"{config} cannot be read: no such file")
 
+    stand_in.Addresses = Addresses
     stand_in.run_up, stand_in.run_service = run_up, run_service
     monkeypatch.setitem(sys.modules, "llmrouter.suite", stand_in)
     monkeypatch.setattr("llmrouter.suite", stand_in, raising=False)
@@ -170,14 +173,17 @@ def test_a_model_cannot_steer_the_terminal(address, gateway):
         (["chat", "--address", AWAY], f"nothing answers at {AWAY}"),
     ],
 )
-@pytest.mark.parametrize("as_json", [False, True])
-def test_failures_are_one_sentence_and_exit_1(arguments, sentence, as_json):
-    result = run(*arguments, *(["--json"] if as_json else []), stdin="hi\n")
-    assert result.exit_code == 1
-    assert result.stdout == ""
+def test_failures_are_one_sentence_and_exit_1(arguments, sentence):
+    result = run(*arguments, stdin="hi\n")
+    assert (result.exit_code, result.stdout) == (1, "")
     last = result.stderr.splitlines()[-1]
     assert last.startswith("error: ")
     assert sentence in last
+    machine = run(*arguments, "--json", stdin="hi\n")
+    assert (machine.exit_code, machine.stderr) == (1, "")
+    told = lines(machine)[-1]
+    assert told["event"] == "error"
+    assert sentence in told["message"]
 
 
 def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
@@ -238,8 +244,15 @@ def test_stats_of_selector_and_cache(address):
 def test_services_run_until_they_are_drained(suite, name):
     result = run(name, "--json")
     assert result.exit_code == 0
-    assert [line["event"] for line in lines(result)] == ["starting", "stopped"]
+    told = [line for line in lines(result) if line["event"] != "ready"]
+    assert [line["event"] for line in told] == ["starting", "stopped"]
     assert suite == [(name, None)]
+
+
+def test_up_tells_where_the_services_listen(suite):
+    [ready] = [line for line in lines(run("up", "--json")) if line["event"] == "ready"]
+    assert ready["addresses"]["gateway"] == "127.0.0.1:1"
+    assert "gateway 127.0.0.1:1" in run("up").stderr
 
 
 def test_a_wrong_configuration_is_one_sentence(suite):

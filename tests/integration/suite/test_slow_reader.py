@@ -1,0 +1,61 @@
+"""A client that stops reading: ended by name, its slot freed, its neighbours served."""
+
+import asyncio
+
+import grpc
+import pytest
+from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
+
+from llmrouter import suite
+from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
+from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter_client import AsyncClient
+
+LONG = generation_pb2.SamplingOptions(
+    temperature=1.0, max_tokens=12_000, min_tokens=12_000, logprobs=True, top_logprobs=20, seed=1
+)
+
+
+async def test_a_client_that_never_reads_is_ended_and_costs_nobody_else(config, tmp_path):
+    path, _ = config
+    write_tiny_folder(tmp_path / "store" / "tall", TinyShape(context=16_384))
+    async with suite.running(path, store=tmp_path / "store") as addresses:
+        # A window of this size is all that the transport itself takes from the server.
+        options = [("grpc.http2.lookahead_bytes", 65_536), ("grpc.http2.bdp_probe", 0)]
+        async with grpc.aio.insecure_channel(addresses.gateway, options) as channel:
+            request = generation_pb2.GenerateRequest(prompt="abcd", sampling=LONG)
+            call = GatewayServiceStub(channel).StreamGenerate(
+                gateway_pb2.StreamGenerateRequest(request=request), timeout=120
+            )
+            await call.read()
+            await until_nothing_runs(addresses.inference)
+            async with AsyncClient(addresses.gateway) as other:
+                assert (await other.generate("hi", max_tokens=2)).usage.completion_tokens == 2
+            error = await read_to_its_error(call)
+    assert error.reason == "SLOW_READER"
+    assert "behind" in error.message
+
+
+async def until_nothing_runs(address):
+    async with grpc.aio.insecure_channel(address) as channel:
+        stub = InferenceServiceStub(channel)
+        async with asyncio.timeout(90):
+            running = 1
+            while running:
+                await asyncio.sleep(0.1)
+                listed = await stub.ListLoadedModels(inference_pb2.ListLoadedModelsRequest())
+                running = listed.models[0].statistics.running
+
+
+async def read_to_its_error(call):
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await read_all(call)
+    assert ended.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return from_rpc_error(ended.value, "gateway")
+
+
+async def read_all(call):
+    while await call.read() is not grpc.aio.EOF:
+        pass

@@ -1,0 +1,97 @@
+"""Starting and stopping the suite and its services as programs, by real signals."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+
+import pytest
+
+from llmrouter.common.hosting import Hosted, Service
+from llmrouter.common.server import address_of, until_signalled
+from llmrouter.common.settings import ConfigError
+
+
+async def run_llmrouter(*arguments):
+    return await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "llmrouter", *arguments,
+        stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "LLMROUTER_ENV": "production"},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("command", ["up", "gateway", "selector", "cache", "inference"])
+async def test_a_port_in_use_is_told_in_one_sentence_with_its_remedy(config, command):
+    path, ports = config
+    taken = "gateway" if command == "up" else command
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", ports[taken]))
+        holder.listen()
+        process = await run_llmrouter(command, "--config", str(path))
+        _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    last = errors.decode().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert f"cannot listen on 127.0.0.1:{ports[taken]}" in last
+    assert f"set {taken}.port" in last
+    assert "Traceback" not in errors.decode()
+
+
+async def test_up_tells_its_addresses_and_ends_in_order_on_sigterm(config):
+    path, ports = config
+    process = await run_llmrouter("up", "--config", str(path), "--json")
+    told = []
+    async with asyncio.timeout(60):
+        while not told or told[-1]["event"] != "ready":
+            told.append(json.loads(await process.stdout.readline()))
+        process.send_signal(signal.SIGTERM)
+        rest, _ = await process.communicate()
+    assert told[-1]["addresses"] == {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    assert json.loads(rest.splitlines()[-1])["event"] == "stopped"
+    assert process.returncode == 0
+
+
+@contextlib.asynccontextmanager
+async def entering(steps, seconds):
+    steps.append("starting")
+    try:
+        await asyncio.sleep(seconds)
+        yield
+    finally:
+        steps.append("freed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("seconds", [60, 0])
+async def test_a_signal_gives_up_a_start_as_it_ends_a_run(number, seconds):
+    steps = []
+    running = asyncio.ensure_future(until_signalled(entering(steps, seconds)))
+    await asyncio.sleep(0.05)
+    os.kill(os.getpid(), number)
+    await asyncio.wait_for(running, 10)
+    assert steps == ["starting", "freed"]
+
+
+async def test_what_goes_wrong_while_starting_is_raised():
+    @contextlib.asynccontextmanager
+    async def broken():
+        raise ConfigError("no such model")
+        yield
+
+    with pytest.raises(ConfigError, match="no such model"):
+        await until_signalled(broken())
+
+
+async def test_ipv6_addresses_are_written_with_brackets():
+    assert address_of("::1", 1) == "[::1]:1"
+    assert address_of("127.0.0.1", 1) == "127.0.0.1:1"
+    hosted = Hosted(Service("cache", "x.Y", lambda server: None, "::1", 0))
+    try:
+        assert (await hosted.bind()).startswith("[::1]:")
+    except ConfigError:
+        pytest.skip("this machine has no IPv6")
+    finally:
+        await hosted.stop()
