@@ -12,8 +12,6 @@ from dataclasses import MISSING, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import ctranslate2
-
 from llmrouter import _native
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import FinishReason, SamplingOptions
@@ -27,6 +25,7 @@ from llmrouter.inference.backends.base import (
 )
 from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for, reason_of
 from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.ctranslate2_models import BatchModel, open_model
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.models.ctranslate2_folder import (
     CTranslate2Folder,
@@ -65,17 +64,17 @@ class _Sequence:
 
 
 class CTranslate2Backend:
-    """A decoder on CTranslate2; see `Backend` for the contract."""
+    """A model on CTranslate2, decoder-only or with an encoder; see `Backend` for the contract."""
 
     def __init__(
         self,
         folder: CTranslate2Folder,
-        generator: ctranslate2.Generator,
+        model: BatchModel,
         token_bytes: Sequence[bytes],
         options: BackendOptions,
     ) -> None:
-        """Serve `generator` on the running event loop; `load` makes one from a folder."""
-        self._folder, self._generator = folder, generator
+        """Serve `model` on the running event loop; `load` makes one from a folder."""
+        self._folder, self._model = folder, model
         self._token_bytes = token_bytes
         self._ends = frozenset(folder.eos_token_ids)
         self._context = options.context or folder.context_length
@@ -100,8 +99,8 @@ class CTranslate2Backend:
             )
         text = await asyncio.to_thread(load_text, read)
         token_bytes = await asyncio.to_thread(lambda: text.token_bytes)
-        generator = await asyncio.to_thread(_open, read, options)
-        return cls(read, generator, token_bytes, options)
+        model = await asyncio.to_thread(open_model, read, options.threads or available_cores())
+        return cls(read, model, token_bytes, options)
 
     @property
     def context(self) -> int:
@@ -133,7 +132,7 @@ class CTranslate2Backend:
     async def close(self) -> None:
         """Cancel what runs and free the model; safe to call twice."""
         await self._batches.close()
-        await asyncio.to_thread(self._generator.unload_model)
+        await asyncio.to_thread(self._model.unload)
 
     def _sequence(self, request: BackendRequest) -> _Sequence:
         prompt, sampling = request.prompt_tokens, request.sampling
@@ -145,7 +144,8 @@ class CTranslate2Backend:
                 "least one of them for the answer",
                 metadata={"prompt_tokens": str(len(prompt)), "context": str(self._context)},
             )
-        room = self._context - len(prompt)
+        # What an encoder reads takes no place of the answer's.
+        room = self._context - (0 if self._folder.encodes else len(prompt))
         return _Sequence(
             tokens=[self._folder.tokens[token] for token in prompt],
             limit=min(room, sampling.max_tokens or room),
@@ -170,18 +170,11 @@ class CTranslate2Backend:
         wanted = [job for job in jobs if self._batches.batcher.wanted(job.id)]
         if not wanted:
             return
-        lengths = [len(job.payload.tokens) for job in wanted]
-        # Prompts past the shortest are fed step by step, and these steps count.
-        longest = max(
-            job.payload.limit + length for job, length in zip(wanted, lengths, strict=True)
-        )
-        self._generator.generate_batch(
+        self._model.run(
             [job.payload.tokens for job in wanted],
-            max_length=longest - min(lengths),
-            include_prompt_in_result=False,
-            end_token=list(self._ends),
-            callback=lambda result: self._step(wanted[result.batch_id], result.token_id),
-            **drawing,
+            [job.payload.limit for job in wanted],
+            lambda place, token: self._step(wanted[place], token),
+            drawing,
         )
         for job in wanted:
             if not job.payload.over:
@@ -222,20 +215,6 @@ class CTranslate2Backend:
         one.over = True
         self._batches.batcher.publish(job.id, one.text.finish(), tokens)
         self._batches.batcher.finish(job.id, reason, one.text.matched, one.generated)
-
-
-def _open(folder: CTranslate2Folder, options: BackendOptions) -> ctranslate2.Generator:
-    try:
-        return ctranslate2.Generator(
-            str(folder.path),
-            device="cpu",
-            inter_threads=1,
-            intra_threads=options.threads or available_cores(),
-        )
-    except (RuntimeError, ValueError, OSError) as error:
-        raise RouterError(
-            Reason.MODEL_UNAVAILABLE, f"cannot load {folder.path}: {error}"
-        ) from error
 
 
 def _refuse_unknown(sampling: SamplingOptions) -> None:

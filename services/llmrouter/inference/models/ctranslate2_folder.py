@@ -1,8 +1,9 @@
-"""A folder with a decoder-only model as CTranslate2's converters write it, checked before use.
+"""A folder with a text model as CTranslate2's converters write it, checked before use.
 
-`model.bin`, `config.json`, `vocabulary.json`, and beside them `tokenizer.json` with its chat
-template. Every value is treated as untrusted; nothing outside of the folder is ever opened. The
-weights are read by CTranslate2 itself.
+`model.bin`, `config.json`, the vocabulary, and beside them `tokenizer.json`, perhaps with a chat
+template, whose ids are the vocabulary's. Decoder-only models have a `vocabulary.json`; those with
+an encoder, such as T5, a `shared_vocabulary.json`. Every value is treated as untrusted; nothing
+outside of the folder is ever opened. The weights are read by CTranslate2 itself.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from llmrouter.inference.models.untrusted_json import (
 __all__ = ["CTranslate2Folder", "read_ctranslate2_folder"]
 
 _VOCABULARY_FILE = "vocabulary.json"
+_SHARED_FILE = "shared_vocabulary.json"
 _REMEDY = "import the model again or convert it with CTranslate2's converters"
 _DEFAULT_CONTEXT = 2048
 """Tokens where the folder says nothing: CTranslate2's own files do not."""
@@ -33,7 +35,7 @@ _MAX_VOCABULARY = 2_000_000
 
 @dataclass(frozen=True, slots=True)
 class CTranslate2Folder:
-    """A decoder-only text model on disk, as its configuration describes it."""
+    """A text model on disk, as its configuration describes it."""
 
     path: Path
     name: str
@@ -42,9 +44,11 @@ class CTranslate2Folder:
     tokens: tuple[str, ...]
     """By id, as CTranslate2 knows them."""
     context_length: int
-    """Tokens of prompt and answer together."""
+    """Tokens of prompt and answer together; of either where an encoder reads the prompt."""
     eos_token_ids: tuple[int, ...]
     """Tokens that end an answer, at least one."""
+    encodes: bool
+    """Whether an encoder reads the prompt and the decoder writes the answer apart from it."""
     size_bytes: int
     card: ModelCard | None
     """None for folders that others made."""
@@ -69,7 +73,8 @@ def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
     config = read_object(inside(path, TRANSFORMER_FILE, _REMEDY), _REMEDY)
     for name in (CTRANSLATE2_FILE, TOKENIZER_FILE):
         inside(path, name, _REMEDY)
-    tokens = _tokens(path)
+    encodes = not (path / _VOCABULARY_FILE).exists()
+    tokens = _tokens(path, _SHARED_FILE if encodes else _VOCABULARY_FILE)
     card = folder_card(path)
     context = _DEFAULT_CONTEXT
     if config.has("context_length"):
@@ -81,16 +86,17 @@ def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
         tokens=tokens,
         context_length=context,
         eos_token_ids=_eos_token_ids(config, tokens),
+        encodes=encodes,
         size_bytes=folder_bytes(path),
         card=card,
     )
 
 
-def _tokens(path: Path) -> tuple[str, ...]:
-    if not (path / _VOCABULARY_FILE).exists():
-        problem = "is missing; models with an encoder are not supported"
+def _tokens(path: Path, name: str) -> tuple[str, ...]:
+    if not (path / name).exists():
+        problem = f"is missing, and so is {_SHARED_FILE}; vocabularies apart are not supported"
         raise broken_file(path / _VOCABULARY_FILE, problem, _REMEDY)
-    file = inside(path, _VOCABULARY_FILE, _REMEDY)
+    file = inside(path, name, _REMEDY)
     tokens = read_json(file, _REMEDY)
     right = (
         isinstance(tokens, list)

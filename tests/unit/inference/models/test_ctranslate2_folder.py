@@ -67,9 +67,15 @@ def test_a_vocabulary_that_is_none_is_refused(folder, vocabulary):
         read_ctranslate2_folder(folder)
 
 
-def test_a_model_with_an_encoder_is_refused_as_such(folder):
+def test_a_shared_vocabulary_tells_of_an_encoder(folder):
+    assert not read_ctranslate2_folder(folder).encodes
     (folder / "vocabulary.json").rename(folder / "shared_vocabulary.json")
-    with pytest.raises(RouterError, match="encoder"):
+    assert read_ctranslate2_folder(folder).encodes
+
+
+def test_vocabularies_apart_are_refused_as_such(folder):
+    (folder / "vocabulary.json").rename(folder / "source_vocabulary.json")
+    with pytest.raises(RouterError, match="vocabularies apart"):
         read_ctranslate2_folder(folder)
 
 
