@@ -69,6 +69,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         max_waiting=settings.max_waiting,
         prefill_chunk=settings.prefill_chunk,
         prefix_bytes=settings.prefix_cache_mib << 20,
+        share_prefixes=settings.prefix_sharing == "all",
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
         kernels=settings.kernels,

@@ -37,6 +37,9 @@ class InferenceSettings(Section):
     """Prompt tokens computed per step at most; fewer while others decode."""
     prefix_cache_mib: int = Field(default=128, ge=0, le=1 << 20)
     """Memory per model for the keys and values of earlier prompts, in MiB; 0 keeps none."""
+    prefix_sharing: Literal["tenant", "all"] = "tenant"
+    """Whose prompts may reuse each other's keys and values: those of one tenant; or all, where
+    tenants trust each other not to learn from the speed which prompts have been asked before."""
     parked_cache_mib: int = Field(default=256, ge=0, le=1 << 20)
     """Memory per model for sequences that gave way to a higher class, in MiB."""
     priority_ageing_seconds: float = Field(default=10.0, ge=0, le=3600)

@@ -166,8 +166,12 @@ async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
     assert float(raised.value.metadata["estimated_wait_seconds"]) >= 0
 
 
-async def test_what_one_tenant_asked_another_does_not_reuse(tiny_folder: Path) -> None:
-    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2))
+@pytest.mark.parametrize(("share", "expected"), [(False, [0, 0, 64]), (True, [0, 64, 64])])
+async def test_what_one_tenant_asked_another_reuses_only_where_all_share(
+    tiny_folder: Path, share: bool, expected: list[int]
+) -> None:
+    options = BackendOptions(threads=2, share_prefixes=share)
+    backend = await OnnxRuntimeBackend.load(tiny_folder, options)
     reused = []
     for tenant in ("a", "b", "a"):
         request = replace(ask([3] * 70), scope=tenant)
@@ -175,7 +179,7 @@ async def test_what_one_tenant_asked_another_does_not_reuse(tiny_folder: Path) -
         assert isinstance(end, BackendFinished)
         reused.append(end.cached_prompt_tokens)
     await backend.close()
-    assert reused == [0, 0, 64]
+    assert reused == expected
 
 
 async def test_a_request_that_is_late_ends_as_late(backend: OnnxRuntimeBackend) -> None:

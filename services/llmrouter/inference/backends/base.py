@@ -44,6 +44,8 @@ class BackendOptions:
     """Prompt tokens computed per step at most; fewer while others decode."""
     prefix_bytes: int = 128 << 20
     """Memory for the keys and values of earlier prompts; 0 keeps none."""
+    share_prefixes: bool = False
+    """Whether requests of different scopes reuse each other's."""
     parked_bytes: int = 256 << 20
     """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
     ageing_seconds: float = 10.0

@@ -60,9 +60,10 @@ _FINISH_REASONS = {
 class OnnxRuntimeBackend:
     """A model on the compiled engine; see `Backend` for the contract."""
 
-    def __init__(self, engine: _native.Engine) -> None:
+    def __init__(self, engine: _native.Engine, *, share_prefixes: bool = False) -> None:
         """Serve `engine` on the running event loop; `load` makes one from a folder."""
         self._engine = engine
+        self._share_prefixes = share_prefixes
         self._buffers: dict[int, EventBuffer] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(engine.event_fd, self._deliver)
@@ -76,7 +77,8 @@ class OnnxRuntimeBackend:
             RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
                 INVALID_ARGUMENT for options out of bounds.
         """
-        return cls(await asyncio.to_thread(make_engine, folder, options))
+        engine = await asyncio.to_thread(make_engine, folder, options)
+        return cls(engine, share_prefixes=options.share_prefixes)
 
     @property
     def context(self) -> int:
@@ -142,7 +144,7 @@ class OnnxRuntimeBackend:
                 stop=sampling.stop,
                 priority=_PRIORITIES[request.priority],
                 timeout=request.timeout,
-                scope=_scope(request.scope),
+                scope=0 if self._share_prefixes else _scope(request.scope),
                 min_p=sampling.min_p,
                 repetition_penalty=sampling.repetition_penalty,
                 presence_penalty=sampling.presence_penalty,
