@@ -24,6 +24,8 @@ __all__ = ["DETAILS_KEY", "Gate", "GuardInterceptor", "guarded"]
 DETAILS_KEY = "grpc-status-details-bin"
 _UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
 _log = structlog.get_logger("llmrouter.guard")
+_PASSING = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
+"""What ends a call or the process; the panics of libraries in Rust are no `Exception` either."""
 _CODES = {code.name: code for code in grpc.StatusCode}
 
 
@@ -116,7 +118,9 @@ def _guard_unary(
                 return await call(_decoded(request, decode), context)
             finally:
                 gate.leave()
-        except Exception as error:  # noqa: BLE001 - the one place that maps every failure
+        except _PASSING:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
             await _abort(context, error, gate.service)
 
     return behaviour
@@ -135,13 +139,15 @@ def _guard_stream(
                         yield event
             finally:
                 gate.leave()
-        except Exception as error:  # noqa: BLE001 - the one place that maps every failure
+        except _PASSING:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
             await _abort(context, error, gate.service)
 
     return behaviour
 
 
-async def _abort(context: Any, error: Exception, service: str) -> None:
+async def _abort(context: Any, error: BaseException, service: str) -> None:
     if isinstance(error, aio.AbortError):
         raise error
     if not isinstance(error, RouterError):

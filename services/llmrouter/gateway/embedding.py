@@ -124,6 +124,10 @@ class Embedding:
         reason, tokens = Reason.CANCELLED.value, 0
         try:
             result = await self._runner.embed(candidate, request, context)
+        except asyncio.CancelledError:
+            if context.remaining() == 0:
+                reason = Reason.DEADLINE_EXCEEDED.value
+            raise
         except RouterError as error:
             reason = error.reason.value
             raise

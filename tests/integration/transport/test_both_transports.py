@@ -87,6 +87,15 @@ async def fails(context):
     raise FAILURE
 
 
+class Panic(BaseException):
+    """As libraries written in Rust raise it."""
+
+
+async def panics(context):
+    yield step("a")
+    raise Panic("the password is hunter2")
+
+
 async def crashes(context):
     yield step("a")
     raise ValueError("the password is hunter2")
@@ -176,8 +185,9 @@ async def test_a_cancelled_reader_ends_its_call(stub_of):
     await ended(servicer)
 
 
-async def test_a_defect_arrives_as_internal_and_tells_nothing(stub_of):
-    stub, _ = await stub_of(crashes)
+@pytest.mark.parametrize("defect", [crashes, panics])
+async def test_a_defect_arrives_as_internal_and_tells_nothing(stub_of, defect):
+    stub, _ = await stub_of(defect)
     for failure in await call_both(stub):
         assert failure.code() is grpc.StatusCode.INTERNAL
         assert "hunter2" not in str(failure)

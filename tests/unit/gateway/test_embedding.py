@@ -90,4 +90,4 @@ async def test_a_slow_model_ends_at_the_deadline_and_the_attempt_is_reported():
     with pytest.raises(RouterError) as refused:
         await around.embedding.embed(REQUEST, late)
     assert refused.value.reason is Reason.DEADLINE_EXCEEDED
-    assert [one.error_reason for one in around.outcomes] == ["CANCELLED"]
+    assert [one.error_reason for one in around.outcomes] == ["DEADLINE_EXCEEDED"]

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from llmrouter.common.errors import invalid
+from llmrouter.common.errors import RouterError, invalid
 from llmrouter.common.generation import Message
 from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.template import ChatTemplate, TemplateError
@@ -22,7 +23,14 @@ from llmrouter.inference.models.untrusted_json import (
     read_object,
 )
 
-__all__ = ["TOKENIZER_CONFIG_FILE", "ModelText", "TextFolder", "load_text", "load_tokenizer"]
+__all__ = [
+    "TOKENIZER_CONFIG_FILE",
+    "ModelText",
+    "TextFolder",
+    "load_text",
+    "load_tokenizer",
+    "panics_told",
+]
 
 TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
@@ -88,8 +96,7 @@ class ModelText:
         """
         begin = self._variables.get("bos_token", "")
         bare = bool(begin) and text.startswith(begin)
-        ids: list[int] = self._tokenizer.encode(text, add_special_tokens=not bare).ids
-        return ids
+        return self._ids(self._tokenizer, text, add_special_tokens=not bare)
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """Return the tokens of a conversation with the assistant's turn opened.
@@ -102,10 +109,7 @@ class ModelText:
             RouterError: INVALID_ARGUMENT when the model has no template or it refuses.
         """
         if not any(self._control_pattern.search(message.text) for message in messages):
-            ids: list[int] = self._tokenizer.encode(
-                self.render(messages), add_special_tokens=False
-            ).ids
-            return ids
+            return self._ids(self._tokenizer, self.render(messages))
         return self._encode_apart(messages)
 
     def render(self, messages: Sequence[Message]) -> str:
@@ -167,8 +171,14 @@ class ModelText:
 
     def _encode_plain(self, text: str) -> list[int]:
         whole = text.replace(_BREAK, "")
-        ids: list[int] = self._plain.encode(whole, add_special_tokens=False).ids
-        return ids
+        return self._ids(self._plain, whole)
+
+    def _ids(
+        self, tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
+    ) -> list[int]:
+        with panics_told(self._folder.path / TOKENIZER_FILE):
+            ids: list[int] = tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
+            return ids
 
 
 def load_text(folder: TextFolder) -> ModelText:
@@ -197,7 +207,10 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     if file.stat().st_size > _MAX_TOKENIZER_BYTES:
         raise broken_file(file, f"is larger than {_MAX_TOKENIZER_BYTES} bytes", _REMEDY)
     try:
-        tokenizer = Tokenizer.from_file(str(file))
+        with panics_told(file):
+            tokenizer = Tokenizer.from_file(str(file))
+    except RouterError:
+        raise
     except Exception as error:  # the library raises bare Exception
         raise broken_file(file, f"is not a tokenizer ({error})", _REMEDY) from error
     tokenizer.no_truncation()
@@ -210,6 +223,23 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
             _REMEDY,
         )
     return tokenizer
+
+
+@contextmanager
+def panics_told(file: Path) -> Iterator[None]:
+    """Turn a panic of the tokenizer's library, which is no `Exception`, into a refusal.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming `file`, the tokenizer that panics.
+    """
+    try:
+        yield
+    except Exception:
+        raise
+    except BaseException as error:
+        if type(error).__name__ != "PanicException":
+            raise
+        raise broken_file(file, f"makes the tokenizer fail ({error})", _REMEDY) from None
 
 
 def _load_template(folder: TextFolder, config: JsonObject | None) -> ChatTemplate | None:

@@ -134,3 +134,17 @@ def test_a_template_may_refuse_messages(tmp_path: Path) -> None:
     with pytest.raises(RouterError, match="no user") as raised:
         text.render(user("hello"))
     assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize("charsmap", ["", "AAAAAA=="])
+def test_a_tokenizer_whose_library_panics_is_refused_by_its_file(
+    tmp_path: Path, charsmap: str
+) -> None:
+    path = write_tiny_folder(tmp_path / "tiny")
+    file = path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    content["normalizer"] = {"type": "Precompiled", "precompiled_charsmap": charsmap}
+    file.write_text(json.dumps(content))
+    with pytest.raises(RouterError, match=r"tokenizer\.json") as raised:
+        load_text(read_folder(path)).encode("hello")
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
