@@ -45,6 +45,11 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
   return engine.Submit(std::move(request));
 }
 
+std::int64_t Positions(std::size_t bytes, std::size_t position_bytes) {
+  if (bytes == 0) return 0;
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(bytes / position_bytes));
+}
+
 void BindStatistics(py::module_& module) {
   py::class_<EngineStatistics>(module, "EngineStatistics")
       .def_readonly("running", &EngineStatistics::running)
@@ -75,8 +80,9 @@ void BindEngine(py::module_& module) {
   py::classh<Engine>(module, "Engine")
       .def(py::init([](std::unique_ptr<Decoder> decoder, const Vocabulary& vocabulary,
                        int max_waiting, int prefill_chunk, std::size_t prefix_bytes,
-                       std::size_t parked_bytes, double ageing) {
+                       std::size_t parked_bytes, double ageing, std::size_t cache_bytes) {
              SchedulerOptions scheduler;
+             scheduler.positions = Positions(cache_bytes, decoder->PositionBytes());
              scheduler.batch = {prefill_chunk, prefix_bytes};
              scheduler.parked_bytes = parked_bytes;
              scheduler.ageing =
@@ -86,7 +92,7 @@ void BindEngine(py::module_& module) {
            }),
            py::arg("decoder"), py::arg("vocabulary"), py::kw_only(), py::arg("max_waiting"),
            py::arg("prefill_chunk"), py::arg("prefix_bytes") = 0, py::arg("parked_bytes") = 0,
-           py::arg("ageing") = 10.0)
+           py::arg("ageing") = 10.0, py::arg("cache_bytes") = 0)
       .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
            py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
            py::arg("stop"), py::arg("priority") = Priority::kNormal,

@@ -67,6 +67,18 @@ void CheckAnswers(const Request& request, const AdmissionLimits& limits) {
   }
 }
 
+void CheckMemory(const Request& request, const AdmissionLimits& limits) {
+  const int answer =
+      AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits.context);
+  const std::int64_t needed =
+      (static_cast<std::int64_t>(request.prompt.size()) + answer) * request.answers;
+  if (needed > limits.positions) {
+    Refuse("prompt and max_tokens of all answers may take " + std::to_string(needed) +
+           " tokens of key/value memory, this model has " + std::to_string(limits.positions) +
+           "; ask for fewer max_tokens");
+  }
+}
+
 void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limits) {
   if (prompt.empty()) Refuse("prompt must have at least one token");
   if (prompt.size() >= static_cast<std::size_t>(limits.context)) {
@@ -91,9 +103,14 @@ void CheckRequest(const Request& request, const AdmissionLimits& limits) {
   CheckPenalties(request.sampling);
   CheckBias(request.sampling.logit_bias, limits.vocabulary);
   CheckAnswers(request, limits);
+  CheckMemory(request, limits);
   for (const std::string& stop : request.stop) {
     if (stop.empty()) Refuse("stop strings must not be empty");
   }
+}
+
+bool Covers(const Room& room, const Room& need) {
+  return room.slots >= need.slots && room.positions >= need.positions;
 }
 
 bool MayWait(int waiting, int free_slots, int max_waiting) {

@@ -38,6 +38,12 @@ int Batch::free_slots() const {
   return slots_.free() - promised;
 }
 
+std::int64_t Batch::reserved() const {
+  std::int64_t positions = 0;
+  for (int row = 0; row < running(); ++row) positions += rows_[row]->reserved();
+  return positions;
+}
+
 void Batch::Admit(std::unique_ptr<Sequence> sequence) {
   const int row = slots_.Join();
   sequence->Begin();

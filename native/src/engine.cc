@@ -8,11 +8,22 @@
 
 namespace llmrouter {
 
+namespace {
+
+/// One answer may not come to hold more than there is memory for.
+DecoderLimits Bounded(DecoderLimits limits, std::int64_t positions) {
+  if (positions > 0)
+    limits.context = static_cast<int>(std::min<std::int64_t>(limits.context, positions));
+  return limits;
+}
+
+}  // namespace
+
 Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
                const EngineOptions& options)
     : options_(options),
       scheduler_(std::move(decoder), std::move(vocabulary), options.scheduler),
-      limits_(scheduler_.batch().limits()) {
+      limits_(Bounded(scheduler_.batch().limits(), options.scheduler.positions)) {
   if (options.scheduler.batch.prefill_chunk < 2) {
     throw Error(ErrorCode::kInvalidArgument, "prefill_chunk must be at least 2");
   }
@@ -26,7 +37,9 @@ Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
 Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
-  CheckRequest(request, {limits_.context, limits_.vocabulary, options_.max_waiting, limits_.slots});
+  AdmissionLimits limits{limits_.context, limits_.vocabulary, options_.max_waiting, limits_.slots};
+  if (options_.scheduler.positions > 0) limits.positions = options_.scheduler.positions;
+  CheckRequest(request, limits);
   const int answer =
       AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits_.context);
   RequestId id = 0;
@@ -138,8 +151,11 @@ void Engine::UpdateStatistics() {
   statistics_.step_seconds = batch.decode_seconds();
   statistics_.prefix_bytes = batch.prefix_bytes();
   statistics_.parked_bytes = scheduler_.parked_bytes();
+  // Where memory is short, fewer run than there are slots, and the free ones are no room.
+  const bool full = scheduler_.waiting() > 0;
   statistics_.estimated_wait_seconds =
-      EstimateWait(statistics_.waiting, batch.free_slots(), limits_.slots, batch.service_seconds());
+      EstimateWait(statistics_.waiting, full ? 0 : batch.free_slots(),
+                   full ? std::max(1, batch.running()) : limits_.slots, batch.service_seconds());
 }
 
 }  // namespace llmrouter

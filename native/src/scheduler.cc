@@ -44,35 +44,45 @@ void Scheduler::Expire(Clock::time_point now, std::vector<Event>* events) {
 
 void Scheduler::Join() {
   while (const Sequence* next = waiting_.Next()) {
-    // Who needs several slots waits for them at the head of the line: passing it by would starve
-    // it.
+    // Who needs much room waits for it at the head of the line: passing it by would starve it.
     if (!MakeRoomFor(*next)) return;
     // Parking never changes whose turn it is: who was parked has a later one.
     batch_.Admit(waiting_.Pop());
   }
 }
 
+Room Scheduler::free() const {
+  Room room{batch_.free_slots()};
+  if (options_.positions > 0) room.positions = options_.positions - batch_.reserved();
+  return room;
+}
+
 bool Scheduler::MakeRoomFor(const Sequence& next) {
-  int missing = next.request().answers - batch_.free_slots();
-  if (missing <= 0) return true;
-  int able = 0;
+  const Room need{next.request().answers, next.reserved()};
+  if (Covers(free(), need)) return true;
+  Room able = free();
   for (int row = 0; row < batch_.running(); ++row) {
-    able += GivesWay(batch_.sequence(row), next) ? 1 : 0;
+    const Sequence& sequence = batch_.sequence(row);
+    if (!GivesWay(sequence, next)) continue;
+    ++able.slots;
+    if (options_.positions > 0) able.positions += sequence.reserved();
   }
-  if (able < missing) return false;
-  for (; missing > 0; --missing) {
-    int last = -1;
-    for (int row = 0; row < batch_.running(); ++row) {
-      const Sequence& sequence = batch_.sequence(row);
-      if (!GivesWay(sequence, next)) continue;
-      if (last < 0 || Turn(sequence) > Turn(batch_.sequence(last))) last = row;
-    }
-    const std::size_t parked = waiting_.parked_bytes();
-    const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
-    waiting_.Push(batch_.Park(last, left));
-    ++preemptions_;
-  }
+  if (!Covers(able, need)) return false;
+  while (!Covers(free(), need)) ParkLatest(next);
   return true;
+}
+
+void Scheduler::ParkLatest(const Sequence& next) {
+  int last = -1;
+  for (int row = 0; row < batch_.running(); ++row) {
+    const Sequence& sequence = batch_.sequence(row);
+    if (!GivesWay(sequence, next)) continue;
+    if (last < 0 || Turn(sequence) > Turn(batch_.sequence(last))) last = row;
+  }
+  const std::size_t parked = waiting_.parked_bytes();
+  const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
+  waiting_.Push(batch_.Park(last, left));
+  ++preemptions_;
 }
 
 bool Scheduler::GivesWay(const Sequence& running, const Sequence& next) const {

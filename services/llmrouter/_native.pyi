@@ -202,6 +202,7 @@ class Engine:
         prefix_bytes: int = 0,
         parked_bytes: int = 0,
         ageing: float = 10.0,
+        cache_bytes: int = 0,
     ) -> None: ...
     # Readable while events wait to be drained.
     @property

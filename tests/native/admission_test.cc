@@ -112,6 +112,24 @@ TEST(Admission, RefusesMoreAnswersThanSlotsAndNamesBoth) {
   }
 }
 
+TEST(Admission, RefusesAnswersThatTogetherTakeMoreMemoryThanThereIs) {
+  Request request;
+  request.prompt = {1, 2, 3};
+  request.max_tokens = 7;
+  request.answers = 2;
+  AdmissionLimits limits{64, 100, 1, 4, 20};
+  CheckRequest(request, limits);
+  limits.positions = 19;
+  try {
+    CheckRequest(request, limits);
+    FAIL() << "it was accepted";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
+    EXPECT_NE(std::string(error.what()).find("20 tokens"), std::string::npos);
+    EXPECT_NE(std::string(error.what()).find("has 19"), std::string::npos);
+  }
+}
+
 TEST(Admission, RefusesNegativeTopKNoTokensAndEmptyStops) {
   Request request = Valid();
   request.sampling.top_k = -1;

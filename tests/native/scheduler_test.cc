@@ -17,13 +17,14 @@ constexpr int kVocabulary = 64;
 /// A scheduler stepped by hand, under a clock of the test's own.
 class SchedulerTest : public testing::Test {
  protected:
-  void Start(int slots, std::size_t parked_bytes = 1 << 20) {
+  void Start(int slots, std::size_t parked_bytes = 1 << 20, std::int64_t positions = 0) {
     auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, 256, kVocabulary});
     decoder_ = decoder.get();
     const Vocabulary vocabulary(std::vector<std::string>(kVocabulary, "x"), {});
     SchedulerOptions options;
     options.batch = {.prefill_chunk = 16, .prefix_bytes = 4096};
     options.parked_bytes = parked_bytes;
+    options.positions = positions_ = positions;
     scheduler_ = std::make_unique<Scheduler>(std::move(decoder), vocabulary, options);
     ended_.clear();
     tokens_.clear();
@@ -64,6 +65,9 @@ class SchedulerTest : public testing::Test {
     scheduler_->Arrange(now_, &events);
     scheduler_->Step(&events);
     Take(events);
+    if (positions_ > 0) {
+      EXPECT_LE(scheduler_->batch().reserved(), positions_);
+    }
     now_ += std::chrono::milliseconds(10);
   }
 
@@ -81,6 +85,7 @@ class SchedulerTest : public testing::Test {
   }
 
   FakeDecoder* decoder_ = nullptr;
+  std::int64_t positions_ = 0;
   std::unique_ptr<Scheduler> scheduler_;
   Clock::time_point now_ = Clock::now();
   RequestId next_id_ = 1;
@@ -174,6 +179,27 @@ TEST_F(SchedulerTest, AsManyGiveWayAsThereAreAnswersToMake) {
   EXPECT_EQ(ended_.size(), 4U);
 }
 
+TEST_F(SchedulerTest, WhoWouldNotFitIntoTheMemoryWaitsThoughSlotsAreFree) {
+  Start(4, 1 << 20, 20);
+  const RequestId first = Add(Priority::kNormal, {1, 2, 3}, 9);
+  const RequestId second = Add(Priority::kNormal, {4, 5, 6}, 6);
+  Step();
+  EXPECT_EQ(scheduler_->batch().running(), 1);
+  EXPECT_EQ(scheduler_->waiting(), 1);
+  RunOut();
+  EXPECT_EQ(ended_, (std::vector<RequestId>{first, second}));
+}
+
+TEST_F(SchedulerTest, ALowerClassGivesItsMemoryToAHigherOne) {
+  Start(4, 1 << 20, 20);
+  const RequestId low = Add(Priority::kLow, {1, 2, 3}, 9);
+  Step();
+  const RequestId high = Add(Priority::kHigh, {4, 5, 6}, 9);
+  RunOut();
+  EXPECT_EQ(ended_, (std::vector<RequestId>{high, low}));
+  EXPECT_EQ(scheduler_->preemptions(), 1U);
+}
+
 TEST_F(SchedulerTest, ADeadlineThatPassesInTheQueueCostsNoPrefill) {
   Start(1);
   Add(Priority::kNormal, {1, 2}, 30);
@@ -216,7 +242,8 @@ TEST_F(SchedulerTest, WhateverComesEveryRequestEndsOnceAndSaysWhatItSaysAlone) {
       alone.push_back(tokens_[id]);
     }
 
-    Start(1 + random() % 5, random() % 2 == 0 ? 200 : 1 << 20);
+    // The largest request takes 126 positions.
+    Start(1 + random() % 5, random() % 2 == 0 ? 200 : 1 << 20, random() % 2 == 0 ? 0 : 150);
     failures_.clear();
     std::vector<RequestId> ids;
     std::size_t broken = 0;

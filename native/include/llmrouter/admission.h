@@ -1,6 +1,8 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <limits>
 #include <optional>
 #include <span>
 
@@ -17,7 +19,18 @@ struct AdmissionLimits {
   int max_waiting = 0;
   /// Answers that can run at once.
   int slots = 1;
+  /// Positions of the cache that all answers of a request may come to hold.
+  std::int64_t positions = std::numeric_limits<std::int64_t>::max();
 };
+
+/// What runs, or could: slots, and positions of the cache.
+struct Room {
+  int slots = 0;
+  std::int64_t positions = std::numeric_limits<std::int64_t>::max();
+};
+
+/// Whether `room` holds `need`.
+bool Covers(const Room& room, const Room& need);
 
 /// Throws `Error` when the request itself can never be served; the message names value and bound.
 void CheckRequest(const Request& request, const AdmissionLimits& limits);

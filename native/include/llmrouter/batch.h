@@ -43,6 +43,8 @@ class Batch {
   int running() const { return slots_.used(); }
   /// Slots that neither run an answer nor are promised to one whose prompt is being computed.
   int free_slots() const;
+  /// Positions of the cache that the running answers and those promised can come to hold.
+  std::int64_t reserved() const;
   std::vector<RequestId> RunningIds() const;
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Decoder runs, prompt tokens computed and tokens sampled so far.

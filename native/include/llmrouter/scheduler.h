@@ -3,6 +3,7 @@
 #include <memory>
 #include <vector>
 
+#include "llmrouter/admission.h"
 #include "llmrouter/batch.h"
 #include "llmrouter/waiting_queue.h"
 
@@ -10,6 +11,9 @@ namespace llmrouter {
 
 struct SchedulerOptions {
   BatchOptions batch;
+  /// Positions of the cache that running sequences may come to hold together, so that none runs out
+  /// of memory half way; 0 for as many as there are.
+  std::int64_t positions = 0;
   /// Memory for the keys and values of sequences that gave way to a higher class, in bytes. Beyond
   /// it they are computed again.
   std::size_t parked_bytes = 0;
@@ -53,9 +57,11 @@ class Scheduler {
  private:
   void Expire(Clock::time_point now, std::vector<Event>* events);
   void Join();
+  Room free() const;
   /// Parks running sequences of a lower class than `next`, whose turn is later, the latest first.
   /// False, and nothing is parked, when all of them together would not make room.
   bool MakeRoomFor(const Sequence& next);
+  void ParkLatest(const Sequence& next);
   bool GivesWay(const Sequence& running, const Sequence& next) const;
   Clock::time_point Turn(const Sequence& sequence) const;
 

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -46,6 +47,11 @@ class Sequence {
   int computed() const { return computed_; }
   /// Tokens still to be prefilled before it decodes.
   int prompt_left() const { return std::max(0, prefill_end_ - computed_); }
+  /// Positions of the cache that it and the answers promised to it can come to hold.
+  std::int64_t reserved() const {
+    return (1 + std::int64_t{promised_}) *
+           (static_cast<std::int64_t>(request().prompt.size()) + answer_limit_);
+  }
   bool over() const { return last_event_.has_value(); }
   int generated() const { return static_cast<int>(tokens_.size() - request().prompt.size()); }
   /// The token a decode step has to compute.

@@ -35,6 +35,9 @@ class InferenceSettings(Section):
     """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
     """Prompt tokens computed per step at most; fewer while others decode."""
+    cache_mib: int = Field(default=0, ge=0, le=1 << 20)
+    """Memory per model for the keys and values of running sequences, in MiB: a request is let in
+    only when its prompt and `max_tokens` fit beside the others'; 0 allows all slots' fill."""
     prefix_cache_mib: int = Field(default=128, ge=0, le=1 << 20)
     """Memory per model for the keys and values of earlier prompts, in MiB; 0 keeps none."""
     prefix_sharing: Literal["tenant", "all"] = "tenant"

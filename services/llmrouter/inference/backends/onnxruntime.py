@@ -211,6 +211,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
             vocabulary,
             max_waiting=options.max_waiting,
             prefill_chunk=options.prefill_chunk,
+            cache_bytes=options.cache_bytes,
             prefix_bytes=options.prefix_bytes,
             parked_bytes=options.parked_bytes,
             ageing=options.ageing_seconds,
