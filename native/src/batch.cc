@@ -212,13 +212,19 @@ void Batch::Verify(int row, std::vector<Event>* events) {
   // The next step decodes: a draft must not cost the answer.
   if (!logits.ok()) return sequence.drafter().Stop();
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
+  const bool greedy = sequence.request().sampling.temperature == 0;
   std::size_t accepted = 0;
   // Each position draws as a decoding step would. Up to the first draw that is not the draft's, it
   // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
   for (bool right = true; right;) {
+    const auto position = logits.value().subspan(accepted * vocabulary, vocabulary);
+    if (greedy && !IsSure(position)) {
+      sequence.drafter().Skip();
+      break;
+    }
     const int said = sequence.generated();
     sequence.CommitComputed(1);
-    SampleInto(sequence, logits.value().subspan(accepted * vocabulary, vocabulary), events);
+    SampleInto(sequence, position, events);
     right = sequence.generated() > said && accepted < draft.size() &&
             sequence.next_token() == draft[accepted];
     accepted += right ? 1 : 0;

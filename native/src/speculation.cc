@@ -1,6 +1,9 @@
 #include "llmrouter/speculation.h"
 
 #include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
 
 namespace llmrouter {
 namespace {
@@ -17,6 +20,9 @@ constexpr int kLongestPause = 128;
 /// step of one row.
 constexpr double kTokenCost = 0.2;
 constexpr double kRowCost = 0.2;
+
+/// Distance of two logits that rounding does not bridge.
+constexpr float kSureDistance = 0.3F;
 
 }  // namespace
 
@@ -47,8 +53,33 @@ bool WorthVerifying(std::span<const ExpectedDraft> drafts) {
   });
 }
 
+bool IsSure(std::span<const float> logits) {
+  // Lanes of their own do not wait for each other.
+  constexpr std::size_t kLanes = 8;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  std::array<float, kLanes> highest;
+  std::array<float, kLanes> second;
+  highest.fill(kNone);
+  second.fill(kNone);
+  const auto take = [&](std::size_t lane, float logit) {
+    second[lane] = std::max(second[lane], std::min(highest[lane], logit));
+    highest[lane] = std::max(highest[lane], logit);
+  };
+  std::size_t at = 0;
+  for (; at + kLanes <= logits.size(); at += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) take(lane, logits[at + lane]);
+  }
+  for (; at < logits.size(); ++at) take(0, logits[at]);
+  for (std::size_t lane = 1; lane < kLanes; ++lane) {
+    take(0, highest[lane]);
+    take(0, second[lane]);
+  }
+  return highest[0] - second[0] >= kSureDistance;
+}
+
 ExpectedDraft Drafter::Propose(std::span<const TokenId> text, int most) {
   draft_.clear();
+  if (std::exchange(skip_, false)) return {};
   if (pace_.pause > 0) {
     --pace_.pause;
     return {};

@@ -100,6 +100,8 @@ class FakeDecoder : public Decoder {
       };
   /// Whether the logits after this history are NaN.
   std::function<bool(const std::vector<TokenId>& history)> poison;
+  /// Whether another token is almost as likely after this history.
+  std::function<bool(const std::vector<TokenId>& history)> close_call;
   std::function<bool(std::span<const TokenId> tokens)> fail_prefill;
   bool fail_next_decode = false;
   bool can_verify = true;
@@ -123,6 +125,7 @@ class FakeDecoder : public Decoder {
     const std::vector<TokenId> history(cache_[row].begin(), cache_[row].begin() + length);
     std::fill_n(out, limits_.vocabulary, 0.0F);
     out[next(history)] = 4.0F;
+    if (close_call && close_call(history)) out[(next(history) + 1) % limits_.vocabulary] = 3.9F;
     if (poison && poison(history)) out[limits_.vocabulary / 2] = std::nanf("");
   }
 

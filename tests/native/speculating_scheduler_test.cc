@@ -160,7 +160,10 @@ Request RandomRequest(Random& random) {
   // Some go on to the end of the context.
   request.max_tokens = 1 + static_cast<int>(random() % (random() % 3 == 0 ? 200 : 50));
   request.min_tokens = random() % 4 == 0 ? std::min(6, request.max_tokens) : 0;
-  if (random() % 3 == 0) request.stop = {"EKL", "BB"};
+  for (int stops = static_cast<int>(random() % 3); stops > 0; --stops) {
+    request.stop.push_back(
+        {static_cast<char>('A' + random() % 12), static_cast<char>('A' + random() % 12)});
+  }
   request.priority = static_cast<Priority>(random() % 3);
   request.answers = random() % 5 == 0 ? 2 : 1;
   request.top_logprobs = random() % 3 == 0 ? 2 : -1;
@@ -297,6 +300,30 @@ TEST_F(SpeculatingSchedulerTest, AFailedVerificationCostsNoAnswer) {
   EXPECT_EQ(Of(id).finished->completion_tokens, 30);
   EXPECT_EQ(Verifications(), 1);
   EXPECT_EQ(scheduler_->batch().drafted_tokens(), 0U);
+}
+
+TEST_F(SpeculatingSchedulerTest, ACloseCallIsDecodedRatherThanVerified) {
+  Start({.tokens = 12});
+  decoder_->next = Loop;
+  decoder_->close_call = [](const auto& history) { return history.size() % 20 == 0; };
+  const RequestId id = Add(Looping(70));
+  RunOut();
+  EXPECT_EQ(Of(id).finished->completion_tokens, 70);
+  const auto decoded = std::ranges::count(decoder_->calls, false, &FakeDecoder::Call::prefill);
+  EXPECT_EQ(decoded, 3);  // After 20, 40 and 60 tokens.
+  EXPECT_GT(Verifications(), 6);
+}
+
+TEST_F(SpeculatingSchedulerTest, AStopStringInTheMiddleOfADraftEndsTheAnswerThere) {
+  Start({.tokens = 12});
+  decoder_->next = Loop;
+  Request request = Looping(60);
+  request.stop = {"EBCDEBCDEB"};
+  const RequestId id = Add(request);
+  RunOut();
+  EXPECT_EQ(Of(id).text, "D");
+  EXPECT_EQ(Of(id).finished->completion_tokens, 11);
+  EXPECT_EQ(Of(id).finished->reason, FinishReason::kStop);
 }
 
 TEST_F(SpeculatingSchedulerTest, LogitsThatAreNotNumbersFailTheAnswerWhereTheyAreReached) {

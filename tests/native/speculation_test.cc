@@ -69,6 +69,24 @@ TEST(Speculation, InCompanyEveryOneMustGain) {
   EXPECT_FALSE(WorthVerifying(std::vector{likely, likely, likely}));
 }
 
+TEST(Speculation, TwoLogitsThatAreCloseAreNotSureWhereverTheyAre) {
+  for (const std::size_t size : {2U, 8U, 9U, 64U, 101U}) {
+    for (std::size_t first = 0; first < size; ++first) {
+      for (std::size_t second = 0; second < size; ++second) {
+        if (first == second) continue;
+        std::vector<float> logits(size, -3.0F);
+        logits[first] = 5.0F;
+        logits[second] = 4.6F;
+        ASSERT_TRUE(IsSure(logits));
+        logits[second] = 4.8F;
+        ASSERT_FALSE(IsSure(logits));
+        logits[second] = 5.0F;
+        ASSERT_FALSE(IsSure(logits));
+      }
+    }
+  }
+}
+
 TEST(Drafter, ProposesNoMoreThanItMayAndNothingWhilePausing) {
   const std::vector<TokenId> text(20, 3);
   Drafter drafter(100, 12);
