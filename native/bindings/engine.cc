@@ -60,6 +60,8 @@ void BindStatistics(py::module_& module) {
       .def_readonly("completion_tokens", &EngineStatistics::completion_tokens)
       .def_readonly("reused_tokens", &EngineStatistics::reused_tokens)
       .def_readonly("preemptions", &EngineStatistics::preemptions)
+      .def_readonly("drafted_tokens", &EngineStatistics::drafted_tokens)
+      .def_readonly("accepted_tokens", &EngineStatistics::accepted_tokens)
       .def_readonly("step_seconds", &EngineStatistics::step_seconds)
       .def_readonly("estimated_wait_seconds", &EngineStatistics::estimated_wait_seconds)
       .def_readonly("prefix_bytes", &EngineStatistics::prefix_bytes)
@@ -80,10 +82,11 @@ void BindEngine(py::module_& module) {
   py::classh<Engine>(module, "Engine")
       .def(py::init([](std::unique_ptr<Decoder> decoder, const Vocabulary& vocabulary,
                        int max_waiting, int prefill_chunk, std::size_t prefix_bytes,
-                       std::size_t parked_bytes, double ageing, std::size_t cache_bytes) {
+                       std::size_t parked_bytes, double ageing, std::size_t cache_bytes,
+                       int speculation_tokens) {
              SchedulerOptions scheduler;
              scheduler.positions = Positions(cache_bytes, decoder->PositionBytes());
-             scheduler.batch = {prefill_chunk, prefix_bytes};
+             scheduler.batch = {prefill_chunk, prefix_bytes, {.tokens = speculation_tokens}};
              scheduler.parked_bytes = parked_bytes;
              scheduler.ageing =
                  std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(ageing));
@@ -92,7 +95,7 @@ void BindEngine(py::module_& module) {
            }),
            py::arg("decoder"), py::arg("vocabulary"), py::kw_only(), py::arg("max_waiting"),
            py::arg("prefill_chunk"), py::arg("prefix_bytes") = 0, py::arg("parked_bytes") = 0,
-           py::arg("ageing") = 10.0, py::arg("cache_bytes") = 0)
+           py::arg("ageing") = 10.0, py::arg("cache_bytes") = 0, py::arg("speculation_tokens") = 0)
       .def("submit", &Submit, py::arg("prompt"), py::kw_only(), py::arg("temperature"),
            py::arg("top_k"), py::arg("top_p"), py::arg("seed"), py::arg("max_tokens"),
            py::arg("stop"), py::arg("priority") = Priority::kNormal,

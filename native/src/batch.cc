@@ -21,6 +21,7 @@ Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const Batc
       limits_(decoder_->limits()),
       vocabulary_(std::move(vocabulary)),
       prefill_chunk_(options.prefill_chunk),
+      speculation_(options.speculation),
       prefix_(decoder_->PositionBytes(), options.prefix_bytes),
       sampler_(limits_.vocabulary),
       slots_(limits_.slots),
@@ -96,7 +97,7 @@ bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
 void Batch::Step(std::vector<Event>* events) {
   Plan();
   for (const Chunk& chunk : plan_.chunks) RunChunk(chunk, events);
-  if (plan_.decode_rows > 0) RunDecode(events);
+  if (plan_.decode_rows > 0 && !RunVerifications(events)) RunDecode(events);
   Retire(events);
 }
 
@@ -191,6 +192,53 @@ void Batch::RunDecode(std::vector<Event>* events) {
     rows_[row]->CommitComputed(1);
     SampleInto(*rows_[row], logits.value().subspan(row * vocabulary, vocabulary), events);
   }
+}
+
+bool Batch::RunVerifications(std::vector<Event>* events) {
+  // Beside a prefill the steps stay short; without one, all rows are decoding.
+  const bool may = speculation_.tokens > 0 && running() <= speculation_.rows &&
+                   plan_.chunks.empty() && decoder_->verifies();
+  if (!may) return false;
+  drafts_.clear();
+  for (int row = 0; row < running(); ++row) {
+    drafts_.push_back(rows_[row]->Draft(speculation_.tokens));
+  }
+  if (!WorthVerifying(drafts_)) return false;
+  for (int row = 0; row < running(); ++row) Verify(row, events);
+  return true;
+}
+
+void Batch::Verify(int row, std::vector<Event>* events) {
+  Sequence& sequence = *rows_[row];
+  const std::span<const TokenId> draft = sequence.drafter().draft();
+  verify_tokens_.assign(1, sequence.next_token());
+  verify_tokens_.insert(verify_tokens_.end(), draft.begin(), draft.end());
+  ++steps_;
+  const auto logits = decoder_->Verify(row, verify_tokens_, sequence.computed());
+  // The next step decodes: a draft must not cost the answer.
+  if (!logits.ok()) return sequence.drafter().Stop();
+  const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
+  const bool greedy = sequence.request().sampling.temperature == 0;
+  std::size_t accepted = 0;
+  // Each position draws as a decoding step would. Up to the first draw that is not the draft's, it
+  // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
+  for (bool right = true; right;) {
+    const auto position = logits.value().subspan(accepted * vocabulary, vocabulary);
+    if (greedy && !IsSure(position)) {
+      sequence.drafter().Skip();
+      break;
+    }
+    const int said = sequence.generated();
+    sequence.CommitComputed(1);
+    SampleInto(sequence, position, events);
+    right = sequence.generated() > said && accepted < draft.size() &&
+            sequence.next_token() == draft[accepted];
+    accepted += right ? 1 : 0;
+    right = right && !sequence.over();
+  }
+  drafted_tokens_ += draft.size();
+  accepted_tokens_ += accepted;
+  sequence.drafter().Note(static_cast<int>(accepted));
 }
 
 void Batch::FailDecoding(const std::string& message) {

@@ -30,6 +30,9 @@ Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
   if (options.max_waiting < 0) {
     throw Error(ErrorCode::kInvalidArgument, "max_waiting must be at least 0");
   }
+  if (options.scheduler.batch.speculation.tokens < 0) {
+    throw Error(ErrorCode::kInvalidArgument, "speculation_tokens must be at least 0");
+  }
   statistics_.slots = limits_.slots;
   thread_ = std::thread(&Engine::Run, this);
 }
@@ -148,6 +151,8 @@ void Engine::UpdateStatistics() {
   statistics_.completion_tokens = batch.completion_tokens();
   statistics_.reused_tokens = batch.reused_tokens();
   statistics_.preemptions = scheduler_.preemptions();
+  statistics_.drafted_tokens = batch.drafted_tokens();
+  statistics_.accepted_tokens = batch.accepted_tokens();
   statistics_.step_seconds = batch.decode_seconds();
   statistics_.prefix_bytes = batch.prefix_bytes();
   statistics_.parked_bytes = scheduler_.parked_bytes();

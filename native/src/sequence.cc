@@ -68,6 +68,13 @@ void Sequence::Forget() {
   if (generated() > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
 }
 
+ExpectedDraft Sequence::Draft(int most) {
+  const std::size_t longest = request().prompt.size() + static_cast<std::size_t>(answer_limit_);
+  if (!drafter_) drafter_.emplace(longest, most);
+  // A draft that is right is followed by one more token, from the same run.
+  return drafter_->Propose(tokens_, answer_limit_ - generated() - 1);
+}
+
 void Sequence::NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary) {
   logprob.sampled.bytes = vocabulary.Bytes(logprob.sampled.token);
   for (TokenLogprob& other : logprob.top) other.bytes = vocabulary.Bytes(other.token);

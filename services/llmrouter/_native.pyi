@@ -177,6 +177,11 @@ class EngineStatistics:
     # Sequences that gave way to a higher class.
     @property
     def preemptions(self) -> int: ...
+    # Tokens drafted and verified, and those of them that became part of an answer.
+    @property
+    def drafted_tokens(self) -> int: ...
+    @property
+    def accepted_tokens(self) -> int: ...
     # Mean seconds of a decoding step.
     @property
     def step_seconds(self) -> float: ...
@@ -203,6 +208,7 @@ class Engine:
         parked_bytes: int = 0,
         ageing: float = 10.0,
         cache_bytes: int = 0,
+        speculation_tokens: int = 0,
     ) -> None: ...
     # Readable while events wait to be drained.
     @property

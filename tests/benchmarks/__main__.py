@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("foundation", "sampling")
+NAMES = ("foundation", "sampling", "speculation")
 
 
 def main():

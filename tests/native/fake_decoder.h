@@ -23,6 +23,7 @@ class FakeDecoder : public Decoder {
     int row_or_rows;
     int tokens;
     int position;
+    bool verify = false;
   };
 
   explicit FakeDecoder(DecoderLimits limits)
@@ -37,8 +38,21 @@ class FakeDecoder : public Decoder {
     calls.push_back({true, row, static_cast<int>(tokens.size()), position});
     if (fail_prefill && fail_prefill(tokens)) return Failure{"prefill broke"};
     for (std::size_t i = 0; i < tokens.size(); ++i) Write(row, position + i, tokens[i]);
-    Score(row, position + tokens.size(), 0);
+    Score(row, position + tokens.size(), logits_.data());
     return std::span<const float>(logits_).first(limits_.vocabulary);
+  }
+
+  bool verifies() const override { return can_verify; }
+  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
+                                        int position) override {
+    calls.push_back({true, row, static_cast<int>(tokens.size()), position, true});
+    if (fail_verify) return Failure{"verify broke"};
+    verified_.assign(tokens.size() * static_cast<std::size_t>(limits_.vocabulary), 0);
+    for (std::size_t i = 0; i < tokens.size(); ++i) {
+      Write(row, position + i, tokens[i]);
+      Score(row, position + i + 1, verified_.data() + i * limits_.vocabulary);
+    }
+    return std::span<const float>(verified_);
   }
 
   Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
@@ -51,7 +65,7 @@ class FakeDecoder : public Decoder {
     }
     for (int row = 0; row < rows; ++row) {
       Write(row, positions[row], tokens[row]);
-      Score(row, positions[row] + 1, row);
+      Score(row, positions[row] + 1, logits_.data() + row * limits_.vocabulary);
     }
     return std::span<const float>(logits_).first(tokens.size() * limits_.vocabulary);
   }
@@ -86,8 +100,12 @@ class FakeDecoder : public Decoder {
       };
   /// Whether the logits after this history are NaN.
   std::function<bool(const std::vector<TokenId>& history)> poison;
+  /// Whether another token is almost as likely after this history.
+  std::function<bool(const std::vector<TokenId>& history)> close_call;
   std::function<bool(std::span<const TokenId> tokens)> fail_prefill;
   bool fail_next_decode = false;
+  bool can_verify = true;
+  bool fail_verify = false;
 
   std::vector<Call> calls;
   std::vector<std::pair<int, int>> moves;
@@ -103,17 +121,18 @@ class FakeDecoder : public Decoder {
     cache[position] = token;
   }
 
-  void Score(int row, std::size_t length, int out_row) {
+  void Score(int row, std::size_t length, float* out) {
     const std::vector<TokenId> history(cache_[row].begin(), cache_[row].begin() + length);
-    float* out = logits_.data() + static_cast<std::size_t>(out_row) * limits_.vocabulary;
     std::fill_n(out, limits_.vocabulary, 0.0F);
     out[next(history)] = 4.0F;
+    if (close_call && close_call(history)) out[(next(history) + 1) % limits_.vocabulary] = 3.9F;
     if (poison && poison(history)) out[limits_.vocabulary / 2] = std::nanf("");
   }
 
   DecoderLimits limits_;
   std::vector<std::vector<TokenId>> cache_;
   std::vector<float> logits_;
+  std::vector<float> verified_;
 };
 
 }  // namespace llmrouter

@@ -11,6 +11,7 @@
 #include "llmrouter/sampling.h"
 #include "llmrouter/sequence.h"
 #include "llmrouter/slots.h"
+#include "llmrouter/speculation.h"
 #include "llmrouter/step_plan.h"
 #include "llmrouter/vocabulary.h"
 
@@ -21,6 +22,7 @@ struct BatchOptions {
   int prefill_chunk = 256;
   /// Memory for the keys and values of earlier prompts, in bytes; 0 keeps none.
   std::size_t prefix_bytes = 0;
+  SpeculationOptions speculation = {};
 };
 
 /// A mean that follows what it measures: each new value counts a tenth.
@@ -52,6 +54,9 @@ class Batch {
   std::uint64_t prompt_tokens() const { return prompt_tokens_; }
   std::uint64_t completion_tokens() const { return completion_tokens_; }
   std::uint64_t reused_tokens() const { return reused_tokens_; }
+  /// Tokens drafted and verified so far, and those of them that became part of an answer.
+  std::uint64_t drafted_tokens() const { return drafted_tokens_; }
+  std::uint64_t accepted_tokens() const { return accepted_tokens_; }
   std::size_t prefix_bytes() const { return prefix_.bytes(); }
   /// Mean seconds of a decoder run that decodes, and that a sequence holds its slot.
   double decode_seconds() const { return decode_seconds_.value(); }
@@ -91,6 +96,10 @@ class Batch {
   /// Forks the other answers off a computed prompt and samples the first token of each.
   void BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events);
   void RunDecode(std::vector<Event>* events);
+  /// Verifies drafts in place of a decoding step. False, and nothing is done, unless every running
+  /// sequence has a draft and that is worth it.
+  bool RunVerifications(std::vector<Event>* events);
+  void Verify(int row, std::vector<Event>* events);
   void FailDecoding(const std::string& message);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
   /// Removes what is over and closes the holes.
@@ -101,6 +110,7 @@ class Batch {
   const DecoderLimits limits_;
   Vocabulary vocabulary_;
   int prefill_chunk_;
+  SpeculationOptions speculation_;
   PrefixCache prefix_;
   Sampler sampler_;
   SlotTable slots_;
@@ -110,6 +120,8 @@ class Batch {
   std::uint64_t prompt_tokens_ = 0;
   std::uint64_t completion_tokens_ = 0;
   std::uint64_t reused_tokens_ = 0;
+  std::uint64_t drafted_tokens_ = 0;
+  std::uint64_t accepted_tokens_ = 0;
   RunningMean decode_seconds_;
   RunningMean prefill_token_seconds_;
   RunningMean service_seconds_;
@@ -118,6 +130,8 @@ class Batch {
   std::vector<RowState> row_states_;
   std::vector<TokenId> decode_tokens_;
   std::vector<int> decode_positions_;
+  std::vector<ExpectedDraft> drafts_;
+  std::vector<TokenId> verify_tokens_;
 };
 
 }  // namespace llmrouter

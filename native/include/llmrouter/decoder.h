@@ -37,6 +37,17 @@ class Decoder {
   virtual Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
                                                 std::span<const int> positions) = 0;
 
+  /// Whether `Verify` can be called. It may become so with the first prompt computed.
+  virtual bool verifies() const { return false; }
+
+  /// Computes `tokens` of one sequence at `position` and after, as `Prefill` does, and returns the
+  /// logits of every one of them, [tokens, vocabulary], valid until the next call. What the cache
+  /// holds of tokens that turn out wrong is overwritten when their positions are computed again.
+  virtual Result<std::span<const float>> Verify(int /*row*/, std::span<const TokenId> /*tokens*/,
+                                                int /*position*/) {
+    return Failure{"the decoder computes the logits of one position only"};
+  }
+
   /// Copies the first `length` positions of one row's cache to another row, bit by bit; the first
   /// row keeps its own.
   virtual void Move(int from, int to, int length) = 0;

@@ -32,6 +32,9 @@ struct EngineStatistics {
   /// higher class.
   std::uint64_t reused_tokens = 0;
   std::uint64_t preemptions = 0;
+  /// Tokens drafted and verified since it started, and those that became part of an answer.
+  std::uint64_t drafted_tokens = 0;
+  std::uint64_t accepted_tokens = 0;
   /// Mean seconds of a decoding step.
   double step_seconds = 0;
   /// Seconds that a request which came now would wait for a slot.

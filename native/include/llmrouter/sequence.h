@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "llmrouter/request.h"
+#include "llmrouter/speculation.h"
 #include "llmrouter/text_stream.h"
 #include "llmrouter/token_counts.h"
 #include "llmrouter/vocabulary.h"
@@ -70,6 +71,11 @@ class Sequence {
   /// Gives its keys and values up: everything up to here is prefilled again.
   void Forget();
 
+  /// Drafts at most `most` tokens that may come next, none beyond its limit.
+  ExpectedDraft Draft(int most);
+  /// Its drafts; only after `Draft`.
+  Drafter& drafter() { return *drafter_; }
+
   /// What penalties look at; null when there are none.
   const TokenCounts* counts() const { return counts_ ? &*counts_ : nullptr; }
   /// Whether the next token may not end the answer.
@@ -103,6 +109,8 @@ class Sequence {
   std::vector<TokenId> tokens_;
   int prefill_end_;
   std::optional<TokenCounts> counts_;
+  /// Made with the first draft.
+  std::optional<Drafter> drafter_;
   int answer_ = 0;
   int promised_ = 0;
   int computed_ = 0;

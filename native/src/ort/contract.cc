@@ -83,4 +83,11 @@ void CheckContract(const OrtModel& model, const Session& session) {
   CheckSide(model, "output", session.outputs(), outputs);
 }
 
+bool TakesLogitsToKeep(const Session& session) {
+  return std::ranges::any_of(session.optional_inputs(), [](const TensorDescription& input) {
+    return input.name == kLogitsToKeep && input.type == kTypeInt64 &&
+           input.shape == std::vector<std::int64_t>{1};
+  });
+}
+
 }  // namespace llmrouter::ort

@@ -15,4 +15,10 @@ std::string LayerName(const std::string& pattern, int layer);
 /// promises. Throws kModelUnavailable naming the tensor that does not fit.
 void CheckContract(const OrtModel& model, const Session& session);
 
+/// The input of our own graphs that says for how many last positions they compute logits.
+inline constexpr const char* kLogitsToKeep = "logits_to_keep";
+
+/// Whether a graph has that input, int64 [1].
+bool TakesLogitsToKeep(const Session& session);
+
 }  // namespace llmrouter::ort

@@ -77,14 +77,20 @@ inline constexpr Entry<Call<OrtCustomOpDomain*, const OrtCustomOp*>, 27> kCustom
 inline constexpr Entry<Call<OrtSessionOptions*, OrtCustomOpDomain*>, 28> kAddCustomOpDomain;
 inline constexpr Entry<Call<const OrtSession*, std::size_t*>, 30> kSessionGetInputCount;
 inline constexpr Entry<Call<const OrtSession*, std::size_t*>, 31> kSessionGetOutputCount;
+inline constexpr Entry<Call<const OrtSession*, std::size_t*>, 32>
+    kSessionGetOverridableInitializerCount;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtTypeInfo**>, 33>
     kSessionGetInputTypeInfo;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtTypeInfo**>, 34>
     kSessionGetOutputTypeInfo;
+inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtTypeInfo**>, 35>
+    kSessionGetOverridableInitializerTypeInfo;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtAllocator*, char**>, 36>
     kSessionGetInputName;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtAllocator*, char**>, 37>
     kSessionGetOutputName;
+inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtAllocator*, char**>, 38>
+    kSessionGetOverridableInitializerName;
 inline constexpr Entry<Call<const OrtMemoryInfo*, void*, std::size_t, const std::int64_t*,
                             std::size_t, int, OrtValue**>,
                        49>

@@ -29,39 +29,62 @@ OrtDecoder::OrtDecoder(const OrtModel& model, int slots, int context)
       views_of_first_(static_cast<std::size_t>(slots)),
       logits_(static_cast<std::size_t>(slots) * static_cast<std::size_t>(model.vocabulary)) {
   CheckContract(model, session_);
+  takes_logits_to_keep_ = TakesLogitsToKeep(session_);
   for (int layer = 0; layer < model.layers; ++layer) {
     input_name_text_.push_back(LayerName(model.past_key, layer));
     input_name_text_.push_back(LayerName(model.past_value, layer));
     output_name_text_.push_back(LayerName(model.present_key, layer));
     output_name_text_.push_back(LayerName(model.present_value, layer));
   }
+  input_name_text_.emplace_back(kLogitsToKeep);
   input_names_ = Pointers(input_name_text_);
   output_names_ = Pointers(output_name_text_);
 }
 
 Result<std::span<const float>> OrtDecoder::Prefill(int row, std::span<const TokenId> tokens,
                                                    int position) {
+  const auto logits = RunRow(row, tokens, position, nullptr);
+  if (!logits.ok()) return logits.failure();
+  // Graphs differ in how many positions they compute logits for; the last is always there.
+  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
+  if (tokens.size() > 1) computes_all_logits_ = logits.value().size() == tokens.size() * vocabulary;
+  std::ranges::copy(logits.value().last(vocabulary), logits_.begin());
+  row_logits_.reset();
+  return std::span<const float>(logits_).first(vocabulary);
+}
+
+Result<std::span<const float>> OrtDecoder::Verify(int row, std::span<const TokenId> tokens,
+                                                  int position) {
+  auto count = static_cast<std::int64_t>(tokens.size());
+  const ValuePtr keep = WrapTensor(&count, std::array<std::int64_t, 1>{1});
+  const auto logits = RunRow(row, tokens, position, takes_logits_to_keep_ ? keep.get() : nullptr);
+  if (!logits.ok()) return logits.failure();
+  if (logits.value().size() != tokens.size() * static_cast<std::size_t>(limits_.vocabulary)) {
+    return Failure{"the model did not return the logits of every position"};
+  }
+  return logits;
+}
+
+Result<std::span<const float>> OrtDecoder::RunRow(int row, std::span<const TokenId> tokens,
+                                                  int position, const OrtValue* logits_to_keep) {
   const int total = position + static_cast<int>(tokens.size());
   input_ids_.assign(tokens.begin(), tokens.end());
   lengths_.assign(1, total);
   FillMask(lengths_, total);
   cache_.Touch(row, total);
+  // Allocated by the runtime: graphs declare one position, and memory bound for more is refused.
   OrtValue* allocated = nullptr;
-  const auto failure = Run(row, 1, static_cast<int>(tokens.size()), total, &allocated);
-  const ValuePtr logits(allocated);
+  const auto failure =
+      Run(row, 1, static_cast<int>(tokens.size()), total, &allocated, logits_to_keep);
+  row_logits_.reset(allocated);
   if (failure) return *failure;
-
-  // Graphs differ in how many positions they compute logits for; the last is always there.
-  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
-  const std::vector<std::int64_t> shape = ShapeOf(logits.get());
-  if (shape.size() != 3 || shape[1] < 1 || shape[2] != limits_.vocabulary) {
+  const std::vector<std::int64_t> shape = ShapeOf(allocated);
+  if (shape.size() != 3 || shape[0] != 1 || shape[1] < 1 || shape[2] != limits_.vocabulary) {
     return Failure{"the model returned logits of an unexpected shape"};
   }
   void* data = nullptr;
-  Check(GetApi()(kGetTensorMutableData, logits.get(), &data));
-  const auto last = static_cast<std::size_t>(shape[1] - 1) * vocabulary;
-  std::copy_n(static_cast<const float*>(data) + last, vocabulary, logits_.begin());
-  return std::span<const float>(logits_).first(vocabulary);
+  Check(GetApi()(kGetTensorMutableData, allocated, &data));
+  return std::span(static_cast<const float*>(data), static_cast<std::size_t>(shape[1] * shape[2]));
 }
 
 Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> tokens,
@@ -84,7 +107,7 @@ Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> token
 }
 
 std::optional<Failure> OrtDecoder::Run(int first_row, int rows, int tokens, int total,
-                                       OrtValue** logits) {
+                                       OrtValue** logits, const OrtValue* logits_to_keep) {
   const std::array<std::int64_t, 2> ids_shape = {rows, tokens};
   const std::array<std::int64_t, 2> mask_shape = {rows, total};
   const ValuePtr ids = WrapTensor(input_ids_.data(), ids_shape);
@@ -95,6 +118,7 @@ std::optional<Failure> OrtDecoder::Run(int first_row, int rows, int tokens, int 
     inputs_.push_back(tensor.get());
     outputs_.push_back(tensor.get());
   }
+  if (logits_to_keep != nullptr) inputs_.push_back(logits_to_keep);
   auto failure = session_.Run(input_names_, inputs_, output_names_, outputs_);
   *logits = outputs_[0];
   return failure;
@@ -104,7 +128,7 @@ const OrtDecoder::View& OrtDecoder::CacheView(int first_row, int rows) {
   View& view = first_row == 0 ? views_of_first_[rows - 1] : views_of_row_[first_row];
   if (!view.empty()) return view;
   const std::array<std::int64_t, 4> shape = {rows, kv_heads_, cache_.positions(), head_size_};
-  const int buffers = static_cast<int>(input_names_.size()) - 2;
+  const int buffers = static_cast<int>(output_names_.size()) - 1;
   for (int buffer = 0; buffer < buffers; ++buffer) {
     view.push_back(WrapTensor(cache_.Row(buffer, first_row), shape));
   }

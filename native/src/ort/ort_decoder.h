@@ -23,6 +23,11 @@ class OrtDecoder : public Decoder {
                                          int position) override;
   Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
                                         std::span<const int> positions) override;
+  /// Graphs compute the logits of every position when our own input asks for them, or always, which
+  /// their first prompt shows.
+  bool verifies() const override { return takes_logits_to_keep_ || computes_all_logits_; }
+  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
+                                        int position) override;
   void Move(int from, int to, int length) override { cache_.Move(from, to, length); }
   std::size_t PositionBytes() const override { return cache_.PositionBytes(); }
   void Save(int row, int position, int length, float* out) const override {
@@ -39,9 +44,14 @@ class OrtDecoder : public Decoder {
   using View = std::vector<ValuePtr>;
 
   const View& CacheView(int first_row, int rows);
+  /// Computes tokens of one row and returns the logits that the graph gives, [positions,
+  /// vocabulary], in row_logits_.
+  Result<std::span<const float>> RunRow(int row, std::span<const TokenId> tokens, int position,
+                                        const OrtValue* logits_to_keep);
   /// Runs `rows` rows from `first_row` on; input_ids_ and attention_mask_ are filled. `logits` may
-  /// be null and is then allocated by the runtime.
-  std::optional<Failure> Run(int first_row, int rows, int tokens, int total, OrtValue** logits);
+  /// be null and is then allocated by the runtime; `logits_to_keep` may be, and is then 1.
+  std::optional<Failure> Run(int first_row, int rows, int tokens, int total, OrtValue** logits,
+                             const OrtValue* logits_to_keep = nullptr);
   void FillMask(std::span<const int> lengths, int total);
 
   DecoderLimits limits_;
@@ -49,9 +59,12 @@ class OrtDecoder : public Decoder {
   KvCache cache_;
   int kv_heads_;
   int head_size_;
+  bool takes_logits_to_keep_ = false;
+  bool computes_all_logits_ = false;
 
   std::vector<std::string> input_name_text_;
   std::vector<std::string> output_name_text_;
+  /// The last one, which need not be fed, is `logits_to_keep`.
   std::vector<const char*> input_names_;
   std::vector<const char*> output_names_;
   /// Made when first used: views_of_row_[row] for prefill, views_of_first_[rows - 1] for decode.
@@ -63,6 +76,7 @@ class OrtDecoder : public Decoder {
   std::vector<std::int64_t> attention_mask_;
   std::vector<int> lengths_;
   std::vector<float> logits_;
+  ValuePtr row_logits_;
   std::vector<const OrtValue*> inputs_;
   std::vector<OrtValue*> outputs_;
 };

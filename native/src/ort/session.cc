@@ -94,6 +94,9 @@ void Session::Describe() {
                         kSessionGetInputTypeInfo);
   outputs_ = DescribeAll(session_.get(), kSessionGetOutputCount, kSessionGetOutputName,
                          kSessionGetOutputTypeInfo);
+  optional_inputs_ =
+      DescribeAll(session_.get(), kSessionGetOverridableInitializerCount,
+                  kSessionGetOverridableInitializerName, kSessionGetOverridableInitializerTypeInfo);
 }
 
 std::optional<Failure> Session::Run(std::span<const char* const> input_names,

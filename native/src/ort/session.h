@@ -30,6 +30,8 @@ class Session {
 
   const std::vector<TensorDescription>& inputs() const { return inputs_; }
   const std::vector<TensorDescription>& outputs() const { return outputs_; }
+  /// Inputs that have a default and need not be fed.
+  const std::vector<TensorDescription>& optional_inputs() const { return optional_inputs_; }
 
   /// Runs the graph. Outputs that are null are allocated by the runtime and owned by the caller.
   std::optional<Failure> Run(std::span<const char* const> input_names,
@@ -45,6 +47,7 @@ class Session {
   SessionPtr session_;
   std::vector<TensorDescription> inputs_;
   std::vector<TensorDescription> outputs_;
+  std::vector<TensorDescription> optional_inputs_;
 };
 
 /// A tensor over memory that the caller keeps alive.

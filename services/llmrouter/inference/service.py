@@ -74,6 +74,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
         kernels=settings.kernels,
+        speculation_tokens=settings.speculation_tokens if settings.speculation == "auto" else 0,
         batch_size=settings.batch_size,
         batch_window_seconds=settings.batch_window_seconds,
         batch_padding=settings.batch_padding,

@@ -112,6 +112,8 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
             estimated_wait=wire.duration(load.estimated_wait_seconds),
             prefix_bytes=load.prefix_bytes,
             parked_bytes=load.parked_bytes,
+            drafted_tokens=load.drafted_tokens,
+            accepted_tokens=load.accepted_tokens,
         )
     )
     return result

@@ -183,6 +183,8 @@ class EngineStatistics(_message.Message):
     ESTIMATED_WAIT_FIELD_NUMBER: _builtins.int
     PREFIX_BYTES_FIELD_NUMBER: _builtins.int
     PARKED_BYTES_FIELD_NUMBER: _builtins.int
+    DRAFTED_TOKENS_FIELD_NUMBER: _builtins.int
+    ACCEPTED_TOKENS_FIELD_NUMBER: _builtins.int
     running: _builtins.int
     """Sequences running."""
     waiting: _builtins.int
@@ -205,6 +207,10 @@ class EngineStatistics(_message.Message):
     """Memory of the keys and values of earlier prompts, in bytes."""
     parked_bytes: _builtins.int
     """Memory of those of sequences that gave way, in bytes."""
+    drafted_tokens: _builtins.int
+    """Tokens since load that were drafted from the text so far and verified."""
+    accepted_tokens: _builtins.int
+    """Those of them that became part of an answer."""
     @_builtins.property
     def step_time(self) -> _duration_pb2.Duration:
         """Mean time of a decoding step."""
@@ -229,10 +235,12 @@ class EngineStatistics(_message.Message):
         estimated_wait: _duration_pb2.Duration | None = ...,
         prefix_bytes: _builtins.int = ...,
         parked_bytes: _builtins.int = ...,
+        drafted_tokens: _builtins.int = ...,
+        accepted_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["estimated_wait", b"estimated_wait", "step_time", b"step_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache_bytes", b"cache_bytes", "completion_tokens", b"completion_tokens", "estimated_wait", b"estimated_wait", "parked_bytes", b"parked_bytes", "preemptions", b"preemptions", "prefix_bytes", b"prefix_bytes", "prompt_tokens", b"prompt_tokens", "reused_tokens", b"reused_tokens", "running", b"running", "slots", b"slots", "step_time", b"step_time", "steps", b"steps", "waiting", b"waiting"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted_tokens", b"accepted_tokens", "cache_bytes", b"cache_bytes", "completion_tokens", b"completion_tokens", "drafted_tokens", b"drafted_tokens", "estimated_wait", b"estimated_wait", "parked_bytes", b"parked_bytes", "preemptions", b"preemptions", "prefix_bytes", b"prefix_bytes", "prompt_tokens", b"prompt_tokens", "reused_tokens", b"reused_tokens", "running", b"running", "slots", b"slots", "step_time", b"step_time", "steps", b"steps", "waiting", b"waiting"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import select
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -134,19 +134,31 @@ class ReferenceLoop:
 
     def greedy(self, prompt: Sequence[int], tokens: int, ends: Sequence[int]) -> list[int]:
         """Return the tokens after `prompt`, the end token last if it came."""
+        said: list[int] = []
+        for token in self._follow(prompt, said):
+            said.append(token)
+            if len(said) == tokens or token in ends:
+                break
+        return said
+
+    def forced(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
+        """Return what it takes at each place of `answer` when it is made to follow that."""
+        return [token for _, token in zip(answer, self._follow(prompt, answer), strict=False)]
+
+    def _follow(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[int]:
+        """Yield the likeliest token after `prompt` and each token of `answer`, read when needed."""
         feeds = {
             past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32)
             for past in self._past
         }
-        pending, said, total = list(prompt), [], len(prompt)
-        while len(said) < tokens and (not said or said[-1] not in ends):
+        pending, total = list(prompt), len(prompt)
+        while True:
             feeds["input_ids"] = np.array([pending], np.int64)
             feeds["attention_mask"] = np.ones((1, total), np.int64)
             results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-            said.append(int(results["logits"][0, -1].argmax()))
+            yield int(results["logits"][0, -1].argmax())
             feeds = {
                 past.name: results[present]
                 for past, present in zip(self._past, self._present, strict=True)
             }
-            pending, total = said[-1:], total + 1
-        return said
+            pending, total = [answer[total - len(prompt)]], total + 1

@@ -48,7 +48,14 @@ def folder() -> ModelFolder:
 def _engine(folder: ModelFolder, kernels: str) -> _native.Engine:
     if kernels == "native" and not _native.detect_processor().avx2:
         pytest.skip("native kernels need a processor with AVX2")
-    options = BackendOptions(threads=2, slots=16, context=512, prefill_chunk=32, kernels=kernels)
+    options = BackendOptions(
+        threads=2,
+        slots=16,
+        context=512,
+        prefill_chunk=32,
+        kernels=kernels,
+        speculation_tokens=0,
+    )
     return make_engine(folder.path, options)
 
 
@@ -88,7 +95,9 @@ def test_a_reused_prefix_changes_not_a_bit(engine: _native.Engine, folder: Model
 
 
 def test_giving_way_changes_not_a_bit(folder: ModelFolder, prompts: list[list[int]]) -> None:
-    made = make_engine(folder.path, BackendOptions(threads=2, slots=1, context=512))
+    made = make_engine(
+        folder.path, BackendOptions(threads=2, slots=1, context=512, speculation_tokens=0)
+    )
     low = Ask(prompts[20], max_tokens=24, priority=_native.Priority.LOW)
     high = Ask(prompts[5], max_tokens=4, priority=_native.Priority.HIGH)
     try:

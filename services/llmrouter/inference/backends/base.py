@@ -56,6 +56,9 @@ class BackendOptions:
     kernels: str = "auto"
     """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
     AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
+    speculation_tokens: int = 12
+    """Tokens drafted at once at most, from the text so far; 0 drafts none. At 8 and 4 bits verified
+    tokens are rounded otherwise than decoded ones."""
     batch_size: int = 32
     """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
     batch_window_seconds: float = 0.002
@@ -130,6 +133,10 @@ class BackendStatistics:
     """Prompt tokens since load that earlier prompts had computed already."""
     preemptions: int = 0
     """Sequences since load that gave way to a higher class."""
+    drafted_tokens: int = 0
+    """Tokens since load that were drafted and verified."""
+    accepted_tokens: int = 0
+    """Those of them that became part of an answer."""
     step_seconds: float = 0.0
     """Mean time of a decoding step."""
     estimated_wait_seconds: float = 0.0

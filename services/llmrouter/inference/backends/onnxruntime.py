@@ -114,6 +114,8 @@ class OnnxRuntimeBackend:
             cache_bytes=now.cache_bytes,
             reused_tokens=now.reused_tokens,
             preemptions=now.preemptions,
+            drafted_tokens=now.drafted_tokens,
+            accepted_tokens=now.accepted_tokens,
             step_seconds=now.step_seconds,
             estimated_wait_seconds=now.estimated_wait_seconds,
             prefix_bytes=now.prefix_bytes,
@@ -215,6 +217,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
             prefix_bytes=options.prefix_bytes,
             parked_bytes=options.parked_bytes,
             ageing=options.ageing_seconds,
+            speculation_tokens=options.speculation_tokens,
         )
     except _native.EngineError as error:
         raise RouterError(_REASONS[error.code], f"cannot load {path}: {error}") from error

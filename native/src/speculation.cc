@@ -1,0 +1,96 @@
+#include "llmrouter/speculation.h"
+
+#include <algorithm>
+#include <array>
+#include <limits>
+#include <utility>
+
+namespace llmrouter {
+namespace {
+
+/// How far the last draft moves the mean.
+constexpr double kWeight = 0.3;
+/// Below this share drafts cost more than they bring.
+constexpr double kLeastAccepted = 0.25;
+constexpr int kShortestDraft = 2;
+constexpr int kFirstPause = 8;
+constexpr int kLongestPause = 128;
+
+/// What one more token in a verification, and one more row in a decoding step, cost of a decoding
+/// step of one row.
+constexpr double kTokenCost = 0.2;
+constexpr double kRowCost = 0.2;
+
+/// Distance of two logits that rounding does not bridge.
+constexpr float kSureDistance = 0.3F;
+
+}  // namespace
+
+void NoteDraft(int drafted, int accepted, int most, DraftPace* pace) {
+  const double share = static_cast<double>(accepted) / drafted;
+  pace->accepted += kWeight * (share - pace->accepted);
+  if (accepted == drafted) {
+    pace->tokens = std::max(pace->tokens, std::min(most, 2 * drafted));
+    if (drafted >= kShortestDraft) pace->next_pause = kFirstPause;
+  } else {
+    pace->tokens = std::clamp(accepted + 1, std::min(kShortestDraft, most), most);
+  }
+  if (pace->accepted >= kLeastAccepted) return;
+  // After the pause a short draft tries again: accepted, it is followed by another at once.
+  pace->accepted = kLeastAccepted;
+  pace->tokens = std::min(kShortestDraft, most);
+  pace->pause = pace->next_pause;
+  pace->next_pause = std::min(2 * pace->next_pause, kLongestPause);
+}
+
+bool WorthVerifying(std::span<const ExpectedDraft> drafts) {
+  if (drafts.empty()) return false;
+  double verifying = 0;
+  for (const ExpectedDraft& draft : drafts) verifying += 1 + kTokenCost * draft.tokens;
+  const double decoding = 1 + kRowCost * static_cast<double>(drafts.size() - 1);
+  return std::ranges::all_of(drafts, [&](const ExpectedDraft& draft) {
+    return draft.tokens > 0 && (1 + draft.accepted * draft.tokens) * decoding > verifying;
+  });
+}
+
+bool IsSure(std::span<const float> logits) {
+  // Lanes of their own do not wait for each other.
+  constexpr std::size_t kLanes = 8;
+  constexpr float kNone = -std::numeric_limits<float>::infinity();
+  std::array<float, kLanes> highest;
+  std::array<float, kLanes> second;
+  highest.fill(kNone);
+  second.fill(kNone);
+  const auto take = [&](std::size_t lane, float logit) {
+    second[lane] = std::max(second[lane], std::min(highest[lane], logit));
+    highest[lane] = std::max(highest[lane], logit);
+  };
+  std::size_t at = 0;
+  for (; at + kLanes <= logits.size(); at += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) take(lane, logits[at + lane]);
+  }
+  for (; at < logits.size(); ++at) take(0, logits[at]);
+  for (std::size_t lane = 1; lane < kLanes; ++lane) {
+    take(0, highest[lane]);
+    take(0, second[lane]);
+  }
+  return highest[0] - second[0] >= kSureDistance;
+}
+
+ExpectedDraft Drafter::Propose(std::span<const TokenId> text, int most) {
+  draft_.clear();
+  if (std::exchange(skip_, false)) return {};
+  if (pace_.pause > 0) {
+    --pace_.pause;
+    return {};
+  }
+  const int tokens = std::min({most, most_, pace_.tokens});
+  if (tokens > 0) lookup_.Draft(text, tokens, &draft_);
+  return {static_cast<int>(draft_.size()), pace_.accepted};
+}
+
+void Drafter::Note(int accepted) {
+  NoteDraft(static_cast<int>(draft_.size()), accepted, most_, &pace_);
+}
+
+}  // namespace llmrouter
