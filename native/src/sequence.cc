@@ -32,6 +32,7 @@ Sequence::Sequence(Submission submission, int answer_limit)
       prefill_end_(static_cast<int>(tokens_.size())),
       promised_(submission_.request.answers - 1) {
   if (HasPenalties(request().sampling)) counts_.emplace(request().prompt, answer_limit);
+  if (request().grammar) constraint_ = std::make_shared<Constraint>(request().grammar);
 }
 
 std::unique_ptr<Sequence> Sequence::Fork() {

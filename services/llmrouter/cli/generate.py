@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import shaping
+from llmrouter.cli import formats, shaping
 from llmrouter.cli.answering import show
 from llmrouter.cli.output import Json
 from llmrouter_client import AsyncClient, Options
@@ -49,6 +49,10 @@ def generate(
     n: shaping.Answers = None,
     logprobs: shaping.Logprobs = False,
     top_logprobs: shaping.TopLogprobs = None,
+    json_object: formats.JsonObject = False,
+    json_schema: formats.JsonSchema = None,
+    regex: formats.Regex = None,
+    grammar: formats.Grammar = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -72,6 +76,9 @@ def generate(
         n=n,
         logprobs=logprobs or None,
         top_logprobs=top_logprobs,
+        response_format=formats.response_format(
+            json_object=json_object, json_schema=json_schema, regex=regex, grammar=grammar
+        ),
         cache=False if no_cache else None,
         raw=raw,
         timeout=timeout,
