@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from llmrouter_client import ResponseFormat
+from llmrouter_client import Options, ResponseFormat
 
-__all__ = ["Grammar", "JsonObject", "JsonSchema", "Regex", "response_format"]
+__all__ = ["Grammar", "JsonObject", "JsonSchema", "Regex", "asked"]
 
 JsonObject = Annotated[bool, typer.Option("--json-object", help="Answer with a JSON object.")]
 JsonSchema = Annotated[
@@ -25,10 +25,13 @@ Grammar = Annotated[
 ]
 
 
-def response_format(
-    *, json_object: bool, json_schema: str | None, regex: str | None, grammar: Path | None
-) -> ResponseFormat | None:
-    """Return the format as the client takes it; None where no flag asks for one.
+def asked(
+    json_object: bool,
+    json_schema: str | None,
+    regex: str | None,
+    grammar: Path | None,
+) -> Options:
+    """Return the format as the client takes it.
 
     Raises:
         typer.BadParameter: More than one flag, or a file that cannot be read.
@@ -45,7 +48,7 @@ def response_format(
     if len(formats) > 1:
         told = "only one of --json-object, --json-schema, --regex and --grammar may be given"
         raise typer.BadParameter(told)
-    return formats[0] if formats else None
+    return Options(response_format=formats[0] if formats else None)
 
 
 def _schema(given: str) -> str:

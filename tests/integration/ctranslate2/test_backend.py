@@ -10,7 +10,7 @@ from tests.integration.models.driving import Runner
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.common.generation import FinishReason, FormatKind, ResponseFormat, SamplingOptions
 from llmrouter.inference.backends.base import (
     BackendFinished,
     BackendOptions,

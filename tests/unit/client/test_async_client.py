@@ -23,6 +23,7 @@ from llmrouter_client import (
     Started,
 )
 from llmrouter_client.errors import from_rpc_error
+from llmrouter_client.requests import request_from
 
 
 async def collect(stream):

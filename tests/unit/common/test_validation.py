@@ -8,8 +8,10 @@ import pytest
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    FormatKind,
     GenerationRequest,
     Message,
+    ResponseFormat,
     Role,
     RoutingWishes,
     SamplingOptions,
@@ -23,6 +25,10 @@ TURN = Message(Role.USER, ("a",))
 
 def sampled(**options):
     return replace(GOOD, sampling=SamplingOptions(**options))
+
+
+def formatted(kind, text):
+    return sampled(response_format=ResponseFormat(kind, text))
 
 
 def routed(**options):
@@ -78,7 +84,11 @@ BAD = [
     (formatted(FormatKind.JSON_SCHEMA, ""), "sampling.response_format.json_schema", "is 0 bytes"),
     (formatted(FormatKind.REGEX, "a" * 65537), "sampling.response_format.regex", "1 to 65536"),
     (formatted(FormatKind.REGEX, "é" * 32769), "sampling.response_format.regex", "is 65538 bytes"),
-    (formatted(FormatKind.GRAMMAR, "a\0"), "sampling.response_format.grammar", "NUL character at position 1"),
+    (
+        formatted(FormatKind.GRAMMAR, "a\0"),
+        "sampling.response_format.grammar",
+        "NUL character at position 1",
+    ),
     (routed(model="m" * 257), "routing.model", "257"),
     (routed(strategy="s" * 65), "routing.strategy", "65"),
     (routed(min_quality=1.1), "routing.min_quality", "1.1"),
