@@ -114,7 +114,9 @@ class LlgAnswer : public Matcher {
 
   std::optional<Failure> Advance(TokenId token, std::span<std::uint32_t> mask) override {
     if (handle_->Take(token) && handle_->FillMask(mask)) return std::nullopt;
-    return handle_->Wrong().value_or(Failure{"llguidance does not say why"});
+    const auto wrong = handle_->Wrong();
+    if (!wrong) return Failure{"llguidance does not say why"};
+    return Failure{wrong->message.substr(0, wrong->message.find('\n'))};
   }
 
  private:

@@ -237,7 +237,7 @@ WRONG = [
     ),
     (schema({"properties": {"a": {"$ref": "#/$defs/y"}}}), "json_schema", "at /properties/a: "),
     (schema({"properties": {"a": {"$ref": "http://x/y"}}}), "json_schema", "at /properties/a: "),
-    (schema({"type": "array", "uniqueItems": True}), "json_schema", "uniqueItems"),
+    (schema({"type": "array", "uniqueItems": True}), "json_schema", "at the root: Unimplemented"),
     (schema({"$ref": "#"}), "json_schema", "matches nothing at all"),
     (regex("ab/\n(c"), "regex", "at column 5: unclosed group"),
     (regex("a(?=b)"), "regex", "at column 2: look-around"),
@@ -343,6 +343,32 @@ def test_a_library_that_is_not_llguidance_is_refused() -> None:
     assert refused.value.code is _native.ErrorCode.MODEL_UNAVAILABLE
     with pytest.raises(_native.EngineError, match="cannot open llguidance"):
         _native.GrammarCompiler("/no/such/library.so", [b"a"], [0])
+
+
+async def test_formats_that_wait_while_the_model_is_unloaded_are_told_so(
+    tiny: OnnxRuntimeBackend,
+) -> None:
+    asked = [asyncio.create_task(answer(tiny, regex(f"a{{{i}}}"))) for i in range(1, 9)]
+    await asyncio.sleep(0)
+    await tiny.close()
+    for told in await asyncio.gather(*asked, return_exceptions=True):
+        if not isinstance(told, Answer):
+            assert isinstance(told, RouterError)
+            assert told.reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_what_is_remembered_is_bounded_in_number_and_in_text(
+    tiny: OnnxRuntimeBackend,
+) -> None:
+    constraints = tiny._constraints
+    assert constraints is not None
+    for i in range(70):
+        await constraints.compile(regex(f"a{i}"))
+    assert len(constraints._compiled) == 64
+    assert regex("a69") in constraints._compiled
+    for i in range(6):
+        await constraints.compile(regex(f"a{i}" + "b" * 60_000))
+    assert sum(len(one.text) for one in constraints._compiled) == constraints._text <= 1 << 18
 
 
 async def test_without_llguidance_the_option_is_unsupported(

@@ -24,6 +24,8 @@ __all__ = ["Constraints"]
 
 _MAX_COMPILED = 64
 """Formats remembered; the one used longest ago goes first."""
+_MAX_COMPILED_TEXT = 1 << 18
+"""Their characters together: what a format takes grows with them, to some 40 MB for the largest."""
 _MAX_COMPILING = 16
 """Formats on their way at once before QUEUE_FULL: what one costs is bounded by the engine."""
 
@@ -43,7 +45,9 @@ class Constraints:
         self._library, self._tokens, self._end_tokens = library, tokens, end_tokens
         self._compiler: _native.GrammarCompiler | None = None
         self._compiled: OrderedDict[ResponseFormat, _native.Grammar] = OrderedDict()
+        self._text = 0
         self._compiling: dict[ResponseFormat, asyncio.Future[_native.Grammar]] = {}
+        self._open = True
         # One thread of its own: a format that takes long holds up other formats and nothing else.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="constraints")
 
@@ -61,13 +65,21 @@ class Constraints:
             return grammar
         running = self._compiling.get(wanted) or self._start(wanted)
         # Whoever else asks for the same format waits for the same work.
-        return await asyncio.shield(running)
+        try:
+            return await asyncio.shield(running)
+        except asyncio.CancelledError:
+            if running.cancelled():
+                raise _closed() from None
+            raise
 
     def close(self) -> None:
         """Drop what still waits to be compiled; safe to call twice."""
+        self._open = False
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _start(self, wanted: ResponseFormat) -> asyncio.Future[_native.Grammar]:
+        if not self._open:
+            raise _closed()
         if len(self._compiling) >= _MAX_COMPILING:
             raise RouterError(
                 Reason.QUEUE_FULL,
@@ -85,8 +97,10 @@ class Constraints:
         if done.cancelled() or done.exception() is not None:
             return
         self._compiled[wanted] = done.result()
-        while len(self._compiled) > _MAX_COMPILED:
-            self._compiled.popitem(last=False)
+        self._text += len(wanted.text)
+        while len(self._compiled) > _MAX_COMPILED or self._text > _MAX_COMPILED_TEXT:
+            oldest, _ = self._compiled.popitem(last=False)
+            self._text -= len(oldest.text)
 
     def _compile(self, wanted: ResponseFormat) -> _native.Grammar:
         """Compile one format, on the thread."""
@@ -130,3 +144,7 @@ class Constraints:
                 str(self._library), self._tokens(), self._end_tokens
             )
         return self._compiler
+
+
+def _closed() -> RouterError:
+    return RouterError(Reason.MODEL_UNAVAILABLE, "the model is being unloaded")

@@ -94,7 +94,7 @@ def complaint_of(wanted: ResponseFormat, message: str, place: str = "") -> Route
     if wanted.kind is FormatKind.GRAMMAR:
         return invalid(field, _of_grammar(message))
     what = _pattern_error(message) or _first_line(message)
-    return invalid(field, f"at {place}: {what}" if place else what)
+    return invalid(field, f"at {place or 'the root'}: {what}")
 
 
 def _of_regex(text: str, message: str) -> str:
