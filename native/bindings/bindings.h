@@ -8,6 +8,7 @@ void BindErrors(pybind11::module_& module);
 void BindVocabulary(pybind11::module_& module);
 void BindDecoder(pybind11::module_& module);
 void BindEvents(pybind11::module_& module);
+void BindGrammar(pybind11::module_& module);
 void BindEngine(pybind11::module_& module);
 void BindTextStream(pybind11::module_& module);
 void BindSequenceBatcher(pybind11::module_& module);

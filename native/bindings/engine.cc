@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "bindings.h"
+#include "llmrouter/constraint.h"
 
 namespace py = pybind11;
 
@@ -18,7 +19,8 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
                  Priority priority, std::optional<double> timeout, std::uint64_t scope, bool trace,
                  float min_p, float repetition_penalty, float presence_penalty,
                  float frequency_penalty, const std::vector<std::pair<TokenId, float>>& logit_bias,
-                 int min_tokens, int answers, int top_logprobs) {
+                 int min_tokens, int answers, int top_logprobs,
+                 const std::shared_ptr<Grammar>& grammar) {
   Request request;
   request.prompt = std::move(prompt);
   request.sampling = {
@@ -40,6 +42,7 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
   request.scope = scope;
   request.answers = answers;
   request.top_logprobs = top_logprobs;
+  request.grammar = grammar;
   request.trace = trace;
   const py::gil_scoped_release release;
   return engine.Submit(std::move(request));
@@ -103,7 +106,8 @@ void BindEngine(py::module_& module) {
            py::arg("min_p") = 0.0F, py::arg("repetition_penalty") = 1.0F,
            py::arg("presence_penalty") = 0.0F, py::arg("frequency_penalty") = 0.0F,
            py::arg("logit_bias") = std::vector<std::pair<TokenId, float>>(),
-           py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1)
+           py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1,
+           py::arg("grammar") = std::shared_ptr<Grammar>())
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())

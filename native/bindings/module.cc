@@ -6,6 +6,7 @@ PYBIND11_MODULE(_native, module) {
   llmrouter::bindings::BindVocabulary(module);
   llmrouter::bindings::BindDecoder(module);
   llmrouter::bindings::BindEvents(module);
+  llmrouter::bindings::BindGrammar(module);
   llmrouter::bindings::BindEngine(module);
   llmrouter::bindings::BindTextStream(module);
   llmrouter::bindings::BindSequenceBatcher(module);

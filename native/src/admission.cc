@@ -4,6 +4,8 @@
 #include <cmath>
 #include <string>
 
+#include "llmrouter/constraint.h"
+
 namespace llmrouter {
 namespace {
 
@@ -104,6 +106,9 @@ void CheckRequest(const Request& request, const AdmissionLimits& limits) {
   CheckBias(request.sampling.logit_bias, limits.vocabulary);
   CheckAnswers(request, limits);
   CheckMemory(request, limits);
+  if (request.grammar && request.grammar->first_mask().size() != MaskWords(limits.vocabulary)) {
+    Refuse("the grammar was compiled for another vocabulary");
+  }
   for (const std::string& stop : request.stop) {
     if (stop.empty()) Refuse("stop strings must not be empty");
   }

@@ -24,6 +24,7 @@ Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const Batc
       speculation_(options.speculation),
       prefix_(decoder_->PositionBytes(), options.prefix_bytes),
       sampler_(limits_.vocabulary),
+      masks_(options.mask_timeout),
       slots_(limits_.slots),
       rows_(static_cast<std::size_t>(slots_.slots())) {}
 
@@ -185,10 +186,11 @@ void Batch::RunDecode(std::vector<Event>* events) {
   const auto logits = decoder_->Decode(decode_tokens_, decode_positions_);
   if (!logits.ok()) return FailDecoding(logits.failure().message);
   decode_seconds_.Add(SecondsSince(begin));
+  const Clock::time_point patience = Clock::now() + MaskPatience(decode_seconds_.value());
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
   for (int row = 0; row < plan_.decode_rows; ++row) {
     // Rows that sampled their first token in this very step decode from the next one on.
-    if (row_states_[row].prompt_left > 0) continue;
+    if (row_states_[row].prompt_left > 0 || !MayDraw(*rows_[row], patience)) continue;
     rows_[row]->CommitComputed(1);
     SampleInto(*rows_[row], logits.value().subspan(row * vocabulary, vocabulary), events);
   }
@@ -247,6 +249,14 @@ void Batch::FailDecoding(const std::string& message) {
   }
 }
 
+bool Batch::MayDraw(Sequence& sequence, Clock::time_point patience) {
+  if (sequence.constraint() == nullptr) return true;
+  const auto ready = masks_.Wait(*sequence.constraint(), patience);
+  if (ready.ok()) return ready.value();
+  sequence.Fail(ready.failure().message);
+  return false;
+}
+
 void Batch::SampleInto(Sequence& sequence, std::span<const float> logits,
                        std::vector<Event>* events) {
   const Request& request = sequence.request();
@@ -254,7 +264,13 @@ void Batch::SampleInto(Sequence& sequence, std::span<const float> logits,
   state.index = static_cast<std::uint64_t>(sequence.generated());
   state.answer = static_cast<std::uint32_t>(sequence.answer());
   state.counts = sequence.counts();
-  if (sequence.must_go_on()) state.forbidden = vocabulary_.end_tokens();
+  const bool constrained = sequence.constraint() != nullptr;
+  if (constrained) state.allowed = sequence.constraint()->allowed();
+  // Where nothing else can follow, an answer ends whatever `min_tokens` says.
+  if (sequence.must_go_on() &&
+      !(constrained && AllowsOnly(state.allowed, vocabulary_.end_tokens()))) {
+    state.forbidden = vocabulary_.end_tokens();
+  }
   const auto token = sampler_.Sample(logits, request.sampling, state);
   if (!token.ok()) return sequence.Fail(token.failure().message);
   ++completion_tokens_;
@@ -263,6 +279,7 @@ void Batch::SampleInto(Sequence& sequence, std::span<const float> logits,
                          vocabulary_);
   }
   sequence.CommitToken(token.value(), logits, vocabulary_, events);
+  if (constrained && !sequence.over()) masks_.Advance(sequence.constraint(), token.value());
 }
 
 void Batch::Retire(std::vector<Event>* events) {

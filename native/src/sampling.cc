@@ -44,10 +44,28 @@ bool Penalises(const SamplingOptions& options) {
 Failure NotNumbers(std::span<const float> logits, std::span<float> scratch, bool has_nan) {
   const Highest computed = BlockMaxima(logits, scratch);
   if (std::isfinite(computed.value) && !computed.has_nan) {
-    return {"logit_bias, penalties and min_tokens leave no token that can be drawn"};
+    return {"logit_bias, penalties, min_tokens and the grammar leave no token that can be drawn"};
   }
   return {has_nan ? "the model computed logits that are not numbers"
                   : "the model computed infinite logits"};
+}
+
+/// Rules out the tokens whose bit is not set, and those past the mask.
+void RuleOut(std::span<const std::uint32_t> allowed, std::span<float> logits) {
+  std::size_t token = 0;
+  for (const std::uint32_t word : allowed) {
+    const std::size_t end = std::min(token + 32, logits.size());
+    if (word == 0) {
+      std::fill(logits.begin() + token, logits.begin() + end, kNever);
+    } else if (word != ~std::uint32_t{0}) {
+      const std::span<float> block = logits.subspan(token, end - token);
+      for (std::size_t bit = 0; bit < block.size(); ++bit) {
+        block[bit] = (word >> bit & 1) != 0 ? block[bit] : kNever;
+      }
+    }
+    token = end;
+  }
+  std::fill(logits.begin() + token, logits.end(), kNever);
 }
 
 /// The first token with the highest logit.
@@ -121,7 +139,10 @@ SampledLogprob Sampler::Logprob(std::span<const float> logits, TokenId token, in
 std::span<const float> Sampler::Adjust(std::span<const float> logits,
                                        const SamplingOptions& options, const DrawState& state) {
   const bool penalises = Penalises(options) && state.counts != nullptr;
-  if (!penalises && options.logit_bias.empty() && state.forbidden.empty()) return logits;
+  if (!penalises && options.logit_bias.empty() && state.forbidden.empty() &&
+      state.allowed.empty()) {
+    return logits;
+  }
   std::copy(logits.begin(), logits.end(), weights_.begin());
   for (const LogitBias& entry : options.logit_bias) weights_[entry.token] += entry.bias;
   if (penalises) {
@@ -136,6 +157,7 @@ std::span<const float> Sampler::Adjust(std::span<const float> logits,
     }
   }
   for (const TokenId token : state.forbidden) weights_[token] = kNever;
+  if (!state.allowed.empty()) RuleOut(state.allowed, weights_);
   return weights_;
 }
 

@@ -32,6 +32,7 @@ Sequence::Sequence(Submission submission, int answer_limit)
       prefill_end_(static_cast<int>(tokens_.size())),
       promised_(submission_.request.answers - 1) {
   if (HasPenalties(request().sampling)) counts_.emplace(request().prompt, answer_limit);
+  if (request().grammar) constraint_ = std::make_shared<Constraint>(request().grammar);
 }
 
 std::unique_ptr<Sequence> Sequence::Fork() {
@@ -69,6 +70,8 @@ void Sequence::Forget() {
 }
 
 ExpectedDraft Sequence::Draft(int most) {
+  // Each token's mask takes the one before: there is none yet for the second of a draft.
+  if (constraint_ != nullptr) return {};
   const std::size_t longest = request().prompt.size() + static_cast<std::size_t>(answer_limit_);
   if (!drafter_) drafter_.emplace(longest, most);
   // A draft that is right is followed by one more token, from the same run.

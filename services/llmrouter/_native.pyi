@@ -195,6 +195,24 @@ class EngineStatistics:
     @property
     def cache_bytes(self) -> int: ...
 
+# What answers have to match, compiled for one vocabulary.
+class Grammar: ...
+
+# Compiles grammars with llguidance, opened as a shared library; callable from any thread.
+#
+# Raises:
+# EngineError: MODEL_UNAVAILABLE when it is not the library, or not the version, that we know.
+class GrammarCompiler:
+    def __init__(
+        self, library: str, tokens: Sequence[bytes], end_tokens: Sequence[int]
+    ) -> None: ...
+
+    # Compile `text` of the kind `json_schema`, `regex` or `lark`; releases the interpreter's lock.
+    #
+    # Raises:
+    # EngineError: INVALID_ARGUMENT in the library's own words.
+    def compile(self, kind: str, text: str) -> Grammar: ...
+
 # Runs one model on a thread of its own, which never takes the interpreter's lock.
 class Engine:
     def __init__(
@@ -246,6 +264,7 @@ class Engine:
         min_tokens: int = 0,
         answers: int = 1,
         top_logprobs: int = -1,
+        grammar: Grammar | None = None,
     ) -> int: ...
 
     # End a request before the next step; ids that are not known are ignored.

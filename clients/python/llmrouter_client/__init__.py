@@ -26,7 +26,7 @@ from llmrouter_client.events import (
     TopLogprob,
     Usage,
 )
-from llmrouter_client.requests import Message, Options
+from llmrouter_client.requests import Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "Message",
     "Model",
     "Options",
+    "ResponseFormat",
     "Started",
     "Stream",
     "SyncStream",

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, TypeAlias, TypedDict
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from grpc import StatusCode
 
 from llmrouter.v1 import generation_pb2
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 
-__all__ = ["CacheMode", "Message", "Options", "Prompt", "request_from"]
+__all__ = ["CacheMode", "Message", "Options", "Prompt", "ResponseFormat", "request_from"]
 
 _COUNTS = {"top_k": 2**32 - 1, "max_tokens": 2**32 - 1, "seed": 2**64 - 1}
 """Largest value that the field of the proto holds."""
@@ -28,6 +29,19 @@ class Message:
 
 
 Prompt: TypeAlias = str | Sequence[Message]
+
+
+class ResponseFormat(TypedDict, total=False):
+    """What an answer has to match, as exactly one of these."""
+
+    json_object: Literal[True]
+    """Any JSON object."""
+    json_schema: Mapping[str, Any] | str
+    """A JSON Schema, as data or as JSON text of at most 64 KiB."""
+    regex: str
+    """A regular expression for the whole answer, in the syntax of Rust's `regex`."""
+    grammar: str
+    """A context-free grammar in llguidance's dialect of Lark, from its rule `start`."""
 
 
 class Options(TypedDict, total=False):
@@ -69,6 +83,9 @@ class Options(TypedDict, total=False):
     """Tell how likely each token was, in `Delta.logprobs` and `Choice.logprobs`."""
     top_logprobs: int | None
     """Most likely tokens told beside each one, 0 to 20; needs `logprobs`."""
+    response_format: ResponseFormat | None
+    """What the answer has to match, such as `{"json_schema": {...}}`; it parses unless it was cut,
+    as its finish reason says."""
     cache: CacheMode | bool | None
     """What the cache may do; True is `read-write`, False is `off`."""
     cache_ttl: float | None
@@ -171,7 +188,26 @@ def _sampling(options: Options) -> generation_pb2.SamplingOptions:
         n=options.get("n"),
         logprobs=options.get("logprobs"),
         top_logprobs=options.get("top_logprobs"),
+        response_format=_format(options.get("response_format")),
     )
+
+
+def _format(wanted: ResponseFormat | None) -> generation_pb2.ResponseFormat | None:
+    if wanted is None:
+        return None
+    kinds = sorted(wanted)
+    if len(kinds) != 1 or kinds[0] not in ResponseFormat.__annotations__:
+        known = ", ".join(ResponseFormat.__annotations__)
+        raise _refused("sampling.response_format", f"has {kinds}; it must have one of {known}")
+    if "json_object" in wanted:
+        return generation_pb2.ResponseFormat(json_object=generation_pb2.JsonObjectFormat())
+    if "json_schema" in wanted:
+        schema = wanted["json_schema"]
+        text = schema if isinstance(schema, str) else json.dumps(schema, ensure_ascii=False)
+        return generation_pb2.ResponseFormat(json_schema=text)
+    if "regex" in wanted:
+        return generation_pb2.ResponseFormat(regex=wanted["regex"])
+    return generation_pb2.ResponseFormat(grammar=wanted["grammar"])
 
 
 def _routing(options: Options) -> generation_pb2.RoutingWishes:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "llmrouter/decoder.h"
+#include "llmrouter/mask_worker.h"
 #include "llmrouter/prefix_cache.h"
 #include "llmrouter/sampling.h"
 #include "llmrouter/sequence.h"
@@ -23,6 +24,8 @@ struct BatchOptions {
   /// Memory for the keys and values of earlier prompts, in bytes; 0 keeps none.
   std::size_t prefix_bytes = 0;
   SpeculationOptions speculation = {};
+  /// How long the mask of a constrained answer may take before the answer fails.
+  Clock::duration mask_timeout = std::chrono::seconds(5);
 };
 
 /// A mean that follows what it measures: each new value counts a tenth.
@@ -101,6 +104,9 @@ class Batch {
   bool RunVerifications(std::vector<Event>* events);
   void Verify(int row, std::vector<Event>* events);
   void FailDecoding(const std::string& message);
+  /// Whether the mask of a row is there. One that is late computes the same token again in the next
+  /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
+  bool MayDraw(Sequence& sequence, Clock::time_point patience);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
   /// Removes what is over and closes the holes.
   void Retire(std::vector<Event>* events);
@@ -113,6 +119,7 @@ class Batch {
   SpeculationOptions speculation_;
   PrefixCache prefix_;
   Sampler sampler_;
+  MaskWorker masks_;
   SlotTable slots_;
   /// By row; the first slots_.used() are set.
   std::vector<std::unique_ptr<Sequence>> rows_;

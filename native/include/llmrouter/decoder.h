@@ -18,7 +18,7 @@ struct DecoderLimits {
   int vocabulary = 0;
 };
 
-/// Runs a model over the key/value cache it owns. The one virtual interface of the engine; used
+/// Runs a model over the key/value cache it owns. The one virtual interface to a model; used
 /// from one thread at a time. A failed call leaves the decoder usable and the cache of the rows it
 /// was given undefined from the given positions on.
 class Decoder {

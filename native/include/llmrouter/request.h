@@ -2,6 +2,7 @@
 
 #include <chrono>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -14,6 +15,8 @@ namespace llmrouter {
 using RequestId = std::uint64_t;
 using TokenId = std::int32_t;
 using Clock = std::chrono::steady_clock;
+
+class Grammar;
 
 /// What is added to the logit of one token.
 struct LogitBias {
@@ -68,6 +71,8 @@ struct Request {
   /// Tells the log probability of every sampled token and of so many most likely ones; -1 tells
   /// none.
   int top_logprobs = -1;
+  /// What each answer has to match; null where anything may be said.
+  std::shared_ptr<const Grammar> grammar;
   /// Keeps every sampled token and its logits for `Finished`. For tests: vocabulary x 4 bytes each.
   bool trace = false;
 };

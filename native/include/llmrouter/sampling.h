@@ -23,6 +23,8 @@ struct DrawState {
   const TokenCounts* counts = nullptr;
   /// Tokens that may not be drawn now.
   std::span<const TokenId> forbidden;
+  /// The only ones that may, as in `constraint.h`; empty where all may.
+  std::span<const std::uint32_t> allowed;
 };
 
 /// Draws tokens from logits. Holds scratch memory for one vocabulary, so that drawing does not
@@ -30,7 +32,7 @@ struct DrawState {
 ///
 /// The options apply in the order that vLLM documents for its sampler (vllm.v1.sample.sampler):
 ///   1. log probabilities are those of the logits as computed;
-///   2. forbidden tokens, then logit_bias;
+///   2. forbidden tokens and those outside of the grammar, then logit_bias;
 ///   3. repetition_penalty (CTRL, Keskar et al. 2019, over prompt and answer; a logit below 0 is
 ///      multiplied, as everyone does since, so that a penalty always makes a token less likely);
 ///   4. frequency_penalty and presence_penalty (the OpenAI API's, over the answer alone);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "llmrouter/constraint.h"
 #include "llmrouter/request.h"
 #include "llmrouter/speculation.h"
 #include "llmrouter/text_stream.h"
@@ -78,6 +79,8 @@ class Sequence {
 
   /// What penalties look at; null when there are none.
   const TokenCounts* counts() const { return counts_ ? &*counts_ : nullptr; }
+  /// Its place in the grammar it has to match; null where there is none.
+  const std::shared_ptr<Constraint>& constraint() const { return constraint_; }
   /// Whether the next token may not end the answer.
   bool must_go_on() const { return generated() < request().min_tokens; }
 
@@ -111,6 +114,7 @@ class Sequence {
   std::optional<TokenCounts> counts_;
   /// Made with the first draft.
   std::optional<Drafter> drafter_;
+  std::shared_ptr<Constraint> constraint_;
   int answer_ = 0;
   int promised_ = 0;
   int computed_ = 0;

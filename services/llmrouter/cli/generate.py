@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import shaping
+from llmrouter.cli import formats, shaping
 from llmrouter.cli.answering import show
 from llmrouter.cli.output import Json
 from llmrouter_client import AsyncClient, Options
@@ -49,6 +49,10 @@ def generate(
     n: shaping.Answers = None,
     logprobs: shaping.Logprobs = False,
     top_logprobs: shaping.TopLogprobs = None,
+    json_object: formats.JsonObject = False,
+    json_schema: formats.JsonSchema = None,
+    regex: formats.Regex = None,
+    grammar: formats.Grammar = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -57,26 +61,15 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Ask one question and watch the answer come."""
-    options = Options(
-        model=model,
-        strategy=strategy,
-        temperature=temperature,
-        max_tokens=max_tokens,
-        seed=seed,
-        top_k=top_k,
-        top_p=top_p,
-        stop=stop,
-        min_p=min_p,
-        logit_bias=shaping.biases(logit_bias),
-        min_tokens=min_tokens,
-        n=n,
-        logprobs=logprobs or None,
-        top_logprobs=top_logprobs,
-        cache=False if no_cache else None,
-        raw=raw,
-        timeout=timeout,
-    )
+    # In groups that each fit a line: a function is to fit on a screen.
+    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout)
+    options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
+    options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
+    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
+    options.update(Options(logit_bias=shaping.biases(logit_bias)))
+    options.update(formats.asked(json_object, json_schema, regex, grammar))
+    options.update(Options(cache=False if no_cache else None))
     question = sys.stdin.read() if prompt == "-" else prompt
     asyncio.run(_generate(address, question, options, as_json=as_json, route=route))
 

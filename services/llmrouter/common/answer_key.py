@@ -1,6 +1,6 @@
 """The fingerprint of everything that changes an answer.
 
-Version 2: SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8) of the version tag, tenant,
+Version 3: SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8) of the version tag, tenant,
 model name and version, input and sampling options. Text is taken as it is: two Unicode forms of a
 prompt are two prompts, as they are to a tokenizer.
 """
@@ -15,7 +15,7 @@ from llmrouter.common.generation import GenerationRequest
 __all__ = ["KEY_BYTES", "answer_key"]
 
 KEY_BYTES = 32
-_VERSION = "llmrouter-answer-2"
+_VERSION = "llmrouter-answer-3"
 
 
 def answer_key(request: GenerationRequest, tenant: str, model: str, version: str) -> bytes:
@@ -23,6 +23,7 @@ def answer_key(request: GenerationRequest, tenant: str, model: str, version: str
     options = request.sampling
     # A greedy answer does not depend on what only shapes a draw.
     drawn = options.temperature != 0
+    wanted = options.response_format
     facts = {
         "key": _VERSION,
         "tenant": tenant,
@@ -44,6 +45,7 @@ def answer_key(request: GenerationRequest, tenant: str, model: str, version: str
         "min_tokens": options.min_tokens,
         "n": options.n,
         "logprobs": options.logprobs,
+        "response_format": None if wanted is None else [wanted.kind.value, wanted.text],
         "top_logprobs": options.top_logprobs if options.logprobs else 0,
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

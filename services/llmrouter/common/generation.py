@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 __all__ = [
+    "STRUCTURED_OUTPUT",
     "Attempt",
     "CacheMode",
     "CacheStatus",
@@ -22,12 +23,14 @@ __all__ = [
     "Delta",
     "FinishReason",
     "Finished",
+    "FormatKind",
     "GenerationEvent",
     "GenerationRequest",
     "Generator",
     "Message",
     "Priority",
     "RequestContext",
+    "ResponseFormat",
     "Role",
     "RoutingWishes",
     "SamplingOptions",
@@ -37,6 +40,10 @@ __all__ = [
     "TopLogprob",
     "Usage",
 ]
+
+
+STRUCTURED_OUTPUT = "structured_output"
+"""Capability of models that honour a `response_format`."""
 
 
 class Role(StrEnum):
@@ -98,6 +105,28 @@ class Message:
         return "".join(self.parts)
 
 
+class FormatKind(StrEnum):
+    """How a response format is written; the values are the names of its fields in the proto."""
+
+    JSON_OBJECT = "json_object"
+    """Any JSON object; without text."""
+    JSON_SCHEMA = "json_schema"
+    """A JSON Schema, as JSON text."""
+    REGEX = "regex"
+    """A regular expression in the syntax of Rust's `regex`."""
+    GRAMMAR = "grammar"
+    """A context-free grammar in llguidance's dialect of Lark."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseFormat:
+    """What an answer has to match as a whole; it ends only where it does."""
+
+    kind: FormatKind
+    text: str = ""
+    """The schema, expression or grammar; 1 byte to 64 KiB."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingOptions:
     """How tokens are drawn. `None` leaves the choice to the engine's default."""
@@ -132,6 +161,8 @@ class SamplingOptions:
     """Whether deltas tell how likely each token was."""
     top_logprobs: int = 0
     """Most likely tokens told beside each; bounds 0 to 20; needs `logprobs`."""
+    response_format: ResponseFormat | None = None
+    """What the answer has to match; None leaves it free."""
 
     @property
     def deterministic(self) -> bool:

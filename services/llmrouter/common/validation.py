@@ -9,7 +9,12 @@ import math
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
-from llmrouter.common.generation import GenerationRequest, SamplingOptions
+from llmrouter.common.generation import (
+    FormatKind,
+    GenerationRequest,
+    ResponseFormat,
+    SamplingOptions,
+)
 
 __all__ = ["MAX_TEXT_BYTES", "validate", "validate_embedding"]
 
@@ -28,6 +33,7 @@ _MAX_ANSWERS = 16
 _MAX_TOP_LOGPROBS = 20
 _MAX_BIASES = 1024
 _MAX_BIAS = 100
+_MAX_FORMAT_BYTES = 1 << 16
 _MAX_TOLD = 16
 """Violations told at most: all of them travel in one bounded header."""
 
@@ -159,7 +165,21 @@ def _shaping(options: SamplingOptions) -> list[FieldViolation]:
     if options.top_logprobs and not options.logprobs:
         told = f"is {options.top_logprobs}; it must be 0 unless logprobs is true"
         found.append(FieldViolation("sampling.top_logprobs", told))
-    return [*found, *_bias(options.logit_bias)]
+    return [*found, *_bias(options.logit_bias), *_format(options.response_format)]
+
+
+def _format(wanted: ResponseFormat | None) -> list[FieldViolation]:
+    """Check the size alone; whether it can be followed is for the model's own compiler to say."""
+    if wanted is None or wanted.kind is FormatKind.JSON_OBJECT:
+        return []
+    path = f"sampling.response_format.{wanted.kind.value}"
+    size = len(wanted.text.encode())
+    if not 1 <= size <= _MAX_FORMAT_BYTES:
+        return [FieldViolation(path, f"is {size} bytes; it must be 1 to {_MAX_FORMAT_BYTES}")]
+    if "\0" in wanted.text:
+        place = wanted.text.index("\0")
+        return [FieldViolation(path, f"has a NUL character at position {place}; leave it out")]
+    return []
 
 
 def _bias(entries: tuple[tuple[int, float], ...]) -> list[FieldViolation]:

@@ -16,11 +16,13 @@ from llmrouter.common.generation import (
     Delta,
     Finished,
     FinishReason,
+    FormatKind,
     GenerationEvent,
     GenerationRequest,
     Message,
     Priority,
     RequestContext,
+    ResponseFormat,
     Role,
     RoutingWishes,
     SamplingOptions,
@@ -293,7 +295,27 @@ def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:
         n=given("n", 1),  # type: ignore[arg-type]
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
+        response_format=_decode_format(options),
     )
+
+
+def _decode_format(options: pb.SamplingOptions) -> ResponseFormat | None:
+    if not options.HasField("response_format"):
+        return None
+    wanted = options.response_format
+    kind = wanted.WhichOneof("kind")
+    if kind is None:
+        raise invalid("sampling.response_format", "is empty; set one kind of format")
+    text = "" if kind == "json_object" else getattr(wanted, kind)
+    return ResponseFormat(FormatKind(kind), text)
+
+
+def _encode_format(wanted: ResponseFormat | None) -> pb.ResponseFormat | None:
+    if wanted is None:
+        return None
+    if wanted.kind is FormatKind.JSON_OBJECT:
+        return pb.ResponseFormat(json_object=pb.JsonObjectFormat())
+    return pb.ResponseFormat(**{wanted.kind.value: wanted.text})  # type: ignore[arg-type]
 
 
 def _encode_sampling(options: SamplingOptions) -> pb.SamplingOptions:
@@ -313,6 +335,7 @@ def _encode_sampling(options: SamplingOptions) -> pb.SamplingOptions:
         n=options.n,
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
+        response_format=_encode_format(options.response_format),
     )
 
 

@@ -6,7 +6,7 @@ from google.protobuf import duration_pb2
 
 from llmrouter.common.embedding import CAPABILITY, EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.generation import STRUCTURED_OUTPUT, GenerationRequest, RequestContext
 from llmrouter.common.wire import (
     decode_finish_reason,
     decode_logprobs,
@@ -49,9 +49,14 @@ def encode_select(
         ),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
-        capabilities=["chat" if request.messages else "completion"],
+        capabilities=_capabilities(request),
         n=request.sampling.n,
     )
+
+
+def _capabilities(request: GenerationRequest) -> list[str]:
+    needed = ["chat" if request.messages else "completion"]
+    return needed if request.sampling.response_format is None else [*needed, STRUCTURED_OUTPUT]
 
 
 def encode_select_embedder(

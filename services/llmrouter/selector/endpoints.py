@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmrouter.common.embedding import CAPABILITY
+from llmrouter.common.generation import STRUCTURED_OUTPUT
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
@@ -113,7 +114,12 @@ def _why(error: Exception) -> str:
 def _capabilities(model: pb.LoadedModel) -> frozenset[str]:
     if model.dimensions:
         return frozenset({CAPABILITY})
-    return frozenset({"completion", "chat"} if model.chat else {"completion"})
+    able = {"completion"}
+    if model.chat:
+        able.add("chat")
+    if model.structured_output:
+        able.add(STRUCTURED_OUTPUT)
+    return frozenset(able)
 
 
 def _decode(model: pb.LoadedModel, address: str) -> ServedModel:

@@ -69,7 +69,9 @@ class SelectRequest(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Capabilities the answer needs, of `chat`, `completion` and `embedding`; at most 16."""
+        """Capabilities the answer needs, of `chat`, `completion`, `embedding` and
+        `structured_output`; at most 16.
+        """
 
     def __init__(
         self,
@@ -473,7 +475,7 @@ class CatalogModel(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do: `chat`, `completion`, `embedding`."""
+        """What it can do: `chat`, `completion`, `embedding`, `structured_output`."""
 
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -10,7 +10,7 @@ from tests.integration.models.driving import Runner
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.common.generation import FinishReason, FormatKind, ResponseFormat, SamplingOptions
 from llmrouter.inference.backends.base import (
     BackendFinished,
     BackendOptions,
@@ -221,3 +221,13 @@ def test_a_precision_that_ctranslate2_lacks_is_refused(gguf, tmp_path):
 def test_unpermuting_brings_neighbours_into_halves():
     rows = np.arange(8, dtype=np.float32)[:, None]
     assert unpermute(rows, heads=2)[:, 0].tolist() == [0, 2, 1, 3, 4, 6, 5, 7]
+
+
+async def test_a_response_format_is_refused_by_its_name(make):
+    backend = await make()
+    assert not backend.structured_output
+    wanted = ResponseFormat(FormatKind.REGEX, "a")
+    with pytest.raises(RouterError) as refused:
+        await answer(backend, [10], SamplingOptions(temperature=0, response_format=wanted))
+    assert refused.value.reason is Reason.UNSUPPORTED_OPTION
+    assert "sampling.response_format" in refused.value.message

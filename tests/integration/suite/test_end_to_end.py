@@ -60,6 +60,32 @@ async def test_a_bias_and_a_least_length_reach_the_model(gateway):
         assert [one.token_id for one in answer.choices[0].logprobs] == [90] * 8
 
 
+async def test_a_response_format_reaches_the_model_and_the_key_of_its_answer(gateway):
+    async with AsyncClient(gateway) as client:
+        digits, letters, again = [
+            await client.generate(PROMPT, **GREEDY, response_format={"regex": expression})
+            for expression in ("[0-9]{4}", "[a-z]{4}", "[0-9]{4}")
+        ]
+        [tiny] = [model for model in await client.models() if model.name == "tiny"]
+    assert digits.text.isdigit()
+    assert letters.text.isalpha()
+    assert (again.text, again.cached) == (digits.text, True)
+    assert "structured_output" in tiny.capabilities
+
+
+async def test_a_wrong_response_format_is_refused_naming_its_place(gateway):
+    wrong = {"properties": {"a": {"type": "strin"}}}
+    async with AsyncClient(gateway) as client:
+        with pytest.raises(LlmrouterError) as refused:
+            await client.generate(PROMPT, response_format={"json_schema": wrong})
+    [violation] = refused.value.violations
+    assert (refused.value.reason, violation.field) == (
+        "INVALID_ARGUMENT",
+        "sampling.response_format.json_schema",
+    )
+    assert violation.description == "at /properties/a: Invalid type: strin"
+
+
 async def test_a_question_left_to_chance_is_never_cached(gateway):
     async with AsyncClient(gateway) as client:
         for _ in range(2):

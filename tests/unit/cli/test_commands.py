@@ -115,6 +115,40 @@ def test_generate_sends_what_shapes_the_draw(address, gateway):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("flag", "value", "sent"),
+    [
+        ("--json-schema", ' {"type": "object"}', {"json_schema": ' {"type": "object"}'}),
+        ("--json-schema", "FILE", {"json_schema": "from a file"}),
+        ("--regex", "a+", {"regex": "a+"}),
+        ("--grammar", "FILE", {"grammar": "from a file"}),
+    ],
+)
+def test_generate_asks_for_a_format(address, gateway, tmp_path, flag, value, sent):
+    file = tmp_path / "format"
+    file.write_text("from a file")
+    given = str(file) if value == "FILE" else value
+    assert run("generate", "hi", flag, given, "--address", address).exit_code == 0
+    assert gateway.requests[0].sampling.response_format == g.ResponseFormat(**sent)
+
+
+def test_generate_asks_for_any_json_object(address, gateway):
+    assert run("generate", "hi", "--json-object", "--address", address).exit_code == 0
+    assert gateway.requests[0].sampling.response_format.HasField("json_object")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--regex", "a", "--json-object"),
+        ("--json-schema", "/no/such/file"),
+        ("--grammar", "/no/such/file"),
+    ],
+)
+def test_formats_that_cannot_be_are_wrong_usage(address, options):
+    assert run("generate", "hi", *options, "--address", address).exit_code == 2
+
+
 def test_a_bias_that_is_none_is_wrong_usage(address):
     result = run("generate", "hi", "--logit-bias", "the=1", "--address", address)
     assert result.exit_code == 2

@@ -23,6 +23,7 @@ from llmrouter_client import (
     Started,
 )
 from llmrouter_client.errors import from_rpc_error
+from llmrouter_client.requests import request_from
 
 
 async def collect(stream):
@@ -66,6 +67,7 @@ async def test_options_reach_the_wire():
         "n": 3,
         "logprobs": True,
         "top_logprobs": 4,
+        "response_format": {"json_schema": {"type": "object"}},
         "cache": "read",
         "cache_ttl": 1.5,
         "min_quality": 0.25,
@@ -96,6 +98,7 @@ async def test_options_reach_the_wire():
         n=3,
         logprobs=True,
         top_logprobs=4,
+        response_format=g.ResponseFormat(json_schema='{"type": "object"}'),
     )
     assert chat.sampling.HasField("temperature")
     assert chat.routing == g.RoutingWishes(
@@ -251,6 +254,26 @@ async def test_what_cannot_be_encoded_is_refused_here(prompt, options):
             await client.generate(prompt, **options)
     assert caught.value.reason == "INVALID_ARGUMENT"
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sent"),
+    [
+        ({"json_object": True}, g.ResponseFormat(json_object=g.JsonObjectFormat())),
+        ({"json_schema": "{}"}, g.ResponseFormat(json_schema="{}")),
+        ({"regex": "a+"}, g.ResponseFormat(regex="a+")),
+        ({"grammar": 'start: "a"'}, g.ResponseFormat(grammar='start: "a"')),
+    ],
+)
+def test_each_response_format_has_its_field(wanted, sent):
+    request = request_from("x", {"response_format": wanted})
+    assert request.sampling.response_format == sent
+
+
+@pytest.mark.parametrize("wanted", [{}, {"xml": "a"}, {"regex": "a", "grammar": "b"}])
+def test_a_response_format_is_exactly_one(wanted):
+    with pytest.raises(LlmrouterError, match=r"must have one of json_object, json_schema, regex"):
+        request_from("x", {"response_format": wanted})
 
 
 async def test_an_unknown_option_is_a_mistake_of_the_program():

@@ -9,8 +9,10 @@ from llmrouter.common.answer_key import KEY_BYTES, answer_key
 from llmrouter.common.generation import (
     CacheMode,
     CacheWishes,
+    FormatKind,
     GenerationRequest,
     Message,
+    ResponseFormat,
     Role,
     RoutingWishes,
     SamplingOptions,
@@ -22,6 +24,16 @@ ASKED = GenerationRequest(prompt="Where?", sampling=SEEDED)
 
 def key(request=ASKED, tenant="default", model="m", version="v"):
     return answer_key(request, tenant, model, version)
+
+
+def formatted(kind, text=""):
+    wanted = ResponseFormat(kind, text)
+    return key(replace(ASKED, sampling=replace(SEEDED, response_format=wanted)))
+
+
+def test_formats_differ_by_their_kind_and_by_their_text():
+    texts = [(kind, text) for kind in FormatKind for text in ("a", "b")]
+    assert len({formatted(kind, text) for kind, text in texts}) == len(texts)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +58,10 @@ def key(request=ASKED, tenant="default", model="m", version="v"):
         key(replace(ASKED, sampling=replace(SEEDED, min_tokens=1))),
         key(replace(ASKED, sampling=replace(SEEDED, n=2))),
         key(replace(ASKED, sampling=replace(SEEDED, logprobs=True))),
+        formatted(FormatKind.JSON_OBJECT),
+        formatted(FormatKind.JSON_SCHEMA, "a"),
+        formatted(FormatKind.REGEX, "a"),
+        formatted(FormatKind.GRAMMAR, "a"),
     ],
 )
 def test_what_changes_the_answer_changes_the_key(other):

@@ -8,8 +8,10 @@ import pytest
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    FormatKind,
     GenerationRequest,
     Message,
+    ResponseFormat,
     Role,
     RoutingWishes,
     SamplingOptions,
@@ -23,6 +25,10 @@ TURN = Message(Role.USER, ("a",))
 
 def sampled(**options):
     return replace(GOOD, sampling=SamplingOptions(**options))
+
+
+def formatted(kind, text):
+    return sampled(response_format=ResponseFormat(kind, text))
 
 
 def routed(**options):
@@ -75,6 +81,14 @@ BAD = [
     (sampled(n=17), "sampling.n", "1 to 16"),
     (sampled(logprobs=True, top_logprobs=21), "sampling.top_logprobs", "0 to 20"),
     (sampled(top_logprobs=3), "sampling.top_logprobs", "unless logprobs is true"),
+    (formatted(FormatKind.JSON_SCHEMA, ""), "sampling.response_format.json_schema", "is 0 bytes"),
+    (formatted(FormatKind.REGEX, "a" * 65537), "sampling.response_format.regex", "1 to 65536"),
+    (formatted(FormatKind.REGEX, "é" * 32769), "sampling.response_format.regex", "is 65538 bytes"),
+    (
+        formatted(FormatKind.GRAMMAR, "a\0"),
+        "sampling.response_format.grammar",
+        "NUL character at position 1",
+    ),
     (routed(model="m" * 257), "routing.model", "257"),
     (routed(strategy="s" * 65), "routing.strategy", "65"),
     (routed(min_quality=1.1), "routing.min_quality", "1.1"),
@@ -105,6 +119,8 @@ def test_a_field_out_of_bounds_is_named_with_its_value_or_bound(request_, field,
         sampled(repetition_penalty=10, presence_penalty=2, frequency_penalty=2, min_p=0),
         sampled(min_tokens=5, max_tokens=5, logprobs=True, top_logprobs=20),
         sampled(logit_bias=tuple((token, 100.0 - 200 * (token % 2)) for token in range(1024))),
+        formatted(FormatKind.JSON_OBJECT, ""),
+        formatted(FormatKind.GRAMMAR, "a" * 65536),
         routed(model="m" * 256, strategy="s" * 64, min_quality=1, max_cost=0),
     ],
 )

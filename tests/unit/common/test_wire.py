@@ -38,6 +38,13 @@ sampling = st.builds(
     n=count,
     logprobs=st.booleans(),
     top_logprobs=count,
+    response_format=st.none()
+    | st.just(domain.ResponseFormat(domain.FormatKind.JSON_OBJECT))
+    | st.builds(
+        domain.ResponseFormat,
+        kind=st.sampled_from([k for k in domain.FormatKind if k is not k.JSON_OBJECT]),
+        text=words,
+    ),
 )
 routing = st.builds(
     domain.RoutingWishes,
@@ -135,3 +142,10 @@ def test_a_value_without_meaning_is_refused_by_its_field(request_, field):
     with pytest.raises(RouterError) as failure:
         decode_request(request_)
     assert field in failure.value.violations[0].field
+
+
+def test_a_response_format_without_a_kind_is_refused():
+    request = pb.GenerateRequest(prompt="x")
+    request.sampling.response_format.SetInParent()
+    with pytest.raises(RouterError, match=r"sampling\.response_format: is empty"):
+        decode_request(request)

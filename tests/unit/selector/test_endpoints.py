@@ -137,3 +137,10 @@ async def test_a_model_with_dimensions_embeds_and_does_nothing_else(inference, w
     ]
     watcher = await watching(inference.address)
     assert watcher.served()[0].capabilities == {"embedding"}
+
+
+async def test_a_model_that_honours_response_formats_says_so(inference, watching):
+    inference.models[0].structured_output = True
+    watcher = await watching(inference.address)
+    [model] = [one for one in watcher.served() if one.name == "m"]
+    assert model.capabilities == {"chat", "completion", "structured_output"}

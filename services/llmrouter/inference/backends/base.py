@@ -164,6 +164,11 @@ class Backend(Protocol):
         """Tokens of prompt and answer together that one sequence may hold."""
         ...
 
+    @property
+    def structured_output(self) -> bool:
+        """Whether it honours `SamplingOptions.response_format`."""
+        ...
+
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice of a request; closing the iterator cancels them within one step.
 
@@ -171,8 +176,9 @@ class Backend(Protocol):
         merge into one of bounded size.
 
         Raises:
-            RouterError: QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers;
-                SLOW_READER when the bounded buffer is full; GENERATION_FAILED for a failed step.
+            RouterError: INVALID_ARGUMENT naming the place in a response format that is wrong;
+                QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER
+                when the bounded buffer is full; GENERATION_FAILED for a failed step.
         """
         ...
 

@@ -107,6 +107,11 @@ class CTranslate2Backend:
         """Tokens of prompt and answer together that one sequence may hold."""
         return self._context
 
+    @property
+    def structured_output(self) -> bool:
+        """Never: the library draws tokens by itself."""
+        return False
+
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream one sequence; closing the iterator ends it with the next token.
 

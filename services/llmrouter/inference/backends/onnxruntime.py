@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import secrets
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 from llmrouter import _native
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import FinishReason, Priority, TokenLogprob, TopLogprob
 from llmrouter.inference.backends.base import (
     BackendEvent,
@@ -19,9 +20,12 @@ from llmrouter.inference.backends.base import (
     BackendStatistics,
     TokenDelta,
 )
+from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.kernels import choose_native
+from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.models.folder import ModelFolder, read_folder
@@ -60,9 +64,15 @@ _FINISH_REASONS = {
 class OnnxRuntimeBackend:
     """A model on the compiled engine; see `Backend` for the contract."""
 
-    def __init__(self, engine: _native.Engine, *, share_prefixes: bool = False) -> None:
+    def __init__(
+        self,
+        engine: _native.Engine,
+        constraints: Constraints | None = None,
+        *,
+        share_prefixes: bool = False,
+    ) -> None:
         """Serve `engine` on the running event loop; `load` makes one from a folder."""
-        self._engine = engine
+        self._engine, self._constraints = engine, constraints
         self._share_prefixes = share_prefixes
         self._buffers: dict[int, EventBuffer] = {}
         self._loop = asyncio.get_running_loop()
@@ -78,12 +88,18 @@ class OnnxRuntimeBackend:
                 INVALID_ARGUMENT for options out of bounds.
         """
         engine = await asyncio.to_thread(make_engine, folder, options)
-        return cls(engine, share_prefixes=options.share_prefixes)
+        constraints = await asyncio.to_thread(_constraints, folder)
+        return cls(engine, constraints, share_prefixes=options.share_prefixes)
 
     @property
     def context(self) -> int:
         """Tokens of prompt and answer together that one sequence may hold."""
         return self._engine.context
+
+    @property
+    def structured_output(self) -> bool:
+        """Whether llguidance is there to follow grammars."""
+        return self._constraints is not None
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.
@@ -91,7 +107,9 @@ class OnnxRuntimeBackend:
         Raises:
             RouterError: As in `Backend.generate`.
         """
-        sequence = self._submit(request)
+        began = time.monotonic()
+        grammar = await self._grammar(request)
+        sequence = self._submit(request, grammar, time.monotonic() - began)
         buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES, request.sampling.n)
         try:
             async for event in buffer.events():
@@ -127,11 +145,29 @@ class OnnxRuntimeBackend:
         if self._closed:
             return
         self._closed = True
+        if self._constraints is not None:
+            self._constraints.close()
         await asyncio.to_thread(self._engine.stop)
         self._loop.remove_reader(self._engine.event_fd)
         self._deliver()
 
-    def _submit(self, request: BackendRequest) -> int:
+    async def _grammar(self, request: BackendRequest) -> _native.Grammar | None:
+        wanted = request.sampling.response_format
+        if wanted is None:
+            return None
+        if self._constraints is not None:
+            return await self._constraints.compile(wanted)
+        description = "needs llguidance, which is not installed here; leave it out"
+        raise RouterError(
+            Reason.UNSUPPORTED_OPTION,
+            f"{FIELD}: {description}",
+            violations=(FieldViolation(FIELD, description),),
+        )
+
+    def _submit(
+        self, request: BackendRequest, grammar: _native.Grammar | None, spent: float
+    ) -> int:
+        """Queue a request; compiling its grammar has `spent` seconds of its time."""
         sampling = request.sampling
         seed = secrets.randbits(_SEED_BITS) if sampling.seed is None else sampling.seed
         limit = self.context if sampling.max_tokens is None else sampling.max_tokens
@@ -145,7 +181,7 @@ class OnnxRuntimeBackend:
                 max_tokens=min(limit, self.context),
                 stop=sampling.stop,
                 priority=_PRIORITIES[request.priority],
-                timeout=request.timeout,
+                timeout=None if request.timeout is None else max(0.0, request.timeout - spent),
                 scope=0 if self._share_prefixes else _scope(request.scope),
                 min_p=sampling.min_p,
                 repetition_penalty=sampling.repetition_penalty,
@@ -155,6 +191,7 @@ class OnnxRuntimeBackend:
                 min_tokens=sampling.min_tokens,
                 answers=sampling.n,
                 top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
+                grammar=grammar,
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error
@@ -221,6 +258,15 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
         )
     except _native.EngineError as error:
         raise RouterError(_REASONS[error.code], f"cannot load {path}: {error}") from error
+
+
+def _constraints(path: Path) -> Constraints | None:
+    """Return what compiles response formats for the model in `path`; None without llguidance."""
+    library = find_llguidance()
+    if library is None:
+        return None
+    folder = read_folder(path)
+    return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
 
 
 def _context(folder: ModelFolder, options: BackendOptions) -> int:

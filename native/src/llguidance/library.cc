@@ -1,0 +1,90 @@
+#include "llguidance/library.h"
+
+#include <dlfcn.h>
+
+#include <array>
+#include <cstring>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string_view>
+
+#include "llmrouter/error.h"
+
+namespace llmrouter::llguidance {
+namespace {
+
+constexpr std::string_view kKnownVersion = "llguidance@1.9.";
+
+[[noreturn]] void Unavailable(const std::string& message) {
+  throw Error(ErrorCode::kModelUnavailable, message);
+}
+
+template <typename Function>
+void Find(void* handle, const char* name, Function* function) {
+  void* symbol = dlsym(handle, name);
+  if (symbol == nullptr) {
+    Unavailable("this llguidance lacks " + std::string(name) + "; install the pinned version");
+  }
+  *function = reinterpret_cast<Function>(symbol);
+}
+
+Api FindAll(void* handle) {
+  Api api{};
+  Find(handle, "llg_get_version", &api.get_version);
+  Find(handle, "llg_constraint_init_set_defaults", &api.constraint_init_set_defaults);
+  Find(handle, "llg_new_tokenizer_v2", &api.new_tokenizer_v2);
+  Find(handle, "llg_free_tokenizer", &api.free_tokenizer);
+  Find(handle, "llg_new_matcher", &api.new_matcher);
+  Find(handle, "llg_clone_matcher", &api.clone_matcher);
+  Find(handle, "llg_free_matcher", &api.free_matcher);
+  Find(handle, "llg_matcher_get_error", &api.matcher_get_error);
+  Find(handle, "llg_matcher_consume_token", &api.matcher_consume_token);
+  Find(handle, "llg_matcher_compute_mask_into", &api.matcher_compute_mask_into);
+  Find(handle, "llg_matcher_get_mask_byte_size", &api.matcher_get_mask_byte_size);
+  return api;
+}
+
+/// The struct has no size of its own to negotiate: see that the defaults come to lie in the fields
+/// that we know, and nothing behind them.
+void CheckLayout(const Api& api) {
+  constexpr unsigned char kUntouched = 0xA5;
+  struct {
+    ConstraintInit init;
+    std::array<unsigned char, 1024> behind;
+  } probe;
+  probe.behind.fill(kUntouched);
+  api.constraint_init_set_defaults(&probe.init, nullptr);
+  const ParserLimits& limits = probe.init.limits;
+  bool known = limits.max_items_in_row == 2000 && limits.initial_lexer_fuel == 1'000'000 &&
+               limits.step_lexer_fuel == 200'000 && limits.step_max_items == 50'000 &&
+               limits.max_lexer_states == 250'000 && limits.max_grammar_size == 500'000;
+  for (const unsigned char byte : probe.behind) known = known && byte == kUntouched;
+  if (!known) Unavailable("this llguidance lays its options out otherwise; install version 1.9.1");
+}
+
+std::unique_ptr<const Api> Load(const std::string& library) {
+  void* handle = dlopen(library.c_str(), RTLD_NOW | RTLD_LOCAL);
+  if (handle == nullptr) Unavailable("cannot open llguidance: " + std::string(dlerror()));
+  auto api = std::make_unique<const Api>(FindAll(handle));
+  const std::string_view version = api->get_version();
+  if (!version.starts_with(kKnownVersion)) {
+    Unavailable("the library says it is " + std::string(version) + "; llguidance 1.9 is needed");
+  }
+  CheckLayout(*api);
+  return api;
+}
+
+}  // namespace
+
+const Api& Open(const std::string& library) {
+  static std::mutex mutex;
+  // Never freed: grammars may end after static objects do.
+  static auto& opened = *new std::map<std::string, std::unique_ptr<const Api>>;
+  const std::lock_guard lock(mutex);
+  auto found = opened.find(library);
+  if (found == opened.end()) found = opened.emplace(library, Load(library)).first;
+  return *found->second;
+}
+
+}  // namespace llmrouter::llguidance
