@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from llmrouter.common.settings import Section
 
 __all__ = ["InferenceSettings"]
+
+
+def _unquoted(value: object) -> object:
+    """Read what YAML makes of a bare `off`."""
+    return "off" if value is False else value
 
 
 class InferenceSettings(Section):
@@ -58,7 +63,7 @@ class InferenceSettings(Section):
     kernels: Literal["auto", "native", "onnxruntime"] = "auto"
     """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
     AVX2; `auto` takes ours on processors with AVX2 but without VNNI, where they are faster."""
-    speculation: Literal["auto", "off"] = "auto"
+    speculation: Annotated[Literal["auto", "off"], BeforeValidator(_unquoted)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once. `auto` drafts
     while few sequences run and their drafts are accepted. Unquantised answers stay as they are; at
     8 and 4 bits verifying rounds otherwise than decoding, so that of two almost equally likely
