@@ -39,6 +39,9 @@ bool Climbs(const std::vector<TokenId>& tokens) {
 
 /// A batch stepped by hand; its masks come from the true worker.
 class ConstraintTest : public testing::Test {
+ public:
+  ~ConstraintTest() override { gate_.Open(); }  // A test that failed may have left it shut.
+
  protected:
   void Start(int slots = 4, Clock::duration timeout = seconds(60)) {
     auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, 64, kVocabulary});
@@ -90,6 +93,8 @@ class ConstraintTest : public testing::Test {
     return std::make_shared<FakeGrammar>(kVocabulary, Climb);
   }
 
+  /// Outlives the batch, whose worker may stand before it.
+  Gate gate_;
   FakeDecoder* decoder_ = nullptr;
   std::unique_ptr<Batch> batch_;
   std::map<std::pair<RequestId, int>, Finished> finished_;
@@ -163,16 +168,15 @@ TEST_F(ConstraintTest, ALateMaskHoldsUpNobodyAndChangesNothing) {
   const Finished expected = End(alone);
 
   Start();
-  Gate gate;
   auto grammar = Climbing();
-  grammar->before = [&](const auto& said) {
-    if (said.size() == 2) gate.Pass();
+  grammar->before = [this](const auto& said) {
+    if (said.size() == 2) gate_.Pass();
   };
   const RequestId late = Admit(grammar, 5);
   const RequestId free = Admit(nullptr, 3);
   while (finished_.count({free, 0}) == 0) Step();  // Ends although the other one cannot go on.
   EXPECT_EQ(batch_->running(), 1);
-  gate.Open();
+  gate_.Open();
   RunOut();
   EXPECT_EQ(End(late).tokens, expected.tokens);
   EXPECT_EQ(End(late).logits, expected.logits);
@@ -180,15 +184,14 @@ TEST_F(ConstraintTest, ALateMaskHoldsUpNobodyAndChangesNothing) {
 
 TEST_F(ConstraintTest, AMaskThatNeverComesFailsItsAnswerAlone) {
   Start(4, milliseconds(20));
-  Gate gate;
   auto grammar = Climbing();
-  grammar->before = [&](const auto&) { gate.Pass(); };
+  grammar->before = [this](const auto&) { gate_.Pass(); };
   const RequestId late = Admit(grammar);
   const RequestId free = Admit(nullptr, 3);
   RunOut();
   EXPECT_NE(failed_.at(late).find("took longer than"), std::string::npos);
   EXPECT_EQ(End(free).reason, FinishReason::kLength);
-  gate.Open();
+  gate_.Open();
 }
 
 TEST_F(ConstraintTest, AMatcherThatBreaksFailsItsAnswerAlone) {
@@ -204,18 +207,17 @@ TEST_F(ConstraintTest, AMatcherThatBreaksFailsItsAnswerAlone) {
 
 TEST_F(ConstraintTest, AnAnswerIsCancelledWhileItsMaskIsComputed) {
   Start();
-  Gate gate;
   auto grammar = Climbing();
-  grammar->before = [&](const auto&) { gate.Pass(); };
+  grammar->before = [this](const auto&) { gate_.Pass(); };
   const RequestId id = Admit(grammar);
   Step();
-  gate.AwaitArrival();
+  gate_.AwaitArrival();
   std::vector<Event> events;
   EXPECT_TRUE(batch_->Cancel(id, &events));
   Take(events);
   EXPECT_EQ(End(id).reason, FinishReason::kCancelled);
   EXPECT_EQ(batch_->running(), 0);
-  gate.Open();
+  gate_.Open();
   const RequestId next = Admit(Climbing());
   RunOut();
   EXPECT_TRUE(Climbs(End(next).tokens));
