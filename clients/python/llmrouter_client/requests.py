@@ -94,6 +94,8 @@ class Options(TypedDict, total=False):
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
     """Highest acceptable cost of this request in US dollars."""
+    priority: Literal["low", "normal", "high"] | None
+    """How urgent it is, `normal` by default; a higher class takes the slots of a lower one."""
     timeout: float | None
     """Seconds for the whole call, retries included; the client's by default."""
 
@@ -110,7 +112,10 @@ def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateReq
     _check(prompt, options)
     try:
         request = generation_pb2.GenerateRequest(
-            sampling=_sampling(options), routing=_routing(options), cache=_cache(options)
+            sampling=_sampling(options),
+            routing=_routing(options),
+            cache=_cache(options),
+            priority=_priority(options),
         )
         _set_input(request, prompt, raw=options.get("raw", False))
     except (ValueError, TypeError, OverflowError) as error:
@@ -217,6 +222,11 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         min_quality=options.get("min_quality") or 0.0,
         max_cost=options.get("max_cost") or 0.0,
     )
+
+
+def _priority(options: Options) -> generation_pb2.Priority.ValueType:
+    name = options.get("priority") or "normal"
+    return generation_pb2.Priority.Value(f"PRIORITY_{name.upper()}")
 
 
 def _cache(options: Options) -> generation_pb2.CacheWishes:

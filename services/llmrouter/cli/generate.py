@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -27,6 +27,11 @@ Temperature = Annotated[
     float | None, typer.Option("--temperature", help="0 (repeatable, cached) to 2.")
 ]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens to write at most.")]
+
+Urgency = Annotated[
+    Literal["low", "normal", "high"] | None,
+    typer.Option("--priority", help="low may wait while others run; high goes first."),
+]
 
 
 def generate(
@@ -54,6 +59,7 @@ def generate(
     regex: formats.Regex = None,
     grammar: formats.Grammar = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
+    priority: Urgency = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = "localhost:50051",
@@ -69,7 +75,7 @@ def generate(
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(Options(cache=False if no_cache else None))
+    options.update(Options(cache=False if no_cache else None, priority=priority))
     question = sys.stdin.read() if prompt == "-" else prompt
     asyncio.run(_generate(address, question, options, as_json=as_json, route=route))
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["CAPABILITY", "EmbeddingRequest", "EmbeddingResult", "Vector"]
-
-CAPABILITY = "embedding"
-"""What the selector calls a model that can do this."""
+__all__ = ["EmbeddingRequest", "EmbeddingResult", "Vector"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,6 @@ from enum import StrEnum
 from typing import Protocol
 
 __all__ = [
-    "STRUCTURED_OUTPUT",
     "Attempt",
     "CacheMode",
     "CacheStatus",
@@ -42,10 +41,6 @@ __all__ = [
 ]
 
 
-STRUCTURED_OUTPUT = "structured_output"
-"""Capability of models that honour a `response_format`."""
-
-
 class Role(StrEnum):
     """Who speaks in a chat message."""
 
@@ -55,7 +50,7 @@ class Role(StrEnum):
 
 
 class Priority(StrEnum):
-    """How urgent a request is, as the gateway decided from the caller's identity."""
+    """How urgent a request is: as the caller says, and the gateway allows."""
 
     LOW = "low"
     NORMAL = "normal"
@@ -202,6 +197,7 @@ class GenerationRequest:
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     routing: RoutingWishes = field(default_factory=RoutingWishes)
     cache: CacheWishes = field(default_factory=CacheWishes)
+    priority: Priority = Priority.NORMAL
 
     @property
     def prompt_bytes(self) -> int:

@@ -115,7 +115,14 @@ def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
             request.routing.max_cost,
         ),
         cache=_decode_cache(request.cache),
+        priority=_decode_priority(request),
     )
+
+
+def _decode_priority(request: pb.GenerateRequest) -> Priority:
+    if request.priority not in _PRIORITY:
+        raise invalid("priority", f"is {request.priority}; it must be a named Priority")
+    return _PRIORITY[request.priority]
 
 
 def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
@@ -129,6 +136,7 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
         ),
         cache=pb.CacheWishes(mode=_CACHE_MODES_OUT[request.cache.mode]),
         sampling=_encode_sampling(request.sampling),
+        priority=_PRIORITY_OUT[request.priority],
     )
     if request.cache.ttl_seconds:
         result.cache.ttl.CopyFrom(duration(request.cache.ttl_seconds))

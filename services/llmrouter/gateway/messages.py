@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from google.protobuf import duration_pb2
 
-from llmrouter.common.embedding import CAPABILITY, EmbeddingRequest
+from llmrouter.common.capabilities import EMBEDDING, needed
+from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import STRUCTURED_OUTPUT, GenerationRequest, RequestContext
+from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire import (
     decode_finish_reason,
     decode_logprobs,
@@ -49,14 +50,9 @@ def encode_select(
         ),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
-        capabilities=_capabilities(request),
+        capabilities=sorted(needed(request)),
         n=request.sampling.n,
     )
-
-
-def _capabilities(request: GenerationRequest) -> list[str]:
-    needed = ["chat" if request.messages else "completion"]
-    return needed if request.sampling.response_format is None else [*needed, STRUCTURED_OUTPUT]
 
 
 def encode_select_embedder(
@@ -68,7 +64,7 @@ def encode_select_embedder(
         routing=generation_pb2.RoutingWishes(model=request.model),
         prompt_bytes=0 if request.truncate else request.longest_bytes,
         max_tokens=1,
-        capabilities=[CAPABILITY],
+        capabilities=[EMBEDDING],
     )
 
 

@@ -6,6 +6,7 @@ import re
 import time
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
@@ -122,6 +123,7 @@ class GatewayServicer(GatewayServiceServicer):
             with refusals_accounted(asker):
                 _check_request_id(context)
                 asked = decode_request(request)
+            asker = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, asker)) as events:
                 async for event in events:
                     yield event

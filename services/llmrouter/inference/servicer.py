@@ -89,7 +89,7 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
     result.context = model.engine.context
     result.folder_bytes = folder.size_bytes
     result.chat = model.text is not None and model.text.has_template
-    result.structured_output = model.backend is not None and model.backend.structured_output
+    result.capabilities.extend(sorted(model.capabilities))
     result.dimensions = 0 if model.embedder is None else model.embedder.dimensions
     if card is not None:
         result.precision = card.precision

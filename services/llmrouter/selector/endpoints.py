@@ -8,8 +8,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llmrouter.common.embedding import CAPABILITY
-from llmrouter.common.generation import STRUCTURED_OUTPUT
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
@@ -111,17 +109,6 @@ def _why(error: Exception) -> str:
     return str(details()) if callable(details) else f"{type(error).__name__}: {error}"
 
 
-def _capabilities(model: pb.LoadedModel) -> frozenset[str]:
-    if model.dimensions:
-        return frozenset({CAPABILITY})
-    able = {"completion"}
-    if model.chat:
-        able.add("chat")
-    if model.structured_output:
-        able.add(STRUCTURED_OUTPUT)
-    return frozenset(able)
-
-
 def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
     quality = model.quality
     ratio = 1.0
@@ -134,7 +121,7 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         ready=model.state == pb.MODEL_STATE_READY,
         error=model.error if model.state == pb.MODEL_STATE_FAILED else "",
         context=model.context,
-        capabilities=_capabilities(model),
+        capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
         running=model.statistics.running,
         waiting=model.statistics.waiting,

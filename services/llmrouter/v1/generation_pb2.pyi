@@ -564,8 +564,13 @@ class GenerateRequest(_message.Message):
     SAMPLING_FIELD_NUMBER: _builtins.int
     ROUTING_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """A raw prompt, given to the model as it is; 1 byte to 1 MiB."""
+    priority: Global___Priority.ValueType
+    """How urgent it is. A higher class takes the slots of a lower one; a class is worth the engine's
+    ageing time (`inference.priority_ageing_seconds`), so that none starves.
+    """
     @_builtins.property
     def chat(self) -> Global___Chat:
         """A chat, rendered by the model's template."""
@@ -590,10 +595,11 @@ class GenerateRequest(_message.Message):
         sampling: Global___SamplingOptions | None = ...,
         routing: Global___RoutingWishes | None = ...,
         cache: Global___CacheWishes | None = ...,
+        priority: Global___Priority.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "chat", b"chat", "input", b"input", "prompt", b"prompt", "routing", b"routing", "sampling", b"sampling"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "chat", b"chat", "input", b"input", "prompt", b"prompt", "routing", b"routing", "sampling", b"sampling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "chat", b"chat", "input", b"input", "priority", b"priority", "prompt", b"prompt", "routing", b"routing", "sampling", b"sampling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_input: _TypeAlias = _typing.Literal["chat", "prompt"]  # noqa: Y015
     _WhichOneofArgType_input: _TypeAlias = _typing.Literal["input", b"input"]  # noqa: Y015

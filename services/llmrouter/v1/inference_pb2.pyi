@@ -263,7 +263,7 @@ class LoadedModel(_message.Message):
     QUALITY_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
-    STRUCTURED_OUTPUT_FIELD_NUMBER: _builtins.int
+    CAPABILITIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -282,8 +282,6 @@ class LoadedModel(_message.Message):
     """Whether it has a chat template."""
     dimensions: _builtins.int
     """Values of the vectors it makes of texts; 0 for a model that generates."""
-    structured_output: _builtins.bool
-    """Whether it honours a `response_format`."""
     @_builtins.property
     def quality(self) -> Global___ModelQuality:
         """What its precision cost; absent when it was not measured."""
@@ -291,6 +289,10 @@ class LoadedModel(_message.Message):
     @_builtins.property
     def statistics(self) -> Global___EngineStatistics:
         """Its load; absent unless ready."""
+
+    @_builtins.property
+    def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What may be asked of it, as in `SelectRequest.capabilities`; empty unless ready."""
 
     def __init__(
         self,
@@ -306,11 +308,11 @@ class LoadedModel(_message.Message):
         quality: Global___ModelQuality | None = ...,
         statistics: Global___EngineStatistics | None = ...,
         dimensions: _builtins.int = ...,
-        structured_output: _builtins.bool = ...,
+        capabilities: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "name", b"name", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "structured_output", b"structured_output", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "name", b"name", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -69,8 +69,9 @@ class SelectRequest(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Capabilities the answer needs, of `chat`, `completion`, `embedding` and
-        `structured_output`; at most 16.
+        """Capabilities the answer needs; at most 16. `chat`, `completion` and `embedding` are kinds of
+        requests; `logit_bias`, `logprobs`, `min_p`, `min_tokens`, `n`, `penalties`, `seed` (for drawn
+        answers) and `structured_output` are options of a generation that not every engine honours.
         """
 
     def __init__(
@@ -475,7 +476,7 @@ class CatalogModel(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What it can do: `chat`, `completion`, `embedding`, `structured_output`."""
+        """What it can do, as in `SelectRequest.capabilities`."""
 
     @_builtins.property
     def addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:

@@ -225,7 +225,7 @@ def test_unpermuting_brings_neighbours_into_halves():
 
 async def test_a_response_format_is_refused_by_its_name(make):
     backend = await make()
-    assert not backend.structured_output
+    assert not backend.honours
     wanted = ResponseFormat(FormatKind.REGEX, "a")
     with pytest.raises(RouterError) as refused:
         await answer(backend, [10], SamplingOptions(temperature=0, response_format=wanted))

@@ -73,6 +73,17 @@ async def test_a_response_format_reaches_the_model_and_the_key_of_its_answer(gat
     assert "structured_output" in tiny.capabilities
 
 
+async def test_a_priority_is_taken_and_a_wrong_one_refused_by_its_name(gateway):
+    async with AsyncClient(gateway) as client:
+        answer = await client.generate(PROMPT, **GREEDY, priority="high")
+        assert answer.usage.completion_tokens == 8
+    async with grpc.aio.insecure_channel(gateway) as channel:
+        request = question(max_tokens=2).request
+        request.priority = 99
+        with pytest.raises(grpc.aio.AioRpcError, match="named Priority"):
+            await GatewayServiceStub(channel).Generate(request)
+
+
 async def test_a_wrong_response_format_is_refused_naming_its_place(gateway):
     wrong = {"properties": {"a": {"type": "strin"}}}
     async with AsyncClient(gateway) as client:

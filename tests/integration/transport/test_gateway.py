@@ -242,6 +242,14 @@ async def test_a_request_id_that_cannot_stand_in_a_log_is_refused(suite, request
     assert line["request_id"] not in {"", request_id}
 
 
+async def test_the_priority_travels_to_inference(suite):
+    request = ask()
+    request.priority = generation_pb2.PRIORITY_HIGH
+    await stream(suite, request, timeout=10)
+    sent, _ = suite.inference.calls[-1]
+    assert sent.context.priority == generation_pb2.PRIORITY_HIGH
+
+
 async def test_a_request_that_cannot_be_decoded_leaves_its_line_too(suite):
     with capture_logs() as lines, pytest.raises(aio.AioRpcError):
         await suite.stub.Generate(

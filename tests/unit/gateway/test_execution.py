@@ -96,8 +96,9 @@ async def test_outcomes_are_reported_with_what_was_measured():
     assert plan_id == "plan-1"
     assert outcome.candidate == FIRST
     assert outcome.error_reason == ""
-    assert outcome.time_to_first_token == pytest.approx(0.02, abs=0.015)
-    assert outcome.time_per_token == pytest.approx(0.01, abs=0.008)
+    # Never less than what passed; a busy machine may make it more.
+    assert 0.019 <= outcome.time_to_first_token < 10
+    assert 0.009 <= outcome.time_per_token < 10
     assert outcome.usage == Usage(3, 3)
     assert outcome.prompt_bytes == GREEDY.prompt_bytes
 

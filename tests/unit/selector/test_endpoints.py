@@ -21,7 +21,7 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
                 version="v",
                 state=pb.MODEL_STATE_READY,
                 context=512,
-                chat=True,
+                capabilities=["chat", "completion"],
                 quality=pb.ModelQuality(perplexity=25, reference_perplexity=20),
                 statistics=pb.EngineStatistics(running=3, waiting=2, slots=4),
             ),
@@ -131,16 +131,8 @@ async def test_no_addresses_serve_nothing(watching):
     assert (await watching()).served() == ()
 
 
-async def test_a_model_with_dimensions_embeds_and_does_nothing_else(inference, watching):
-    inference.models = [
-        pb.LoadedModel(name="e", version="v", state=pb.MODEL_STATE_READY, dimensions=384)
-    ]
-    watcher = await watching(inference.address)
-    assert watcher.served()[0].capabilities == {"embedding"}
-
-
-async def test_a_model_that_honours_response_formats_says_so(inference, watching):
-    inference.models[0].structured_output = True
+async def test_a_model_can_do_what_its_service_says(inference, watching):
+    inference.models[0].capabilities.extend(["logprobs", "n"])
     watcher = await watching(inference.address)
     [model] = [one for one in watcher.served() if one.name == "m"]
-    assert model.capabilities == {"chat", "completion", "structured_output"}
+    assert model.capabilities == {"chat", "completion", "logprobs", "n"}

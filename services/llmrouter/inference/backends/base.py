@@ -165,8 +165,8 @@ class Backend(Protocol):
         ...
 
     @property
-    def structured_output(self) -> bool:
-        """Whether it honours `SamplingOptions.response_format`."""
+    def honours(self) -> frozenset[str]:
+        """What of `capabilities.SAMPLING` requests may ask of it."""
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:

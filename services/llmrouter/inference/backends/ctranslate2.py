@@ -108,9 +108,9 @@ class CTranslate2Backend:
         return self._context
 
     @property
-    def structured_output(self) -> bool:
-        """Never: the library draws tokens by itself."""
-        return False
+    def honours(self) -> frozenset[str]:
+        """Nothing: the library draws tokens by itself, for whole batches."""
+        return frozenset()
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream one sequence; closing the iterator ends it with the next token.

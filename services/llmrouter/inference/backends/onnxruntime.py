@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from llmrouter import _native
+from llmrouter.common.capabilities import SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import FinishReason, Priority, TokenLogprob, TopLogprob
 from llmrouter.inference.backends.base import (
@@ -97,9 +98,9 @@ class OnnxRuntimeBackend:
         return self._engine.context
 
     @property
-    def structured_output(self) -> bool:
-        """Whether llguidance is there to follow grammars."""
-        return self._constraints is not None
+    def honours(self) -> frozenset[str]:
+        """Everything; a format only where llguidance is there to follow grammars."""
+        return SAMPLING if self._constraints is not None else SAMPLING - {STRUCTURED_OUTPUT}
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.

@@ -12,6 +12,7 @@ from typing import Any
 
 import structlog
 
+from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.models.ctranslate2_folder import (
@@ -50,6 +51,16 @@ class HeldModel:
     """Set for a model that generates."""
     embedder: Embedder | None = None
     """Set for a model that turns texts into vectors."""
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """What may be asked of it, by the names of `common/capabilities.py`."""
+        if self.embedder is not None:
+            return frozenset({EMBEDDING})
+        if self.backend is None:
+            return frozenset()
+        chat = {CHAT} if self.text is not None and self.text.has_template else set()
+        return frozenset({COMPLETION, *chat, *self.backend.honours})
 
     @property
     def engine(self) -> Backend | Embedder | None:
