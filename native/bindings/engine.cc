@@ -20,7 +20,7 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
                  float min_p, float repetition_penalty, float presence_penalty,
                  float frequency_penalty, const std::vector<std::pair<TokenId, float>>& logit_bias,
                  int min_tokens, int answers, int top_logprobs,
-                 const std::shared_ptr<Grammar>& grammar) {
+                 const std::shared_ptr<Grammar>& grammar, bool drafts) {
   Request request;
   request.prompt = std::move(prompt);
   request.sampling = {
@@ -44,6 +44,7 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
   request.top_logprobs = top_logprobs;
   request.grammar = grammar;
   request.trace = trace;
+  request.drafts = drafts;
   const py::gil_scoped_release release;
   return engine.Submit(std::move(request));
 }
@@ -107,7 +108,7 @@ void BindEngine(py::module_& module) {
            py::arg("presence_penalty") = 0.0F, py::arg("frequency_penalty") = 0.0F,
            py::arg("logit_bias") = std::vector<std::pair<TokenId, float>>(),
            py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1,
-           py::arg("grammar") = std::shared_ptr<Grammar>())
+           py::arg("grammar") = std::shared_ptr<Grammar>(), py::arg("drafts") = true)
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())

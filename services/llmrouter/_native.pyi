@@ -264,6 +264,7 @@ class Engine:
         min_tokens: int = 0,
         answers: int = 1,
         top_logprobs: int = -1,
+        drafts: bool = True,
         grammar: Grammar | None = None,
     ) -> int: ...
 

@@ -47,7 +47,8 @@ COUNTING = ", ".join(str(number) for number in range(1, 200))
 
 @asynccontextmanager
 async def _loaded(folder: Path, slots: int) -> AsyncIterator[OnnxRuntimeBackend]:
-    options = BackendOptions(threads=THREADS, slots=slots, context=CONTEXT)
+    # What is drafted depends on the text; `make bench NAME=speculation` tells what that brings.
+    options = BackendOptions(threads=THREADS, slots=slots, context=CONTEXT, speculation_tokens=0)
     backend = await OnnxRuntimeBackend.load(folder, options)
     try:
         yield backend

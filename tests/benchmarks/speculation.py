@@ -57,7 +57,9 @@ async def _measure():
     async with AsyncExitStack() as stack:
         sides = []
         for tokens in (0, BackendOptions().speculation_tokens):
-            options = BackendOptions(threads=2, slots=4, context=1024, speculation_tokens=tokens)
+            options = BackendOptions(
+                threads=2, slots=4, context=1024, speculation_tokens=tokens, speculation_always=True
+            )
             sides.append(await OnnxRuntimeBackend.load(folder, options))
             stack.push_async_callback(sides[-1].close)
         for name, ask in asks.items():

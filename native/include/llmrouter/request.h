@@ -73,6 +73,9 @@ struct Request {
   int top_logprobs = -1;
   /// What each answer has to match; null where anything may be said.
   std::shared_ptr<const Grammar> grammar;
+  /// Whether tokens may be drafted: verifying them rounds otherwise than decoding does in quantised
+  /// models, so that of two almost equally likely tokens the other one may be drawn.
+  bool drafts = true;
   /// Keeps every sampled token and its logits for `Finished`. For tests: vocabulary x 4 bytes each.
   bool trace = false;
 };

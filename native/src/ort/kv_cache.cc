@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <initializer_list>
 #include <numeric>
 #include <string>
 
@@ -19,6 +20,18 @@ std::size_t RoundUp(std::size_t value, std::size_t unit) {
   return (value + unit - 1) / unit * unit;
 }
 
+/// Sizes come from untrusted files: a product that wraps would be a small buffer for large rows.
+std::size_t Product(std::initializer_list<std::size_t> factors) {
+  std::size_t product = 1;
+  for (const std::size_t factor : factors) {
+    if (__builtin_mul_overflow(product, factor, &product)) {
+      throw Error(ErrorCode::kModelUnavailable,
+                  "the key/value cache would be larger than any memory; lower slots or context");
+    }
+  }
+  return product;
+}
+
 }  // namespace
 
 KvCache::KvCache(int buffers, int slots, int kv_heads, int head_size, int context)
@@ -26,8 +39,9 @@ KvCache::KvCache(int buffers, int slots, int kv_heads, int head_size, int contex
   const std::size_t position_bytes = sizeof(float) * static_cast<std::size_t>(head_size);
   const std::size_t unit = PageBytes() / std::gcd(PageBytes(), position_bytes);
   positions_ = static_cast<int>(RoundUp(static_cast<std::size_t>(context) + 1, unit));
-  bytes_ = sizeof(float) * RowFloats() * static_cast<std::size_t>(buffers) *
-           static_cast<std::size_t>(slots);
+  bytes_ = Product({sizeof(float), static_cast<std::size_t>(kv_heads),
+                    static_cast<std::size_t>(positions_), static_cast<std::size_t>(head_size),
+                    static_cast<std::size_t>(buffers), static_cast<std::size_t>(slots)});
   void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -57,7 +71,8 @@ float* KvCache::Row(int buffer, int row) const {
 std::size_t KvCache::CommittedBy(int length) const {
   const std::size_t head =
       sizeof(float) * static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
-  return RoundUp(head, PageBytes()) * static_cast<std::size_t>(kv_heads_ * buffers_);
+  return RoundUp(head, PageBytes()) * static_cast<std::size_t>(kv_heads_) *
+         static_cast<std::size_t>(buffers_);
 }
 
 void KvCache::Touch(int row, int length) {
@@ -114,8 +129,9 @@ void KvCache::Release(int row) {
   if (touched_[row] == 0) return;
   const std::size_t head_bytes =
       sizeof(float) * static_cast<std::size_t>(positions_) * static_cast<std::size_t>(head_size_);
-  const std::size_t used =
-      RoundUp(sizeof(float) * static_cast<std::size_t>(touched_[row] * head_size_), PageBytes());
+  const std::size_t used = RoundUp(sizeof(float) * static_cast<std::size_t>(touched_[row]) *
+                                       static_cast<std::size_t>(head_size_),
+                                   PageBytes());
   for (int buffer = 0; buffer < buffers_; ++buffer) {
     auto* row_bytes = reinterpret_cast<std::byte*>(Row(buffer, row));
     for (int head = 0; head < kv_heads_; ++head) {

@@ -155,5 +155,5 @@ async def _abort(context: Any, error: BaseException, service: str) -> None:
         error = RouterError(Reason.INTERNAL, f"{service} failed unexpectedly; its log says more")
     status = to_status(error)
     await context.abort(
-        _CODES[error.status], error.message, ((DETAILS_KEY, status.SerializeToString()),)
+        _CODES[error.status], status.message, ((DETAILS_KEY, status.SerializeToString()),)
     )

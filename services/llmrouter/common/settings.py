@@ -8,6 +8,7 @@ stands beside the file as `<stem>.<environment>.yaml` and may be missing.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -30,6 +31,9 @@ __all__ = [
 ENVIRONMENTS = ("development", "staging", "production")
 SECTIONS = ("gateway", "selector", "cache", "inference")
 _PREFIX = "LLMROUTER_"
+_INJECTED = re.compile(
+    r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
+)
 _RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV"})
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
@@ -148,10 +152,17 @@ def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
+def _is_injected(name: str, value: str) -> bool:
+    """Whether Kubernetes wrote it: it tells containers of services, perhaps one of our name."""
+    if "__" in name:
+        return False
+    return bool(_INJECTED.search(name)) or (name.endswith("_PORT") and "://" in value)
+
+
 def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for name in sorted(environ):
-        if not name.startswith(_PREFIX) or name in _RESERVED:
+        if not name.startswith(_PREFIX) or name in _RESERVED or _is_injected(name, environ[name]):
             continue
         path = [part.lower() for part in name.removeprefix(_PREFIX).split("__")]
         try:

@@ -24,12 +24,17 @@ _UNSAID = {
 }
 
 
+_MAX_MESSAGE = 1500
+_MAX_FACT = 256
+"""Characters: all of a Status travels in a header, and those end at 16 KiB."""
+
+
 def to_status(error: RouterError) -> status_pb2.Status:
     """Return the Status with ErrorInfo, and RetryInfo or BadRequest where they apply."""
-    status = status_pb2.Status(code=_CODES[error.status].value[0], message=error.message)
-    info = error_details_pb2.ErrorInfo(
-        reason=error.reason.value, domain=DOMAIN, metadata=error.metadata
-    )
+    message = _cut(error.message, _MAX_MESSAGE)
+    status = status_pb2.Status(code=_CODES[error.status].value[0], message=message)
+    facts = {name: _cut(value, _MAX_FACT) for name, value in error.metadata.items()}
+    info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=facts)
     _pack(status, info)
     if error.retry_after is not None:
         delay = duration_pb2.Duration()
@@ -38,7 +43,10 @@ def to_status(error: RouterError) -> status_pb2.Status:
     if error.violations:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
-            bad.field_violations.add(field=violation.field, description=violation.description)
+            bad.field_violations.add(
+                field=_cut(violation.field, _MAX_FACT),
+                description=_cut(violation.description, _MAX_FACT),
+            )
         _pack(status, bad)
     return status
 
@@ -87,3 +95,7 @@ def _pack(status: status_pb2.Status, message: object) -> None:
     packed = any_pb2.Any()
     packed.Pack(message)  # type: ignore[arg-type]
     status.details.append(packed)
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[: most - 1]}\u2026"

@@ -63,11 +63,11 @@ class InferenceSettings(Section):
     kernels: Literal["auto", "native", "onnxruntime"] = "auto"
     """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
     AVX2; `auto` takes ours on processors with AVX2 but without VNNI, where they are faster."""
-    speculation: Annotated[Literal["auto", "off"], BeforeValidator(_unquoted)] = "auto"
-    """Whether tokens are drafted from the text so far and verified several at once. `auto` drafts
-    while few sequences run and their drafts are accepted. Unquantised answers stay as they are; at
-    8 and 4 bits verifying rounds otherwise than decoding, so that of two almost equally likely
-    tokens the other one may be taken. `off` keeps every answer the same in any company."""
+    speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
+    """Whether tokens are drafted from the text so far and verified several at once, while few
+    sequences run and their drafts are accepted. At 8 and 4 bits verifying rounds otherwise than
+    decoding, so that of two almost equally likely tokens the other one may be drawn: `auto` drafts
+    there only for answers that nobody can repeat, drawn without a seed; `always` for all."""
     speculation_tokens: int = Field(default=12, ge=1, le=64)
     """Tokens drafted at once at most."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)

@@ -9,6 +9,8 @@ import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from google.protobuf import duration_pb2
+
 from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.generation import RoutingWishes
 from llmrouter.common.wire import duration, seconds
@@ -31,6 +33,8 @@ _MODEL_FAULTS = frozenset(
     }
 )
 _MAX_ANSWERS = 16
+_MAX_CAPABILITY = 64
+_MAX_SECONDS = 86_400
 _MAX_PROMPT_BYTES = 1 << 30
 
 
@@ -94,9 +98,9 @@ class SelectorServicer(SelectorServiceServicer):
             raise invalid("outcomes", f"{len(request.outcomes)} given; 1 to 64 are allowed")
         now = self._clock()
         catalog = self._catalog()
-        for outcome in request.outcomes:
+        observed = [(one, _decode_outcome(one)) for one in request.outcomes]
+        for outcome, observation in observed:
             if catalog.knows(outcome.model, outcome.version):
-                observation = _decode_outcome(outcome)
                 self._statistics.observe(outcome.model, outcome.version, observation, now)
         return pb.ReportOutcomeResponse()
 
@@ -173,6 +177,8 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         raise invalid("n", f"{request.n} is above {_MAX_ANSWERS}")
     if len(request.capabilities) > 16:
         raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
+    if any(len(one) > _MAX_CAPABILITY for one in request.capabilities):
+        raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
     return Selection(
         request_id=request.context.request_id,
         prompt_bytes=request.prompt_bytes,
@@ -183,14 +189,21 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
     )
 
 
+def _time(value: duration_pb2.Duration, name: str) -> float:
+    told = seconds(value)
+    if not 0 <= told <= _MAX_SECONDS:
+        raise invalid(f"outcomes.{name}", f"is {told:g} s; it must be 0 to {_MAX_SECONDS} s")
+    return told
+
+
 def _decode_outcome(outcome: pb.Outcome) -> Observation:
     """Return what an outcome says about the model; faults of the caller say nothing about it."""
     failed = outcome.error_reason in _MODEL_FAULTS
     first = per_token = None
     if outcome.HasField("time_to_first_token"):
-        first = seconds(outcome.time_to_first_token)
+        first = _time(outcome.time_to_first_token, "time_to_first_token")
     if outcome.HasField("time_per_token"):
-        per_token = seconds(outcome.time_per_token)
+        per_token = _time(outcome.time_per_token, "time_per_token")
     return Observation(
         failed=failed,
         counts=failed or not outcome.error_reason,

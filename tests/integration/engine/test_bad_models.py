@@ -172,3 +172,11 @@ def test_a_cache_that_grows_instead_of_being_shared(folder: Path) -> None:
         )
     onnx.save(model, folder / "model.onnx")
     assert "shares its cache between past and present" in refusal(folder)
+
+
+def test_sizes_whose_product_no_number_holds(folder: Path) -> None:
+    _native.load_onnx_runtime(str(library()), 2)
+    model = tiny_ort_model(folder)
+    model.kv_heads = model.head_size = 4096
+    with pytest.raises(_native.EngineError, match="larger than any memory"):
+        _native.load_ort_decoder(model, slots=256, context=2**30)

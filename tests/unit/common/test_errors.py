@@ -71,3 +71,16 @@ def test_a_bare_transport_error_is_told_as_the_nearest_reason(code, reason):
 def test_details_that_make_no_sense_do_not_hide_the_error(details):
     error = rpc_error(grpc.StatusCode.UNAVAILABLE, trailing=((DETAILS_KEY, details),))
     assert from_rpc_error(error, "cache").reason is Reason.UPSTREAM_UNAVAILABLE
+
+
+def test_an_error_that_quotes_a_long_name_still_fits_into_a_header():
+    long = "x" * 50_000
+    violations = (FieldViolation(long, long),) * 4
+    error = RouterError(Reason.NO_CANDIDATE, long, metadata={"why": long}, violations=violations)
+    status = to_status(error)
+    assert len(status.SerializeToString()) < 8192
+    assert status.message.startswith("xxx")
+    assert status.message.endswith("\u2026")
+    back = from_status(status)
+    assert back is not None
+    assert back.reason is Reason.NO_CANDIDATE

@@ -105,3 +105,16 @@ def test_a_missing_file_and_an_unknown_environment_are_told(tmp_path):
         load_config(tmp_path / "none.yaml", {})
     with pytest.raises(ConfigError, match="development, staging, production"):
         load_config(None, {"LLMROUTER_ENV": "prod"})
+
+
+def test_what_kubernetes_tells_of_services_is_no_setting(config):
+    path = config("gateway: {port: 7}")
+    environ = {
+        "LLMROUTER_GATEWAY_PORT": "tcp://10.0.0.1:50051",
+        "LLMROUTER_GATEWAY_SERVICE_HOST": "10.0.0.1",
+        "LLMROUTER_GATEWAY_SERVICE_PORT_GRPC": "50051",
+        "LLMROUTER_GATEWAY_PORT_50051_TCP": "tcp://10.0.0.1:50051",
+        "LLMROUTER_GATEWAY_PORT_50051_TCP_ADDR": "10.0.0.1",
+    }
+    assert load_config(path, environ) == {"gateway": {"port": 7}}
+    assert load_config(path, {"LLMROUTER_GATEWAY_PORT": "7"})["gateway_port"] == 7

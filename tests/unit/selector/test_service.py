@@ -197,3 +197,16 @@ def test_settings_refuse_what_cannot_be_meant():
             SelectorSettings(**wrong)
     with pytest.raises(RouterError, match="luck"):
         service(default_strategy="luck")
+
+
+async def test_a_time_that_cannot_be_is_refused_and_teaches_nothing():
+    one = service()
+    for field in ("time_to_first_token", "time_per_token"):
+        with pytest.raises(RouterError, match=field) as refused:
+            await one.ReportOutcome(report(**{field: duration(1e9)}), None)
+        assert refused.value.reason is Reason.INVALID_ARGUMENT
+
+
+async def test_a_capability_of_any_length_is_refused_briefly():
+    with pytest.raises(RouterError, match="longer than 64 characters"):
+        await service().Select(pb.SelectRequest(capabilities=["x" * 100_000]), None)

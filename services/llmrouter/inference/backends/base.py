@@ -56,6 +56,8 @@ class BackendOptions:
     kernels: str = "auto"
     """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
     AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
+    speculation_always: bool = False
+    """Whether to draft, in quantised models, for answers that are to be the same in any company."""
     speculation_tokens: int = 12
     """Tokens drafted at once at most, from the text so far; 0 drafts none. At 8 and 4 bits verified
     tokens are rounded otherwise than decoded ones."""

@@ -29,7 +29,7 @@ from llmrouter.inference.backends.kernels import choose_native
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
-from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
 __all__ = ["OnnxRuntimeBackend", "make_engine"]
@@ -71,10 +71,11 @@ class OnnxRuntimeBackend:
         constraints: Constraints | None = None,
         *,
         share_prefixes: bool = False,
+        drafts: bool = False,
     ) -> None:
         """Serve `engine` on the running event loop; `load` makes one from a folder."""
         self._engine, self._constraints = engine, constraints
-        self._share_prefixes = share_prefixes
+        self._share_prefixes, self._drafts = share_prefixes, drafts
         self._buffers: dict[int, EventBuffer] = {}
         self._loop = asyncio.get_running_loop()
         self._loop.add_reader(engine.event_fd, self._deliver)
@@ -90,7 +91,14 @@ class OnnxRuntimeBackend:
         """
         engine = await asyncio.to_thread(make_engine, folder, options)
         constraints = await asyncio.to_thread(_constraints, folder)
-        return cls(engine, constraints, share_prefixes=options.share_prefixes)
+        # Unquantised, what is verified rounds as what is decoded.
+        exact = await asyncio.to_thread(_is_unquantised, folder)
+        return cls(
+            engine,
+            constraints,
+            share_prefixes=options.share_prefixes,
+            drafts=exact or options.speculation_always,
+        )
 
     @property
     def context(self) -> int:
@@ -193,6 +201,7 @@ class OnnxRuntimeBackend:
                 answers=sampling.n,
                 top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
                 grammar=grammar,
+                drafts=self._drafts or (sampling.temperature > 0 and sampling.seed is None),
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error
@@ -339,6 +348,11 @@ def _finished(event: _native.Finished) -> BackendFinished:
         cached_prompt_tokens=event.cached_prompt_tokens,
         choice=event.answer,
     )
+
+
+def _is_unquantised(path: Path) -> bool:
+    card = folder_card(path)
+    return card is not None and card.precision == "fp32"
 
 
 def _scope(name: str) -> int:

@@ -60,7 +60,8 @@ class ChatTemplate:
         environment.bounds.size = SPARE_SIZE + 4 * sum(len(turn["content"]) for turn in messages)
         pieces, size = [], 0
         try:
-            with _counted_steps():
+            environment.bounds.end = time.thread_time() + _MAX_SECONDS
+            with _counted_steps(environment):
                 for piece in self._template.generate(
                     messages=list(messages), add_generation_prompt=True, **variables
                 ):
@@ -75,14 +76,13 @@ class ChatTemplate:
 
 
 @contextmanager
-def _counted_steps() -> Iterator[None]:
+def _counted_steps(environment: TemplateEnvironment) -> Iterator[None]:
     """Stop template code of this thread after a number of executed lines, or of seconds.
 
     Loops over nothing produce no output that could be bounded, so lines are counted by the
     interpreter's trace hook; code outside of templates is not traced.
     """
     steps = 0
-    end = time.thread_time() + _MAX_SECONDS
 
     def trace(frame: FrameType, event: str, _: object) -> TraceFunction | None:
         nonlocal steps
@@ -91,8 +91,7 @@ def _counted_steps() -> Iterator[None]:
         steps += event == "line"
         if steps > _MAX_STEPS:
             raise TemplateError(f"the chat template runs more than {_MAX_STEPS} steps")
-        if time.thread_time() > end:
-            raise TemplateError(f"the chat template runs longer than {_MAX_SECONDS:g} s")
+        environment.check_time()
         return trace
 
     before = sys.gettrace()

@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import threading
-from collections.abc import Callable, Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 from jinja2 import nodes
 from jinja2.compiler import CodeGenerator, Frame
 from jinja2.ext import loopcontrols
+from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
@@ -40,6 +43,10 @@ _FILTERS = frozenset({
     "int", "float", "items", "capitalize", "title", "safe", "e", "escape", "dictsort", "sort",
     "unique", "reverse", "min", "max", "abs", "round",
 })  # fmt: skip
+_TEXT_FILTERS = frozenset({
+    "trim", "upper", "lower", "capitalize", "title", "e", "escape", "safe", "int", "float",
+})  # fmt: skip
+_DICT_METHODS = frozenset({"get", "items", "keys", "values"})
 _GLOBALS = frozenset({"range", "dict", "namespace"})
 
 
@@ -79,7 +86,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     """Compiles and runs one template; `bounds.size` is the limit of the thread that renders."""
 
     code_generator_class = _BoundedCode
-    intercepted_binops = frozenset({"+", "-", "*", "**", "%"})
+    intercepted_binops = frozenset({"+", "-", "*", "**", "%", "/", "//"})
 
     def __init__(self) -> None:
         """Take the options under which Hugging Face models write their templates."""
@@ -95,9 +102,10 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             "string": self.bounded_text,
             "round": _bounded_round,
         }
+        known |= {name: self._of_text(known[name]) for name in _TEXT_FILTERS}
         self.filters = {name: self._weighing(made) for name, made in known.items()}
         self.globals = {name: self.globals[name] for name in _GLOBALS}
-        self.globals["raise_exception"] = _raise
+        self.globals["raise_exception"] = self.refuse
 
     def check(self, size: int) -> None:
         """Refuse a text or container of `size`.
@@ -108,6 +116,15 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         limit = getattr(self.bounds, "size", SPARE_SIZE)
         if size > limit:
             raise TemplateError(f"the chat template makes more than {limit} characters or values")
+
+    def check_time(self) -> None:
+        """Refuse to go on past the time of the thread that renders.
+
+        Raises:
+            TemplateError: It is over.
+        """
+        if time.thread_time() > getattr(self.bounds, "end", math.inf):
+            raise TemplateError("the chat template runs too long")
 
     def weighed(self, *values: Any) -> Any:
         """Return the first of `values`, all of which together stay below the limit.
@@ -125,8 +142,35 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
                 left += value.values()
             elif isinstance(value, list | tuple | set | frozenset):
                 left += value
+            elif isinstance(value, bytes | bytearray):
+                raise TemplateError("the chat template works with bytes")
             self.check(size + len(left))
         return values[0]
+
+    def eager(self, made: Any) -> Any:
+        """Return what a filter made, weighed; what it would make bit by bit is made now.
+
+        Lazily, one chain of filters would do all of its work within one line, past every bound.
+        """
+        if not isinstance(made, Iterator):
+            return self.weighed(made)
+        kept, size = [], 0
+        for value in made:
+            self.check_time()
+            kept.append(value)
+            size += self.weight(value)
+            self.check(size)
+        return kept
+
+    def weight(self, value: Any) -> int:
+        """Return what `weighed` counts for one value."""
+        if isinstance(value, str):
+            return 1 + len(value)
+        if isinstance(value, dict):
+            return 1 + sum(self.weight(key) + self.weight(one) for key, one in value.items())
+        if isinstance(value, list | tuple | set | frozenset):
+            return 1 + sum(map(self.weight, value))
+        return 1
 
     def concat(self, parts: Iterable[str]) -> str:
         """Join what a block, macro or call wrote; compiled templates fetch this by name."""
@@ -185,16 +229,21 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateError("the chat template takes a power")
         elif operator == "%" and isinstance(left, str):
             raise TemplateError("the chat template formats text with %")
+        elif operator in {"/", "//"}:
+            _check_number(left)
+            _check_number(right)
         result = super().call_binop(context, operator, left, right)
-        if isinstance(result, int) and result.bit_length() > _MAX_NUMBER_BITS:
-            raise TemplateError("the chat template computes with numbers beyond 64 bits")
+        _check_number(result)
         return result
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
-        """Allow a text's harmless methods only."""
-        if isinstance(obj, str) and attr not in _TEXT_METHODS:
-            return False
-        return bool(super().is_safe_attribute(obj, attr, value))
+        """Allow harmless methods of texts and dictionaries, and what Jinja2 itself hands out."""
+        if isinstance(obj, str):
+            return attr in _TEXT_METHODS
+        if isinstance(obj, dict):
+            return attr in _DICT_METHODS
+        own = isinstance(obj, LoopContext | Namespace | Macro)
+        return own and bool(super().is_safe_attribute(obj, attr, value))
 
     def call(self, context: Any, target: Any, /, *args: Any, **kwargs: Any) -> Any:
         """Bound what goes into a call, which a macro finds as `varargs`, and what comes out."""
@@ -211,9 +260,25 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
 
         @functools.wraps(made)
         def run(*args: Any, **kwargs: Any) -> Any:
-            return self.weighed(made(*args, **kwargs))
+            self.check_time()
+            return self.eager(made(*args, **kwargs))
 
         return run
+
+    def _of_text(self, made: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a filter that takes the bounded text of what it is given."""
+
+        @functools.wraps(made)
+        def run(value: Any, *args: Any, **kwargs: Any) -> Any:
+            plain = value if isinstance(value, int | float) else self.bounded_text(value)
+            return _check_number(made(plain, *args, **kwargs))
+
+        return run
+
+    def refuse(self, message: object) -> None:
+        """Be `raise_exception`, by which templates refuse messages."""
+        told = self.bounded_text(message)[:200]
+        raise TemplateError(f"the chat template refuses these messages: {told}")
 
 
 def _bounded_round(value: float, precision: int = 0, method: str = "common") -> float:
@@ -230,5 +295,7 @@ def _is_number(value: object) -> bool:
     return isinstance(value, int | float)
 
 
-def _raise(message: object) -> None:
-    raise TemplateError(f"the chat template refuses these messages: {str(message)[:200]}")
+def _check_number(value: Any) -> Any:
+    if isinstance(value, int) and value.bit_length() > _MAX_NUMBER_BITS:
+        raise TemplateError("the chat template computes with numbers beyond 64 bits")
+    return value

@@ -58,6 +58,22 @@ BOMBS = {
     "a long sort again and again": "{% for i in range(99999) %}"
     "{% if range(99999) | sort(reverse=true) | first %}{% endif %}{% endfor %}",
     "rounding to many places": "{{ 1 | round(1000000000, 'ceil') }}",
+    "bytes of numbers": "{{ (1).to_bytes(2000000000, 'big') | length }}",
+    "numbers of bytes": "{{ range.from_bytes('a') }}{{ (1).real.from_bytes([1, 2]) }}",
+    "long division": "{% set n = namespace(x='9') %}{% for i in range(12) %}"
+    "{% set n.x = n.x ~ n.x %}{% endfor %}{{ (n.x | int) // 7 }}",
+    "a chain of filters that is never looked at": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(16) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+    "{% for y in range(20000) | map('string') | map('replace', '', n.x) %}{% endfor %}",
+    "a chain of filters whose length is asked": "{% set n = namespace(x='ab') %}"
+    "{% for i in range(16) %}{% set n.x = n.x ~ n.x %}{% endfor %}"
+    "{% for y in range(20000) | map('string') | map('replace', '', n.x) %}{{ loop.length }}"
+    "{% endfor %}",
+    "namespaces of themselves in capitals": "{% set n = namespace(x=1) %}{% for i in range(60) %}"
+    "{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}{{ n.x | upper }}",
+    "namespaces of themselves as a refusal": "{% set n = namespace(x=1) %}"
+    "{% for i in range(60) %}{% set n.x = namespace(a=n.x, b=n.x) %}{% endfor %}"
+    "{{ raise_exception(n.x) }}",
     "text from nothing": "{{ lipsum(n=100000) }}",
     "long output": "{% for i in range(99999) %}{{ 'x' + 'y' }}aaaaaaaaaaaaaaaaaaaa{% endfor %}",
     "nested loops without output": "{% for a in range(99999) %}{% for b in range(99999) %}"
