@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -45,11 +44,11 @@ async def generate(
         max_tokens: Tokens generated when the request sets no limit.
 
     Raises:
-        RouterError: As `ModelRegistry.get` and `Backend.generate`.
+        RouterError: As `ModelRegistry.get`, `TextPool.run` and `Backend.generate`.
     """
     began = time.monotonic()
     folder, text, backend = registry.get(name, version)
-    tokens = await asyncio.to_thread(_tokenize, text, request)
+    tokens = await registry.texts.run(_tokenize, text, request)
     sampling = request.sampling
     if sampling.max_tokens is None:
         sampling = replace(sampling, max_tokens=max_tokens)

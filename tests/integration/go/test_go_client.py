@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.suite.conftest import config, four_processes, store  # noqa: F401 - fixtures
 from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving_in_thread
 
 from llmrouter.common.errors import Reason, RouterError
@@ -54,3 +56,13 @@ def test_it_tells_the_reason_of_a_refusal(program):
         done = ask(program, address, "-model", "x", "hi")
     assert done.returncode == 1
     assert done.stderr == "error: no model is called x (UNKNOWN_MODEL)\n"
+
+
+async def test_it_streams_an_answer_through_the_four_services(program, config):  # noqa: F811
+    path, ports = config
+    async with four_processes(path, ports):
+        address = f"127.0.0.1:{ports['gateway']}"
+        done = await asyncio.to_thread(ask, program, address, "-temperature", "0", "abcd")
+    assert done.returncode == 0, done.stderr
+    assert "tiny: " in done.stderr
+    assert len(done.stdout) > 1

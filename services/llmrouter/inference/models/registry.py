@@ -15,6 +15,7 @@ import structlog
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.models.ctranslate2_folder import (
     CTranslate2Folder,
     read_ctranslate2_folder,
@@ -23,6 +24,7 @@ from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_em
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
+from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend", "find_embedder"]
 
@@ -116,6 +118,8 @@ class ModelRegistry:
     def __init__(self, store: Path, backend: type[Backend], options: BackendOptions) -> None:
         self._store, self._backend, self._options = store, backend, options
         self._models: dict[str, HeldModel] = {}
+        self.texts = TextPool(available_cores(), options.max_waiting)
+        """Where prompts become tokens, for all models."""
 
     @property
     def models(self) -> list[HeldModel]:
@@ -178,6 +182,7 @@ class ModelRegistry:
 
     async def close(self) -> None:
         """Close every backend."""
+        self.texts.close()
         for held in self._models.values():
             if held.engine is not None:
                 await held.engine.close()

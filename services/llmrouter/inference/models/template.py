@@ -25,7 +25,7 @@ TraceFunction = Callable[[FrameType, str, Any], Any]
 
 _MAX_SOURCE = 256 * 1024
 _MAX_STEPS = 2_000_000
-_MAX_SECONDS = 5.0
+_MAX_SECONDS = 2.0
 """Of the rendering thread's own time; a thousand turns take a tenth of a second."""
 
 
