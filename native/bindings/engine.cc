@@ -55,6 +55,8 @@ void BindStatistics(py::module_& module) {
       .def_readonly("completion_tokens", &EngineStatistics::completion_tokens)
       .def_readonly("reused_tokens", &EngineStatistics::reused_tokens)
       .def_readonly("preemptions", &EngineStatistics::preemptions)
+      .def_readonly("busy_seconds", &EngineStatistics::busy_seconds)
+      .def_readonly("decoder_seconds", &EngineStatistics::decoder_seconds)
       .def_readonly("step_seconds", &EngineStatistics::step_seconds)
       .def_readonly("estimated_wait_seconds", &EngineStatistics::estimated_wait_seconds)
       .def_readonly("prefix_bytes", &EngineStatistics::prefix_bytes)

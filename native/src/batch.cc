@@ -143,7 +143,9 @@ void Batch::RunChunk(const Chunk& chunk, std::vector<Event>* events) {
   const auto logits =
       decoder_->Prefill(chunk.row, sequence.PromptChunk(chunk.tokens), sequence.computed());
   if (!logits.ok()) return sequence.Fail(logits.failure().message);
-  prefill_token_seconds_.Add(SecondsSince(begin) / chunk.tokens);
+  const double seconds = SecondsSince(begin);
+  decoder_seconds_ += seconds;
+  prefill_token_seconds_.Add(seconds / chunk.tokens);
   prompt_tokens_ += chunk.tokens;
   sequence.CommitComputed(chunk.tokens);
   // One that was computed again has its next token already.
@@ -177,7 +179,9 @@ void Batch::RunDecode(std::vector<Event>* events) {
   const Clock::time_point begin = Clock::now();
   const auto logits = decoder_->Decode(decode_tokens_, decode_positions_);
   if (!logits.ok()) return FailDecoding(logits.failure().message);
-  decode_seconds_.Add(SecondsSince(begin));
+  const double seconds = SecondsSince(begin);
+  decoder_seconds_ += seconds;
+  decode_seconds_.Add(seconds);
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
   for (int row = 0; row < plan_.decode_rows; ++row) {
     // Rows that sampled their first token in this very step decode from the next one on.

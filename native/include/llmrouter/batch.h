@@ -51,6 +51,8 @@ class Batch {
   std::uint64_t completion_tokens() const { return completion_tokens_; }
   std::uint64_t reused_tokens() const { return reused_tokens_; }
   std::size_t prefix_bytes() const { return prefix_.bytes(); }
+  /// Seconds spent in decoder runs so far.
+  double decoder_seconds() const { return decoder_seconds_; }
   /// Mean seconds of a decoder run that decodes, and that a sequence holds its slot.
   double decode_seconds() const { return decode_seconds_.value(); }
   double service_seconds() const { return service_seconds_.value(); }
@@ -108,6 +110,7 @@ class Batch {
   std::uint64_t prompt_tokens_ = 0;
   std::uint64_t completion_tokens_ = 0;
   std::uint64_t reused_tokens_ = 0;
+  double decoder_seconds_ = 0;
   RunningMean decode_seconds_;
   RunningMean prefill_token_seconds_;
   RunningMean service_seconds_;

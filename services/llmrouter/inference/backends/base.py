@@ -125,6 +125,10 @@ class BackendStatistics:
     """Prompt tokens since load that earlier prompts had computed already."""
     preemptions: int = 0
     """Sequences since load that gave way to a higher class."""
+    busy_seconds: float = 0.0
+    """Seconds since load in which the engine had work."""
+    decoder_seconds: float = 0.0
+    """Those of `busy_seconds` that the decoder's own runs took."""
     step_seconds: float = 0.0
     """Mean time of a decoding step."""
     estimated_wait_seconds: float = 0.0

@@ -112,6 +112,8 @@ class OnnxRuntimeBackend:
             cache_bytes=now.cache_bytes,
             reused_tokens=now.reused_tokens,
             preemptions=now.preemptions,
+            busy_seconds=now.busy_seconds,
+            decoder_seconds=now.decoder_seconds,
             step_seconds=now.step_seconds,
             estimated_wait_seconds=now.estimated_wait_seconds,
             prefix_bytes=now.prefix_bytes,
