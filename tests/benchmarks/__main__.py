@@ -24,7 +24,8 @@ def main():
     arguments = full.parse_args()
     report = benchmark.run(arguments) if takes_options else benchmark.run()
     report.write(arguments.out)
-    Console().print(_table(report))
+    # As wide as it is, wherever it is written to.
+    Console(width=120).print(_table(report))
     for name, reason in report.skipped.items():
         Console().print(f"[yellow]skipped[/] {name}: {reason}")
     Console().print(f"written to {arguments.out}")
@@ -32,7 +33,9 @@ def main():
 
 
 def _table(report):
-    table = Table("figure", "goal", "measured", "spread", "holds", title=report.benchmark)
+    table = Table(title=report.benchmark)
+    for column in ("figure", "goal", "measured", "spread", "holds"):
+        table.add_column(column, no_wrap=True)
     missed = set(report.missed())
     for name, value in report.figures.items():
         kind, bound = report.targets.get(name, ("", ""))

@@ -7,6 +7,7 @@ import itertools
 import statistics
 from dataclasses import dataclass, field
 
+import numpy as np
 from rich.console import Console
 from tests.benchmarks.engine_workloads import Prompts, at_once, trace_job, under_prefill
 from tests.benchmarks.peers.contestants import SLOTS, contestants
@@ -26,6 +27,8 @@ EQUAL = [64] * SLOTS
 UNEQUAL = [16 + round(96 * index / (SLOTS - 1)) for index in range(SLOTS)]
 ALONE = [128]
 CONCURRENCY = (1, 2, 4, 8, 16)
+STREAMING = ("openvino", "openvino_q4_1", "llamacpp")
+"""Peers that add a request to those that run already."""
 SHORT = 60
 """Requests of the trace in the first passes of the search."""
 LOG = Console(stderr=True)
@@ -195,37 +198,46 @@ def measure_concurrency(field, repeats):
 def measure_gaps(field, repeats):
     """Gaps between the tokens of 8 streams while a prompt of 1,500 tokens is computed."""
     results, prompts = Results(), Prompts()
-    for name in field.present("ours", "openvino", "llamacpp"):
-        over_median, over_quiet = [], []
-        for _ in range(repeats):
-            done = field.ask(name, under_prefill(prompts))
-            if done is None:
-                break
-            *streams, long = done[0]
-            gaps = [gap for stream in streams for gap in itertools.pairwise(stream.times)]
-            begin = 2.5
-            meanwhile = [b - a for a, b in gaps if b > begin and a < long.times[0]]
-            quiet = [b - a for a, b in gaps if b <= begin]
-            if len(meanwhile) < 2 or not quiet:
-                continue
-            late = statistics.quantiles(meanwhile, n=100)[-1]
-            over_median.append(late / statistics.median(meanwhile))
-            over_quiet.append(late / statistics.median(quiet))
-            results.curves[name] = {
-                "gaps": [(b - begin, b - a) for a, b in gaps],
-                "until": long.times[0] - begin,
-            }
-        if over_median:
-            results.add(f"gap_p99_over_median_{name}", over_median)
-            results.add(f"gap_p99_over_quiet_median_{name}", over_quiet)
+    for name in field.present("ours", *STREAMING):
+        found = [gaps for _ in range(repeats) if (gaps := _gaps(field, name, prompts))]
+        for figure in ("p99_seconds", "p99_over_median", "p99_over_quiet_median"):
+            if found:
+                results.add(f"gap_{figure}_{name}", [gaps[figure] for gaps in found])
+        if found:
+            results.curves[name] = found[-1]["curve"]
     return results
+
+
+def _gaps(field, name, prompts):
+    """Return the figures of one run; None when the streams did not run before and meanwhile."""
+    warm = field.ask(name, at_once(prompts, [64] * 8))
+    if warm is None:
+        return None
+    begin = warm[1]  # By then the same streams have sent as many tokens.
+    done = field.ask(name, under_prefill(prompts, at=begin))
+    if done is None:
+        return None
+    *streams, long = done[0]
+    until, all_begun = long.times[0], max(stream.times[0] for stream in streams)
+    gaps = [gap for stream in streams for gap in itertools.pairwise(stream.times)]
+    meanwhile = [b - a for a, b in gaps if b > begin and a < until]
+    quiet = [b - a for a, b in gaps if a >= all_begun and b <= begin]
+    if not meanwhile or not quiet:
+        return None
+    late = float(np.percentile(meanwhile, 99))
+    return {
+        "p99_seconds": late,
+        "p99_over_median": late / statistics.median(meanwhile),
+        "p99_over_quiet_median": late / statistics.median(quiet),
+        "curve": {"gaps": [(b - begin, b - a) for a, b in gaps], "until": until - begin},
+    }
 
 
 def measure_trace(field, trace, short_passes=3, full_passes=2):
     """The highest arrival rate of the trace at which enough requests are in time."""
     results = Results()
     high, low = 4.0, 0.5
-    for name in field.present("ours", "genai", "llamacpp", "openvino"):
+    for name in field.present("ours", "genai", *STREAMING):
         search = _Search(field, name, trace)
         found = search.run(low, high, short_passes, full_passes)
         if found is None:
@@ -249,7 +261,10 @@ class _Search:
         self.tried = []
 
     def run(self, low, high, short_passes, full_passes):
-        """Return the highest rate held with the whole trace, None when the worker broke."""
+        """Return the highest rate held with the whole trace, None when the worker broke.
+
+        Without full passes, for a try of the search itself, with the beginning of it.
+        """
         begin = self._trace[:SHORT]
         for _ in range(short_passes):
             middle = (low * high) ** 0.5
@@ -261,6 +276,8 @@ class _Search:
                 best = low = middle
             else:
                 high = middle
+        if full_passes == 0:
+            return low if self._present() else None
         # The beginning of the trace may have promised too much: go down until it holds.
         while best is None and low > 0.05 and self._present():
             best = low if self._holds(self._trace, low) else None

@@ -34,7 +34,7 @@ def at_once(prompts, answers, prompt_tokens=100, *, stream=False):
     return Job([Request(prompts(prompt_tokens), tokens) for tokens in answers], stream)
 
 
-def under_prefill(prompts, *, streams=8, tokens=300, long=1500, at=2.5):
+def under_prefill(prompts, *, at, streams=8, tokens=300, long=1500):
     """Return a job of running streams and, last, a long prompt that comes while they run."""
     requests = [Request(prompts(100), tokens) for _ in range(streams)]
     return Job([*requests, Request(prompts(long), 1, at=at)])
