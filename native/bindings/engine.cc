@@ -66,6 +66,8 @@ void BindStatistics(py::module_& module) {
       .def_readonly("preemptions", &EngineStatistics::preemptions)
       .def_readonly("drafted_tokens", &EngineStatistics::drafted_tokens)
       .def_readonly("accepted_tokens", &EngineStatistics::accepted_tokens)
+      .def_readonly("busy_seconds", &EngineStatistics::busy_seconds)
+      .def_readonly("decoder_seconds", &EngineStatistics::decoder_seconds)
       .def_readonly("step_seconds", &EngineStatistics::step_seconds)
       .def_readonly("estimated_wait_seconds", &EngineStatistics::estimated_wait_seconds)
       .def_readonly("prefix_bytes", &EngineStatistics::prefix_bytes)

@@ -151,7 +151,9 @@ void Batch::RunChunk(const Chunk& chunk, std::vector<Event>* events) {
   const auto logits =
       decoder_->Prefill(chunk.row, sequence.PromptChunk(chunk.tokens), sequence.computed());
   if (!logits.ok()) return sequence.Fail(logits.failure().message);
-  prefill_token_seconds_.Add(SecondsSince(begin) / chunk.tokens);
+  const double seconds = SecondsSince(begin);
+  decoder_seconds_ += seconds;
+  prefill_token_seconds_.Add(seconds / chunk.tokens);
   prompt_tokens_ += chunk.tokens;
   sequence.CommitComputed(chunk.tokens);
   // One that was computed again has its next token already.
@@ -185,7 +187,9 @@ void Batch::RunDecode(std::vector<Event>* events) {
   const Clock::time_point begin = Clock::now();
   const auto logits = decoder_->Decode(decode_tokens_, decode_positions_);
   if (!logits.ok()) return FailDecoding(logits.failure().message);
-  decode_seconds_.Add(SecondsSince(begin));
+  const double seconds = SecondsSince(begin);
+  decoder_seconds_ += seconds;
+  decode_seconds_.Add(seconds);
   const Clock::time_point patience = Clock::now() + MaskPatience(decode_seconds_.value());
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
   for (int row = 0; row < plan_.decode_rows; ++row) {
@@ -216,7 +220,9 @@ void Batch::Verify(int row, std::vector<Event>* events) {
   verify_tokens_.assign(1, sequence.next_token());
   verify_tokens_.insert(verify_tokens_.end(), draft.begin(), draft.end());
   ++steps_;
+  const Clock::time_point begin = Clock::now();
   const auto logits = decoder_->Verify(row, verify_tokens_, sequence.computed());
+  decoder_seconds_ += SecondsSince(begin);
   // The next step decodes: a draft must not cost the answer.
   if (!logits.ok()) return sequence.drafter().Stop();
   const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);

@@ -128,9 +128,14 @@ bool Engine::TakeWork() {
   bool stopping = false;
   {
     std::unique_lock lock(mutex_);
-    work_.wait(lock, [this] {
+    const auto has_work = [this] {
       return stopping_ || !scheduler_.idle() || !submitted_.empty() || !cancelled_.empty();
-    });
+    };
+    if (!has_work()) {
+      busy_before_ += std::chrono::duration<double>(Clock::now() - woken_).count();
+      work_.wait(lock, has_work);
+      woken_ = Clock::now();
+    }
     submitted.swap(submitted_);
     cancelled.swap(cancelled_);
     stopping = stopping_;
@@ -153,6 +158,9 @@ void Engine::UpdateStatistics() {
   statistics_.preemptions = scheduler_.preemptions();
   statistics_.drafted_tokens = batch.drafted_tokens();
   statistics_.accepted_tokens = batch.accepted_tokens();
+  statistics_.busy_seconds =
+      busy_before_ + std::chrono::duration<double>(Clock::now() - woken_).count();
+  statistics_.decoder_seconds = batch.decoder_seconds();
   statistics_.step_seconds = batch.decode_seconds();
   statistics_.prefix_bytes = batch.prefix_bytes();
   statistics_.parked_bytes = scheduler_.parked_bytes();

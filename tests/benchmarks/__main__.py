@@ -8,25 +8,44 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("foundation", "sampling", "speculation")
+NAMES = ("engine", "foundation", "sampling", "speculation")
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="make bench")
+    parser = argparse.ArgumentParser(prog="make bench", add_help=False)
     parser.add_argument("--name", choices=NAMES, default="foundation")
     parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
-    report = importlib.import_module(f"tests.benchmarks.{arguments.name}").run()
+    chosen, _ = parser.parse_known_args()
+    benchmark = importlib.import_module(f"tests.benchmarks.{chosen.name}")
+    full = argparse.ArgumentParser(prog="make bench", parents=[parser])
+    takes_options = hasattr(benchmark, "add_options")
+    if takes_options:
+        benchmark.add_options(full)
+    arguments = full.parse_args()
+    report = benchmark.run(arguments) if takes_options else benchmark.run()
     report.write(arguments.out)
-    table = Table("figure", "measured", "target", title=report.benchmark)
+    # As wide as it is, wherever it is written to.
+    Console(width=120).print(_table(report))
+    for name, reason in report.skipped.items():
+        Console().print(f"[yellow]skipped[/] {name}: {reason}")
+    Console().print(f"written to {arguments.out}")
+    sys.exit(0)
+
+
+def _table(report):
+    table = Table(title=report.benchmark)
+    for column in ("figure", "goal", "measured", "spread", "holds"):
+        table.add_column(column, no_wrap=True)
     missed = set(report.missed())
     for name, value in report.figures.items():
         kind, bound = report.targets.get(name, ("", ""))
         colour = "red" if name in missed else "green" if kind else "white"
-        table.add_row(name, f"[{colour}]{value:,.3f}[/]", f"{kind.replace('_', ' ')} {bound}")
-    Console().print(table)
-    Console().print(f"written to {arguments.out}")
-    sys.exit(0)
+        holds = "" if not kind else "no" if name in missed else "yes"
+        low, high = report.spreads.get(name, (None, None))
+        spread = "" if low is None else f"{low:,.3f} to {high:,.3f}"
+        goal = f"{kind.replace('_', ' ')} {bound}"
+        table.add_row(name, goal, f"[{colour}]{value:,.3f}[/]", spread, holds)
+    return table
 
 
 if __name__ == "__main__":

@@ -14,6 +14,12 @@ class Report:
     benchmark: str
     figures: dict[str, float] = field(default_factory=dict)
     targets: dict[str, tuple[str, float]] = field(default_factory=dict)
+    spreads: dict[str, tuple[float, float]] = field(default_factory=dict)
+    """The lowest and highest of the values that a figure is the median of."""
+    skipped: dict[str, str] = field(default_factory=dict)
+    """What was not measured, and why."""
+    notes: dict[str, object] = field(default_factory=dict)
+    """Whatever else a reader of the JSON wants: settings, points of curves."""
 
     def missed(self):
         """Names of figures beyond their targets."""
@@ -39,5 +45,7 @@ class Report:
             "figures": self.figures,
             "targets": {name: {kind: bound} for name, (kind, bound) in self.targets.items()},
         }
+        more = {"spreads": self.spreads, "skipped": self.skipped, **self.notes}
+        body |= {name: value for name, value in more.items() if value}
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(body, indent=2) + "\n")

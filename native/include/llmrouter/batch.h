@@ -61,6 +61,8 @@ class Batch {
   std::uint64_t drafted_tokens() const { return drafted_tokens_; }
   std::uint64_t accepted_tokens() const { return accepted_tokens_; }
   std::size_t prefix_bytes() const { return prefix_.bytes(); }
+  /// Seconds spent in decoder runs so far.
+  double decoder_seconds() const { return decoder_seconds_; }
   /// Mean seconds of a decoder run that decodes, and that a sequence holds its slot.
   double decode_seconds() const { return decode_seconds_.value(); }
   double service_seconds() const { return service_seconds_.value(); }
@@ -129,6 +131,7 @@ class Batch {
   std::uint64_t reused_tokens_ = 0;
   std::uint64_t drafted_tokens_ = 0;
   std::uint64_t accepted_tokens_ = 0;
+  double decoder_seconds_ = 0;
   RunningMean decode_seconds_;
   RunningMean prefill_token_seconds_;
   RunningMean service_seconds_;

@@ -35,6 +35,11 @@ struct EngineStatistics {
   /// Tokens drafted and verified since it started, and those that became part of an answer.
   std::uint64_t drafted_tokens = 0;
   std::uint64_t accepted_tokens = 0;
+  /// Seconds since the engine started in which its thread had work, and those of them that the
+  /// decoder's runs took. Both end with the same step, so that their difference is what everything
+  /// around the decoder costs.
+  double busy_seconds = 0;
+  double decoder_seconds = 0;
   /// Mean seconds of a decoding step.
   double step_seconds = 0;
   /// Seconds that a request which came now would wait for a slot.
@@ -90,6 +95,9 @@ class Engine {
   Delivery delivery_;
   /// The engine thread's own; published once per step.
   std::vector<Event> events_;
+  /// When it last found work after having had none, and the seconds it had had work until then.
+  Clock::time_point woken_ = Clock::now();
+  double busy_before_ = 0;
 
   mutable std::mutex mutex_;
   std::condition_variable work_;

@@ -139,6 +139,10 @@ class BackendStatistics:
     """Tokens since load that were drafted and verified."""
     accepted_tokens: int = 0
     """Those of them that became part of an answer."""
+    busy_seconds: float = 0.0
+    """Seconds since load in which the engine had work."""
+    decoder_seconds: float = 0.0
+    """Those of `busy_seconds` that the decoder's own runs took."""
     step_seconds: float = 0.0
     """Mean time of a decoding step."""
     estimated_wait_seconds: float = 0.0

@@ -143,6 +143,8 @@ class OnnxRuntimeBackend:
             preemptions=now.preemptions,
             drafted_tokens=now.drafted_tokens,
             accepted_tokens=now.accepted_tokens,
+            busy_seconds=now.busy_seconds,
+            decoder_seconds=now.decoder_seconds,
             step_seconds=now.step_seconds,
             estimated_wait_seconds=now.estimated_wait_seconds,
             prefix_bytes=now.prefix_bytes,
