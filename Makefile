@@ -52,10 +52,14 @@ protos: $(STAMP) ## Regenerate the committed Python stubs
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
 		--mypy_out=services --mypy_grpc_out=services protos/llmrouter/v1/*.proto
 
+# Not the locale of whoever calls.
+STUBS_FOR = $(if $(filter command,$(firstword $(origin LANG))),$(LANG))
+
 stubs: $(STAMP) ## Write stubs for another language: LANG=go
-	@case '$(LANG)' in \
+	@case '$(STUBS_FOR)' in \
 	go) $(MAKE) --no-print-directory stubs-go ;; \
-	*) echo "LANG=$(LANG) is not supported; use LANG=go" >&2; exit 2 ;; esac
+	'') echo "name the language: make stubs LANG=go" >&2; exit 2 ;; \
+	*) echo "LANG=$(STUBS_FOR) is not supported; use LANG=go" >&2; exit 2 ;; esac
 
 # The protos name no Go package: they belong to no language. The names are given here.
 GO_PROTOS = $(sort $(wildcard protos/llmrouter/v1/*.proto))

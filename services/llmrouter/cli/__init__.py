@@ -12,10 +12,11 @@ _INTERRUPTED = 130
 def main() -> None:
     """Be the program `llmrouter`; Ctrl-C ends it quietly even while modules are still loading."""
     try:
-        from llmrouter.cli.__main__ import app
         from llmrouter.common.settings import quieten_grpc
 
-        quieten_grpc()
+        quieten_grpc()  # before anything loads gRPC, which reads its wishes then
+        from llmrouter.cli.__main__ import app
+
         app()
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)

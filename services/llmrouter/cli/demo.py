@@ -26,6 +26,7 @@ _ROUNDS = (
 )
 _NEXT = """
 [bold]Try next[/]
+  . .venv/bin/activate                                      [dim]once per shell, after make[/]
   llmrouter up                                              [dim]run the suite, then elsewhere:[/]
   llmrouter generate "Why is the sky blue?" --temperature 0 [dim]a question of your own[/]
   llmrouter chat --temperature 0                            [dim]a conversation[/]

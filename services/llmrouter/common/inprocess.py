@@ -124,15 +124,18 @@ class _Call:
             with contextlib.suppress(RuntimeError):  # the loop may be gone already
                 self._task.cancel()
 
-    def _start(self, work: Awaitable[Any]) -> None:
+    def _start(self, begin: Callable[[_Context], Awaitable[Any]]) -> None:
         # The task must not refer to the call, or a call let go would never end.
-        self._task = asyncio.ensure_future(_bounded(work, self._timeout, self._context))
+        self._task = asyncio.ensure_future(_bounded(begin, self._timeout, self._context))
 
 
-async def _bounded(work: Awaitable[Any], limit: float | None, context: _Context) -> Any:
+async def _bounded(
+    begin: Callable[[_Context], Awaitable[Any]], limit: float | None, context: _Context
+) -> Any:
     try:
         async with asyncio.timeout(limit):
-            return await work
+            # Begun here: a call that is over before its first step leaves no coroutine behind.
+            return await begin(context)
     except aio.AbortError:
         if context.error is None:
             raise
@@ -146,7 +149,7 @@ class _UnaryCall(_Call):
 
     def __init__(self, behaviour: Any, request: Any, timeout: float | None, metadata: Any) -> None:
         super().__init__(timeout, metadata)
-        self._start(behaviour(request, self._context))
+        self._start(lambda context: behaviour(request, context))
 
     def __await__(self) -> Generator[Any, Any, Any]:
         if self._task is None:
@@ -161,7 +164,8 @@ class _StreamCall(_Call):
         super().__init__(timeout, metadata)
         self._events: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED_EVENTS)
         self._read_all = False
-        self._start(_pump(behaviour(request, self._context), self._events))
+        events = self._events
+        self._start(lambda context: _pump(behaviour(request, context), events))
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Return the call itself: a second loop goes on where the first one stopped."""

@@ -24,6 +24,7 @@ from llmrouter.common.generation import (
 )
 from llmrouter.gateway.answers import Answer, AnswerBuilder
 from llmrouter.gateway.plan import Candidate, PlannedGenerator, PlannedRequest
+from llmrouter.gateway.sticky import StickyChoice
 
 __all__ = ["AnswerCache", "Caching"]
 
@@ -61,17 +62,20 @@ class Caching:
         self._cache = cache
         self._following = following
         self._timeout = timeout
+        self._sticky = StickyChoice()
 
     async def generate(
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Replay the kept answer, or pass a new one through and keep it."""
         began = time.monotonic()
-        request, first = planned.request, planned.plan.candidates[0]
+        request = planned.request
         mode = request.cache.mode
         if mode is CacheMode.OFF or not request.sampling.deterministic:
             status, key, answer = CacheStatus.BYPASSED, b"", None
         else:
+            planned = self._sticky.prefer(planned, context)
+            first = planned.plan.candidates[0]
             key = answer_key(request, context.tenant, first.model, first.version)
             status, answer = await self._lookup(key, mode, first, context)
         if answer is not None:
@@ -110,7 +114,13 @@ class Caching:
         self, key: bytes, builder: AnswerBuilder, planned: PlannedRequest, context: RequestContext
     ) -> None:
         answer = builder.complete()
-        if answer is None or not _same(answer, planned.plan.candidates[0]):
+        if answer is None:
+            return
+        for candidate in planned.plan.candidates:
+            if _same(answer, candidate):
+                self._sticky.remember(planned, context, candidate)
+                break
+        if not _same(answer, planned.plan.candidates[0]):
             return
         try:
             async with asyncio.timeout(self._timeout):

@@ -118,3 +118,9 @@ def test_what_kubernetes_tells_of_services_is_no_setting(config):
     }
     assert load_config(path, environ) == {"gateway": {"port": 7}}
     assert load_config(path, {"LLMROUTER_GATEWAY_PORT": "7"})["gateway_port"] == 7
+
+
+def test_a_key_that_stands_twice_is_refused_with_its_line(config):
+    path = config("selector: {default_strategy: nope}\ngateway: {port: 0}\nselector: {port: 0}\n")
+    with pytest.raises(ConfigError, match="'selector' stands twice, the second time in line 3"):
+        load_config(path, {})

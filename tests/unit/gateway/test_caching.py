@@ -7,7 +7,10 @@ import pytest
 from tests.unit.gateway.doubles import (
     CONTEXT,
     DRAWN,
+    FIRST,
     GREEDY,
+    PLAN,
+    SECOND,
     Cache,
     Following,
     answer_events,
@@ -26,6 +29,7 @@ from llmrouter.common.generation import (
     Finished,
     FinishReason,
     RequestContext,
+    RoutingWishes,
     SamplingOptions,
 )
 from llmrouter.gateway.caching import Caching
@@ -161,3 +165,27 @@ async def test_nothing_is_kept_when_the_reader_leaves_and_the_generation_is_clos
         await anext(events)
     assert not cache.kept
     assert following.log == ["closed"]
+
+
+async def test_the_same_question_stays_with_the_model_that_answered_it_first():
+    cache, following = Cache(), Following(*answer_events())
+    link = Caching(cache, following, 0.2)
+    first = await collect(link.generate(planned(), CONTEXT))
+    turned = planned(plan=replace(PLAN, candidates=(SECOND, FIRST), reason="second scores best"))
+    second = await collect(link.generate(turned, CONTEXT))
+    assert started(second).cache is CacheStatus.HIT
+    assert text(second) == text(first)
+    assert len(following.calls) == 1
+    wished = replace(GREEDY, routing=RoutingWishes(strategy="quality-first"))
+    turned = planned(wished, replace(PLAN, candidates=(SECOND, FIRST)))
+    await collect(link.generate(turned, CONTEXT))
+    assert following.calls[-1][0].plan.candidates[0] == SECOND  # asked for in another way
+
+
+async def test_a_model_that_the_plan_no_longer_names_is_not_gone_back_to():
+    following = Following(*answer_events())
+    link = Caching(Cache(), following, 0.2)
+    await collect(link.generate(planned(), CONTEXT))
+    gone = planned(plan=replace(PLAN, candidates=(SECOND,)))
+    await collect(link.generate(gone, CONTEXT))
+    assert following.calls[-1][0].plan.candidates == (SECOND,)
