@@ -3,6 +3,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "bindings.h"
@@ -12,8 +13,14 @@ namespace py = pybind11;
 namespace llmrouter::bindings {
 namespace {
 
-/// Far times would overflow the clock; nothing runs for a year.
-Clock::duration Duration(double seconds) {
+/// Far times would overflow the clock; nothing runs for a year. What is no number passes through
+/// any clamp, and has no meaning as a time.
+Clock::duration Duration(const char* name, double seconds) {
+  if (!std::isfinite(seconds)) {
+    throw Error(
+        ErrorCode::kInvalidArgument,
+        std::string(name) + " must be a finite number of seconds, got " + std::to_string(seconds));
+  }
   return std::chrono::duration_cast<Clock::duration>(
       std::chrono::duration<double>(std::clamp(seconds, 0.0, 3e7)));
 }
@@ -22,16 +29,16 @@ std::unique_ptr<SequenceBatcher> Make(int max_waiting, int max_batch, int max_po
                                       double max_padding, double window, double ageing) {
   BatcherOptions options;
   options.max_waiting = max_waiting;
-  options.ageing = Duration(ageing);
-  options.grouping = {max_batch, max_positions, max_padding, Duration(window)};
+  options.ageing = Duration("ageing", ageing);
+  options.grouping = {max_batch, max_positions, max_padding, Duration("window", window)};
   return std::make_unique<SequenceBatcher>(options);
 }
 
 RequestId Submit(SequenceBatcher& batcher, int length, Priority priority,
-                 std::optional<double> timeout) {
+                 std::optional<double> timeout, std::int64_t kind) {
   std::optional<Clock::time_point> deadline;
-  if (timeout) deadline = Clock::now() + Duration(*timeout);
-  return batcher.Submit(length, priority, deadline);
+  if (timeout) deadline = Clock::now() + Duration("timeout", *timeout);
+  return batcher.Submit(length, priority, deadline, kind);
 }
 
 void BindStatistics(py::module_& module) {
@@ -58,12 +65,14 @@ void BindSequenceBatcher(py::module_& module) {
            py::arg("max_positions"), py::arg("max_padding"), py::arg("window"),
            py::arg("ageing") = 10.0)
       .def("submit", &Submit, py::arg("length"), py::kw_only(),
-           py::arg("priority") = Priority::kNormal, py::arg("timeout") = std::nullopt, Released())
+           py::arg("priority") = Priority::kNormal, py::arg("timeout") = std::nullopt,
+           py::arg("kind") = 0, Released())
+      .def("room", &SequenceBatcher::Room, Released())
       .def("cancel", &SequenceBatcher::Cancel, py::arg("request_id"), Released())
       .def(
           "take",
           [](SequenceBatcher& batcher, double patience) {
-            return batcher.Take(Duration(patience));
+            return batcher.Take(Duration("patience", patience));
           },
           py::arg("patience"), Released())
       .def("wanted", &SequenceBatcher::Wanted, py::arg("request_id"), Released())

@@ -6,6 +6,8 @@
 namespace llmrouter {
 namespace {
 
+constexpr std::size_t kHorizon = 256;
+
 /// A batch being gathered.
 class Gathering {
  public:
@@ -14,6 +16,7 @@ class Gathering {
 
   /// Adds a request if it fits; the first one always does.
   void Offer(std::size_t index) {
+    if (!members_.empty() && waiting_[index].kind != waiting_[members_.front()].kind) return;
     const int longest = std::max(longest_, waiting_[index].length);
     const std::int64_t tokens = tokens_ + waiting_[index].length;
     const int requests = static_cast<int>(members_.size()) + 1;
@@ -57,8 +60,13 @@ Clock::time_point DueAt(Clock::time_point submitted, std::optional<Clock::time_p
   return deadline && *deadline <= submitted + window ? submitted : submitted + window;
 }
 
+std::size_t GroupingHorizon(const GroupingLimits& limits) {
+  return std::max(kHorizon, static_cast<std::size_t>(limits.max_batch));
+}
+
 Grouping NextGroup(std::span<const Waiting> waiting, const GroupingLimits& limits,
                    Clock::time_point now) {
+  waiting = waiting.first(std::min(waiting.size(), GroupingHorizon(limits)));
   Grouping grouping;
   std::vector<char> gathered(waiting.size(), 0);
   for (std::size_t leader = 0; leader < waiting.size(); ++leader) {

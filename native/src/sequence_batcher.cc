@@ -38,7 +38,7 @@ SequenceBatcher::SequenceBatcher(const BatcherOptions& options) : options_(optio
 }
 
 RequestId SequenceBatcher::Submit(int length, Priority priority,
-                                  std::optional<Clock::time_point> deadline) {
+                                  std::optional<Clock::time_point> deadline, std::int64_t kind) {
   if (length < 1) {
     throw Error(ErrorCode::kInvalidArgument,
                 "length must be at least 1, got " + std::to_string(length));
@@ -56,6 +56,7 @@ RequestId SequenceBatcher::Submit(int length, Priority priority,
     id = next_id_++;
     Entry& entry = entries_[id];
     entry.length = length;
+    entry.kind = kind;
     entry.submitted = now;
     entry.turn = TurnOf(now, priority, options_.ageing);
     entry.deadline = deadline;
@@ -64,6 +65,12 @@ RequestId SequenceBatcher::Submit(int length, Priority priority,
   }
   news_.notify_one();
   return id;
+}
+
+int SequenceBatcher::Room() {
+  const std::lock_guard lock(mutex_);
+  DropExpired(Clock::now());
+  return std::max(0, options_.max_waiting - static_cast<int>(turns_.size()));
 }
 
 void SequenceBatcher::Cancel(RequestId id) {
@@ -167,12 +174,13 @@ BatcherStatistics SequenceBatcher::Statistics() const {
 }
 
 Grouping SequenceBatcher::Group(Clock::time_point now) const {
+  const std::size_t horizon = std::min(turns_.size(), GroupingHorizon(options_.grouping));
   std::vector<Waiting> waiting;
-  waiting.reserve(turns_.size());
-  for (const auto& [place, id] : turns_) {
-    const Entry& entry = entries_.at(id);
-    waiting.push_back(
-        {entry.length, DueAt(entry.submitted, entry.deadline, options_.grouping.window)});
+  waiting.reserve(horizon);
+  for (auto turn = turns_.begin(); waiting.size() < horizon; ++turn) {
+    const Entry& entry = entries_.at(turn->second);
+    const Clock::time_point due = DueAt(entry.submitted, entry.deadline, options_.grouping.window);
+    waiting.push_back({entry.length, due, entry.kind});
   }
   return NextGroup(waiting, options_.grouping, now);
 }

@@ -355,13 +355,22 @@ class SequenceBatcher:
     @property
     def stopped(self) -> bool: ...
 
-    # Queue a request of `length` tokens and return its id; `timeout` in seconds.
+    # Queue a request of `length` tokens and return its id; `timeout` in seconds. Only requests of
+    # the same `kind`, any 64-bit number, share a batch.
     #
     # Raises:
     # EngineError: INVALID_ARGUMENT, QUEUE_FULL or STOPPED.
     def submit(
-        self, length: int, *, priority: Priority = ..., timeout: float | None = None
+        self,
+        length: int,
+        *,
+        priority: Priority = ...,
+        timeout: float | None = None,
+        kind: int = 0,
     ) -> int: ...
+
+    # Requests that may still be queued now.
+    def room(self) -> int: ...
 
     # End a request, waiting or running; ids that are not known are ignored.
     def cancel(self, request_id: int) -> None: ...

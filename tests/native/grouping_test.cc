@@ -77,6 +77,26 @@ TEST(GroupingTest, PaddingIsTheShareOfPositionsWithoutATokenOfTheirOwn) {
   EXPECT_DOUBLE_EQ(PaddingShare(7, 7, 1), 0);
 }
 
+TEST(GroupingTest, OnlyRequestsOfOneKindShareABatch) {
+  const std::vector<Waiting> waiting = {{5, kNow, 1}, {5, kNow, 2}, {5, kNow, 1}, {5, kNow, 2}};
+  EXPECT_EQ(NextGroup(waiting, Limits(4, 0), kNow).members, (Indices{0, 2}));
+}
+
+TEST(GroupingTest, ABatchIsSoughtAmongTheFirstInTurnAlone) {
+  for (const int max_batch : {2, 700}) {
+    const GroupingLimits limits = Limits(max_batch, 0);
+    std::vector<Waiting> waiting;
+    for (int length = 1; waiting.size() < GroupingHorizon(limits); ++length) {
+      waiting.push_back({length, kLater});
+    }
+    EXPECT_GE(waiting.size(), static_cast<std::size_t>(max_batch));
+    waiting.push_back({5000, kNow});
+    EXPECT_TRUE(NextGroup(waiting, limits, kNow).members.empty());
+    EXPECT_EQ(NextGroup(waiting, limits, kNow).due, kLater);
+    EXPECT_EQ(NextGroup(std::span(waiting).subspan(1), limits, kNow).members.size(), 1U);
+  }
+}
+
 /// Any batch that may run keeps every bound, whoever waits.
 TEST(GroupingTest, RandomQueuesKeepEveryBoundAndAreServedToTheLast) {
   std::mt19937 random(7);
@@ -87,7 +107,7 @@ TEST(GroupingTest, RandomQueuesKeepEveryBoundAndAreServedToTheLast) {
     const GroupingLimits limits = Limits(draw(1, 9), draw(0, 90) / 100.0, draw(1, 400));
     std::vector<Waiting> waiting;
     for (int count = draw(1, 40); count > 0; --count) {
-      waiting.push_back({draw(1, 200), kNow + milliseconds(draw(0, 10))});
+      waiting.push_back({draw(1, 200), kNow + milliseconds(draw(0, 10)), draw(0, 2)});
     }
     Clock::time_point now = kNow;
     while (!waiting.empty()) {
@@ -106,6 +126,7 @@ TEST(GroupingTest, RandomQueuesKeepEveryBoundAndAreServedToTheLast) {
       int longest = 0;
       std::int64_t tokens = 0;
       for (const std::size_t member : members) {
+        ASSERT_EQ(waiting.at(member).kind, waiting.at(members.front()).kind);
         longest = std::max(longest, waiting.at(member).length);
         tokens += waiting.at(member).length;
       }

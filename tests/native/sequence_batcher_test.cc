@@ -92,6 +92,23 @@ TEST(SequenceBatcherTest, AFullQueueRefusesUntilSomeoneLeaves) {
   EXPECT_EQ(Refusal(batcher, 1), std::nullopt);
 }
 
+TEST(SequenceBatcherTest, RoomCountsThePlacesThatAreFreeOfExpiredRequestsToo) {
+  SequenceBatcher batcher(Options(1, milliseconds(0), 3));
+  EXPECT_EQ(batcher.Room(), 3);
+  Submit(batcher, 1);
+  batcher.Submit(1, Priority::kNormal, Clock::now());
+  EXPECT_EQ(batcher.Room(), 2);
+}
+
+TEST(SequenceBatcherTest, RequestsOfAnotherKindWaitForABatchOfTheirOwn) {
+  SequenceBatcher batcher(Options(8));
+  const RequestId first = batcher.Submit(5, Priority::kNormal, std::nullopt, 1);
+  const RequestId other = batcher.Submit(5, Priority::kNormal, std::nullopt, 2);
+  const RequestId alike = batcher.Submit(5, Priority::kNormal, std::nullopt, 1);
+  EXPECT_EQ(batcher.Take(seconds(9)), (Ids{first, alike}));
+  EXPECT_EQ(batcher.Take(seconds(9)), Ids{other});
+}
+
 TEST(SequenceBatcherTest, WhatHasNoLengthOrComesTooLateIsRefused) {
   SequenceBatcher batcher(Options(1));
   EXPECT_EQ(Refusal(batcher, 0), ErrorCode::kInvalidArgument);

@@ -29,6 +29,8 @@ struct Waiting {
   int length = 1;
   /// When it runs even without company (`DueAt`).
   Clock::time_point due;
+  /// Only requests of one kind share a batch.
+  std::int64_t kind = 0;
 };
 
 /// A batch to run now, or when there will be one.
@@ -48,9 +50,14 @@ double PaddingShare(std::int64_t tokens, int longest, int requests);
 Clock::time_point DueAt(Clock::time_point submitted, std::optional<Clock::time_point> deadline,
                         Clock::duration window);
 
-/// Chooses the next batch from `waiting`, which is in order of turns. Whoever is first and not yet
-/// in a batch gathers those behind it, in turn, that keep the batch within `limits`. The first such
-/// batch that is full or has a member that is due runs.
+/// Requests, first in turn, among which a batch is sought. Where none goes with another each is
+/// compared with all, under the lock that submitting takes, so this bounds how long it is held.
+std::size_t GroupingHorizon(const GroupingLimits& limits);
+
+/// Chooses the next batch from `waiting`, which is in order of turns and is read up to the horizon.
+/// Whoever is first and not yet in a batch gathers those behind it, in turn, that are of its kind
+/// and keep the batch within `limits`. The first such batch that is full or has a member that is
+/// due runs.
 Grouping NextGroup(std::span<const Waiting> waiting, const GroupingLimits& limits,
                    Clock::time_point now);
 

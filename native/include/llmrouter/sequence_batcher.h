@@ -52,8 +52,13 @@ class SequenceBatcher {
   SequenceBatcher(const SequenceBatcher&) = delete;
   SequenceBatcher& operator=(const SequenceBatcher&) = delete;
 
-  /// Queues a request of `length` tokens. Throws `Error`: kInvalidArgument, kQueueFull, kStopped.
-  RequestId Submit(int length, Priority priority, std::optional<Clock::time_point> deadline);
+  /// Queues a request of `length` tokens; only requests of the same `kind` share its batch. Throws
+  /// `Error`: kInvalidArgument, kQueueFull, kStopped.
+  RequestId Submit(int length, Priority priority, std::optional<Clock::time_point> deadline,
+                   std::int64_t kind = 0);
+
+  /// Requests that may still be queued now.
+  int Room();
 
   /// Ends a request, waiting or running, with `Finished` as cancelled. Unknown ids are ignored.
   void Cancel(RequestId id);
@@ -89,6 +94,7 @@ class SequenceBatcher {
   /// A request from its arrival to its end.
   struct Entry {
     int length = 0;
+    std::int64_t kind = 0;
     Clock::time_point submitted;
     Clock::time_point turn;
     std::optional<Clock::time_point> deadline;

@@ -16,9 +16,11 @@ from llmrouter.common.generation import (
     SamplingOptions,
 )
 
-__all__ = ["MAX_TEXT_BYTES", "validate", "validate_embedding"]
+__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_embedding"]
 
 MAX_TEXT_BYTES = 1 << 20
+MAX_TEXTS = 256
+"""Texts of one request for vectors."""
 _MAX_MESSAGES = 1000
 _MAX_PARTS = 64
 _MAX_STOPS = 16
@@ -26,7 +28,6 @@ _MAX_STOP_BYTES = 256
 _MAX_NAME_BYTES = 256
 _MAX_STRATEGY_BYTES = 64
 _MAX_COUNT = 1_000_000
-_MAX_TEXTS = 256
 _MAX_EMBEDDED_BYTES = 1 << 16
 _MAX_ALL_EMBEDDED_BYTES = 4 << 20
 _MAX_ANSWERS = 16
@@ -62,8 +63,8 @@ def validate_embedding(request: EmbeddingRequest) -> None:
 
 
 def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:
-    if not 1 <= len(texts) <= _MAX_TEXTS:
-        return [FieldViolation("texts", f"has {len(texts)} texts; 1 to {_MAX_TEXTS}")]
+    if not 1 <= len(texts) <= MAX_TEXTS:
+        return [FieldViolation("texts", f"has {len(texts)} texts; 1 to {MAX_TEXTS}")]
     found, total = [], 0
     for index, text in enumerate(texts):
         size = len(text.encode())

@@ -2,12 +2,15 @@
 
 import asyncio
 import contextlib
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from tests.integration.models.driving import Runner
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
+from tokenizers import Tokenizer, processors
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import FinishReason, FormatKind, ResponseFormat, SamplingOptions
@@ -28,6 +31,7 @@ from llmrouter.inference.models.text import load_text
 
 ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra `ctranslate2`")
 
+from llmrouter.inference.backends import ctranslate2 as backend_module  # noqa: E402
 from llmrouter.inference.backends.ctranslate2 import CTranslate2Backend  # noqa: E402
 from llmrouter.inference.importers.ctranslate2 import GgufToCTranslate2, unpermute  # noqa: E402
 
@@ -159,6 +163,112 @@ async def test_a_seed_for_drawing_is_refused_by_its_name(make):
     await answer(await make(), [10], replace(sampling, temperature=0.0))
 
 
+async def test_more_choice_than_there_are_tokens_is_all_of_them_and_fails_nobody(make):
+    backend = await make()
+    wide = SamplingOptions(temperature=1.0, top_k=1_000_000, max_tokens=8)
+    (_, drawn), (said, _) = await asyncio.gather(
+        answer(backend, SPEAKS, wide), answer(backend, [10, 11, 12], GREEDY)
+    )
+    assert drawn.reason in (FinishReason.STOP, FinishReason.LENGTH)
+    assert said == (await answer(backend, [10, 11, 12], GREEDY))[0]
+
+
+@pytest.mark.parametrize("temperature", [1e-38, 1e-7])
+async def test_temperatures_next_to_nothing_take_the_best_token(make, temperature):
+    backend = await make()
+    cold = SamplingOptions(temperature=temperature, max_tokens=12)
+    assert (await answer(backend, SPEAKS, cold))[0] == (await answer(backend, SPEAKS))[0]
+
+
+async def test_ways_of_drawing_take_turns_by_priority_a_batch_each(make):
+    backend = await make(options=replace(OPTIONS, slots=8))
+    warm = [SamplingOptions(temperature=0.5 + at / 10, max_tokens=20) for at in range(4)]
+    ends = await asyncio.gather(*(answer(backend, SPEAKS, one) for one in warm))
+    assert backend.statistics().steps == len(warm)
+    queues = sorted(end.queue for _, end in ends)
+    assert queues[-1] > queues[0]
+
+
+async def test_a_call_that_raises_fails_no_other_of_its_batch(make, monkeypatch):
+    backend = await make()
+    run_model = backend._model.run
+
+    def run(prompts, limits, on_token, drawing):
+        if "sampling_temperature" in drawing:
+            raise ValueError("out of paper")
+        run_model(prompts, limits, on_token, drawing)
+
+    monkeypatch.setattr(backend._model, "run", run)
+    monkeypatch.setattr(backend_module._Sequence, "kind", 0)  # as where two hashes meet
+    broken, fine = await asyncio.gather(
+        answer(backend, SPEAKS, replace(GREEDY, temperature=0.7)),
+        answer(backend, SPEAKS),
+        return_exceptions=True,
+    )
+    assert backend.statistics().steps == 1
+    assert broken.reason is Reason.GENERATION_FAILED
+    assert fine[1].completion_tokens == 12
+
+
+@pytest.mark.parametrize(
+    ("prompt", "problem"), [([], "at least one token"), ([10, 264], "264"), ([-1], "-1")]
+)
+async def test_a_prompt_of_no_tokens_or_of_unknown_ones_is_refused_by_name(make, prompt, problem):
+    with pytest.raises(RouterError, match=f"prompt.*{problem}") as refused:
+        await answer(await make(), prompt)
+    assert refused.value.reason is Reason.INVALID_ARGUMENT
+    assert refused.value.violations[0].field == "prompt"
+
+
+def copied(store, folder):
+    folder.mkdir()
+    for file in store.path("ct2-fp32").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    return folder
+
+
+async def test_a_tokenizer_that_adds_unknown_tokens_is_refused_when_loading(store, tmp_path):
+    folder = copied(store, tmp_path / "adding")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[X] $A", special_tokens=[("[X]", 5000)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(RouterError, match=r"tokenizer\.json.*5000") as refused:
+        await CTranslate2Backend.load(folder, OPTIONS)
+    assert refused.value.reason is Reason.MODEL_UNAVAILABLE
+
+
+ENDINGS = """
+import asyncio, os, sys
+from llmrouter.common.generation import SamplingOptions
+from llmrouter.inference.backends.base import BackendOptions, BackendRequest
+from llmrouter.inference.backends.ctranslate2 import CTranslate2Backend
+
+async def main(folder):
+    backend = await CTranslate2Backend.load(folder, BackendOptions(threads=1))
+    sampling = SamplingOptions(temperature=0.0, max_tokens=200)
+    events = backend.generate(BackendRequest([40, 41, 42], sampling))
+    await anext(events)
+    await backend.close()
+
+for _ in range(8):  # the library is imported once and each process begins and ends by itself
+    child = os.fork()
+    if child == 0:
+        asyncio.run(main(__import__("pathlib").Path(sys.argv[1])))
+        sys.exit(0)
+    _, status = os.waitpid(child, 0)
+    if status:
+        sys.exit(f"a process ended with {os.waitstatus_to_exitcode(status)}")
+"""
+
+
+def test_a_process_ends_well_after_closing_amid_an_answer(store):
+    command = [sys.executable, "-c", ENDINGS, str(store.path("ct2-fp32"))]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+
+
 async def test_leaving_early_ends_the_sequence_with_its_next_token(make):
     backend = await make(options=replace(OPTIONS, batch_window_seconds=0))
     prompt = SPEAKS
@@ -183,10 +293,7 @@ async def test_a_deadline_that_has_passed_costs_no_computation(make):
 
 
 async def test_weights_that_are_none_are_refused_by_their_folder(store, tmp_path):
-    folder = tmp_path / "broken"
-    folder.mkdir()
-    for file in store.path("ct2-fp32").iterdir():
-        (folder / file.name).write_bytes(file.read_bytes())
+    folder = copied(store, tmp_path / "broken")
     (folder / "model.bin").write_bytes(b"\x06\0\0\0")
     with pytest.raises(RouterError, match="broken") as refused:
         await CTranslate2Backend.load(folder, OPTIONS)

@@ -1,6 +1,10 @@
 """A tiny real encoder behind the batcher, through the whole inference service."""
 
 import asyncio
+import gc
+import json
+import time
+import weakref
 from dataclasses import replace
 
 import grpc
@@ -14,14 +18,18 @@ from tests.integration.embedding.tiny_encoder import (
     table,
     write_encoder,
 )
+from tokenizers import Tokenizer, processors
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.validation import MAX_TEXTS
+from llmrouter.inference.backends import onnx_embedder
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.backends.onnx_embedder import OnnxEmbedder, pool
+from llmrouter.inference.backends.onnx_embedder import OnnxEmbedder
+from llmrouter.inference.backends.onnx_encoder import pool
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.embedding_folder import Pooling
 from llmrouter.inference.models.registry import ModelRegistry
@@ -126,14 +134,113 @@ async def test_a_vector_that_is_no_number_fails_its_request_and_leaves_others_al
     np.testing.assert_allclose(results[1][0], expected("red"), atol=1e-6)
 
 
-async def test_a_full_queue_refuses_and_takes_back_what_it_had_queued(make):
-    options = replace(OPTIONS, max_waiting=1, batch_window_seconds=5)  # room for 16 texts
-    embedder = await make(options=replace(options, batch_size=1024))
+async def test_a_text_that_the_graph_cannot_take_fails_alone(make, tmp_path):
+    short = write_encoder(tmp_path / "short", rows=WORDS.index("broken"))
+    embedder = await make(short, options=replace(OPTIONS, batch_window_seconds=0.2))
+    results = await asyncio.gather(
+        *(values(embedder, word) for word in ("broken", "red", "blue")), return_exceptions=True
+    )
+    assert embedder.statistics().steps == 1
+    assert results[0].reason is Reason.GENERATION_FAILED
+    np.testing.assert_allclose(results[1][0], expected("red"), atol=1e-6)
+    np.testing.assert_allclose(results[2][0], expected("blue"), atol=1e-6)
+
+
+async def test_a_graph_of_fewer_positions_than_the_folder_says_is_refused(make, tmp_path):
+    folder = write_encoder(tmp_path / "short", positions=CONTEXT - 1)
+    with pytest.raises(RouterError, match=rf"model\.onnx.*{CONTEXT} tokens") as refused:
+        await make(folder)
+    assert refused.value.reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_a_graph_that_gives_one_vector_for_all_tokens_is_refused(make, tmp_path):
+    with pytest.raises(RouterError, match=r"shape \(1, 1, 4\)"):
+        await make(write_encoder(tmp_path / "one", one_vector=True))
+
+
+async def test_a_graph_that_does_not_end_is_refused_while_loading(make, tmp_path, monkeypatch):
+    monkeypatch.setattr(onnx_embedder, "_PROBE_SECONDS", 0.3)
+    with pytest.raises(RouterError, match=r"model\.onnx.*within 0\.3 s"):
+        await make(write_encoder(tmp_path / "endless", loops_on="[UNK]"))
+
+
+async def test_a_tokenizer_that_adds_unknown_tokens_is_refused(make, folder):
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="[X] $A", special_tokens=[("[X]", 99)]
+    )
+    tokenizer.save(str(folder / "tokenizer.json"))
+    with pytest.raises(RouterError, match=r"tokenizer\.json.*99"):
+        await make()
+
+
+@pytest.fixture
+async def endless(make, tmp_path):
+    return await make(write_encoder(tmp_path / "endless", loops_on="loud"))
+
+
+async def begun(embedder, deadline=None):
+    request = EmbeddingRequest(("loud",))
+    task = asyncio.create_task(embedder.embed(request, RequestContext("r", deadline=deadline)))
+    for _ in range(1000):
+        if embedder.statistics().running:
+            return task
+        await asyncio.sleep(0.01)
+    raise AssertionError("it never ran")
+
+
+async def test_a_computation_that_nobody_waits_for_is_ended(endless):
+    task = await begun(endless)
+    task.cancel()
+    await asyncio.wait([task])
+    async with asyncio.timeout(30):
+        np.testing.assert_allclose((await values(endless, "red"))[0], expected("red"), atol=1e-6)
+
+
+async def test_a_computation_past_its_deadline_is_ended(endless):
+    task = await begun(endless, deadline=time.monotonic() + 1)
     with pytest.raises(RouterError) as refused:
-        await values(embedder, *["red"] * 17)
+        await task
+    assert refused.value.reason is Reason.DEADLINE_EXCEEDED
+    async with asyncio.timeout(30):
+        await values(endless, "red")
+
+
+async def test_closing_ends_a_computation_and_lets_go_of_the_graph(endless):
+    task = await begun(endless)
+    session = weakref.ref(endless._encoder._session)
+    async with asyncio.timeout(30):
+        await endless.close()
+    with pytest.raises(RouterError) as refused:
+        await task
+    assert refused.value.reason is Reason.MODEL_UNAVAILABLE
+    gc.collect()
+    assert session() is None
+
+
+async def test_as_many_texts_as_a_request_may_carry_have_room(make):
+    embedder = await make(options=replace(OPTIONS, max_waiting=1))
+    assert len(await values(embedder, *["red"] * MAX_TEXTS)) == MAX_TEXTS
+
+
+async def test_a_request_without_room_for_all_its_texts_queues_none(make):
+    options = replace(OPTIONS, max_waiting=1, batch_window_seconds=5, batch_size=1024)
+    embedder = await make(options=options)
+    task = asyncio.create_task(values(embedder, *["red"] * (MAX_TEXTS - 3)))
+    await until_waiting(embedder, MAX_TEXTS - 3)
+    with pytest.raises(RouterError) as refused:
+        await values(embedder, *["red"] * 4)
     assert refused.value.reason is Reason.QUEUE_FULL
     assert refused.value.retry_after > 0
-    assert embedder.statistics().waiting == 0
+    assert embedder.statistics().waiting == MAX_TEXTS - 3
+    task.cancel()
+
+
+async def test_letters_are_made_small_where_the_folder_says_so(make, folder):
+    told = {"max_seq_length": CONTEXT, "do_lower_case": True}
+    (folder / "sentence_bert_config.json").write_text(json.dumps(told))
+    (found,) = await values(await make(), "RED Blue")
+    np.testing.assert_allclose(found, expected("red", "blue"), atol=1e-6)
 
 
 async def test_a_caller_who_leaves_takes_the_waiting_texts_along(make):

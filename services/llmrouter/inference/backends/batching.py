@@ -47,6 +47,8 @@ class Wishes:
     priority: Priority = Priority.NORMAL
     timeout: float | None = None
     """Seconds after which the answer is of no use."""
+    kind: int = 0
+    """Any 64-bit number; only requests of the same one share a batch."""
 
 
 def batcher_for(options: BackendOptions, max_positions: int) -> _native.SequenceBatcher:
@@ -117,12 +119,23 @@ class BatchLoop(Generic[PayloadT]):
                     wishes.length,
                     priority=_native.Priority[wishes.priority.name],
                     timeout=wishes.timeout,
+                    kind=wishes.kind,
                 )
                 self._payloads[request] = payload
         except _native.EngineError as error:
             raise self._refusal(error) from error
         self._sinks[request] = sink
         return request
+
+    def require_room(self, requests: int) -> None:
+        """Check that as many requests may be queued now, all of them together.
+
+        Raises:
+            RouterError: QUEUE_FULL with retry_after.
+        """
+        room = self.batcher.room()
+        if requests > room:
+            raise self._full(f"{requests} requests came together, {room} more may wait")
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment; a step is a batch."""
@@ -152,11 +165,14 @@ class BatchLoop(Generic[PayloadT]):
         reason = reason_of(error.code)
         if reason is not Reason.QUEUE_FULL:
             return RouterError(reason, str(error))
+        return self._full(str(error))
+
+    def _full(self, problem: str) -> RouterError:
         now = self.batcher.statistics()
         wait = now.estimated_wait_seconds
         return RouterError(
-            reason,
-            f"{error}; a request would wait about {wait:.1f} s",
+            Reason.QUEUE_FULL,
+            f"{problem}; a request would wait about {wait:.1f} s",
             metadata={"estimated_wait_seconds": f"{wait:.3f}"},
             # There is room as soon as one batch is taken.
             retry_after=min(60.0, max(0.1, now.batch_seconds)),

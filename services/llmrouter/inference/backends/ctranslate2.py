@@ -1,7 +1,8 @@
 """Runs CTranslate2 folders: whole batches, their tokens streamed through its callback.
 
 CTranslate2 offers no step of its own, so a batch runs until its last sequence has ended; those that
-end earlier leave it through the callback. Sequences with the same way of drawing share a batch.
+end earlier leave it through the callback. Only sequences with the same way of drawing share one:
+it is a setting of the whole call.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from llmrouter.inference.models.ctranslate2_folder import (
     read_ctranslate2_folder,
 )
 from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.token_ids import PROBE, check_ids
 
 __all__ = ["CTranslate2Backend"]
 
@@ -39,6 +41,9 @@ _BUFFER_BYTES = 64 * 1024
 """Text a reader may be behind before its sequence ends as SLOW_READER."""
 _BATCH_POSITIONS = 16_384
 """Sequences times the longest prompt, computed at once."""
+_GREEDY_BELOW = 1e-6
+"""Temperatures that leave the best token alone, as in the compiled engine; the smallest of them
+make numbers that are none of CTranslate2's 32-bit floats."""
 _HONOURED = frozenset({"temperature", "top_k", "top_p", "max_tokens", "stop", "seed"})
 """Sampling options that mean here what they mean elsewhere; the seed where nothing is drawn."""
 
@@ -61,6 +66,20 @@ class _Sequence:
     text: _native.TextStream
     generated: int = 0
     over: bool = False
+
+    @property
+    def call(self) -> tuple[Any, ...]:
+        """What sequences of one call have in common.
+
+        Prompts of one token run apart: beside one, CTranslate2 tells the remaining tokens of longer
+        prompts as if they had been generated.
+        """
+        return (self.drawing, len(self.tokens) == 1)
+
+    @property
+    def kind(self) -> int:
+        """A number that is the same for sequences of one call."""
+        return hash(self.call)
 
 
 class CTranslate2Backend:
@@ -98,6 +117,7 @@ class CTranslate2Backend:
                 f"{options.context} is more than the {read.context_length} tokens of {read.name}",
             )
         text = await asyncio.to_thread(load_text, read)
+        check_ids(folder, await asyncio.to_thread(text.encode, PROBE), read.vocab_size)
         token_bytes = await asyncio.to_thread(lambda: text.token_bytes)
         model = await asyncio.to_thread(open_model, read, options.threads or available_cores())
         return cls(read, model, token_bytes, options)
@@ -121,7 +141,8 @@ class CTranslate2Backend:
         """
         sequence = self._sequence(request)
         buffer = EventBuffer(_BUFFER_BYTES)
-        wishes = Wishes(len(sequence.tokens), request.priority, request.timeout)
+        length = len(sequence.tokens)
+        wishes = Wishes(length, request.priority, request.timeout, sequence.kind)
         batcher = self._batches.batcher
         running = self._batches.submit(sequence, wishes, _into(buffer, batcher))
         try:
@@ -142,6 +163,7 @@ class CTranslate2Backend:
     def _sequence(self, request: BackendRequest) -> _Sequence:
         prompt, sampling = request.prompt_tokens, request.sampling
         _refuse_unknown(sampling)
+        _refuse_foreign(prompt, self._folder.vocab_size)
         if len(prompt) >= self._context:
             raise RouterError(
                 Reason.CONTEXT_TOO_LONG,
@@ -154,22 +176,26 @@ class CTranslate2Backend:
         return _Sequence(
             tokens=[self._folder.tokens[token] for token in prompt],
             limit=min(room, sampling.max_tokens or room),
-            drawing=_drawing(sampling),
+            drawing=_drawing(sampling, self._folder.vocab_size),
             text=_native.TextStream(list(sampling.stop)),
         )
 
     def _run(self, jobs: Sequence[Job[_Sequence]]) -> None:
-        """Compute one batch on the batcher's thread, a call per way of drawing.
+        """Compute one batch on the batcher's thread.
 
-        Prompts of one token run apart: beside one, CTranslate2 tells the remaining tokens of longer
-        prompts as if they had been generated.
+        It holds sequences of one call, unless their kinds, being hashes, have met by chance.
         """
         alike: dict[Any, list[Job[_Sequence]]] = {}
         for job in jobs:
-            key = (job.payload.drawing, len(job.payload.tokens) == 1)
-            alike.setdefault(key, []).append(job)
-        for (drawing, _), group in alike.items():
-            self._generate(group, dict(drawing))
+            alike.setdefault(job.payload.call, []).append(job)
+        for group in alike.values():
+            try:
+                self._generate(group, dict(group[0].payload.drawing))
+            except Exception as error:  # noqa: BLE001 - it must not reach the other calls
+                for job in group:  # those that have ended are not failed again
+                    message = f"CTranslate2 failed: {error}"
+                    code = _native.ErrorCode.GENERATION_FAILED
+                    self._batches.batcher.fail(job.id, code, message)
 
     def _generate(self, jobs: Sequence[Job[_Sequence]], drawing: dict[str, Any]) -> None:
         wanted = [job for job in jobs if self._batches.batcher.wanted(job.id)]
@@ -247,11 +273,20 @@ def _unsupported(option: str, description: str) -> RouterError:
     )
 
 
-def _drawing(sampling: SamplingOptions) -> tuple[tuple[str, Any], ...]:
-    if sampling.temperature == 0:
+def _refuse_foreign(prompt: Sequence[int], vocab_size: int) -> None:
+    if not prompt:
+        raise invalid("prompt", "must have at least one token")
+    outside = next((token for token in prompt if not 0 <= token < vocab_size), None)
+    if outside is not None:
+        raise invalid("prompt", f"token {outside} is outside the vocabulary of {vocab_size}")
+
+
+def _drawing(sampling: SamplingOptions, vocab_size: int) -> tuple[tuple[str, Any], ...]:
+    if sampling.temperature < _GREEDY_BELOW:
         return (("sampling_topk", 1),)
     return (
-        ("sampling_topk", sampling.top_k),
+        # More than there are tokens is as good as all, which CTranslate2 would refuse.
+        ("sampling_topk", min(sampling.top_k, vocab_size)),
         ("sampling_topp", sampling.top_p),
         ("sampling_temperature", sampling.temperature),
     )

@@ -37,7 +37,7 @@ class BatchModel(Protocol):
         ...
 
     def unload(self) -> None:
-        """Free the weights."""
+        """Free the weights and end CTranslate2's threads, waiting for them; safe to call twice."""
         ...
 
 
@@ -45,7 +45,8 @@ class _Decoder:
     """A decoder-only model: the answer goes on where the prompt ends."""
 
     def __init__(self, generator: ctranslate2.Generator, ends: Sequence[int]) -> None:
-        self._generator, self._ends = generator, list(ends)
+        self._generator: Any = generator
+        self._ends = list(ends)
 
     def run(
         self,
@@ -67,14 +68,17 @@ class _Decoder:
         )
 
     def unload(self) -> None:
-        self._generator.unload_model()
+        # Unloading alone leaves its threads, and a process that ends beside them is aborted: the
+        # last reference waits for them.
+        self._generator = None
 
 
 class _EncoderDecoder:
     """A model that reads the whole prompt and answers apart from it, such as T5."""
 
     def __init__(self, translator: ctranslate2.Translator, ends: Sequence[int]) -> None:
-        self._translator, self._ends = translator, list(ends)
+        self._translator: Any = translator
+        self._ends = list(ends)
 
     def run(
         self,
@@ -94,7 +98,7 @@ class _EncoderDecoder:
         )
 
     def unload(self) -> None:
-        self._translator.unload_model()
+        self._translator = None  # as above
 
 
 def open_model(folder: CTranslate2Folder, threads: int) -> BatchModel:
@@ -109,7 +113,8 @@ def open_model(folder: CTranslate2Folder, threads: int) -> BatchModel:
             translator = ctranslate2.Translator(str(folder.path), **options)
             return _EncoderDecoder(translator, folder.eos_token_ids)
         return _Decoder(ctranslate2.Generator(str(folder.path), **options), folder.eos_token_ids)
-    except (RuntimeError, ValueError, OSError) as error:
+    # Out of its reach it raises IndexError too: std::out_of_range.
+    except (RuntimeError, ValueError, IndexError, OSError) as error:
         raise RouterError(
             Reason.MODEL_UNAVAILABLE, f"cannot load {folder.path}: {error}"
         ) from error

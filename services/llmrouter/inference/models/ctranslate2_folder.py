@@ -3,7 +3,8 @@
 `model.bin`, `config.json`, the vocabulary, and beside them `tokenizer.json`, perhaps with a chat
 template, whose ids are the vocabulary's. Decoder-only models have a `vocabulary.json`; those with
 an encoder, such as T5, a `shared_vocabulary.json`. Every value is treated as untrusted; nothing
-outside of the folder is ever opened. The weights are read by CTranslate2 itself.
+outside of the folder is ever opened. CTranslate2 itself reads the weights, once their names and
+shapes have been found to agree.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrouter.inference.models.card import ModelCard
+from llmrouter.inference.models.ctranslate2_shapes import check_shapes
+from llmrouter.inference.models.ctranslate2_weights import read_weights
 from llmrouter.inference.models.folder import TOKENIZER_FILE, folder_bytes, folder_card
 from llmrouter.inference.models.kinds import CTRANSLATE2_FILE, TRANSFORMER_FILE
 from llmrouter.inference.models.untrusted_json import (
@@ -44,7 +47,8 @@ class CTranslate2Folder:
     tokens: tuple[str, ...]
     """By id, as CTranslate2 knows them."""
     context_length: int
-    """Tokens of prompt and answer together; of either where an encoder reads the prompt."""
+    """Tokens of prompt and answer together; of either where an encoder reads the prompt. No more
+    than the positions that the model has learned, whatever the configuration says."""
     eos_token_ids: tuple[int, ...]
     """Tokens that end an answer, at least one."""
     encodes: bool
@@ -65,7 +69,7 @@ class CTranslate2Folder:
 
 
 def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
-    """Read and check the model folder at `path`; weights are not opened.
+    """Read and check the model folder at `path`; of the weights only names and shapes are read.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
@@ -76,20 +80,27 @@ def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
     encodes = not (path / _VOCABULARY_FILE).exists()
     tokens = _tokens(path, _SHARED_FILE if encodes else _VOCABULARY_FILE)
     card = folder_card(path)
-    context = _DEFAULT_CONTEXT
-    if config.has("context_length"):
-        context = config.integer("context_length", 1, _MAX_CONTEXT)
+    weights = read_weights(path / CTRANSLATE2_FILE, _REMEDY)
+    learned = check_shapes(weights, encodes=encodes, vocab_size=len(tokens), remedy=_REMEDY)
     return CTranslate2Folder(
         path=path,
         name=card.name if card else path.resolve().name,
         architecture=config.text("model_type") if config.has("model_type") else "unknown",
         tokens=tokens,
-        context_length=context,
+        context_length=_context(config, learned),
         eos_token_ids=_eos_token_ids(config, tokens),
         encodes=encodes,
         size_bytes=folder_bytes(path),
         card=card,
     )
+
+
+def _context(config: JsonObject, learned: int | None) -> int:
+    """Return what the configuration says, else a modest number, within the positions `learned`."""
+    context = _DEFAULT_CONTEXT
+    if config.has("context_length"):
+        context = config.integer("context_length", 1, _MAX_CONTEXT)
+    return context if learned is None else min(context, learned)
 
 
 def _tokens(path: Path, name: str) -> tuple[str, ...]:
@@ -105,6 +116,11 @@ def _tokens(path: Path, name: str) -> tuple[str, ...]:
     )
     if not right:
         raise broken_file(file, f"must hold a list of 1 to {_MAX_VOCABULARY} texts", _REMEDY)
+    seen: set[str] = set()
+    for token in tokens:
+        if token in seen:  # CTranslate2 would know the later one alone, by another id
+            raise broken_file(file, f"has the token {token!r} twice", _REMEDY)
+        seen.add(token)
     return tuple(tokens)
 
 

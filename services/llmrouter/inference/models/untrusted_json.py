@@ -54,6 +54,11 @@ class JsonObject:
         """Whether the field is there and not null."""
         return self._values.get(name) is not None
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The fields, in the order of the file."""
+        return tuple(self._values)
+
     def raw(self, name: str) -> Any:
         """Return the field as JSON gave it; None where it is missing."""
         return self._values.get(name)
@@ -82,6 +87,13 @@ class JsonObject:
         ):
             raise self.refuse(name, f"is {_short(value)}, must be a number {low:g} to {high:g}")
         return float(value)
+
+    def flag(self, name: str) -> bool:
+        """Return the truth value in `name`; False where it is missing."""
+        value = self._values.get(name)
+        if value is not None and not isinstance(value, bool):
+            raise self.refuse(name, f"is {_short(value)}, must be true or false")
+        return bool(value)
 
     def text(self, name: str, *, longest: int = 256, empty: bool = False) -> str:
         """Return the string in `name`, of at most `longest` characters."""

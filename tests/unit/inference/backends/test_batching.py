@@ -138,6 +138,42 @@ async def test_closing_ends_what_waits_and_refuses_what_comes():
     assert refused.value.reason is Reason.MODEL_UNAVAILABLE
 
 
+async def test_requests_of_another_kind_are_computed_apart(around):
+    around.gate.clear()
+    first = around.submit("a" * 100)
+    while not around.loop.statistics().running:  # noqa: ASYNC110 - the thread tells nobody
+        await asyncio.sleep(0.01)
+    others = [around.submit(text, kind=hash(text[0])) for text in ("b1", "c1", "b2")]
+    around.gate.set()
+    await asyncio.gather(first, *others)
+    assert around.batches[1:] == [["b1", "b2"], ["c1"]]
+
+
+async def test_room_is_asked_for_together(around):
+    around.gate.clear()
+    running = around.submit("ab")
+    while not around.loop.statistics().running:  # noqa: ASYNC110 - the thread tells nobody
+        await asyncio.sleep(0.01)
+    waiting = around.submit("ab")
+    around.loop.require_room(3)
+    with pytest.raises(RouterError) as refused:
+        around.loop.require_room(4)
+    assert refused.value.reason is Reason.QUEUE_FULL
+    assert refused.value.retry_after > 0
+    around.gate.set()
+    await asyncio.gather(running, waiting)
+
+
+@pytest.mark.parametrize("time", [float("nan"), float("inf")])
+def test_times_that_are_no_number_of_seconds_are_refused(time):
+    with pytest.raises(RouterError, match="window must be a finite number"):
+        batcher_for(replace(OPTIONS, batch_window_seconds=time), 1000)
+    with pytest.raises(RouterError, match="ageing"):
+        batcher_for(replace(OPTIONS, ageing_seconds=time), 1000)
+    with pytest.raises(_native.EngineError, match="timeout"):
+        batcher_for(OPTIONS, 1000).submit(1, timeout=time)
+
+
 def test_every_error_of_the_engine_has_a_reason():
     assert all(isinstance(reason_of(code), Reason) for code in _native.ErrorCode)
 

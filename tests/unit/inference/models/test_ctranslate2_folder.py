@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from tests.unit.inference.models.tiny_model_bin import decoder_only, encoder_decoder, model_bin
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.ctranslate2_folder import read_ctranslate2_folder
@@ -19,7 +20,7 @@ def folder(tmp_path):
     write(path, "config.json", {"eos_token": "<end>", "layer_norm_epsilon": 1e-5})
     write(path, "vocabulary.json", TOKENS)
     write(path, "tokenizer.json", {})
-    (path / "model.bin").write_bytes(b"")
+    (path / "model.bin").write_bytes(model_bin(decoder_only(len(TOKENS))))
     return path
 
 
@@ -38,6 +39,20 @@ def test_our_own_folders_say_their_context_and_all_their_ends(folder):
     write(folder, "config.json", {"context_length": 64, "eos_token_ids": [1, 3]})
     read = read_ctranslate2_folder(folder)
     assert (read.eos_token_ids, read.context_length) == ((1, 3), 64)
+
+
+@pytest.mark.parametrize(("told", "context"), [({}, 33), ({"context_length": 9}, 9)])
+def test_the_context_is_no_longer_than_the_positions_that_were_learned(folder, told, context):
+    write(folder, "config.json", {"eos_token": "<end>", **told})
+    learned = decoder_only(len(TOKENS), positions=33)
+    (folder / "model.bin").write_bytes(model_bin(learned))
+    assert read_ctranslate2_folder(folder).context_length == context
+
+
+def test_weights_of_another_vocabulary_are_refused(folder):
+    write(folder, "vocabulary.json", [*TOKENS, "c"])
+    with pytest.raises(RouterError, match=r"model\.bin.*decoder/embeddings/weight"):
+        read_ctranslate2_folder(folder)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +75,7 @@ def test_a_wrong_field_is_refused_by_its_name(folder, config, field):
     assert refused.value.reason is Reason.MODEL_UNAVAILABLE
 
 
-@pytest.mark.parametrize("vocabulary", [[], {}, [1], ["a", None]])
+@pytest.mark.parametrize("vocabulary", [[], {}, [1], ["a", None], ["a", "b", "a"]])
 def test_a_vocabulary_that_is_none_is_refused(folder, vocabulary):
     write(folder, "vocabulary.json", vocabulary)
     with pytest.raises(RouterError, match=r"vocabulary\.json"):
@@ -70,6 +85,8 @@ def test_a_vocabulary_that_is_none_is_refused(folder, vocabulary):
 def test_a_shared_vocabulary_tells_of_an_encoder(folder):
     assert not read_ctranslate2_folder(folder).encodes
     (folder / "vocabulary.json").rename(folder / "shared_vocabulary.json")
+    content = model_bin(encoder_decoder(len(TOKENS)), specification="TransformerSpec")
+    (folder / "model.bin").write_bytes(content)
     assert read_ctranslate2_folder(folder).encodes
 
 
