@@ -224,7 +224,7 @@ async def test_as_many_texts_as_a_request_may_carry_have_room(make):
 
 
 async def test_a_request_without_room_for_all_its_texts_queues_none(make):
-    options = replace(OPTIONS, max_waiting=1, batch_window_seconds=5, batch_size=1024)
+    options = replace(OPTIONS, max_waiting=1, batch_window_seconds=60, batch_size=MAX_TEXTS)
     embedder = await make(options=options)
     task = asyncio.create_task(values(embedder, *["red"] * (MAX_TEXTS - 3)))
     await until_waiting(embedder, MAX_TEXTS - 3)
@@ -233,6 +233,7 @@ async def test_a_request_without_room_for_all_its_texts_queues_none(make):
     assert refused.value.reason is Reason.QUEUE_FULL
     assert refused.value.retry_after > 0
     assert embedder.statistics().waiting == MAX_TEXTS - 3
+    assert embedder.statistics().steps == 0  # which three more would have filled
     task.cancel()
 
 

@@ -33,7 +33,7 @@ from llmrouter.inference.models.ctranslate2_folder import (
     read_ctranslate2_folder,
 )
 from llmrouter.inference.models.text import load_text
-from llmrouter.inference.models.token_ids import PROBE, check_ids
+from llmrouter.inference.models.token_ids import probe_tokens
 
 __all__ = ["CTranslate2Backend"]
 
@@ -117,7 +117,7 @@ class CTranslate2Backend:
                 f"{options.context} is more than the {read.context_length} tokens of {read.name}",
             )
         text = await asyncio.to_thread(load_text, read)
-        check_ids(folder, await asyncio.to_thread(text.encode, PROBE), read.vocab_size)
+        await asyncio.to_thread(probe_tokens, folder, text.encode, read.vocab_size)
         token_bytes = await asyncio.to_thread(lambda: text.token_bytes)
         model = await asyncio.to_thread(open_model, read, options.threads or available_cores())
         return cls(read, model, token_bytes, options)

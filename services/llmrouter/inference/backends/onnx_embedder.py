@@ -23,7 +23,7 @@ from llmrouter.inference.backends.ending import EndableRun
 from llmrouter.inference.backends.onnx_encoder import OnnxEncoder, open_encoder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.text import load_tokenizer
-from llmrouter.inference.models.token_ids import PROBE, check_ids
+from llmrouter.inference.models.token_ids import probe_tokens
 
 __all__ = ["OnnxEmbedder"]
 
@@ -73,8 +73,9 @@ class OnnxEmbedder:
         tokenizer = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
         cutter = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
         cutter.enable_truncation(read.context_length)
-        probe = tokenizer.encode(PROBE).ids
-        check_ids(folder, probe, read.vocab_size)
+        probe = await asyncio.to_thread(
+            probe_tokens, folder, lambda text: tokenizer.encode(text).ids, read.vocab_size
+        )
         encoder = await asyncio.to_thread(open_encoder, read, options.threads or available_cores())
         await asyncio.to_thread(encoder.probe, probe or [read.pad_token_id], _PROBE_SECONDS)
         texts = TextEncoder(read, tokenizer, cutter, options.max_waiting)
@@ -111,8 +112,7 @@ class OnnxEmbedder:
     async def close(self) -> None:
         """Cancel what runs and free the model; safe to call twice."""
         self._texts.close()
-        self._batches.batcher.stop()
-        self._running.end_unwanted()
+        # Whoever waits is told, leaves, and with the last of them the computation ends.
         await self._batches.close()
         await asyncio.to_thread(self._encoder.close)
 
