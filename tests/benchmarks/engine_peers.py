@@ -27,7 +27,7 @@ EQUAL = [64] * SLOTS
 UNEQUAL = [16 + round(96 * index / (SLOTS - 1)) for index in range(SLOTS)]
 ALONE = [128]
 CONCURRENCY = (1, 2, 4, 8, 16)
-STREAMING = ("openvino", "openvino_q4_1", "llamacpp")
+STREAMING = ("openvino", "llamacpp")
 """Peers that add a request to those that run already."""
 SHORT = 60
 """Requests of the trace in the first passes of the search."""

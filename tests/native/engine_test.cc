@@ -3,8 +3,10 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 
+#include <chrono>
 #include <condition_variable>
 #include <map>
+#include <thread>
 
 #include "fake_decoder.h"
 
@@ -158,6 +160,20 @@ TEST_F(EngineTest, CancellingARunningRequestFreesItsSlotWithinOneStep) {
   // The held step, then the prefill of the next request: nothing in between.
   EXPECT_EQ(decoder_->calls.size(), calls + 2);
   EXPECT_TRUE(decoder_->calls.back().prefill);
+}
+
+TEST_F(EngineTest, TheDecodersSecondsAreAmongTheBusyOnes) {
+  constexpr std::chrono::milliseconds kHeld(20);
+  Start(1, 4);
+  decoder_->Close();
+  const RequestId running = engine_->Submit(Ask({1}, 3));
+  decoder_->WaitUntilHeld();
+  std::this_thread::sleep_for(kHeld);
+  decoder_->Open();
+  FinishedEvent(running);
+  const EngineStatistics statistics = engine_->Statistics();
+  EXPECT_GE(statistics.decoder_seconds, std::chrono::duration<double>(kHeld).count());
+  EXPECT_GE(statistics.busy_seconds, statistics.decoder_seconds);
 }
 
 TEST_F(EngineTest, CancellingAWaitingRequestNeverRunsIt) {
