@@ -4,6 +4,8 @@
 2 threads, 16 sequences at once, a context of 2,048 tokens.
 """
 
+import signal
+import sys
 from pathlib import Path
 
 from rich.console import Console
@@ -92,6 +94,8 @@ def run(options):
     console, report = Console(stderr=True), Report("engine", targets=TARGETS)
     only = [name for name in options.only.split(",") if name]
     curves = {}
+    # Being ended ends the workers too, which are no children of the terminal's.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     with engine_peers.Field(only) as field:
         for name in options.measures.split(","):
             console.print(f"measuring {name}")

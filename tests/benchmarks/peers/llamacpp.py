@@ -1,6 +1,7 @@
 """llama.cpp's own server, asked over HTTP on this machine; it batches whatever comes."""
 
 import asyncio
+import atexit
 import json
 import socket
 import subprocess
@@ -23,7 +24,8 @@ def start(settings):
     ]  # fmt: skip
     place = ["--model", settings["model"], "--host", "127.0.0.1", "--port", str(port)]
     # In our process group, so that the benchmark stops and ends it with us.
-    subprocess.Popen([settings["program"], *place, *options], stdout=sys.stderr)
+    server = subprocess.Popen([settings["program"], *place, *options], stdout=sys.stderr)
+    atexit.register(server.kill)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(asyncio.wait_for(_healthy(port), STARTS_WITHIN))
     told = {"version": settings["version"], "settings": " ".join(options)}

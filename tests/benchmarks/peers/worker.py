@@ -83,8 +83,12 @@ class Worker:
         self._log.seek(0)
         lines = self._log.read().decode(errors="replace").strip().splitlines()
         last = lines[-1].strip()[:200] if lines else "it left no word"
+        # A moment for one that is ending, so that it says how.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        status = self._process.returncode
         self.close()
-        return WorkerLostError(f"{what}: {last}")
+        return WorkerLostError(f"{what} (exit status {status}): {last}")
 
     def _signal(self, number):
         """Send a signal to the worker and what it started."""
