@@ -203,7 +203,7 @@ class OnnxRuntimeBackend:
                 answers=sampling.n,
                 top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
                 grammar=grammar,
-                drafts=self._drafts or (sampling.temperature > 0 and sampling.seed is None),
+                drafts=self._drafts or not sampling.deterministic,
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error

@@ -127,25 +127,31 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             raise TemplateError("the chat template runs too long")
 
     def weighed(self, *values: Any) -> Any:
-        """Return the first of `values`, all of which together stay below the limit.
+        """Return the first of `values`, all of which together stay below the limit."""
+        self.weight(values)
+        return values[0]
 
-        Every text counts its characters and every other value one, as often as it is reached.
+    def weight(self, value: Any) -> int:
+        """Return the size of a value: texts count their characters, all else one, as often as met.
+
+        Raises:
+            TemplateError: It is beyond the limit, or holds bytes.
         """
-        size, left = 0, list(values)
+        size, left = 0, [value]
         while left:
-            value = left.pop()
+            one = left.pop()
             size += 1
-            if isinstance(value, str):
-                size += len(value)
-            elif isinstance(value, dict):
-                left += value
-                left += value.values()
-            elif isinstance(value, list | tuple | set | frozenset):
-                left += value
-            elif isinstance(value, bytes | bytearray):
+            if isinstance(one, str):
+                size += len(one)
+            elif isinstance(one, dict):
+                left += one
+                left += one.values()
+            elif isinstance(one, list | tuple | set | frozenset):
+                left += one
+            elif isinstance(one, bytes | bytearray):
                 raise TemplateError("the chat template works with bytes")
             self.check(size + len(left))
-        return values[0]
+        return size
 
     def eager(self, made: Any) -> Any:
         """Return what a filter made, weighed; what it would make bit by bit is made now.
@@ -161,16 +167,6 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
             size += self.weight(value)
             self.check(size)
         return kept
-
-    def weight(self, value: Any) -> int:
-        """Return what `weighed` counts for one value."""
-        if isinstance(value, str):
-            return 1 + len(value)
-        if isinstance(value, dict):
-            return 1 + sum(self.weight(key) + self.weight(one) for key, one in value.items())
-        if isinstance(value, list | tuple | set | frozenset):
-            return 1 + sum(map(self.weight, value))
-        return 1
 
     def concat(self, parts: Iterable[str]) -> str:
         """Join what a block, macro or call wrote; compiled templates fetch this by name."""
