@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import chat, demo, embed, generate, models, running, select, stats
+from llmrouter.cli import chat, demo, embed, generate, models, running, select, settings, stats
 from llmrouter.cli.failures import Commands
 
 __all__ = ["app"]
@@ -18,6 +18,7 @@ app = typer.Typer(
     help="Ask language models through one endpoint that picks the right one.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # its tables cut the names of long flags
     add_completion=True,
 )
 app.command()(demo.demo)
@@ -26,6 +27,7 @@ app.command()(chat.chat)
 app.command()(embed.embed)
 app.command()(select.select)
 app.command()(stats.stats)
+app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 running.add_to(app)
 

@@ -1,8 +1,8 @@
 """Configuration: one YAML file, an overlay per environment, then variables, frozen at start.
 
-The environment is read here and nowhere else. `LLMROUTER_GATEWAY__PORT=6000` sets `gateway.port`;
-`LLMROUTER_CONFIG` names the file and `LLMROUTER_ENV` the overlay (`development` by default), which
-stands beside the file as `<stem>.<environment>.yaml` and may be missing.
+Settings come from the environment here and nowhere else. `LLMROUTER_GATEWAY__PORT=6000` sets
+`gateway.port`; `LLMROUTER_CONFIG` names the file and `LLMROUTER_ENV` the overlay (`development` by
+default), which stands beside the file as `<stem>.<environment>.yaml` and may be missing.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+
+from llmrouter.common.setting_errors import in_words
 
 __all__ = [
     "ENVIRONMENTS",
@@ -44,9 +46,23 @@ class ConfigError(Exception):
 
 
 class Section(BaseModel):
-    """Base of every settings class: frozen, and unknown fields are refused."""
+    """Base of every settings class: frozen, and unknown fields are refused.
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    A field is described by its `description`, or by the string below it.
+    """
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
+        """Refuse `slots: true`, which Python takes for 1."""
+        wanted = cls.model_fields[str(info.field_name)].annotation
+        if isinstance(value, bool) and wanted in (int, float):
+            raise ValueError("must be a number")
+        return value
 
 
 def quieten_grpc() -> None:
@@ -95,8 +111,19 @@ def load_config(
     return _merge(config, _from_variables(environ))
 
 
-def parse(model: type[SectionT], data: object, where: str) -> SectionT:
-    """Build a frozen settings object; `where` is its place in the file, for errors.
+def parse(
+    model: type[SectionT],
+    data: object,
+    where: str,
+    environ: Mapping[str, str] = os.environ,
+) -> SectionT:
+    """Build a frozen settings object.
+
+    Args:
+        model: Its class.
+        data: What `load_config` gave.
+        where: Its place in the file, for errors.
+        environ: Tells of a wrong value whether a variable gave it.
 
     Raises:
         ConfigError: Naming the field, the value and what is wrong.
@@ -109,9 +136,16 @@ def parse(model: type[SectionT], data: object, where: str) -> SectionT:
         if first["type"] == "extra_forbidden":
             holder, known = path.rpartition(".")[0], _fields_at(model, first["loc"][:-1])
             raise ConfigError(
-                f"{path} is not a setting; {holder or 'the top level'} knows {', '.join(known)}"
+                f"{_told_by(path, environ)} is not a setting; {holder or 'the top level'} knows "
+                f"{', '.join(known)}"
             ) from None
-        raise ConfigError(f"{path}: {first['msg']} (got {first.get('input')!r})") from None
+        raise ConfigError(f"{_told_by(path, environ)}: {in_words(first)}") from None
+
+
+def _told_by(path: str, environ: Mapping[str, str]) -> str:
+    """Return the place of a setting, with the variable if one gave it."""
+    variable = _PREFIX + path.upper().replace(".", "__")
+    return f"{path} (from {variable})" if variable in environ else path
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:

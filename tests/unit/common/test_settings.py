@@ -1,9 +1,11 @@
 """One file, an overlay, then variables; mistakes are told by name."""
 
+import re
+
 import pytest
 from pydantic import ValidationError
 
-from llmrouter.common.settings import ConfigError, load_config, parse
+from llmrouter.common.settings import SECTIONS, ConfigError, load_config, parse
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.suite import SuiteSettings
 
@@ -72,14 +74,47 @@ def test_a_value_out_of_bounds_is_refused_by_name(data):
         parse(GatewaySettings, data, "gateway")
 
 
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ({"port": 70000}, "gateway.port: must be at most 65535, not 70000"),
+        ({"port": "x"}, "gateway.port: must be a whole number, not 'x'"),
+        ({"port": True}, "gateway.port: must be a number, not True"),
+        ({"cache_timeout_seconds": False}, "gateway.cache_timeout_seconds: must be a number, not"),
+        ({"cache_timeout_seconds": float("nan")}, "must be a finite number, not nan"),
+        ({"host": ""}, "gateway.host: must not be empty, not ''"),
+        ({"host": ["a"]}, "gateway.host: must be text, not ['a']"),
+        ([1], "gateway: must hold settings, one per line, not [1]"),
+        (
+            {"default_deadline_seconds": 60, "max_deadline_seconds": 30},
+            "gateway: default_deadline_seconds must not exceed max_deadline_seconds",
+        ),
+    ],
+)
+def test_a_wrong_value_is_told_in_plain_words(data, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        parse(GatewaySettings, data, "gateway", {})
+
+
+def test_a_wrong_value_of_a_variable_is_told_with_the_variable():
+    environ = {"LLMROUTER_GATEWAY__PORT": "x", "LLMROUTER_CACHE__SIZE": "1"}
+    with pytest.raises(ConfigError, match=r"^gateway\.port \(from LLMROUTER_GATEWAY__PORT\): must"):
+        parse(SuiteSettings, {"gateway": {"port": "x"}}, "", environ)
+    with pytest.raises(ConfigError, match=r"^cache\.size \(from LLMROUTER_CACHE__SIZE\) is not a"):
+        parse(SuiteSettings, {"cache": {"size": 1}}, "", environ)
+
+
 def test_settings_are_frozen():
     settings = parse(GatewaySettings, {}, "gateway")
     with pytest.raises(ValidationError):
         settings.port = 1
 
 
-def test_every_gateway_setting_is_described():
-    assert all(field.description for field in GatewaySettings.model_fields.values())
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_setting_is_described(section):
+    settings = SuiteSettings.model_fields[section].annotation
+    undescribed = [name for name, field in settings.model_fields.items() if not field.description]
+    assert undescribed == []
 
 
 @pytest.mark.parametrize("text", ["a: {api_key: x}", "a: [{db_password: x}]", "token: x"])
