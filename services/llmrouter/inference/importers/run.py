@@ -17,7 +17,7 @@ from llmrouter.inference.importers.base import Checkpoint, Converted, find_impor
 from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import file_sha256, folder_version
+from llmrouter.inference.models.checksum import file_sha256, file_sizes, folder_version
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
@@ -211,4 +211,5 @@ def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> 
         context=folder.context_length,
         licence=job.licence or made.licence,
         source=job.origin,
+        files=file_sizes(path),
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from llmrouter.inference.models.untrusted_json import JsonObject, read_object
@@ -15,6 +16,7 @@ CARD_FILE = "llmrouter.json"
 _FORMAT = 1
 _REMEDY = "import the model again"
 _HUGE = 10**15
+_MAX_FILES = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,8 @@ class ModelCard:
     source: Source
     quality: Quality | None = None
     """None where it was not measured."""
+    files: Mapping[str, int] = field(default_factory=dict)
+    """Bytes of every other file by its path in the folder; empty in cards of older imports."""
 
 
 def read_card(file: Path) -> ModelCard:
@@ -85,7 +89,17 @@ def read_card(file: Path) -> ModelCard:
             sha256=source.text("sha256", longest=64),
         ),
         quality=_read_quality(card),
+        files=_read_files(card),
     )
+
+
+def _read_files(card: JsonObject) -> Mapping[str, int]:
+    if not card.has("files"):
+        return {}
+    files = card.child("files")
+    if len(files.names) > _MAX_FILES:
+        raise card.refuse("files", f"names {len(files.names)} files, at most {_MAX_FILES}")
+    return {name: files.integer(name, 0, _HUGE) for name in files.names}
 
 
 def _read_quality(card: JsonObject) -> Quality | None:

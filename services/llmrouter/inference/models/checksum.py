@@ -1,11 +1,11 @@
-"""Checksums of files."""
+"""Checksums and sizes of files."""
 
 from __future__ import annotations
 
 import hashlib
 from pathlib import Path
 
-__all__ = ["file_sha256", "folder_version"]
+__all__ = ["file_sha256", "file_sizes", "folder_version"]
 
 _VERSION_DIGITS = 12
 
@@ -23,3 +23,12 @@ def folder_version(folder: Path) -> str:
         name = file.relative_to(folder).as_posix()
         digest.update(f"{name}\0{file_sha256(file)}\n".encode())
     return digest.hexdigest()[:_VERSION_DIGITS]
+
+
+def file_sizes(folder: Path) -> dict[str, int]:
+    """Return the bytes of every file below `folder` by its path in it."""
+    return {
+        one.relative_to(folder).as_posix(): one.stat().st_size
+        for one in sorted(folder.rglob("*"))
+        if one.is_file()
+    }

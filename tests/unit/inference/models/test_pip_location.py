@@ -44,6 +44,13 @@ def test_pips_own_reason_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "No matching distribution found for model==1; check the network" in refusal()
 
 
+def test_a_full_disk_is_not_told_as_a_fault_of_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    answer(monkeypatch, code=1, err="ERROR: Could not install: [Errno 28] No space left on device")
+    said = refusal()
+    assert "is full" in said
+    assert "network" not in said
+
+
 def test_a_missing_pip_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, code=1, err="/usr/bin/python: No module named pip")
     assert "ensurepip" in refusal()
