@@ -34,7 +34,7 @@ from llmrouter.inference.settings import InferenceSettings
 from llmrouter.selector import service as selector_service
 from llmrouter.selector.settings import SelectorSettings
 
-__all__ = ["Addresses", "Router", "SuiteSettings", "load_settings", "run_service", "run_up",
+__all__ = ["Router", "RunningSuite", "SuiteSettings", "load_settings", "run_service", "run_up",
            "running"]  # fmt: skip
 
 
@@ -48,13 +48,15 @@ class SuiteSettings(Section):
 
 
 @dataclass(frozen=True, slots=True)
-class Addresses:
+class RunningSuite:
     """Where the services of a running suite listen, `host:port` each."""
 
     gateway: str
     selector: str
     cache: str
     inference: str
+    serving: bool
+    """Whether a model was ready to answer when all had started."""
 
 
 class Router:
@@ -70,7 +72,7 @@ class Router:
         self._dialler = Dialler()
         self._hosted: list[Hosted] = []
 
-    async def start(self) -> Addresses:
+    async def start(self) -> RunningSuite:
         """Bind every port, then start the services from the engine outwards.
 
         Raises:
@@ -98,7 +100,13 @@ class Router:
         except BaseException:
             await self.stop(grace=0)
             raise
-        return Addresses(gateway.address, selector.address, cache.address, inference.address)
+        return RunningSuite(
+            gateway=gateway.address,
+            selector=selector.address,
+            cache=cache.address,
+            inference=inference.address,
+            serving=inference.service.ready(),
+        )
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain from the gateway inwards, so that running streams keep what they need."""
@@ -129,7 +137,7 @@ async def running(
     *,
     ports: Literal["configured", "free"] = "configured",
     store: Path | None = None,
-) -> AsyncIterator[Addresses]:
+) -> AsyncIterator[RunningSuite]:
     """Run the whole suite for the length of a `with` block.
 
     Args:
@@ -151,7 +159,7 @@ async def running(
         await router.stop()
 
 
-async def run_up(config: Path | None, ready: Callable[[Addresses], None]) -> None:
+async def run_up(config: Path | None, ready: Callable[[RunningSuite], None]) -> None:
     """Run all four services in this process until SIGTERM or SIGINT, then drain.
 
     Args:
@@ -166,7 +174,7 @@ async def run_up(config: Path | None, ready: Callable[[Addresses], None]) -> Non
 
 
 @contextlib.asynccontextmanager
-async def _told(config: Path | None, ready: Callable[[Addresses], None]) -> AsyncIterator[None]:
+async def _told(config: Path | None, ready: Callable[[RunningSuite], None]) -> AsyncIterator[None]:
     async with running(config) as addresses:
         ready(addresses)
         yield

@@ -95,6 +95,8 @@ def _unpack(error: aio.AioRpcError, targets: tuple[object, ...]) -> None:
 def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
     code, details = error.code(), error.details() or ""
     sentences = {
+        grpc.StatusCode.INTERNAL: f"the connection to {address} broke; ask again",
+        grpc.StatusCode.UNKNOWN: f"the connection to {address} broke; ask again",
         grpc.StatusCode.UNAVAILABLE: f"nothing answers at {address}; is the suite running?",
         grpc.StatusCode.DEADLINE_EXCEEDED: f"{address} did not finish within the time allowed",
         grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",

@@ -14,8 +14,15 @@ from llmrouter_client.errors import FieldViolation, LlmrouterError
 
 __all__ = ["CacheMode", "Message", "Options", "Prompt", "ResponseFormat", "request_from"]
 
-_COUNTS = {"top_k": 2**32 - 1, "max_tokens": 2**32 - 1, "seed": 2**64 - 1}
-"""Largest value that the field of the proto holds."""
+_COUNTS = {
+    "top_k": (32, "0 to 1000000"),
+    "max_tokens": (32, "1 to 1000000"),
+    "min_tokens": (32, "0 to 1000000"),
+    "n": (32, "1 to 16"),
+    "top_logprobs": (32, "0 to 20"),
+    "seed": (64, f"0 to {2**64 - 1}"),
+}
+"""Bits that the field of the proto holds, and the bounds that its comment gives."""
 
 CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
 
@@ -139,10 +146,10 @@ def _check(prompt: Prompt, options: Options) -> None:
             raise _refused("prompt", f"holds {type(turn).__name__}; give a string or messages")
         if not _is_unicode(text):
             raise _refused("prompt", "is not UTF-8 text; decode it from its own encoding first")
-    for name, most in _COUNTS.items():
+    for name, (bits, bounds) in _COUNTS.items():
         value = options.get(name)
-        if isinstance(value, int) and not 0 <= value <= most:
-            raise _refused(f"sampling.{name}", f"is {value}; it must be 0 to {most}")
+        if isinstance(value, int) and not 0 <= value < 1 << bits:
+            raise _refused(f"sampling.{name}", f"is {value}; it must be {bounds}")
 
 
 def _is_unicode(text: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import err, facts, visible, write_json
+from llmrouter.cli.output import err, facts, show_table, visible, write_json
 from llmrouter_client import (
     Attempt,
     ChoiceFinished,
@@ -118,7 +118,7 @@ async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
         for choice, text in sorted(told.others.items()):
             typer.echo(f"\n--- answer {choice + 1} ---\n{visible(text)}")
     if route and not as_json:
-        err().print(facts(told.rows()))
+        show_table(facts(told.rows()), on=err())
     return told.text
 
 

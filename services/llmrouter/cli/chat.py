@@ -10,7 +10,15 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.generate import Address, MaxTokens, ModelName, Strategy, Temperature
+from llmrouter.cli.generate import (
+    Address,
+    MaxTokens,
+    ModelName,
+    Seed,
+    Strategy,
+    Temperature,
+    Timeout,
+)
 from llmrouter.cli.output import Json, err, out
 from llmrouter_client import AsyncClient, LlmrouterError, Message, Options
 
@@ -25,17 +33,18 @@ def chat(
     strategy: Strategy = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
+    seed: Seed = None,
+    timeout: Timeout = None,
     system: Annotated[str | None, typer.Option(help="Instructions above it all.")] = None,
     address: Address = "localhost:50051",
     route: Annotated[bool, typer.Option(help="Show the route of every answer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Talk; /quit or Ctrl-D ends, Ctrl-C stops the running answer."""
-    options = Options(
-        model=model, strategy=strategy, temperature=temperature, max_tokens=max_tokens
-    )
+    options = Options(model=model, strategy=strategy, temperature=temperature, seed=seed)
+    options.update(Options(max_tokens=max_tokens, timeout=timeout))
     turns = [Message("system", system)] if system else []
-    if not as_json:
+    if not as_json and sys.stdin.isatty():
         err().print("[dim]/quit or Ctrl-D ends, Ctrl-C stops the running answer[/]")
     with asyncio.Runner() as runner:
         while (question := _ask(as_json=as_json)) is not None:

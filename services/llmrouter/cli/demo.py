@@ -39,7 +39,7 @@ def demo(
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch the demo model, start everything and answer one real question."""
+    """Fetch a model, start everything, answer a question."""
     _fetch(store, as_json=as_json)
     asyncio.run(_ask(config, store, as_json=as_json))
     if not as_json:

@@ -13,8 +13,8 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from llmrouter.cli.generate import Address, ModelName
-from llmrouter.cli.output import Json, err, out, table, visible, write_json
+from llmrouter.cli.generate import Address, ModelName, Timeout
+from llmrouter.cli.output import Json, err, show_table, table, visible, write_json
 from llmrouter_client import AsyncClient, Embeddings
 
 __all__ = ["embed"]
@@ -31,16 +31,16 @@ def embed(
         False
     ),
     address: Address = "localhost:50051",
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")] = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
-    """Turn texts into vectors; of several, show how alike they are to the first."""
+    """Turn texts into vectors; show how alike they are."""
     asked = _lines() if texts == ["-"] else texts
     found = asyncio.run(_embed(address, asked, model, truncate=truncate, timeout=timeout))
     if as_json:
         write_json(asdict(found))
         return
-    out().print(_shown(asked, found))
+    show_table(_shown(asked, found))
     err().print(
         f"[dim]{escape(found.model)} @ {escape(found.version)}, "
         f"{sum(one.tokens for one in found)} tokens[/]"

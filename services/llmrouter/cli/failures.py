@@ -1,8 +1,12 @@
-"""How commands end: a sentence and exit 1 for a failure, 2 for wrong usage, 130 for Ctrl-C."""
+"""How commands end: a sentence and exit 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
+
+A wrong field of a request is told as the flag that set it.
+"""
 
 from __future__ import annotations
 
 import errno
+import re
 from typing import Any
 
 import typer
@@ -15,6 +19,9 @@ from llmrouter.cli.output import err, for_machines, write_json
 __all__ = ["Commands"]
 
 _INTERRUPTED = 130
+_QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
+_FLAG = re.compile(r"^(?:sampling|routing|cache)\.(?:response_format\.)?([a-z_]+)(\[.*?\])?")
+_NO_FLAG = frozenset({"response_format", "ttl", "mode"})
 
 
 class Commands(TyperGroup):
@@ -52,10 +59,25 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    said = " ".join(str(error).split())
+    said = _by_flags(error) or " ".join(str(error).split())
     if (
         isinstance(error, ImportError | LookupError | TypeError | AttributeError | AssertionError)
         or not said
     ):
         return f"llmrouter failed unexpectedly ({type(error).__name__}: {said})"
     return said
+
+
+def _by_flags(error: Exception) -> str:
+    """Return what is wrong with a request in the words of the command line."""
+    violations = getattr(error, "violations", ())
+    return "; ".join(f"{_flag(one.field)} {one.description}" for one in violations)
+
+
+def _flag(field: str) -> str:
+    if _QUESTION.match(field):
+        return "the question"
+    found = _FLAG.match(field)
+    if found is None or found[1] in _NO_FLAG:
+        return field
+    return f"--{found[1].replace('_', '-')}"

@@ -13,7 +13,17 @@ from llmrouter.cli.answering import show
 from llmrouter.cli.output import Json
 from llmrouter_client import AsyncClient, Options
 
-__all__ = ["Address", "MaxTokens", "ModelName", "Strategy", "Temperature", "generate"]
+__all__ = [
+    "Address",
+    "MaxTokens",
+    "ModelName",
+    "Seed",
+    "Strategy",
+    "Temperature",
+    "Timeout",
+    "generate",
+    "question_from",
+]
 
 Address = Annotated[str, typer.Option("--address", help="host:port of the gateway.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Ask this model, not the best.")]
@@ -27,7 +37,8 @@ Temperature = Annotated[
     float | None, typer.Option("--temperature", help="0 (repeatable, cached) to 2.")
 ]
 MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens to write at most.")]
-
+Seed = Annotated[int | None, typer.Option(help="Makes the draws repeatable.")]
+Timeout = Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")]
 Urgency = Annotated[
     Literal["low", "normal", "high"] | None,
     typer.Option("--priority", help="low may wait while others run; high goes first."),
@@ -41,7 +52,7 @@ def generate(
     strategy: Strategy = None,
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
-    seed: Annotated[int | None, typer.Option(help="Makes the draws repeatable.")] = None,
+    seed: Seed = None,
     top_k: Annotated[int | None, typer.Option(help="Draw from so many likely tokens.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Draw from this probability mass.")] = None,
     stop: Annotated[list[str] | None, typer.Option(help="Ends the answer; repeatable.")] = None,
@@ -63,7 +74,7 @@ def generate(
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = "localhost:50051",
-    timeout: Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")] = None,
+    timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Ask one question and watch the answer come."""
@@ -76,8 +87,25 @@ def generate(
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(Options(cache=False if no_cache else None, priority=priority))
-    question = sys.stdin.read() if prompt == "-" else prompt
-    asyncio.run(_generate(address, question, options, as_json=as_json, route=route))
+    asked = _generate(address, question_from(prompt), options, as_json=as_json, route=route)
+    asyncio.run(asked)
+
+
+def question_from(given: str) -> str:
+    """Return the question an argument stands for: `-` reads standard input.
+
+    Raises:
+        typer.BadParameter: It is empty, or no UTF-8 text.
+    """
+    try:
+        question = sys.stdin.read() if given == "-" else given
+        question.encode()
+    except UnicodeError:
+        told = "is not UTF-8 text; convert it, as with iconv"
+        raise typer.BadParameter(told, param_hint="PROMPT") from None
+    if not question.strip():
+        raise typer.BadParameter("is empty; give a question", param_hint="PROMPT")
+    return question
 
 
 async def _generate(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import Json, err, out, report_progress, table, write_json
+from llmrouter.cli.output import (
+    Json,
+    err,
+    out,
+    report_progress,
+    show_table,
+    size_text,
+    table,
+    write_json,
+)
 from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
@@ -77,6 +86,8 @@ def import_model(
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
     """List the models of the store and what their precision cost."""
     held = open_store(store)
+    if store is not None and not store.is_dir():
+        raise typer.BadParameter(f"{store} is not a folder", param_hint="--store")
     folders, broken = _read_all(held)
     if as_json:
         failed = [{"name": name, "error": why} for name, why in broken.items()]
@@ -85,12 +96,11 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
-    made = table(
-        "model", "version", "precision", ">context", ">size", ">perplexity", ">unquantised", ">KL"
-    )
+    made = table("model", "version", ">context", ">size", ">perplexity", ">loss")
     for folder in folders:
-        made.add_row(f"[bold]{escape(folder.name)}[/]", *_cells(folder))
-    out().print(made)
+        # Under the folder's name, by which it is loaded; the card's may be another.
+        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *_cells(folder))
+    show_table(made)
     for name, why in broken.items():
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
 
@@ -108,26 +118,22 @@ def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
 
 def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
-    size = f"{folder.size_bytes / 1e6:.0f} MB"
+    cells = [f"{folder.context_length:,}", size_text(folder.size_bytes)]
     if card is None:
-        return ["-", "-", f"{folder.context_length:,}", size, "-", "-", "-"]
+        return ["-", *cells, "-", "-"]
     quality = card.quality
-    measured = ["-", "-", "-"]
+    measured = ["-", "-"]
     if quality is not None:
-        measured = [
-            f"{quality.perplexity:.2f}",
-            f"{quality.reference_perplexity:.2f}",
-            f"{quality.kl_divergence:.4f}",
-        ]
-    context = f"{folder.context_length:,}"
-    return [card.version[:12], card.precision, context, size, *measured]
+        loss = quality.perplexity / quality.reference_perplexity - 1
+        measured = [f"{quality.perplexity:.2f}", f"{loss:+.2%}" if loss else "exact"]
+    return [card.version[:12], *cells, *measured]
 
 
 def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
     return {
-        "name": folder.name,
+        "name": folder.path.name,
         "version": card.version if card is not None else None,
         "precision": card.precision if card is not None else None,
         "context": folder.context_length,
@@ -143,6 +149,5 @@ def _written(folders: Sequence[StoredModel], *, as_json: bool) -> None:
         write_json({"event": "written", "folders": [str(folder.path) for folder in folders]})
         return
     for folder in folders:
-        out().print(
-            f"[green]ready[/] [bold]{escape(folder.name)}[/] [dim]{escape(str(folder.path))}[/]"
-        )
+        name, place = escape(folder.path.name), escape(str(folder.path))
+        out().print(f"[green]ready[/] [bold]{name}[/] [dim]{place}[/]")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import (
     BarColumn,
     Progress,
@@ -30,6 +31,8 @@ __all__ = [
     "for_machines",
     "out",
     "report_progress",
+    "show_table",
+    "size_text",
     "table",
     "visible",
     "write_json",
@@ -70,7 +73,11 @@ def _console(*, stderr: bool) -> Console:
 
 
 def table(*headings: str, title: str | None = None) -> Table:
-    """Return an empty table in the house style; a heading that starts with `>` aligns right."""
+    """Return an empty table in the house style.
+
+    A heading that starts with `>` aligns right. In a narrow terminal only words give way: the first
+    column, by which rows are told apart, and numbers are never folded.
+    """
     made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
     made.padding = (0, 2, 0, 0)
     for index, heading in enumerate(headings):
@@ -79,8 +86,7 @@ def table(*headings: str, title: str | None = None) -> Table:
             heading.lstrip(">"),
             justify="right" if right else "left",
             header_style="dim",
-            # Rows are told apart by their first cell: others give way, and nothing is cut.
-            no_wrap=index == 0,
+            no_wrap=index == 0 or right,
             overflow="fold",
         )
     return made
@@ -96,16 +102,38 @@ def for_machines(context: typer.Context) -> bool:
     return bool(context.meta.get(_FOR_MACHINES))
 
 
+def show_table(made: RenderableType, *, on: Console | None = None) -> None:
+    """Print a table; a pipe gets its lines without the blanks that pad them."""
+    console = on or out()
+    if console.is_terminal:
+        console.print(made)
+        return
+    with console.capture() as capture:
+        console.print(made)
+    lines = (line.rstrip() for line in capture.get().splitlines())
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def size_text(count: int) -> str:
+    """Return a number of bytes for people, such as `3.4 kB`."""
+    if count < 1000:
+        return f"{count} B"
+    power = min(3, int(math.log10(count)) // 3)
+    size, unit = count / 1000**power, ("B", "kB", "MB", "GB")[power]
+    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
+
+
 def visible(text: str) -> str:
     """Return model output without control characters, so that it cannot steer the terminal."""
     return text.translate(_HIDDEN)
 
 
 class Report:
-    """A `Progress` callback: one bar per stage for people, a line per finished stage in JSON."""
+    """A `Progress` callback: one bar per stage on a terminal, else a line per finished stage."""
 
-    def __init__(self, bars: Progress | None) -> None:
+    def __init__(self, bars: Progress | None, *, as_json: bool = False) -> None:
         self._bars = bars
+        self._as_json = as_json
         self._tasks: dict[str, TaskID] = {}
         self._done: set[str] = set()
 
@@ -114,11 +142,18 @@ class Report:
         if self._bars is None:
             if total and done >= total and stage not in self._done:
                 self._done.add(stage)
-                write_json({"event": "progress", "stage": stage, "done": done, "total": total})
+                self._finished(stage, total)
             return
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total or None)
         self._bars.update(self._tasks[stage], completed=done, total=total or None)
+
+    def _finished(self, stage: str, total: int) -> None:
+        if self._as_json:
+            write_json({"event": "progress", "stage": stage, "done": total, "total": total})
+        else:
+            amount = f" {size_text(total)}" if stage.startswith(_STARTS_BYTES) else ""
+            err().print(f"{stage}{amount}: done", markup=False)
 
 
 class _Amount(ProgressColumn):
@@ -135,8 +170,8 @@ class _Amount(ProgressColumn):
 @contextmanager
 def report_progress(*, as_json: bool) -> Iterator[Report]:
     """Show the progress of long work while the block runs."""
-    if as_json:
-        yield Report(None)
+    if as_json or not sys.stderr.isatty():
+        yield Report(None, as_json=as_json)
         return
     columns = (
         TextColumn("{task.description}"),
@@ -144,7 +179,7 @@ def report_progress(*, as_json: bool) -> Iterator[Report]:
         _Amount(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err(), disable=not sys.stderr.isatty()) as bars:
+    with Progress(*columns, console=err()) as bars:
         yield Report(bars)
 
 

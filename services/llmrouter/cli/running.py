@@ -33,15 +33,21 @@ def add_to(app: typer.Typer) -> None:
 
 
 def up(config: _Config = None, as_json: Json = False) -> None:
-    """Run all four services in this process until SIGTERM or Ctrl-C, then drain."""
+    """Run all four services here until SIGTERM or Ctrl-C.
+
+    Either drains: running answers are finished, new requests are refused.
+    """
     from llmrouter import suite
 
-    def ready(addresses: suite.Addresses) -> None:
-        where = dataclasses.asdict(addresses)
+    def ready(running: suite.RunningSuite) -> None:
+        where = dataclasses.asdict(running)
+        serving = where.pop("serving")
         if as_json:
-            write_json({"event": "ready", "service": "up", "addresses": where})
+            told = {"event": "ready", "service": "up", "addresses": where, "serving": serving}
+            write_json(told)
         else:
-            err().print(f"[bold green]ready[/] {_in_words(where)}", soft_wrap=True)
+            state = "[bold green]ready[/]" if serving else "[bold yellow]up, no model is ready[/]"
+            err().print(f"{state} {_in_words(where)}", soft_wrap=True)
 
     _tell(as_json=as_json, event="starting", name="up")
     asyncio.run(suite.run_up(config, ready))

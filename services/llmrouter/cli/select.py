@@ -11,8 +11,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
-from llmrouter.cli.generate import MaxTokens, ModelName, Strategy
-from llmrouter.cli.output import Json, facts, out, table, write_json
+from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
+from llmrouter.cli.output import Json, facts, show_table, table, write_json
 from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
 
 __all__ = ["select"]
@@ -22,7 +22,9 @@ _MAX_TOKENS = 1_000_000
 
 def select(
     *,
-    prompt: Annotated[str, typer.Argument(help="The question; only its size is sent.")],
+    prompt: Annotated[
+        str, typer.Argument(help="The question, of which only the size is sent; - reads stdin.")
+    ],
     explain: Annotated[bool, typer.Option("--explain", help="Show every score.")] = False,
     model: ModelName = None,
     strategy: Strategy = None,
@@ -32,14 +34,13 @@ def select(
     as_json: Json = False,
 ) -> None:
     """Show which model would answer a question, without asking it."""
-    if not prompt:
-        raise typer.BadParameter("is empty; give a question", param_hint="PROMPT")
+    question = question_from(prompt)
     if max_tokens is not None and not 1 <= max_tokens <= _MAX_TOKENS:
         raise typer.BadParameter(f"must be 1 to {_MAX_TOKENS}", param_hint="--max-tokens")
     request = selector_pb2.SelectRequest(
         context=CONTEXT,
         routing=generation_pb2.RoutingWishes(model=model or "", strategy=strategy or ""),
-        prompt_bytes=len(prompt.encode(errors="surrogateescape")),
+        prompt_bytes=len(question.encode()),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
     )
@@ -47,9 +48,9 @@ def select(
     if as_json:
         write_json(plain(plan))
         return
-    out().print(_chosen(plan))
+    show_table(_chosen(plan))
     if explain:
-        out().print(_explained(plan))
+        show_table(_explained(plan))
 
 
 async def _select(address: str, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
@@ -73,15 +74,14 @@ def _chosen(plan: selector_pb2.Plan) -> Table:
 
 
 def _explained(plan: selector_pb2.Plan) -> Group:
-    scores = table("model", "scorer", ">value", ">weight", ">adds", "because")
+    scores = table("model and scorers", ">value", ">weight", ">adds", "because")
     for rank, candidate in enumerate(plan.candidates):
         style = "bold green" if rank == 0 else "bold"
         name = f"[{style}]{escape(candidate.model)}[/]"
-        scores.add_row(name, "", "", "", f"[{style}]{candidate.score:.3f}[/]", "")
+        scores.add_row(name, "", "", f"[{style}]{candidate.score:.3f}[/]", "")
         for part in candidate.components:
             scores.add_row(
-                "",
-                escape(part.name),
+                f"  {escape(part.name)}",
                 f"{part.value:.3f}",
                 f"{part.weight:.2f}",
                 f"{part.value * part.weight:.3f}",

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
-from llmrouter.cli.output import Json, out, table, write_json
+from llmrouter.cli.output import Json, out, show_table, size_text, table, write_json
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, selector_pb2, selector_pb2_grpc
 
 __all__ = ["stats"]
@@ -26,9 +26,9 @@ def stats(
     if as_json:
         write_json({"selector": plain(catalog), "cache": plain(levels)})
         return
-    out().print(_models(catalog))
+    show_table(_models(catalog))
     out().print()
-    out().print(_levels(levels))
+    show_table(_levels(levels))
 
 
 async def _fetch(
@@ -48,7 +48,7 @@ async def _fetch(
 
 
 def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
-    made = table("model", "state", ">quality", ">attempts", ">failed", ">first token", ">tokens/s")
+    made = table("model", "state", ">quality", ">attempts", ">failed", ">TTFT", ">tokens/s")
     for model in catalog.models:
         seen = model.statistics
         first = seen.time_to_first_token.ToTimedelta().total_seconds() * 1000
@@ -74,8 +74,8 @@ def _levels(statistics: cache_pb2.GetStatisticsResponse) -> Table:
         made.add_row(
             f"[bold]{name}[/]",
             f"{level.entries:,}",
-            f"{level.bytes / 1e6:.1f} MB",
-            f"{level.max_bytes / 1e6:.0f} MB",
+            size_text(level.bytes),
+            size_text(level.max_bytes),
             f"{level.hits:,}",
             f"{level.misses:,}",
             f"{level.hits / asked:.0%}" if asked else "-",

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import signal
+import socket
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
@@ -61,8 +63,8 @@ class ServiceServer:
             bound = 0
         if not bound:
             raise ConfigError(
-                f"{self._name} cannot listen on {address_of(host, port)}; is the port in use? "
-                f"Stop what uses it or set {self._name}.port"
+                f"{self._name} cannot listen on {address_of(host, port)}: "
+                f"{_why_unbound(self._name, host, port)}"
             )
         await self.set_ready(False)
         await self._server.start()
@@ -88,6 +90,24 @@ class ServiceServer:
 def address_of(host: str, port: int) -> str:
     """Return `host:port`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def _why_unbound(name: str, host: str, port: int) -> str:
+    """Return why an address cannot be listened on; gRPC does not tell, the system does."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            probe.bind(address)
+    except socket.gaierror:
+        return f"{host!r} is no address and no known host; set {name}.host"
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            return f"{host} is no address of this machine; set {name}.host"
+        if error.errno == errno.EACCES:
+            return f"the system reserves ports this low; set {name}.port"
+    return f"the port is in use; stop what uses it or set {name}.port"
 
 
 async def until_signalled(hosted: AbstractAsyncContextManager[object]) -> None:

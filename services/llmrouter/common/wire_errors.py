@@ -22,8 +22,15 @@ _UNSAID = {
     grpc.StatusCode.RESOURCE_EXHAUSTED: Reason.QUEUE_FULL,
     grpc.StatusCode.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
 }
-
-
+_SENTENCES = {
+    grpc.StatusCode.UNAVAILABLE: "does not answer",
+    grpc.StatusCode.CANCELLED: "let go of the call; it is being stopped",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "did not finish within the time allowed",
+    grpc.StatusCode.RESOURCE_EXHAUSTED: "has no room for the call now",
+    grpc.StatusCode.INVALID_ARGUMENT: "refused the call",
+    grpc.StatusCode.UNIMPLEMENTED: "does not know this call; is it another version?",
+}
+"""What gRPC's own words mean to a caller; the words themselves are kept as a fact."""
 _MAX_MESSAGE = 1500
 _MAX_FACT = 256
 """Characters: all of a Status travels in a header, and those end at 16 KiB."""
@@ -88,7 +95,9 @@ def from_rpc_error(error: aio.AioRpcError, service: str) -> RouterError:
     if known is not None:
         return known
     reason = _UNSAID.get(error.code(), Reason.INTERNAL)
-    return RouterError(reason, f"{service}: {error.details() or error.code().name}")
+    sentence = _SENTENCES.get(error.code(), "failed; its log says more")
+    facts = {"detail": error.details() or error.code().name}
+    return RouterError(reason, f"{service} {sentence}", metadata=facts)
 
 
 def _pack(status: status_pb2.Status, message: object) -> None:

@@ -9,6 +9,7 @@ import socket
 import sys
 
 import pytest
+import yaml
 
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.server import address_of, until_signalled
@@ -83,6 +84,32 @@ async def test_what_goes_wrong_while_starting_is_raised():
 
     with pytest.raises(ConfigError, match="no such model"):
         await until_signalled(broken())
+
+
+@pytest.mark.parametrize(
+    ("host", "why"),
+    [
+        ("no-such-host.invalid", "is no address and no known host; set cache.host"),
+        ("192.0.2.1", "is no address of this machine; set cache.host"),
+    ],
+)
+async def test_a_host_that_cannot_be_listened_on_is_not_told_as_a_port_in_use(host, why):
+    hosted = Hosted(Service("cache", "x.Y", lambda server: None, host, 0))
+    with pytest.raises(ConfigError, match=why):
+        await hosted.bind()
+
+
+async def test_a_model_that_the_store_does_not_have_is_refused_with_those_it_has(config, tmp_path):
+    path, _ = config
+    settings = yaml.safe_load(path.read_text())
+    settings["inference"] |= {"store": str(tmp_path), "models": ["smol"]}
+    (tmp_path / "small").mkdir()
+    (tmp_path / "small" / "genai_config.json").write_text("{}")
+    path.write_text(yaml.safe_dump(settings))
+    process = await run_llmrouter("up", "--config", str(path))
+    _, errors = await asyncio.wait_for(process.communicate(), 60)
+    assert process.returncode == 1
+    assert errors.decode().splitlines()[-1].endswith(f"{tmp_path} does not have; there are: small")
 
 
 async def test_ipv6_addresses_are_written_with_brackets():

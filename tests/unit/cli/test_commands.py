@@ -10,7 +10,9 @@ import sys
 import types
 from pathlib import Path
 
+import jsonschema
 import pytest
+import yaml
 from tests.unit.client.fake_gateway import (
     TEXT,
     FakeGateway,
@@ -21,9 +23,9 @@ from tests.unit.client.fake_gateway import (
 from typer.testing import CliRunner
 
 from llmrouter.cli.__main__ import app
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.settings import ConfigError
-from llmrouter.suite import Addresses
+from llmrouter.suite import RunningSuite, SuiteSettings, load_settings
 from llmrouter.v1 import generation_pb2 as g
 
 AWAY = "127.0.0.1:1"
@@ -59,14 +61,16 @@ def suite(monkeypatch):
 
     async def run_up(config, ready):
         asked.append(("up", config))
-        ready(Addresses("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"))
+        ready(
+            RunningSuite("127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4", serving=True)
+        )
 
     async def run_service(name, config):
         asked.append((name, config))
         if config is not None:
             raise ConfigError(f"{config} cannot be read: no such file")
 
-    stand_in.Addresses = Addresses
+    stand_in.RunningSuite = RunningSuite
     stand_in.run_up, stand_in.run_service = run_up, run_service
     monkeypatch.setitem(sys.modules, "llmrouter.suite", stand_in)
     monkeypatch.setattr("llmrouter.suite", stand_in, raising=False)
@@ -201,7 +205,8 @@ def test_a_model_cannot_steer_the_terminal(address, gateway):
             ["generate", "hi", "--address", AWAY],
             f"nothing answers at {AWAY}; is the suite running?",
         ),
-        (["generate", "hi", "--top-k", "-1"], "it must be 0 to"),
+        (["generate", "hi", "--top-k", "-1"], "--top-k is -1; it must be 0 to 1000000"),
+        (["generate", "hi", "--max-tokens", "-1"], "--max-tokens is -1; it must be 1 to 1000000"),
         (["select", "hi", "--address", AWAY], f"no selector answers at {AWAY}"),
         (["stats", "--selector", AWAY], f"no selector answers at {AWAY}"),
         (["chat", "--address", AWAY], f"nothing answers at {AWAY}"),
@@ -225,6 +230,33 @@ def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
     gateway.scripts = [[RouterError(Reason.CONTEXT_TOO_LONG, said)]]
     result = run("generate", "hi", "--address", address)
     assert (result.exit_code, result.stderr) == (1, f"error: {said}\n")
+
+
+@pytest.mark.parametrize(
+    ("field", "told"),
+    [
+        ("sampling.max_tokens", "--max-tokens is wrong"),
+        ("sampling.response_format.json_schema", "--json-schema is wrong"),
+        ("sampling.logit_bias[7]", "--logit-bias is wrong"),
+        ("routing.strategy", "--strategy is wrong"),
+        ("chat.messages[0].content[0].text", "the question is wrong"),
+        ("chat.messages", "the question is wrong"),
+        ("prompt", "the question is wrong"),
+        ("cache.ttl", "cache.ttl is wrong"),
+    ],
+)
+def test_a_wrong_field_is_told_as_the_flag_that_set_it(address, gateway, field, told):
+    violations = (FieldViolation(field, "is wrong"),)
+    refusal = RouterError(Reason.INVALID_ARGUMENT, f"{field} is wrong", violations=violations)
+    gateway.scripts = [[refusal]]
+    assert run("generate", "hi", "--address", address).stderr == f"error: {told}\n"
+
+
+@pytest.mark.parametrize("command", ["generate", "select"])
+@pytest.mark.parametrize(("given", "why"), [(" ", "is empty"), ("\udcff", "is not UTF-8 text")])
+def test_a_question_without_text_is_wrong_usage(command, given, why):
+    result = run(command, given, "--address", AWAY)
+    assert (result.exit_code, why in result.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -258,12 +290,25 @@ def test_select_explains_every_score():
         short = run("select", "été", "--address", address)
         long = run("select", "été", "--explain", "--strategy", "balanced", "--address", address)
         data = lines(run("select", "été", "--json", "--address", address))
-    assert selector.requests[0].prompt_bytes == len("été".encode())
+        run("select", "-", "--address", address, stdin="piped in")
+    assert [one.prompt_bytes for one in selector.requests] == [5, 5, 5, 8]
+    assert all(line == line.rstrip() for line in long.stdout.splitlines())
     assert "small @ v1" in short.stdout
     assert "97 tokens/s" not in short.stdout
     for fact in ("0.900", "0.30", "0.270", "97 tokens/s", "0.620", "gone", "no endpoint holds it"):
         assert fact in long.stdout
     assert data[0]["candidates"][0]["components"][0]["name"] == "speed"
+
+
+@pytest.mark.parametrize("command", [("select", "hi", "--explain"), ("stats",)])
+def test_numbers_are_never_folded_on_a_narrow_terminal(command, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with serving_in_thread(FakeGateway(), FakeSelector()) as address:
+        flags = ("--selector", address, "--cache", address)
+        shown = run(*command, *(flags if command == ("stats",) else ("--address", address)))
+    assert shown.exit_code == 0
+    assert "…" not in shown.stdout
 
 
 def test_stats_of_selector_and_cache(address):
@@ -287,6 +332,36 @@ def test_up_tells_where_the_services_listen(suite):
     [ready] = [line for line in lines(run("up", "--json")) if line["event"] == "ready"]
     assert ready["addresses"]["gateway"] == "127.0.0.1:1"
     assert "gateway 127.0.0.1:1" in run("up").stderr
+
+
+def test_up_tells_when_no_model_is_ready(suite, monkeypatch):
+    async def run_up(config, ready):
+        ready(RunningSuite("g", "s", "c", "i", serving=False))
+
+    monkeypatch.setattr("llmrouter.suite.run_up", run_up)
+    assert "no model is ready" in run("up").stderr
+    [ready] = [line for line in lines(run("up", "--json")) if line["event"] == "ready"]
+    assert ready["serving"] is False
+
+
+def test_settings_are_a_file_that_can_be_used(tmp_path):
+    shown = run("settings")
+    file = tmp_path / "llmrouter.yaml"
+    file.write_text(shown.stdout)
+    assert load_settings(file) == SuiteSettings()
+    assert "# Port to listen on; 0 takes a free one. (0 to 65535)" in shown.stdout
+    only = run("settings", "cache").stdout
+    assert yaml.safe_load(only)["cache"]["port"] == 50053
+    assert "gateway:" not in only
+
+
+@pytest.mark.parametrize("section", [(), ("cache",)])
+def test_settings_for_machines_are_a_json_schema(section):
+    (schema,) = lines(run("settings", *section, "--json"))
+    jsonschema.Draft202012Validator.check_schema(schema)
+    wrong = {"port": "x"} if section else {"cache": {"port": "x"}}
+    with pytest.raises(jsonschema.ValidationError, match="'x' is not"):
+        jsonschema.validate(wrong, schema)
 
 
 def test_a_wrong_configuration_is_one_sentence(suite):

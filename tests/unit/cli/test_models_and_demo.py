@@ -6,6 +6,7 @@ import json
 import sys
 import types
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from typer.testing import CliRunner
 
 from llmrouter.cli.__main__ import app
+from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
 from llmrouter.inference.importers.architecture import PRECISIONS
@@ -23,7 +25,11 @@ CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY
 
 def folder(name, card=CARD):
     return SimpleNamespace(
-        name=name, path=name, card=card, context_length=8192, size_bytes=145_000_000
+        name=f"card of {name}",
+        path=Path(name),
+        card=card,
+        context_length=8192,
+        size_bytes=145_000_000,
     )
 
 
@@ -34,8 +40,8 @@ def held(monkeypatch):
     stand_in = types.ModuleType("llmrouter.inference.models.store")
     stand_in.ModelStore = lambda root: SimpleNamespace(
         root=root,
-        names=lambda: [one.name for one in folders],
-        model=lambda name: next(one for one in folders if one.name == name),
+        names=lambda: [one.path.name for one in folders],
+        model=lambda name: next(one for one in folders if one.path.name == name),
     )
     monkeypatch.setitem(sys.modules, "llmrouter.inference.models.store", stand_in)
     return folders
@@ -77,8 +83,9 @@ def test_models_list(held, tmp_path):
     assert "llmrouter models pull" in run("models", "list", *store).stdout
     held += [folder("small-int8"), folder("bare", card=None)]
     shown = run("models", "list", *store).stdout
-    for fact in ("small-int8", "0123456789ab", "int8", "8,192", "145 MB", "20.16", "0.0090"):
+    for fact in ("small-int8", "0123456789ab", "8,192", "145 MB", "20.16", "+0.05%"):
         assert fact in shown
+    assert "card of" not in shown, "models are loaded by the names of their folders"
     (first, second) = json.loads(run("models", "list", "--json", *store).stdout)["models"]
     assert (first["perplexity"], second["perplexity"]) == (20.16, None)
 
@@ -92,11 +99,31 @@ def test_a_broken_folder_hides_no_other(tmp_path):
     assert json.loads(listed.stdout)["models"][0]["name"] == "broken"
 
 
-def test_names_are_whole_on_a_narrow_terminal(held, tmp_path, monkeypatch):
+def test_a_model_takes_one_line_of_a_narrow_terminal(held, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")
     held.append(folder("smollm2-135m-instruct-int8"))
-    assert "smollm2-135m-instruct-int8" in run("models", "list", "--store", str(tmp_path)).stdout
+    shown = run("models", "list", "--store", str(tmp_path)).stdout.splitlines()
+    assert len(shown) == 2
+    assert "smollm2-135m-instruct-int8" in shown[1]
+
+
+def test_a_store_that_is_not_there_is_wrong_usage(held):
+    result = run("models", "list", "--store", "/no/such/folder")
+    assert (result.exit_code, "/no/such/folder is not a folder" in result.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (145_200_000, "145 MB"), (10**13, "10000 GB")],
+)
+def test_sizes_are_told_in_the_largest_unit_they_fill(count, text):
+    assert size_text(count) == text
+
+
+def test_without_a_terminal_every_stage_is_told_once_when_it_is_done(pulled, tmp_path):
+    done = run("models", "pull", "x", "--store", str(tmp_path))
+    assert done.stderr == "download x 2.0 kB: done\n"
 
 
 def test_models_pull_and_import(pulled, tmp_path):
