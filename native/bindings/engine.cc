@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 
 #include "bindings.h"
@@ -34,8 +35,8 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
   request.stop = std::move(stop);
   request.priority = priority;
   if (timeout) {
-    // Far deadlines would overflow the clock; nothing runs for a year.
-    const double seconds = std::clamp(*timeout, 0.0, 3e7);
+    // Far deadlines would overflow the clock; nothing runs for a year. NaN is no time at all.
+    const double seconds = std::isnan(*timeout) ? 0.0 : std::clamp(*timeout, 0.0, 3e7);
     request.deadline = Clock::now() + std::chrono::duration_cast<Clock::duration>(
                                           std::chrono::duration<double>(seconds));
   }

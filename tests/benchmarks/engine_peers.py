@@ -144,6 +144,8 @@ def _compare(results, measure, ours, pairs):
     for peer, found in pairs.items():
         results.add(f"{measure}_{peer}", [theirs for _, theirs in found])
         results.add(f"{measure}_over_{peer}", [mine / theirs for mine, theirs in found])
+        rates = f"{results.figures[f'{measure}_{peer}']:.0f} tokens/s"
+        LOG.print(f"{measure}: {results.figures[f'{measure}_over_{peer}']:.2f} x {peer} ({rates})")
     if pairs:
         results.add(f"{measure}_{ours}", [mine for found in pairs.values() for mine, _ in found])
 

@@ -7,15 +7,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from llmrouter.cache.lmdb_store import LmdbStore
 from llmrouter.cache.record import Record
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.memory_tier import TierCounts
 
 __all__ = ["DiskTier"]
 
 _T = TypeVar("_T")
+_MOST_WAITING = 256
+"""Reads and writes that may wait for the disk."""
 
 
 class DiskTier:
@@ -27,6 +30,7 @@ class DiskTier:
         self._max_bytes = max_bytes
         self._hits = 0
         self._misses = 0
+        self._waiting = 0
         self._closed = False
 
     @staticmethod
@@ -49,9 +53,9 @@ class DiskTier:
         """Return the living record of a key.
 
         Raises:
-            RouterError: STORE_FAILED when the disk cannot be read.
+            RouterError: STORE_FAILED when the disk cannot be read or is far behind.
         """
-        record = await self._run(lambda: self._store.get(key))
+        record = await self._queued(lambda: self._store.get(key))
         if record is None:
             self._misses += 1
         else:
@@ -59,12 +63,12 @@ class DiskTier:
         return record
 
     async def put(self, key: bytes, record: Record) -> None:
-        """Keep a record; returns once the disk has it, which a cancelled caller cannot stop.
+        """Keep a record; returns once the disk has it. A caller that gives up does not stop it.
 
         Raises:
-            RouterError: STORE_FAILED when the disk is full or cannot be written.
+            RouterError: STORE_FAILED when the disk is full, cannot be written or is far behind.
         """
-        await self._run(lambda: self._store.put(key, record))
+        await self._queued(lambda: self._store.put(key, record))
 
     async def counts(self) -> TierCounts:
         """Return sizes and counts.
@@ -89,6 +93,25 @@ class DiskTier:
         self._closed = True
         await self._run(self._store.close)
         self._thread.shutdown(wait=False)
+
+    async def _queued(self, work: Callable[[], _T]) -> _T:
+        """Do `work` unless too much waits already: a slow disk must not hoard answers in memory."""
+        if self._waiting >= _MOST_WAITING:
+            raise RouterError(
+                Reason.STORE_FAILED,
+                f"the answer store is behind: {self._waiting} reads and writes wait for the disk",
+                retry_after=1.0,
+            )
+        self._waiting += 1
+        running = asyncio.ensure_future(self._run(work))
+        # Not in a `finally`: a caller that gives up leaves its work in the queue.
+        running.add_done_callback(self._done)
+        return await asyncio.shield(running)
+
+    def _done(self, running: asyncio.Future[Any]) -> None:
+        self._waiting -= 1
+        if not running.cancelled():
+            running.exception()  # told to the caller, unless it gave up
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import shutil
 import struct
 import time
 from collections.abc import Callable
@@ -39,7 +40,7 @@ _log = logging.getLogger(__name__)
 
 
 class LmdbStore:
-    """A folder of records. A damaged one is renamed, named in the log, and begun anew."""
+    """A folder of records. A damaged one is set aside, named in the log, and begun anew."""
 
     def __init__(self, path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
         """Open or create the store.
@@ -136,6 +137,9 @@ class LmdbStore:
         self.close()
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
         self._path.rename(aside)
+        for older in self._path.parent.glob(f"{self._path.name}.corrupt-*"):
+            if older != aside:  # the latest is kept to be looked at, and no heap of them
+                shutil.rmtree(older, ignore_errors=True)
         _log.error("answer store %s is damaged (%s); set aside as %s", self._path, error, aside)
 
     def _get(self, key: bytes) -> Record | None:

@@ -44,7 +44,7 @@ class CacheSettings(Section):
         description="How long an answer lives when its store names no time.",
     )
     max_entry_bytes: int = Field(
-        default=1 << 20, ge=1024, le=64 << 20, description="Bytes of one answer at most."
+        default=1 << 20, ge=1024, le=4 << 20, description="Bytes of one answer at most."
     )
 
     @model_validator(mode="after")

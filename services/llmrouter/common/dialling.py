@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,6 +18,7 @@ _OPTIONS = (
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 _MAX_CHANNELS = 1024
+_GRACE_SECONDS = 60.0
 
 
 class Dialler:
@@ -29,6 +31,7 @@ class Dialler:
     def __init__(self, local: Mapping[str, Any] | None = None) -> None:
         self._channels: dict[str, Any] = {}
         self._local = dict(local or {})
+        self._closing: set[asyncio.Future[None]] = set()
 
     def channel(self, address: str) -> Any:
         """Return the channel to `host:port`; past a bound the oldest one is let go."""
@@ -36,7 +39,7 @@ class Dialler:
             return self._local[address]
         if address not in self._channels:
             if len(self._channels) >= _MAX_CHANNELS:
-                self._channels.pop(next(iter(self._channels)))
+                self._let_go(self._channels.pop(next(iter(self._channels))))
             self._channels[address] = aio.insecure_channel(address, options=_OPTIONS)
         return self._channels[address]
 
@@ -46,6 +49,12 @@ class Dialler:
 
     async def close(self) -> None:
         """Close every channel."""
-        for channel in self._channels.values():
-            await channel.close()
+        channels = [*self._channels.values()]
         self._channels.clear()
+        await asyncio.gather(*(channel.close() for channel in channels), *self._closing)
+
+    def _let_go(self, channel: Any) -> None:
+        """Close a channel once the calls on it have had time to end."""
+        closing = asyncio.ensure_future(channel.close(_GRACE_SECONDS))
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)

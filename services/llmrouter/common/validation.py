@@ -12,11 +12,12 @@ from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import (
     FormatKind,
     GenerationRequest,
+    RequestContext,
     ResponseFormat,
     SamplingOptions,
 )
 
-__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_embedding"]
+__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_context", "validate_embedding"]
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TEXTS = 256
@@ -47,6 +48,25 @@ def validate(request: GenerationRequest) -> None:
     """
     options = request.sampling
     _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request)])
+
+
+def validate_context(context: RequestContext) -> None:
+    """Check who asks: the gateway says it, but any neighbour can call.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong field: size and bound.
+    """
+    found = []
+    for name, text, least, most in (
+        ("request_id", context.request_id, 1, 64),
+        ("tenant", context.tenant, 1, 128),
+        ("user", context.user, 0, 128),
+    ):
+        size = len(text.encode())
+        if not least <= size <= most:
+            bound = f"is {size} bytes; it must be {least} to {most}"
+            found.append(FieldViolation(f"context.{name}", bound))
+    _refuse(found)
 
 
 def validate_embedding(request: EmbeddingRequest) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from llmrouter.common import wire
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import RequestContext
-from llmrouter.common.validation import validate, validate_embedding
+from llmrouter.common.validation import validate, validate_context, validate_embedding
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
@@ -77,7 +77,9 @@ def _asker(said: generation_pb2.RequestContext, context: Any) -> RequestContext:
     """Return who asks, and until when by the call's own deadline."""
     left = context.time_remaining()
     deadline = None if left is None else time.monotonic() + left
-    return replace(wire.decode_context(said), deadline=deadline)
+    who = wire.decode_context(said)
+    validate_context(who)
+    return replace(who, deadline=deadline)
 
 
 def _encode(model: HeldModel) -> pb.LoadedModel:

@@ -10,7 +10,10 @@ from functools import cached_property
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.settings import CatalogEntry
 
-__all__ = ["Catalog", "Model", "ServedModel", "build_catalog"]
+__all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
+
+LOADING_SECONDS = 1.0
+"""When to ask again for a model that is being loaded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,8 @@ class Model:
     """Ready ones, in order of their addresses."""
     trouble: str = ""
     """Why no endpoint serves it; one phrase."""
+    loading: bool = False
+    """Whether an endpoint will serve it soon."""
 
     @property
     def name(self) -> str:
@@ -142,6 +147,7 @@ def _unavailable(name: str, found: tuple[Model, ...]) -> RouterError:
         f"{name} is in the catalog but {trouble or 'no endpoint serves it'}; load it on an "
         "inference service or leave the model open",
         metadata={"model": name},
+        retry_after=LOADING_SECONDS if any(model.loading for model in found) else None,
     )
 
 
@@ -188,7 +194,8 @@ def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
             ready.setdefault(one.version, []).append(one)
     if ready:
         return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
-    return [Model(entry, trouble=_trouble(served))]
+    loading = any(not one.error for one in served)
+    return [Model(entry, trouble=_trouble(served), loading=loading)]
 
 
 def _trouble(served: list[ServedModel]) -> str:

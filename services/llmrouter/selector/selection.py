@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RoutingWishes
-from llmrouter.selector.catalog import Catalog, Model, ServedModel
+from llmrouter.selector.catalog import LOADING_SECONDS, Catalog, Model, ServedModel
 from llmrouter.selector.scoring import Component, Estimate, estimate, per_dollar, score
 from llmrouter.selector.statistics import StatisticsBook
 from llmrouter.selector.strategies import Strategy
@@ -90,7 +90,8 @@ def select(
 
     Raises:
         RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
-            CONTEXT_TOO_LONG when the prompt can fit nowhere, NO_CANDIDATE when all are excluded.
+            CONTEXT_TOO_LONG when the prompt can fit nowhere; when all are excluded NO_CANDIDATE,
+            or MODEL_UNAVAILABLE while one of them is loading.
     """
     wish = request.wishes.model
     allowed = catalog.resolve(wish) if wish else catalog.models
@@ -107,7 +108,8 @@ def select(
     ]
     fitting, refused = _filter(estimates, request, strategy)
     if not fitting:
-        raise _no_candidate([*refused, *exclusions])
+        loading = any(model.loading for model in allowed)
+        raise _no_candidate([*refused, *exclusions], loading=loading)
     exclusions += refused
     ranked = _rank(fitting, strategy)
     kept = ranked[: fallbacks + 1]
@@ -255,11 +257,13 @@ def _too_long(suitable: Sequence[Estimate]) -> RouterError:
     )
 
 
-def _no_candidate(exclusions: Sequence[Exclusion]) -> RouterError:
+def _no_candidate(exclusions: Sequence[Exclusion], *, loading: bool) -> RouterError:
+    """Return the error; while a model is loading, asking again later can help."""
     told = "; ".join(f"{one.model}: {one.reason}" for one in exclusions[:5])
     more = f"; and {len(exclusions) - 5} more" if len(exclusions) > 5 else ""
     return RouterError(
-        Reason.NO_CANDIDATE,
+        Reason.MODEL_UNAVAILABLE if loading else Reason.NO_CANDIDATE,
         f"no model may answer: {told}{more}" if told else "no model may answer: there is none",
         metadata={"excluded": str(len(exclusions))},
+        retry_after=LOADING_SECONDS if loading else None,
     )

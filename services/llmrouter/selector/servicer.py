@@ -13,7 +13,8 @@ from google.protobuf import duration_pb2
 
 from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.generation import RoutingWishes
-from llmrouter.common.wire import duration, seconds
+from llmrouter.common.validation import validate_context
+from llmrouter.common.wire import decode_context, duration, seconds
 from llmrouter.selector.catalog import Catalog, Model, ServedModel, build_catalog
 from llmrouter.selector.selection import Candidate, Plan, Selection, select
 from llmrouter.selector.settings import SelectorSettings
@@ -163,6 +164,7 @@ def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy])
 
 
 def _decode_selection(request: pb.SelectRequest) -> Selection:
+    validate_context(decode_context(request.context))
     wishes = request.routing
     for name, value, most in (("model", wishes.model, 256), ("strategy", wishes.strategy, 64)):
         if len(value.encode()) > most:

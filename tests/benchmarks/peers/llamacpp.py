@@ -3,9 +3,11 @@
 import asyncio
 import atexit
 import json
+import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.benchmarks.peers.protocol import drive, serve
 
@@ -23,8 +25,12 @@ def start(settings):
         "--cont-batching", "--flash-attn", "on", "--no-webui", *settings.get("options", []),
     ]  # fmt: skip
     place = ["--model", settings["model"], "--host", "127.0.0.1", "--port", str(port)]
+    # Its libraries lie beside it, wherever the folder was moved to since it was built.
+    beside = {**os.environ, "LD_LIBRARY_PATH": str(Path(settings["program"]).parent)}
     # In our process group, so that the benchmark stops and ends it with us.
-    server = subprocess.Popen([settings["program"], *place, *options], stdout=sys.stderr)
+    server = subprocess.Popen(
+        [settings["program"], *place, *options], stdout=sys.stderr, env=beside
+    )
     atexit.register(server.kill)
     loop = asyncio.new_event_loop()
     loop.run_until_complete(asyncio.wait_for(_healthy(port), STARTS_WITHIN))

@@ -104,6 +104,7 @@ def test_answers_of_very_different_sizes_never_fill_it_for_good(path, clock):
 
 @pytest.mark.parametrize("damage", ["garbage", "truncated", "short"])
 def test_a_damaged_store_is_set_aside_named_and_begun_anew(path, clock, caplog, damage):
+    (path.parent / "answers.corrupt-1").mkdir()  # of an earlier time: one is kept
     store = LmdbStore(path, 4 * MIB, clock)
     for number in range(50):
         store.put(key(number), record(clock, b"x" * 5_000))

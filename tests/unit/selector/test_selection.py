@@ -158,6 +158,22 @@ def test_when_all_are_excluded_the_error_tells_each_reason():
     assert caught.value.reason is Reason.NO_CANDIDATE
 
 
+@pytest.mark.parametrize("wish", ["", "small"])
+def test_while_a_model_is_loading_asking_again_can_help(wish):
+    held = [served("small", ready=False), served("large", ready=False, error="weights are broken")]
+    with pytest.raises(RouterError, match="is still loading it") as caught:
+        choose(build_catalog([SMALL, LARGE], held), model=wish)
+    assert caught.value.reason is Reason.MODEL_UNAVAILABLE
+    assert caught.value.retry_after == 1.0
+
+
+def test_a_model_that_could_not_be_loaded_is_not_worth_asking_again():
+    held = [served("large", ready=False, error="weights are broken")]
+    with pytest.raises(RouterError, match="weights are broken") as caught:
+        choose(build_catalog([LARGE], held))
+    assert (caught.value.reason, caught.value.retry_after) == (Reason.NO_CANDIDATE, None)
+
+
 def test_an_empty_catalog_is_no_candidate():
     with pytest.raises(RouterError) as caught:
         choose(build_catalog([], []))
@@ -269,7 +285,9 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     try:
         plan = choose(catalog, strategy, book, **arguments)
     except RouterError as error:
-        assert error.reason in {Reason.NO_CANDIDATE, Reason.CONTEXT_TOO_LONG}  # noqa: PT017
+        loading = any(model.loading for model in catalog.models)
+        nobody = Reason.MODEL_UNAVAILABLE if loading else Reason.NO_CANDIDATE
+        assert error.reason in {nobody, Reason.CONTEXT_TOO_LONG}  # noqa: PT017
         return
     told = Counter([*order(plan), *(one.model for one in plan.exclusions)])
     assert told == Counter(model.name for model in catalog.models)

@@ -101,6 +101,13 @@ async def test_wishes_that_cannot_be_met_are_refused_with_their_reason(routing, 
     assert caught.value.reason is reason
 
 
+async def test_a_context_out_of_bounds_is_refused():
+    request = wish()
+    request.context.tenant = "x" * 129
+    with pytest.raises(RouterError, match=r"context\.tenant is 129 bytes; it must be 1 to 128"):
+        await service().Select(request, None)
+
+
 async def test_sizes_out_of_bounds_are_refused():
     request = wish()
     request.prompt_bytes = (1 << 30) + 1
@@ -208,5 +215,7 @@ async def test_a_time_that_cannot_be_is_refused_and_teaches_nothing():
 
 
 async def test_a_capability_of_any_length_is_refused_briefly():
+    request = wish()
+    request.capabilities.append("x" * 100_000)
     with pytest.raises(RouterError, match="longer than 64 characters"):
-        await service().Select(pb.SelectRequest(capabilities=["x" * 100_000]), None)
+        await service().Select(request, None)
