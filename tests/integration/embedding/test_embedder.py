@@ -42,6 +42,7 @@ from llmrouter.v1.inference_pb2_grpc import (
 
 OPTIONS = BackendOptions(threads=1, batch_size=8, batch_window_seconds=0.01)
 WHO = RequestContext("r")
+ASKING = generation_pb2.RequestContext(request_id="r")
 
 
 @pytest.fixture
@@ -304,7 +305,7 @@ async def stub(folder):
 
 def ask(*texts, model="tiny"):
     request = embedding_pb2.EmbedRequest(texts=texts)
-    return embedding_pb2.InferenceServiceEmbedRequest(model=model, request=request)
+    return embedding_pb2.InferenceServiceEmbedRequest(context=ASKING, model=model, request=request)
 
 
 async def test_the_service_embeds_and_tells_the_dimensions(stub):
@@ -327,7 +328,9 @@ async def test_the_service_refuses_texts_out_of_bounds(stub, texts):
 
 async def test_an_embedding_model_does_not_generate(stub):
     request = generation_pb2.GenerateRequest(prompt="red")
-    call = stub.Infer(inference_pb2.InferRequest(model="tiny", request=request), timeout=20)
+    call = stub.Infer(
+        inference_pb2.InferRequest(context=ASKING, model="tiny", request=request), timeout=20
+    )
     with pytest.raises(aio.AioRpcError, match="does not generate") as refused:
         async for _ in call:
             pass
