@@ -97,15 +97,7 @@ def select(
     allowed = catalog.resolve(wish) if wish else catalog.models
     answer = (request.max_tokens or expected_output_tokens) * request.n
     estimates = _estimates(request, allowed, statistics, answer, now)
-    asked_for = {model.key for model in allowed}
-    exclusions = [
-        *(
-            Exclusion(one.name, f"{wish} was asked for")
-            for one in catalog.models
-            if one.key not in asked_for
-        ),
-        *(Exclusion(model.name, model.trouble) for model in allowed if not model.endpoints),
-    ]
+    exclusions = _not_asked(catalog, allowed, wish)
     fitting, refused = _filter(estimates, request, strategy)
     if not fitting:
         loading = any(model.loading for model in allowed)
@@ -119,6 +111,16 @@ def select(
     ]
     reason = _reason(kept, strategy, wish)
     return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
+
+
+def _not_asked(catalog: Catalog, allowed: Sequence[Model], wish: str) -> list[Exclusion]:
+    """Return the models that are out before anything is known of them."""
+    asked_for = {model.key for model in allowed}
+    others = [one for one in catalog.models if one.key not in asked_for]
+    return [
+        *(Exclusion(one.name, f"{wish} was asked for") for one in others),
+        *(Exclusion(one.name, one.trouble) for one in allowed if not one.endpoints),
+    ]
 
 
 def _estimates(

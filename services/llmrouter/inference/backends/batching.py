@@ -19,8 +19,9 @@ from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import BackendOptions, BackendStatistics
+from llmrouter.inference.backends.native_events import reason_of
 
-__all__ = ["BatchLoop", "Job", "Wishes", "batcher_for", "reason_of"]
+__all__ = ["BatchLoop", "Job", "Wishes", "batcher_for"]
 
 _PATIENCE_SECONDS = 1.0
 """How long a thread waits for a batch before it looks whether it is to end."""
@@ -68,13 +69,6 @@ def batcher_for(options: BackendOptions, max_positions: int) -> _native.Sequence
         )
     except _native.EngineError as error:
         raise RouterError(reason_of(error.code), str(error)) from error
-
-
-def reason_of(code: _native.ErrorCode) -> Reason:
-    """Return what an engine's error means to a caller."""
-    if code is _native.ErrorCode.STOPPED:
-        return Reason.MODEL_UNAVAILABLE
-    return Reason[code.name]
 
 
 class BatchLoop(Generic[PayloadT]):

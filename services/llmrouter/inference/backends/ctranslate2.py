@@ -15,19 +15,18 @@ from typing import Any
 
 from llmrouter import _native
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
-from llmrouter.common.generation import FinishReason, SamplingOptions
+from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import (
     BackendEvent,
-    BackendFinished,
     BackendOptions,
     BackendRequest,
     BackendStatistics,
-    TokenDelta,
 )
-from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for, reason_of
+from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.ctranslate2_models import BatchModel, open_model
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.native_events import put_event
 from llmrouter.inference.models.ctranslate2_folder import (
     CTranslate2Folder,
     read_ctranslate2_folder,
@@ -46,12 +45,6 @@ _GREEDY_BELOW = 1e-6
 make numbers that are none of CTranslate2's 32-bit floats."""
 _HONOURED = frozenset({"temperature", "top_k", "top_p", "max_tokens", "stop", "seed"})
 """Sampling options that mean here what they mean elsewhere; the seed where nothing is drawn."""
-
-_FINISH_REASONS = {
-    _native.FinishReason.STOP: FinishReason.STOP,
-    _native.FinishReason.LENGTH: FinishReason.LENGTH,
-    _native.FinishReason.CANCELLED: FinishReason.CANCELLED,
-}
 
 
 @dataclass(slots=True)
@@ -296,25 +289,7 @@ def _into(buffer: EventBuffer, batcher: _native.SequenceBatcher) -> Callable[[_n
     """Return a sink that hands the events of one sequence to its consumer."""
 
     def take(event: _native.Event) -> None:
-        if isinstance(event, _native.TextDelta):
-            if not buffer.put(TokenDelta(event.text, event.tokens)):
-                batcher.cancel(event.id)
-        elif isinstance(event, _native.Finished):
-            buffer.end(_finished(event))
-        else:
-            buffer.end(RouterError(reason_of(event.code), event.message))
+        if not put_event(buffer, event):
+            batcher.cancel(event.id)
 
     return take
-
-
-def _finished(event: _native.Finished) -> BackendFinished:
-    return BackendFinished(
-        reason=_FINISH_REASONS[event.reason],
-        stop=event.stop,
-        prompt_tokens=event.prompt_tokens,
-        completion_tokens=event.completion_tokens,
-        queue=event.timings.queue,
-        prefill=event.timings.prefill,
-        decode=event.timings.decode,
-        time_to_first_token=event.timings.first_token,
-    )

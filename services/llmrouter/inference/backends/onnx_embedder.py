@@ -16,10 +16,11 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext
 from llmrouter.common.validation import MAX_TEXTS
 from llmrouter.inference.backends.base import BackendOptions, BackendStatistics
-from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for, reason_of
+from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.encoding import TextEncoder
 from llmrouter.inference.backends.ending import EndableRun
+from llmrouter.inference.backends.native_events import reason_of
 from llmrouter.inference.backends.onnx_encoder import OnnxEncoder, open_encoder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.text import load_tokenizer

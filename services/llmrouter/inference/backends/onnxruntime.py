@@ -12,14 +12,12 @@ from pathlib import Path
 from llmrouter import _native
 from llmrouter.common.capabilities import SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
-from llmrouter.common.generation import FinishReason, Priority, TokenLogprob, TopLogprob
+from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import (
     BackendEvent,
-    BackendFinished,
     BackendOptions,
     BackendRequest,
     BackendStatistics,
-    TokenDelta,
 )
 from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
@@ -27,6 +25,7 @@ from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.kernels import choose_native
 from llmrouter.inference.backends.llguidance_library import find_llguidance
+from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
@@ -39,26 +38,10 @@ _BUFFER_BYTES = 64 * 1024
 
 _SEED_BITS = 64
 
-_REASONS = {
-    _native.ErrorCode.INVALID_ARGUMENT: Reason.INVALID_ARGUMENT,
-    _native.ErrorCode.QUEUE_FULL: Reason.QUEUE_FULL,
-    _native.ErrorCode.CONTEXT_TOO_LONG: Reason.CONTEXT_TOO_LONG,
-    _native.ErrorCode.MODEL_UNAVAILABLE: Reason.MODEL_UNAVAILABLE,
-    _native.ErrorCode.GENERATION_FAILED: Reason.GENERATION_FAILED,
-    _native.ErrorCode.DEADLINE_EXCEEDED: Reason.DEADLINE_EXCEEDED,
-    _native.ErrorCode.STOPPED: Reason.MODEL_UNAVAILABLE,
-}
-
 _PRIORITIES = {
     Priority.LOW: _native.Priority.LOW,
     Priority.NORMAL: _native.Priority.NORMAL,
     Priority.HIGH: _native.Priority.HIGH,
-}
-
-_FINISH_REASONS = {
-    _native.FinishReason.STOP: FinishReason.STOP,
-    _native.FinishReason.LENGTH: FinishReason.LENGTH,
-    _native.FinishReason.CANCELLED: FinishReason.CANCELLED,
 }
 
 
@@ -209,7 +192,7 @@ class OnnxRuntimeBackend:
             raise self._refusal(error, len(request.prompt_tokens)) from error
 
     def _refusal(self, error: _native.EngineError, prompt_tokens: int) -> RouterError:
-        reason = _REASONS[error.code]
+        reason = reason_of(error.code)
         if reason is Reason.CONTEXT_TOO_LONG:
             numbers = {"prompt_tokens": str(prompt_tokens), "context": str(self.context)}
             return RouterError(reason, str(error), metadata=numbers)
@@ -232,14 +215,8 @@ class OnnxRuntimeBackend:
             buffer = self._buffers.get(event.id)
             if buffer is None:
                 continue
-            if isinstance(event, _native.TextDelta):
-                if not buffer.put(_delta(event)):
-                    self._engine.cancel(event.id)
-            elif isinstance(event, _native.Finished):
-                buffer.end(_finished(event))
-            else:
-                buffer.end(RouterError(_REASONS[event.code], event.message))
-                self._engine.cancel(event.id)  # Its other choices, if there are any.
+            if not put_event(buffer, event):
+                self._engine.cancel(event.id)
 
 
 def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
@@ -269,7 +246,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
             speculation_tokens=options.speculation_tokens,
         )
     except _native.EngineError as error:
-        raise RouterError(_REASONS[error.code], f"cannot load {path}: {error}") from error
+        raise RouterError(reason_of(error.code), f"cannot load {path}: {error}") from error
 
 
 def _constraints(path: Path) -> Constraints | None:
@@ -325,31 +302,6 @@ def _matrix(place: MatrixPlace) -> _native.NativeMatrix:
     if place.zero_points_offset is not None:
         matrix.zero_points_offset = place.zero_points_offset
     return matrix
-
-
-def _delta(event: _native.TextDelta) -> TokenDelta:
-    logprobs = tuple(_logprob(one) for one in event.logprobs)
-    return TokenDelta(event.text, event.tokens, event.answer, logprobs)
-
-
-def _logprob(told: _native.SampledLogprob) -> TokenLogprob:
-    top = tuple(TopLogprob(one.token, one.logprob, one.bytes) for one in told.top)
-    return TokenLogprob(told.sampled.token, told.sampled.logprob, told.sampled.bytes, top)
-
-
-def _finished(event: _native.Finished) -> BackendFinished:
-    return BackendFinished(
-        reason=_FINISH_REASONS[event.reason],
-        stop=event.stop,
-        prompt_tokens=event.prompt_tokens,
-        completion_tokens=event.completion_tokens,
-        queue=event.timings.queue,
-        prefill=event.timings.prefill,
-        decode=event.timings.decode,
-        time_to_first_token=event.timings.first_token,
-        cached_prompt_tokens=event.cached_prompt_tokens,
-        choice=event.answer,
-    )
 
 
 def _is_unquantised(path: Path) -> bool:

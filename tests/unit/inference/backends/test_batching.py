@@ -10,7 +10,8 @@ from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.backends.batching import BatchLoop, Wishes, batcher_for, reason_of
+from llmrouter.inference.backends.batching import BatchLoop, Wishes, batcher_for
+from llmrouter.inference.backends.native_events import reason_of
 
 OPTIONS = BackendOptions(batch_size=4, batch_window_seconds=0, batch_padding=0.2, max_waiting=4)
 STOP = _native.FinishReason.STOP
