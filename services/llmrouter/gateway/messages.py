@@ -8,12 +8,11 @@ from llmrouter.common.capabilities import EMBEDDING, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
-from llmrouter.common.wire import (
+from llmrouter.common.wire import duration, encode_context
+from llmrouter.common.wire_event import (
     decode_finish_reason,
     decode_logprobs,
     decode_usage,
-    duration,
-    encode_context,
     encode_finish_reason,
     encode_logprobs,
     encode_usage,

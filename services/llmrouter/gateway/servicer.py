@@ -13,8 +13,9 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
-from llmrouter.common.wire import decode_request, encode_event
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
+from llmrouter.common.wire_event import encode_event
+from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
 from llmrouter.gateway.messages import encode_choice

@@ -11,9 +11,11 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
-from llmrouter.common.wire import decode_event, encode_context, encode_request
+from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_embedding import decode_embedding_result, encode_embedding_request
 from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.common.wire_event import decode_event
+from llmrouter.common.wire_request import encode_request
 from llmrouter.gateway.plan import Candidate
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.embedding_pb2 import InferenceServiceEmbedRequest

@@ -8,11 +8,13 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from llmrouter.common import wire
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import RequestContext
 from llmrouter.common.validation import validate, validate_context, validate_embedding
+from llmrouter.common.wire import decode_context, duration
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
+from llmrouter.common.wire_event import encode_event
+from llmrouter.common.wire_request import decode_request
 from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import HeldModel, LoadState, ModelRegistry
@@ -42,7 +44,7 @@ class InferenceServicer(InferenceServiceServicer):
         """Run one request on one loaded model."""
         if not request.model:
             raise invalid("model", "is empty; name a model")
-        asked = wire.decode_request(request.request)
+        asked = decode_request(request.request)
         validate(asked)
         who = _asker(request.context, context)
         events = generate(
@@ -50,7 +52,7 @@ class InferenceServicer(InferenceServiceServicer):
         )
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
-                yield pb.InferResponse(event=wire.encode_event(event))
+                yield pb.InferResponse(event=encode_event(event))
 
     async def Embed(  # noqa: N802 - the RPC's name
         self, request: embedding_pb2.InferenceServiceEmbedRequest, context: Any
@@ -77,7 +79,7 @@ def _asker(said: generation_pb2.RequestContext, context: Any) -> RequestContext:
     """Return who asks, and until when by the call's own deadline."""
     left = context.time_remaining()
     deadline = None if left is None else time.monotonic() + left
-    who = wire.decode_context(said)
+    who = decode_context(said)
     validate_context(who)
     return replace(who, deadline=deadline)
 
@@ -111,8 +113,8 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
             cache_bytes=load.cache_bytes,
             reused_tokens=load.reused_tokens,
             preemptions=load.preemptions,
-            step_time=wire.duration(load.step_seconds),
-            estimated_wait=wire.duration(load.estimated_wait_seconds),
+            step_time=duration(load.step_seconds),
+            estimated_wait=duration(load.estimated_wait_seconds),
             prefix_bytes=load.prefix_bytes,
             parked_bytes=load.parked_bytes,
             drafted_tokens=load.drafted_tokens,

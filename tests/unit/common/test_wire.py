@@ -6,14 +6,9 @@ from hypothesis import strategies as st
 
 from llmrouter.common import generation as domain
 from llmrouter.common.errors import RouterError
-from llmrouter.common.wire import (
-    decode_context,
-    decode_event,
-    decode_request,
-    encode_context,
-    encode_event,
-    encode_request,
-)
+from llmrouter.common.wire import decode_context, encode_context
+from llmrouter.common.wire_event import decode_event, encode_event
+from llmrouter.common.wire_request import decode_request, encode_request
 from llmrouter.v1 import generation_pb2 as pb
 
 words = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

@@ -1,0 +1,197 @@
+"""Events of a generation to protos and back: the only file that knows both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from llmrouter.common.generation import (
+    Attempt,
+    CacheStatus,
+    ChoiceFinished,
+    Delta,
+    Finished,
+    FinishReason,
+    GenerationEvent,
+    Started,
+    Timings,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
+from llmrouter.common.wire import duration, seconds
+from llmrouter.v1 import generation_pb2 as pb
+
+__all__ = [
+    "decode_event",
+    "decode_finish_reason",
+    "decode_logprobs",
+    "decode_usage",
+    "encode_event",
+    "encode_finish_reason",
+    "encode_logprobs",
+    "encode_usage",
+]
+
+_CACHE_STATUS = {
+    pb.CACHE_STATUS_UNSPECIFIED: CacheStatus.BYPASSED,
+    pb.CACHE_STATUS_BYPASSED: CacheStatus.BYPASSED,
+    pb.CACHE_STATUS_MISS: CacheStatus.MISS,
+    pb.CACHE_STATUS_HIT: CacheStatus.HIT,
+    pb.CACHE_STATUS_UNAVAILABLE: CacheStatus.UNAVAILABLE,
+}
+_CACHE_STATUS_OUT = {value: key for key, value in _CACHE_STATUS.items()}
+_FINISH = {
+    pb.FINISH_REASON_STOP: FinishReason.STOP,
+    pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
+    pb.FINISH_REASON_CANCELLED: FinishReason.CANCELLED,
+}
+_FINISH_OUT = {value: key for key, value in _FINISH.items()}
+
+
+def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
+    """Return the proto of one event."""
+    match event:
+        case Delta(choice, text, tokens, logprobs):
+            told = encode_logprobs(logprobs)
+            delta = pb.Delta(choice=choice, text=text, tokens=tokens, logprobs=told)
+            return pb.GenerationEvent(delta=delta)
+        case Started():
+            return pb.GenerationEvent(
+                started=pb.Started(
+                    request_id=event.request_id,
+                    model=event.model,
+                    version=event.version,
+                    reason=event.reason,
+                    cache=_CACHE_STATUS_OUT[event.cache],
+                    plan_id=event.plan_id,
+                )
+            )
+        case ChoiceFinished(choice, reason, stop):
+            done = pb.ChoiceFinished(choice=choice, reason=_FINISH_OUT[reason], stop=stop)
+            return pb.GenerationEvent(choice_finished=done)
+        case Finished():
+            return pb.GenerationEvent(finished=_encode_finished(event))
+
+
+def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
+    """Return one event; None for a kind that a newer peer may send."""
+    match event.WhichOneof("event"):
+        case "delta":
+            delta = event.delta
+            logprobs = decode_logprobs(delta.logprobs)
+            return Delta(delta.choice, delta.text, delta.tokens, logprobs)
+        case "started":
+            start = event.started
+            status = _CACHE_STATUS.get(start.cache, CacheStatus.BYPASSED)
+            return Started(
+                start.request_id, start.model, start.version, start.reason, status, start.plan_id
+            )
+        case "choice_finished":
+            done = event.choice_finished
+            return ChoiceFinished(done.choice, decode_finish_reason(done.reason), done.stop)
+        case "finished":
+            return _decode_finished(event.finished)
+    return None
+
+
+def encode_usage(usage: Usage) -> pb.Usage:
+    """Return the proto of counted tokens."""
+    return pb.Usage(
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
+        cached_prompt_tokens=usage.cached_prompt_tokens,
+    )
+
+
+def decode_usage(usage: pb.Usage) -> Usage:
+    """Return counted tokens."""
+    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+
+
+def encode_finish_reason(reason: FinishReason) -> pb.FinishReason.ValueType:
+    """Return the proto of why a choice ended."""
+    return _FINISH_OUT[reason]
+
+
+def decode_finish_reason(reason: int) -> FinishReason:
+    """Return why a choice ended; a value from a newer peer counts as STOP."""
+    return _FINISH.get(reason, FinishReason.STOP)  # type: ignore[call-overload,no-any-return]
+
+
+def encode_logprobs(logprobs: Iterable[TokenLogprob]) -> list[pb.TokenLogprob]:
+    """Return the protos of how likely tokens were."""
+    return [
+        pb.TokenLogprob(
+            token_id=one.token_id,
+            logprob=one.logprob,
+            bytes=one.bytes,
+            top_logprobs=[
+                pb.TopLogprob(token_id=top.token_id, logprob=top.logprob, bytes=top.bytes)
+                for top in one.top
+            ],
+        )
+        for one in logprobs
+    ]
+
+
+def decode_logprobs(logprobs: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, ...]:
+    """Return how likely tokens were."""
+    return tuple(
+        TokenLogprob(
+            one.token_id,
+            one.logprob,
+            one.bytes,
+            tuple(TopLogprob(top.token_id, top.logprob, top.bytes) for top in one.top_logprobs),
+        )
+        for one in logprobs
+    )
+
+
+def _encode_finished(event: Finished) -> pb.Finished:
+    times = event.timings
+    return pb.Finished(
+        usage=encode_usage(event.usage),
+        timings=pb.Timings(
+            queue=duration(times.queue),
+            prefill=duration(times.prefill),
+            decode=duration(times.decode),
+            time_to_first_token=duration(times.time_to_first_token),
+            total=duration(times.total),
+        ),
+        attempts=[
+            pb.Attempt(
+                model=attempt.model,
+                version=attempt.version,
+                address=attempt.address,
+                duration=duration(attempt.duration),
+                error_reason=attempt.error_reason,
+                error_message=attempt.error_message,
+            )
+            for attempt in event.attempts
+        ],
+    )
+
+
+def _decode_finished(event: pb.Finished) -> Finished:
+    times = event.timings
+    return Finished(
+        decode_usage(event.usage),
+        Timings(
+            seconds(times.queue),
+            seconds(times.prefill),
+            seconds(times.decode),
+            seconds(times.time_to_first_token),
+            seconds(times.total),
+        ),
+        tuple(
+            Attempt(
+                attempt.model,
+                attempt.version,
+                attempt.address,
+                seconds(attempt.duration),
+                attempt.error_reason,
+                attempt.error_message,
+            )
+            for attempt in event.attempts
+        ),
+    )

@@ -1,0 +1,175 @@
+"""Questions to protos and back: the only file that knows both."""
+
+from __future__ import annotations
+
+from llmrouter.common.errors import invalid
+from llmrouter.common.generation import (
+    CacheMode,
+    CacheWishes,
+    FormatKind,
+    GenerationRequest,
+    Message,
+    Priority,
+    ResponseFormat,
+    Role,
+    RoutingWishes,
+    SamplingOptions,
+)
+from llmrouter.common.wire import PRIORITY, PRIORITY_OUT, duration, seconds
+from llmrouter.v1 import generation_pb2 as pb
+
+__all__ = ["decode_request", "encode_request"]
+
+_ROLES = {pb.ROLE_SYSTEM: Role.SYSTEM, pb.ROLE_USER: Role.USER, pb.ROLE_ASSISTANT: Role.ASSISTANT}
+_ROLES_OUT = {value: key for key, value in _ROLES.items()}
+_CACHE_MODES = {
+    pb.CACHE_MODE_UNSPECIFIED: CacheMode.READ_WRITE,
+    pb.CACHE_MODE_OFF: CacheMode.OFF,
+    pb.CACHE_MODE_READ: CacheMode.READ,
+    pb.CACHE_MODE_WRITE: CacheMode.WRITE,
+    pb.CACHE_MODE_READ_WRITE: CacheMode.READ_WRITE,
+}
+_CACHE_MODES_OUT = {value: key for key, value in _CACHE_MODES.items()}
+
+
+def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
+    """Return the question; bounds are checked by `validation.py`, enum values here.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT naming a field whose value has no meaning.
+    """
+    return GenerationRequest(
+        messages=tuple(
+            _decode_message(message, index) for index, message in enumerate(request.chat.messages)
+        ),
+        prompt=request.prompt,
+        sampling=_decode_sampling(request.sampling),
+        routing=RoutingWishes(
+            request.routing.model,
+            request.routing.strategy,
+            request.routing.min_quality,
+            request.routing.max_cost,
+        ),
+        cache=_decode_cache(request.cache),
+        priority=_decode_priority(request),
+    )
+
+
+def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
+    """Return the proto of a question."""
+    result = pb.GenerateRequest(
+        routing=pb.RoutingWishes(
+            model=request.routing.model,
+            strategy=request.routing.strategy,
+            min_quality=request.routing.min_quality,
+            max_cost=request.routing.max_cost,
+        ),
+        cache=pb.CacheWishes(mode=_CACHE_MODES_OUT[request.cache.mode]),
+        sampling=_encode_sampling(request.sampling),
+        priority=PRIORITY_OUT[request.priority],
+    )
+    if request.cache.ttl_seconds:
+        result.cache.ttl.CopyFrom(duration(request.cache.ttl_seconds))
+    if request.messages:
+        for turn in request.messages:
+            message = result.chat.messages.add(role=_ROLES_OUT[turn.role])
+            for part in turn.parts:
+                message.content.add(text=part)
+    else:
+        result.prompt = request.prompt
+    return result
+
+
+def _decode_message(message: pb.Message, index: int) -> Message:
+    if message.role not in _ROLES:
+        raise invalid(
+            f"chat.messages[{index}].role",
+            f"is {message.role}; it must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT",
+        )
+    for part_index, part in enumerate(message.content):
+        if part.WhichOneof("kind") != "text":
+            raise invalid(
+                f"chat.messages[{index}].content[{part_index}]", "is empty; it must hold text"
+            )
+    return Message(_ROLES[message.role], tuple(part.text for part in message.content))
+
+
+def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:
+    def given(name: str, default: object) -> object:
+        return getattr(options, name) if options.HasField(name) else default  # type: ignore[arg-type]
+
+    return SamplingOptions(
+        temperature=given("temperature", 1.0),  # type: ignore[arg-type]
+        top_k=given("top_k", 0),  # type: ignore[arg-type]
+        top_p=given("top_p", 1.0),  # type: ignore[arg-type]
+        seed=given("seed", None),  # type: ignore[arg-type]
+        max_tokens=given("max_tokens", None),  # type: ignore[arg-type]
+        stop=tuple(options.stop),
+        min_p=given("min_p", 0.0),  # type: ignore[arg-type]
+        repetition_penalty=given("repetition_penalty", 1.0),  # type: ignore[arg-type]
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        logit_bias=tuple(sorted(options.logit_bias.items())),
+        min_tokens=options.min_tokens,
+        n=given("n", 1),  # type: ignore[arg-type]
+        logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
+        response_format=_decode_format(options),
+    )
+
+
+def _encode_sampling(options: SamplingOptions) -> pb.SamplingOptions:
+    return pb.SamplingOptions(
+        temperature=options.temperature,
+        top_k=options.top_k,
+        top_p=options.top_p,
+        seed=options.seed,
+        max_tokens=options.max_tokens,
+        stop=options.stop,
+        min_p=options.min_p,
+        repetition_penalty=options.repetition_penalty,
+        presence_penalty=options.presence_penalty,
+        frequency_penalty=options.frequency_penalty,
+        logit_bias=dict(options.logit_bias),
+        min_tokens=options.min_tokens,
+        n=options.n,
+        logprobs=options.logprobs,
+        top_logprobs=options.top_logprobs,
+        response_format=_encode_format(options.response_format),
+    )
+
+
+def _decode_format(options: pb.SamplingOptions) -> ResponseFormat | None:
+    if not options.HasField("response_format"):
+        return None
+    wanted = options.response_format
+    kind = wanted.WhichOneof("kind")
+    if kind is None:
+        raise invalid("sampling.response_format", "is empty; set one kind of format")
+    text = "" if kind == "json_object" else getattr(wanted, kind)
+    return ResponseFormat(FormatKind(kind), text)
+
+
+def _encode_format(wanted: ResponseFormat | None) -> pb.ResponseFormat | None:
+    if wanted is None:
+        return None
+    if wanted.kind is FormatKind.JSON_OBJECT:
+        return pb.ResponseFormat(json_object=pb.JsonObjectFormat())
+    return pb.ResponseFormat(**{wanted.kind.value: wanted.text})  # type: ignore[arg-type]
+
+
+def _decode_cache(wishes: pb.CacheWishes) -> CacheWishes:
+    if wishes.mode not in _CACHE_MODES:
+        raise invalid("cache.mode", f"is {wishes.mode}; it must be a named CacheMode")
+    if wishes.HasField("ttl"):
+        ttl = seconds(wishes.ttl)
+        if not 1 <= ttl <= 365 * 86400:
+            raise invalid("cache.ttl", f"is {ttl:g} s; it must be 1 second to 365 days")
+        return CacheWishes(_CACHE_MODES[wishes.mode], ttl)
+    return CacheWishes(_CACHE_MODES[wishes.mode])
+
+
+def _decode_priority(request: pb.GenerateRequest) -> Priority:
+    if request.priority not in PRIORITY:
+        raise invalid("priority", f"is {request.priority}; it must be a named Priority")
+    return PRIORITY[request.priority]
