@@ -133,14 +133,13 @@ void Batch::KeepPrefix(int row) {
 void Batch::Plan() {
   ReusePrefixes();
   row_states_.clear();
-  bool decoding = false;
+  RowCounts counts;
   for (int row = 0; row < running(); ++row) {
     row_states_.push_back({rows_[row]->prompt_left(), rows_[row]->id()});
-    decoding = decoding || rows_[row]->prompt_left() == 0;
+    ++(rows_[row]->prompt_left() == 0 ? counts.decoding : counts.prefilling);
   }
-  const int budget = decoding ? PrefillBudget(decode_seconds_.value(),
-                                              prefill_token_seconds_.value(), prefill_chunk_)
-                              : prefill_chunk_;
+  const int budget = PrefillBudget(counts, decode_seconds_.value(), prefill_token_seconds_.value(),
+                                   prefill_chunk_);
   PlanStep(row_states_, budget, &plan_);
 }
 

@@ -23,17 +23,20 @@ int OldestPrefilling(std::span<const RowState> rows, std::uint64_t after, int lo
 }  // namespace
 
 int ChunkTokens(int prompt_left, int budget) {
-  if (prompt_left <= budget) return prompt_left;
-  if (prompt_left - budget != 1) return budget;
-  // One token would remain: leave two instead, or take all when two would not be left either way.
-  return budget > 2 ? budget - 1 : prompt_left;
+  const int parts = std::max(1, (prompt_left + budget / 2) / budget);
+  const int tokens = (prompt_left + parts - 1) / parts;
+  return prompt_left - tokens == 1 ? prompt_left : tokens;
 }
 
-int PrefillBudget(double decode_seconds, double seconds_per_prefill_token, int prefill_chunk) {
-  if (decode_seconds <= 0 || seconds_per_prefill_token <= 0) return prefill_chunk;
-  const double tokens = decode_seconds / seconds_per_prefill_token;
-  const int least = std::min(kLeastPrefillTokens, prefill_chunk);
-  return tokens >= prefill_chunk ? prefill_chunk : std::max(least, static_cast<int>(tokens));
+int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
+                  int prefill_chunk) {
+  if (rows.decoding == 0 || decode_seconds <= 0 || seconds_per_prefill_token <= 0) {
+    return prefill_chunk;
+  }
+  const double share = std::max(1.0, static_cast<double>(rows.prefilling) / rows.decoding);
+  const double tokens =
+      share * std::max<double>(kLeastPrefillTokens, decode_seconds / seconds_per_prefill_token);
+  return tokens >= prefill_chunk ? prefill_chunk : static_cast<int>(tokens);
 }
 
 void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan) {

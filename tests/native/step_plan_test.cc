@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 namespace llmrouter {
 namespace {
 
@@ -18,7 +20,7 @@ TEST(Scheduler, ChunksNeverLeaveOneTokenBehind) {
       while (left > 0) {
         const int tokens = ChunkTokens(left, budget);
         ASSERT_GE(tokens, prompt == 1 ? 1 : 2) << "prompt " << prompt << " budget " << budget;
-        ASSERT_LE(tokens, budget + 1);
+        ASSERT_LE(tokens, budget + std::max(1, budget / 2));
         left -= tokens;
         ASSERT_GE(left, 0);
       }
@@ -26,11 +28,19 @@ TEST(Scheduler, ChunksNeverLeaveOneTokenBehind) {
   }
 }
 
-TEST(Scheduler, ChunksKeepToTheBudgetWhereTheyCan) {
-  EXPECT_EQ(ChunkTokens(100, 16), 16);
-  EXPECT_EQ(ChunkTokens(17, 16), 15);
+TEST(Scheduler, ChunksOfAPromptAreOfOneSizeAboutTheBudget) {
+  EXPECT_EQ(ChunkTokens(1500, 32), 32);
+  EXPECT_EQ(ChunkTokens(100, 32), 34);
+  EXPECT_EQ(ChunkTokens(66, 32), 33);
+  EXPECT_EQ(ChunkTokens(33, 32), 33);
   EXPECT_EQ(ChunkTokens(16, 16), 16);
   EXPECT_EQ(ChunkTokens(3, 2), 3);
+}
+
+TEST(Scheduler, ASmallRemainderIsTakenAlong) {
+  EXPECT_EQ(ChunkTokens(17, 16), 17);
+  EXPECT_EQ(ChunkTokens(23, 16), 23);
+  EXPECT_EQ(ChunkTokens(24, 16), 12);
 }
 
 TEST(Scheduler, PlansNothingForNoRows) {
@@ -43,7 +53,7 @@ TEST(Scheduler, RunningStreamsDecodeWhileAnotherPrefills) {
   const StepPlan plan = Plan({{0, 1}, {0, 2}, {100, 3}}, 16);
   ASSERT_EQ(plan.chunks.size(), 1U);
   EXPECT_EQ(plan.chunks[0].row, 2);
-  EXPECT_EQ(plan.chunks[0].tokens, 16);
+  EXPECT_EQ(plan.chunks[0].tokens, 17);
   EXPECT_EQ(plan.decode_rows, 2);
 }
 
@@ -73,15 +83,26 @@ TEST(Scheduler, DecodesUpToTheHighestDecodingRow) {
 }
 
 TEST(PrefillBudgetTest, PrefillTakesAboutAsLongAsTheDecodingBesideIt) {
-  EXPECT_EQ(PrefillBudget(0.100, 0.001, 256), 100);
-  EXPECT_EQ(PrefillBudget(0.001, 0.001, 256), 32);
-  EXPECT_EQ(PrefillBudget(10, 0.001, 256), 256);
-  EXPECT_EQ(PrefillBudget(0.001, 0.001, 4), 4);
+  EXPECT_EQ(PrefillBudget({8, 1}, 0.100, 0.001, 256), 100);
+  EXPECT_EQ(PrefillBudget({8, 8}, 0.100, 0.001, 256), 100);
+  EXPECT_EQ(PrefillBudget({8, 1}, 0.001, 0.001, 256), 32);
+  EXPECT_EQ(PrefillBudget({8, 1}, 10, 0.001, 256), 256);
+  EXPECT_EQ(PrefillBudget({8, 1}, 0.001, 0.001, 4), 4);
+}
+
+TEST(PrefillBudgetTest, WhereMoreWaitForTheirFirstTokenThanForTheirNextItTakesAsManyTimesLonger) {
+  EXPECT_EQ(PrefillBudget({4, 12}, 0.001, 0.001, 256), 96);
+  EXPECT_EQ(PrefillBudget({4, 6}, 0.100, 0.001, 256), 150);
+  EXPECT_EQ(PrefillBudget({1, 15}, 0.001, 0.001, 256), 256);
+}
+
+TEST(PrefillBudgetTest, WithoutDecodingRowsTheWholeChunkIsAllowed) {
+  EXPECT_EQ(PrefillBudget({0, 3}, 0.1, 0.001, 256), 256);
 }
 
 TEST(PrefillBudgetTest, BeforeAnythingIsMeasuredTheWholeChunkIsAllowed) {
-  EXPECT_EQ(PrefillBudget(0, 0.001, 256), 256);
-  EXPECT_EQ(PrefillBudget(0.1, 0, 256), 256);
+  EXPECT_EQ(PrefillBudget({8, 1}, 0, 0.001, 256), 256);
+  EXPECT_EQ(PrefillBudget({8, 1}, 0.1, 0, 256), 256);
 }
 
 }  // namespace

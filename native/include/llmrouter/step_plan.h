@@ -27,18 +27,30 @@ struct StepPlan {
   int decode_rows = 0;
 };
 
-/// Tokens of a prompt's next chunk when at most `budget` fit. Never leaves a single token behind:
-/// a chunk of one rounds differently from the same token inside a longer chunk.
+/// Tokens of a prompt's next chunk when about `budget` fit: what is left in equal parts, the number
+/// of them rounded, since a small remainder would cost a pass over the weights of its own. At most
+/// half as many more than the budget (plus one where it is 2 or 3). Never leaves a single token
+/// behind: a chunk of one rounds differently from the same token inside a longer chunk.
 int ChunkTokens(int prompt_left, int budget);
 
-/// Prompt tokens that a step may compute beside its decoding rows. They may take as long as the
-/// decoding itself, so that a long prompt no more than doubles the gap between tokens; at least
-/// enough of them to be worth a pass over the weights, at most `prefill_chunk`.
-int PrefillBudget(double decode_seconds, double seconds_per_prefill_token, int prefill_chunk);
+/// How many rows wait for what.
+struct RowCounts {
+  /// Those that decode, for their next token.
+  int decoding = 0;
+  /// Those that still prefill, for their first.
+  int prefilling = 0;
+};
 
-/// Plans the next step. The oldest prefilling row gets a chunk of at most `prefill_chunk` tokens
-/// (plus one where that avoids a remainder of one); younger ones follow while the rest of their
-/// prompt fits whole, since a fragment costs a full pass over the weights.
+/// Prompt tokens that a step may compute beside its decoding rows, at most `prefill_chunk`. They
+/// may take as long as the decoding itself, so that a long prompt about doubles the gap between
+/// tokens, or as many as are worth a pass over the weights; as many times that as there are rows
+/// that wait for their first token to each that waits for its next, where these are fewer.
+int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
+                  int prefill_chunk);
+
+/// Plans the next step. The oldest prefilling row gets a chunk of about `prefill_chunk` tokens, as
+/// `ChunkTokens` says; younger ones follow while the rest of their prompt fits whole, since a
+/// fragment costs a full pass over the weights.
 void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan);
 
 }  // namespace llmrouter

@@ -39,7 +39,8 @@ class InferenceSettings(Section):
     max_waiting: int = Field(default=256, ge=1, le=100_000)
     """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
-    """Prompt tokens computed per step at most; fewer while others decode."""
+    """Prompt tokens computed per step, or half as many more where that ends a prompt; fewer while
+    others decode."""
     cache_mib: int = Field(default=0, ge=0, le=1 << 20)
     """Memory per model for the keys and values of running sequences, in MiB: a request is let in
     only when its prompt and `max_tokens` fit beside the others'; 0 allows all slots' fill."""
