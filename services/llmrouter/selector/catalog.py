@@ -100,8 +100,12 @@ class Catalog:
             for model in self.models
         )
 
-    def resolve(self, wish: str) -> tuple[Model, ...]:
+    def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
+
+        Args:
+            wish: The name.
+            needed: Capabilities of the models that an error suggests.
 
         Raises:
             RouterError: UNKNOWN_MODEL, listing names that are close; MODEL_UNAVAILABLE when the
@@ -112,7 +116,7 @@ class Catalog:
         if names is None:
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
-                f"no model or alias is named {base!r}; {self._suggest(base)}",
+                f"no model or alias is named {base!r}; {self._suggest(base, needed)}",
                 metadata={"model": base},
             )
         found = tuple(model for model in self.models if model.name in names)
@@ -131,11 +135,17 @@ class Catalog:
             )
         return exact
 
-    def _suggest(self, name: str) -> str:
-        close = difflib.get_close_matches(name, self._names, n=3, cutoff=0.5)
+    def _suggest(self, name: str, needed: frozenset[str]) -> str:
+        """Return the names that may have been meant, of models that could answer."""
+        able = {
+            model.name
+            for model in self.models
+            if not model.endpoints or needed <= model.capabilities
+        }
+        known = sorted(name for name, models in self._names.items() if able.intersection(models))
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if close:
             return f"did you mean {', '.join(close)}?"
-        known = sorted(self._names)
         more = f" and {len(known) - 10} more" if len(known) > 10 else ""
         return f"known: {', '.join(known[:10]) or 'none'}{more}"
 

@@ -94,7 +94,7 @@ def select(
             or MODEL_UNAVAILABLE while one of them is loading.
     """
     wish = request.wishes.model
-    allowed = catalog.resolve(wish) if wish else catalog.models
+    allowed = catalog.resolve(wish, request.capabilities) if wish else catalog.models
     answer = (request.max_tokens or expected_output_tokens) * request.n
     estimates = _estimates(request, allowed, statistics, answer, now)
     exclusions = _not_asked(catalog, allowed, wish)

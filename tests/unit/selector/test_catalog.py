@@ -93,3 +93,14 @@ def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():
 def test_quality_is_the_prior_lowered_by_the_measured_loss():
     catalog = build_catalog([SMOL], [served("smol-int8", quality_ratio=0.5)])
     assert catalog.models[0].quality == pytest.approx(0.15)
+
+
+def test_names_of_models_that_cannot_answer_are_not_suggested():
+    vectors = served("smol-vectors", capabilities=frozenset({"embedding"}))
+    catalog = build_catalog([], [served("smol-chat"), vectors])
+    with pytest.raises(RouterError, match=r"did you mean smol-vectors\?"):
+        catalog.resolve("smol-vector", frozenset({"embedding"}))
+    with pytest.raises(RouterError, match=r"known: smol-vectors$"):
+        catalog.resolve("bert", frozenset({"embedding"}))
+    with pytest.raises(RouterError, match=r"known: smol-chat, smol-vectors$"):
+        catalog.resolve("bert")
