@@ -135,7 +135,12 @@ void Batch::Plan() {
   row_states_.clear();
   RowCounts counts;
   for (int row = 0; row < running(); ++row) {
-    row_states_.push_back({rows_[row]->prompt_left(), rows_[row]->id()});
+    const Sequence& sequence = *rows_[row];
+    const double submitted =
+        std::chrono::duration<double>(sequence.submitted().time_since_epoch()).count();
+    row_states_.push_back(
+        {sequence.prompt_left(), sequence.id(),
+         PrefillDue(submitted, sequence.prompt_left(), prefill_token_seconds_.value())});
     ++(rows_[row]->prompt_left() == 0 ? counts.decoding : counts.prefilling);
   }
   const int budget = PrefillBudget(counts, decode_seconds_.value(), prefill_token_seconds_.value(),

@@ -1,6 +1,8 @@
 #include "llmrouter/step_plan.h"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 namespace llmrouter {
 namespace {
@@ -8,16 +10,25 @@ namespace {
 /// Fewer would spend most of their time on reading the weights.
 constexpr int kLeastPrefillTokens = 32;
 
-/// The oldest row that still prefills, is younger than `after` and whose prompt has at most
+/// How much longer than its computation takes a prompt may wait before it is overtaken no more.
+constexpr double kPatience = 2;
+
+using Turn = std::pair<double, std::uint64_t>;
+
+constexpr Turn kBeforeAll = {-std::numeric_limits<double>::infinity(), 0};
+
+Turn TurnOf(const RowState& state) { return {state.due, state.arrival}; }
+
+/// The row that still prefills, whose turn is next after `after` and whose prompt has at most
 /// `longest` tokens left; -1 when there is none.
-int OldestPrefilling(std::span<const RowState> rows, std::uint64_t after, int longest) {
-  int oldest = -1;
+int NextPrefilling(std::span<const RowState> rows, const Turn& after, int longest) {
+  int next = -1;
   for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
     const RowState& state = rows[row];
-    if (state.prompt_left == 0 || state.prompt_left > longest || state.arrival <= after) continue;
-    if (oldest < 0 || state.arrival < rows[oldest].arrival) oldest = row;
+    if (state.prompt_left == 0 || state.prompt_left > longest || TurnOf(state) <= after) continue;
+    if (next < 0 || TurnOf(state) < TurnOf(rows[next])) next = row;
   }
-  return oldest;
+  return next;
 }
 
 }  // namespace
@@ -26,6 +37,10 @@ int ChunkTokens(int prompt_left, int budget) {
   const int parts = std::max(1, (prompt_left + budget / 2) / budget);
   const int tokens = (prompt_left + parts - 1) / parts;
   return prompt_left - tokens == 1 ? prompt_left : tokens;
+}
+
+double PrefillDue(double submitted, int prompt_left, double seconds_per_prefill_token) {
+  return submitted + kPatience * prompt_left * seconds_per_prefill_token;
 }
 
 int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
@@ -45,7 +60,7 @@ void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan)
   for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
     if (rows[row].prompt_left == 0) plan->decode_rows = row + 1;
   }
-  int row = OldestPrefilling(rows, 0, rows.empty() ? 0 : INT32_MAX);
+  int row = NextPrefilling(rows, kBeforeAll, std::numeric_limits<int>::max());
   if (row < 0) return;
   int budget = prefill_chunk;
   int tokens = ChunkTokens(rows[row].prompt_left, budget);
@@ -53,7 +68,7 @@ void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan)
     plan->chunks.push_back({row, tokens});
     budget -= tokens;
     if (tokens < rows[row].prompt_left) return;
-    row = OldestPrefilling(rows, rows[row].arrival, budget);
+    row = NextPrefilling(rows, TurnOf(rows[row]), budget);
     if (row >= 0) tokens = rows[row].prompt_left;
   }
 }

@@ -63,6 +63,24 @@ TEST(Scheduler, TheOldestPromptGoesFirstWhateverItsRow) {
   EXPECT_EQ(plan.chunks[0].row, 1);
 }
 
+TEST(Scheduler, AShortPromptOvertakesALongOneThatCameALittleEarlier) {
+  const auto state = [](std::uint64_t arrival, double submitted, int prompt) {
+    return RowState{prompt, arrival, PrefillDue(submitted, prompt, 0.002)};
+  };
+  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 11.0, 50)}, 32).chunks[0].row, 1);
+  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 14.0, 50)}, 32).chunks[0].row, 0);
+  // What has been computed of it counts no more.
+  EXPECT_EQ(Plan({state(1, 10.0, 100), state(2, 11.0, 50)}, 32).chunks[0].row, 0);
+}
+
+TEST(Scheduler, PromptsDueAtTheSameTimeGoInTheOrderOfTheirArrival) {
+  const StepPlan plan = Plan({{6, 3, 1.0}, {6, 1, 1.0}, {6, 2, 1.0}}, 18);
+  ASSERT_EQ(plan.chunks.size(), 3U);
+  EXPECT_EQ(plan.chunks[0].row, 1);
+  EXPECT_EQ(plan.chunks[1].row, 2);
+  EXPECT_EQ(plan.chunks[2].row, 0);
+}
+
 TEST(Scheduler, PromptsThatFitWholeShareAStep) {
   const StepPlan plan = Plan({{6, 1}, {6, 2}, {6, 3}}, 16);
   ASSERT_EQ(plan.chunks.size(), 2U);

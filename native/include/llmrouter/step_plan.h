@@ -10,9 +10,16 @@ namespace llmrouter {
 struct RowState {
   /// Prompt tokens not yet computed; 0 once the sequence decodes.
   int prompt_left = 0;
-  /// Earlier arrivals prefill first.
+  /// Earlier arrivals prefill first,
   std::uint64_t arrival = 0;
+  /// unless they are due later, in seconds of any clock: see `PrefillDue`.
+  double due = 0;
 };
+
+/// When a prompt is due that came at `submitted`: as much later as computing what is left of it
+/// takes twice over. So a short prompt overtakes a long one that came a little earlier, which it
+/// hardly delays, and none can be overtaken for ever.
+double PrefillDue(double submitted, int prompt_left, double seconds_per_prefill_token);
 
 /// A piece of one row's prompt.
 struct Chunk {
@@ -48,9 +55,9 @@ struct RowCounts {
 int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
                   int prefill_chunk);
 
-/// Plans the next step. The oldest prefilling row gets a chunk of about `prefill_chunk` tokens, as
-/// `ChunkTokens` says; younger ones follow while the rest of their prompt fits whole, since a
-/// fragment costs a full pass over the weights.
+/// Plans the next step. The prefilling row that is due first gets a chunk of about `prefill_chunk`
+/// tokens, as `ChunkTokens` says; later ones follow while the rest of their prompt fits whole,
+/// since a fragment costs a full pass over the weights.
 void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan);
 
 }  // namespace llmrouter
