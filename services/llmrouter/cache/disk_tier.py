@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from llmrouter.cache.lmdb_store import LmdbStore
 from llmrouter.cache.record import Record
@@ -17,8 +17,8 @@ from llmrouter.common.memory_tier import TierCounts
 __all__ = ["DiskTier"]
 
 _T = TypeVar("_T")
-_MOST_WAITING = 256
-"""Reads and writes that may wait for the disk."""
+_MOST_WAITING_BYTES = 64 << 20
+"""Answers that may wait in memory for the disk; of reads, which bring none, only keys wait."""
 
 
 class DiskTier:
@@ -30,7 +30,7 @@ class DiskTier:
         self._max_bytes = max_bytes
         self._hits = 0
         self._misses = 0
-        self._waiting = 0
+        self._waiting_bytes = 0
         self._closed = False
 
     @staticmethod
@@ -53,9 +53,9 @@ class DiskTier:
         """Return the living record of a key.
 
         Raises:
-            RouterError: STORE_FAILED when the disk cannot be read or is far behind.
+            RouterError: STORE_FAILED when the disk cannot be read.
         """
-        record = await self._queued(lambda: self._store.get(key))
+        record = await self._run(lambda: self._store.get(key))
         if record is None:
             self._misses += 1
         else:
@@ -68,7 +68,19 @@ class DiskTier:
         Raises:
             RouterError: STORE_FAILED when the disk is full, cannot be written or is far behind.
         """
-        await self._queued(lambda: self._store.put(key, record))
+        size = len(record.payload)
+        if self._waiting_bytes + size > _MOST_WAITING_BYTES:
+            raise RouterError(
+                Reason.STORE_FAILED,
+                f"the answer store is behind: {self._waiting_bytes} bytes of answers wait for the "
+                "disk",
+                retry_after=1.0,
+            )
+        self._waiting_bytes += size
+        # Freed when it is written and no sooner: a caller that gives up leaves it in the queue.
+        writing = asyncio.ensure_future(self._run(lambda: self._store.put(key, record)))
+        writing.add_done_callback(lambda done: self._written(done, size))
+        await asyncio.shield(writing)
 
     async def counts(self) -> TierCounts:
         """Return sizes and counts.
@@ -94,24 +106,10 @@ class DiskTier:
         await self._run(self._store.close)
         self._thread.shutdown(wait=False)
 
-    async def _queued(self, work: Callable[[], _T]) -> _T:
-        """Do `work` unless too much waits already: a slow disk must not hoard answers in memory."""
-        if self._waiting >= _MOST_WAITING:
-            raise RouterError(
-                Reason.STORE_FAILED,
-                f"the answer store is behind: {self._waiting} reads and writes wait for the disk",
-                retry_after=1.0,
-            )
-        self._waiting += 1
-        running = asyncio.ensure_future(self._run(work))
-        # Not in a `finally`: a caller that gives up leaves its work in the queue.
-        running.add_done_callback(self._done)
-        return await asyncio.shield(running)
-
-    def _done(self, running: asyncio.Future[Any]) -> None:
-        self._waiting -= 1
-        if not running.cancelled():
-            running.exception()  # told to the caller, unless it gave up
+    def _written(self, writing: asyncio.Future[None], size: int) -> None:
+        self._waiting_bytes -= size
+        if not writing.cancelled():
+            writing.exception()  # told to the caller, unless it gave up
 
     async def _run(self, work: Callable[[], _T]) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)

@@ -13,6 +13,7 @@ __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings"]
 
 MIN_TTL_SECONDS = 1.0
 MAX_TTL_SECONDS = 365 * 86_400.0
+_LEAST_ON_DISK = 4 << 20
 _ENTRIES_ON_DISK = 64
 """Largest answers that the disk store must hold: LMDB keeps each in pages that lie together, and a
 store of a few would have to drop nearly everything to find so many."""
@@ -32,10 +33,15 @@ class CacheSettings(Section):
         default=64 << 20, ge=0, le=1 << 40, description="Bytes of answers in memory at most."
     )
     disk_path: Path | None = Field(
-        default=None, description="Folder of the disk store; without one, memory only."
+        default=None,
+        description="Folder of the disk store; by default `answers` in the data directory.",
     )
     disk_max_bytes: int = Field(
-        default=1 << 30, ge=4 << 20, le=1 << 44, description="Bytes of the disk store at most."
+        default=1 << 30,
+        ge=0,
+        le=1 << 44,
+        description="Bytes of the disk store at most, 4 MiB or more; 0 keeps answers in memory "
+        "only.",
     )
     default_ttl_seconds: float = Field(
         default=3600.0,
@@ -49,10 +55,10 @@ class CacheSettings(Section):
 
     @model_validator(mode="after")
     def _entry_fits_disk(self) -> Self:
-        needed = self.max_entry_bytes * _ENTRIES_ON_DISK
-        if self.disk_path is not None and needed > self.disk_max_bytes:
+        least = max(_LEAST_ON_DISK, self.max_entry_bytes * _ENTRIES_ON_DISK)
+        if 0 < self.disk_max_bytes < least:
             raise ValueError(
-                f"disk_max_bytes {self.disk_max_bytes} must be at least {_ENTRIES_ON_DISK} times "
-                f"max_entry_bytes {self.max_entry_bytes}"
+                f"disk_max_bytes {self.disk_max_bytes} must be 0 or at least {least}: 4 MiB, and "
+                f"{_ENTRIES_ON_DISK} times max_entry_bytes {self.max_entry_bytes}"
             )
         return self

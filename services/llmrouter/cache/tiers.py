@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from llmrouter.cache.disk_tier import DiskTier
 from llmrouter.cache.record import Record, stored_key
@@ -100,13 +101,20 @@ class Tiers:
         return Hit(record.payload, level, max(0.0, self._clock() - record.stored_at))
 
 
-async def open_tiers(settings: CacheSettings, clock: Callable[[], float] = time.time) -> Tiers:
-    """Open the levels that the settings ask for.
+async def open_tiers(
+    settings: CacheSettings, answers: Path | None, clock: Callable[[], float] = time.time
+) -> Tiers:
+    """Open the levels.
+
+    Args:
+        settings: Their sizes.
+        answers: Folder of the disk level; None keeps answers in memory only.
+        clock: Seconds since the epoch.
 
     Raises:
         RouterError: STORE_FAILED when the disk folder cannot be used.
     """
     disk = None
-    if settings.disk_path is not None:
-        disk = await DiskTier.open(settings.disk_path, settings.disk_max_bytes, clock)
+    if answers is not None:
+        disk = await DiskTier.open(answers, settings.disk_max_bytes, clock)
     return Tiers(MemoryTier(settings.memory_max_bytes, clock), disk, clock)

@@ -14,7 +14,6 @@ from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.settings import ConfigError
 from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1 import generation_pb2 as generation
@@ -42,7 +41,7 @@ async def opened(clock):
 
     async def open_service(**settings):
         chosen = CacheSettings(**settings)
-        tiers.append(await open_tiers(chosen, clock))
+        tiers.append(await open_tiers(chosen, chosen.disk_path, clock))
         return CacheServicer(chosen, tiers[-1])
 
     yield open_service
@@ -235,13 +234,32 @@ async def test_many_callers_at_once_are_served(opened, tmp_path):
     assert [one.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
 
 
-async def test_the_default_disk_store_is_checked_as_one_that_was_asked_for(tmp_path):
-    with pytest.raises(ConfigError, match="64 times"):
-        await build(CacheSettings(disk_max_bytes=4 << 20), Dialler(), tmp_path)
+async def test_answers_go_to_the_data_directory_unless_told_otherwise(tmp_path):
+    service = await build(CacheSettings(), Dialler(), tmp_path)
+    await service.close()
+    assert list((tmp_path / "answers").iterdir())
+    service = await build(CacheSettings(disk_path=tmp_path / "there"), Dialler(), tmp_path / "not")
+    await service.close()
+    assert list((tmp_path / "there").iterdir())
+    assert not (tmp_path / "not").exists()
 
 
-def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields(tmp_path):
-    with pytest.raises(ValidationError, match="64 times"):
-        CacheSettings(disk_path=tmp_path, disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
+@pytest.mark.parametrize("named", [False, True])
+async def test_a_disk_of_no_bytes_leaves_answers_in_memory_only(tmp_path, named):
+    chosen = {"disk_path": tmp_path / "answers"} if named else {}
+    service = await build(CacheSettings(disk_max_bytes=0, **chosen), Dialler(), tmp_path)
+    await service.close()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("disk", [1, (4 << 20) - 1])
+def test_settings_refuse_a_disk_too_small_for_a_store(disk):
+    with pytest.raises(ValidationError, match="must be 0 or at least 4194304"):
+        CacheSettings(disk_max_bytes=disk, max_entry_bytes=1024)
+
+
+def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields():
+    with pytest.raises(ValidationError, match="64 times max_entry_bytes 2097152"):
+        CacheSettings(disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
     with pytest.raises(ValidationError):
         CacheSettings(memory=1)
