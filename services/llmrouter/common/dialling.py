@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,8 +18,9 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
-_MAX_CHANNELS = 1024
-_GRACE_SECONDS = 60.0
+_MAX_PASSING = 1024
+_GRACE_SECONDS = 3600.0
+"""What calls on a channel that is let go have left; longer than answers are waited for."""
 
 
 class Dialler:
@@ -29,32 +31,54 @@ class Dialler:
     """
 
     def __init__(self, local: Mapping[str, Any] | None = None) -> None:
-        self._channels: dict[str, Any] = {}
         self._local = dict(local or {})
-        self._closing: set[asyncio.Future[None]] = set()
+        self._lasting: dict[str, Any] = {}
+        self._passing: OrderedDict[str, Any] = OrderedDict()
+        self._let_go: dict[asyncio.Future[None], Any] = {}
 
     def channel(self, address: str) -> Any:
-        """Return the channel to `host:port`; past a bound the oldest one is let go."""
+        """Return the channel to a `host:port` of the configuration; it lasts and may be kept."""
         if address in self._local:
             return self._local[address]
-        if address not in self._channels:
-            if len(self._channels) >= _MAX_CHANNELS:
-                self._let_go(self._channels.pop(next(iter(self._channels))))
-            self._channels[address] = aio.insecure_channel(address, options=_OPTIONS)
-        return self._channels[address]
+        if address not in self._lasting:
+            self._lasting[address] = aio.insecure_channel(address, options=_OPTIONS)
+        return self._lasting[address]
+
+    def passing(self, address: str) -> Any:
+        """Return the channel to a `host:port` that a plan names, for one call.
+
+        Past a bound the one that was not asked for the longest is closed, once its calls have had
+        time to end.
+        """
+        if address in self._local or address in self._lasting:
+            return self.channel(address)
+        if address not in self._passing:
+            if len(self._passing) >= _MAX_PASSING:
+                self._close_later(self._passing.popitem(last=False)[1])
+            self._passing[address] = aio.insecure_channel(address, options=_OPTIONS)
+        self._passing.move_to_end(address)
+        return self._passing[address]
 
     def add_local(self, address: str, channel: Any) -> None:
         """Let `channel` stand for `address`."""
         self._local[address] = channel
 
     async def close(self) -> None:
-        """Close every channel."""
-        channels = [*self._channels.values()]
-        self._channels.clear()
-        await asyncio.gather(*(channel.close() for channel in channels), *self._closing)
+        """Close every channel at once."""
+        for closing in self._let_go:
+            closing.cancel()
+        await asyncio.gather(*self._let_go, return_exceptions=True)
+        channels = [*self._lasting.values(), *self._passing.values(), *self._let_go.values()]
+        self._lasting.clear()
+        self._passing.clear()
+        self._let_go.clear()
+        await asyncio.gather(*(channel.close() for channel in channels))
 
-    def _let_go(self, channel: Any) -> None:
-        """Close a channel once the calls on it have had time to end."""
+    def _close_later(self, channel: Any) -> None:
         closing = asyncio.ensure_future(channel.close(_GRACE_SECONDS))
-        self._closing.add(closing)
-        closing.add_done_callback(self._closing.discard)
+        self._let_go[closing] = channel
+        closing.add_done_callback(self._closed)
+
+    def _closed(self, closing: asyncio.Future[None]) -> None:
+        if not closing.cancelled():  # else `close` wants its channel still
+            self._let_go.pop(closing, None)

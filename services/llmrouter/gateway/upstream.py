@@ -41,7 +41,7 @@ class Upstream:
         Raises:
             RouterError: The call failed.
         """
-        channel = self._dialler.channel(candidate.address)
+        channel = self._dialler.passing(candidate.address)
         stub: InferenceServiceAsyncStub = InferenceServiceStub(channel)
         message = pb.InferRequest(
             context=encode_context(context),
@@ -70,7 +70,7 @@ class Upstream:
         Raises:
             RouterError: The call failed.
         """
-        channel = self._dialler.channel(candidate.address)
+        channel = self._dialler.passing(candidate.address)
         stub: InferenceServiceAsyncStub = InferenceServiceStub(channel)
         message = InferenceServiceEmbedRequest(
             context=encode_context(context),
