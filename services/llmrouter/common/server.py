@@ -100,7 +100,7 @@ def _why_unbound(name: str, host: str, port: int) -> str:
         )[0]
         with socket.socket(family, kind, protocol) as probe:
             probe.bind(address)
-    except socket.gaierror:
+    except (socket.gaierror, UnicodeError):
         return f"{host!r} is no address and no known host; set {name}.host"
     except OSError as error:
         if error.errno == errno.EADDRNOTAVAIL:

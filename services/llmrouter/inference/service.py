@@ -35,7 +35,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     """
     store = settings.store or data / "models"
     registry = ModelRegistry(store, find_backend(settings.backend), _options(settings))
-    _check_names(settings.models or (), registry.names_in_store(), store)
+    _check_names(settings.models or (), registry, store)
 
     def ready() -> bool:
         return any(model.state is LoadState.READY for model in registry.models)
@@ -64,18 +64,21 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     )
 
 
-def _check_names(wanted: Sequence[str], there: Sequence[str], store: Path) -> None:
+def _check_names(wanted: Sequence[str], registry: ModelRegistry, store: Path) -> None:
     """Refuse a name that the store does not have: it is misspelt, or the store is another one.
+
+    A folder that is there but broken fails alone when it is loaded.
 
     Raises:
         RouterError: UNKNOWN_MODEL naming the models there are.
     """
-    missing = [name for name in wanted if name not in there]
+    missing = [name for name in wanted if not (store / name).is_dir()]
     if missing:
+        there = ", ".join(registry.names_in_store()) or "none"
         raise RouterError(
             Reason.UNKNOWN_MODEL,
             f"inference.models names {', '.join(missing)}, which {store} does not have; there are: "
-            f"{', '.join(there) or 'none'}",
+            f"{there}",
         )
 
 

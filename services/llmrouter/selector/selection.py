@@ -90,18 +90,18 @@ def select(
 
     Raises:
         RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
-            CONTEXT_TOO_LONG when the prompt can fit nowhere; when all are excluded NO_CANDIDATE,
-            or MODEL_UNAVAILABLE while one of them is loading.
+            CONTEXT_TOO_LONG when the prompt can fit nowhere, NO_CANDIDATE when all are excluded;
+            instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
     allowed = catalog.resolve(wish, request.capabilities) if wish else catalog.models
     answer = (request.max_tokens or expected_output_tokens) * request.n
     estimates = _estimates(request, allowed, statistics, answer, now)
     exclusions = _not_asked(catalog, allowed, wish)
-    fitting, refused = _filter(estimates, request, strategy)
+    hope = any(_may_answer_soon(one, request, strategy) for one in allowed)
+    fitting, refused = _filter(estimates, request, strategy, hope=hope)
     if not fitting:
-        loading = any(model.loading for model in allowed)
-        raise _no_candidate([*refused, *exclusions], loading=loading)
+        raise _no_candidate([*refused, *exclusions], hope=hope)
     exclusions += refused
     ranked = _rank(fitting, strategy)
     kept = ranked[: fallbacks + 1]
@@ -153,16 +153,17 @@ def _endpoint(model: Model, request_id: str) -> ServedModel:
 
 
 def _filter(
-    estimates: Sequence[Estimate], request: Selection, strategy: Strategy
+    estimates: Sequence[Estimate], request: Selection, strategy: Strategy, *, hope: bool
 ) -> tuple[list[Estimate], list[Exclusion]]:
     """Split by what speaks against a model.
 
     The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
-    context the prompt may still fit; inference counts exactly.
+    context the prompt may still fit; inference counts exactly. A prompt that fits none is refused,
+    unless there is `hope` for one that is loading.
     """
     checks: tuple[Check, ...] = (
         lambda one: _lacks(one, request.capabilities),
-        lambda one: _too_poor(one, max(request.wishes.min_quality, strategy.min_quality)),
+        lambda one: _too_poor(one, _floor(request, strategy)),
         lambda one: _too_dear(one, request.wishes.max_cost),
     )
     refused: list[Exclusion] = []
@@ -175,7 +176,7 @@ def _filter(
             suitable.append(one)
     fitting = [one for one in suitable if not _too_small(one, request.max_tokens)]
     fitting = fitting or [one for one in suitable if one.fewest_prompt_tokens < one.model.context]
-    if suitable and not fitting:
+    if suitable and not fitting and not hope:
         raise _too_long(suitable)
     fit = {one.model.key for one in fitting}
     refused += [
@@ -184,6 +185,15 @@ def _filter(
         if one.model.key not in fit
     ]
     return fitting, refused
+
+
+def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
+    return model.loading and model.quality >= _floor(request, strategy)
+
+
+def _floor(request: Selection, strategy: Strategy) -> float:
+    """Return the quality below which a model may not answer."""
+    return max(request.wishes.min_quality, strategy.min_quality)
 
 
 def _lacks(one: Estimate, capabilities: frozenset[str]) -> str:
@@ -259,13 +269,13 @@ def _too_long(suitable: Sequence[Estimate]) -> RouterError:
     )
 
 
-def _no_candidate(exclusions: Sequence[Exclusion], *, loading: bool) -> RouterError:
-    """Return the error; while a model is loading, asking again later can help."""
+def _no_candidate(exclusions: Sequence[Exclusion], *, hope: bool) -> RouterError:
+    """Return the error; with hope for a model that is loading, asking again later can help."""
     told = "; ".join(f"{one.model}: {one.reason}" for one in exclusions[:5])
     more = f"; and {len(exclusions) - 5} more" if len(exclusions) > 5 else ""
     return RouterError(
-        Reason.MODEL_UNAVAILABLE if loading else Reason.NO_CANDIDATE,
+        Reason.MODEL_UNAVAILABLE if hope else Reason.NO_CANDIDATE,
         f"no model may answer: {told}{more}" if told else "no model may answer: there is none",
         metadata={"excluded": str(len(exclusions))},
-        retry_after=LOADING_SECONDS if loading else None,
+        retry_after=LOADING_SECONDS if hope else None,
     )

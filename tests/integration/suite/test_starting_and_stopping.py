@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import signal
 import socket
 import sys
@@ -11,9 +12,11 @@ import sys
 import pytest
 import yaml
 
+from llmrouter import suite
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.server import address_of, until_signalled
 from llmrouter.common.settings import ConfigError
+from llmrouter_client import AsyncClient, LlmrouterError
 
 
 async def run_llmrouter(*arguments):
@@ -90,6 +93,8 @@ async def test_what_goes_wrong_while_starting_is_raised():
     ("host", "why"),
     [
         ("no-such-host.invalid", "is no address and no known host; set cache.host"),
+        ("a..b", "is no address and no known host; set cache.host"),
+        ("a" * 80, "is no address and no known host; set cache.host"),
         ("192.0.2.1", "is no address of this machine; set cache.host"),
     ],
 )
@@ -110,6 +115,22 @@ async def test_a_model_that_the_store_does_not_have_is_refused_with_those_it_has
     _, errors = await asyncio.wait_for(process.communicate(), 60)
     assert process.returncode == 1
     assert errors.decode().splitlines()[-1].endswith(f"{tmp_path} does not have; there are: small")
+
+
+async def test_a_wanted_model_whose_folder_is_broken_fails_alone(config, tmp_path, store):
+    path, _ = config
+    settings = yaml.safe_load(path.read_text())
+    folders = tmp_path / "folders"
+    shutil.copytree(store, folders)
+    (folders / "broken").mkdir()
+    (folders / "broken" / "genai_config.json").write_text("{")
+    settings["inference"] |= {"store": str(folders), "models": ["broken", "tiny"]}
+    path.write_text(yaml.safe_dump(settings))
+    async with suite.running(path) as addresses, AsyncClient(addresses.gateway) as client:
+        assert (await client.generate("abc", raw=True, max_tokens=2)).model == "tiny"
+        with pytest.raises(LlmrouterError, match="broken") as refused:
+            await client.generate("abc", raw=True, max_tokens=2, model="broken")
+    assert refused.value.retry_after is None
 
 
 async def test_ipv6_addresses_are_written_with_brackets():

@@ -167,6 +167,20 @@ def test_while_a_model_is_loading_asking_again_can_help(wish):
     assert caught.value.retry_after == 1.0
 
 
+def test_a_loading_model_that_is_not_good_enough_gives_no_hope():
+    held = [served("small"), served("large", ready=False)]
+    with pytest.raises(RouterError) as caught:
+        choose(build_catalog([SMALL, LARGE], held), min_quality=0.99)
+    assert caught.value.reason is Reason.NO_CANDIDATE
+
+
+def test_a_prompt_too_long_for_the_ready_models_may_fit_one_that_is_loading():
+    held = [served("small"), served("large", ready=False)]
+    with pytest.raises(RouterError, match="is still loading it") as caught:
+        choose(build_catalog([SMALL, LARGE], held), prompt_bytes=1_000_000)
+    assert (caught.value.reason, caught.value.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+
+
 def test_a_model_that_could_not_be_loaded_is_not_worth_asking_again():
     held = [served("large", ready=False, error="weights are broken")]
     with pytest.raises(RouterError, match="weights are broken") as caught:
@@ -285,9 +299,10 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     try:
         plan = choose(catalog, strategy, book, **arguments)
     except RouterError as error:
-        loading = any(model.loading for model in catalog.models)
-        nobody = Reason.MODEL_UNAVAILABLE if loading else Reason.NO_CANDIDATE
-        assert error.reason in {nobody, Reason.CONTEXT_TOO_LONG}  # noqa: PT017
+        floor = max(arguments["min_quality"], strategy.min_quality)
+        hope = any(model.loading and model.quality >= floor for model in catalog.models)
+        final = {Reason.NO_CANDIDATE, Reason.CONTEXT_TOO_LONG}
+        assert error.reason in ({Reason.MODEL_UNAVAILABLE} if hope else final)  # noqa: PT017
         return
     told = Counter([*order(plan), *(one.model for one in plan.exclusions)])
     assert told == Counter(model.name for model in catalog.models)

@@ -172,8 +172,10 @@ class ModelRegistry:
                 Reason.UNKNOWN_MODEL, f"model '{name}' is not held here; held are {known}"
             )
         if held.folder is None:
-            what = held.error or f"model '{name}' is still loading"
-            raise RouterError(Reason.MODEL_UNAVAILABLE, what, retry_after=1.0)
+            if held.state is LoadState.FAILED:
+                raise RouterError(Reason.MODEL_UNAVAILABLE, held.error)
+            loading = f"model '{name}' is still loading"
+            raise RouterError(Reason.MODEL_UNAVAILABLE, loading, retry_after=1.0)
         if version and version != held.folder.version:
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
