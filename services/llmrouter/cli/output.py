@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -66,7 +65,7 @@ def err() -> Console:
 
 
 def _console(*, stderr: bool) -> Console:
-    console = Console(stderr=stderr, highlight=False)
+    console = Console(stderr=stderr, highlight=False, emoji=False)
     if not console.is_terminal:
         console.width = max(console.width, 120)
     return console
@@ -116,11 +115,12 @@ def show_table(made: RenderableType, *, on: Console | None = None) -> None:
 
 def size_text(count: int) -> str:
     """Return a number of bytes for people, such as `3.4 kB`."""
-    if count < 1000:
-        return f"{count} B"
-    power = min(3, int(math.log10(count)) // 3)
-    size, unit = count / 1000**power, ("B", "kB", "MB", "GB")[power]
-    return f"{size:.1f} {unit}" if size < 9.95 else f"{size:.0f} {unit}"
+    size, unit = float(count), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if round(size) < 1000:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.1f} {unit}" if unit != "B" and size < 9.95 else f"{size:.0f} {unit}"
 
 
 def visible(text: str) -> str:

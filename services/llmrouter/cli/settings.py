@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 import yaml
 
 from llmrouter.cli.output import Json, write_json
-
-if TYPE_CHECKING:
-    from llmrouter.common.settings import Section
 
 __all__ = ["settings"]
 
@@ -22,6 +19,7 @@ _HEAD = """\
 # stands above it: LLMROUTER_GATEWAY__PORT=6000 sets gateway.port.
 """
 
+_Schema = dict[str, Any]
 _Section = Annotated[
     Literal["gateway", "selector", "cache", "inference"] | None,
     typer.Argument(help="One section only."),
@@ -35,42 +33,71 @@ def settings(section: _Section = None, as_json: Json = False) -> None:
     """
     from llmrouter.suite import SuiteSettings
 
+    schema = SuiteSettings.model_json_schema()
+    parts = schema["$defs"]
     if as_json:
-        schema = SuiteSettings.model_json_schema()
-        write_json(schema if section is None else _at(schema, section) | {"$defs": schema["$defs"]})
+        told = schema if section is None else _resolved(schema["properties"][section], parts)
+        write_json(told | {"$defs": parts})
         return
-    schema, values = SuiteSettings.model_json_schema(), SuiteSettings()
     typer.echo(_HEAD, nl=False)
-    for name in SuiteSettings.model_fields:
+    for name, values in SuiteSettings().model_dump(mode="json").items():
         if section in (None, name):
             typer.echo(f"\n{name}:")
-            for line in _lines(_at(schema, name), getattr(values, name)):
-                typer.echo(f"  {line}" if line else "")
+            for line in _lines(_resolved(schema["properties"][name], parts), values, parts):
+                typer.echo(f"  {line}")
 
 
-def _at(schema: dict[str, Any], section: str) -> dict[str, Any]:
-    """Return the part of a section."""
-    told = schema["properties"][section]
-    named: dict[str, Any] = schema["$defs"][told["$ref"].rpartition("/")[2]]
-    return named
-
-
-def _lines(schema: dict[str, Any], values: Section) -> Iterator[str]:
-    for name, value in values.model_dump(mode="json").items():
+def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[str]:
+    """Yield the settings of one section, each below what it means."""
+    for name, value in values.items():
         about = schema["properties"][name]
-        text = " ".join(about["description"].split())
-        text = f"{text} ({bounds})" if (bounds := _bounds(about)) else text
-        yield from textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")
-        yield from yaml.safe_dump({name: value}, sort_keys=False, width=_WIDTH).splitlines()
+        yield from _comment(_meaning(about))
+        inner = _resolved(about.get("items", about), parts)
+        if isinstance(value, dict):
+            yield f"{name}:"
+            yield from (f"  {line}" for line in _lines(inner, value, parts))
+            continue
+        for field, told in inner.get("properties", {}).items():
+            yield from _comment(f"  {field}: {_meaning(told)}")
+        # Without a value: null would be one.
+        shown = yaml.safe_dump({name: value}, sort_keys=False, width=_WIDTH).splitlines()
+        yield from shown if value is not None else [f"# {name}:"]
 
 
-def _bounds(about: dict[str, Any]) -> str:
-    """Return what a value must be, where the schema bounds it."""
+def _resolved(schema: _Schema, parts: _Schema) -> _Schema:
+    """Return the schema that a reference leads to, or the schema itself."""
+    reference = schema.get("$ref")
+    found: _Schema = parts[reference.rpartition("/")[2]] if reference else schema
+    return found
+
+
+def _meaning(about: _Schema) -> str:
+    """Return what a setting means, and what it must be where that is bounded."""
+    text = " ".join(about["description"].split())
+    bounds = _bounds(about)
+    return f"{text} ({bounds})" if bounds else text
+
+
+def _bounds(about: _Schema) -> str:
     if "enum" in about:
         return ", ".join(about["enum"])
-    low, high = about.get("minimum"), about.get("maximum")
-    if low is not None and high is not None:
-        return f"{low:g} to {high:g}" if isinstance(high, float) else f"{low} to {high}"
-    if high is not None:
-        return f"at most {high}"
-    return ""
+    told = [
+        f"{words} {_number(about[key])}"
+        for key, words in (
+            ("minimum", "at least"),
+            ("exclusiveMinimum", "more than"),
+            ("maximum", "at most"),
+            ("exclusiveMaximum", "less than"),
+        )
+        if key in about
+    ]
+    return ", ".join(told)
+
+
+def _number(bound: float) -> str:
+    """Return a bound as a person writes it: no decimals where there are none."""
+    return f"{int(bound):,}" if bound == int(bound) else str(bound)
+
+
+def _comment(text: str) -> list[str]:
+    return textwrap.wrap(text, _WIDTH, initial_indent="# ", subsequent_indent="# ")

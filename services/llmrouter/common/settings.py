@@ -143,9 +143,18 @@ def parse(
 
 
 def _told_by(path: str, environ: Mapping[str, str]) -> str:
-    """Return the place of a setting, with the variable if one gave it."""
-    variable = _PREFIX + path.upper().replace(".", "__")
-    return f"{path} (from {variable})" if variable in environ else path
+    """Return the place of a setting, with the variable that gave it or what holds it."""
+    place = path.split(".")
+    for name in sorted(environ, key=len, reverse=True):
+        given = _path_of(name)
+        if name.startswith(_PREFIX) and name not in _RESERVED and place[: len(given)] == given:
+            return f"{path} (from {name})"
+    return path
+
+
+def _path_of(variable: str) -> list[str]:
+    """Return the place that a variable sets."""
+    return [part.lower() for part in variable.removeprefix(_PREFIX).split("__")]
 
 
 def _fields_at(model: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -213,7 +222,7 @@ def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or name in _RESERVED or _is_injected(name, environ[name]):
             continue
-        path = [part.lower() for part in name.removeprefix(_PREFIX).split("__")]
+        path = _path_of(name)
         try:
             value = yaml.safe_load(environ[name])
         except (yaml.YAMLError, ValueError, RecursionError):

@@ -10,10 +10,9 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.cli.driving import run
 from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
-from typer.testing import CliRunner
 
-from llmrouter.cli.__main__ import app
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
@@ -72,12 +71,6 @@ def pulled(monkeypatch, held):
     return asked
 
 
-def run(*arguments):
-    result = CliRunner().invoke(app, arguments)
-    assert isinstance(result.exception, SystemExit | None), result.exception
-    return result
-
-
 def test_models_list(held, tmp_path):
     store = ("--store", str(tmp_path))
     assert "llmrouter models pull" in run("models", "list", *store).stdout
@@ -115,7 +108,16 @@ def test_a_store_that_is_not_there_is_wrong_usage(held):
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.0 kB"), (145_200_000, "145 MB"), (10**13, "10000 GB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.0 kB"),
+        (999_400, "999 kB"),
+        (999_500, "1.0 MB"),
+        (145_200_000, "145 MB"),
+        (10**13, "10 TB"),
+        (10**15, "1000 TB"),
+    ],
 )
 def test_sizes_are_told_in_the_largest_unit_they_fill(count, text):
     assert size_text(count) == text

@@ -104,6 +104,19 @@ def test_a_wrong_value_of_a_variable_is_told_with_the_variable():
         parse(SuiteSettings, {"cache": {"size": 1}}, "", environ)
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("LLMROUTER_INFERENCE__MODELS", "[1]"),
+        ("LLMROUTER_INFERENCE", "{models: [1]}"),
+        ("LLMROUTER_inference__Models", "[1]"),
+    ],
+)
+def test_a_variable_that_holds_the_wrong_value_is_told_however_it_is_written(variable, value):
+    with pytest.raises(ConfigError, match=rf"^inference\.models\.0 \(from {variable}\): must be"):
+        parse(SuiteSettings, load_config(None, {variable: value}), "", {variable: value})
+
+
 def test_settings_are_frozen():
     settings = parse(GatewaySettings, {}, "gateway")
     with pytest.raises(ValidationError):
