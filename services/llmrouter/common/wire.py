@@ -34,7 +34,7 @@ def decode_context(context: pb.RequestContext) -> RequestContext:
     """Return who asks."""
     return RequestContext(
         context.request_id,
-        context.tenant or "default",
+        context.tenant,
         context.user,
         PRIORITY.get(context.priority, Priority.NORMAL),
     )

@@ -42,7 +42,7 @@ from llmrouter.v1.inference_pb2_grpc import (
 
 OPTIONS = BackendOptions(threads=1, batch_size=8, batch_window_seconds=0.01)
 WHO = RequestContext("r")
-ASKING = generation_pb2.RequestContext(request_id="r")
+ASKING = generation_pb2.RequestContext(request_id="r", tenant="t")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.suite.conftest import four_processes
 
+from llmrouter import suite
 from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
@@ -128,6 +129,29 @@ async def test_bad_input_is_refused_by_name_and_the_service_stays_up(gateway, wr
         assert raised.value.reason == reason
         assert named in str(raised.value)
         assert (await client.generate("abc", raw=True, max_tokens=2)).text is not None
+
+
+@pytest.mark.parametrize(
+    ("who", "field"),
+    [
+        ({}, "context.request_id"),
+        ({"request_id": "r"}, "context.tenant"),
+        ({"request_id": "r" * 65, "tenant": "t"}, "context.request_id"),
+        ({"request_id": "r", "tenant": "t", "user": "u" * 129}, "context.user"),
+    ],
+)
+async def test_inference_refuses_a_neighbour_that_does_not_say_who_asks(config, who, field):
+    path, _ = config
+    async with (
+        suite.running(path) as addresses,
+        grpc.aio.insecure_channel(addresses.inference) as channel,
+    ):
+        asked = question(max_tokens=2).request
+        context = generation_pb2.RequestContext(**who)
+        request = inference_pb2.InferRequest(context=context, request=asked, model="tiny")
+        with pytest.raises(grpc.aio.AioRpcError, match=field) as refused:
+            await InferenceServiceStub(channel).Infer(request, timeout=20).read()
+        assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
 async def test_every_service_answers_reflection(config):
