@@ -95,8 +95,6 @@ def _unpack(error: aio.AioRpcError, targets: tuple[object, ...]) -> None:
 def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
     code, details = error.code(), error.details() or ""
     sentences = {
-        grpc.StatusCode.INTERNAL: f"the connection to {address} broke; ask again",
-        grpc.StatusCode.UNKNOWN: f"the connection to {address} broke; ask again",
         grpc.StatusCode.UNAVAILABLE: f"nothing answers at {address}; is the suite running?",
         grpc.StatusCode.DEADLINE_EXCEEDED: f"{address} did not finish within the time allowed",
         grpc.StatusCode.UNIMPLEMENTED: f"{address} is not the llmrouter service called",
@@ -108,6 +106,6 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         sentence = f"the request is larger than {address} accepts; send less text"
         return LlmrouterError("INVALID_ARGUMENT", sentence, code=code, metadata={"detail": details})
-    message = sentences.get(code) or f"{address} failed: {details or code.name}"
+    message = sentences.get(code) or f"{address} failed ({code.name}); its log may say why"
     reason = _UNSAID.get(code, "INTERNAL")
     return LlmrouterError(reason, message, code=code, metadata={"detail": details})

@@ -11,6 +11,8 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving, whole_ans
 
 from llmrouter.common.errors import FieldViolation as WireViolation
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import GenerationRequest, SamplingOptions
+from llmrouter.common.validation import validate
 from llmrouter.v1 import generation_pb2 as g
 from llmrouter_client import (
     AsyncClient,
@@ -306,3 +308,25 @@ def test_a_call_that_a_stopping_server_let_go_of_is_told_as_unavailable():
     failed = grpc.aio.AioRpcError(grpc.StatusCode.CANCELLED, nothing, nothing)
     told = from_rpc_error(failed, "here:1")
     assert (told.code, told.reason) == (grpc.StatusCode.UNAVAILABLE, "UPSTREAM_UNAVAILABLE")
+
+
+@pytest.mark.parametrize("code", [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN])
+def test_a_failure_without_a_reason_tells_its_code_and_keeps_what_was_said(code):
+    nothing = grpc.aio.Metadata()
+    failed = grpc.aio.AioRpcError(code, nothing, nothing, details="Stream removed")
+    told = from_rpc_error(failed, "here:1")
+    assert told.message == f"here:1 failed ({code.name}); its log may say why"
+    assert (told.code, told.reason) == (code, "INTERNAL")
+    assert told.metadata == {"detail": "Stream removed"}
+
+
+@pytest.mark.parametrize("value", [-1, 1 << 32])
+@pytest.mark.parametrize("field", ["top_k", "max_tokens", "min_tokens", "n", "top_logprobs"])
+def test_a_number_that_no_proto_carries_is_refused_in_the_gateways_own_words(field, value):
+    sampling = SamplingOptions(logprobs=True, **{field: value})
+    with pytest.raises(RouterError) as theirs:
+        validate(GenerationRequest(prompt="hi", sampling=sampling))
+    with pytest.raises(LlmrouterError) as ours:
+        request_from("hi", {field: value})
+    told, expected = ours.value.violations[0], theirs.value.violations[0]
+    assert (told.field, told.description) == (expected.field, expected.description)
