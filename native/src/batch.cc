@@ -141,7 +141,7 @@ void Batch::Plan() {
     row_states_.push_back(
         {sequence.prompt_left(), sequence.id(),
          PrefillDue(submitted, sequence.prompt_left(), prefill_token_seconds_.value())});
-    ++(rows_[row]->prompt_left() == 0 ? counts.decoding : counts.prefilling);
+    ++(sequence.prompt_left() == 0 ? counts.decoding : counts.prefilling);
   }
   const int budget = PrefillBudget(counts, decode_seconds_.value(), prefill_token_seconds_.value(),
                                    prefill_chunk_);

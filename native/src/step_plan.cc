@@ -10,7 +10,7 @@ namespace {
 /// Fewer would spend most of their time on reading the weights.
 constexpr int kLeastPrefillTokens = 32;
 
-/// How much longer than its computation takes a prompt may wait before it is overtaken no more.
+/// A prompt is due after as many times the time that its computation takes.
 constexpr double kPatience = 2;
 
 using Turn = std::pair<double, std::uint64_t>;

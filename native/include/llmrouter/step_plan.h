@@ -10,9 +10,9 @@ namespace llmrouter {
 struct RowState {
   /// Prompt tokens not yet computed; 0 once the sequence decodes.
   int prompt_left = 0;
-  /// Earlier arrivals prefill first,
+  /// Of rows due at the same time, earlier arrivals prefill first.
   std::uint64_t arrival = 0;
-  /// unless they are due later, in seconds of any clock: see `PrefillDue`.
+  /// The row due first prefills first; seconds of any clock, see `PrefillDue`.
   double due = 0;
 };
 

@@ -25,9 +25,9 @@ class InferenceSettings(Section):
     port: int = Field(default=50054, ge=0, le=65535)
     """Port to listen on; 0 takes a free one."""
     store: Path | None = None
-    """Folder that holds model folders; None is `models` in the data directory."""
+    """Folder that holds model folders; by default `models` in the data directory."""
     models: tuple[str, ...] | None = None
-    """Names to load from the store at start; None loads every folder in it."""
+    """Names to load from the store at start; by default every folder in it."""
     backend: str = "onnxruntime"
     """Entry point of group `llmrouter.backends` that runs the models."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -39,8 +39,8 @@ class InferenceSettings(Section):
     max_waiting: int = Field(default=256, ge=1, le=100_000)
     """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
-    """Prompt tokens computed per step, or half as many more where that ends a prompt; fewer while
-    others decode."""
+    """Prompt tokens computed per step, and up to half as many more where they cut a prompt into
+    equal parts; fewer while others decode."""
     cache_mib: int = Field(default=0, ge=0, le=1 << 20)
     """Memory per model for the keys and values of running sequences, in MiB: a request is let in
     only when its prompt and `max_tokens` fit beside the others'; 0 allows all slots' fill."""
