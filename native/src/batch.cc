@@ -97,8 +97,8 @@ bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
 
 void Batch::Step(std::vector<Event>* events) {
   Plan();
-  for (const Chunk& chunk : plan_.chunks) RunChunk(chunk, events);
-  if (plan_.decode_rows > 0 && !RunVerifications(events)) RunDecode(events);
+  Compute();
+  for (Segment& segment : segments_) Take(segment, events);
   Retire(events);
 }
 
@@ -138,32 +138,88 @@ void Batch::Plan() {
     const Sequence& sequence = *rows_[row];
     const double submitted =
         std::chrono::duration<double>(sequence.submitted().time_since_epoch()).count();
-    row_states_.push_back(
-        {sequence.prompt_left(), sequence.id(),
-         PrefillDue(submitted, sequence.prompt_left(), prefill_token_seconds_.value())});
+    row_states_.push_back({sequence.prompt_left(), sequence.id(),
+                           PrefillDue(submitted, sequence.prompt_left(), cost_.TokenSeconds())});
     ++(sequence.prompt_left() == 0 ? counts.decoding : counts.prefilling);
   }
-  const int budget = PrefillBudget(counts, decode_seconds_.value(), prefill_token_seconds_.value(),
-                                   prefill_chunk_);
-  PlanStep(row_states_, budget, &plan_);
+  PlanChunks(
+      row_states_,
+      PrefillBudget(counts, cost_.Seconds(counts.decoding), cost_.TokenSeconds(), prefill_chunk_),
+      &chunks_);
+  PlanSegments(counts.prefilling == 0 && ProposeDrafts());
 }
 
-void Batch::RunChunk(const Chunk& chunk, std::vector<Event>* events) {
-  Sequence& sequence = *rows_[chunk.row];
+void Batch::PlanSegments(bool drafting) {
+  segments_.clear();
+  const auto most = static_cast<std::size_t>(1 + (drafting ? speculation_.tokens : 0));
+  // Segments point into it.
+  decode_tokens_.clear();
+  decode_tokens_.reserve(most * static_cast<std::size_t>(running()));
+  for (const Chunk& chunk : chunks_) {
+    const Sequence& sequence = *rows_[chunk.row];
+    // The last chunk of one that is computed again needs none either: its next token is there.
+    const bool last = chunk.tokens == sequence.prompt_left() && sequence.generated() == 0;
+    segments_.push_back({chunk.row, sequence.PromptChunk(chunk.tokens), sequence.computed(),
+                         last ? LogitsOf::kLast : LogitsOf::kNone});
+  }
+  for (int row = 0; row < running(); ++row) {
+    Sequence& sequence = *rows_[row];
+    if (sequence.prompt_left() > 0) continue;
+    const std::size_t begin = decode_tokens_.size();
+    decode_tokens_.push_back(sequence.next_token());
+    if (drafting) {
+      const std::span<const TokenId> draft = sequence.drafter().draft();
+      decode_tokens_.insert(decode_tokens_.end(), draft.begin(), draft.end());
+    }
+    segments_.push_back({row, std::span(decode_tokens_).subspan(begin), sequence.computed(),
+                         drafting ? LogitsOf::kEvery : LogitsOf::kLast});
+  }
+}
+
+bool Batch::ProposeDrafts() {
+  if (speculation_.tokens == 0 || running() > speculation_.rows || !decoder_->verifies()) {
+    return false;
+  }
+  drafts_.clear();
+  for (int row = 0; row < running(); ++row) {
+    drafts_.push_back(rows_[row]->Draft(speculation_.tokens));
+  }
+  return WorthVerifying(drafts_);
+}
+
+void Batch::Compute() {
+  if (segments_.empty()) return;
   ++steps_;
   const Clock::time_point begin = Clock::now();
-  const auto logits =
-      decoder_->Prefill(chunk.row, sequence.PromptChunk(chunk.tokens), sequence.computed());
-  if (!logits.ok()) return sequence.Fail(logits.failure().message);
+  decoder_->Run(segments_);
   const double seconds = SecondsSince(begin);
   decoder_seconds_ += seconds;
-  prefill_token_seconds_.Add(seconds / chunk.tokens);
-  prompt_tokens_ += chunk.tokens;
-  sequence.CommitComputed(chunk.tokens);
-  // One that was computed again has its next token already.
-  if (sequence.prompt_left() > 0 || sequence.generated() > 0) return;
-  KeepPrefix(chunk.row);
-  BeginAnswers(chunk.row, logits.value(), events);
+  int tokens = 0;
+  for (const Segment& segment : segments_) tokens += static_cast<int>(segment.tokens.size());
+  cost_.Add(tokens, seconds);
+  if (segments_.size() > chunks_.size()) decode_seconds_.Add(seconds);
+  patience_ = Clock::now() + MaskPatience(decode_seconds_.value());
+}
+
+void Batch::Take(Segment& segment, std::vector<Event>* events) {
+  Sequence& sequence = *rows_[segment.row];
+  if (sequence.prompt_left() > 0) return TakeChunk(segment, events);
+  if (segment.tokens.size() > 1) return TakeVerified(segment, events);
+  if (segment.failure) return sequence.Fail(segment.failure->message);
+  if (!MayDraw(sequence)) return;
+  sequence.CommitComputed(1);
+  SampleInto(sequence, segment.logits, events);
+}
+
+void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
+  Sequence& sequence = *rows_[segment.row];
+  if (segment.failure) return sequence.Fail(segment.failure->message);
+  const int tokens = static_cast<int>(segment.tokens.size());
+  prompt_tokens_ += static_cast<std::uint64_t>(tokens);
+  sequence.CommitComputed(tokens);
+  if (segment.wanted == LogitsOf::kNone) return;
+  KeepPrefix(segment.row);
+  BeginAnswers(segment.row, segment.logits, events);
 }
 
 void Batch::BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events) {
@@ -178,71 +234,25 @@ void Batch::BeginAnswers(int row, std::span<const float> logits, std::vector<Eve
   SampleInto(first, logits, events);
 }
 
-void Batch::RunDecode(std::vector<Event>* events) {
-  decode_tokens_.clear();
-  decode_positions_.clear();
-  for (int row = 0; row < plan_.decode_rows; ++row) {
-    // A row that is not decoding computes any token at its own next position: what that leaves in
-    // the cache is overwritten by its next chunk or token.
-    decode_tokens_.push_back(rows_[row]->next_token());
-    decode_positions_.push_back(rows_[row]->computed());
-  }
-  ++steps_;
-  const Clock::time_point begin = Clock::now();
-  const auto logits = decoder_->Decode(decode_tokens_, decode_positions_);
-  if (!logits.ok()) return FailDecoding(logits.failure().message);
-  const double seconds = SecondsSince(begin);
-  decoder_seconds_ += seconds;
-  decode_seconds_.Add(seconds);
-  const Clock::time_point patience = Clock::now() + MaskPatience(decode_seconds_.value());
-  const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
-  for (int row = 0; row < plan_.decode_rows; ++row) {
-    // Rows that sampled their first token in this very step decode from the next one on.
-    if (row_states_[row].prompt_left > 0 || !MayDraw(*rows_[row], patience)) continue;
-    rows_[row]->CommitComputed(1);
-    SampleInto(*rows_[row], logits.value().subspan(row * vocabulary, vocabulary), events);
-  }
-}
-
-bool Batch::RunVerifications(std::vector<Event>* events) {
-  // Beside a prefill the steps stay short; without one, all rows are decoding.
-  const bool may = speculation_.tokens > 0 && running() <= speculation_.rows &&
-                   plan_.chunks.empty() && decoder_->verifies();
-  if (!may) return false;
-  drafts_.clear();
-  for (int row = 0; row < running(); ++row) {
-    drafts_.push_back(rows_[row]->Draft(speculation_.tokens));
-  }
-  if (!WorthVerifying(drafts_)) return false;
-  for (int row = 0; row < running(); ++row) Verify(row, events);
-  return true;
-}
-
-void Batch::Verify(int row, std::vector<Event>* events) {
-  Sequence& sequence = *rows_[row];
-  const std::span<const TokenId> draft = sequence.drafter().draft();
-  verify_tokens_.assign(1, sequence.next_token());
-  verify_tokens_.insert(verify_tokens_.end(), draft.begin(), draft.end());
-  ++steps_;
-  const Clock::time_point begin = Clock::now();
-  const auto logits = decoder_->Verify(row, verify_tokens_, sequence.computed());
-  decoder_seconds_ += SecondsSince(begin);
+void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
+  Sequence& sequence = *rows_[segment.row];
   // The next step decodes: a draft must not cost the answer.
-  if (!logits.ok()) return sequence.drafter().Stop();
-  const auto vocabulary = static_cast<std::size_t>(limits().vocabulary);
+  if (segment.failure) return sequence.drafter().Stop();
+  const std::span<const TokenId> draft = segment.tokens.subspan(1);
+  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
   const bool greedy = sequence.request().sampling.temperature == 0;
   std::size_t accepted = 0;
   // Each position draws as a decoding step would. Up to the first draw that is not the draft's, it
   // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
   for (bool right = true; right;) {
-    const auto position = logits.value().subspan(accepted * vocabulary, vocabulary);
-    if (greedy && !IsSure(position)) {
+    const auto logits = segment.logits.subspan(accepted * vocabulary, vocabulary);
+    if (greedy && !IsSure(logits)) {
       sequence.drafter().Skip();
       break;
     }
     const int said = sequence.generated();
     sequence.CommitComputed(1);
-    SampleInto(sequence, position, events);
+    SampleInto(sequence, logits, events);
     right = sequence.generated() > said && accepted < draft.size() &&
             sequence.next_token() == draft[accepted];
     accepted += right ? 1 : 0;
@@ -253,15 +263,9 @@ void Batch::Verify(int row, std::vector<Event>* events) {
   sequence.drafter().Note(static_cast<int>(accepted));
 }
 
-void Batch::FailDecoding(const std::string& message) {
-  for (int row = 0; row < plan_.decode_rows; ++row) {
-    if (row_states_[row].prompt_left == 0) rows_[row]->Fail(message);
-  }
-}
-
-bool Batch::MayDraw(Sequence& sequence, Clock::time_point patience) {
+bool Batch::MayDraw(Sequence& sequence) {
   if (sequence.constraint() == nullptr) return true;
-  const auto ready = masks_.Wait(*sequence.constraint(), patience);
+  const auto ready = masks_.Wait(*sequence.constraint(), patience_);
   if (ready.ok()) return ready.value();
   sequence.Fail(ready.failure().message);
   return false;

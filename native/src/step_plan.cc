@@ -54,18 +54,14 @@ int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_p
   return tokens >= prefill_chunk ? prefill_chunk : static_cast<int>(tokens);
 }
 
-void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan) {
-  plan->chunks.clear();
-  plan->decode_rows = 0;
-  for (int row = 0; row < static_cast<int>(rows.size()); ++row) {
-    if (rows[row].prompt_left == 0) plan->decode_rows = row + 1;
-  }
+void PlanChunks(std::span<const RowState> rows, int prefill_chunk, std::vector<Chunk>* chunks) {
+  chunks->clear();
   int row = NextPrefilling(rows, kBeforeAll, std::numeric_limits<int>::max());
   if (row < 0) return;
   int budget = prefill_chunk;
   int tokens = ChunkTokens(rows[row].prompt_left, budget);
   while (row >= 0) {
-    plan->chunks.push_back({row, tokens});
+    chunks->push_back({row, tokens});
     budget -= tokens;
     if (tokens < rows[row].prompt_left) return;
     row = NextPrefilling(rows, TurnOf(rows[row]), budget);

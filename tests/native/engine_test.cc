@@ -152,7 +152,7 @@ TEST_F(EngineTest, CancellingARunningRequestFreesItsSlotWithinOneStep) {
   decoder_->Close();
   decoder_->WaitUntilHeld();
   const std::size_t calls = decoder_->calls.size();
-  const RequestId next = engine_->Submit(Ask({2}, 1));
+  const RequestId next = engine_->Submit(Ask({2, 2}, 1));
   engine_->Cancel(endless);
   decoder_->Open();
   EXPECT_EQ(FinishedEvent(endless).reason, FinishReason::kCancelled);
@@ -213,7 +213,7 @@ TEST_F(EngineTest, AStepThatThrowsFailsItsSequencesAndTheThreadLives) {
     if (tokens[0] == 7) throw std::bad_alloc();
     return false;
   };
-  const Event broken = LastEvent(engine_->Submit(Ask({7}, 1)));
+  const Event broken = LastEvent(engine_->Submit(Ask({7, 7}, 1)));
   EXPECT_TRUE(std::holds_alternative<Failed>(broken));
   EXPECT_EQ(FinishedEvent(engine_->Submit(Ask({1}, 2))).completion_tokens, 2);
 }

@@ -9,13 +9,13 @@
 #include <utility>
 #include <vector>
 
-#include "llmrouter/decoder.h"
+#include "llmrouter/split_decoder.h"
 
 namespace llmrouter {
 
 /// A decoder without a model. The cache of a row is the list of tokens it was given, so that a test
 /// sees what was computed where; the next token follows from the whole content of the row.
-class FakeDecoder : public Decoder {
+class FakeDecoder : public SplitDecoder {
  public:
   struct Call {
     bool prefill;
@@ -27,7 +27,8 @@ class FakeDecoder : public Decoder {
   };
 
   explicit FakeDecoder(DecoderLimits limits)
-      : limits_(limits),
+      : SplitDecoder(limits.slots),
+        limits_(limits),
         cache_(static_cast<std::size_t>(limits.slots)),
         logits_(static_cast<std::size_t>(limits.slots * limits.vocabulary)) {}
 
@@ -70,7 +71,7 @@ class FakeDecoder : public Decoder {
     return std::span<const float>(logits_).first(tokens.size() * limits_.vocabulary);
   }
 
-  void Move(int from, int to, int length) override {
+  void MoveCache(int from, int to, int length) override {
     moves.emplace_back(from, to);
     cache_[to].assign(cache_[from].begin(), cache_[from].begin() + length);
   }
@@ -80,10 +81,10 @@ class FakeDecoder : public Decoder {
       out[i] = static_cast<float>(cache_.at(row).at(static_cast<std::size_t>(position + i)));
     }
   }
-  void Load(int row, int position, int length, const float* in) override {
+  void LoadCache(int row, int position, int length, const float* in) override {
     for (int i = 0; i < length; ++i) Write(row, position + i, static_cast<TokenId>(in[i]));
   }
-  void Release(int row) override {
+  void ReleaseCache(int row) override {
     released.push_back(row);
     cache_[row].clear();
   }

@@ -7,10 +7,10 @@
 namespace llmrouter {
 namespace {
 
-StepPlan Plan(const std::vector<RowState>& rows, int chunk) {
-  StepPlan plan;
-  PlanStep(rows, chunk, &plan);
-  return plan;
+std::vector<Chunk> Plan(const std::vector<RowState>& rows, int chunk) {
+  std::vector<Chunk> chunks;
+  PlanChunks(rows, chunk, &chunks);
+  return chunks;
 }
 
 TEST(Scheduler, ChunksNeverLeaveOneTokenBehind) {
@@ -44,60 +44,53 @@ TEST(Scheduler, ASmallRemainderIsTakenAlong) {
 }
 
 TEST(Scheduler, PlansNothingForNoRows) {
-  const StepPlan plan = Plan({}, 16);
-  EXPECT_TRUE(plan.chunks.empty());
-  EXPECT_EQ(plan.decode_rows, 0);
+  const std::vector<Chunk> chunks = Plan({}, 16);
+  EXPECT_TRUE(chunks.empty());
 }
 
 TEST(Scheduler, RunningStreamsDecodeWhileAnotherPrefills) {
-  const StepPlan plan = Plan({{0, 1}, {0, 2}, {100, 3}}, 16);
-  ASSERT_EQ(plan.chunks.size(), 1U);
-  EXPECT_EQ(plan.chunks[0].row, 2);
-  EXPECT_EQ(plan.chunks[0].tokens, 17);
-  EXPECT_EQ(plan.decode_rows, 2);
+  const std::vector<Chunk> chunks = Plan({{0, 1}, {0, 2}, {100, 3}}, 16);
+  ASSERT_EQ(chunks.size(), 1U);
+  EXPECT_EQ(chunks[0].row, 2);
+  EXPECT_EQ(chunks[0].tokens, 17);
 }
 
 TEST(Scheduler, TheOldestPromptGoesFirstWhateverItsRow) {
-  const StepPlan plan = Plan({{100, 9}, {100, 4}}, 16);
-  ASSERT_EQ(plan.chunks.size(), 1U);
-  EXPECT_EQ(plan.chunks[0].row, 1);
+  const std::vector<Chunk> chunks = Plan({{100, 9}, {100, 4}}, 16);
+  ASSERT_EQ(chunks.size(), 1U);
+  EXPECT_EQ(chunks[0].row, 1);
 }
 
 TEST(Scheduler, AShortPromptOvertakesALongOneThatCameALittleEarlier) {
   const auto state = [](std::uint64_t arrival, double submitted, int prompt) {
     return RowState{prompt, arrival, PrefillDue(submitted, prompt, 0.002)};
   };
-  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 11.0, 50)}, 32).chunks[0].row, 1);
-  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 14.0, 50)}, 32).chunks[0].row, 0);
+  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 11.0, 50)}, 32)[0].row, 1);
+  EXPECT_EQ(Plan({state(1, 10.0, 1000), state(2, 14.0, 50)}, 32)[0].row, 0);
   // What has been computed of it counts no more.
-  EXPECT_EQ(Plan({state(1, 10.0, 100), state(2, 11.0, 50)}, 32).chunks[0].row, 0);
+  EXPECT_EQ(Plan({state(1, 10.0, 100), state(2, 11.0, 50)}, 32)[0].row, 0);
 }
 
 TEST(Scheduler, PromptsDueAtTheSameTimeGoInTheOrderOfTheirArrival) {
-  const StepPlan plan = Plan({{6, 3, 1.0}, {6, 1, 1.0}, {6, 2, 1.0}}, 18);
-  ASSERT_EQ(plan.chunks.size(), 3U);
-  EXPECT_EQ(plan.chunks[0].row, 1);
-  EXPECT_EQ(plan.chunks[1].row, 2);
-  EXPECT_EQ(plan.chunks[2].row, 0);
+  const std::vector<Chunk> chunks = Plan({{6, 3, 1.0}, {6, 1, 1.0}, {6, 2, 1.0}}, 18);
+  ASSERT_EQ(chunks.size(), 3U);
+  EXPECT_EQ(chunks[0].row, 1);
+  EXPECT_EQ(chunks[1].row, 2);
+  EXPECT_EQ(chunks[2].row, 0);
 }
 
 TEST(Scheduler, PromptsThatFitWholeShareAStep) {
-  const StepPlan plan = Plan({{6, 1}, {6, 2}, {6, 3}}, 16);
-  ASSERT_EQ(plan.chunks.size(), 2U);
-  EXPECT_EQ(plan.chunks[0].row, 0);
-  EXPECT_EQ(plan.chunks[1].row, 1);
+  const std::vector<Chunk> chunks = Plan({{6, 1}, {6, 2}, {6, 3}}, 16);
+  ASSERT_EQ(chunks.size(), 2U);
+  EXPECT_EQ(chunks[0].row, 0);
+  EXPECT_EQ(chunks[1].row, 1);
 }
 
 TEST(Scheduler, AYoungerPromptThatFitsPassesOneThatDoesNot) {
-  const StepPlan plan = Plan({{10, 1}, {30, 2}, {5, 3}}, 16);
-  ASSERT_EQ(plan.chunks.size(), 2U);
-  EXPECT_EQ(plan.chunks[1].row, 2);
-  EXPECT_EQ(plan.chunks[1].tokens, 5);
-}
-
-TEST(Scheduler, DecodesUpToTheHighestDecodingRow) {
-  EXPECT_EQ(Plan({{5, 1}, {0, 2}, {5, 3}}, 16).decode_rows, 2);
-  EXPECT_EQ(Plan({{5, 1}, {5, 2}}, 16).decode_rows, 0);
+  const std::vector<Chunk> chunks = Plan({{10, 1}, {30, 2}, {5, 3}}, 16);
+  ASSERT_EQ(chunks.size(), 2U);
+  EXPECT_EQ(chunks[1].row, 2);
+  EXPECT_EQ(chunks[1].tokens, 5);
 }
 
 TEST(PrefillBudgetTest, PrefillTakesAboutAsLongAsTheDecodingBesideIt) {

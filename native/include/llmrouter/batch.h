@@ -13,6 +13,7 @@
 #include "llmrouter/sequence.h"
 #include "llmrouter/slots.h"
 #include "llmrouter/speculation.h"
+#include "llmrouter/step_cost.h"
 #include "llmrouter/step_plan.h"
 #include "llmrouter/vocabulary.h"
 
@@ -52,7 +53,7 @@ class Batch {
   std::int64_t reserved() const;
   std::vector<RequestId> RunningIds() const;
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
-  /// Decoder runs, prompt tokens computed and tokens sampled so far.
+  /// Steps that ran the decoder, prompt tokens computed and tokens sampled so far.
   std::uint64_t steps() const { return steps_; }
   std::uint64_t prompt_tokens() const { return prompt_tokens_; }
   std::uint64_t completion_tokens() const { return completion_tokens_; }
@@ -63,7 +64,7 @@ class Batch {
   std::size_t prefix_bytes() const { return prefix_.bytes(); }
   /// Seconds spent in decoder runs so far.
   double decoder_seconds() const { return decoder_seconds_; }
-  /// Mean seconds of a decoder run that decodes, and that a sequence holds its slot.
+  /// Mean seconds of a step in which rows decode, and that a sequence holds its slot.
   double decode_seconds() const { return decode_seconds_.value(); }
   double service_seconds() const { return service_seconds_.value(); }
   /// Running sequence `row`, of 0..running()-1.
@@ -94,21 +95,23 @@ class Batch {
   std::unique_ptr<Decoder> TakeDecoder() { return std::move(decoder_); }
 
  private:
+  /// Decides what the next step computes.
   void Plan();
+  void PlanSegments(bool drafting);
+  /// Whether every running sequence has a draft, and verifying these is worth it.
+  bool ProposeDrafts();
+  void Compute();
+  /// Takes what a segment gave into its sequence.
+  void Take(Segment& segment, std::vector<Event>* events);
+  void TakeChunk(const Segment& segment, std::vector<Event>* events);
+  void TakeVerified(const Segment& segment, std::vector<Event>* events);
   void ReusePrefixes();
   void KeepPrefix(int row);
-  void RunChunk(const Chunk& chunk, std::vector<Event>* events);
   /// Forks the other answers off a computed prompt and samples the first token of each.
   void BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events);
-  void RunDecode(std::vector<Event>* events);
-  /// Verifies drafts in place of a decoding step. False, and nothing is done, unless every running
-  /// sequence has a draft and that is worth it.
-  bool RunVerifications(std::vector<Event>* events);
-  void Verify(int row, std::vector<Event>* events);
-  void FailDecoding(const std::string& message);
   /// Whether the mask of a row is there. One that is late computes the same token again in the next
   /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
-  bool MayDraw(Sequence& sequence, Clock::time_point patience);
+  bool MayDraw(Sequence& sequence);
   void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
   /// Removes what is over and closes the holes.
   void Retire(std::vector<Event>* events);
@@ -132,16 +135,17 @@ class Batch {
   std::uint64_t drafted_tokens_ = 0;
   std::uint64_t accepted_tokens_ = 0;
   double decoder_seconds_ = 0;
+  StepCost cost_;
   RunningMean decode_seconds_;
-  RunningMean prefill_token_seconds_;
   RunningMean service_seconds_;
   // Kept between steps so that a step does not allocate.
-  StepPlan plan_;
   std::vector<RowState> row_states_;
+  std::vector<Chunk> chunks_;
   std::vector<TokenId> decode_tokens_;
-  std::vector<int> decode_positions_;
+  std::vector<Segment> segments_;
   std::vector<ExpectedDraft> drafts_;
-  std::vector<TokenId> verify_tokens_;
+  /// Until when masks are waited for in this step.
+  Clock::time_point patience_;
 };
 
 }  // namespace llmrouter

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <span>
 
 #include "llmrouter/error.h"
@@ -18,35 +19,41 @@ struct DecoderLimits {
   int vocabulary = 0;
 };
 
+/// The tokens of a segment whose logits are wanted.
+enum class LogitsOf { kNone, kLast, kEvery };
+
+/// Consecutive tokens of one row: a piece of a prompt, the token that a decoding step computes, or
+/// that token and a draft of what follows.
+struct Segment {
+  int row = 0;
+  std::span<const TokenId> tokens;
+  /// Where the first of them stands in its sequence.
+  int position = 0;
+  LogitsOf wanted = LogitsOf::kLast;
+
+  /// Set by a run: [wanted tokens, vocabulary], valid until the next run.
+  std::span<const float> logits = {};
+  /// Set by a run that could not compute this segment. The cache of its row is then undefined from
+  /// `position` on.
+  std::optional<Failure> failure = std::nullopt;
+};
+
 /// Runs a model over the key/value cache it owns. The one virtual interface to a model; used
-/// from one thread at a time. A failed call leaves the decoder usable and the cache of the rows it
-/// was given undefined from the given positions on.
+/// from one thread at a time.
 class Decoder {
  public:
   virtual ~Decoder() = default;
 
   virtual const DecoderLimits& limits() const = 0;
 
-  /// Computes `tokens` of one sequence at `position` and after. Returns the logits of the last one,
-  /// [vocabulary], valid until the next Prefill or Decode.
-  virtual Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                                 int position) = 0;
+  /// Computes the segments, of which no two are of one row, and sets their results. One that fails
+  /// leaves the others and the decoder as they are. What the cache holds of tokens that turn out
+  /// wrong is overwritten when their positions are computed again.
+  virtual void Run(std::span<Segment> segments) = 0;
 
-  /// Computes one token for each of the rows 0..n-1, row i at positions[i]. Returns logits
-  /// [n, vocabulary], valid until the next Prefill or Decode.
-  virtual Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                                std::span<const int> positions) = 0;
-
-  /// Whether `Verify` can be called. It may become so with the first prompt computed.
+  /// Whether segments of several tokens can have the logits of every one. It may become so with the
+  /// first prompt computed.
   virtual bool verifies() const { return false; }
-
-  /// Computes `tokens` of one sequence at `position` and after, as `Prefill` does, and returns the
-  /// logits of every one of them, [tokens, vocabulary], valid until the next call. What the cache
-  /// holds of tokens that turn out wrong is overwritten when their positions are computed again.
-  virtual Result<std::span<const float>> Verify(int /*row*/, std::span<const TokenId> /*tokens*/,
-                                                int /*position*/) {
-    return Failure{"the decoder computes the logits of one position only"};
-  }
 
   /// Copies the first `length` positions of one row's cache to another row, bit by bit; the first
   /// row keeps its own.

@@ -27,13 +27,6 @@ struct Chunk {
   int tokens = 0;
 };
 
-/// One step: chunks of prompts, then one token for the decoding rows among 0..decode_rows-1.
-struct StepPlan {
-  std::vector<Chunk> chunks;
-  /// One past the highest decoding row, 0 when none decodes.
-  int decode_rows = 0;
-};
-
 /// Tokens of a prompt's next chunk when about `budget` fit: what is left in equal parts, the number
 /// of them rounded, since a small remainder would cost a pass over the weights of its own. At most
 /// half as many more than the budget (plus one where it is 2 or 3). Never leaves a single token
@@ -55,9 +48,9 @@ struct RowCounts {
 int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
                   int prefill_chunk);
 
-/// Plans the next step. The prefilling row that is due first gets a chunk of about `prefill_chunk`
-/// tokens, as `ChunkTokens` says; later ones follow while the rest of their prompt fits whole,
-/// since a fragment costs a full pass over the weights.
-void PlanStep(std::span<const RowState> rows, int prefill_chunk, StepPlan* plan);
+/// Plans what the next step computes of prompts. The prefilling row that is due first gets a chunk
+/// of about `prefill_chunk` tokens, as `ChunkTokens` says; later ones follow while the rest of
+/// their prompt fits whole, since a fragment costs a full pass over the weights.
+void PlanChunks(std::span<const RowState> rows, int prefill_chunk, std::vector<Chunk>* chunks);
 
 }  // namespace llmrouter

@@ -18,7 +18,8 @@ std::vector<const char*> Pointers(const std::vector<std::string>& names) {
 }  // namespace
 
 OrtDecoder::OrtDecoder(const OrtModel& model, int slots, int context)
-    : limits_{slots, context, model.vocabulary},
+    : SplitDecoder(slots),
+      limits_{slots, context, model.vocabulary},
       session_(model),
       cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
       kv_heads_(model.kv_heads),
@@ -154,15 +155,20 @@ namespace {
 /// Runs one prefill and one decode, so that a graph that cannot run here fails when it is loaded
 /// and not when somebody asks. Graphs without a cache shared between past and present end here.
 void Rehearse(Decoder& decoder, const std::string& path) {
-  const std::array<TokenId, 1> token = {0};
-  const std::array<int, 1> position = {1};
-  auto logits = decoder.Prefill(0, token, 0);
-  if (logits.ok()) logits = decoder.Decode(token, position);
+  const std::array<TokenId, 2> tokens = {0, 0};
+  std::array<Segment, 1> segment = {{{0, tokens, 0}}};
+  decoder.Run(segment);
+  if (!segment[0].failure) {
+    segment[0].position = 2;
+    segment[0].tokens = std::span(tokens).first(1);
+    decoder.Run(segment);
+  }
   decoder.Release(0);
-  if (logits.ok()) return;
+  if (!segment[0].failure) return;
   throw Error(ErrorCode::kModelUnavailable,
-              path + ": a trial of one token fails; supported are graphs whose attention shares " +
-                  "its cache between past and present (" + logits.failure().message + ")");
+              path +
+                  ": a trial of a few tokens fails; supported are graphs whose attention shares " +
+                  "its cache between past and present (" + segment[0].failure->message + ")");
 }
 
 }  // namespace

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
-#include "llmrouter/decoder.h"
 #include "llmrouter/ort_decoder.h"
+#include "llmrouter/split_decoder.h"
 #include "ort/kv_cache.h"
 #include "ort/session.h"
 
@@ -14,30 +14,32 @@ namespace llmrouter::ort {
 
 /// Runs a graph with GroupQueryAttention whose past and present share one buffer: the present
 /// outputs are bound to the memory of the past inputs.
-class OrtDecoder : public Decoder {
+class OrtDecoder : public SplitDecoder {
  public:
   OrtDecoder(const OrtModel& model, int slots, int context);
 
   const DecoderLimits& limits() const override { return limits_; }
-  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                         int position) override;
-  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                        std::span<const int> positions) override;
   /// Graphs compute the logits of every position when our own input asks for them, or always, which
   /// their first prompt shows.
   bool verifies() const override { return takes_logits_to_keep_ || computes_all_logits_; }
-  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
-                                        int position) override;
-  void Move(int from, int to, int length) override { cache_.Move(from, to, length); }
   std::size_t PositionBytes() const override { return cache_.PositionBytes(); }
   void Save(int row, int position, int length, float* out) const override {
     cache_.Save(row, position, length, out);
   }
-  void Load(int row, int position, int length, const float* in) override {
+  std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
+
+ protected:
+  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
+                                         int position) override;
+  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
+                                        int position) override;
+  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
+                                        std::span<const int> positions) override;
+  void MoveCache(int from, int to, int length) override { cache_.Move(from, to, length); }
+  void LoadCache(int row, int position, int length, const float* in) override {
     cache_.Load(row, position, length, in);
   }
-  void Release(int row) override { cache_.Release(row); }
-  std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
+  void ReleaseCache(int row) override { cache_.Release(row); }
 
  private:
   /// The cache tensors of some rows, in the order of the graph's names.
