@@ -33,6 +33,8 @@ void BindDecoder(py::module_& module) {
           "graph", [](const OrtModel& model) { return py::bytes(model.graph); },
           [](OrtModel& model, const py::bytes& graph) { model.graph = graph; })
       .def_readwrite("matrices", &OrtModel::matrices)
+      .def_readwrite("packed", &OrtModel::packed)
+      .def_readwrite("rounds_alike", &OrtModel::rounds_alike)
       .def_readwrite("vocabulary", &OrtModel::vocabulary)
       .def_readwrite("layers", &OrtModel::layers)
       .def_readwrite("kv_heads", &OrtModel::kv_heads)

@@ -117,7 +117,8 @@ void BindEngine(py::module_& module) {
       .def("statistics", &Engine::Statistics, Released())
       .def("stop", &Engine::Stop, Released())
       .def_property_readonly("event_fd", &Engine::event_fd)
-      .def_property_readonly("context", &Engine::context);
+      .def_property_readonly("context", &Engine::context)
+      .def_property_readonly("rounds_alike", &Engine::rounds_alike);
 }
 
 }  // namespace llmrouter::bindings

@@ -184,7 +184,7 @@ bool Batch::ProposeDrafts() {
   for (int row = 0; row < running(); ++row) {
     drafts_.push_back(rows_[row]->Draft(speculation_.tokens));
   }
-  return WorthVerifying(drafts_);
+  return WorthVerifying(drafts_, decoder_->mixes());
 }
 
 void Batch::Compute() {
@@ -246,7 +246,7 @@ void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
   // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
   for (bool right = true; right;) {
     const auto logits = segment.logits.subspan(accepted * vocabulary, vocabulary);
-    if (greedy && !IsSure(logits)) {
+    if (greedy && !decoder_->rounds_alike() && !IsSure(logits)) {
       sequence.drafter().Skip();
       break;
     }

@@ -23,7 +23,8 @@ Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
                const EngineOptions& options)
     : options_(options),
       scheduler_(std::move(decoder), std::move(vocabulary), options.scheduler),
-      limits_(Bounded(scheduler_.batch().limits(), options.scheduler.positions)) {
+      limits_(Bounded(scheduler_.batch().limits(), options.scheduler.positions)),
+      rounds_alike_(scheduler_.batch().rounds_alike()) {
   if (options.scheduler.batch.prefill_chunk < 2) {
     throw Error(ErrorCode::kInvalidArgument, "prefill_chunk must be at least 2");
   }

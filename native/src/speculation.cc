@@ -43,11 +43,11 @@ void NoteDraft(int drafted, int accepted, int most, DraftPace* pace) {
   pace->next_pause = std::min(2 * pace->next_pause, kLongestPause);
 }
 
-bool WorthVerifying(std::span<const ExpectedDraft> drafts) {
+bool WorthVerifying(std::span<const ExpectedDraft> drafts, bool in_one_run) {
   if (drafts.empty()) return false;
-  double verifying = 0;
-  for (const ExpectedDraft& draft : drafts) verifying += 1 + kTokenCost * draft.tokens;
   const double decoding = 1 + kRowCost * static_cast<double>(drafts.size() - 1);
+  double verifying = in_one_run ? decoding : static_cast<double>(drafts.size());
+  for (const ExpectedDraft& draft : drafts) verifying += kTokenCost * draft.tokens;
   return std::ranges::all_of(drafts, [&](const ExpectedDraft& draft) {
     return draft.tokens > 0 && (1 + draft.accepted * draft.tokens) * decoding > verifying;
   });

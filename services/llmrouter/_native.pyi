@@ -62,6 +62,10 @@ class OrtModel:
     graph: bytes
     # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
     matrices: Sequence[NativeMatrix]
+    # Whether `graph` takes the tokens of many rows side by side.
+    packed: bool
+    # Whether each token of a packed run is rounded as if it were alone.
+    rounds_alike: bool
     vocabulary: int
     layers: int
     kv_heads: int
@@ -241,6 +245,10 @@ class Engine:
     # Tokens of prompt and answer together that one sequence may hold.
     @property
     def context(self) -> int: ...
+
+    # Whether drafts leave every answer as it is, bit by bit.
+    @property
+    def rounds_alike(self) -> bool: ...
 
     # Queue a request and return its id. After `timeout` seconds it ends as DEADLINE_EXCEEDED;
     # prompts share what they have in common with earlier ones of the same scope. `top_logprobs` of

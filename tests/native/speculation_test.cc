@@ -51,22 +51,30 @@ TEST(Speculation, APaceStaysWithinItsBoundsWhateverHappens) {
 }
 
 TEST(Speculation, AloneADraftIsWorthItsCost) {
-  EXPECT_TRUE(WorthVerifying(std::vector<ExpectedDraft>{{4, 0.6}}));
-  EXPECT_TRUE(WorthVerifying(std::vector<ExpectedDraft>{{12, 0.25}}));
-  EXPECT_FALSE(WorthVerifying(std::vector<ExpectedDraft>{{12, 0.1}}));
-  EXPECT_FALSE(WorthVerifying(std::vector<ExpectedDraft>{{0, 1.0}}));
-  EXPECT_FALSE(WorthVerifying({}));
+  EXPECT_TRUE(WorthVerifying(std::vector<ExpectedDraft>{{4, 0.6}}, false));
+  EXPECT_TRUE(WorthVerifying(std::vector<ExpectedDraft>{{12, 0.25}}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector<ExpectedDraft>{{12, 0.1}}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector<ExpectedDraft>{{0, 1.0}}, false));
+  EXPECT_FALSE(WorthVerifying({}, false));
 }
 
 TEST(Speculation, InCompanyEveryOneMustGain) {
   const ExpectedDraft sure = {8, 0.95};
-  EXPECT_TRUE(WorthVerifying(std::vector{sure, sure}));
-  EXPECT_FALSE(WorthVerifying(std::vector{sure, ExpectedDraft{8, 0.3}}));
-  EXPECT_FALSE(WorthVerifying(std::vector{sure, ExpectedDraft{}}));
+  EXPECT_TRUE(WorthVerifying(std::vector{sure, sure}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector{sure, ExpectedDraft{8, 0.3}}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector{sure, ExpectedDraft{}}, false));
   // What pays alone does not pay beside others in the same state.
   const ExpectedDraft likely = {4, 0.4};
-  EXPECT_TRUE(WorthVerifying(std::vector{likely}));
-  EXPECT_FALSE(WorthVerifying(std::vector{likely, likely, likely}));
+  EXPECT_TRUE(WorthVerifying(std::vector{likely}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector{likely, likely, likely}, false));
+}
+
+TEST(Speculation, InOneRunCompanySharesThePassOverTheWeights) {
+  const ExpectedDraft likely = {4, 0.6};
+  EXPECT_EQ(WorthVerifying(std::vector{likely}, true), WorthVerifying(std::vector{likely}, false));
+  EXPECT_FALSE(WorthVerifying(std::vector{likely, likely, likely}, false));
+  EXPECT_TRUE(WorthVerifying(std::vector{likely, likely, likely}, true));
+  EXPECT_FALSE(WorthVerifying(std::vector{likely, ExpectedDraft{}}, true));
 }
 
 TEST(Speculation, TwoLogitsThatAreCloseAreNotSureWhereverTheyAre) {

@@ -52,6 +52,7 @@ class Batch {
   /// Positions of the cache that the running answers and those promised can come to hold.
   std::int64_t reserved() const;
   std::vector<RequestId> RunningIds() const;
+  bool rounds_alike() const { return decoder_->rounds_alike(); }
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Steps that ran the decoder, prompt tokens computed and tokens sampled so far.
   std::uint64_t steps() const { return steps_; }

@@ -55,6 +55,12 @@ class Decoder {
   /// first prompt computed.
   virtual bool verifies() const { return false; }
 
+  /// Whether a run of several segments is one pass over the weights.
+  virtual bool mixes() const { return false; }
+
+  /// Whether a token's logits are the same bits whatever its segment and whoever shares the run.
+  virtual bool rounds_alike() const { return false; }
+
   /// Copies the first `length` positions of one row's cache to another row, bit by bit; the first
   /// row keeps its own.
   virtual void Move(int from, int to, int length) = 0;

@@ -62,6 +62,9 @@ class Engine {
   /// Tokens of prompt and answer together that one sequence may hold.
   int context() const { return limits_.context; }
 
+  /// Whether drafts leave every answer as it is, bit by bit: see `Decoder::rounds_alike`.
+  bool rounds_alike() const { return rounds_alike_; }
+
   /// Queues a request. Throws `Error`: kInvalidArgument, kContextTooLong, kQueueFull, kStopped.
   RequestId Submit(Request request);
 
@@ -92,6 +95,7 @@ class Engine {
   const EngineOptions options_;
   Scheduler scheduler_;
   const DecoderLimits limits_;
+  const bool rounds_alike_;
   Delivery delivery_;
   /// The engine thread's own; published once per step.
   std::vector<Event> events_;

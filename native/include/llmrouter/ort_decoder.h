@@ -38,6 +38,11 @@ struct OrtModel {
   /// What the nodes `llmrouter.MatMulNBits` of `graph` multiply with, by their attribute `matrix`.
   /// Copied into memory while loading.
   std::vector<NativeMatrix> matrices;
+  /// Whether `graph` takes the tokens of many rows side by side, and attention finds out by itself
+  /// whose they are; otherwise it is as the file's.
+  bool packed = false;
+  /// Whether each token of a packed run is rounded as if it were alone.
+  bool rounds_alike = false;
   int vocabulary = 0;
   int layers = 0;
   int kv_heads = 0;

@@ -14,7 +14,8 @@ namespace llmrouter {
 struct SpeculationOptions {
   /// Tokens drafted at once at most; 0 drafts none.
   int tokens = 0;
-  /// Sequences that may run while drafts are verified: each is verified in a run of its own.
+  /// Sequences that may run while drafts are verified: with more, the tokens of a step cost more
+  /// than the pass over the weights that they share.
   int rows = 4;
 };
 
@@ -43,11 +44,11 @@ struct ExpectedDraft {
   double accepted = 0;
 };
 
-/// Whether verifying the drafts of all running sequences, one run each, brings every one of them
-/// more tokens per second than a decoding step for all. By the costs of runs as measured on CPUs,
-/// not as measured now: what is drafted, and with it every bit of an answer computed alone, does
-/// not depend on the moment.
-bool WorthVerifying(std::span<const ExpectedDraft> drafts);
+/// Whether verifying the drafts of all running sequences, in one run or in one each, brings every
+/// one of them more tokens per second than a decoding step for all. By the costs of runs as
+/// measured on CPUs, not as measured now: what is drafted, and with it every bit of an answer
+/// computed alone, does not depend on the moment.
+bool WorthVerifying(std::span<const ExpectedDraft> drafts, bool in_one_run);
 
 /// Whether the two highest logits are so far apart that rounding otherwise would not change which
 /// is the highest. With activations rounded to 8 bits, runs of one token and of several disagreed

@@ -83,6 +83,12 @@ void CheckContract(const OrtModel& model, const Session& session) {
   CheckSide(model, "output", session.outputs(), outputs);
 }
 
+void CheckPackedContract(const OrtModel& model, const Session& session) {
+  CheckSide(model, "input", session.inputs(), {{model.input_ids, kTypeInt64, {kOpen, kOpen}}});
+  CheckSide(model, "output", session.outputs(),
+            {{model.logits, kTypeFloat, {kOpen, kOpen, model.vocabulary}}});
+}
+
 bool TakesLogitsToKeep(const Session& session) {
   return std::ranges::any_of(session.optional_inputs(), [](const TensorDescription& input) {
     return input.name == kLogitsToKeep && input.type == kTypeInt64 &&

@@ -15,6 +15,9 @@ std::string LayerName(const std::string& pattern, int layer);
 /// promises. Throws kModelUnavailable naming the tensor that does not fit.
 void CheckContract(const OrtModel& model, const Session& session);
 
+/// Checks that a packed graph takes the tokens alone. Throws kModelUnavailable.
+void CheckPackedContract(const OrtModel& model, const Session& session);
+
 /// The input of our own graphs that says for how many last positions they compute logits.
 inline constexpr const char* kLogitsToKeep = "logits_to_keep";
 

@@ -6,6 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <span>
+#include <vector>
 
 #include "ort/ort_api.h"
 
@@ -43,5 +46,74 @@ struct OrtCustomOp {
   /// Inputs that outputs may be written over or stand for, and how those lists are freed.
   void* sharing[4] = {};
 };
+
+/// An operator of our own over float tensors with one output: what the library is given, with what
+/// its kernels are made from behind it.
+struct Operator : OrtCustomOp {
+  const char* name = nullptr;
+  std::size_t inputs = 1;
+};
+
+/// Runs `body`; what it throws becomes a status, for nothing may be thrown through the library.
+template <typename Body>
+OrtStatus* Guarded(Body&& body) {
+  try {
+    body();
+    return nullptr;
+  } catch (const std::exception& error) {
+    return GetApi()(kCreateStatus, kErrorFail, error.what());
+  }
+}
+
+/// Fills in the description of `op`. `Op` is an Operator; its `Kernel` is made from the operator
+/// and a node's OrtKernelInfo, and computes with an OrtKernelContext.
+template <typename Op>
+void Describe(const char* name, std::size_t inputs, Op* op) {
+  using Kernel = typename Op::Kernel;
+  op->name = name;
+  op->inputs = inputs;
+  op->get_name = +[](const OrtCustomOp* self) { return static_cast<const Op*>(self)->name; };
+  op->get_provider = +[](const OrtCustomOp*) -> const char* { return kCpuProvider; };
+  op->get_input_type = +[](const OrtCustomOp*, std::size_t) { return kTypeFloat; };
+  op->get_input_count =
+      +[](const OrtCustomOp* self) { return static_cast<const Op*>(self)->inputs; };
+  op->get_output_type = op->get_input_type;
+  op->get_output_count = +[](const OrtCustomOp*) { return std::size_t{1}; };
+  op->get_input_kind = +[](const OrtCustomOp*, std::size_t) { return kRequired; };
+  op->get_output_kind = op->get_input_kind;
+  op->get_input_memory = +[](const OrtCustomOp*, std::size_t) { return kDefaultMemory; };
+  op->get_first_version = +[](const OrtCustomOp*) { return 1; };
+  op->get_last_version = op->get_first_version;
+  op->create_kernel_v2 =
+      +[](const OrtCustomOp* self, const void* /*api*/, const OrtKernelInfo* info, void** kernel) {
+        return Guarded([&] { *kernel = new Kernel(*static_cast<const Op*>(self), info); });
+      };
+  op->compute_v2 = +[](void* kernel, OrtKernelContext* context) {
+    return Guarded([&] { static_cast<Kernel*>(kernel)->Compute(context); });
+  };
+  op->destroy_kernel = +[](void* kernel) { delete static_cast<Kernel*>(kernel); };
+}
+
+/// A tensor that a kernel is given: its shape and its values.
+struct KernelInput {
+  std::vector<std::int64_t> shape;
+  const float* data = nullptr;
+};
+KernelInput InputOf(OrtKernelContext* context, std::size_t index);
+
+/// Makes an output of a kernel.
+float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape);
+
+/// A whole number among a node's attributes.
+std::int64_t AttributeOf(const OrtKernelInfo* info, const char* name);
+
+/// Calls `body` for each of `count` numbers on the session's threads.
+template <typename Body>
+void Share(const OrtKernelContext* context, std::size_t count, const Body& body) {
+  const auto call =
+      +[](void* shared, std::size_t index) { (*static_cast<const Body*>(shared))(index); };
+  Check(GetApi()(kKernelContextParallelFor, context, call, count, std::size_t{0},
+                 const_cast<void*>(static_cast<const void*>(&body))));
+}
 
 }  // namespace llmrouter::ort

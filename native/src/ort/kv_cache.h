@@ -20,8 +20,15 @@ class KvCache {
   /// Positions per row: the context, one spare, rounded up so that every head starts on a page.
   int positions() const { return positions_; }
 
+  int buffers() const { return buffers_; }
+  int kv_heads() const { return kv_heads_; }
+  int head_size() const { return head_size_; }
+
   /// The beginning of a row in a buffer, [kv_heads, positions, head_size].
   float* Row(int buffer, int row) const;
+
+  /// The beginning of one head of a row, [positions, head_size].
+  float* Head(int buffer, int row, int head) const { return Position(buffer, row, head, 0); }
 
   /// Notes that the first `length` positions of a row have been written.
   void Touch(int row, int length);

@@ -4,32 +4,19 @@
 
 #include "llmrouter/ort_decoder.h"
 #include "ort/custom_op.h"
-#include "ort/ort_api.h"
 
 namespace llmrouter::ort {
 
-/// The domain `llmrouter` with its one operator: MatMulNBits, version 1, takes float [..., depth]
-/// and gives float [..., columns]; its attribute `matrix` (int) is a place in a list of matrices.
-/// A session's own, alive as long as that session.
-class MatMulDomain {
- public:
-  explicit MatMulDomain(std::vector<NativeMatrix> matrices);
-  MatMulDomain(const MatMulDomain&) = delete;
-  MatMulDomain& operator=(const MatMulDomain&) = delete;
+class MatMulKernel;
 
-  OrtCustomOpDomain* get() const { return domain_.get(); }
+/// MatMulNBits: float [..., depth] to float [..., columns]. Its attribute `matrix` (int) is a place
+/// in a list of matrices.
+struct MatMulOp : Operator {
+  using Kernel = MatMulKernel;
 
- private:
-  /// What the library is given: the description of the operator, and behind it the matrices.
-  struct Op : OrtCustomOp {
-    std::vector<NativeMatrix> matrices;
-  };
+  explicit MatMulOp(std::vector<NativeMatrix> multiplied);
 
-  static OrtStatus* CreateKernel(const OrtCustomOp* op, const void* api, const OrtKernelInfo* info,
-                                 void** kernel);
-
-  Op op_;
-  CustomOpDomainPtr domain_;
+  std::vector<NativeMatrix> matrices;
 };
 
 }  // namespace llmrouter::ort

@@ -104,6 +104,7 @@ inline constexpr Entry<Call<const OrtValue*, OrtTensorInfo**>, 65> kGetTensorTyp
 inline constexpr Entry<Call<int, int, OrtMemoryInfo**>, 69> kCreateCpuMemoryInfo;
 inline constexpr Entry<Call<OrtAllocator*, void*>, 76> kAllocatorFree;
 inline constexpr Entry<Call<OrtAllocator**>, 78> kGetDefaultAllocator;
+inline constexpr Entry<Call<const OrtKernelInfo*, const char*, float*>, 85> kKernelInfoGetFloat;
 inline constexpr Entry<Call<const OrtKernelInfo*, const char*, std::int64_t*>, 86>
     kKernelInfoGetInt64;
 inline constexpr Entry<Call<const OrtKernelContext*, std::size_t, const OrtValue**>, 90>

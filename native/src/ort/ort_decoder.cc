@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "ort/contract.h"
+#include "ort/packed_decoder.h"
 
 namespace llmrouter::ort {
 namespace {
@@ -180,7 +181,12 @@ std::unique_ptr<Decoder> LoadOrtDecoder(const OrtModel& model, int slots, int co
     throw Error(ErrorCode::kModelUnavailable,
                 model.path + ": slots, context and the sizes of the model must be positive");
   }
-  auto decoder = std::make_unique<ort::OrtDecoder>(model, slots, context);
+  std::unique_ptr<Decoder> decoder;
+  if (model.packed) {
+    decoder = std::make_unique<ort::PackedDecoder>(model, slots, context);
+  } else {
+    decoder = std::make_unique<ort::OrtDecoder>(model, slots, context);
+  }
   Rehearse(*decoder, model.path);
   return decoder;
 }

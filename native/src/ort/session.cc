@@ -73,7 +73,7 @@ const OrtMemoryInfo* CpuMemory() {
 
 }  // namespace
 
-Session::Session(const OrtModel& model) {
+Session::Session(const OrtModel& model, const PackedStep* step) {
   const SessionOptionsPtr options = MakeOptions();
   if (model.graph.empty()) {
     session_ = Create<SessionPtr>(kCreateSession, GetEnv(), model.path.c_str(), options.get());
@@ -81,7 +81,7 @@ Session::Session(const OrtModel& model) {
     const std::string folder = std::filesystem::path(model.path).parent_path().string();
     Check(GetApi()(kAddSessionConfigEntry, options.get(),
                    "session.model_external_initializers_file_folder_path", folder.c_str()));
-    domain_ = std::make_unique<MatMulDomain>(model.matrices);
+    domain_ = std::make_unique<OperatorDomain>(model.matrices, step);
     Check(GetApi()(kAddCustomOpDomain, options.get(), domain_->get()));
     session_ = Create<SessionPtr>(kCreateSessionFromArray, GetEnv(), model.graph.data(),
                                   model.graph.size(), options.get());

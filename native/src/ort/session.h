@@ -9,8 +9,9 @@
 
 #include "llmrouter/error.h"
 #include "llmrouter/ort_decoder.h"
-#include "ort/matmul_op.h"
+#include "ort/operator_domain.h"
 #include "ort/ort_api.h"
+#include "ort/packed_step.h"
 
 namespace llmrouter::ort {
 
@@ -25,8 +26,8 @@ struct TensorDescription {
 class Session {
  public:
   /// Loads the model's file, or its graph in memory where it has one. Throws kModelUnavailable with
-  /// the library's own words.
-  explicit Session(const OrtModel& model);
+  /// the library's own words. `step` is what a packed graph runs over, and outlives the session.
+  explicit Session(const OrtModel& model, const PackedStep* step = nullptr);
 
   const std::vector<TensorDescription>& inputs() const { return inputs_; }
   const std::vector<TensorDescription>& outputs() const { return outputs_; }
@@ -43,7 +44,7 @@ class Session {
   void Describe();
 
   // Before the session, which uses it to its end.
-  std::unique_ptr<MatMulDomain> domain_;
+  std::unique_ptr<OperatorDomain> domain_;
   SessionPtr session_;
   std::vector<TensorDescription> inputs_;
   std::vector<TensorDescription> outputs_;

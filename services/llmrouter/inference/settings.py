@@ -62,13 +62,15 @@ class InferenceSettings(Section):
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     """Tokens generated for a request that sets no limit of its own."""
     kernels: Literal["auto", "native", "onnxruntime"] = "auto"
-    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
-    AVX2; `auto` takes ours on processors with AVX2 but without VNNI, where they are faster."""
+    """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
+    our own, which need AVX2; `auto` takes ours where they are faster: attention with AVX2, products
+    with AVX2 but without VNNI."""
     speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once, while few
-    sequences run and their drafts are accepted. At 8 and 4 bits verifying rounds otherwise than
-    decoding, so that of two almost equally likely tokens the other one may be drawn: `auto` drafts
-    there only for answers that nobody can repeat, drawn without a seed; `always` for all."""
+    sequences run and their drafts are accepted. At 8 and 4 bits ONNX Runtime's products round
+    otherwise in verifying than in decoding, so that of two almost equally likely tokens the other
+    one may be drawn: with them `auto` drafts only for answers that nobody can repeat, drawn without
+    a seed; `always` for all."""
     speculation_tokens: int = Field(default=12, ge=1, le=64)
     """Tokens drafted at once at most."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)

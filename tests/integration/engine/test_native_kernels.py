@@ -41,7 +41,7 @@ def asks(max_tokens: int = 16) -> Sequence[Ask]:
 
 
 def test_every_matrix_of_the_tiny_model_is_ours(external_folder: Path) -> None:
-    rewritten = rewrite_graph(external_folder / "model.onnx")
+    rewritten = rewrite_graph(external_folder / "model.onnx", multiply=True, pack=None)
     assert rewritten is not None
     assert len(rewritten.matrices) == MATRICES_OF_TINY
 
@@ -74,7 +74,7 @@ def test_a_graph_that_names_our_operator_itself_is_refused(
     tmp_path: Path, external_folder: Path
 ) -> None:
     folder = Path(shutil.copytree(external_folder, tmp_path / "hostile"))
-    rewritten = rewrite_graph(folder / "model.onnx")
+    rewritten = rewrite_graph(folder / "model.onnx", multiply=True, pack=None)
     assert rewritten is not None
     (folder / "model.onnx").write_bytes(rewritten.graph)
     with pytest.raises(RouterError) as raised, running(folder):
@@ -105,7 +105,7 @@ def _model(place: _native.NativeMatrix, graph: bytes, folder: Path) -> _native.O
 def test_matrices_that_are_not_in_the_file_are_refused(
     external_folder: Path, changes: dict[str, object], said: str
 ) -> None:
-    rewritten = rewrite_graph(external_folder / "model.onnx")
+    rewritten = rewrite_graph(external_folder / "model.onnx", multiply=True, pack=None)
     assert rewritten is not None
     place = _native.NativeMatrix()
     place.file, place.columns, place.depth = str(rewritten.matrices[0].file), 64, 64
@@ -118,7 +118,7 @@ def test_matrices_that_are_not_in_the_file_are_refused(
 
 
 def test_a_matrix_that_the_list_lacks_is_refused(external_folder: Path) -> None:
-    rewritten = rewrite_graph(external_folder / "model.onnx")
+    rewritten = rewrite_graph(external_folder / "model.onnx", multiply=True, pack=None)
     assert rewritten is not None
     place = _native.NativeMatrix()
     model = _model(place, rewritten.graph, external_folder)

@@ -54,13 +54,12 @@ class BackendOptions:
     ageing_seconds: float = 10.0
     """Waiting that one class of priority is worth, so that no class starves."""
     kernels: str = "auto"
-    """Who multiplies quantised matrices: `onnxruntime`; `native`, kernels of our own, which need
-    AVX2; `auto` takes ours on processors with AVX2 but without VNNI."""
+    """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
+    our own, which need AVX2; `auto` takes attention with AVX2, products with AVX2 without VNNI."""
     speculation_always: bool = False
     """Whether to draft, in quantised models, for answers that are to be the same in any company."""
     speculation_tokens: int = 12
-    """Tokens drafted at once at most, from the text so far; 0 drafts none. At 8 and 4 bits verified
-    tokens are rounded otherwise than decoded ones."""
+    """Tokens drafted at once at most, from the text so far; 0 drafts none."""
     batch_size: int = 32
     """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
     batch_window_seconds: float = 0.002

@@ -1,12 +1,13 @@
-"""Who multiplies the quantised matrices: ONNX Runtime, or kernels of our own."""
+"""Who computes: ONNX Runtime, or kernels of our own."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from llmrouter.common.errors import invalid
 
-__all__ = ["KERNELS", "ProcessorFeatures", "choose_native"]
+__all__ = ["KERNELS", "Kernels", "ProcessorFeatures", "choose_kernels"]
 
 KERNELS = ("auto", "native", "onnxruntime")
 
@@ -25,12 +26,23 @@ class ProcessorFeatures(Protocol):
         ...
 
 
-def choose_native(kernels: str, processor: ProcessorFeatures) -> bool:
-    """Return whether our kernels multiply what they can.
+@dataclass(frozen=True, slots=True)
+class Kernels:
+    """What our own kernels do where they can."""
+
+    attention: bool
+    """Attention, for the tokens of many sequences in one run."""
+    products: bool
+    """Products with quantised matrices."""
+
+
+def choose_kernels(kernels: str, processor: ProcessorFeatures) -> Kernels:
+    """Return what our kernels do.
 
     Args:
-        kernels: `auto` takes ours where ONNX Runtime lacks the instructions it was tuned for;
-            `native` and `onnxruntime` leave no choice.
+        kernels: `auto` takes ours where they are faster: attention wherever they run, products
+            where ONNX Runtime lacks the instructions it was tuned for; `native` and `onnxruntime`
+            leave no choice.
         processor: The machine's.
 
     Raises:
@@ -41,5 +53,5 @@ def choose_native(kernels: str, processor: ProcessorFeatures) -> bool:
     if kernels == "native" and not processor.avx2:
         raise invalid("kernels", "is 'native', which needs a processor with AVX2 and FMA")
     if kernels == "auto":
-        return processor.avx2 and not processor.vnni
-    return kernels == "native"
+        return Kernels(processor.avx2, processor.avx2 and not processor.vnni)
+    return Kernels(kernels == "native", kernels == "native")

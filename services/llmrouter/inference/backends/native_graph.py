@@ -1,7 +1,8 @@
-"""Hands the matrices of a graph to our own kernels, in memory: the file stays as it is.
+"""Hands a graph to operators of our own, in memory: the file stays as it is.
 
-A node MatMulNBits becomes `llmrouter.MatMulNBits`, which reads its weights from the external data
-file itself; the graph forgets them, so that they are held once. Models are untrusted: whatever is
+Its tokens may be packed (`packed_graph.py`), its matrices multiplied by our own kernels: a node
+MatMulNBits becomes `llmrouter.MatMulNBits`, which reads its weights from the external data file
+itself; the graph forgets them, so that they are held once. Models are untrusted: whatever is
 unusual about a node leaves it to ONNX Runtime.
 """
 
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper
 
 from llmrouter.common.errors import RouterError
+from llmrouter.inference.backends.packed_graph import DecoderTensors, pack_tokens
 from llmrouter.inference.models.untrusted_json import inside
 
 __all__ = ["MatrixPlace", "NativeGraph", "rewrite_graph"]
@@ -26,6 +28,7 @@ _MOST_GRAPH_BYTES = 64 * 2**20
 _CONTRIB = "com.microsoft"
 _DOMAIN = "llmrouter"
 _OPERATOR = "MatMulNBits"
+_PRODUCTS = frozenset({_OPERATOR, "MatMul", "Gemm"})
 _BLOCK = 32
 _BITS = (4, 8)
 _FIXED = {"block_size": _BLOCK, "accuracy_level": 4}
@@ -48,16 +51,25 @@ class MatrixPlace:
 
 @dataclass(frozen=True, slots=True)
 class NativeGraph:
-    """A graph in which our operator stands for what it can replace."""
+    """A graph in which operators of our own stand for what they can replace."""
 
     graph: bytes
-    """A serialised ModelProto without the weights that only our operator needs."""
+    """A serialised ModelProto without the weights that only our operators need."""
     matrices: tuple[MatrixPlace, ...]
-    """What the operator's attribute `matrix` counts."""
+    """What the attribute `matrix` of our MatMulNBits counts."""
+    packed: bool
+    """Whether it takes the tokens of many sequences side by side."""
+    rounds_alike: bool
+    """Whether a token is then rounded as if it were alone: all its products are ours."""
 
 
-def rewrite_graph(file: Path) -> NativeGraph | None:
-    """Return the graph in `file` with our operator in it.
+def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) -> NativeGraph | None:
+    """Return the graph in `file` with our operators in it.
+
+    Args:
+        file: The model.
+        multiply: Whether our kernels multiply.
+        pack: Its tensors, where its tokens are to be packed.
 
     Returns:
         None where nothing can be replaced, and for files that are broken or unusual: these are
@@ -66,18 +78,14 @@ def rewrite_graph(file: Path) -> NativeGraph | None:
     model = _read(file)
     if model is None or not _usual(model):
         return None
-    weights = _Weights(model.graph, file.parent)
-    matrices = [place for node in model.graph.node if (place := _replace(node, weights))]
-    if not matrices:
+    matrices = _replace_products(model.graph, file.parent) if multiply else []
+    packed = pack is not None and pack_tokens(model.graph, pack)
+    if not matrices and not packed:
         return None
-    number = 0
-    for node in model.graph.node:
-        if node.domain == _DOMAIN:
-            node.attribute.append(helper.make_attribute("matrix", number))
-            number += 1
     _forget_unused(model.graph)
     model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
-    return NativeGraph(model.SerializeToString(), tuple(matrices))
+    ours = all(node.domain == _DOMAIN for node in model.graph.node if node.op_type in _PRODUCTS)
+    return NativeGraph(model.SerializeToString(), tuple(matrices), packed, packed and ours)
 
 
 def _read(file: Path) -> Any:
@@ -144,14 +152,20 @@ class _Weights:
         return product == elements
 
 
-def _replace(node: Any, weights: _Weights) -> MatrixPlace | None:
-    """Turn a node into our operator, if our kernels multiply what it multiplies."""
-    place = _matrix_of(node, weights)
-    if place is not None:
+def _replace_products(graph: Any, folder: Path) -> list[MatrixPlace]:
+    """Turn into our operator what our kernels multiply; return their matrices in its numbers."""
+    weights = _Weights(graph, folder)
+    matrices: list[MatrixPlace] = []
+    for node in graph.node:
+        place = _matrix_of(node, weights)
+        if place is None:
+            continue
         node.domain = _DOMAIN
         del node.input[1:]
         del node.attribute[:]
-    return place
+        node.attribute.append(helper.make_attribute("matrix", len(matrices)))
+        matrices.append(place)
+    return matrices
 
 
 def _matrix_of(node: Any, weights: _Weights) -> MatrixPlace | None:

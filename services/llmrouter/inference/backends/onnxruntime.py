@@ -23,11 +23,12 @@ from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.grammar_text import FIELD
-from llmrouter.inference.backends.kernels import choose_native
+from llmrouter.inference.backends.kernels import Kernels, choose_kernels
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
+from llmrouter.inference.backends.packed_graph import DecoderTensors
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
@@ -74,8 +75,8 @@ class OnnxRuntimeBackend:
         """
         engine = await asyncio.to_thread(make_engine, folder, options)
         constraints = await asyncio.to_thread(_constraints, folder)
-        # Unquantised, what is verified rounds as what is decoded.
-        exact = await asyncio.to_thread(_is_unquantised, folder)
+        # Otherwise a near tie may fall the other way where several tokens are computed at once.
+        exact = engine.rounds_alike or await asyncio.to_thread(_is_unquantised, folder)
         return cls(
             engine,
             constraints,
@@ -227,12 +228,12 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     """
     folder = read_folder(path)
     context = _context(folder, options)
-    native = choose_native(options.kernels, _native.detect_processor())
+    kernels = choose_kernels(options.kernels, _native.detect_processor())
     vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
     library = find_library()
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        model = _ort_model(folder, native=native)
+        model = _ort_model(folder, kernels)
         decoder = _native.load_ort_decoder(model, slots=options.slots, context=context)
         return _native.Engine(
             decoder,
@@ -270,12 +271,15 @@ def _context(folder: ModelFolder, options: BackendOptions) -> int:
     return options.context or folder.context_length
 
 
-def _ort_model(folder: ModelFolder, *, native: bool) -> _native.OrtModel:
+def _ort_model(folder: ModelFolder, kernels: Kernels) -> _native.OrtModel:
     model = _native.OrtModel()
-    rewritten = rewrite_graph(folder.model_file) if native else None
+    pack = _tensors(folder) if kernels.attention else None
+    rewritten = rewrite_graph(folder.model_file, multiply=kernels.products, pack=pack)
     if rewritten is not None:
         model.graph = rewritten.graph
         model.matrices = [_matrix(place) for place in rewritten.matrices]
+        model.packed = rewritten.packed
+        model.rounds_alike = rewritten.rounds_alike
     model.path = str(folder.model_file)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
@@ -289,6 +293,19 @@ def _ort_model(folder: ModelFolder, *, native: bool) -> _native.OrtModel:
     model.present_key = folder.output_names["present_key_names"]
     model.present_value = folder.output_names["present_value_names"]
     return model
+
+
+def _tensors(folder: ModelFolder) -> DecoderTensors:
+    return DecoderTensors(
+        input_ids=folder.input_names["input_ids"],
+        logits=folder.output_names["logits"],
+        past_key=folder.input_names["past_key_names"],
+        past_value=folder.input_names["past_value_names"],
+        layers=folder.layers,
+        kv_heads=folder.kv_heads,
+        head_size=folder.head_size,
+        vocabulary=folder.vocab_size,
+    )
 
 
 def _matrix(place: MatrixPlace) -> _native.NativeMatrix:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.backends.kernels import choose_native
+from llmrouter.inference.backends.kernels import Kernels, choose_kernels
 
 
 @dataclass(frozen=True)
@@ -18,18 +18,18 @@ OLD, WITH_AVX2, WITH_VNNI = Features(False, False), Features(True, False), Featu
 
 
 @pytest.mark.parametrize(
-    ("kernels", "processor", "native"),
+    ("kernels", "processor", "attention", "products"),
     [
-        ("auto", OLD, False),
-        ("auto", WITH_AVX2, True),
-        ("auto", WITH_VNNI, False),
-        ("native", WITH_AVX2, True),
-        ("native", WITH_VNNI, True),
-        ("onnxruntime", WITH_AVX2, False),
+        ("auto", OLD, False, False),
+        ("auto", WITH_AVX2, True, True),
+        ("auto", WITH_VNNI, True, False),
+        ("native", WITH_AVX2, True, True),
+        ("native", WITH_VNNI, True, True),
+        ("onnxruntime", WITH_AVX2, False, False),
     ],
 )
-def test_the_choice(kernels: str, processor: Features, native: bool) -> None:
-    assert choose_native(kernels, processor) is native
+def test_the_choice(kernels: str, processor: Features, attention: bool, products: bool) -> None:
+    assert choose_kernels(kernels, processor) == Kernels(attention, products)
 
 
 @pytest.mark.parametrize(
@@ -38,5 +38,5 @@ def test_the_choice(kernels: str, processor: Features, native: bool) -> None:
 )
 def test_what_cannot_be_is_refused(kernels: str, processor: Features, said: str) -> None:
     with pytest.raises(RouterError, match=said) as raised:
-        choose_native(kernels, processor)
+        choose_kernels(kernels, processor)
     assert raised.value.reason is Reason.INVALID_ARGUMENT

@@ -56,7 +56,7 @@ def test_a_matrix_is_found_and_its_weights_leave_the_graph(
 ) -> None:
     file = _write(tmp_path, _model(bits, zero_points=zero_points))
     before = file.read_bytes()
-    rewritten = rewrite_graph(file)
+    rewritten = rewrite_graph(file, multiply=True, pack=None)
     assert rewritten is not None
     zeros = 3500 if zero_points else None
     assert rewritten.matrices == (MatrixPlace(tmp_path / "weights", N, K, bits, 0, 3072, zeros),)
@@ -70,7 +70,7 @@ def test_a_matrix_is_found_and_its_weights_leave_the_graph(
 def test_weights_that_another_node_reads_stay(tmp_path: Path) -> None:
     model = _model()
     model.graph.node.append(helper.make_node("Shape", ["data"], ["size"]))
-    rewritten = rewrite_graph(_write(tmp_path, model))
+    rewritten = rewrite_graph(_write(tmp_path, model), multiply=True, pack=None)
     assert rewritten is not None
     graph = onnx.load_from_string(rewritten.graph).graph
     assert [tensor.name for tensor in graph.initializer] == ["data"]
@@ -145,7 +145,7 @@ UNUSUAL: dict[str, Change] = {
 def test_what_is_unusual_is_left_to_onnxruntime(tmp_path: Path, name: str) -> None:
     model = _model()
     UNUSUAL[name](model)
-    assert rewrite_graph(_write(tmp_path, model)) is None
+    assert rewrite_graph(_write(tmp_path, model), multiply=True, pack=None) is None
 
 
 def test_a_link_out_of_the_folder_is_left_to_onnxruntime(tmp_path: Path) -> None:
@@ -154,12 +154,12 @@ def test_a_link_out_of_the_folder_is_left_to_onnxruntime(tmp_path: Path) -> None
     file = _write(folder, _model())
     (folder / "weights").rename(tmp_path / "outside")
     (folder / "weights").symlink_to(tmp_path / "outside")
-    assert rewrite_graph(file) is None
+    assert rewrite_graph(file, multiply=True, pack=None) is None
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100])
 def test_a_broken_file_is_left_to_onnxruntime(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "model.onnx"
     file.write_bytes(content)
-    assert rewrite_graph(file) is None
-    assert rewrite_graph(tmp_path / "missing") is None
+    assert rewrite_graph(file, multiply=True, pack=None) is None
+    assert rewrite_graph(tmp_path / "missing", multiply=True, pack=None) is None

@@ -1,0 +1,53 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "kernels/attention_paths.h"
+
+namespace llmrouter::kernels {
+
+void Rotate(const float* source, int size, const Angles& angles, float scale, float* target) {
+  const int stride = angles.interleaved ? 2 : 1;
+  const int apart = angles.interleaved ? 1 : angles.half;
+  for (int i = 0; i < angles.half; ++i) {
+    const float first = source[i * stride];
+    const float second = source[i * stride + apart];
+    target[i * stride] = (first * angles.cosines[i] - second * angles.sines[i]) * scale;
+    target[i * stride + apart] = (second * angles.cosines[i] + first * angles.sines[i]) * scale;
+  }
+  for (int i = 2 * angles.half; i < size; ++i) target[i] = source[i] * scale;
+}
+
+void AttendPortable(std::span<const Query> queries, const float* keys, const float* values,
+                    int head_size, std::vector<float>* scratch) {
+  for (const Query& query : queries) {
+    scratch->resize(static_cast<std::size_t>(query.visible));
+    std::vector<float>& weights = *scratch;
+    for (int position = 0; position < query.visible; ++position) {
+      const float* key = keys + static_cast<std::ptrdiff_t>(position) * head_size;
+      float sum = 0;
+      for (int i = 0; i < head_size; ++i) sum += query.query[i] * key[i];
+      weights[position] = sum;
+    }
+    const float highest = *std::ranges::max_element(weights);
+    float total = 0;
+    for (float& weight : weights) total += weight = std::exp(weight - highest);
+    std::fill_n(query.result, head_size, 0.0F);
+    for (int position = 0; position < query.visible; ++position) {
+      const float* value = values + static_cast<std::ptrdiff_t>(position) * head_size;
+      const float share = weights[position] / total;
+      for (int i = 0; i < head_size; ++i) query.result[i] += share * value[i];
+    }
+  }
+}
+
+void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
+            std::vector<float>* scratch, Path path) {
+#if defined(__x86_64__)
+  if (path == Path::kAvx2) return AttendAvx2(queries, keys, values, head_size, scratch);
+#endif
+  AttendPortable(queries, keys, values, head_size, scratch);
+}
+
+}  // namespace llmrouter::kernels

@@ -1,0 +1,87 @@
+#include "ort/packed_decoder.h"
+
+#include <algorithm>
+
+#include "ort/contract.h"
+
+namespace llmrouter::ort {
+namespace {
+
+/// Positions of a segment whose logits a run computes. Somebody's are always wanted, since graphs
+/// need not know what nothing is: those of the last token cost least.
+std::size_t Kept(const Segment& segment) {
+  return segment.wanted == LogitsOf::kEvery ? segment.tokens.size() : 1;
+}
+
+}  // namespace
+
+PackedDecoder::PackedDecoder(const OrtModel& model, int slots, int context)
+    : limits_{slots, context, model.vocabulary},
+      cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
+      step_{&cache_, {}, 0, {}},
+      session_(model, &step_),
+      input_ids_name_(model.input_ids),
+      logits_name_(model.logits),
+      rounds_alike_(model.rounds_alike) {
+  CheckPackedContract(model, session_);
+  input_names_ = {input_ids_name_.c_str()};
+  output_names_ = {logits_name_.c_str()};
+}
+
+void PackedDecoder::Run(std::span<Segment> segments) {
+  if (segments.empty()) return;
+  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
+  std::size_t kept = 0;
+  for (const Segment& segment : segments) kept += Kept(segment);
+  if (logits_.size() < kept * vocabulary) logits_.resize(kept * vocabulary);
+  const auto failure = RunTogether(segments, logits_.data());
+  if (!failure) return;
+  if (segments.size() == 1) {
+    segments[0].failure = failure;
+    return;
+  }
+  // Whoever broke the run fails alone.
+  float* out = logits_.data();
+  for (Segment& segment : segments) {
+    segment.failure = RunTogether(std::span(&segment, 1), out);
+    out += Kept(segment) * vocabulary;
+  }
+}
+
+std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, float* out) {
+  Pack(segments);
+  const std::array<std::int64_t, 2> ids_shape = {1, step_.tokens};
+  const std::array<std::int64_t, 3> logits_shape = {1, static_cast<std::int64_t>(step_.kept.size()),
+                                                    limits_.vocabulary};
+  const ValuePtr ids = WrapTensor(input_ids_.data(), ids_shape);
+  const ValuePtr logits = WrapTensor(out, logits_shape);
+  const std::array<const OrtValue*, 1> inputs = {ids.get()};
+  std::array<OrtValue*, 1> outputs = {logits.get()};
+  if (auto failure = session_.Run(input_names_, inputs, output_names_, outputs)) return failure;
+  for (Segment& segment : segments) {
+    const std::size_t count = Kept(segment) * static_cast<std::size_t>(limits_.vocabulary);
+    segment.logits = {out, count};
+    out += count;
+  }
+  return std::nullopt;
+}
+
+void PackedDecoder::Pack(std::span<const Segment> segments) {
+  input_ids_.clear();
+  step_.pieces.clear();
+  step_.kept.clear();
+  for (const Segment& segment : segments) {
+    const int first = static_cast<int>(input_ids_.size());
+    const int tokens = static_cast<int>(segment.tokens.size());
+    input_ids_.insert(input_ids_.end(), segment.tokens.begin(), segment.tokens.end());
+    step_.pieces.push_back({segment.row, segment.position, first, tokens});
+    const int end = first + tokens;
+    for (int token = end - static_cast<int>(Kept(segment)); token < end; ++token) {
+      step_.kept.push_back(token);
+    }
+    cache_.Touch(segment.row, segment.position + tokens);
+  }
+  step_.tokens = static_cast<int>(input_ids_.size());
+}
+
+}  // namespace llmrouter::ort

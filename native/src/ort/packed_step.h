@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "ort/kv_cache.h"
+
+namespace llmrouter::ort {
+
+/// What the operators of a packed graph have to know of the running step: whose the tokens are that
+/// stand side by side. Set by the decoder before each run.
+struct PackedStep {
+  /// Consecutive tokens of one row.
+  struct Piece {
+    int row = 0;
+    /// In its sequence, of the first token.
+    int position = 0;
+    /// Of the first token among those of the step.
+    int first = 0;
+    int tokens = 0;
+  };
+
+  KvCache* cache = nullptr;
+  std::vector<Piece> pieces;
+  int tokens = 0;
+  /// The tokens whose logits are wanted, in ascending order.
+  std::vector<int> kept;
+};
+
+}  // namespace llmrouter::ort
