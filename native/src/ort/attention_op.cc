@@ -16,12 +16,6 @@ constexpr int kTaskTokens = 8;
 /// Tokens whose keys one thread writes sooner than another wakes.
 constexpr int kWorthSharing = 32;
 
-float ScaleOf(const OrtKernelInfo* info) {
-  float scale = 0;
-  Check(GetApi()(kKernelInfoGetFloat, info, "scale", &scale));
-  return scale;
-}
-
 /// One of the three inputs: where a token's values begin.
 struct Projection {
   const float* data = nullptr;
@@ -47,7 +41,7 @@ class AttentionKernel {
         heads_(static_cast<int>(AttributeOf(info, "heads"))),
         layer_(static_cast<int>(AttributeOf(info, "layer"))),
         interleaved_(AttributeOf(info, "interleaved") != 0),
-        scale_(ScaleOf(info)) {
+        scale_(FractionOf(info, "scale")) {
     const KvCache& cache = *step_.cache;
     if (heads_ < cache.kv_heads() || heads_ % cache.kv_heads() != 0 || layer_ < 0 ||
         2 * layer_ + 1 >= cache.buffers() || cache.head_size() % 8 != 0) {

@@ -20,15 +20,21 @@ KernelInput InputOf(OrtKernelContext* context, std::size_t index) {
   return {ShapeOf(input), DataOf(const_cast<OrtValue*>(input))};
 }
 
-float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape) {
+float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape, std::size_t index) {
   OrtValue* output = nullptr;
-  Check(GetApi()(kKernelContextGetOutput, context, 0, shape.data(), shape.size(), &output));
+  Check(GetApi()(kKernelContextGetOutput, context, index, shape.data(), shape.size(), &output));
   return DataOf(output);
 }
 
 std::int64_t AttributeOf(const OrtKernelInfo* info, const char* name) {
   std::int64_t value = 0;
   Check(GetApi()(kKernelInfoGetInt64, info, name, &value));
+  return value;
+}
+
+float FractionOf(const OrtKernelInfo* info, const char* name) {
+  float value = 0;
+  Check(GetApi()(kKernelInfoGetFloat, info, name, &value));
   return value;
 }
 

@@ -47,11 +47,12 @@ struct OrtCustomOp {
   void* sharing[4] = {};
 };
 
-/// An operator of our own over float tensors with one output: what the library is given, with what
+/// An operator of our own over float tensors: what the library is given, with what
 /// its kernels are made from behind it.
 struct Operator : OrtCustomOp {
   const char* name = nullptr;
   std::size_t inputs = 1;
+  std::size_t outputs = 1;
 };
 
 /// Runs `body`; what it throws becomes a status, for nothing may be thrown through the library.
@@ -68,17 +69,19 @@ OrtStatus* Guarded(Body&& body) {
 /// Fills in the description of `op`. `Op` is an Operator; its `Kernel` is made from the operator
 /// and a node's OrtKernelInfo, and computes with an OrtKernelContext.
 template <typename Op>
-void Describe(const char* name, std::size_t inputs, Op* op) {
+void Describe(const char* name, std::size_t inputs, Op* op, std::size_t outputs = 1) {
   using Kernel = typename Op::Kernel;
   op->name = name;
   op->inputs = inputs;
+  op->outputs = outputs;
   op->get_name = +[](const OrtCustomOp* self) { return static_cast<const Op*>(self)->name; };
   op->get_provider = +[](const OrtCustomOp*) -> const char* { return kCpuProvider; };
   op->get_input_type = +[](const OrtCustomOp*, std::size_t) { return kTypeFloat; };
   op->get_input_count =
       +[](const OrtCustomOp* self) { return static_cast<const Op*>(self)->inputs; };
   op->get_output_type = op->get_input_type;
-  op->get_output_count = +[](const OrtCustomOp*) { return std::size_t{1}; };
+  op->get_output_count =
+      +[](const OrtCustomOp* self) { return static_cast<const Op*>(self)->outputs; };
   op->get_input_kind = +[](const OrtCustomOp*, std::size_t) { return kRequired; };
   op->get_output_kind = op->get_input_kind;
   op->get_input_memory = +[](const OrtCustomOp*, std::size_t) { return kDefaultMemory; };
@@ -102,10 +105,12 @@ struct KernelInput {
 KernelInput InputOf(OrtKernelContext* context, std::size_t index);
 
 /// Makes an output of a kernel.
-float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape);
+float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape,
+                std::size_t index = 0);
 
-/// A whole number among a node's attributes.
+/// A whole number, and a fraction, among a node's attributes.
 std::int64_t AttributeOf(const OrtKernelInfo* info, const char* name);
+float FractionOf(const OrtKernelInfo* info, const char* name);
 
 /// Calls `body` for each of `count` numbers on the session's threads.
 template <typename Body>

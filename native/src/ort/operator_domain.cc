@@ -10,11 +10,14 @@ OperatorDomain::OperatorDomain(std::vector<NativeMatrix> matrices, const PackedS
       packed_attention_(step, true),
       keep_rows_(step),
       domain_(Create<CustomOpDomainPtr>(kCreateCustomOpDomain, "llmrouter")) {
-  Check(GetApi()(kCustomOpDomainAdd, domain_.get(), &matmul_));
+  const auto add = [&](Operator& op) { Check(GetApi()(kCustomOpDomainAdd, domain_.get(), &op)); };
+  add(matmul_);
+  add(add_norm_);
+  add(gate_);
   if (step == nullptr) return;
-  Check(GetApi()(kCustomOpDomainAdd, domain_.get(), &attention_));
-  Check(GetApi()(kCustomOpDomainAdd, domain_.get(), &packed_attention_));
-  Check(GetApi()(kCustomOpDomainAdd, domain_.get(), &keep_rows_));
+  add(attention_);
+  add(packed_attention_);
+  add(keep_rows_);
 }
 
 }  // namespace llmrouter::ort

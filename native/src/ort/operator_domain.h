@@ -4,6 +4,7 @@
 
 #include "ort/attention_op.h"
 #include "ort/keep_rows_op.h"
+#include "ort/layer_ops.h"
 #include "ort/matmul_op.h"
 
 namespace llmrouter::ort {
@@ -23,6 +24,8 @@ class OperatorDomain {
   AttentionOp attention_;
   AttentionOp packed_attention_;
   KeepRowsOp keep_rows_;
+  AddNormOp add_norm_;
+  GateOp gate_;
   CustomOpDomainPtr domain_;
 };
 

@@ -18,6 +18,7 @@ from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper
 
 from llmrouter.common.errors import RouterError
+from llmrouter.inference.backends.layer_graph import fuse_layers
 from llmrouter.inference.backends.packed_graph import DecoderTensors, pack_tokens
 from llmrouter.inference.models.untrusted_json import inside
 
@@ -80,6 +81,8 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
         return None
     matrices = _replace_products(model.graph, file.parent) if multiply else []
     packed = pack is not None and pack_tokens(model.graph, pack)
+    if packed:
+        fuse_layers(model.graph)
     if not matrices and not packed:
         return None
     _forget_unused(model.graph)
