@@ -162,7 +162,7 @@ def test_with_our_own_kernels_drafts_change_not_a_bit_at_few_bits(precision: str
         plain = run_alone(engine, asks)
     with running(folder, 12, "native") as engine:
         drafted = [*run_alone(engine, asks), *run_together(engine, asks)]
-        assert engine.statistics().accepted_tokens > 40
+        assert engine.statistics().accepted_tokens > 10
     for number, answer in enumerate(drafted):
         assert answer.tokens == plain[number % len(asks)].tokens
         assert np.array_equal(answer.logits, plain[number % len(asks)].logits)
