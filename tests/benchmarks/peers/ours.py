@@ -12,8 +12,13 @@ from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 
 def start(settings):
     loop = asyncio.new_event_loop()
+    # What is drafted depends on the text, and peers do not: `make bench NAME=speculation` tells what
+    # that brings.
     options = BackendOptions(
-        threads=settings["threads"], slots=settings["slots"], context=settings["context"]
+        threads=settings["threads"],
+        slots=settings["slots"],
+        context=settings["context"],
+        speculation_tokens=0,
     )
     backend = loop.run_until_complete(OnnxRuntimeBackend.load(Path(settings["model"]), options))
 
@@ -30,7 +35,7 @@ def start(settings):
                 # Tokens without text of their own are told with the last event.
                 note(event.completion_tokens - noted)
 
-    told = {"version": "this", "settings": "defaults"}
+    told = {"version": "this", "settings": "defaults, without drafts"}
     return told, lambda tally: loop.run_until_complete(drive(tally, generate))
 
 

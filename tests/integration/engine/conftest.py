@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +8,8 @@ from tests.integration.engine.driving import library
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 
 from llmrouter import _native
+from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 
 SHAPE = TinyShape()
 
@@ -76,3 +78,10 @@ def make_engine(tiny_folder: Path) -> Iterator[MakeEngine]:
     yield make
     for engine in engines:
         engine.stop()
+
+
+@pytest.fixture
+async def tiny(tiny_folder: Path) -> AsyncIterator[OnnxRuntimeBackend]:
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=8))
+    yield backend
+    await backend.close()
