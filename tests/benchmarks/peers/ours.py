@@ -12,8 +12,7 @@ from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 
 def start(settings):
     loop = asyncio.new_event_loop()
-    # What is drafted depends on the text, and peers do not: `make bench NAME=speculation` tells what
-    # that brings.
+    # Peers draft nothing either; `make bench NAME=speculation` tells what that brings.
     options = BackendOptions(
         threads=settings["threads"],
         slots=settings["slots"],
