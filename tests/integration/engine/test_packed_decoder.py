@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 from tests.integration.engine.driving import Ask, run_alone, run_together
 from tests.integration.models.driving import demo_folder
 
 from llmrouter import _native
+from llmrouter.inference.backends import native_graph
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.onnxruntime import make_engine
+from llmrouter.inference.backends.packed_graph import DecoderTensors, pack_tokens
 
 pytestmark = pytest.mark.skipif(
     not _native.detect_processor().avx2, reason="our attention needs a processor with AVX2"
@@ -73,6 +77,25 @@ def test_prompts_and_decoding_share_one_run(external_folder: Path) -> None:
         steps = engine.statistics().steps
     computed = sum(len(answer.tokens) for answer in answers)
     assert steps < computed / 3
+
+
+def test_a_graph_that_does_not_run_packed_is_left_to_onnxruntime(
+    external_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaking(graph: Any, names: DecoderTensors) -> bool:
+        packed = pack_tokens(graph, names)
+        [keep] = [node for node in graph.node if node.op_type == "KeepRows"]
+        keep.op_type = "Identity"
+        keep.domain = ""
+        return packed
+
+    monkeypatch.setattr(native_graph, "pack_tokens", breaking)
+    with structlog.testing.capture_logs() as logs, running(external_folder) as engine:
+        assert not engine.rounds_alike
+        answers = run_alone(engine, asks(max_tokens=1))
+    assert all(answer.failed is None for answer in answers)
+    [told] = logs
+    assert (told["event"], told["model"]) == ("attention left to ONNX Runtime", "external")
 
 
 @pytest.mark.model

@@ -7,7 +7,10 @@ import hashlib
 import secrets
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
+
+import structlog
 
 from llmrouter import _native
 from llmrouter.common.capabilities import SAMPLING, STRUCTURED_OUTPUT
@@ -34,6 +37,7 @@ from llmrouter.inference.models.text import load_text
 
 __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
+_log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
 """Text a reader may be behind before its sequence ends as SLOW_READER."""
 
@@ -233,8 +237,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     library = find_library()
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        model = _ort_model(folder, kernels)
-        decoder = _native.load_ort_decoder(model, slots=options.slots, context=context)
+        decoder = _load_decoder(folder, kernels, options.slots, context)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -248,6 +251,22 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
         )
     except _native.EngineError as error:
         raise RouterError(reason_of(error.code), f"cannot load {path}: {error}") from error
+
+
+def _load_decoder(
+    folder: ModelFolder, kernels: Kernels, slots: int, context: int
+) -> _native.Decoder:
+    model = _ort_model(folder, kernels)
+    try:
+        return _native.load_ort_decoder(model, slots=slots, context=context)
+    except _native.EngineError as error:
+        if not model.packed:
+            raise
+        plain = _ort_model(folder, replace(kernels, attention=False))
+        decoder = _native.load_ort_decoder(plain, slots=slots, context=context)
+        # The graph is at fault, not the folder, which would have failed again.
+        _log.warning("attention left to ONNX Runtime", model=folder.path.name, why=str(error))
+        return decoder
 
 
 def _constraints(path: Path) -> Constraints | None:
