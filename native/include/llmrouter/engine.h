@@ -40,7 +40,7 @@ struct EngineStatistics {
   /// around the decoder costs.
   double busy_seconds = 0;
   double decoder_seconds = 0;
-  /// Mean seconds of a decoding step.
+  /// Mean seconds of a step in which rows decode.
   double step_seconds = 0;
   /// Seconds that a request which came now would wait for a slot.
   double estimated_wait_seconds = 0;

@@ -9,12 +9,9 @@
 namespace llmrouter::ort {
 namespace {
 
-/// Tokens of a piece that one task computes: their queries share the keys while these are in the
-/// innermost cache.
-constexpr int kTaskTokens = 8;
-
-/// Tokens whose keys one thread writes sooner than another wakes.
+/// Tokens whose keys one thread writes sooner than another wakes, and those it takes at once.
 constexpr int kWorthSharing = 32;
+constexpr int kBlock = 8;
 
 /// One of the three inputs: where a token's values begin.
 struct Projection {
@@ -58,33 +55,9 @@ class AttentionKernel {
     rotated.resize(static_cast<std::size_t>(step_.tokens) * static_cast<std::size_t>(heads_) *
                    static_cast<std::size_t>(head_size));
     Prepare(context, inputs, rotated.data());
-    const std::vector<Task>& tasks = Tasks();
-    const auto group = static_cast<std::size_t>(heads_ / step_.cache->kv_heads());
-    const auto attend = [&, queries = rotated.data()](std::size_t index) {
-      const Task& task = tasks[index];
-      std::array<kernels::Query, 3 * kTaskTokens> some;
-      std::size_t count = 0;
-      thread_local std::vector<float> scratch;
-      const float* keys = step_.cache->Head(2 * layer_, task.piece->row, task.head);
-      const float* values = step_.cache->Head(2 * layer_ + 1, task.piece->row, task.head);
-      const auto flush = [&] {
-        kernels::Attend(std::span(some).first(count), keys, values, head_size, &scratch,
-                        kernels::BestPath());
-        count = 0;
-      };
-      for (int token = task.first; token < task.last; ++token) {
-        for (std::size_t i = 0; i < group; ++i) {
-          const std::size_t at = ((static_cast<std::size_t>(task.piece->first + token) *
-                                   static_cast<std::size_t>(heads_)) +
-                                  static_cast<std::size_t>(task.head) * group + i) *
-                                 static_cast<std::size_t>(head_size);
-          some[count++] = {queries + at, output + at, task.piece->position + token + 1};
-          if (count == some.size()) flush();
-        }
-      }
-      flush();
-    };
-    Share(context, tasks.size(), attend);
+    Share(context, step_.tasks.size(), [&, queries = rotated.data()](std::size_t index) {
+      Attend(step_.tasks[index], queries, output);
+    });
   }
 
  private:
@@ -93,14 +66,6 @@ class AttentionKernel {
     const float* cosines = nullptr;
     const float* sines = nullptr;
     int half = 0;
-  };
-
-  /// Some tokens of a piece, at one head of the cache.
-  struct Task {
-    const PackedStep::Piece* piece = nullptr;
-    int head = 0;
-    int first = 0;
-    int last = 0;
   };
 
   Inputs Read(OrtKernelContext* context) const {
@@ -147,9 +112,7 @@ class AttentionKernel {
       const int at = piece.first + token;
       for (int head = 0; head < heads_; ++head) {
         kernels::Rotate(inputs.queries.Of(at, head, head_size), head_size, angles, scale_,
-                        rotated + (static_cast<std::size_t>(at) * static_cast<std::size_t>(heads_) +
-                                   static_cast<std::size_t>(head)) *
-                                      static_cast<std::size_t>(head_size));
+                        rotated + Place(at, head));
       }
       const auto place = static_cast<std::ptrdiff_t>(position) * head_size;
       for (int head = 0; head < step_.cache->kv_heads(); ++head) {
@@ -163,28 +126,40 @@ class AttentionKernel {
       if (piece.tokens < kWorthSharing) {
         for (int token = 0; token < piece.tokens; ++token) prepare(piece, token);
       } else {
-        const auto blocks =
-            static_cast<std::size_t>((piece.tokens + kTaskTokens - 1) / kTaskTokens);
+        const auto blocks = static_cast<std::size_t>((piece.tokens + kBlock - 1) / kBlock);
         Share(context, blocks, [&](std::size_t block) {
-          const int first = static_cast<int>(block) * kTaskTokens;
-          const int last = std::min(first + kTaskTokens, piece.tokens);
+          const int first = static_cast<int>(block) * kBlock;
+          const int last = std::min(first + kBlock, piece.tokens);
           for (int token = first; token < last; ++token) prepare(piece, token);
         });
       }
     }
   }
 
-  const std::vector<Task>& Tasks() const {
-    thread_local std::vector<Task> tasks;
-    tasks.clear();
-    for (const PackedStep::Piece& piece : step_.pieces) {
-      for (int first = 0; first < piece.tokens; first += kTaskTokens) {
-        for (int head = 0; head < step_.cache->kv_heads(); ++head) {
-          tasks.push_back({&piece, head, first, std::min(first + kTaskTokens, piece.tokens)});
-        }
+  /// Attention of a task's tokens, [tokens, heads, head size] in and out.
+  void Attend(const PackedStep::Task& task, const float* queries, float* output) const {
+    const PackedStep::Piece& piece = step_.pieces[task.piece];
+    const int head_size = step_.cache->head_size();
+    const int group = heads_ / step_.cache->kv_heads();
+    const float* keys = step_.cache->Head(2 * layer_, piece.row, task.head);
+    const float* values = step_.cache->Head(2 * layer_ + 1, piece.row, task.head);
+    thread_local std::vector<kernels::Query> some;
+    thread_local std::vector<float> scratch;
+    some.clear();
+    for (int token = task.first; token < task.last; ++token) {
+      for (int i = 0; i < group; ++i) {
+        const std::size_t at = Place(piece.first + token, task.head * group + i);
+        some.push_back({queries + at, output + at, piece.position + token + 1});
       }
     }
-    return tasks;
+    kernels::Attend(some, keys, values, head_size, &scratch, kernels::BestPath());
+  }
+
+  /// Where a head of a token begins in [tokens, heads, head size].
+  std::size_t Place(int token, int head) const {
+    return (static_cast<std::size_t>(token) * static_cast<std::size_t>(heads_) +
+            static_cast<std::size_t>(head)) *
+           static_cast<std::size_t>(step_.cache->head_size());
   }
 
   const PackedStep& step_;

@@ -13,12 +13,15 @@ std::size_t Kept(const Segment& segment) {
   return segment.wanted == LogitsOf::kEvery ? segment.tokens.size() : 1;
 }
 
+/// Tokens of a task: their queries share the keys while these are in the innermost cache.
+constexpr int kTaskTokens = 8;
+
 }  // namespace
 
 PackedDecoder::PackedDecoder(const OrtModel& model, int slots, int context)
     : limits_{slots, context, model.vocabulary},
       cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
-      step_{&cache_, {}, 0, {}},
+      step_{&cache_, {}, {}, 0, {}},
       session_(model, &step_),
       input_ids_name_(model.input_ids),
       logits_name_(model.logits),
@@ -69,11 +72,18 @@ std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, f
 void PackedDecoder::Pack(std::span<const Segment> segments) {
   input_ids_.clear();
   step_.pieces.clear();
+  step_.tasks.clear();
   step_.kept.clear();
   for (const Segment& segment : segments) {
     const int first = static_cast<int>(input_ids_.size());
     const int tokens = static_cast<int>(segment.tokens.size());
     input_ids_.insert(input_ids_.end(), segment.tokens.begin(), segment.tokens.end());
+    for (int begin = 0; begin < tokens; begin += kTaskTokens) {
+      for (int head = 0; head < cache_.kv_heads(); ++head) {
+        step_.tasks.push_back(
+            {step_.pieces.size(), head, begin, std::min(begin + kTaskTokens, tokens)});
+      }
+    }
     step_.pieces.push_back({segment.row, segment.position, first, tokens});
     const int end = first + tokens;
     for (int token = end - static_cast<int>(Kept(segment)); token < end; ++token) {

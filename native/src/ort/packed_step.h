@@ -20,8 +20,18 @@ struct PackedStep {
     int tokens = 0;
   };
 
+  /// Tokens first..last-1 of a piece, at one head of the cache: what a thread attends to at once.
+  struct Task {
+    std::size_t piece = 0;
+    int head = 0;
+    int first = 0;
+    int last = 0;
+  };
+
   KvCache* cache = nullptr;
   std::vector<Piece> pieces;
+  /// All pieces at all heads.
+  std::vector<Task> tasks;
   int tokens = 0;
   /// The tokens whose logits are wanted, in ascending order.
   std::vector<int> kept;

@@ -38,7 +38,7 @@ def running(
 
 def asks(max_tokens: int, vocabulary: int = 256) -> list[Ask]:
     random = np.random.default_rng(5)
-    lengths = [1, 2, 3, 7, 8, 9, 31, 33, 64, 100]
+    lengths = [1, 2, 3, 7, 8, 9, 17, 31, 33, 64, 100]
     return [Ask(random.integers(0, vocabulary, n).tolist(), max_tokens) for n in lengths]
 
 

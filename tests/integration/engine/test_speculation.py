@@ -128,7 +128,7 @@ def test_the_unquantised_demo_model_says_the_same_tokens_with_drafts() -> None:
         assert [answer.tokens for answer in run_alone(engine, asks)] == plain
         alone = engine.statistics().accepted_tokens
         assert alone > 40
-        # Streams that quote at the same time are verified one after the other.
+        # Streams that quote at the same time are verified too.
         both = run_together(engine, [asks[0], asks[0]])
         assert [answer.tokens for answer in both] == [plain[0], plain[0]]
         assert engine.statistics().accepted_tokens > alone

@@ -18,12 +18,8 @@ _PRODUCTS = frozenset({"MatMul", "MatMulNBits"})
 """What these give has a shape of tokens by columns: nothing is stretched to fit."""
 
 
-def fuse_layers(graph: Any) -> bool:
-    """Replace sums with their norms, and gates by SiLU, in `graph`.
-
-    Returns:
-        Whether anything was.
-    """
+def fuse_layers(graph: Any) -> None:
+    """Replace sums with their norms, and gates by SiLU, in `graph`."""
     uses = Counter(name for node in graph.node for name in node.input)
     uses.update(value.name for value in graph.output)
     products = {name for node in graph.node if node.op_type in _PRODUCTS for name in node.output}
@@ -35,11 +31,9 @@ def fuse_layers(graph: Any) -> bool:
     nodes = [_add_norm(node) or _gate(node, gates, products) or node for node in graph.node]
     used = {name for node in nodes for name in node.input}
     idle = {id(gate) for name, gate in gates.items() if name not in used}
-    replaced = nodes != list(graph.node)
-    if replaced:
-        del graph.node[:]
-        graph.node.extend(node for node in nodes if id(node) not in idle)
-    return replaced
+    kept = [node for node in nodes if id(node) not in idle]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _add_norm(node: Any) -> Any | None:

@@ -12,23 +12,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from onnx import AttributeProto, NodeProto, TensorProto, helper
+from onnx import AttributeProto, NodeProto, TensorProto, helper, numpy_helper
 
 __all__ = ["DecoderTensors", "pack_tokens"]
 
 _CONTRIB = "com.microsoft"
 _DOMAIN = "llmrouter"
+_KEEP = "logits_to_keep"
+_FAR = 2**31 - 1
+"""Where a cut ends that ends nowhere before the last token."""
 _ATTENTION = "GroupQueryAttention"
-_FIXED: Mapping[str, float] = {
-    "do_rotary": 1, "local_window_size": -1, "softcap": 0.0, "smooth_softmax": 0,
+_ABSENT: Mapping[str, float] = {
+    "do_rotary": 0, "local_window_size": -1, "softcap": 0.0, "smooth_softmax": 0,
 }  # fmt: skip
-"""Attributes of attention that our operator has no others of; 0 where a node leaves one out, save
-the window."""
+"""What attention takes for attributes that a node leaves out."""
+_FIXED: Mapping[str, float] = {**_ABSENT, "do_rotary": 1}
+"""What our operator computes."""
 _READ = frozenset({"num_heads", "kv_num_heads", "rotary_interleaved", "scale"})
 _TOKENWISE = frozenset({
     ("", "Add"), ("", "Cast"), ("", "Div"), ("", "Erf"), ("", "Gelu"), ("", "Gemm"),
-    ("", "MatMul"), ("", "Mul"), ("", "Pow"), ("", "Relu"), ("", "Reshape"), ("", "Shape"),
-    ("", "Sigmoid"), ("", "Sqrt"), ("", "Sub"), ("", "Tanh"),
+    ("", "MatMul"), ("", "Mul"), ("", "Pow"), ("", "Relu"), ("", "Reshape"), ("", "Sigmoid"),
+    ("", "Sqrt"), ("", "Sub"), ("", "Tanh"),
     ("", "SimplifiedLayerNormalization"), ("", "LayerNormalization"), ("", "RMSNormalization"),
     (_CONTRIB, "BiasGelu"), (_CONTRIB, "FastGelu"), (_CONTRIB, "Gelu"),
     (_CONTRIB, "MatMulNBits"), (_CONTRIB, "QuickGelu"),
@@ -36,6 +40,8 @@ _TOKENWISE = frozenset({
 })  # fmt: skip
 """Operators that compute each token from that token, some on conditions; so do embeddings."""
 _EMBEDDINGS = frozenset({("", "Gather"), (_CONTRIB, "GatherBlockQuantized")})
+_SIZES = frozenset({("", "Shape"), ("", "Concat")})
+"""Operators that tell sizes, how many tokens there are among them."""
 _HEAD = frozenset({"Reshape", "Gemm", "MatMul", "MatMulNBits", "Cast"})
 _MULTIPLE = 8
 """Of which the size of a head must be one."""
@@ -73,7 +79,7 @@ def pack_tokens(graph: Any, names: DecoderTensors) -> bool:
         return False
     by_output = {id(node): one[1] for node, one in zip(attention, replaced, strict=True) if one}
     nodes = [by_output.get(id(node), node) for node in graph.node]
-    nodes = _with_kept_rows(nodes, names.logits)
+    nodes = _with_kept_rows(nodes, names.logits, initializers)
     nodes = _needed(nodes, names.logits)
     if not nodes or not _tokenwise(nodes, names, initializers):
         return False
@@ -96,8 +102,12 @@ def _input(node: Any, index: int) -> str:
     return str(node.input[index]) if index < len(node.input) else ""
 
 
+def _kind(node: Any) -> tuple[str, str]:
+    return str(node.domain), str(node.op_type)
+
+
 def _is(node: Any, domain: str, kind: str) -> bool:
-    return bool((node.domain or "", node.op_type) == (domain, kind))
+    return _kind(node) == (domain, kind)
 
 
 def _attention(
@@ -132,14 +142,11 @@ def _values(node: Any) -> dict[str, float] | None:
     kinds = {AttributeProto.INT: "i", AttributeProto.FLOAT: "f"}
     if any(attribute.type not in kinds for attribute in node.attribute):
         return None
-    values = {one.name: getattr(one, kinds[one.type]) for one in node.attribute}
-    wrong = [name for name, fixed in _FIXED.items() if values.get(name, _absent(name)) != fixed]
+    given = {one.name: getattr(one, kinds[one.type]) for one in node.attribute}
+    values = {**_ABSENT, **given}
+    usual = all(values[name] == fixed for name, fixed in _FIXED.items())
     known = values.keys() <= _READ | _FIXED.keys()
-    return values if known and not wrong and values.get("num_heads", 0) > 0 else None
-
-
-def _absent(name: str) -> float:
-    return -1 if name == "local_window_size" else 0
+    return values if known and usual and values.get("num_heads", 0) > 0 else None
 
 
 def _layer(past_key: str, past_value: str, names: DecoderTensors) -> int | None:
@@ -149,17 +156,17 @@ def _layer(past_key: str, past_value: str, names: DecoderTensors) -> int | None:
     return None
 
 
-def _with_kept_rows(nodes: list[Any], logits: str) -> list[Any]:
+def _with_kept_rows(nodes: list[Any], logits: str, initializers: Mapping[str, Any]) -> list[Any]:
     """Let the head compute no more than the tokens that are asked for.
 
     Returns:
-        No nodes unless the graph cuts by `logits_to_keep` or multiplies by the head last.
+        No nodes unless the graph cuts the last tokens out or multiplies by the head last.
     """
     producers = {output: node for node in nodes for output in node.output}
     head = first = producers.get(logits)
     while first is not None and first.op_type in _HEAD:
         first = producers.get(_input(first, 0))
-    if first is not None and first.op_type == "Slice":
+    if first is not None and _cuts(first, producers, initializers):
         keep = _keep(_input(first, 0), first.output[0])
         return [keep if node is first else node for node in nodes]
     if head is None or head.op_type not in {"MatMul", "MatMulNBits"} or not head.input:
@@ -171,6 +178,29 @@ def _with_kept_rows(nodes: list[Any], logits: str) -> list[Any]:
     small.input[0] = kept
     at = nodes.index(head)
     return [*nodes[:at], _keep(source, kept), small, *nodes[at + 1 :]]
+
+
+def _cuts(node: Any, producers: Mapping[str, Any], initializers: Mapping[str, Any]) -> bool:
+    """Whether a node takes the last token, or the last `logits_to_keep`."""
+    if not _is(node, "", "Slice"):
+        return False
+    start, end, axis = (_number(initializers.get(_input(node, place))) for place in (1, 2, 3))
+    begin = producers.get(_input(node, 1))
+    asked = begin is not None and _is(begin, "", "Neg") and _input(begin, 0) == _KEEP
+    to_the_end = end is not None and end >= _FAR and not _input(node, 4)
+    return (asked or start == -1) and to_the_end and axis == 1
+
+
+def _number(tensor: Any | None) -> int | None:
+    """Return the one whole number of a small constant; others are untrusted and not read."""
+    if tensor is None or tensor.data_type != TensorProto.INT64 or list(tensor.dims) != [1]:
+        return None
+    if tensor.data_location == TensorProto.EXTERNAL:
+        return None
+    try:
+        return int(numpy_helper.to_array(tensor)[0])
+    except (ValueError, IndexError):  # its data is of another size than it says
+        return None
 
 
 def _keep(source: str, kept: str) -> Any:
@@ -189,27 +219,31 @@ def _needed(nodes: Iterable[Any], logits: str) -> list[Any]:
 
 
 def _tokenwise(nodes: list[Any], names: DecoderTensors, initializers: Mapping[str, Any]) -> bool:
-    shapes = {out for node in nodes if _is(node, "", "Shape") for out in node.output}
+    sizes = {out for node in nodes if _kind(node) in _SIZES for out in node.output}
     known = {*initializers, names.input_ids, *(out for node in nodes for out in node.output), ""}
-    for node in nodes:
-        if not known.issuperset(node.input):
-            return False
-        if not _is_tokenwise(node, names, initializers, shapes):
-            return False
-    return True
+    return all(
+        known.issuperset(node.input)
+        and _uses_sizes_as_such(node, sizes, initializers)
+        and (_kind(node) in _SIZES or _is_tokenwise(node, names, initializers))
+        for node in nodes
+    )
 
 
-def _is_tokenwise(
-    node: Any, names: DecoderTensors, initializers: Mapping[str, Any], shapes: set[str]
-) -> bool:
-    kind = (node.domain or "", node.op_type)
+def _uses_sizes_as_such(node: Any, sizes: set[str], initializers: Mapping[str, Any]) -> bool:
+    """Whether the number of tokens reaches no token's values: it may shape, and be put together."""
+    if _is(node, "", "Concat"):
+        return all(name in sizes or name in initializers for name in node.input)
+    values = node.input[:1] if _is(node, "", "Reshape") else node.input
+    return sizes.isdisjoint(values)
+
+
+def _is_tokenwise(node: Any, names: DecoderTensors, initializers: Mapping[str, Any]) -> bool:
+    kind = _kind(node)
     integers = {one.name: one.i for one in node.attribute if one.type == AttributeProto.INT}
     if kind in _EMBEDDINGS:
         axis = integers.get("axis", 0) or integers.get("gather_axis", 0)
         found = _input(node, 0) in initializers and _input(node, 1) == names.input_ids
         return found and not axis
-    if kind == ("", "Concat"):
-        return all(name in shapes or name in initializers for name in node.input)
     if node.op_type in _NORMS:
         return bool(integers.get("axis", -1) == -1)
     if kind in {("", "MatMul"), ("", "Gemm")}:

@@ -12,6 +12,12 @@ from llmrouter.inference.backends.layer_graph import fuse_layers
 CONTRIB = "com.microsoft"
 
 
+def _changes(graph: Any) -> bool:
+    before = graph.SerializeToString()
+    fuse_layers(graph)
+    return bool(graph.SerializeToString() != before)
+
+
 def _graph(*nodes: Any) -> Any:
     output = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
     return helper.make_graph(list(nodes), "part", [], [output])
@@ -35,7 +41,7 @@ def _normed(inputs: tuple[str, ...], outputs: tuple[str, ...], **attributes: obj
 @pytest.mark.parametrize("factors", [("silu", "up"), ("up", "silu")])
 def test_a_gate_by_silu_is_one_operator(factors: tuple[str, str]) -> None:
     graph = _gated(factors=factors)
-    assert fuse_layers(graph)
+    assert _changes(graph)
     assert [node.op_type for node in graph.node] == ["MatMul", "MatMul", "GateBySilu"]
     assert list(graph.node[-1].input) == ["gate", "up"]
     assert list(graph.node[-1].output) == ["y"]
@@ -51,15 +57,13 @@ def test_a_gate_by_silu_is_one_operator(factors: tuple[str, str]) -> None:
     ],
 )
 def test_another_gate_is_left(graph: Any) -> None:
-    before = graph.SerializeToString()
-    assert not fuse_layers(graph)
-    assert graph.SerializeToString() == before
+    assert not _changes(graph)
 
 
 def test_a_silu_that_somebody_else_uses_is_left() -> None:
     graph = _gated()
     graph.node.append(helper.make_node("Add", ["silu", "up"], ["z"]))
-    assert not fuse_layers(graph)
+    assert not _changes(graph)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +72,7 @@ def test_a_silu_that_somebody_else_uses_is_left() -> None:
 )
 def test_a_sum_and_its_norm_are_one_operator(outputs: tuple[str, ...], ours: list[str]) -> None:
     graph = _normed(("a", "b", "gain"), outputs, epsilon=1e-5)
-    assert fuse_layers(graph)
+    assert _changes(graph)
     [node] = graph.node
     assert (node.domain, node.op_type, list(node.output)) == ("llmrouter", "AddNorm", ours)
     assert node.attribute[0].f == pytest.approx(1e-5)
@@ -84,4 +88,4 @@ def test_a_sum_and_its_norm_are_one_operator(outputs: tuple[str, ...], ours: lis
     ],
 )
 def test_another_norm_is_left(graph: Any) -> None:
-    assert not fuse_layers(graph)
+    assert not _changes(graph)

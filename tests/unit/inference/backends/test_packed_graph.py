@@ -69,8 +69,10 @@ def _graph(*, together: bool = True, cut: bool = True, **attributes: object) -> 
             outputs.append(info(f"present.{layer}.{part}", TensorProto.FLOAT, ["b", 1, "p", 8]))
     constants = [
         numpy_helper.from_array(np.zeros(1, np.float32), name)
-        for name in ("table", "q", "k", "v", "o", "head", "cos", "sin", "end", "axis")
+        for name in ("table", "q", "k", "v", "o", "head", "cos", "sin")
     ]
+    numbers = {"end": 2**63 - 1, "axis": 1, "last": -1, "early": 5}
+    constants += [numpy_helper.from_array(np.array([n]), name) for name, n in numbers.items()]
     keep = helper.make_tensor("logits_to_keep", TensorProto.INT64, [1], [1])
     return helper.make_graph(nodes, "decoder", inputs, outputs, [*constants, keep])
 
@@ -99,6 +101,13 @@ def test_attention_and_the_cut_before_the_head_become_ours_and_the_mask_is_gone(
         if node.op_type.endswith("Attention")
     ]
     assert attributes == [{"heads": 2, "layer": n, "interleaved": 0} for n in (0, 1)]
+
+
+def test_a_graph_that_always_takes_the_last_token_is_told_which() -> None:
+    graph = _graph()
+    _node(graph, "Slice").input[1] = "last"
+    assert pack_tokens(graph, NAMES)
+    assert "llmrouter.KeepRows" in _kinds(graph)
 
 
 def test_a_scale_that_is_left_out_is_the_usual_one() -> None:
@@ -179,6 +188,33 @@ def _lacks_keys(graph: Any) -> None:
     _node(graph, "GroupQueryAttention").input[2] = "o"
 
 
+def _scales_by_the_number_of_tokens(graph: Any) -> None:
+    count = helper.make_node("Shape", ["x0"], ["count"])
+    graph.node.insert(3, count)
+    _node(graph, "Add").input[1] = "count"
+
+
+def _cuts_from_elsewhere(graph: Any) -> None:
+    _node(graph, "Slice").input[1] = "axis"
+
+
+def _cuts_to_elsewhere(graph: Any) -> None:
+    _node(graph, "Slice").input[2] = "early"
+
+
+def _cuts_along_another_axis(graph: Any) -> None:
+    _node(graph, "Slice").input[3] = "last"
+
+
+def _cuts_in_steps(graph: Any) -> None:
+    _node(graph, "Slice").input.append("axis")
+
+
+def _cuts_by_a_constant_that_lies_about_its_size(graph: Any) -> None:
+    [axis] = [one for one in graph.initializer if one.name == "axis"]
+    axis.raw_data = b"12"
+
+
 def _lacks_inputs(graph: Any) -> None:
     for node in graph.node:
         del node.input[:]
@@ -191,6 +227,8 @@ def _lacks_a_table(graph: Any) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        _scales_by_the_number_of_tokens, _cuts_from_elsewhere, _cuts_to_elsewhere,
+        _cuts_along_another_axis, _cuts_in_steps, _cuts_by_a_constant_that_lies_about_its_size,
         _lacks_inputs, _lacks_a_table, _looks_at_the_mask, _mixes_tokens, _normalises_over_tokens,
         _multiplies_tokens,
         _cuts_in_the_middle, _rotates_by_an_input, _biases_attention, _repeats_a_layer,
