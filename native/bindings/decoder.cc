@@ -35,6 +35,7 @@ void BindDecoder(py::module_& module) {
       .def_readwrite("matrices", &OrtModel::matrices)
       .def_readwrite("packed", &OrtModel::packed)
       .def_readwrite("rounds_alike", &OrtModel::rounds_alike)
+      .def_readwrite("cuda_device", &OrtModel::cuda_device)
       .def_readwrite("vocabulary", &OrtModel::vocabulary)
       .def_readwrite("layers", &OrtModel::layers)
       .def_readwrite("kv_heads", &OrtModel::kv_heads)
@@ -51,6 +52,7 @@ void BindDecoder(py::module_& module) {
 
   module.def("load_onnx_runtime", &LoadOnnxRuntime, py::arg("library"), py::arg("threads"),
              py::call_guard<py::gil_scoped_release>());
+  module.def("available_providers", &AvailableProviders);
   module.def("load_ort_decoder", &LoadOrtDecoder, py::arg("model"), py::kw_only(), py::arg("slots"),
              py::arg("context"), py::call_guard<py::gil_scoped_release>());
 }

@@ -50,7 +50,7 @@ void Batch::Admit(std::unique_ptr<Sequence> sequence) {
   const int row = slots_.Join();
   sequence->Begin();
   if (sequence->parked_bytes() > 0) {
-    const std::vector<float> cache = sequence->TakeParked();
+    const std::vector<std::byte> cache = sequence->TakeParked();
     decoder_->Load(row, 0, sequence->computed(), cache.data());
   }
   rows_[row] = std::move(sequence);
@@ -60,9 +60,9 @@ std::unique_ptr<Sequence> Batch::Park(int row, std::size_t most_bytes) {
   Sequence& sequence = *rows_[row];
   const std::size_t bytes =
       static_cast<std::size_t>(sequence.computed()) * decoder_->PositionBytes();
-  std::vector<float> cache;
+  std::vector<std::byte> cache;
   try {
-    if (bytes <= most_bytes) cache.resize(bytes / sizeof(float));
+    if (bytes <= most_bytes) cache.resize(bytes);
   } catch (const std::bad_alloc&) {  // Computing again costs time; failing would cost the answer.
   }
   if (cache.empty()) {
@@ -114,7 +114,7 @@ void Batch::ReusePrefixes() {
     const auto blocks = prefix_.Match(sequence.request().scope, sequence.request().prompt);
     if (blocks.empty()) continue;
     int position = 0;
-    for (const float* block : blocks) {
+    for (const std::byte* block : blocks) {
       decoder_->Load(row, position, PrefixCache::kBlock, block);
       position += PrefixCache::kBlock;
     }
@@ -125,7 +125,7 @@ void Batch::ReusePrefixes() {
 
 void Batch::KeepPrefix(int row) {
   const Request& request = rows_[row]->request();
-  prefix_.Insert(request.scope, request.prompt, [&](int position, float* out) {
+  prefix_.Insert(request.scope, request.prompt, [&](int position, std::byte* out) {
     decoder_->Save(row, position, PrefixCache::kBlock, out);
   });
 }

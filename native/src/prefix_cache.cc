@@ -47,11 +47,12 @@ void PrefixCache::Touch(const std::vector<std::uint64_t>& path) {
   }
 }
 
-std::vector<const float*> PrefixCache::Match(std::uint64_t scope, std::span<const TokenId> prompt) {
+std::vector<const std::byte*> PrefixCache::Match(std::uint64_t scope,
+                                                 std::span<const TokenId> prompt) {
   const int most = (static_cast<int>(prompt.size()) - 2) / kBlock;
   const std::vector<std::uint64_t> path = Follow(scope, prompt, most);
   Touch(path);
-  std::vector<const float*> data;
+  std::vector<const std::byte*> data;
   for (const std::uint64_t key : path) data.push_back(blocks_.at(key).data.get());
   return data;
 }
@@ -76,7 +77,7 @@ void PrefixCache::Insert(std::uint64_t scope, std::span<const TokenId> prompt, c
     const std::uint64_t parent = path.empty() ? scope : path.back();
     const std::uint64_t key = KeyOf(parent, tokens);
     if (blocks_.contains(key)) break;  // Another block has this name: rare, and not worth more.
-    auto data = std::make_unique_for_overwrite<float[]>(block_bytes_ / sizeof(float));
+    auto data = std::make_unique_for_overwrite<std::byte[]>(block_bytes_);
     copy(i * kBlock, data.get());
     uses_.push_front(key);
     blocks_[key] = {parent, {tokens.begin(), tokens.end()}, std::move(data), uses_.begin()};

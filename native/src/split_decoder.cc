@@ -69,7 +69,7 @@ void SplitDecoder::Move(int from, int to, int length) {
   ends_[to] = length;
 }
 
-void SplitDecoder::Load(int row, int position, int length, const float* in) {
+void SplitDecoder::Load(int row, int position, int length, const std::byte* in) {
   LoadCache(row, position, length, in);
   ends_[row] = position + length;
 }

@@ -299,6 +299,11 @@ class Engine:
 # EngineError: MODEL_UNAVAILABLE.
 def load_onnx_runtime(library: str, threads: int) -> str: ...
 
+# What the opened library can compute on, by ONNX Runtime's names.
+#
+# Raises: EngineError (MODEL_UNAVAILABLE) before the library is opened.
+def available_providers() -> list[str]: ...
+
 # Load a model with a cache of `slots` sequences of `context` tokens.
 #
 # Raises:

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -75,14 +77,17 @@ class FakeDecoder : public SplitDecoder {
     moves.emplace_back(from, to);
     cache_[to].assign(cache_[from].begin(), cache_[from].begin() + length);
   }
-  std::size_t PositionBytes() const override { return sizeof(float); }
-  void Save(int row, int position, int length, float* out) const override {
-    for (int i = 0; i < length; ++i) {
-      out[i] = static_cast<float>(cache_.at(row).at(static_cast<std::size_t>(position + i)));
-    }
+  std::size_t PositionBytes() const override { return sizeof(TokenId); }
+  void Save(int row, int position, int length, std::byte* out) const override {
+    std::memcpy(out, &cache_.at(row).at(static_cast<std::size_t>(position)),
+                static_cast<std::size_t>(length) * sizeof(TokenId));
   }
-  void LoadCache(int row, int position, int length, const float* in) override {
-    for (int i = 0; i < length; ++i) Write(row, position + i, static_cast<TokenId>(in[i]));
+  void LoadCache(int row, int position, int length, const std::byte* in) override {
+    for (int i = 0; i < length; ++i, in += sizeof(TokenId)) {
+      TokenId token = 0;
+      std::memcpy(&token, in, sizeof(token));
+      Write(row, position + i, token);
+    }
   }
   void ReleaseCache(int row) override {
     released.push_back(row);

@@ -6,7 +6,6 @@
 
 #include "llmrouter/ort_decoder.h"
 #include "ort/contract.h"
-#include "ort/kv_cache.h"
 #include "ort/runtime.h"
 #include "ort/session.h"
 
@@ -66,47 +65,6 @@ TEST(LayerName, HasOneNumber) {
   EXPECT_EQ(LayerName("past.%d.key", 12), "past.12.key");
   EXPECT_THROW(LayerName("past.key", 1), Error);
   EXPECT_THROW(LayerName("past.%d.%s", 1), Error);
-}
-
-TEST(KvCache, EveryRowHasASparePositionAndStartsOnAPage) {
-  for (const int context : {15, 16, 100}) {
-    const KvCache cache(4, 3, 2, 64, context);
-    EXPECT_GT(cache.positions(), context);
-    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(cache.Row(3, 2)) % 4096, 0U);
-  }
-}
-
-TEST(KvCache, MovingCopiesTheUsedPartOfEveryHead) {
-  KvCache cache(2, 2, 2, 16, 100);
-  const auto head = static_cast<std::size_t>(cache.positions()) * 16;
-  for (int buffer = 0; buffer < 2; ++buffer) {
-    for (int i = 0; i < 2; ++i) {
-      cache.Row(buffer, 1)[i * head + 9 * 16 + 15] = static_cast<float>(10 * buffer + i + 1);
-      cache.Row(buffer, 1)[i * head + 10 * 16] = 99.0F;
-    }
-  }
-  cache.Move(1, 0, 10);
-  for (int buffer = 0; buffer < 2; ++buffer) {
-    for (int i = 0; i < 2; ++i) {
-      EXPECT_EQ(cache.Row(buffer, 0)[i * head + 9 * 16 + 15], 10 * buffer + i + 1);
-      EXPECT_EQ(cache.Row(buffer, 0)[i * head + 10 * 16], 0.0F);
-    }
-  }
-}
-
-TEST(KvCache, MemoryIsCountedAsItIsUsedAndGivenBack) {
-  KvCache cache(2, 4, 3, 64, 1000);
-  EXPECT_EQ(cache.CommittedBytes(), 0U);
-  cache.Touch(1, 1);
-  EXPECT_EQ(cache.CommittedBytes(), 2U * 3U * 4096U);
-  cache.Touch(1, 16);
-  EXPECT_EQ(cache.CommittedBytes(), 2U * 3U * 4096U);
-  cache.Touch(1, 17);
-  EXPECT_EQ(cache.CommittedBytes(), 2U * 3U * 8192U);
-  cache.Row(0, 1)[0] = 5.0F;
-  cache.Release(1);
-  EXPECT_EQ(cache.CommittedBytes(), 0U);
-  EXPECT_EQ(cache.Row(0, 1)[0], 0.0F) << "the page was not given back";
 }
 
 }  // namespace

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstring>
 #include <numeric>
 #include <random>
 
@@ -18,13 +20,19 @@ std::vector<TokenId> Count(int length, int from = 0) {
 
 /// What a block of these tests holds: the tokens themselves.
 PrefixCache::Copy Tokens(const std::vector<TokenId>& prompt) {
-  return [&prompt](int position, float* out) {
-    for (int i = 0; i < kBlock; ++i) out[i] = static_cast<float>(prompt[position + i]);
+  return [&prompt](int position, std::byte* out) {
+    std::memcpy(out, prompt.data() + position, kBlock * sizeof(TokenId));
   };
 }
 
+TokenId FirstOf(const std::byte* block) {
+  TokenId first = 0;
+  std::memcpy(&first, block, sizeof(first));
+  return first;
+}
+
 TEST(PrefixCacheTest, ABlockIsFoundByEveryPromptThatBeginsWithIt) {
-  PrefixCache cache(sizeof(float), 1 << 20);
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
   const auto first = Count(3 * kBlock + 5);
   cache.Insert(1, first, Tokens(first));
   EXPECT_EQ(cache.Match(1, first).size(), 3U);
@@ -32,25 +40,25 @@ TEST(PrefixCacheTest, ABlockIsFoundByEveryPromptThatBeginsWithIt) {
   second.resize(4 * kBlock, 7);
   const auto found = cache.Match(1, second);
   ASSERT_EQ(found.size(), 2U);
-  EXPECT_EQ(found[1][0], static_cast<float>(kBlock));
+  EXPECT_EQ(FirstOf(found[1]), kBlock);
 }
 
 TEST(PrefixCacheTest, ScopesDoNotSeeEachOther) {
-  PrefixCache cache(sizeof(float), 1 << 20);
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
   const auto prompt = Count(3 * kBlock);
   cache.Insert(1, prompt, Tokens(prompt));
   EXPECT_TRUE(cache.Match(2, prompt).empty());
 }
 
 TEST(PrefixCacheTest, TheSameBlockElsewhereIsAnother) {
-  PrefixCache cache(sizeof(float), 1 << 20);
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
   const auto prompt = Count(3 * kBlock);
   cache.Insert(1, prompt, Tokens(prompt));
   EXPECT_TRUE(cache.Match(1, Count(3 * kBlock, kBlock)).empty());
 }
 
 TEST(PrefixCacheTest, TwoTokensAreLeftToCompute) {
-  PrefixCache cache(sizeof(float), 1 << 20);
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
   const auto prompt = Count(2 * kBlock);
   cache.Insert(1, prompt, Tokens(prompt));
   EXPECT_EQ(cache.Match(1, Count(2 * kBlock)).size(), 1U);
@@ -60,14 +68,14 @@ TEST(PrefixCacheTest, TwoTokensAreLeftToCompute) {
 }
 
 TEST(PrefixCacheTest, WithoutMemoryNothingIsKept) {
-  PrefixCache cache(sizeof(float), 0);
+  PrefixCache cache(sizeof(TokenId), 0);
   const auto prompt = Count(3 * kBlock);
   cache.Insert(1, prompt, Tokens(prompt));
   EXPECT_EQ(cache.bytes(), 0U);
 }
 
 TEST(PrefixCacheTest, TheLeastRecentlyUsedPathGoesFirstFromItsEnd) {
-  PrefixCache cache(sizeof(float), 4 * kBlock * sizeof(float));
+  PrefixCache cache(sizeof(TokenId), 4 * kBlock * sizeof(TokenId));
   const auto first = Count(2 * kBlock);
   const auto second = Count(2 * kBlock, 1000);
   cache.Insert(1, first, Tokens(first));
@@ -81,7 +89,7 @@ TEST(PrefixCacheTest, TheLeastRecentlyUsedPathGoesFirstFromItsEnd) {
 
 TEST(PrefixCacheTest, WhateverComesItStaysBoundedAndGivesTheRightBlocks) {
   std::mt19937 random(5);
-  PrefixCache cache(sizeof(float), 20 * kBlock * sizeof(float));
+  PrefixCache cache(sizeof(TokenId), 20 * kBlock * sizeof(TokenId));
   for (int i = 0; i < 3000; ++i) {
     std::vector<TokenId> prompt;
     const int blocks = static_cast<int>(random() % 6);
@@ -92,10 +100,10 @@ TEST(PrefixCacheTest, WhateverComesItStaysBoundedAndGivesTheRightBlocks) {
     const std::uint64_t scope = random() % 2;
     const auto found = cache.Match(scope, prompt);
     for (std::size_t block = 0; block < found.size(); ++block) {
-      EXPECT_EQ(found[block][3], static_cast<float>(prompt[block * kBlock + 3]));
+      EXPECT_EQ(FirstOf(found[block]), prompt[block * kBlock]);
     }
     cache.Insert(scope, prompt, Tokens(prompt));
-    EXPECT_LE(cache.bytes(), 20 * kBlock * sizeof(float));
+    EXPECT_LE(cache.bytes(), 20 * kBlock * sizeof(TokenId));
   }
 }
 

@@ -47,9 +47,9 @@ TEST_F(SplitDecoderTest, ARowInBetweenIsLeftAsItWasUpToItsEnd) {
   const std::array<TokenId, 1> one = {9};
   std::array<Segment, 1> decoded = {{{2, one, 3}}};
   decoder_.Run(decoded);
-  std::array<float, 3> kept = {};
-  decoder_.Save(1, 0, 3, kept.data());
-  EXPECT_EQ(kept, (std::array<float, 3>{3, 4, 5}));
+  std::array<TokenId, 3> kept = {};
+  decoder_.Save(1, 0, 3, reinterpret_cast<std::byte*>(kept.data()));
+  EXPECT_EQ(kept, prompt);
 }
 
 TEST_F(SplitDecoderTest, NothingIsCopiedOfLogitsNobodyWants) {

@@ -70,8 +70,8 @@ class Decoder {
 
   /// Copies the keys and values of `length` positions from `position` on out of a row, in an order
   /// of the decoder's own, or back into any row. `PositionBytes` x `length` bytes.
-  virtual void Save(int row, int position, int length, float* out) const = 0;
-  virtual void Load(int row, int position, int length, const float* in) = 0;
+  virtual void Save(int row, int position, int length, std::byte* out) const = 0;
+  virtual void Load(int row, int position, int length, const std::byte* in) = 0;
 
   /// Gives the memory of a row's cache back.
   virtual void Release(int row) = 0;

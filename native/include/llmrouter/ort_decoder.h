@@ -14,6 +14,10 @@ namespace llmrouter {
 /// library and leave the pool as it is. Returns the runtime's version. Throws kModelUnavailable.
 std::string LoadOnnxRuntime(const std::string& library, int threads);
 
+/// What the opened library can compute on, by ONNX Runtime's names, such as CUDAExecutionProvider.
+/// Whether the machine can too shows when a model is loaded. Throws kModelUnavailable.
+std::vector<std::string> AvailableProviders();
+
 /// A matrix [depth, columns] quantised in blocks of 32 along its depth, as the operator MatMulNBits
 /// has it, in a file of weights. Offsets are bytes.
 struct NativeMatrix {
@@ -43,6 +47,9 @@ struct OrtModel {
   bool packed = false;
   /// Whether each token of a packed run is rounded as if it were alone.
   bool rounds_alike = false;
+  /// The GPU that computes, counted from 0; -1 for the processor. On a GPU the file's graph runs as
+  /// it is.
+  int cuda_device = -1;
   int vocabulary = 0;
   int layers = 0;
   int kv_heads = 0;

@@ -21,7 +21,7 @@ class PrefixCache {
   static constexpr int kBlock = 32;
 
   /// Copies the keys and values of the tokens from `position` on, `kBlock` of them.
-  using Copy = std::function<void(int position, float* out)>;
+  using Copy = std::function<void(int position, std::byte* out)>;
 
   /// `position_bytes` is what the keys and values of one token take; `max_bytes` bounds all blocks
   /// together, 0 keeps none.
@@ -31,7 +31,7 @@ class PrefixCache {
 
   /// The blocks of the longest known beginning of `prompt` within `scope`, first to last. At least
   /// two tokens are left to compute: one alone would round differently. Valid until `Insert`.
-  std::vector<const float*> Match(std::uint64_t scope, std::span<const TokenId> prompt);
+  std::vector<const std::byte*> Match(std::uint64_t scope, std::span<const TokenId> prompt);
 
   /// Keeps the whole blocks of `prompt` that are not known yet.
   void Insert(std::uint64_t scope, std::span<const TokenId> prompt, const Copy& copy);
@@ -40,7 +40,7 @@ class PrefixCache {
   struct Block {
     std::uint64_t parent;
     std::vector<TokenId> tokens;
-    std::unique_ptr<float[]> data;
+    std::unique_ptr<std::byte[]> data;
     std::list<std::uint64_t>::iterator use;
   };
 

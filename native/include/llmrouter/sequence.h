@@ -66,9 +66,9 @@ class Sequence {
   void CommitReused(int tokens);
 
   /// Keeps its keys and values while others use its row.
-  void Park(std::vector<float> cache) { parked_ = std::move(cache); }
-  std::vector<float> TakeParked() { return std::exchange(parked_, {}); }
-  std::size_t parked_bytes() const { return parked_.size() * sizeof(float); }
+  void Park(std::vector<std::byte> cache) { parked_ = std::move(cache); }
+  std::vector<std::byte> TakeParked() { return std::exchange(parked_, {}); }
+  std::size_t parked_bytes() const { return parked_.size(); }
   /// Gives its keys and values up: everything up to here is prefilled again.
   void Forget();
 
@@ -119,7 +119,7 @@ class Sequence {
   int promised_ = 0;
   int computed_ = 0;
   int reused_ = 0;
-  std::vector<float> parked_;
+  std::vector<std::byte> parked_;
   int undelivered_ = 0;
   std::optional<Clock::time_point> begun_;
   Clock::time_point first_token_;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <span>
 #include <vector>
 
@@ -15,7 +16,7 @@ class SplitDecoder : public Decoder {
 
   void Run(std::span<Segment> segments) final;
   void Move(int from, int to, int length) final;
-  void Load(int row, int position, int length, const float* in) final;
+  void Load(int row, int position, int length, const std::byte* in) final;
   void Release(int row) final;
 
  protected:
@@ -35,7 +36,7 @@ class SplitDecoder : public Decoder {
                                                 std::span<const int> positions) = 0;
 
   virtual void MoveCache(int from, int to, int length) = 0;
-  virtual void LoadCache(int row, int position, int length, const float* in) = 0;
+  virtual void LoadCache(int row, int position, int length, const std::byte* in) = 0;
   virtual void ReleaseCache(int row) = 0;
 
  private:

@@ -117,9 +117,9 @@ class AttentionKernel {
       const auto place = static_cast<std::ptrdiff_t>(position) * head_size;
       for (int head = 0; head < step_.cache->kv_heads(); ++head) {
         kernels::Rotate(inputs.keys.Of(at, head, head_size), head_size, angles, 1,
-                        step_.cache->Head(2 * layer_, piece.row, head) + place);
+                        Keys(piece.row, head) + place);
         std::copy_n(inputs.values.Of(at, head, head_size), head_size,
-                    step_.cache->Head(2 * layer_ + 1, piece.row, head) + place);
+                    Values(piece.row, head) + place);
       }
     };
     for (const PackedStep::Piece& piece : step_.pieces) {
@@ -141,8 +141,8 @@ class AttentionKernel {
     const PackedStep::Piece& piece = step_.pieces[task.piece];
     const int head_size = step_.cache->head_size();
     const int group = heads_ / step_.cache->kv_heads();
-    const float* keys = step_.cache->Head(2 * layer_, piece.row, task.head);
-    const float* values = step_.cache->Head(2 * layer_ + 1, piece.row, task.head);
+    const float* keys = Keys(piece.row, task.head);
+    const float* values = Values(piece.row, task.head);
     thread_local std::vector<kernels::Query> some;
     thread_local std::vector<float> scratch;
     some.clear();
@@ -153,6 +153,14 @@ class AttentionKernel {
       }
     }
     kernels::Attend(some, keys, values, head_size, &scratch, kernels::BestPath());
+  }
+
+  /// The cache of a row's head, [positions, head size].
+  float* Keys(int row, int head) const {
+    return reinterpret_cast<float*>(step_.cache->Head(2 * layer_, row, head));
+  }
+  float* Values(int row, int head) const {
+    return reinterpret_cast<float*>(step_.cache->Head(2 * layer_ + 1, row, head));
   }
 
   /// Where a head of a token begins in [tokens, heads, head size].

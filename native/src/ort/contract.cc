@@ -10,9 +10,13 @@ constexpr std::int64_t kOpen = -1;
 constexpr std::size_t kNone = static_cast<std::size_t>(-1);
 
 std::string Describe(int type, const std::vector<std::int64_t>& shape) {
-  std::string text = type == kTypeFloat   ? "float32 ["
-                     : type == kTypeInt64 ? "int64 ["
-                                          : "element type " + std::to_string(type) + " [";
+  static const std::map<int, std::string> names = {{kTypeFloat, "float32"},
+                                                   {kTypeFloat16, "float16"},
+                                                   {kTypeBfloat16, "bfloat16"},
+                                                   {kTypeInt64, "int64"}};
+  const auto name = names.find(type);
+  std::string text = name != names.end() ? name->second : "element type " + std::to_string(type);
+  text += " [";
   for (std::size_t i = 0; i < shape.size(); ++i) {
     text += (i == 0 ? "" : ", ") + (shape[i] == kOpen ? "?" : std::to_string(shape[i]));
   }
@@ -55,6 +59,21 @@ void CheckSide(const OrtModel& model, const char* side, const std::vector<Tensor
   }
 }
 
+/// The type of a tensor that has one of the types of `Element`; float32 where it is missing or has
+/// another, which it is then told to be.
+Element ElementIn(const std::vector<TensorDescription>& tensors, const std::string& name) {
+  const auto at = std::ranges::find(tensors, name, &TensorDescription::name);
+  if (at == tensors.end()) return Element::kFloat32;
+  return ElementOf(at->type).value_or(Element::kFloat32);
+}
+
+bool TakesLogitsToKeep(const Session& session) {
+  return std::ranges::any_of(session.optional_inputs(), [](const TensorDescription& input) {
+    return input.name == kLogitsToKeep && input.type == kTypeInt64 &&
+           input.shape == std::vector<std::int64_t>{1};
+  });
+}
+
 }  // namespace
 
 std::string LayerName(const std::string& pattern, int layer) {
@@ -67,33 +86,36 @@ std::string LayerName(const std::string& pattern, int layer) {
   return name.replace(at, 2, std::to_string(layer));
 }
 
-void CheckContract(const OrtModel& model, const Session& session) {
+Contract ReadContract(const OrtModel& model, const Session& session) {
+  const Contract contract = {ElementIn(session.inputs(), LayerName(model.past_key, 0)),
+                             ElementIn(session.outputs(), model.logits),
+                             TakesLogitsToKeep(session)};
+  if (model.cuda_device >= 0 && contract.cache == Element::kFloat32) {
+    throw Error(ErrorCode::kModelUnavailable,
+                model.path + ": its keys and values are float32, attention on CUDA takes float16 " +
+                    "or bfloat16");
+  }
+  const int cache_type = TypeOf(contract.cache);
   const std::vector<std::int64_t> cache = {kOpen, model.kv_heads, kOpen, model.head_size};
   std::vector<TensorDescription> inputs = {{model.input_ids, kTypeInt64, {kOpen, kOpen}},
                                            {model.attention_mask, kTypeInt64, {kOpen, kOpen}}};
   std::vector<TensorDescription> outputs = {
-      {model.logits, kTypeFloat, {kOpen, kOpen, model.vocabulary}}};
+      {model.logits, TypeOf(contract.logits), {kOpen, kOpen, model.vocabulary}}};
   for (int layer = 0; layer < model.layers; ++layer) {
-    inputs.push_back({LayerName(model.past_key, layer), kTypeFloat, cache});
-    inputs.push_back({LayerName(model.past_value, layer), kTypeFloat, cache});
-    outputs.push_back({LayerName(model.present_key, layer), kTypeFloat, cache});
-    outputs.push_back({LayerName(model.present_value, layer), kTypeFloat, cache});
+    inputs.push_back({LayerName(model.past_key, layer), cache_type, cache});
+    inputs.push_back({LayerName(model.past_value, layer), cache_type, cache});
+    outputs.push_back({LayerName(model.present_key, layer), cache_type, cache});
+    outputs.push_back({LayerName(model.present_value, layer), cache_type, cache});
   }
   CheckSide(model, "input", session.inputs(), inputs);
   CheckSide(model, "output", session.outputs(), outputs);
+  return contract;
 }
 
 void CheckPackedContract(const OrtModel& model, const Session& session) {
   CheckSide(model, "input", session.inputs(), {{model.input_ids, kTypeInt64, {kOpen, kOpen}}});
   CheckSide(model, "output", session.outputs(),
             {{model.logits, kTypeFloat, {kOpen, kOpen, model.vocabulary}}});
-}
-
-bool TakesLogitsToKeep(const Session& session) {
-  return std::ranges::any_of(session.optional_inputs(), [](const TensorDescription& input) {
-    return input.name == kLogitsToKeep && input.type == kTypeInt64 &&
-           input.shape == std::vector<std::int64_t>{1};
-  });
 }
 
 }  // namespace llmrouter::ort

@@ -1,13 +1,9 @@
 #include "ort/kv_cache.h"
 
-#include <sys/mman.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <cstring>
 #include <initializer_list>
 #include <numeric>
-#include <string>
 
 #include "llmrouter/error.h"
 
@@ -34,45 +30,49 @@ std::size_t Product(std::initializer_list<std::size_t> factors) {
 
 }  // namespace
 
-KvCache::KvCache(int buffers, int slots, int kv_heads, int head_size, int context)
-    : buffers_(buffers), slots_(slots), kv_heads_(kv_heads), head_size_(head_size) {
-  const std::size_t position_bytes = sizeof(float) * static_cast<std::size_t>(head_size);
-  const std::size_t unit = PageBytes() / std::gcd(PageBytes(), position_bytes);
-  positions_ = static_cast<int>(RoundUp(static_cast<std::size_t>(context) + 1, unit));
-  bytes_ = Product({sizeof(float), static_cast<std::size_t>(kv_heads),
-                    static_cast<std::size_t>(positions_), static_cast<std::size_t>(head_size),
-                    static_cast<std::size_t>(buffers), static_cast<std::size_t>(slots)});
-  void* memory = mmap(nullptr, bytes_, PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  if (memory == MAP_FAILED) {
-    throw Error(ErrorCode::kModelUnavailable,
-                "cannot reserve " + std::to_string(bytes_) +
-                    " bytes of address space for the key/value cache; lower slots or context");
-  }
-  // Huge pages would commit two megabytes for a row that uses a few kilobytes.
-  madvise(memory, bytes_, MADV_NOHUGEPAGE);
-  memory_ = static_cast<float*>(memory);
-  touched_.assign(static_cast<std::size_t>(slots), 0);
+KvCache::KvCache(const CacheShape& shape, const ReserveMemory& reserve) : shape_(shape) {
+  const std::size_t unit = PageBytes() / std::gcd(PageBytes(), WidthBytes());
+  positions_ = static_cast<int>(RoundUp(static_cast<std::size_t>(shape.context) + 1, unit));
+  const std::size_t bytes = Product(
+      {WidthBytes(), static_cast<std::size_t>(positions_), static_cast<std::size_t>(shape.kv_heads),
+       static_cast<std::size_t>(shape.buffers), static_cast<std::size_t>(shape.slots)});
+  memory_ = reserve(bytes);
+  if (!memory_->commits_late()) committed_ = bytes;
+  touched_.assign(static_cast<std::size_t>(shape.slots), 0);
 }
 
-KvCache::~KvCache() { munmap(memory_, bytes_); }
-
-std::size_t KvCache::RowFloats() const {
-  return static_cast<std::size_t>(kv_heads_) * static_cast<std::size_t>(positions_) *
-         static_cast<std::size_t>(head_size_);
+std::size_t KvCache::WidthBytes() const {
+  return BytesOf(shape_.element) * static_cast<std::size_t>(shape_.head_size);
 }
 
-float* KvCache::Row(int buffer, int row) const {
-  const auto index = static_cast<std::size_t>(buffer) * static_cast<std::size_t>(slots_) +
+std::size_t KvCache::HeadBytes() const {
+  return WidthBytes() * static_cast<std::size_t>(positions_);
+}
+
+std::size_t KvCache::RowBytes() const {
+  return HeadBytes() * static_cast<std::size_t>(shape_.kv_heads);
+}
+
+Rows KvCache::Heads(int length) const {
+  return {static_cast<std::size_t>(shape_.kv_heads),
+          WidthBytes() * static_cast<std::size_t>(length)};
+}
+
+std::byte* KvCache::Row(int buffer, int row) const {
+  const auto index = static_cast<std::size_t>(buffer) * static_cast<std::size_t>(shape_.slots) +
                      static_cast<std::size_t>(row);
-  return memory_ + index * RowFloats();
+  return memory_->data() + index * RowBytes();
+}
+
+std::byte* KvCache::Position(int buffer, int row, int head, int position) const {
+  return Row(buffer, row) + static_cast<std::size_t>(head) * HeadBytes() +
+         static_cast<std::size_t>(position) * WidthBytes();
 }
 
 std::size_t KvCache::CommittedBy(int length) const {
-  const std::size_t head =
-      sizeof(float) * static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
-  return RoundUp(head, PageBytes()) * static_cast<std::size_t>(kv_heads_) *
-         static_cast<std::size_t>(buffers_);
+  if (!memory_->commits_late()) return 0;
+  return RoundUp(WidthBytes() * static_cast<std::size_t>(length), PageBytes()) *
+         static_cast<std::size_t>(shape_.kv_heads) * static_cast<std::size_t>(shape_.buffers);
 }
 
 void KvCache::Touch(int row, int length) {
@@ -82,60 +82,39 @@ void KvCache::Touch(int row, int length) {
 }
 
 void KvCache::Move(int from, int to, int length) {
-  const auto head = static_cast<std::size_t>(positions_) * static_cast<std::size_t>(head_size_);
-  const std::size_t bytes =
-      sizeof(float) * static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
-  for (int buffer = 0; buffer < buffers_; ++buffer) {
-    for (int i = 0; i < kv_heads_; ++i) {
-      std::memcpy(Row(buffer, to) + i * head, Row(buffer, from) + i * head, bytes);
-    }
+  for (int buffer = 0; buffer < shape_.buffers; ++buffer) {
+    memory_->Copy(Heads(length), Row(buffer, to), HeadBytes(), Row(buffer, from), HeadBytes());
   }
   Touch(to, length);
 }
 
 std::size_t KvCache::PositionBytes() const {
-  return sizeof(float) * static_cast<std::size_t>(buffers_) * static_cast<std::size_t>(kv_heads_) *
-         static_cast<std::size_t>(head_size_);
+  return WidthBytes() * static_cast<std::size_t>(shape_.buffers) *
+         static_cast<std::size_t>(shape_.kv_heads);
 }
 
-float* KvCache::Position(int buffer, int row, int head, int position) const {
-  const auto index = static_cast<std::size_t>(head) * static_cast<std::size_t>(positions_) +
-                     static_cast<std::size_t>(position);
-  return Row(buffer, row) + index * static_cast<std::size_t>(head_size_);
-}
-
-void KvCache::Save(int row, int position, int length, float* out) const {
-  const std::size_t floats =
-      static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
-  for (int buffer = 0; buffer < buffers_; ++buffer) {
-    for (int head = 0; head < kv_heads_; ++head, out += floats) {
-      std::copy_n(Position(buffer, row, head, position), floats, out);
-    }
+void KvCache::Save(int row, int position, int length, std::byte* out) const {
+  const Rows heads = Heads(length);
+  for (int buffer = 0; buffer < shape_.buffers; ++buffer, out += heads.count * heads.bytes) {
+    memory_->Copy(heads, out, heads.bytes, Position(buffer, row, 0, position), HeadBytes());
   }
 }
 
-void KvCache::Load(int row, int position, int length, const float* in) {
-  const std::size_t floats =
-      static_cast<std::size_t>(length) * static_cast<std::size_t>(head_size_);
-  for (int buffer = 0; buffer < buffers_; ++buffer) {
-    for (int head = 0; head < kv_heads_; ++head, in += floats) {
-      std::copy_n(in, floats, Position(buffer, row, head, position));
-    }
+void KvCache::Load(int row, int position, int length, const std::byte* in) {
+  const Rows heads = Heads(length);
+  for (int buffer = 0; buffer < shape_.buffers; ++buffer, in += heads.count * heads.bytes) {
+    memory_->Copy(heads, Position(buffer, row, 0, position), HeadBytes(), in, heads.bytes);
   }
   Touch(row, position + length);
 }
 
 void KvCache::Release(int row) {
   if (touched_[row] == 0) return;
-  const std::size_t head_bytes =
-      sizeof(float) * static_cast<std::size_t>(positions_) * static_cast<std::size_t>(head_size_);
-  const std::size_t used = RoundUp(sizeof(float) * static_cast<std::size_t>(touched_[row]) *
-                                       static_cast<std::size_t>(head_size_),
-                                   PageBytes());
-  for (int buffer = 0; buffer < buffers_; ++buffer) {
-    auto* row_bytes = reinterpret_cast<std::byte*>(Row(buffer, row));
-    for (int head = 0; head < kv_heads_; ++head) {
-      madvise(row_bytes + head * head_bytes, used, MADV_DONTNEED);
+  const std::size_t used =
+      RoundUp(WidthBytes() * static_cast<std::size_t>(touched_[row]), PageBytes());
+  for (int buffer = 0; buffer < shape_.buffers; ++buffer) {
+    for (int head = 0; head < shape_.kv_heads; ++head) {
+      memory_->Discard(Head(buffer, row, head), used);
     }
   }
   committed_ -= CommittedBy(touched_[row]);

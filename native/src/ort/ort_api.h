@@ -16,7 +16,9 @@ namespace llmrouter::ort {
 struct OrtAllocator;
 struct OrtCustomOp;  // custom_op.h
 struct OrtCustomOpDomain;
+struct OrtCudaOptions;  // OrtCUDAProviderOptionsV2
 struct OrtEnv;
+struct OrtIoBinding;
 struct OrtKernelContext;
 struct OrtKernelInfo;
 struct OrtMemoryInfo;
@@ -40,6 +42,8 @@ inline constexpr std::uint32_t kApiVersion = 20;
 // Values of the interface's enums.
 inline constexpr int kTypeFloat = 1;
 inline constexpr int kTypeInt64 = 7;
+inline constexpr int kTypeFloat16 = 10;
+inline constexpr int kTypeBfloat16 = 16;
 inline constexpr int kDeviceAllocator = 0;
 inline constexpr int kMemoryDefault = 0;
 inline constexpr int kOptimizeAll = 99;
@@ -62,11 +66,6 @@ inline constexpr Entry<Call<const OrtEnv*, const char*, const OrtSessionOptions*
 inline constexpr Entry<
     Call<const OrtEnv*, const void*, std::size_t, const OrtSessionOptions*, OrtSession**>, 8>
     kCreateSessionFromArray;
-inline constexpr Entry<
-    Call<OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, std::size_t,
-         const char* const*, std::size_t, OrtValue**>,
-    9>
-    kRun;
 inline constexpr Entry<Call<OrtSessionOptions**>, 10> kCreateSessionOptions;
 inline constexpr Entry<Call<OrtSessionOptions*>, 17> kDisableMemPattern;
 inline constexpr Entry<Call<OrtSessionOptions*>, 19> kDisableCpuMemArena;
@@ -101,7 +100,9 @@ inline constexpr Entry<Call<const OrtTensorInfo*, int*>, 60> kGetTensorElementTy
 inline constexpr Entry<Call<const OrtTensorInfo*, std::size_t*>, 61> kGetDimensionsCount;
 inline constexpr Entry<Call<const OrtTensorInfo*, std::int64_t*, std::size_t>, 62> kGetDimensions;
 inline constexpr Entry<Call<const OrtValue*, OrtTensorInfo**>, 65> kGetTensorTypeAndShape;
+inline constexpr Entry<Call<const char*, int, int, int, OrtMemoryInfo**>, 68> kCreateMemoryInfo;
 inline constexpr Entry<Call<int, int, OrtMemoryInfo**>, 69> kCreateCpuMemoryInfo;
+inline constexpr Entry<Call<OrtAllocator*, std::size_t, void**>, 75> kAllocatorAlloc;
 inline constexpr Entry<Call<OrtAllocator*, void*>, 76> kAllocatorFree;
 inline constexpr Entry<Call<OrtAllocator**>, 78> kGetDefaultAllocator;
 inline constexpr Entry<Call<const OrtKernelInfo*, const char*, float*>, 85> kKernelInfoGetFloat;
@@ -119,9 +120,30 @@ inline constexpr Entry<Call<OrtSessionOptions*>, 120> kDisablePerSessionThreads;
 inline constexpr Entry<Call<OrtThreadingOptions**>, 121> kCreateThreadingOptions;
 inline constexpr Entry<Call<OrtSessionOptions*, const char*, const char*>, 130>
     kAddSessionConfigEntry;
+inline constexpr Entry<Call<char***, int*>, 125> kGetAvailableProviders;
+inline constexpr Entry<Call<char**, int>, 126> kReleaseAvailableProviders;
+inline constexpr Entry<Call<const OrtSession*, const OrtMemoryInfo*, OrtAllocator**>, 131>
+    kCreateAllocator;
+inline constexpr Entry<Call<OrtSession*, const OrtRunOptions*, const OrtIoBinding*>, 133>
+    kRunWithBinding;
+inline constexpr Entry<Call<OrtSession*, OrtIoBinding**>, 134> kCreateIoBinding;
+inline constexpr Entry<Call<OrtIoBinding*, const char*, const OrtValue*>, 136> kBindInput;
+inline constexpr Entry<Call<OrtIoBinding*, const char*, const OrtValue*>, 137> kBindOutput;
+inline constexpr Entry<Call<OrtIoBinding*, const char*, const OrtMemoryInfo*>, 138>
+    kBindOutputToDevice;
+/// The values and the array that holds them are the caller's to free.
+inline constexpr Entry<Call<const OrtIoBinding*, OrtAllocator*, OrtValue***, std::size_t*>, 140>
+    kGetBoundOutputValues;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 147> kSetGlobalIntraOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 148> kSetGlobalInterOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 149> kSetGlobalSpinControl;
+inline constexpr Entry<Call<OrtIoBinding*>, 202> kSynchronizeBoundInputs;
+inline constexpr Entry<Call<OrtSessionOptions*, const OrtCudaOptions*>, 204>
+    kAppendExecutionProviderCuda;
+inline constexpr Entry<Call<OrtCudaOptions**>, 205> kCreateCudaOptions;
+inline constexpr Entry<Call<OrtCudaOptions*, const char* const*, const char* const*, std::size_t>,
+                       206>
+    kUpdateCudaOptions;
 /// Calls the function for each of `total` numbers on the session's threads; `batches` of 0 leaves
 /// the grouping to the library.
 inline constexpr Entry<
@@ -165,6 +187,9 @@ using TypeInfoPtr = std::unique_ptr<OrtTypeInfo, Release<OrtTypeInfo, 98>>;
 using TensorInfoPtr = std::unique_ptr<OrtTensorInfo, Release<OrtTensorInfo, 99>>;
 using SessionOptionsPtr = std::unique_ptr<OrtSessionOptions, Release<OrtSessionOptions, 100>>;
 using CustomOpDomainPtr = std::unique_ptr<OrtCustomOpDomain, Release<OrtCustomOpDomain, 101>>;
+using AllocatorPtr = std::unique_ptr<OrtAllocator, Release<OrtAllocator, 132>>;
+using BindingPtr = std::unique_ptr<OrtIoBinding, Release<OrtIoBinding, 135>>;
+using CudaOptionsPtr = std::unique_ptr<OrtCudaOptions, Release<OrtCudaOptions, 208>>;
 using ThreadingOptionsPtr = std::unique_ptr<OrtThreadingOptions, Release<OrtThreadingOptions, 122>>;
 
 /// Calls a `Create…` function whose last parameter receives the object, and owns that.

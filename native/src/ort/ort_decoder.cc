@@ -4,16 +4,17 @@
 #include <array>
 #include <memory>
 
-#include "ort/contract.h"
+#include "ort/cuda_memory.h"
 #include "ort/packed_decoder.h"
 
 namespace llmrouter::ort {
 namespace {
 
-std::vector<const char*> Pointers(const std::vector<std::string>& names) {
-  std::vector<const char*> pointers;
-  for (const std::string& name : names) pointers.push_back(name.c_str());
-  return pointers;
+ReserveMemory MemoryFor(const OrtModel& model, const Session& session) {
+  if (model.cuda_device < 0) return ReserveHostMemory;
+  return [&](std::size_t bytes) {
+    return std::make_unique<CudaMemory>(session.get(), model.cuda_device, FindCudaRuntime(), bytes);
+  };
 }
 
 }  // namespace
@@ -22,71 +23,72 @@ OrtDecoder::OrtDecoder(const OrtModel& model, int slots, int context)
     : SplitDecoder(slots),
       limits_{slots, context, model.vocabulary},
       session_(model),
-      cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
-      kv_heads_(model.kv_heads),
-      head_size_(model.head_size),
-      input_name_text_{model.input_ids, model.attention_mask},
-      output_name_text_{model.logits},
-      views_of_row_(static_cast<std::size_t>(slots)),
-      views_of_first_(static_cast<std::size_t>(slots)),
-      logits_(static_cast<std::size_t>(slots) * static_cast<std::size_t>(model.vocabulary)) {
-  CheckContract(model, session_);
-  takes_logits_to_keep_ = TakesLogitsToKeep(session_);
+      contract_(ReadContract(model, session_)),
+      cache_({2 * model.layers, slots, model.kv_heads, model.head_size, context, contract_.cache},
+             MemoryFor(model, session_)),
+      input_ids_name_(model.input_ids),
+      attention_mask_name_(model.attention_mask),
+      logits_name_(model.logits),
+      bindings_of_row_(static_cast<std::size_t>(slots)),
+      bindings_of_first_(static_cast<std::size_t>(slots)),
+      logits_(static_cast<std::size_t>(slots) * static_cast<std::size_t>(model.vocabulary)),
+      narrow_logits_(contract_.logits == Element::kFloat32 ? 0 : LogitsBytes(slots)) {
   for (int layer = 0; layer < model.layers; ++layer) {
-    input_name_text_.push_back(LayerName(model.past_key, layer));
-    input_name_text_.push_back(LayerName(model.past_value, layer));
-    output_name_text_.push_back(LayerName(model.present_key, layer));
-    output_name_text_.push_back(LayerName(model.present_value, layer));
+    past_names_.push_back(LayerName(model.past_key, layer));
+    past_names_.push_back(LayerName(model.past_value, layer));
+    present_names_.push_back(LayerName(model.present_key, layer));
+    present_names_.push_back(LayerName(model.present_value, layer));
   }
-  input_name_text_.emplace_back(kLogitsToKeep);
-  input_names_ = Pointers(input_name_text_);
-  output_names_ = Pointers(output_name_text_);
 }
 
 Result<std::span<const float>> OrtDecoder::Prefill(int row, std::span<const TokenId> tokens,
                                                    int position) {
-  const auto logits = RunRow(row, tokens, position, nullptr);
-  if (!logits.ok()) return logits.failure();
+  const auto run = RunRow(row, tokens, position, 1);
+  if (!run.ok()) return run.failure();
   // Graphs differ in how many positions they compute logits for; the last is always there.
-  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
-  if (tokens.size() > 1) computes_all_logits_ = logits.value().size() == tokens.size() * vocabulary;
-  std::ranges::copy(logits.value().last(vocabulary), logits_.begin());
+  const int positions = run.value().positions;
+  if (tokens.size() > 1) computes_all_logits_ = positions == static_cast<int>(tokens.size());
+  const auto last = std::span(logits_).first(static_cast<std::size_t>(limits_.vocabulary));
+  Widen(contract_.logits, run.value().data + LogitsBytes(positions - 1), last);
   row_logits_.reset();
-  return std::span<const float>(logits_).first(vocabulary);
+  return std::span<const float>(last);
 }
 
 Result<std::span<const float>> OrtDecoder::Verify(int row, std::span<const TokenId> tokens,
                                                   int position) {
-  auto count = static_cast<std::int64_t>(tokens.size());
-  const ValuePtr keep = WrapTensor(&count, std::array<std::int64_t, 1>{1});
-  const auto logits = RunRow(row, tokens, position, takes_logits_to_keep_ ? keep.get() : nullptr);
-  if (!logits.ok()) return logits.failure();
-  if (logits.value().size() != tokens.size() * static_cast<std::size_t>(limits_.vocabulary)) {
+  const int count = static_cast<int>(tokens.size());
+  const auto run = RunRow(row, tokens, position, count);
+  if (!run.ok()) return run.failure();
+  if (run.value().positions != count) {
     return Failure{"the model did not return the logits of every position"};
   }
-  return logits;
+  const std::size_t values = tokens.size() * static_cast<std::size_t>(limits_.vocabulary);
+  if (logits_.size() < values) logits_.resize(values);
+  Widen(contract_.logits, run.value().data, std::span(logits_).first(values));
+  row_logits_.reset();
+  return std::span<const float>(logits_).first(values);
 }
 
-Result<std::span<const float>> OrtDecoder::RunRow(int row, std::span<const TokenId> tokens,
-                                                  int position, const OrtValue* logits_to_keep) {
+Result<OrtDecoder::RowLogits> OrtDecoder::RunRow(int row, std::span<const TokenId> tokens,
+                                                 int position, int keep) {
   const int total = position + static_cast<int>(tokens.size());
   input_ids_.assign(tokens.begin(), tokens.end());
   lengths_.assign(1, total);
   FillMask(lengths_, total);
   cache_.Touch(row, total);
+  Binding& binding = BindingOf(row, 1);
   // Allocated by the runtime: graphs declare one position, and memory bound for more is refused.
-  OrtValue* allocated = nullptr;
-  const auto failure =
-      Run(row, 1, static_cast<int>(tokens.size()), total, &allocated, logits_to_keep);
-  row_logits_.reset(allocated);
-  if (failure) return *failure;
-  const std::vector<std::int64_t> shape = ShapeOf(allocated);
+  if (auto failure = binding.OutputToHost(logits_name_.c_str())) return *failure;
+  if (auto failure = Run(&binding, 1, static_cast<int>(tokens.size()), total, keep))
+    return *failure;
+  if (auto failure = binding.TakeFirstOutput(&row_logits_)) return *failure;
+  const std::vector<std::int64_t> shape = ShapeOf(row_logits_.get());
   if (shape.size() != 3 || shape[0] != 1 || shape[1] < 1 || shape[2] != limits_.vocabulary) {
     return Failure{"the model returned logits of an unexpected shape"};
   }
   void* data = nullptr;
-  Check(GetApi()(kGetTensorMutableData, allocated, &data));
-  return std::span(static_cast<const float*>(data), static_cast<std::size_t>(shape[1] * shape[2]));
+  Check(GetApi()(kGetTensorMutableData, row_logits_.get(), &data));
+  return RowLogits{static_cast<const std::byte*>(data), static_cast<int>(shape[1])};
 }
 
 Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> tokens,
@@ -100,41 +102,61 @@ Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> token
   }
   const int total = *std::max_element(lengths_.begin(), lengths_.end());
   FillMask(lengths_, total);
+  const auto logits =
+      std::span(logits_).first(tokens.size() * static_cast<std::size_t>(limits_.vocabulary));
+  const bool narrow = contract_.logits != Element::kFloat32;
+  void* written = narrow ? static_cast<void*>(narrow_logits_.data()) : logits.data();
   const std::array<std::int64_t, 3> shape = {rows, 1, limits_.vocabulary};
-  const ValuePtr logits = WrapTensor(logits_.data(), shape);
-  OrtValue* bound = logits.get();
-  if (auto failure = Run(0, rows, 1, total, &bound)) return *failure;
-  return std::span<const float>(logits_).first(tokens.size() *
-                                               static_cast<std::size_t>(limits_.vocabulary));
+  const ValuePtr bound =
+      WrapMemory(CpuMemory(), written, LogitsBytes(rows), shape, TypeOf(contract_.logits));
+  Binding& binding = BindingOf(0, rows);
+  if (auto failure = binding.Output(logits_name_.c_str(), bound.get())) return *failure;
+  if (auto failure = Run(&binding, rows, 1, total, 1)) return *failure;
+  if (narrow) Widen(contract_.logits, narrow_logits_.data(), logits);
+  return std::span<const float>(logits);
 }
 
-std::optional<Failure> OrtDecoder::Run(int first_row, int rows, int tokens, int total,
-                                       OrtValue** logits, const OrtValue* logits_to_keep) {
+std::optional<Failure> OrtDecoder::Run(Binding* binding, int rows, int tokens, int total,
+                                       int keep) {
   const std::array<std::int64_t, 2> ids_shape = {rows, tokens};
   const std::array<std::int64_t, 2> mask_shape = {rows, total};
   const ValuePtr ids = WrapTensor(input_ids_.data(), ids_shape);
   const ValuePtr mask = WrapTensor(attention_mask_.data(), mask_shape);
-  inputs_ = {ids.get(), mask.get()};
-  outputs_ = {*logits};
-  for (const ValuePtr& tensor : CacheView(first_row, rows)) {
-    inputs_.push_back(tensor.get());
-    outputs_.push_back(tensor.get());
+  std::int64_t kept = keep;
+  const ValuePtr to_keep = WrapTensor(&kept, std::array<std::int64_t, 1>{1});
+  auto failure = binding->Input(input_ids_name_.c_str(), ids.get());
+  if (!failure) failure = binding->Input(attention_mask_name_.c_str(), mask.get());
+  if (!failure && contract_.takes_logits_to_keep) {
+    failure = binding->Input(kLogitsToKeep, to_keep.get());
   }
-  if (logits_to_keep != nullptr) inputs_.push_back(logits_to_keep);
-  auto failure = session_.Run(input_names_, inputs_, output_names_, outputs_);
-  *logits = outputs_[0];
-  return failure;
+  return failure ? failure : binding->Run();
 }
 
-const OrtDecoder::View& OrtDecoder::CacheView(int first_row, int rows) {
-  View& view = first_row == 0 ? views_of_first_[rows - 1] : views_of_row_[first_row];
-  if (!view.empty()) return view;
-  const std::array<std::int64_t, 4> shape = {rows, kv_heads_, cache_.positions(), head_size_};
-  const int buffers = static_cast<int>(output_names_.size()) - 1;
-  for (int buffer = 0; buffer < buffers; ++buffer) {
-    view.push_back(WrapTensor(cache_.Row(buffer, first_row), shape));
+Binding& OrtDecoder::BindingOf(int first_row, int rows) {
+  auto& made = first_row == 0 ? bindings_of_first_[rows - 1] : bindings_of_row_[first_row];
+  if (made) return *made;
+  auto binding = std::make_unique<Binding>(session_);
+  const auto require = [](const std::optional<Failure>& failure) {
+    if (failure) throw Error(ErrorCode::kGenerationFailed, failure->message);
+  };
+  // The first output, which runs take.
+  require(binding->OutputToHost(logits_name_.c_str()));
+  const std::array<std::int64_t, 4> shape = {rows, cache_.kv_heads(), cache_.positions(),
+                                             cache_.head_size()};
+  const std::size_t bytes = cache_.RowBytes() * static_cast<std::size_t>(rows);
+  for (int buffer = 0; buffer < cache_.buffers(); ++buffer) {
+    const ValuePtr both = WrapMemory(cache_.memory_info(), cache_.Row(buffer, first_row), bytes,
+                                     shape, TypeOf(contract_.cache));
+    require(binding->Input(past_names_[buffer].c_str(), both.get()));
+    require(binding->Output(present_names_[buffer].c_str(), both.get()));
   }
-  return view;
+  made = std::move(binding);
+  return *made;
+}
+
+std::size_t OrtDecoder::LogitsBytes(int positions) const {
+  return static_cast<std::size_t>(positions) * static_cast<std::size_t>(limits_.vocabulary) *
+         BytesOf(contract_.logits);
 }
 
 void OrtDecoder::FillMask(std::span<const int> lengths, int total) {

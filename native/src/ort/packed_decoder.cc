@@ -1,6 +1,7 @@
 #include "ort/packed_decoder.h"
 
 #include <algorithm>
+#include <array>
 
 #include "ort/contract.h"
 
@@ -20,15 +21,14 @@ constexpr int kTaskTokens = 8;
 
 PackedDecoder::PackedDecoder(const OrtModel& model, int slots, int context)
     : limits_{slots, context, model.vocabulary},
-      cache_(2 * model.layers, slots, model.kv_heads, model.head_size, context),
+      cache_({2 * model.layers, slots, model.kv_heads, model.head_size, context}),
       step_{&cache_, {}, {}, 0, {}},
       session_(model, &step_),
+      binding_(session_),
       input_ids_name_(model.input_ids),
       logits_name_(model.logits),
       rounds_alike_(model.rounds_alike) {
   CheckPackedContract(model, session_);
-  input_names_ = {input_ids_name_.c_str()};
-  output_names_ = {logits_name_.c_str()};
 }
 
 void PackedDecoder::Run(std::span<Segment> segments) {
@@ -58,9 +58,9 @@ std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, f
                                                     limits_.vocabulary};
   const ValuePtr ids = WrapTensor(input_ids_.data(), ids_shape);
   const ValuePtr logits = WrapTensor(out, logits_shape);
-  const std::array<const OrtValue*, 1> inputs = {ids.get()};
-  std::array<OrtValue*, 1> outputs = {logits.get()};
-  if (auto failure = session_.Run(input_names_, inputs, output_names_, outputs)) return failure;
+  if (auto failure = binding_.Input(input_ids_name_.c_str(), ids.get())) return failure;
+  if (auto failure = binding_.Output(logits_name_.c_str(), logits.get())) return failure;
+  if (auto failure = binding_.Run()) return failure;
   for (Segment& segment : segments) {
     const std::size_t count = Kept(segment) * static_cast<std::size_t>(limits_.vocabulary);
     segment.logits = {out, count};

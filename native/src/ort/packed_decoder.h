@@ -1,12 +1,12 @@
 #pragma once
 
-#include <array>
 #include <cstdint>
 #include <optional>
 #include <vector>
 
 #include "llmrouter/decoder.h"
 #include "llmrouter/ort_decoder.h"
+#include "ort/binding.h"
 #include "ort/kv_cache.h"
 #include "ort/packed_step.h"
 #include "ort/session.h"
@@ -26,10 +26,10 @@ class PackedDecoder : public Decoder {
   bool rounds_alike() const override { return rounds_alike_; }
   void Move(int from, int to, int length) override { cache_.Move(from, to, length); }
   std::size_t PositionBytes() const override { return cache_.PositionBytes(); }
-  void Save(int row, int position, int length, float* out) const override {
+  void Save(int row, int position, int length, std::byte* out) const override {
     cache_.Save(row, position, length, out);
   }
-  void Load(int row, int position, int length, const float* in) override {
+  void Load(int row, int position, int length, const std::byte* in) override {
     cache_.Load(row, position, length, in);
   }
   void Release(int row) override { cache_.Release(row); }
@@ -45,8 +45,7 @@ class PackedDecoder : public Decoder {
   KvCache cache_;
   PackedStep step_;
   Session session_;
-  std::array<const char*, 1> input_names_;
-  std::array<const char*, 1> output_names_;
+  Binding binding_;
   std::string input_ids_name_;
   std::string logits_name_;
   bool rounds_alike_;

@@ -108,4 +108,13 @@ std::string LoadOnnxRuntime(const std::string& library, int threads) {
   return loaded->version;
 }
 
+std::vector<std::string> AvailableProviders() {
+  char** names = nullptr;
+  int count = 0;
+  ort::Check(ort::GetApi()(ort::kGetAvailableProviders, &names, &count));
+  std::vector<std::string> providers(names, names + count);
+  ort::Check(ort::GetApi()(ort::kReleaseAvailableProviders, names, count));
+  return providers;
+}
+
 }  // namespace llmrouter

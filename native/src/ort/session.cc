@@ -2,6 +2,7 @@
 
 #include <filesystem>
 
+#include "ort/cuda_provider.h"
 #include "ort/runtime.h"
 
 namespace llmrouter::ort {
@@ -65,16 +66,11 @@ constexpr int kElementType<float> = kTypeFloat;
 template <>
 constexpr int kElementType<std::int64_t> = kTypeInt64;
 
-const OrtMemoryInfo* CpuMemory() {
-  static const OrtMemoryInfo* const memory =
-      Create<MemoryInfoPtr>(kCreateCpuMemoryInfo, kDeviceAllocator, kMemoryDefault).release();
-  return memory;
-}
-
 }  // namespace
 
 Session::Session(const OrtModel& model, const PackedStep* step) {
   const SessionOptionsPtr options = MakeOptions();
+  if (model.cuda_device >= 0) AppendCuda(options.get(), model.cuda_device);
   if (model.graph.empty()) {
     session_ = Create<SessionPtr>(kCreateSession, GetEnv(), model.path.c_str(), options.get());
   } else {
@@ -99,23 +95,23 @@ void Session::Describe() {
                   kSessionGetOverridableInitializerName, kSessionGetOverridableInitializerTypeInfo);
 }
 
-std::optional<Failure> Session::Run(std::span<const char* const> input_names,
-                                    std::span<const OrtValue* const> inputs,
-                                    std::span<const char* const> output_names,
-                                    std::span<OrtValue*> outputs) const {
-  const OrtRunOptions* defaults = nullptr;
-  OrtStatus* status = GetApi()(kRun, session_.get(), defaults, input_names.data(), inputs.data(),
-                               inputs.size(), output_names.data(), outputs.size(), outputs.data());
-  if (status == nullptr) return std::nullopt;
-  return Failure{"ONNX Runtime: " + TakeMessage(status)};
+const OrtMemoryInfo* CpuMemory() {
+  static const OrtMemoryInfo* const memory =
+      Create<MemoryInfoPtr>(kCreateCpuMemoryInfo, kDeviceAllocator, kMemoryDefault).release();
+  return memory;
+}
+
+ValuePtr WrapMemory(const OrtMemoryInfo* where, void* data, std::size_t bytes,
+                    std::span<const std::int64_t> shape, int type) {
+  return Create<ValuePtr>(kCreateTensorWithData, where, data, bytes, shape.data(), shape.size(),
+                          type);
 }
 
 template <typename T>
 ValuePtr WrapTensor(T* data, std::span<const std::int64_t> shape) {
   std::size_t bytes = sizeof(T);
   for (const std::int64_t dimension : shape) bytes *= static_cast<std::size_t>(dimension);
-  return Create<ValuePtr>(kCreateTensorWithData, CpuMemory(), static_cast<void*>(data), bytes,
-                          shape.data(), shape.size(), kElementType<T>);
+  return WrapMemory(CpuMemory(), data, bytes, shape, kElementType<T>);
 }
 
 template ValuePtr WrapTensor<float>(float*, std::span<const std::int64_t>);

@@ -1,13 +1,12 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <span>
 #include <string>
 #include <vector>
 
-#include "llmrouter/error.h"
 #include "llmrouter/ort_decoder.h"
 #include "ort/operator_domain.h"
 #include "ort/ort_api.h"
@@ -34,11 +33,7 @@ class Session {
   /// Inputs that have a default and need not be fed.
   const std::vector<TensorDescription>& optional_inputs() const { return optional_inputs_; }
 
-  /// Runs the graph. Outputs that are null are allocated by the runtime and owned by the caller.
-  std::optional<Failure> Run(std::span<const char* const> input_names,
-                             std::span<const OrtValue* const> inputs,
-                             std::span<const char* const> output_names,
-                             std::span<OrtValue*> outputs) const;
+  OrtSession* get() const { return session_.get(); }
 
  private:
   void Describe();
@@ -51,7 +46,14 @@ class Session {
   std::vector<TensorDescription> optional_inputs_;
 };
 
-/// A tensor over memory that the caller keeps alive.
+/// What ONNX Runtime calls the computer's own memory.
+const OrtMemoryInfo* CpuMemory();
+
+/// A tensor of a type of ONNX Runtime's number over memory that the caller keeps alive.
+ValuePtr WrapMemory(const OrtMemoryInfo* where, void* data, std::size_t bytes,
+                    std::span<const std::int64_t> shape, int type);
+
+/// A tensor over memory of the computer that the caller keeps alive.
 template <typename T>
 ValuePtr WrapTensor(T* data, std::span<const std::int64_t> shape);
 
