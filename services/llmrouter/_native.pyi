@@ -66,6 +66,8 @@ class OrtModel:
     packed: bool
     # Whether each token of a packed run is rounded as if it were alone.
     rounds_alike: bool
+    # The GPU that computes; -1 for the processor.
+    cuda_device: int
     vocabulary: int
     layers: int
     kv_heads: int

@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <memory>
+#include <vector>
 
 #include "llmrouter/error.h"
 
@@ -130,6 +132,7 @@ TEST(KvCacheTest, ADevicesMemoryIsCommittedFromTheBeginning) {
   const std::size_t all = cache.CommittedBytes();
   EXPECT_EQ(all, cache.RowBytes() * 4 * 2);
   cache.Touch(1, 17);
+  cache.Release(1);
   EXPECT_EQ(cache.CommittedBytes(), all);
 }
 

@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <filesystem>
 
 #include "llmrouter/ort_decoder.h"
 #include "ort/contract.h"
+#include "ort/cuda_runtime.h"
 #include "ort/runtime.h"
 #include "ort/session.h"
 
@@ -53,6 +55,38 @@ TEST_F(OrtApiTest, AMissingModelIsRefusedInTheLibrarysWords) {
   } catch (const Error& error) {
     EXPECT_EQ(error.code(), ErrorCode::kModelUnavailable);
     EXPECT_NE(std::string(error.what()).find("/nonexistent/model.onnx"), std::string::npos);
+  }
+}
+
+TEST_F(OrtApiTest, TheProcessorIsAlwaysThereToCompute) {
+  const std::vector<std::string> providers = AvailableProviders();
+  EXPECT_NE(std::ranges::find(providers, "CPUExecutionProvider"), providers.end());
+}
+
+TEST_F(OrtApiTest, ALibraryWithoutCudaSaysSo) {
+  const std::vector<std::string> providers = AvailableProviders();
+  if (std::ranges::find(providers, "CUDAExecutionProvider") != providers.end()) {
+    GTEST_SKIP() << "this library has CUDA";
+  }
+  OrtModel model;
+  model.path = "/nonexistent/model.onnx";
+  model.cuda_device = 0;
+  try {
+    const Session session(model);
+    FAIL() << "loaded";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kModelUnavailable);
+    EXPECT_NE(std::string(error.what()).find("CUDA"), std::string::npos) << error.what();
+  }
+}
+
+TEST(CudaRuntimeTest, IsNotOpenedHere) {
+  try {
+    FindCudaRuntime();
+    GTEST_SKIP() << "CUDA's runtime is open";
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ErrorCode::kModelUnavailable);
+    EXPECT_NE(std::string(error.what()).find("libcudart"), std::string::npos);
   }
 }
 

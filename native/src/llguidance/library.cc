@@ -10,6 +10,7 @@
 #include <string_view>
 
 #include "llmrouter/error.h"
+#include "symbol.h"
 
 namespace llmrouter::llguidance {
 namespace {
@@ -20,28 +21,22 @@ constexpr std::string_view kKnownVersion = "llguidance@1.9.";
   throw Error(ErrorCode::kModelUnavailable, message);
 }
 
-template <typename Function>
-void Find(void* handle, const char* name, Function* function) {
-  void* symbol = dlsym(handle, name);
-  if (symbol == nullptr) {
-    Unavailable("this llguidance lacks " + std::string(name) + "; install the pinned version");
-  }
-  *function = reinterpret_cast<Function>(symbol);
-}
-
 Api FindAll(void* handle) {
   Api api{};
-  Find(handle, "llg_get_version", &api.get_version);
-  Find(handle, "llg_constraint_init_set_defaults", &api.constraint_init_set_defaults);
-  Find(handle, "llg_new_tokenizer_v2", &api.new_tokenizer_v2);
-  Find(handle, "llg_free_tokenizer", &api.free_tokenizer);
-  Find(handle, "llg_new_matcher", &api.new_matcher);
-  Find(handle, "llg_clone_matcher", &api.clone_matcher);
-  Find(handle, "llg_free_matcher", &api.free_matcher);
-  Find(handle, "llg_matcher_get_error", &api.matcher_get_error);
-  Find(handle, "llg_matcher_consume_token", &api.matcher_consume_token);
-  Find(handle, "llg_matcher_compute_mask_into", &api.matcher_compute_mask_into);
-  Find(handle, "llg_matcher_get_mask_byte_size", &api.matcher_get_mask_byte_size);
+  const auto find = [handle](const char* name, auto* function) {
+    FindSymbol(handle, "this llguidance, which is not the pinned version,", name, function);
+  };
+  find("llg_get_version", &api.get_version);
+  find("llg_constraint_init_set_defaults", &api.constraint_init_set_defaults);
+  find("llg_new_tokenizer_v2", &api.new_tokenizer_v2);
+  find("llg_free_tokenizer", &api.free_tokenizer);
+  find("llg_new_matcher", &api.new_matcher);
+  find("llg_clone_matcher", &api.clone_matcher);
+  find("llg_free_matcher", &api.free_matcher);
+  find("llg_matcher_get_error", &api.matcher_get_error);
+  find("llg_matcher_consume_token", &api.matcher_consume_token);
+  find("llg_matcher_compute_mask_into", &api.matcher_compute_mask_into);
+  find("llg_matcher_get_mask_byte_size", &api.matcher_get_mask_byte_size);
   return api;
 }
 

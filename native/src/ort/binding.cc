@@ -33,7 +33,7 @@ std::optional<Failure> Binding::Run() {
   return FailureOf(GetApi()(kRunWithBinding, session_, defaults, binding_.get()));
 }
 
-std::optional<Failure> Binding::TakeFirstOutput(ValuePtr* output) const {
+std::optional<Failure> Binding::TakeFirstOutput(const char* name, ValuePtr* output) {
   const Api& api = GetApi();
   OrtAllocator* allocator = nullptr;
   OrtValue** values = nullptr;
@@ -46,7 +46,8 @@ std::optional<Failure> Binding::TakeFirstOutput(ValuePtr* output) const {
     ValuePtr value(values[i]);
     if (i == 0) *output = std::move(value);
   }
-  return FailureOf(api(kAllocatorFree, allocator, static_cast<void*>(values)));
+  failure = FailureOf(api(kAllocatorFree, allocator, static_cast<void*>(values)));
+  return failure ? failure : OutputToHost(name);
 }
 
 }  // namespace llmrouter::ort

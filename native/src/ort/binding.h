@@ -24,8 +24,9 @@ class Binding {
 
   std::optional<Failure> Run();
 
-  /// Takes what the last run wrote to the output that was bound first.
-  std::optional<Failure> TakeFirstOutput(ValuePtr* output) const;
+  /// Takes what the last run allocated for `name`, the output that was bound first: the binding
+  /// would keep it until the next run otherwise.
+  std::optional<Failure> TakeFirstOutput(const char* name, ValuePtr* output);
 
  private:
   OrtSession* session_;

@@ -37,7 +37,7 @@ class CacheMemory {
   virtual void Copy(const Rows& rows, std::byte* to, std::size_t to_pitch, const std::byte* from,
                     std::size_t from_pitch) const = 0;
 
-  /// Gives the whole pages of a stretch back.
+  /// Gives the whole pages of a stretch back. Called only where memory commits late.
   virtual void Discard(std::byte* begin, std::size_t bytes) = 0;
 };
 

@@ -3,9 +3,9 @@
 #include <dlfcn.h>
 
 #include <array>
-#include <string>
 
 #include "llmrouter/error.h"
+#include "symbol.h"
 
 namespace llmrouter::ort {
 namespace {
@@ -24,24 +24,19 @@ void* OpenLibrary() {
               ".so.14)");
 }
 
-template <typename Function>
-void Find(void* library, const char* name, Function* function) {
-  *function = reinterpret_cast<Function>(dlsym(library, name));
-  if (*function == nullptr) {
-    throw Error(ErrorCode::kModelUnavailable, "CUDA's runtime lacks " + std::string(name));
-  }
-}
-
 }  // namespace
 
 CudaRuntime FindCudaRuntime() {
   void* library = OpenLibrary();
   CudaRuntime runtime;
-  Find(library, "cudaSetDevice", &runtime.set_device);
-  Find(library, "cudaMemset", &runtime.fill);
-  Find(library, "cudaMemcpy2D", &runtime.copy_rows);
-  Find(library, "cudaDeviceSynchronize", &runtime.synchronize);
-  Find(library, "cudaGetErrorString", &runtime.describe);
+  const auto find = [library](const char* name, auto* function) {
+    FindSymbol(library, "CUDA's runtime", name, function);
+  };
+  find("cudaSetDevice", &runtime.set_device);
+  find("cudaMemset", &runtime.fill);
+  find("cudaMemcpy2D", &runtime.copy_rows);
+  find("cudaDeviceSynchronize", &runtime.synchronize);
+  find("cudaGetErrorString", &runtime.describe);
   return runtime;
 }
 

@@ -4,6 +4,7 @@
 
 #include <initializer_list>
 #include <numeric>
+#include <utility>
 
 #include "llmrouter/error.h"
 
@@ -109,16 +110,15 @@ void KvCache::Load(int row, int position, int length, const std::byte* in) {
 }
 
 void KvCache::Release(int row) {
-  if (touched_[row] == 0) return;
-  const std::size_t used =
-      RoundUp(WidthBytes() * static_cast<std::size_t>(touched_[row]), PageBytes());
+  const int touched = std::exchange(touched_[row], 0);
+  if (touched == 0 || !memory_->commits_late()) return;
+  const std::size_t used = RoundUp(WidthBytes() * static_cast<std::size_t>(touched), PageBytes());
   for (int buffer = 0; buffer < shape_.buffers; ++buffer) {
     for (int head = 0; head < shape_.kv_heads; ++head) {
       memory_->Discard(Head(buffer, row, head), used);
     }
   }
-  committed_ -= CommittedBy(touched_[row]);
-  touched_[row] = 0;
+  committed_ -= CommittedBy(touched);
 }
 
 }  // namespace llmrouter::ort

@@ -63,6 +63,9 @@ Result<std::span<const float>> OrtDecoder::Verify(int row, std::span<const Token
     return Failure{"the model did not return the logits of every position"};
   }
   const std::size_t values = tokens.size() * static_cast<std::size_t>(limits_.vocabulary);
+  if (contract_.logits == Element::kFloat32) {
+    return std::span(reinterpret_cast<const float*>(run.value().data), values);
+  }
   if (logits_.size() < values) logits_.resize(values);
   Widen(contract_.logits, run.value().data, std::span(logits_).first(values));
   row_logits_.reset();
@@ -81,7 +84,7 @@ Result<OrtDecoder::RowLogits> OrtDecoder::RunRow(int row, std::span<const TokenI
   if (auto failure = binding.OutputToHost(logits_name_.c_str())) return *failure;
   if (auto failure = Run(&binding, 1, static_cast<int>(tokens.size()), total, keep))
     return *failure;
-  if (auto failure = binding.TakeFirstOutput(&row_logits_)) return *failure;
+  if (auto failure = binding.TakeFirstOutput(logits_name_.c_str(), &row_logits_)) return *failure;
   const std::vector<std::int64_t> shape = ShapeOf(row_logits_.get());
   if (shape.size() != 3 || shape[0] != 1 || shape[1] < 1 || shape[2] != limits_.vocabulary) {
     return Failure{"the model returned logits of an unexpected shape"};
@@ -202,6 +205,10 @@ std::unique_ptr<Decoder> LoadOrtDecoder(const OrtModel& model, int slots, int co
   if (!sane) {
     throw Error(ErrorCode::kModelUnavailable,
                 model.path + ": slots, context and the sizes of the model must be positive");
+  }
+  if (model.packed && model.cuda_device >= 0) {
+    throw Error(ErrorCode::kModelUnavailable,
+                model.path + ": a packed graph computes on the processor alone");
   }
   std::unique_ptr<Decoder> decoder;
   if (model.packed) {

@@ -94,6 +94,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         share_prefixes=settings.prefix_sharing == "all",
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
+        device=settings.device,
         kernels=settings.kernels,
         speculation_tokens=0 if settings.speculation == "off" else settings.speculation_tokens,
         speculation_always=settings.speculation == "always",

@@ -15,6 +15,8 @@ import onnxruntime
 
 from llmrouter import _native
 
+_TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
+
 
 @dataclass(frozen=True)
 class Ask:
@@ -148,7 +150,7 @@ class ReferenceLoop:
     def _follow(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[int]:
         """Yield the likeliest token after `prompt` and each token of `answer`, read when needed."""
         feeds = {
-            past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), np.float32)
+            past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), _TYPES[past.type])
             for past in self._past
         }
         pending, total = list(prompt), len(prompt)

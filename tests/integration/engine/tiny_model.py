@@ -36,9 +36,10 @@ class TinyShape:
 class _Graph:
     """Collects nodes and initializers while the layers are written down."""
 
-    def __init__(self, shape: TinyShape, *, quantised: bool, seed: int) -> None:
+    def __init__(self, shape: TinyShape, *, quantised: bool, half: bool, seed: int) -> None:
         self.shape = shape
         self.quantised = quantised
+        self.half = half
         self.nodes: list[onnx.NodeProto] = []
         self.initializers: list[onnx.TensorProto] = []
         self._random = np.random.default_rng(seed)
@@ -57,6 +58,9 @@ class _Graph:
             )
         )
         return outputs[0]
+
+    def cast(self, source: str, to: int) -> str:
+        return self.node("Cast", [source], [f"{source}.{to}"], to=to) if self.half else source
 
     def random(self, *size: int, scale: float) -> Array:
         return self._random.normal(0.0, scale, size).astype(np.float32)
@@ -104,13 +108,21 @@ class _Graph:
         present = [f"present.{layer}.{kind}" for kind in ("key", "value")]
         attended = self.node(
             "GroupQueryAttention",
-            [query, key, value, *past, "lengths", "total", "cosines", "sines"],
+            [
+                *(self.cast(one, TensorProto.FLOAT16) for one in (query, key, value)),
+                *past,
+                "lengths",
+                "total",
+                "cosines",
+                "sines",
+            ],
             [f"{name}.attended", *present],
             domain="com.microsoft",
             num_heads=shape.heads,
             kv_num_heads=shape.kv_heads,
             do_rotary=1,
         )
+        attended = self.cast(attended, TensorProto.FLOAT)
         return self.linear(f"{name}.o", attended, width, shape.hidden)
 
     def block(self, layer: int, source: str) -> str:
@@ -142,34 +154,44 @@ def _rotary(graph: _Graph) -> None:
     half = graph.shape.head_size // 2
     frequencies = 10000.0 ** (-np.arange(half) / half)
     angles = np.arange(graph.shape.context)[:, None] * frequencies
-    graph.constant("cosines", np.cos(angles).astype(np.float32))
-    graph.constant("sines", np.sin(angles).astype(np.float32))
+    kind = np.float16 if graph.half else np.float32
+    graph.constant("cosines", np.cos(angles).astype(kind))
+    graph.constant("sines", np.sin(angles).astype(kind))
 
 
-def _interface(shape: TinyShape) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+def _interface(
+    shape: TinyShape, *, half: bool
+) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
+    kind = TensorProto.FLOAT16 if half else TensorProto.FLOAT
     cache = ["batch", shape.kv_heads, "past", shape.head_size]
     inputs = [
         helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "tokens"]),
         helper.make_tensor_value_info("attention_mask", TensorProto.INT64, ["batch", "total"]),
     ]
-    outputs = [
-        helper.make_tensor_value_info(
-            "logits", TensorProto.FLOAT, ["batch", "kept", shape.vocabulary]
-        )
-    ]
+    outputs = [helper.make_tensor_value_info("logits", kind, ["batch", "kept", shape.vocabulary])]
     for layer in range(shape.layers):
-        for kind in ("key", "value"):
-            past, present = f"past_key_values.{layer}.{kind}", f"present.{layer}.{kind}"
-            inputs.append(helper.make_tensor_value_info(past, TensorProto.FLOAT, cache))
-            outputs.append(helper.make_tensor_value_info(present, TensorProto.FLOAT, cache))
+        for part in ("key", "value"):
+            past, present = f"past_key_values.{layer}.{part}", f"present.{layer}.{part}"
+            inputs.append(helper.make_tensor_value_info(past, kind, cache))
+            outputs.append(helper.make_tensor_value_info(present, kind, cache))
     return inputs, outputs
 
 
 def make_model(
-    shape: TinyShape, *, quantised: bool = True, last_only: bool = True, seed: int = 7
+    shape: TinyShape,
+    *,
+    quantised: bool = True,
+    last_only: bool = True,
+    half: bool = False,
+    seed: int = 7,
 ) -> onnx.ModelProto:
-    """Return the graph; `last_only` computes the logits of the last position, as our graphs do."""
-    graph = _Graph(shape, quantised=quantised, seed=seed)
+    """Return the graph.
+
+    Args:
+        last_only: Compute the logits of the last position, as our graphs do.
+        half: Keys, values, what attention computes and logits are float16.
+    """
+    graph = _Graph(shape, quantised=quantised, half=half, seed=seed)
     _lengths(graph)
     _rotary(graph)
     table = graph.constant("embeddings", graph.random(shape.vocabulary, shape.hidden, scale=1.0))
@@ -181,8 +203,12 @@ def make_model(
         graph.constant("from_last", np.array([-1], np.int64))
         graph.constant("to_end", np.array([2**62], np.int64))
         state = graph.node("Slice", [state, "from_last", "to_end", "one"], ["last"])
-    graph.linear("logits", state, shape.hidden, shape.vocabulary, 0.5)
-    inputs, outputs = _interface(shape)
+    logits = graph.linear(
+        "logits32" if half else "logits", state, shape.hidden, shape.vocabulary, 0.5
+    )
+    if half:
+        graph.node("Cast", [logits], ["logits"], to=TensorProto.FLOAT16)
+    inputs, outputs = _interface(shape, half=half)
     proto = helper.make_graph(graph.nodes, "tiny", inputs, outputs, graph.initializers)
     opsets = [helper.make_opsetid("", 18), helper.make_opsetid("com.microsoft", 1)]
     return helper.make_model(proto, opset_imports=opsets, ir_version=10)
@@ -244,6 +270,7 @@ def write_tiny_folder(
     quantised: bool = True,
     last_only: bool = True,
     external: bool = False,
+    half: bool = False,
     seed: int = 7,
 ) -> Path:
     """Write an onnxruntime-genai folder and return it.
@@ -252,7 +279,7 @@ def write_tiny_folder(
         external: Put the weights into a file of their own, as importers do.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    model = make_model(shape, quantised=quantised, last_only=last_only, seed=seed)
+    model = make_model(shape, quantised=quantised, last_only=last_only, half=half, seed=seed)
     onnx.save(
         model,
         folder / "model.onnx",

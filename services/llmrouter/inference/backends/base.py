@@ -53,6 +53,9 @@ class BackendOptions:
     """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
     ageing_seconds: float = 10.0
     """Waiting that one class of priority is worth, so that no class starves."""
+    device: str = "auto"
+    """Where models compute: `cpu`; `cuda`, or `cuda:1` and so on; `auto` for the first GPU where
+    the installed ONNX Runtime has CUDA. Models that cannot run there run on the processor."""
     kernels: str = "auto"
     """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
     our own, which need AVX2; `auto` takes attention with AVX2, products with AVX2 without VNNI."""

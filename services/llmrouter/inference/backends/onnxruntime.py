@@ -24,6 +24,7 @@ from llmrouter.inference.backends.base import (
 )
 from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.kernels import Kernels, choose_kernels
@@ -237,7 +238,8 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     library = find_library()
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        decoder = _load_decoder(folder, kernels, options.slots, context)
+        gpu = choose_gpu(options.device, _native.available_providers())
+        decoder = _load_decoder(folder, kernels, gpu, options.slots, context)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -254,8 +256,16 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
 
 
 def _load_decoder(
-    folder: ModelFolder, kernels: Kernels, slots: int, context: int
+    folder: ModelFolder, kernels: Kernels, gpu: int | None, slots: int, context: int
 ) -> _native.Decoder:
+    if gpu is not None:
+        open_cuda_libraries()
+        model = _ort_model(folder, Kernels(attention=False, products=False))
+        model.cuda_device = gpu
+        try:
+            return _native.load_ort_decoder(model, slots=slots, context=context)
+        except _native.EngineError as error:
+            _log.warning("computing on the processor", model=folder.path.name, why=str(error))
     model = _ort_model(folder, kernels)
     try:
         return _native.load_ort_decoder(model, slots=slots, context=context)

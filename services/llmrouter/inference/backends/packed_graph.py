@@ -68,7 +68,7 @@ def pack_tokens(graph: Any, names: DecoderTensors) -> bool:
     Returns:
         Whether it could be; otherwise the graph is as it was.
     """
-    if names.head_size % _MULTIPLE:
+    if names.head_size % _MULTIPLE or not _floats(graph, names):
         return False
     initializers = {tensor.name: tensor for tensor in graph.initializer}
     fed = {value.name for value in graph.input}
@@ -95,6 +95,16 @@ def pack_tokens(graph: Any, names: DecoderTensors) -> bool:
         )
     )
     return True
+
+
+def _floats(graph: Any, names: DecoderTensors) -> bool:
+    """Whether keys, values and logits are float32, as our attention has them."""
+    kept = {names.past_key.replace("%d", "0"), names.past_value.replace("%d", "0"), names.logits}
+    return all(
+        value.type.tensor_type.elem_type == TensorProto.FLOAT
+        for value in [*graph.input, *graph.output]
+        if value.name in kept
+    )
 
 
 def _input(node: Any, index: int) -> str:
