@@ -13,7 +13,8 @@ namespace llmrouter::bindings {
 void BindDecoder(py::module_& module) {
   py::class_<Processor>(module, "Processor")
       .def_readonly("avx2", &Processor::avx2)
-      .def_readonly("vnni", &Processor::vnni);
+      .def_readonly("vnni", &Processor::vnni)
+      .def_readonly("avx512_vnni", &Processor::avx512_vnni);
   module.def("detect_processor", &DetectProcessor);
 
   py::class_<NativeMatrix>(module, "NativeMatrix")

@@ -40,6 +40,9 @@ class Processor:
     # Dot products of bytes in one instruction.
     @property
     def vnni(self) -> bool: ...
+    # The same with registers of 512 bits.
+    @property
+    def avx512_vnni(self) -> bool: ...
 
 def detect_processor() -> Processor: ...
 

@@ -9,6 +9,8 @@ struct Processor {
   /// Dot products of bytes in one instruction, of either width: ONNX Runtime's kernels are at their
   /// best.
   bool vnni = false;
+  /// The same with registers of 512 bits: our own kernels have it too.
+  bool avx512_vnni = false;
 };
 
 /// The processor of this machine.

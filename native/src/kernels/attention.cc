@@ -45,7 +45,7 @@ void AttendPortable(std::span<const Query> queries, const float* keys, const flo
 void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
             std::vector<float>* scratch, Path path) {
 #if defined(__x86_64__)
-  if (path == Path::kAvx2) return AttendAvx2(queries, keys, values, head_size, scratch);
+  if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
 #endif
   AttendPortable(queries, keys, values, head_size, scratch);
 }

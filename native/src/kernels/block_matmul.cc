@@ -136,7 +136,11 @@ void QuantisedRows::Assign(const float* source, int rows, int depth) {
 }
 
 Path BestPath() {
-  static const Path best = DetectProcessor().avx2 ? Path::kAvx2 : Path::kPortable;
+  static const Path best = [] {
+    const Processor processor = DetectProcessor();
+    if (processor.avx512_vnni) return Path::kVnni;
+    return processor.avx2 ? Path::kAvx2 : Path::kPortable;
+  }();
   return best;
 }
 
@@ -147,6 +151,10 @@ void Multiply(const QuantisedRows& rows, const PackedMatrix& matrix, int first_p
     const int column = panel * kPanelColumns;
     const int width = std::min(kPanelColumns, matrix.shape().columns - column);
 #if defined(__x86_64__)
+    if (path == Path::kVnni) {
+      MultiplyPanelVnni(rows, matrix, panel, target + column, stride, width);
+      continue;
+    }
     if (path == Path::kAvx2) {
       MultiplyPanelAvx2(rows, matrix, panel, target + column, stride, width);
       continue;

@@ -1,8 +1,8 @@
 #pragma once
 
-// Products with block-quantised matrices, for processors without dot-product instructions. The
-// integers of a block are multiplied and summed exactly; blocks are scaled and added as floats in
-// the order of the depth, so that a row's result depends on nothing but that row.
+// Products with block-quantised matrices. The integers of a block are multiplied and summed
+// exactly; blocks are scaled and added as floats in the order of the depth, so that a row's result
+// depends on nothing but that row.
 
 #include <cstddef>
 #include <cstdint>
@@ -101,7 +101,7 @@ class QuantisedRows {
 };
 
 /// Ways to compute the same bits.
-enum class Path { kPortable, kAvx2 };
+enum class Path { kPortable, kAvx2, kVnni };
 
 /// The fastest this processor runs.
 Path BestPath();

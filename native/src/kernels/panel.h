@@ -40,6 +40,8 @@ void MultiplyPanelPortable(const QuantisedRows& rows, const PackedMatrix& matrix
                            float* target, std::size_t stride, int columns);
 void MultiplyPanelAvx2(const QuantisedRows& rows, const PackedMatrix& matrix, int panel,
                        float* target, std::size_t stride, int columns);
+void MultiplyPanelVnni(const QuantisedRows& rows, const PackedMatrix& matrix, int panel,
+                       float* target, std::size_t stride, int columns);
 
 /// Quantises one block: 32 bytes and the largest magnitude's scale, as `QuantisedRows` says.
 /// Returns the sum of the bytes.

@@ -11,6 +11,7 @@
 #include <limits>
 
 #include "kernels/panel.h"
+#include "kernels/panel_tiles.h"
 
 #define LLMROUTER_AVX2 __attribute__((target("avx2,fma")))
 #define LLMROUTER_AVX2_INLINE __attribute__((target("avx2,fma"), always_inline)) inline
@@ -23,11 +24,7 @@ constexpr int kWide = kPanelColumns / 8;
 /// Rows that share the loading of a weight. Sums, activations and weights fill 16 registers.
 constexpr int kMostRows = 5;
 
-struct Rows {
-  std::array<const std::int8_t*, kMostRows> values;
-  std::array<const float*, kMostRows> scales;
-  std::array<const float*, kMostRows> sums;
-};
+using Rows = TileRows<kMostRows>;
 
 LLMROUTER_AVX2_INLINE __m256i Broadcast(const std::int8_t* quad) {
   std::int32_t four;
@@ -131,40 +128,22 @@ LLMROUTER_AVX2 void Tile(const Rows& rows, const std::uint8_t* block, int blocks
   }
 }
 
-using TileFunction = void (*)(const Rows&, const std::uint8_t*, int, float (*)[kPanelColumns]);
-
 /// Tiles by their rows less one.
 template <int kBits, bool kCorrected>
-constexpr std::array<TileFunction, kMostRows> kTiles = {
-    Tile<1, kBits, kCorrected>, Tile<2, kBits, kCorrected>, Tile<3, kBits, kCorrected>,
-    Tile<4, kBits, kCorrected>, Tile<5, kBits, kCorrected>};
+constexpr TileFunctions<kMostRows> kTiles = {Tile<1, kBits, kCorrected>, Tile<2, kBits, kCorrected>,
+                                             Tile<3, kBits, kCorrected>, Tile<4, kBits, kCorrected>,
+                                             Tile<5, kBits, kCorrected>};
 
-const std::array<TileFunction, kMostRows>& TilesOf(const PackedMatrix& matrix) {
+const TileFunctions<kMostRows>& TilesOf(const PackedMatrix& matrix) {
   if (matrix.shape().bits == 4) return kTiles<4, true>;
   return matrix.Corrected() ? kTiles<8, true> : kTiles<8, false>;
 }
 
 }  // namespace
 
-LLMROUTER_AVX2 void MultiplyPanelAvx2(const QuantisedRows& rows, const PackedMatrix& matrix,
-                                      int panel, float* target, std::size_t stride, int columns) {
-  const auto& tiles = TilesOf(matrix);
-  // Tiles of nearly equal height: sixteen rows are four times four, not three times five and one.
-  int left = (rows.rows() + kMostRows - 1) / kMostRows;
-  float computed[kMostRows][kPanelColumns];
-  for (int row = 0; row < rows.rows(); --left) {
-    const int height = (rows.rows() - row + left - 1) / left;
-    Rows tile = {};
-    for (int i = 0; i < height; ++i) {
-      tile.values[i] = rows.Values(row + i);
-      tile.scales[i] = rows.Scales(row + i);
-      tile.sums[i] = rows.Sums(row + i);
-    }
-    tiles[height - 1](tile, matrix.Panel(panel), matrix.shape().Blocks(), computed);
-    for (int i = 0; i < height; ++i, ++row) {
-      std::copy_n(computed[i], columns, target + static_cast<std::size_t>(row) * stride);
-    }
-  }
+void MultiplyPanelAvx2(const QuantisedRows& rows, const PackedMatrix& matrix, int panel,
+                       float* target, std::size_t stride, int columns) {
+  MultiplyInTiles(TilesOf(matrix), rows, matrix, panel, target, stride, columns);
 }
 
 LLMROUTER_AVX2 int QuantiseBlockAvx2(const float* source, std::int8_t* target, float* scale) {

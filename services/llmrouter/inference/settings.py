@@ -70,7 +70,7 @@ class InferenceSettings(Section):
     kernels: Literal["auto", "native", "onnxruntime"] = "auto"
     """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
     our own, which need AVX2; `auto` takes ours where they are faster: attention with AVX2, products
-    with AVX2 but without VNNI."""
+    too, but for processors that have AVX-VNNI without AVX-512."""
     speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once, while few
     sequences run and their drafts are accepted. At 8 and 4 bits ONNX Runtime's products round

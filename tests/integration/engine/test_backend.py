@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import FinishReason, SamplingOptions
@@ -103,12 +104,16 @@ async def test_a_stop_string_is_named_and_not_shown(backend: OnnxRuntimeBackend)
     assert shown == whole[: whole.index(stop)]
 
 
-async def test_closing_the_iterator_cancels_in_the_engine(backend: OnnxRuntimeBackend) -> None:
-    async with aclosing(backend.generate(ask(max_tokens=100))) as events:
+async def test_closing_the_iterator_cancels_in_the_engine(tmp_path: Path) -> None:
+    # So many tokens that the engine cannot be done with them before this test is told of the first.
+    many = 16_000
+    folder = write_tiny_folder(tmp_path / "long", TinyShape(context=16_384))
+    backend = await OnnxRuntimeBackend.load(folder, BackendOptions(threads=1, slots=1))
+    async with aclosing(backend.generate(ask(max_tokens=many))) as events:
         await anext(events)
     await idle(backend)
-    # Far fewer tokens than asked for: the sequence has not run to its end.
-    assert backend.statistics().completion_tokens < 100
+    assert backend.statistics().completion_tokens < many
+    await backend.close()
 
 
 async def test_cancelling_the_consuming_task_frees_the_slot(backend: OnnxRuntimeBackend) -> None:

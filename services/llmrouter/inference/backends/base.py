@@ -58,7 +58,8 @@ class BackendOptions:
     the installed ONNX Runtime has CUDA. Models that cannot run there run on the processor."""
     kernels: str = "auto"
     """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
-    our own, which need AVX2; `auto` takes attention with AVX2, products with AVX2 without VNNI."""
+    our own, which need AVX2; `auto` takes ours, but for products where there is AVX-VNNI
+    without AVX-512."""
     speculation_always: bool = False
     """Whether to draft, in quantised models, for answers that are to be the same in any company."""
     speculation_tokens: int = 12

@@ -12,9 +12,11 @@ from llmrouter.inference.backends.kernels import Kernels, choose_kernels
 class Features:
     avx2: bool
     vnni: bool
+    avx512_vnni: bool
 
 
-OLD, WITH_AVX2, WITH_VNNI = Features(False, False), Features(True, False), Features(True, True)
+OLD, WITH_AVX2 = Features(False, False, False), Features(True, False, False)
+WITH_AVX_VNNI, WITH_AVX512_VNNI = Features(True, True, False), Features(True, True, True)
 
 
 @pytest.mark.parametrize(
@@ -22,9 +24,10 @@ OLD, WITH_AVX2, WITH_VNNI = Features(False, False), Features(True, False), Featu
     [
         ("auto", OLD, False, False),
         ("auto", WITH_AVX2, True, True),
-        ("auto", WITH_VNNI, True, False),
+        ("auto", WITH_AVX_VNNI, True, False),
+        ("auto", WITH_AVX512_VNNI, True, True),
         ("native", WITH_AVX2, True, True),
-        ("native", WITH_VNNI, True, True),
+        ("native", WITH_AVX_VNNI, True, True),
         ("onnxruntime", WITH_AVX2, False, False),
     ],
 )
