@@ -1,7 +1,7 @@
 """What products with quantised matrices reach, in 1e9 multiplications a second and thread.
 
-Runs `native/products.cc`: each way this processor has to compute them, by rows at once, for a matrix
-that lies in a cache (`layer`) and one that lies in memory (`head`).
+Runs `native/products.cc`: each way this processor has to compute them, by rows at once, for a
+matrix that lies in a cache (`layer`) and one that lies in memory (`head`).
 """
 
 from tests.benchmarks.native_program import run_native
