@@ -36,6 +36,7 @@ void BindDecoder(py::module_& module) {
       .def_readwrite("matrices", &OrtModel::matrices)
       .def_readwrite("packed", &OrtModel::packed)
       .def_readwrite("rounds_alike", &OrtModel::rounds_alike)
+      .def_readwrite("half_cache", &OrtModel::half_cache)
       .def_readwrite("cuda_device", &OrtModel::cuda_device)
       .def_readwrite("vocabulary", &OrtModel::vocabulary)
       .def_readwrite("layers", &OrtModel::layers)

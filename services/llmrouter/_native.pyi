@@ -69,6 +69,8 @@ class OrtModel:
     packed: bool
     # Whether each token of a packed run is rounded as if it were alone.
     rounds_alike: bool
+    # Whether a packed run keeps keys and values as float16.
+    half_cache: bool
     # The GPU that computes; -1 for the processor.
     cuda_device: int
     vocabulary: int

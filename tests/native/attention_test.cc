@@ -7,6 +7,7 @@
 #include <numeric>
 #include <random>
 
+#include "kernels/half.h"
 #include "llmrouter/processor.h"
 
 namespace llmrouter::kernels {
@@ -38,11 +39,33 @@ struct Cache {
       asked.push_back({queries.data() + at, results.data() + at, visible[i]});
     }
     std::vector<float> scratch;
-    Attend(asked, keys.data(), values.data(), size, &scratch, path);
+    if (half) {
+      const auto narrow_keys = Narrow(keys);
+      const auto narrow_values = Narrow(values);
+      Attend(asked, narrow_keys.data(), narrow_values.data(), size, &scratch, path);
+    } else {
+      Attend(asked, keys.data(), values.data(), size, &scratch, path);
+    }
     return results;
   }
 
+  /// Keeps keys and values as float16, which hold these numbers exactly.
+  void Halve() {
+    half = true;
+    for (auto* part : {&keys, &values}) {
+      const auto narrow = Narrow(*part);
+      WidenFloat16(narrow, *part);
+    }
+  }
+
+  static std::vector<std::uint16_t> Narrow(const std::vector<float>& numbers) {
+    std::vector<std::uint16_t> narrow(numbers.size());
+    NarrowFloat16(numbers, narrow);
+    return narrow;
+  }
+
   int size;
+  bool half = false;
   std::vector<float> keys, values, queries;
 };
 
@@ -76,6 +99,17 @@ TEST_P(AttentionTest, EqualsTheFormula) {
         ASSERT_NEAR(results[q * size + i], expected, 2e-6) << size << " " << visible[q];
       }
     }
+  }
+}
+
+TEST_P(AttentionTest, KeysAndValuesOf16BitsGiveTheBitsOfTheSameNumbersIn32) {
+  for (const int size : {8, 24, 64, 96}) {
+    Cache cache(size);
+    cache.Halve();
+    const std::vector<int> visible = {1, 3, 4, 9, 16, 17, 31, kMost};
+    const std::vector<float> narrow = cache.Results(visible, GetParam());
+    cache.half = false;
+    EXPECT_EQ(narrow, cache.Results(visible, GetParam()));
   }
 }
 

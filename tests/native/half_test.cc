@@ -34,6 +34,40 @@ TEST(HalfTest, EveryFloat16IsWidenedExactly) {
   }
 }
 
+TEST(HalfTest, AFloatBecomesTheNearestFloat16) {
+  std::vector<float> numbers;
+  for (int i = 0; i < 0x7bff; ++i) {
+    const auto here = Defined(static_cast<std::uint16_t>(i));
+    const auto next = Defined(static_cast<std::uint16_t>(i + 1));
+    const float middle = (here + next) / 2;
+    for (const float number :
+         {here, std::nextafter(middle, here), middle, std::nextafter(middle, next)}) {
+      numbers.push_back(number);
+      numbers.push_back(-number);
+    }
+  }
+  std::vector<std::uint16_t> narrow(numbers.size());
+  NarrowFloat16(numbers, narrow);
+  for (std::size_t i = 0; i < numbers.size(); ++i) {
+    const auto below = static_cast<int>(i / 8);
+    const std::size_t kind = i % 8 / 2;
+    const int even = below % 2 == 0 ? below : below + 1;
+    const int expected = kind < 2 ? below : kind == 2 ? even : below + 1;
+    EXPECT_EQ(narrow[i] & 0x7fff, expected) << numbers[i];
+    EXPECT_EQ(narrow[i] >> 15, i % 2);
+  }
+}
+
+TEST(HalfTest, WhatIsTooLargeForAFloat16BecomesItsLargest) {
+  const std::vector<float> numbers = {65504.0F, 65519.0F,  65520.0F,     1e30F,
+                                      INFINITY, -INFINITY, std::nanf("")};
+  std::vector<std::uint16_t> narrow(numbers.size());
+  NarrowFloat16(numbers, narrow);
+  for (int i = 0; i < 5; ++i) EXPECT_EQ(narrow[i], 0x7bff);
+  EXPECT_EQ(narrow[5], 0xfbff);
+  EXPECT_TRUE(std::isnan(Defined(narrow[6])));
+}
+
 TEST(HalfTest, ABfloat16IsTheUpperHalfOfAFloat) {
   const std::vector<std::uint16_t> numbers = {0x3f80, 0xc000, 0x7f80, 0x8000, 0x0001};
   std::vector<float> wide(numbers.size());

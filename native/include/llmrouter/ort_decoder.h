@@ -47,6 +47,9 @@ struct OrtModel {
   bool packed = false;
   /// Whether each token of a packed run is rounded as if it were alone.
   bool rounds_alike = false;
+  /// Whether a packed run keeps keys and values as float16 rather than float32. Otherwise the graph
+  /// decides.
+  bool half_cache = false;
   /// The GPU that computes, counted from 0; -1 for the processor. On a GPU the file's graph runs as
   /// it is.
   int cuda_device = -1;

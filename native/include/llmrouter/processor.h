@@ -4,7 +4,7 @@ namespace llmrouter {
 
 /// What the processor (and its operating system) can run, as far as kernels are chosen by it.
 struct Processor {
-  /// AVX2 and FMA: the engine's own kernels run.
+  /// AVX2, FMA and F16C: the engine's own kernels run.
   bool avx2 = false;
   /// Dot products of bytes in one instruction, of either width: ONNX Runtime's kernels are at their
   /// best.

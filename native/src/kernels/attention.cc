@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/attention_paths.h"
+#include "kernels/half.h"
 
 namespace llmrouter::kernels {
 
@@ -42,8 +43,27 @@ void AttendPortable(std::span<const Query> queries, const float* keys, const flo
   }
 }
 
+void AttendPortable(std::span<const Query> queries, const std::uint16_t* keys,
+                    const std::uint16_t* values, int head_size, std::vector<float>* scratch) {
+  int most = 0;
+  for (const Query& query : queries) most = std::max(most, query.visible);
+  const std::size_t count = static_cast<std::size_t>(most) * static_cast<std::size_t>(head_size);
+  std::vector<float> wide(2 * count);
+  WidenFloat16({keys, count}, {wide.data(), count});
+  WidenFloat16({values, count}, {wide.data() + count, count});
+  AttendPortable(queries, wide.data(), wide.data() + count, head_size, scratch);
+}
+
 void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
             std::vector<float>* scratch, Path path) {
+#if defined(__x86_64__)
+  if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
+#endif
+  AttendPortable(queries, keys, values, head_size, scratch);
+}
+
+void Attend(std::span<const Query> queries, const std::uint16_t* keys, const std::uint16_t* values,
+            int head_size, std::vector<float>* scratch, Path path) {
 #if defined(__x86_64__)
   if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
 #endif

@@ -4,6 +4,7 @@
 // order of its own positions alone, so that its result does not depend on what is computed beside
 // it or on how its prompt was cut.
 
+#include <cstdint>
 #include <span>
 #include <vector>
 
@@ -26,6 +27,10 @@ struct Query {
 /// read. `scratch` is kept between calls.
 void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
             std::vector<float>* scratch, Path path);
+
+/// The same with keys and values in IEEE 754 binary16.
+void Attend(std::span<const Query> queries, const std::uint16_t* keys, const std::uint16_t* values,
+            int head_size, std::vector<float>* scratch, Path path);
 
 /// The angles of one position: `half` cosines and sines.
 struct Angles {

@@ -8,12 +8,13 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 #include <limits>
 
 #include "kernels/attention_paths.h"
 
-#define LLMROUTER_AVX2 __attribute__((target("avx2,fma")))
-#define LLMROUTER_AVX2_INLINE __attribute__((target("avx2,fma"), always_inline)) inline
+#define LLMROUTER_AVX2 __attribute__((target("avx2,fma,f16c")))
+#define LLMROUTER_AVX2_INLINE __attribute__((target("avx2,fma,f16c"), always_inline)) inline
 
 namespace llmrouter::kernels {
 namespace {
@@ -23,6 +24,24 @@ constexpr int kWide = 8;
 /// 16 registers.
 constexpr int kMostQueries = 3;
 constexpr int kPositions = 4;
+/// Positions from that whose keys or values are asked for to that whose are used. The cache lies in
+/// small pages, at whose ends the processor's own foresight ends.
+constexpr int kAhead = 16;
+
+LLMROUTER_AVX2_INLINE __m256 Load(const float* numbers) { return _mm256_loadu_ps(numbers); }
+
+LLMROUTER_AVX2_INLINE __m256 Load(const std::uint16_t* numbers) {
+  return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers)));
+}
+
+/// Asks for memory that is read soon; beyond what is there it asks for nothing.
+template <typename Number>
+LLMROUTER_AVX2_INLINE void Prefetch(const Number* begin, std::ptrdiff_t count) {
+  constexpr std::size_t kLine = 64;
+  const auto* at = reinterpret_cast<const char*>(begin);
+  const auto* end = reinterpret_cast<const char*>(begin + count);
+  for (; at < end; at += kLine) _mm_prefetch(at, _MM_HINT_T0);
+}
 
 /// exp(x) for x <= 0, 0 below -87, NaN for NaN (range reduction after Cephes' expf).
 LLMROUTER_AVX2_INLINE __m256 Exp(__m256 x) {
@@ -52,9 +71,10 @@ LLMROUTER_AVX2_INLINE __m128 Sums(const __m256 (&sums)[kPositions]) {
 }
 
 /// Products of the queries with four keys; `scores` is [queries, stride].
-template <int kQueries>
-LLMROUTER_AVX2_INLINE void Score(const Query* queries, const std::array<const float*, 4>& keys,
-                                 int head_size, float* scores, std::size_t stride) {
+template <int kQueries, typename Number>
+LLMROUTER_AVX2_INLINE void Score(const Query* queries,
+                                 const std::array<const Number*, kPositions>& keys, int head_size,
+                                 float* scores, std::size_t stride) {
   __m256 sums[kQueries][kPositions];
   for (auto& query : sums) {
     for (auto& sum : query) sum = _mm256_setzero_ps();
@@ -64,7 +84,7 @@ LLMROUTER_AVX2_INLINE void Score(const Query* queries, const std::array<const fl
     __m256 q[kQueries];
     for (int i = 0; i < kQueries; ++i) q[i] = _mm256_loadu_ps(queries[i].query + at);
     for (int position = 0; position < kPositions; ++position) {
-      const __m256 key = _mm256_loadu_ps(keys[position] + at);
+      const __m256 key = Load(keys[position] + at);
       for (int i = 0; i < kQueries; ++i) {
         sums[i][position] = _mm256_fmadd_ps(q[i], key, sums[i][position]);
       }
@@ -100,9 +120,9 @@ LLMROUTER_AVX2 float Weigh(float* scores, int count) {
 
 /// Adds the weighted values of the positions first..last-1 to the results, in registers of eight
 /// from value `at` on.
-template <int kQueries, int kRegisters>
+template <int kQueries, int kRegisters, typename Number>
 LLMROUTER_AVX2_INLINE void Add(const Query* queries, const float* weights, std::size_t stride,
-                               const float* values, int head_size, int at, int first, int last) {
+                               const Number* values, int head_size, int at, int first, int last) {
   __m256 sums[kQueries][kRegisters];
   for (int i = 0; i < kQueries; ++i) {
     for (int r = 0; r < kRegisters; ++r) {
@@ -111,13 +131,14 @@ LLMROUTER_AVX2_INLINE void Add(const Query* queries, const float* weights, std::
   }
 #pragma GCC unroll 1
   for (int position = first; position < last; ++position) {
-    const float* value = values + static_cast<std::ptrdiff_t>(position) * head_size + at;
+    const Number* value = values + static_cast<std::ptrdiff_t>(position) * head_size + at;
+    if (position + kAhead < last) Prefetch(value + kAhead * head_size, kRegisters * kWide);
     __m256 w[kQueries];
     for (int i = 0; i < kQueries; ++i) {
       w[i] = _mm256_broadcast_ss(weights + static_cast<std::size_t>(i) * stride + position);
     }
     for (int r = 0; r < kRegisters; ++r) {
-      const __m256 v = _mm256_loadu_ps(value + r * kWide);
+      const __m256 v = Load(value + r * kWide);
       for (int i = 0; i < kQueries; ++i) sums[i][r] = _mm256_fmadd_ps(w[i], v, sums[i][r]);
     }
   }
@@ -128,9 +149,9 @@ LLMROUTER_AVX2_INLINE void Add(const Query* queries, const float* weights, std::
   }
 }
 
-template <int kQueries>
+template <int kQueries, typename Number>
 LLMROUTER_AVX2 void AddAll(const Query* queries, const float* weights, std::size_t stride,
-                           const float* values, int head_size, int first, int last) {
+                           const Number* values, int head_size, int first, int last) {
   if (first >= last) return;
   int at = 0;
   for (; at + 4 * kWide <= head_size; at += 4 * kWide) {
@@ -141,8 +162,8 @@ LLMROUTER_AVX2 void AddAll(const Query* queries, const float* weights, std::size
   }
 }
 
-template <int kQueries>
-LLMROUTER_AVX2 void AttendBlock(const Query* queries, const float* keys, const float* values,
+template <int kQueries, typename Number>
+LLMROUTER_AVX2 void AttendBlock(const Query* queries, const Number* keys, const Number* values,
                                 int head_size, std::vector<float>* scratch) {
   int most = 0;
   int least = std::numeric_limits<int>::max();
@@ -154,13 +175,17 @@ LLMROUTER_AVX2 void AttendBlock(const Query* queries, const float* keys, const f
   if (scratch->size() < kQueries * stride) scratch->resize(kQueries * stride);
   float* scores = scratch->data();
   for (int position = 0; position < most; position += kPositions) {
-    std::array<const float*, kPositions> four;
+    const int soon = std::min(kPositions, most - position - kAhead);
+    Prefetch(keys + static_cast<std::ptrdiff_t>(position + kAhead) * head_size,
+             std::ptrdiff_t{soon} * head_size);
+    std::array<const Number*, kPositions> four;
     for (int i = 0; i < kPositions; ++i) {
       // Behind the last position it stands in for those that are not there.
       four[i] = keys + static_cast<std::ptrdiff_t>(std::min(position + i, most - 1)) * head_size;
     }
     Score<kQueries>(queries, four, head_size, scores + position, stride);
   }
+  Prefetch(values, std::ptrdiff_t{std::min(kAhead, most)} * head_size);
   std::array<float, kQueries> totals;
   for (int i = 0; i < kQueries; ++i) {
     totals[i] = Weigh(scores + static_cast<std::size_t>(i) * stride, queries[i].visible);
@@ -179,16 +204,27 @@ LLMROUTER_AVX2 void AttendBlock(const Query* queries, const float* keys, const f
   }
 }
 
-}  // namespace
-
-void AttendAvx2(std::span<const Query> queries, const float* keys, const float* values,
-                int head_size, std::vector<float>* scratch) {
+template <typename Number>
+void AttendBlocks(std::span<const Query> queries, const Number* keys, const Number* values,
+                  int head_size, std::vector<float>* scratch) {
   while (queries.size() >= kMostQueries) {
     AttendBlock<kMostQueries>(queries.data(), keys, values, head_size, scratch);
     queries = queries.subspan(kMostQueries);
   }
   if (queries.size() == 2) AttendBlock<2>(queries.data(), keys, values, head_size, scratch);
   if (queries.size() == 1) AttendBlock<1>(queries.data(), keys, values, head_size, scratch);
+}
+
+}  // namespace
+
+void AttendAvx2(std::span<const Query> queries, const float* keys, const float* values,
+                int head_size, std::vector<float>* scratch) {
+  AttendBlocks(queries, keys, values, head_size, scratch);
+}
+
+void AttendAvx2(std::span<const Query> queries, const std::uint16_t* keys,
+                const std::uint16_t* values, int head_size, std::vector<float>* scratch) {
+  AttendBlocks(queries, keys, values, head_size, scratch);
 }
 
 }  // namespace llmrouter::kernels

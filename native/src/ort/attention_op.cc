@@ -2,8 +2,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdint>
 
 #include "kernels/attention.h"
+#include "kernels/half.h"
 #include "llmrouter/error.h"
 
 namespace llmrouter::ort {
@@ -114,12 +116,17 @@ class AttentionKernel {
         kernels::Rotate(inputs.queries.Of(at, head, head_size), head_size, angles, scale_,
                         rotated + Place(at, head));
       }
-      const auto place = static_cast<std::ptrdiff_t>(position) * head_size;
       for (int head = 0; head < step_.cache->kv_heads(); ++head) {
-        kernels::Rotate(inputs.keys.Of(at, head, head_size), head_size, angles, 1,
-                        Keys(piece.row, head) + place);
-        std::copy_n(inputs.values.Of(at, head, head_size), head_size,
-                    Values(piece.row, head) + place);
+        const float* key = inputs.keys.Of(at, head, head_size);
+        const float* value = inputs.values.Of(at, head, head_size);
+        const auto place = static_cast<std::ptrdiff_t>(position) * head_size;
+        if (step_.cache->element() == Element::kFloat16) {
+          Store(key, value, angles, Keys<std::uint16_t>(piece.row, head) + place,
+                Values<std::uint16_t>(piece.row, head) + place);
+        } else {
+          kernels::Rotate(key, head_size, angles, 1, Keys<float>(piece.row, head) + place);
+          std::copy_n(value, head_size, Values<float>(piece.row, head) + place);
+        }
       }
     };
     for (const PackedStep::Piece& piece : step_.pieces) {
@@ -136,13 +143,22 @@ class AttentionKernel {
     }
   }
 
+  /// Writes a key, rotated, and a value to a cache of 16 bits.
+  void Store(const float* key, const float* value, const kernels::Angles& angles,
+             std::uint16_t* cached_key, std::uint16_t* cached_value) const {
+    const auto head_size = static_cast<std::size_t>(step_.cache->head_size());
+    thread_local std::vector<float> rotated;
+    rotated.resize(head_size);
+    kernels::Rotate(key, step_.cache->head_size(), angles, 1, rotated.data());
+    kernels::NarrowFloat16(rotated, {cached_key, head_size});
+    kernels::NarrowFloat16({value, head_size}, {cached_value, head_size});
+  }
+
   /// Attention of a task's tokens, [tokens, heads, head size] in and out.
   void Attend(const PackedStep::Task& task, const float* queries, float* output) const {
     const PackedStep::Piece& piece = step_.pieces[task.piece];
     const int head_size = step_.cache->head_size();
     const int group = heads_ / step_.cache->kv_heads();
-    const float* keys = Keys(piece.row, task.head);
-    const float* values = Values(piece.row, task.head);
     thread_local std::vector<kernels::Query> some;
     thread_local std::vector<float> scratch;
     some.clear();
@@ -152,15 +168,25 @@ class AttentionKernel {
         some.push_back({queries + at, output + at, piece.position + token + 1});
       }
     }
-    kernels::Attend(some, keys, values, head_size, &scratch, kernels::BestPath());
+    const auto attend = [&](const auto* keys, const auto* values) {
+      kernels::Attend(some, keys, values, head_size, &scratch, kernels::BestPath());
+    };
+    if (step_.cache->element() == Element::kFloat16) {
+      attend(Keys<std::uint16_t>(piece.row, task.head),
+             Values<std::uint16_t>(piece.row, task.head));
+    } else {
+      attend(Keys<float>(piece.row, task.head), Values<float>(piece.row, task.head));
+    }
   }
 
   /// The cache of a row's head, [positions, head size].
-  float* Keys(int row, int head) const {
-    return reinterpret_cast<float*>(step_.cache->Head(2 * layer_, row, head));
+  template <typename Number>
+  Number* Keys(int row, int head) const {
+    return reinterpret_cast<Number*>(step_.cache->Head(2 * layer_, row, head));
   }
-  float* Values(int row, int head) const {
-    return reinterpret_cast<float*>(step_.cache->Head(2 * layer_ + 1, row, head));
+  template <typename Number>
+  Number* Values(int row, int head) const {
+    return reinterpret_cast<Number*>(step_.cache->Head(2 * layer_ + 1, row, head));
   }
 
   /// Where a head of a token begins in [tokens, heads, head size].

@@ -21,7 +21,8 @@ constexpr int kTaskTokens = 8;
 
 PackedDecoder::PackedDecoder(const OrtModel& model, int slots, int context)
     : limits_{slots, context, model.vocabulary},
-      cache_({2 * model.layers, slots, model.kv_heads, model.head_size, context}),
+      cache_({2 * model.layers, slots, model.kv_heads, model.head_size, context,
+              model.half_cache ? Element::kFloat16 : Element::kFloat32}),
       step_{&cache_, {}, {}, 0, {}},
       session_(model, &step_),
       binding_(session_),

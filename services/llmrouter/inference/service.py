@@ -89,6 +89,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         context=settings.context,
         max_waiting=settings.max_waiting,
         prefill_chunk=settings.prefill_chunk,
+        cache_type=settings.cache_type,
         cache_bytes=settings.cache_mib << 20,
         prefix_bytes=settings.prefix_cache_mib << 20,
         share_prefixes=settings.prefix_sharing == "all",

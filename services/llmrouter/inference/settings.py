@@ -42,6 +42,10 @@ class InferenceSettings(Section):
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
     """Prompt tokens computed per step, and up to half as many more where they cut a prompt into
     equal parts; fewer while others decode."""
+    cache_type: Literal["auto", "float32", "float16"] = "auto"
+    """How keys and values are kept where our own kernels compute attention: `float16` takes half
+    the memory and time of `float32`; `auto` takes it for quantised models. A model whose attention
+    ONNX Runtime computes keeps them as its graph has them."""
     cache_mib: int = Field(default=0, ge=0, le=1 << 20)
     """Memory per model for the keys and values of running sequences, in MiB: a request is let in
     only when its prompt and `max_tokens` fit beside the others'; 0 allows all slots' fill."""

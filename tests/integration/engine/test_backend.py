@@ -25,6 +25,8 @@ from llmrouter.inference.backends.base import (
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 
 HELLO = tuple(b"hello")
+MANY = 16_000
+"""So many tokens that the engine is not done with them before a test is told of the first."""
 
 
 def ask(
@@ -61,10 +63,17 @@ async def read_on(events: AsyncIterator[BackendEvent], *, at_most: int) -> None:
         assert len(event.text.encode()) <= at_most
 
 
+@pytest.fixture(scope="module")
+def long_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with room for `MANY` tokens."""
+    folder = tmp_path_factory.mktemp("models") / "long"
+    return write_tiny_folder(folder, TinyShape(context=16_384))
+
+
 @pytest.fixture
-async def backend(tiny_folder: Path) -> AsyncIterator[OnnxRuntimeBackend]:
+async def backend(long_folder: Path) -> AsyncIterator[OnnxRuntimeBackend]:
     options = BackendOptions(threads=2, slots=4, max_waiting=4, prefill_chunk=16)
-    loaded = await OnnxRuntimeBackend.load(tiny_folder, options)
+    loaded = await OnnxRuntimeBackend.load(long_folder, options)
     yield loaded
     await loaded.close()
 
@@ -104,20 +113,15 @@ async def test_a_stop_string_is_named_and_not_shown(backend: OnnxRuntimeBackend)
     assert shown == whole[: whole.index(stop)]
 
 
-async def test_closing_the_iterator_cancels_in_the_engine(tmp_path: Path) -> None:
-    # So many tokens that the engine cannot be done with them before this test is told of the first.
-    many = 16_000
-    folder = write_tiny_folder(tmp_path / "long", TinyShape(context=16_384))
-    backend = await OnnxRuntimeBackend.load(folder, BackendOptions(threads=1, slots=1))
-    async with aclosing(backend.generate(ask(max_tokens=many))) as events:
+async def test_closing_the_iterator_cancels_in_the_engine(backend: OnnxRuntimeBackend) -> None:
+    async with aclosing(backend.generate(ask(max_tokens=MANY))) as events:
         await anext(events)
     await idle(backend)
-    assert backend.statistics().completion_tokens < many
-    await backend.close()
+    assert backend.statistics().completion_tokens < MANY
 
 
 async def test_cancelling_the_consuming_task_frees_the_slot(backend: OnnxRuntimeBackend) -> None:
-    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=100))) for _ in range(4)]
+    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=MANY))) for _ in range(4)]
     while not backend.statistics().running:  # noqa: ASYNC110 (no event tells)
         await asyncio.sleep(0)
     for task in tasks:
@@ -158,10 +162,10 @@ async def test_more_answers_than_slots_are_refused_by_name(backend: OnnxRuntimeB
     assert raised.value.reason is Reason.INVALID_ARGUMENT
 
 
-async def test_a_full_queue_says_when_to_come_again(tiny_folder: Path) -> None:
+async def test_a_full_queue_says_when_to_come_again(long_folder: Path) -> None:
     options = BackendOptions(threads=2, slots=1, max_waiting=0)
-    backend = await OnnxRuntimeBackend.load(tiny_folder, options)
-    async with aclosing(backend.generate(ask(max_tokens=100))) as running:
+    backend = await OnnxRuntimeBackend.load(long_folder, options)
+    async with aclosing(backend.generate(ask(max_tokens=MANY))) as running:
         await anext(running)
         with pytest.raises(RouterError) as raised:
             await collect(backend, ask())
@@ -195,9 +199,9 @@ async def test_a_request_that_is_late_ends_as_late(backend: OnnxRuntimeBackend) 
 
 async def test_a_prompt_beyond_the_context_names_both_numbers(backend: OnnxRuntimeBackend) -> None:
     with pytest.raises(RouterError) as raised:
-        await collect(backend, ask([1] * 500))
+        await collect(backend, ask([1] * 17_000))
     assert raised.value.reason is Reason.CONTEXT_TOO_LONG
-    assert raised.value.metadata == {"prompt_tokens": "500", "context": "128"}
+    assert raised.value.metadata == {"prompt_tokens": "17000", "context": "16384"}
 
 
 async def test_an_empty_prompt_is_refused(backend: OnnxRuntimeBackend) -> None:
@@ -227,7 +231,7 @@ async def test_a_reader_who_stops_reading_is_ended_and_costs_a_bounded_buffer(
 
 async def test_closing_ends_every_stream_and_may_be_repeated(tiny_folder: Path) -> None:
     backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=1))
-    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=120))) for _ in range(3)]
+    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=MANY))) for _ in range(3)]
     await asyncio.sleep(0)
     await backend.close()
     await backend.close()
@@ -274,7 +278,7 @@ async def test_memory_bounds_the_context_and_the_answers_of_one_request(
     tiny_folder: Path,
 ) -> None:
     position = 2 * 2 * 2 * 16 * 4  # layers, keys and values, heads, their size, bytes
-    options = BackendOptions(threads=2, slots=4, cache_bytes=100 * position)
+    options = BackendOptions(threads=2, slots=4, cache_bytes=100 * position, cache_type="float32")
     backend = await OnnxRuntimeBackend.load(tiny_folder, options)
     assert backend.context == 100
     together = await asyncio.gather(*(collect(backend, ask(max_tokens=60)) for _ in range(4)))

@@ -42,6 +42,9 @@ class BackendOptions:
     """Requests that may wait for a slot before QUEUE_FULL."""
     prefill_chunk: int = 256
     """Prompt tokens computed per step at most; fewer while others decode."""
+    cache_type: str = "auto"
+    """How keys and values are kept: `float16` or `float32` where our own kernels compute attention;
+    `auto` takes float16 for quantised models. Elsewhere the graph decides."""
     cache_bytes: int = 0
     """Memory that running sequences may come to take for keys and values; 0 for what all slots can.
     Beyond it requests wait; it bounds the context too."""

@@ -7,9 +7,17 @@ from typing import Protocol
 
 from llmrouter.common.errors import invalid
 
-__all__ = ["KERNELS", "Kernels", "ProcessorFeatures", "choose_kernels"]
+__all__ = [
+    "CACHE_TYPES",
+    "KERNELS",
+    "Kernels",
+    "ProcessorFeatures",
+    "choose_kernels",
+    "halves_cache",
+]
 
 KERNELS = ("auto", "native", "onnxruntime")
+CACHE_TYPES = ("auto", "float32", "float16")
 
 
 class ProcessorFeatures(Protocol):
@@ -61,3 +69,22 @@ def choose_kernels(kernels: str, processor: ProcessorFeatures) -> Kernels:
         faster = processor.avx512_vnni or not processor.vnni
         return Kernels(processor.avx2, processor.avx2 and faster)
     return Kernels(kernels == "native", kernels == "native")
+
+
+def halves_cache(cache_type: str, kernels: str, *, quantised: bool) -> bool:
+    """Return whether our attention keeps keys and values as float16 rather than float32.
+
+    Args:
+        cache_type: `auto` does so for quantised models, which round far more than that.
+        kernels: Who computes, as in `choose_kernels`.
+        quantised: Whether the model is.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for another name, and for float16 where ONNX Runtime is to
+            compute attention: it keeps them as the graph has them.
+    """
+    if cache_type not in CACHE_TYPES:
+        raise invalid("cache_type", f"is {cache_type!r}, must be one of {', '.join(CACHE_TYPES)}")
+    if cache_type == "float16" and kernels == "onnxruntime":
+        raise invalid("cache_type", "is 'float16', which needs kernels other than 'onnxruntime'")
+    return cache_type == "float16" or (cache_type == "auto" and quantised)

@@ -62,6 +62,8 @@ class NativeGraph:
     """Whether it takes the tokens of many sequences side by side."""
     rounds_alike: bool
     """Whether a token is then rounded as if it were alone: all its products are ours."""
+    quantised: bool
+    """Whether it has quantised matrices."""
 
 
 def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) -> NativeGraph | None:
@@ -88,7 +90,9 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
     _forget_unused(model.graph)
     model.opset_import.append(helper.make_opsetid(_DOMAIN, 1))
     ours = all(node.domain == _DOMAIN for node in model.graph.node if node.op_type in _PRODUCTS)
-    return NativeGraph(model.SerializeToString(), tuple(matrices), packed, packed and ours)
+    quantised = any(node.op_type == _OPERATOR for node in model.graph.node)
+    graph = model.SerializeToString()
+    return NativeGraph(graph, tuple(matrices), packed, packed and ours, quantised)
 
 
 def _read(file: Path) -> Any:

@@ -27,7 +27,7 @@ from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.grammar_text import FIELD
-from llmrouter.inference.backends.kernels import Kernels, choose_kernels
+from llmrouter.inference.backends.kernels import Kernels, choose_kernels, halves_cache
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
@@ -239,7 +239,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
         gpu = choose_gpu(options.device, _native.available_providers())
-        decoder = _load_decoder(folder, kernels, gpu, options.slots, context)
+        decoder = _load_decoder(folder, kernels, gpu, context, options)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -256,23 +256,24 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
 
 
 def _load_decoder(
-    folder: ModelFolder, kernels: Kernels, gpu: int | None, slots: int, context: int
+    folder: ModelFolder, kernels: Kernels, gpu: int | None, context: int, options: BackendOptions
 ) -> _native.Decoder:
+    slots = options.slots
     if gpu is not None:
         open_cuda_libraries()
-        model = _ort_model(folder, Kernels(attention=False, products=False))
+        model = _ort_model(folder, Kernels(attention=False, products=False), options)
         model.cuda_device = gpu
         try:
             return _native.load_ort_decoder(model, slots=slots, context=context)
         except _native.EngineError as error:
             _log.warning("computing on the processor", model=folder.path.name, why=str(error))
-    model = _ort_model(folder, kernels)
+    model = _ort_model(folder, kernels, options)
     try:
         return _native.load_ort_decoder(model, slots=slots, context=context)
     except _native.EngineError as error:
         if not model.packed:
             raise
-        plain = _ort_model(folder, replace(kernels, attention=False))
+        plain = _ort_model(folder, replace(kernels, attention=False), options)
         decoder = _native.load_ort_decoder(plain, slots=slots, context=context)
         # The graph is at fault, not the folder, which would have failed again.
         _log.warning("attention left to ONNX Runtime", model=folder.path.name, why=str(error))
@@ -300,7 +301,7 @@ def _context(folder: ModelFolder, options: BackendOptions) -> int:
     return options.context or folder.context_length
 
 
-def _ort_model(folder: ModelFolder, kernels: Kernels) -> _native.OrtModel:
+def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -> _native.OrtModel:
     model = _native.OrtModel()
     pack = _tensors(folder) if kernels.attention else None
     rewritten = rewrite_graph(folder.model_file, multiply=kernels.products, pack=pack)
@@ -309,6 +310,8 @@ def _ort_model(folder: ModelFolder, kernels: Kernels) -> _native.OrtModel:
         model.matrices = [_matrix(place) for place in rewritten.matrices]
         model.packed = rewritten.packed
         model.rounds_alike = rewritten.rounds_alike
+    quantised = rewritten is not None and rewritten.quantised
+    model.half_cache = halves_cache(options.cache_type, options.kernels, quantised=quantised)
     model.path = str(folder.model_file)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
