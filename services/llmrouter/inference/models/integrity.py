@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from llmrouter.common.errors import RouterError
-from llmrouter.inference.models.card import ModelCard
+from llmrouter.inference.models.card import CARD_FILE, ModelCard
 from llmrouter.inference.models.checksum import file_sha256, version_of
 from llmrouter.inference.models.folder import folder_card
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.untrusted_json import broken_file, inside
 
-__all__ = ["check_contents", "fault_in", "loaded_whole"]
+__all__ = ["Damaged", "check_contents", "fault_in", "ignore", "loaded_whole", "to_fetch"]
 
 _REMEDY = "pull or import the model again"
 _LoadedT = TypeVar("_LoadedT")
+
+Damaged: TypeAlias = Callable[[str, str], None]
+"""Told the name of a model that will be replaced, and what is wrong with it."""
 
 
 def check_contents(path: Path) -> int:
@@ -66,6 +69,24 @@ def fault_in(path: Path) -> str | None:
     except RouterError as error:
         return error.message
     return None
+
+
+def ignore(name: str, fault: str) -> None:
+    """Tell nobody of a damaged model."""
+
+
+def to_fetch(path: Path, damaged: Damaged = ignore) -> bool:
+    """Whether a model of the catalog has to be fetched to `path`.
+
+    It has where nothing is there, where something without a card is, and where what is there is
+    damaged, of which `damaged` is told.
+    """
+    if not (path / CARD_FILE).is_file():
+        return True
+    fault = fault_in(path)
+    if fault is not None:
+        damaged(path.name, fault.rsplit("; ", 1)[0])  # without the remedy, which is under way
+    return fault is not None
 
 
 async def loaded_whole(path: Path, loading: Awaitable[_LoadedT]) -> _LoadedT:
