@@ -103,7 +103,7 @@ def vanish(file: Path) -> None:
 def test_a_damaged_model_is_replaced_and_that_is_told(
     store: ModelStore, located: list[str], spoil: Callable[[Path], None]
 ) -> None:
-    whole, other = run.pull("tiny", store, ["int8", "fp32"])
+    whole, _ = run.pull("tiny", store, ["int8", "fp32"])
     spoil(whole.path / "model.onnx.data")
     told: list[tuple[str, str]] = []
     again, _ = run.pull("tiny", store, ["int8", "fp32"], damaged=lambda *said: told.append(said))
