@@ -6,13 +6,12 @@ import asyncio
 import logging
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from llmrouter.cli.answering import show
 from llmrouter.cli.models import StorePath, open_store, tell_damaged
 from llmrouter.cli.output import Json, err, out, report_progress, write_json
+from llmrouter.cli.running import Config
 from llmrouter.common.errors import RouterError
 from llmrouter_client import AsyncClient
 
@@ -40,7 +39,7 @@ _NEXT = """
 
 
 def demo(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file.")] = None,
+    config: Config = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:

@@ -45,6 +45,13 @@ def open_store(path: Path | None) -> ModelStore:
     return ModelStore(path or data_directory() / "models")
 
 
+def _existing(path: Path | None) -> ModelStore:
+    """Return a store to read; one that is named has to be there."""
+    if path is not None and not path.is_dir():
+        raise typer.BadParameter(f"{path} is not a folder", param_hint="--store")
+    return open_store(path)
+
+
 def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
     """Say that a model is fetched again, and why."""
     if as_json:
@@ -71,7 +78,7 @@ def pull(
 
 @app.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    source: Annotated[Path, typer.Argument(exists=True, help="A GGUF file.")],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
     importer: Annotated[
@@ -95,9 +102,7 @@ def import_model(
 @app.command("list")
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
     """List the models of the store and what their precision cost."""
-    held = open_store(store)
-    if store is not None and not store.is_dir():
-        raise typer.BadParameter(f"{store} is not a folder", param_hint="--store")
+    held = _existing(store)
     folders, broken = _read_all(held)
     if as_json:
         failed = [{"name": name, "error": why} for name, why in broken.items()]
@@ -126,7 +131,7 @@ def verify(
     """Read every byte of models and compare it with what was imported; exit 1 on damage."""
     from llmrouter.inference.models.integrity import check_contents
 
-    held, results = open_store(store), []
+    held, results = _existing(store), []
     for name in names or held.names():
         try:
             path = held.model(name).path

@@ -174,12 +174,16 @@ def test_models_pull_and_import(pulled, tmp_path):
         for line in run("models", "pull", "y", "--json", *store).stdout.splitlines()
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
-    assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
+    source = tmp_path / "b.gguf"
+    source.touch()
+    assert run("models", "import", str(source), "--name", "mine", *store).exit_code == 0
     assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
 
 
 def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
-    arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
+    source = tmp_path / "b.gguf"
+    source.touch()
+    arguments = (str(source), "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
     assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
 

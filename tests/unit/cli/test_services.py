@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import jsonschema
 import pytest
 import yaml
@@ -74,8 +72,10 @@ def test_settings_for_machines_are_a_json_schema(section):
         jsonschema.validate(wrong, schema)
 
 
-def test_a_wrong_configuration_is_one_sentence(suite):
-    result = run("cache", "--config", "gone.yaml")
+def test_a_wrong_configuration_is_one_sentence(suite, tmp_path):
+    file = tmp_path / "llmrouter.yaml"
+    file.touch()
+    result = run("cache", "--config", str(file))
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "error: gone.yaml cannot be read: no such file"
-    assert suite == [("cache", Path("gone.yaml"))]
+    assert result.stderr.splitlines()[-1] == f"error: {file} cannot be read: no such file"
+    assert suite == [("cache", file)]
