@@ -59,7 +59,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     """Makes the draws repeatable."""
     max_tokens: int | None
-    """Tokens to generate at most."""
+    """Tokens to generate at most; by default the service's `inference.max_tokens`, 1,024."""
     stop: Sequence[str] | str | None
     """One or several strings that end the answer and are not part of it."""
     min_p: float | None

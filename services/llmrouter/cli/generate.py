@@ -36,7 +36,13 @@ Strategy = Annotated[
 Temperature = Annotated[
     float | None, typer.Option("--temperature", help="0 (repeatable, cached) to 2.")
 ]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens to write at most.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        help="Tokens to write at most; by default inference.max_tokens of the settings, 1024.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Makes the draws repeatable.")]
 Timeout = Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")]
 Urgency = Annotated[

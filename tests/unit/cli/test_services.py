@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import jsonschema
 import pytest
 import yaml
@@ -70,6 +72,14 @@ def test_settings_for_machines_are_a_json_schema(section):
     wrong = {"port": "x"} if section else {"cache": {"port": "x"}}
     with pytest.raises(jsonschema.ValidationError, match="'x' is not"):
         jsonschema.validate(wrong, schema)
+
+
+def test_the_default_number_of_tokens_is_told_where_it_is_asked_for():
+    default = SuiteSettings().inference.max_tokens
+    proto = Path(__file__).parents[3] / "protos/llmrouter/v1/generation.proto"
+    assert f"default {default:,} unless" in proto.read_text()
+    for command in ("generate", "chat"):
+        assert f"settings, {default}." in " ".join(run(command, "--help").stdout.split())
 
 
 def test_a_wrong_configuration_is_one_sentence(suite, tmp_path):
