@@ -212,11 +212,11 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(f"{path} is larger than 1 MiB; is it the right file?")
-        data = _parse_yaml(path)
+        data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {_yaml_fault(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -226,14 +226,14 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
-def _parse_yaml(path: Path) -> Any:
-    """Return what a file holds; errors name it, where PyYAML would say `<unicode string>`."""
-    loader = _UniqueKeys(path.read_text(encoding="utf-8"))
-    loader.name = path.name
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
+def _yaml_fault(error: Exception) -> str:
+    """Return what is wrong and where; PyYAML calls the file `<unicode string>` and draws it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, said = error.problem_mark, error.problem or error.context
+        return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"character {error.position + 1}: {error.reason}"
+    return " ".join(str(error).split())
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -148,10 +148,19 @@ def test_a_file_that_is_no_configuration_is_refused_by_its_name(config, text):
         load_config(config(text), {})
 
 
-def test_a_mistake_in_a_file_is_told_with_the_files_name_and_its_line(config):
-    with pytest.raises(ConfigError, match=r'in "llmrouter\.yaml", line 3') as told:
-        load_config(config("gateway:\n  port: [\n"), {})
-    assert "unicode string" not in str(told.value)
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "gateway:\n  port: [\n",
+            r"llmrouter\.yaml is not YAML: line 3, column 1: expected the node",
+        ),
+        ("\x00", r"llmrouter\.yaml is not YAML: character 1: special characters are not"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_the_files_name_and_its_place(config, text, told):
+    with pytest.raises(ConfigError, match=told):
+        load_config(config(text), {})
 
 
 @pytest.mark.parametrize(
