@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull", "tell_damaged", "verify"]
 
-app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pull, import, list and verify the models of this machine.", no_args_is_help=True
+)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
