@@ -11,6 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
+from llmrouter_client.arguments import check_address, check_option, check_retries
 from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
 from llmrouter_client.events import (
@@ -45,14 +46,18 @@ class AsyncClient:
         address: `host:port` of the gateway.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
+
+    Raises:
+        LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
     """
 
     def __init__(
         self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
     ) -> None:
-        self._address = address
+        check_option("timeout", timeout)
+        self._address = check_address(address)
         self._timeout = timeout
-        self._retries = retries
+        self._retries = check_retries(retries)
         self._channel: aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -145,6 +150,7 @@ class AsyncClient:
 
     def _retrying(self, options: Options) -> Retrying:
         timeout = options.get("timeout")
+        check_option("timeout", timeout)
         return Retrying(self._retries, self._timeout if timeout is None else timeout)
 
     async def _unary(

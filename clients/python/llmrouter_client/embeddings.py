@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from grpc import StatusCode
-
 from llmrouter.v1 import embedding_pb2
-from llmrouter_client.errors import FieldViolation, LlmrouterError
+from llmrouter_client.arguments import check_option, check_text
 
 __all__ = ["Embedding", "Embeddings", "embedding_request_from", "embeddings_from"]
 
@@ -50,19 +48,14 @@ def embedding_request_from(
     Raises:
         LlmrouterError: A value does not fit its field at all.
     """
-    try:
-        return embedding_pb2.EmbedRequest(
-            texts=[texts] if isinstance(texts, str) else texts,
-            model=model or "",
-            truncate=truncate,
-        )
-    except (ValueError, TypeError) as error:
-        raise LlmrouterError(
-            "INVALID_ARGUMENT",
-            f"the request cannot be encoded: {error}",
-            code=StatusCode.INVALID_ARGUMENT,
-            violations=(FieldViolation("request", str(error)),),
-        ) from None
+    check_option("model", model)
+    check_option("truncate", truncate)
+    if isinstance(texts, str | bytes) or not isinstance(texts, Sequence):
+        check_text("texts", texts, "text, or a list of texts")
+        texts = [texts]
+    for index, text in enumerate(texts):
+        check_text(f"texts[{index}]", text)
+    return embedding_pb2.EmbedRequest(texts=texts, model=model or "", truncate=truncate)
 
 
 def embeddings_from(response: embedding_pb2.EmbedResponse) -> Embeddings:

@@ -7,22 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, TypedDict
 
-from grpc import StatusCode
-
 from llmrouter.v1 import generation_pb2
-from llmrouter_client.errors import FieldViolation, LlmrouterError
+from llmrouter_client.arguments import check_option, check_text, refused
 
 __all__ = ["CacheMode", "Message", "Options", "Prompt", "ResponseFormat", "request_from"]
 
-_COUNTS = {
-    "top_k": (32, "0 to 1000000"),
-    "max_tokens": (32, "1 to 1000000"),
-    "min_tokens": (32, "0 to 1000000"),
-    "n": (32, "1 to 16"),
-    "top_logprobs": (32, "0 to 20"),
-    "seed": (64, f"0 to {2**64 - 1}"),
-}
-"""Bits that the field of the proto holds, and the bounds that its comment gives."""
+_ROLES = ("system", "user", "assistant")
 
 CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
 
@@ -69,7 +59,7 @@ class Options(TypedDict, total=False):
     seed: int | None
     """Makes the draws repeatable."""
     max_tokens: int | None
-    """Tokens to generate at most."""
+    """Tokens to generate at most; by default the service's `inference.max_tokens`, 1,024."""
     stop: Sequence[str] | str | None
     """One or several strings that end the answer and are not part of it."""
     min_p: float | None
@@ -112,6 +102,7 @@ def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateReq
 
     Raises:
         LlmrouterError: A value does not fit its field at all (a negative count, an unknown role).
+        TypeError: An option that there is not.
     """
     unknown = sorted(set(options) - set(Options.__annotations__))
     if unknown:
@@ -125,8 +116,8 @@ def request_from(prompt: Prompt, options: Options) -> generation_pb2.GenerateReq
             priority=_priority(options),
         )
         _set_input(request, prompt, raw=options.get("raw", False))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise _refused("request", f"cannot be encoded: {error}") from None
+    except (ValueError, TypeError, OverflowError) as error:  # what the checks did not foresee
+        raise refused("request", f"cannot be encoded: {error}") from None
     return request
 
 
@@ -136,43 +127,24 @@ def _check(prompt: Prompt, options: Options) -> None:
     Raises:
         LlmrouterError: Naming field, value and bound.
     """
-    try:
-        turns = [prompt] if isinstance(prompt, str) else list(prompt)
-    except TypeError:
-        raise _refused("prompt", "is neither a string nor messages") from None
-    for turn in turns:
-        text = turn if isinstance(turn, str) else getattr(turn, "text", None)
-        if not isinstance(text, str):
-            raise _refused("prompt", f"holds {type(turn).__name__}; give a string or messages")
-        if not _is_unicode(text):
-            raise _refused("prompt", "is not UTF-8 text; decode it from its own encoding first")
-    for name, (bits, bounds) in _COUNTS.items():
-        value = options.get(name)
-        if isinstance(value, int) and not 0 <= value < 1 << bits:
-            raise _refused(f"sampling.{name}", f"is {value}; it must be {bounds}")
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _refused(field: str, what: str) -> LlmrouterError:
-    return LlmrouterError(
-        "INVALID_ARGUMENT",
-        f"{field} {what}",
-        code=StatusCode.INVALID_ARGUMENT,
-        violations=(FieldViolation(field, what),),
-    )
+    for name, value in options.items():
+        check_option(name, value)
+    if isinstance(prompt, str | bytes) or not isinstance(prompt, Sequence):
+        check_text("prompt", prompt, "a string or a list of Message")
+        return
+    if options.get("raw"):
+        raise refused("prompt", "is a list of messages; with raw=True it must be one string")
+    for index, turn in enumerate(prompt):
+        at = f"chat.messages[{index}]"
+        if not isinstance(turn, Message):
+            raise refused(at, f"is a {type(turn).__name__}; it must be a Message")
+        check_text(f"{at}.content", turn.text)
+        if turn.role not in _ROLES:
+            raise refused(f"{at}.role", f"is {turn.role!r}; it must be one of {', '.join(_ROLES)}")
 
 
 def _set_input(request: generation_pb2.GenerateRequest, prompt: Prompt, *, raw: bool) -> None:
-    if raw:
-        if not isinstance(prompt, str):
-            raise TypeError("raw takes one prompt, not messages")
+    if raw and isinstance(prompt, str):
         request.prompt = prompt
         return
     turns = [Message("user", prompt)] if isinstance(prompt, str) else prompt
@@ -210,13 +182,16 @@ def _format(wanted: ResponseFormat | None) -> generation_pb2.ResponseFormat | No
     kinds = sorted(wanted)
     if len(kinds) != 1 or kinds[0] not in ResponseFormat.__annotations__:
         known = ", ".join(ResponseFormat.__annotations__)
-        raise _refused("sampling.response_format", f"has {kinds}; it must have one of {known}")
+        raise refused("sampling.response_format", f"has {kinds}; it must have one of {known}")
     if "json_object" in wanted:
         return generation_pb2.ResponseFormat(json_object=generation_pb2.JsonObjectFormat())
     if "json_schema" in wanted:
         schema = wanted["json_schema"]
         text = schema if isinstance(schema, str) else json.dumps(schema, ensure_ascii=False)
         return generation_pb2.ResponseFormat(json_schema=text)
+    for name in ("regex", "grammar"):
+        if name in wanted:
+            check_text(f"sampling.response_format.{name}", wanted[name])
     if "regex" in wanted:
         return generation_pb2.ResponseFormat(regex=wanted["regex"])
     return generation_pb2.ResponseFormat(grammar=wanted["grammar"])

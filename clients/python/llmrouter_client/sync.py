@@ -24,6 +24,9 @@ class Client:
         address: `host:port` of the gateway.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
+
+    Raises:
+        LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
     """
 
     def __init__(

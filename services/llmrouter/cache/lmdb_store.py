@@ -96,7 +96,7 @@ class LmdbStore:
         except (lmdb.Error, OSError) as error:
             raise RouterError(
                 Reason.STORE_FAILED,
-                f"the answer store {self._path} failed: {error}",
+                f"the answer store {self._path} failed: {_why(error, self._path)}",
                 retry_after=1.0,
             ) from error
 
@@ -232,3 +232,10 @@ class LmdbStore:
 def _order(seconds: float) -> bytes:
     """Return a time as bytes that sort like it, in microseconds."""
     return _ORDER.pack(max(0, int(seconds * 1e6)))
+
+
+def _why(error: Exception, path: Path) -> str:
+    """Return what went wrong without the path, which the sentence names already."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).removeprefix(f"{path}: ")

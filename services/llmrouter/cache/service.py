@@ -8,6 +8,7 @@ from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
 from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
@@ -16,9 +17,20 @@ __all__ = ["PROGRAM", "build"]
 
 
 async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
-    """Return the service; answers go to `answers` in the data directory unless set otherwise."""
+    """Return the service; answers go to `answers` in the data directory unless set otherwise.
+
+    Raises:
+        RouterError: STORE_FAILED when the folder of answers cannot be used, with the remedy.
+    """
     answers = (settings.disk_path or data / "answers") if settings.disk_max_bytes else None
-    tiers = await open_tiers(settings, answers)
+    try:
+        tiers = await open_tiers(settings, answers)
+    except RouterError as error:
+        remedy = (
+            "set cache.disk_path to a folder that can be written, or cache.disk_max_bytes to 0 to "
+            "keep answers in memory only"
+        )
+        raise RouterError(error.reason, f"{error.message}; {remedy}") from error
     servicer = CacheServicer(settings, tiers)
     return Service(
         name="cache",

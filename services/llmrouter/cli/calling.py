@@ -10,6 +10,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 from grpc import StatusCode, aio
 
+from llmrouter.cli.places import Place
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.v1 import generation_pb2
@@ -21,9 +22,10 @@ CONTEXT = generation_pb2.RequestContext(request_id="cli", tenant="default")
 
 
 @asynccontextmanager
-async def dialled(address: str, service: str) -> AsyncIterator[aio.Channel]:
+async def dialled(place: Place) -> AsyncIterator[aio.Channel]:
     """Open a channel; errors of calls in the block become RouterError sentences."""
     options = (("grpc.enable_http_proxy", 0),)  # the services behind the gateway are near
+    address, service = place.address, place.service
     async with aio.insecure_channel(address, options=options) as channel:
         try:
             yield channel
@@ -31,10 +33,9 @@ async def dialled(address: str, service: str) -> AsyncIterator[aio.Channel]:
             known = from_rpc_error(error, f"the {service} at {address}")
             if error.code() == StatusCode.UNIMPLEMENTED:
                 sentence = f"{address} is not a {service}; name the {service}'s own address"
-                known = RouterError(Reason.INVALID_ARGUMENT, sentence)
-            if error.code() == StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
-                sentence = f"no {service} answers at {address}; is the suite running?"
                 known = RouterError(Reason.UPSTREAM_UNAVAILABLE, sentence)
+            if error.code() == StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
+                known = RouterError(Reason.UPSTREAM_UNAVAILABLE, place.silence)
             raise known from None
 
 

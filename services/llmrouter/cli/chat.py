@@ -10,8 +10,8 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.answering import show
+from llmrouter.cli.asking import asking
 from llmrouter.cli.generate import (
-    Address,
     MaxTokens,
     ModelName,
     Seed,
@@ -20,7 +20,8 @@ from llmrouter.cli.generate import (
     Timeout,
 )
 from llmrouter.cli.output import Json, err, out
-from llmrouter_client import AsyncClient, LlmrouterError, Message, Options
+from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter_client import LlmrouterError, Message, Options
 
 __all__ = ["chat"]
 
@@ -36,13 +37,14 @@ def chat(
     seed: Seed = None,
     timeout: Timeout = None,
     system: Annotated[str | None, typer.Option(help="Instructions above it all.")] = None,
-    address: Address = "localhost:50051",
+    address: Address = None,
     route: Annotated[bool, typer.Option(help="Show the route of every answer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Talk; /quit or Ctrl-D ends, Ctrl-C stops the running answer."""
     options = Options(model=model, strategy=strategy, temperature=temperature, seed=seed)
     options.update(Options(max_tokens=max_tokens, timeout=timeout))
+    gateway = gateway_at(address)
     turns = [Message("system", system)] if system else []
     if not as_json and sys.stdin.isatty():
         err().print("[dim]/quit or Ctrl-D ends, Ctrl-C stops the running answer[/]")
@@ -51,7 +53,7 @@ def chat(
             if not question.strip():
                 continue
             turns.append(Message("user", question))
-            work = _answer(address, turns, options, as_json=as_json, route=route)
+            work = _answer(gateway, turns, options, as_json=as_json, route=route)
             try:
                 turns.append(Message("assistant", runner.run(work)))
             except KeyboardInterrupt:
@@ -75,7 +77,7 @@ def _ask(*, as_json: bool) -> str | None:
 
 
 async def _answer(
-    address: str, turns: list[Message], options: Options, *, as_json: bool, route: bool
+    gateway: Place, turns: list[Message], options: Options, *, as_json: bool, route: bool
 ) -> str:
-    async with AsyncClient(address) as client:
+    async with asking(gateway) as client:
         return await show(client.stream(turns, **options), as_json=as_json, route=route)

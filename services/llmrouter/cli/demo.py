@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from pathlib import Path
-from typing import Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.models import StorePath, open_store
+from llmrouter.cli.models import StorePath, open_store, tell_damaged
 from llmrouter.cli.output import Json, err, out, report_progress, write_json
+from llmrouter.cli.running import Config
+from llmrouter.common.errors import RouterError
 from llmrouter_client import AsyncClient
+
+if TYPE_CHECKING:
+    from llmrouter.inference.models.store import ModelStore
 
 __all__ = ["demo"]
 
@@ -35,7 +39,7 @@ _NEXT = """
 
 
 def demo(
-    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file.")] = None,
+    config: Config = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
@@ -48,15 +52,22 @@ def demo(
 
 def _fetch(store_path: Path | None, *, as_json: bool) -> None:
     store = open_store(store_path)
-    held = store.names()
-    if all(f"{_MODEL}-{precision}" in held for precision in _PRECISIONS):
+    if all(_is_held(store, f"{_MODEL}-{precision}") for precision in _PRECISIONS):
         return
     from llmrouter.inference.importers import run
 
     if not as_json:
         err().print(f"Fetching [bold]{_MODEL}[/] [dim](98 MB, once)[/]")
     with report_progress(as_json=as_json) as progress:
-        run.pull(_MODEL, store, None, progress)
+        run.pull(_MODEL, store, None, progress, partial(tell_damaged, as_json=as_json))
+
+
+def _is_held(store: ModelStore, name: str) -> bool:
+    try:
+        store.model(name)
+    except RouterError:  # missing, or plainly damaged: pulling says so
+        return False
+    return True
 
 
 async def _ask(config: Path | None, store: Path | None, *, as_json: bool) -> None:

@@ -13,9 +13,11 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from llmrouter.cli.generate import Address, ModelName, Timeout
+from llmrouter.cli.asking import asking
+from llmrouter.cli.generate import ModelName, Timeout
 from llmrouter.cli.output import Json, err, show_table, table, visible, write_json
-from llmrouter_client import AsyncClient, Embeddings
+from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter_client import Embeddings
 
 __all__ = ["embed"]
 
@@ -30,13 +32,14 @@ def embed(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = (
         False
     ),
-    address: Address = "localhost:50051",
+    address: Address = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Turn texts into vectors; show how alike they are."""
+    gateway = gateway_at(address)
     asked = _lines() if texts == ["-"] else texts
-    found = asyncio.run(_embed(address, asked, model, truncate=truncate, timeout=timeout))
+    found = asyncio.run(_embed(gateway, asked, model, truncate=truncate, timeout=timeout))
     if as_json:
         write_json(asdict(found))
         return
@@ -52,14 +55,14 @@ def _lines() -> list[str]:
 
 
 async def _embed(
-    address: str,
+    gateway: Place,
     texts: Sequence[str],
     model: str | None,
     *,
     truncate: bool,
     timeout: float | None,  # noqa: ASYNC109 - it is gRPC's deadline
 ) -> Embeddings:
-    async with AsyncClient(address) as client:
+    async with asking(gateway) as client:
         return await client.embed(texts, model=model, truncate=truncate, timeout=timeout)
 
 

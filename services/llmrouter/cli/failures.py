@@ -1,6 +1,8 @@
 """How commands end: a sentence and exit 1 for a failure, 2 for wrong usage, 130 for Ctrl-C.
 
-A wrong field of a request is told as the flag that set it.
+Wrong usage is what is wrong with the command line itself, whoever finds it: typer, a command, or
+the service that refuses what it was sent. That a name is not known where it is looked up, or that
+the settings are wrong, is a failure. Fields of a request are told as the flags that set them.
 """
 
 from __future__ import annotations
@@ -22,6 +24,13 @@ _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
 _FLAG = re.compile(r"^(?:sampling|routing|cache)\.(?:response_format\.)?([a-z_]+)(\[.*?\])?")
 _NO_FLAG = frozenset({"response_format", "ttl", "mode"})
+_FIELDS_SAID = re.compile(
+    r"(?<![\w.'\"/-])(?:sampling\.|routing\.)?(logit_bias|max_tokens|min_tokens|top_k|top_p|min_p"
+    r"|top_logprobs|logprobs|repetition_penalty|presence_penalty|frequency_penalty|truncate)"
+    r"(?![\w'\"/-])"
+)
+_TEXT_SAID = re.compile(r"\btexts\[(\d+)\]")
+_WRONG_USAGE = 2
 
 
 class Commands(TyperGroup):
@@ -38,16 +47,29 @@ class Commands(TyperGroup):
         except Exception as error:
             if _is_usage(error) or getattr(error, "errno", None) == errno.EPIPE:
                 raise
-            _tell(error, as_json=for_machines(ctx))
-            raise typer.Exit(1) from None
+            sentence = _sentence(error)
+            if _reason(error) == "DEADLINE_EXCEEDED" and _takes_timeout(ctx):
+                sentence += "; --timeout sets how long it may take"
+            _tell(error, sentence, as_json=for_machines(ctx))
+            usage = _reason(error) == "INVALID_ARGUMENT"
+            raise typer.Exit(_WRONG_USAGE if usage else 1) from None
 
 
-def _tell(error: Exception, *, as_json: bool) -> None:
+def _reason(error: Exception) -> str | None:
+    reason = getattr(error, "reason", None)
+    return None if reason is None else str(reason)
+
+
+def _takes_timeout(ctx: Any) -> bool:
+    command = ctx.command.get_command(ctx, ctx.invoked_subcommand)
+    return any(one.name == "timeout" for one in getattr(command, "params", ()))
+
+
+def _tell(error: Exception, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        reason = getattr(error, "reason", None)
-        write_json({"event": "error", "reason": reason, "message": _sentence(error)})
+        write_json({"event": "error", "reason": _reason(error), "message": sentence})
     else:
-        err().print(f"[bold red]error:[/] {escape(_sentence(error))}", soft_wrap=True)
+        err().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
 
 
 def _is_usage(error: Exception) -> bool:
@@ -60,6 +82,7 @@ def _sentence(error: Exception) -> str:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     said = _by_flags(error) or " ".join(str(error).split())
+    said = said if _reason(error) is None else _in_flags(said)
     if (
         isinstance(error, ImportError | LookupError | TypeError | AttributeError | AssertionError)
         or not said
@@ -72,6 +95,12 @@ def _by_flags(error: Exception) -> str:
     """Return what is wrong with a request in the words of the command line."""
     violations = getattr(error, "violations", ())
     return "; ".join(f"{_flag(one.field)} {one.description}" for one in violations)
+
+
+def _in_flags(sentence: str) -> str:
+    """Return a service's sentence with the fields it speaks of as flags; quotations stay."""
+    said = _TEXT_SAID.sub(lambda found: f"text {int(found[1]) + 1}", sentence)
+    return _FIELDS_SAID.sub(lambda found: f"--{found[1].replace('_', '-')}", said)
 
 
 def _flag(field: str) -> str:

@@ -10,11 +10,12 @@ import typer
 
 from llmrouter.cli import formats, shaping
 from llmrouter.cli.answering import show
+from llmrouter.cli.asking import asking
 from llmrouter.cli.output import Json
-from llmrouter_client import AsyncClient, Options
+from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter_client import Options
 
 __all__ = [
-    "Address",
     "MaxTokens",
     "ModelName",
     "Seed",
@@ -25,7 +26,6 @@ __all__ = [
     "question_from",
 ]
 
-Address = Annotated[str, typer.Option("--address", help="host:port of the gateway.")]
 ModelName = Annotated[str | None, typer.Option("--model", help="Ask this model, not the best.")]
 Strategy = Annotated[
     str | None,
@@ -36,7 +36,13 @@ Strategy = Annotated[
 Temperature = Annotated[
     float | None, typer.Option("--temperature", help="0 (repeatable, cached) to 2.")
 ]
-MaxTokens = Annotated[int | None, typer.Option("--max-tokens", help="Tokens to write at most.")]
+MaxTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--max-tokens",
+        help="Tokens to write at most; by default inference.max_tokens of the settings, 1024.",
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Makes the draws repeatable.")]
 Timeout = Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")]
 Urgency = Annotated[
@@ -73,7 +79,7 @@ def generate(
     priority: Urgency = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
-    address: Address = "localhost:50051",
+    address: Address = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -87,8 +93,8 @@ def generate(
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(Options(cache=False if no_cache else None, priority=priority))
-    asked = _generate(address, question_from(prompt), options, as_json=as_json, route=route)
-    asyncio.run(asked)
+    question, gateway = question_from(prompt), gateway_at(address)
+    asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
 
 
 def question_from(given: str) -> str:
@@ -109,7 +115,7 @@ def question_from(given: str) -> str:
 
 
 async def _generate(
-    address: str, prompt: str, options: Options, *, as_json: bool, route: bool
+    gateway: Place, prompt: str, options: Options, *, as_json: bool, route: bool
 ) -> None:
-    async with AsyncClient(address) as client:
+    async with asking(gateway) as client:
         await show(client.stream(prompt, **options), as_json=as_json, route=route)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,9 +27,11 @@ if TYPE_CHECKING:
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
-__all__ = ["app", "import_model", "list_models", "open_store", "pull"]
+__all__ = ["app", "import_model", "list_models", "open_store", "pull", "tell_damaged", "verify"]
 
-app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pull, import, list and verify the models of this machine.", no_args_is_help=True
+)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
@@ -44,6 +47,21 @@ def open_store(path: Path | None) -> ModelStore:
     return ModelStore(path or data_directory() / "models")
 
 
+def _existing(path: Path | None) -> ModelStore:
+    """Return a store to read; one that is named has to be there."""
+    if path is not None and not path.is_dir():
+        raise typer.BadParameter(f"{path} is not a folder", param_hint="--store")
+    return open_store(path)
+
+
+def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
+    """Say that a model is fetched again, and why."""
+    if as_json:
+        write_json({"event": "damaged", "name": name, "message": fault})
+    else:
+        err().print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
+
+
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
@@ -51,17 +69,18 @@ def pull(
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
-    """Fetch a known model and write it at each precision."""
+    """Fetch a known model and write it at each precision; one that is damaged is replaced."""
     from llmrouter.inference.importers import run
 
     with report_progress(as_json=as_json) as progress:
-        folders = run.pull(name, open_store(store), precision, progress)
+        told = partial(tell_damaged, as_json=as_json)
+        folders = run.pull(name, open_store(store), precision, progress, told)
     _written(folders, as_json=as_json)
 
 
 @app.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    source: Annotated[Path, typer.Argument(exists=True, help="A GGUF file.")],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
     importer: Annotated[
@@ -85,9 +104,7 @@ def import_model(
 @app.command("list")
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
     """List the models of the store and what their precision cost."""
-    held = open_store(store)
-    if store is not None and not store.is_dir():
-        raise typer.BadParameter(f"{store} is not a folder", param_hint="--store")
+    held = _existing(store)
     folders, broken = _read_all(held)
     if as_json:
         failed = [{"name": name, "error": why} for name, why in broken.items()]
@@ -103,6 +120,42 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     show_table(made)
     for name, why in broken.items():
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models of the store; all of them by default.")
+    ] = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Read every byte of models and compare it with what was imported; exit 1 on damage."""
+    from llmrouter.inference.models.integrity import check_contents
+
+    held, results = _existing(store), []
+    for name in names or held.names():
+        try:
+            path = held.model(name).path
+            results.append({"name": name, "files": check_contents(path), "error": None})
+        except RouterError as error:
+            results.append({"name": name, "files": 0, "error": error.message})
+        if not as_json:
+            _tell_verified(results[-1])
+    if as_json:
+        write_json({"models": results})
+    if any(result["error"] for result in results):
+        raise typer.Exit(1)
+
+
+def _tell_verified(result: dict[str, Any]) -> None:
+    name = f"[bold]{escape(result['name'])}[/]"
+    if result["error"]:
+        err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
+    elif result["files"]:
+        out().print(f"[green]whole[/] {name} [dim]{result['files']} files as imported[/]")
+    else:
+        out().print(f"[yellow]not known[/] {name} [dim]nothing was recorded at its import[/]")
 
 
 def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:

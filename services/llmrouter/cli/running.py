@@ -12,7 +12,7 @@ import typer
 
 from llmrouter.cli.output import Json, err, write_json
 
-__all__ = ["add_to"]
+__all__ = ["Config", "add_to"]
 
 _SERVICES = {
     "gateway": "Run the gateway: the public API.",
@@ -20,8 +20,15 @@ _SERVICES = {
     "cache": "Run the cache of answers.",
     "inference": "Run inference: loaded models and their engines.",
 }
-_Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="YAML file; LLMROUTER_CONFIG by default.")
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        exists=True,
+        dir_okay=False,
+        help="YAML file; LLMROUTER_CONFIG by default.",
+    ),
 ]
 
 
@@ -32,7 +39,7 @@ def add_to(app: typer.Typer) -> None:
         app.command(name, help=text)(_command(name))
 
 
-def up(config: _Config = None, as_json: Json = False) -> None:
+def up(config: Config = None, as_json: Json = False) -> None:
     """Run all four services here until SIGTERM or Ctrl-C.
 
     Either drains: running answers are finished, new requests are refused.
@@ -55,7 +62,7 @@ def up(config: _Config = None, as_json: Json = False) -> None:
 
 
 def _command(name: str) -> Callable[..., None]:
-    def run(config: _Config = None, as_json: Json = False) -> None:
+    def run(config: Config = None, as_json: Json = False) -> None:
         from llmrouter import suite
 
         _tell(as_json=as_json, event="starting", name=name)

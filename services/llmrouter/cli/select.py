@@ -13,6 +13,7 @@ from rich.table import Table
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, facts, show_table, table, write_json
+from llmrouter.cli.places import Place, selector_at
 from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
 
 __all__ = ["select"]
@@ -30,7 +31,7 @@ def select(
     strategy: Strategy = None,
     max_tokens: MaxTokens = None,
     raw: Annotated[bool, typer.Option("--raw", help="As a raw prompt, without a chat.")] = False,
-    address: Annotated[str, typer.Option(help="host:port of the selector.")] = "localhost:50052",
+    address: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show which model would answer a question, without asking it."""
@@ -44,7 +45,7 @@ def select(
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
     )
-    plan = asyncio.run(_select(address, request))
+    plan = asyncio.run(_select(selector_at(address, "--address"), request))
     if as_json:
         write_json(plain(plan))
         return
@@ -53,8 +54,8 @@ def select(
         show_table(_explained(plan))
 
 
-async def _select(address: str, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
-    async with dialled(address, "selector") as channel:
+async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
+    async with dialled(selector) as channel:
         stub = selector_pb2_grpc.SelectorServiceStub(channel)
         response = await stub.Select(request, timeout=TIMEOUT_SECONDS)
     return response.plan

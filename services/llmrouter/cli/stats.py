@@ -11,18 +11,21 @@ from rich.table import Table
 
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.output import Json, out, show_table, size_text, table, write_json
+from llmrouter.cli.places import Place, cache_at, selector_at
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, selector_pb2, selector_pb2_grpc
 
 __all__ = ["stats"]
 
 
 def stats(
-    selector: Annotated[str, typer.Option(help="host:port of the selector.")] = "localhost:50052",
-    cache: Annotated[str, typer.Option(help="host:port of the cache.")] = "localhost:50053",
+    selector: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
+    cache: Annotated[str | None, typer.Option(help="host:port of the cache.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show the catalog's live statistics and the levels of the cache."""
-    catalog, levels = asyncio.run(_fetch(selector, cache))
+    catalog, levels = asyncio.run(
+        _fetch(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
+    )
     if as_json:
         write_json({"selector": plain(catalog), "cache": plain(levels)})
         return
@@ -32,14 +35,14 @@ def stats(
 
 
 async def _fetch(
-    selector: str, cache: str
+    selector: Place, cache: Place
 ) -> tuple[selector_pb2.ListCatalogResponse, cache_pb2.GetStatisticsResponse]:
-    async with dialled(selector, "selector") as channel:
+    async with dialled(selector) as channel:
         selecting = selector_pb2_grpc.SelectorServiceStub(channel)
         catalog = await selecting.ListCatalog(
             selector_pb2.ListCatalogRequest(), timeout=TIMEOUT_SECONDS
         )
-    async with dialled(cache, "cache") as channel:
+    async with dialled(cache) as channel:
         caching = cache_pb2_grpc.CacheServiceStub(channel)
         levels = await caching.GetStatistics(
             cache_pb2.GetStatisticsRequest(), timeout=TIMEOUT_SECONDS

@@ -9,9 +9,10 @@ from typing import Any
 
 import structlog
 
+from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
-from llmrouter.common.server import ServiceServer, address_of, until_signalled
+from llmrouter.common.server import ServiceServer, until_signalled
 
 __all__ = ["Hosted", "Service", "run_until_signalled"]
 

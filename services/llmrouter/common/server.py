@@ -16,10 +16,11 @@ from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
+from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["OPTIONS", "ServiceServer", "address_of", "until_signalled"]
+__all__ = ["OPTIONS", "ServiceServer", "until_signalled"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
 _log = structlog.get_logger("llmrouter.server")
@@ -85,11 +86,6 @@ class ServiceServer:
             async with asyncio.timeout(grace):
                 await self._gate.wait_idle()
         await self._server.stop(0 if self._gate.active else 0.5)
-
-
-def address_of(host: str, port: int) -> str:
-    """Return `host:port`, an IPv6 address in brackets."""
-    return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
 
 
 def _why_unbound(name: str, host: str, port: int) -> str:

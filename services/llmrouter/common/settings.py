@@ -19,15 +19,19 @@ from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, fie
 from llmrouter.common.setting_errors import in_words
 
 __all__ = [
+    "ADDRESS_VARIABLE",
     "ENVIRONMENTS",
     "SECTIONS",
     "ConfigError",
     "Section",
     "SectionT",
+    "check_sections",
     "data_directory",
+    "given_address",
     "load_config",
     "parse",
     "quieten_grpc",
+    "told_by",
 ]
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -36,7 +40,9 @@ _PREFIX = "LLMROUTER_"
 _INJECTED = re.compile(
     r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"
 )
-_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV"})
+ADDRESS_VARIABLE = "LLMROUTER_ADDRESS"
+"""Says to those who ask where the gateway is, and stands above the settings."""
+_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE})
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
 
@@ -82,6 +88,11 @@ def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(base) / "llmrouter"
 
 
+def given_address(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the gateway's address that a variable gives; None where it gives none."""
+    return environ.get(ADDRESS_VARIABLE) or None
+
+
 def load_config(
     path: Path | None = None, environ: Mapping[str, str] = os.environ
 ) -> dict[str, Any]:
@@ -111,6 +122,20 @@ def load_config(
     return _merge(config, _from_variables(environ))
 
 
+def check_sections(data: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
+    """Refuse what stands at the top level and is no section.
+
+    Raises:
+        ConfigError: Naming it, the variable that gave it, and the sections there are.
+    """
+    for name in data:
+        if name not in SECTIONS:
+            known = ", ".join(sorted(SECTIONS))
+            raise ConfigError(
+                f"{told_by(str(name), environ)} is not a setting; the top level knows {known}"
+            )
+
+
 def parse(
     model: type[SectionT],
     data: object,
@@ -136,13 +161,13 @@ def parse(
         if first["type"] == "extra_forbidden":
             holder, known = path.rpartition(".")[0], _fields_at(model, first["loc"][:-1])
             raise ConfigError(
-                f"{_told_by(path, environ)} is not a setting; {holder or 'the top level'} knows "
+                f"{told_by(path, environ)} is not a setting; {holder or 'the top level'} knows "
                 f"{', '.join(known)}"
             ) from None
-        raise ConfigError(f"{_told_by(path, environ)}: {in_words(first)}") from None
+        raise ConfigError(f"{told_by(path, environ)}: {in_words(first)}") from None
 
 
-def _told_by(path: str, environ: Mapping[str, str]) -> str:
+def told_by(path: str, environ: Mapping[str, str] = os.environ) -> str:
     """Return the place of a setting, with the variable that gave it or what holds it."""
     place = path.split(".")
     for name in sorted(environ, key=len, reverse=True):
@@ -191,7 +216,7 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{path} is not YAML: {_yaml_fault(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -199,6 +224,16 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} must hold sections at its top level, not a {type(data).__name__}"
         )
     return data
+
+
+def _yaml_fault(error: Exception) -> str:
+    """Return what is wrong and where; PyYAML calls the file `<unicode string>` and draws it."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        mark, said = error.problem_mark, error.problem or error.context
+        return f"line {mark.line + 1}, column {mark.column + 1}: {said}"
+    if isinstance(error, yaml.reader.ReaderError):
+        return f"character {error.position + 1}: {error.reason}"
+    return " ".join(str(error).split())
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -16,9 +16,9 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service, run_until_signalled
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import (
-    SECTIONS,
     ConfigError,
     SectionT,
+    check_sections,
     data_directory,
     load_config,
     parse,
@@ -50,9 +50,7 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
         ConfigError: The configuration is wrong or the port is in use.
     """
     data = load_config(config)
-    unknown = sorted(set(data) - set(SECTIONS))
-    if unknown:
-        raise ConfigError(f"{unknown[0]} is not a section; there are {', '.join(SECTIONS)}")
+    check_sections(data)
     settings = parse(program.settings, data.get(program.name), program.name)
     dialler = Dialler()
     try:

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
+from llmrouter.common.addresses import Address
 from llmrouter.common.settings import Section
 
 __all__ = ["GatewaySettings"]
@@ -16,11 +17,11 @@ class GatewaySettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=50051, ge=0, le=65535, description="Port; 0 takes a free one.")
-    selector_address: str = Field(
-        default="127.0.0.1:50052", min_length=1, description="The selector, as `host:port`."
+    selector_address: Address = Field(
+        default="127.0.0.1:50052", description="The selector, as `host:port`."
     )
-    cache_address: str = Field(
-        default="127.0.0.1:50053", min_length=1, description="The cache, as `host:port`."
+    cache_address: Address = Field(
+        default="127.0.0.1:50053", description="The cache, as `host:port`."
     )
     default_deadline_seconds: float = Field(
         default=300, gt=0, le=86400, description="Deadline of a request that comes without one."

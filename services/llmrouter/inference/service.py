@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from llmrouter.common.dialling import Dialler
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.inference.backends.base import BackendOptions
@@ -31,9 +31,10 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         data: The data directory, for the default store.
 
     Raises:
-        RouterError: The backend's name is unknown, or that of a model to load.
+        RouterError: The backend's name is unknown, or that of a model to load; the store that the
+            settings name is not there.
     """
-    store = settings.store or data / "models"
+    store = _store(settings, data)
     registry = ModelRegistry(store, find_backend(settings.backend), _options(settings))
     _check_names(settings.models or (), registry, store)
 
@@ -62,6 +63,23 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=ready,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _store(settings: InferenceSettings, data: Path) -> Path:
+    """Return the folder of models.
+
+    The default one need not be there before the first model is pulled; one that was named and is
+    not there is misspelt, or not mounted.
+    """
+    if settings.store is None:
+        return data / "models"
+    if not settings.store.is_dir():
+        raise invalid(
+            "inference.store",
+            f"{settings.store} is not a folder; name one that is, or make it by `llmrouter models "
+            f"pull NAME --store {settings.store}`",
+        )
+    return settings.store
 
 
 def _check_names(wanted: Sequence[str], registry: ModelRegistry, store: Path) -> None:

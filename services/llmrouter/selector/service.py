@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmrouter.common.dialling import Dialler
+from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
@@ -19,12 +20,16 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     """Return the service; it watches the inference services through `dialler` once started.
 
     Raises:
-        RouterError: The default strategy is unknown.
+        RouterError: UNKNOWN_STRATEGY when the default strategy is, naming the setting.
     """
     watcher = EndpointWatcher(
         settings.inference_addresses, dialler.channel, interval=settings.refresh_interval_seconds
     )
-    servicer = SelectorServicer(settings, watcher.served)
+    try:
+        servicer = SelectorServicer(settings, watcher.served)
+    except RouterError as error:
+        message = f"selector.default_strategy: {error.message}"
+        raise RouterError(error.reason, message) from error
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",

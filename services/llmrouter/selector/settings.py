@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
+from llmrouter.common.addresses import Address
 from llmrouter.common.settings import Section
 
 __all__ = ["CatalogEntry", "SelectorSettings", "StrategyWeights"]
@@ -102,7 +103,7 @@ class SelectorSettings(Section):
         le=1_000_000,
         description="Answer length assumed when a request sets no limit.",
     )
-    inference_addresses: tuple[str, ...] = Field(
+    inference_addresses: tuple[Address, ...] = Field(
         default=("127.0.0.1:50054",),
         max_length=256,
         description="Inference services, `host:port` each.",

@@ -368,8 +368,8 @@ class SamplingOptions(_message.Message):
     seed: _builtins.int
     """Makes the draws repeatable, whoever shares the batch. Absent draws a fresh seed."""
     max_tokens: _builtins.int
-    """Tokens to generate at most; 1 to 1,000,000. Absent means up to the service's own limit
-    (`inference.max_tokens`) and never past the model's context.
+    """Tokens to generate at most; 1 to 1,000,000, default 1,024 unless the service is set otherwise
+    (`inference.max_tokens`); never past the model's context.
     """
     min_p: _builtins.float
     """Drops tokens less likely than this share of the most likely one, after temperature; 0 to 1,

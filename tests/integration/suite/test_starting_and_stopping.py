@@ -13,8 +13,9 @@ import pytest
 import yaml
 
 from llmrouter import suite
+from llmrouter.common.addresses import address_of
 from llmrouter.common.hosting import Hosted, Service
-from llmrouter.common.server import address_of, until_signalled
+from llmrouter.common.server import until_signalled
 from llmrouter.common.settings import ConfigError
 from llmrouter_client import AsyncClient, LlmrouterError
 

@@ -158,6 +158,28 @@ def test_a_wrong_field_is_told_as_the_flag_that_set_it(address, gateway, field, 
     assert run("generate", "hi", "--address", address).stderr == f"error: {told}\n"
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("texts[0] has 300 tokens; shorten it or set truncate",
+         "text 1 has 300 tokens; shorten it or set --truncate"),
+        ("logit_bias token 9 is outside", "--logit-bias token 9 is outside"),
+        ("sampling.max_tokens must be 1 or more", "--max-tokens must be 1 or more"),
+        ("'max_tokens' is no key; see inference.max_tokens",
+         "'max_tokens' is no key; see inference.max_tokens"),
+    ],
+)  # fmt: skip
+def test_fields_that_a_service_speaks_of_are_told_as_flags(address, gateway, said, told):
+    gateway.scripts = [[RouterError(Reason.CONTEXT_TOO_LONG, said)]]
+    assert run("generate", "hi", "--address", address).stderr == f"error: {told}\n"
+
+
+def test_a_deadline_that_passed_is_told_with_the_flag_that_sets_it(address, gateway):
+    gateway.scripts = [[RouterError(Reason.DEADLINE_EXCEEDED, "the deadline passed")]]
+    told = run("generate", "hi", "--address", address).stderr
+    assert told == "error: the deadline passed; --timeout sets how long it may take\n"
+
+
 @pytest.mark.parametrize("command", ["generate", "select"])
 @pytest.mark.parametrize(("given", "why"), [(" ", "is empty"), ("\udcff", "is not UTF-8 text")])
 def test_a_question_without_text_is_wrong_usage(command, given, why):

@@ -10,8 +10,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tests.unit.cli.driving import run
+from tests.unit.cli.driving import lines, run
 from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
+from tests.unit.inference.models.test_integrity import damage, imported
+from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
@@ -32,6 +34,13 @@ def folder(name, card=CARD):
     )
 
 
+def found(folders, name):
+    for one in folders:
+        if one.path.name == name:
+            return one
+    raise RouterError(Reason.UNKNOWN_MODEL, f"{name} is not there")
+
+
 @pytest.fixture
 def held(monkeypatch):
     """The folders the store holds."""
@@ -40,7 +49,7 @@ def held(monkeypatch):
     stand_in.ModelStore = lambda root: SimpleNamespace(
         root=root,
         names=lambda: [one.path.name for one in folders],
-        model=lambda name: next(one for one in folders if one.path.name == name),
+        model=lambda name: found(folders, name),
     )
     monkeypatch.setitem(sys.modules, "llmrouter.inference.models.store", stand_in)
     return folders
@@ -52,8 +61,10 @@ def pulled(monkeypatch, held):
     asked = []
     stand_in = types.ModuleType("llmrouter.inference.importers.run")
 
-    def pull(name, store, precisions, progress):
+    def pull(name, store, precisions, progress, damaged):
         asked.append((name, precisions))
+        if name == "hurt":
+            damaged("hurt-int8", "hurt-int8/model.onnx: has 1 bytes, but 2 when imported")
         if name == "gone":
             raise RouterError(Reason.UNKNOWN_MODEL, "no model is called gone")
         progress(f"download {name}", 1_000, 0)
@@ -128,6 +139,32 @@ def test_without_a_terminal_every_stage_is_told_once_when_it_is_done(pulled, tmp
     assert done.stderr == "download x 2.0 kB: done\n"
 
 
+def test_pulling_tells_which_damaged_model_it_replaces(pulled, tmp_path):
+    done = run("models", "pull", "hurt", "--store", str(tmp_path))
+    told = "damaged: hurt-int8/model.onnx: has 1 bytes, but 2 when imported; fetching it again"
+    assert done.stderr.splitlines()[0] == told
+    machine = run("models", "pull", "hurt", "--store", str(tmp_path), "--json")
+    assert lines(machine)[0]["event"] == "damaged"
+
+
+def test_verify_tells_whole_damaged_and_unknown_models_apart(tmp_path):
+    imported(tmp_path / "sound")
+    write_tiny_folder(tmp_path / "foreign")
+    store = ("--store", str(tmp_path))
+    done = run("models", "verify", *store)
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
+        "not known foreign nothing was recorded at its import", "whole sound 5 files as imported"
+    ]  # fmt: skip
+    damage(tmp_path / "sound" / "tokenizer.json")
+    done = run("models", "verify", "sound", *store)
+    assert done.exit_code == 1
+    assert "tokenizer.json: is damaged" in done.stderr
+    (told,) = lines(run("models", "verify", "sound", "--json", *store))
+    assert "is damaged" in told["models"][0]["error"]
+    assert "there are: foreign, sound" in run("models", "verify", "none", *store).stderr
+
+
 def test_models_pull_and_import(pulled, tmp_path):
     store = ("--store", str(tmp_path))
     done = run("models", "pull", "x", "--precision", "int8", "--precision", "int4", *store)
@@ -137,12 +174,16 @@ def test_models_pull_and_import(pulled, tmp_path):
         for line in run("models", "pull", "y", "--json", *store).stdout.splitlines()
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
-    assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
+    source = tmp_path / "b.gguf"
+    source.touch()
+    assert run("models", "import", str(source), "--name", "mine", *store).exit_code == 0
     assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
 
 
 def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
-    arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
+    source = tmp_path / "b.gguf"
+    source.touch()
+    arguments = (str(source), "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
     assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
 

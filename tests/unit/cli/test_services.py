@@ -74,8 +74,18 @@ def test_settings_for_machines_are_a_json_schema(section):
         jsonschema.validate(wrong, schema)
 
 
-def test_a_wrong_configuration_is_one_sentence(suite):
-    result = run("cache", "--config", "gone.yaml")
+def test_the_default_number_of_tokens_is_told_where_it_is_asked_for():
+    default = SuiteSettings().inference.max_tokens
+    proto = Path(__file__).parents[3] / "protos/llmrouter/v1/generation.proto"
+    assert f"default {default:,} unless" in proto.read_text()
+    for command in ("generate", "chat"):
+        assert f"settings, {default}." in " ".join(run(command, "--help").stdout.split())
+
+
+def test_a_wrong_configuration_is_one_sentence(suite, tmp_path):
+    file = tmp_path / "llmrouter.yaml"
+    file.touch()
+    result = run("cache", "--config", str(file))
     assert result.exit_code == 1
-    assert result.stderr.splitlines()[-1] == "error: gone.yaml cannot be read: no such file"
-    assert suite == [("cache", Path("gone.yaml"))]
+    assert result.stderr.splitlines()[-1] == f"error: {file} cannot be read: no such file"
+    assert suite == [("cache", file)]

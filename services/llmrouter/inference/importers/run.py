@@ -15,11 +15,17 @@ from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Checkpoint, Converted, find_importer
 from llmrouter.inference.importers.embedding import pull_embedding
-from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
+from llmrouter.inference.models.card import ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import file_sha256, file_sizes, folder_version
+from llmrouter.inference.models.checksum import (
+    file_checksums,
+    file_sha256,
+    file_sizes,
+    version_of,
+)
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.integrity import Damaged, ignore, to_fetch
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.quality import (
@@ -54,14 +60,17 @@ def pull(
     store: ModelStore,
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
+    damaged: Damaged = ignore,
 ) -> Sequence[StoredModel]:
     """Fetch a model of the catalog, and import it unless its files are used as they are.
 
     Args:
         name: A bare name (all precisions) or one with its precision.
-        store: Where the folders go; models that are there already are left as they are.
+        store: Where the folders go; models that are there whole are left as they are, a damaged
+            one stays until it can be replaced.
         precisions: Instead of those the name stands for.
         progress: Told of every stage.
+        damaged: Told of every model that is replaced.
 
     Returns:
         The folders, in the order of the precisions.
@@ -72,7 +81,7 @@ def pull(
     """
     ready_made = find_embedding_entry(name)
     if ready_made is not None:
-        return [pull_embedding(ready_made, store, precisions, progress)]
+        return [pull_embedding(ready_made, store, precisions, progress, damaged)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
     wanted = _check_precisions(precisions or named)
     if not set(wanted) & set(named):
@@ -80,7 +89,8 @@ def pull(
     if _missing(entry, wanted, store):
         with store.downloading() as downloads:
             # Another process may have pulled them while this one waited.
-            _pull_missing(entry, _missing(entry, wanted, store), store, downloads, progress)
+            missing = _missing(entry, wanted, store, damaged)
+            _pull_missing(entry, missing, store, downloads, progress)
     return [store.model(entry.model_name(one)) for one in wanted]
 
 
@@ -121,11 +131,11 @@ def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(precisions))
 
 
-def _missing(entry: CatalogEntry, precisions: Sequence[str], store: ModelStore) -> list[str]:
-    """Return the precisions that the store lacks or holds without a card."""
-    return [
-        one for one in precisions if not (store.path(entry.model_name(one)) / CARD_FILE).is_file()
-    ]
+def _missing(
+    entry: CatalogEntry, precisions: Sequence[str], store: ModelStore, damaged: Damaged = ignore
+) -> list[str]:
+    """Return the precisions that have to be fetched."""
+    return [one for one in precisions if to_fetch(store.path(entry.model_name(one)), damaged)]
 
 
 def _pull_missing(
@@ -201,10 +211,10 @@ def _measure(
 
 
 def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder = read_model(path)
+    folder, checksums = read_model(path), file_checksums(path)
     return ModelCard(
         name=name,
-        version=folder_version(path),
+        version=version_of(checksums),
         architecture=folder.architecture,
         parameters=made.parameters,
         precision=precision,
@@ -212,4 +222,5 @@ def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> 
         licence=job.licence or made.licence,
         source=job.origin,
         files=file_sizes(path),
+        checksums=checksums,
     )

@@ -65,6 +65,8 @@ class ModelCard:
     """None where it was not measured."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Bytes of every other file by its path in the folder; empty in cards of older imports."""
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of each of `files`, 64 hex digits; empty in cards of older imports."""
 
 
 def read_card(file: Path) -> ModelCard:
@@ -90,6 +92,7 @@ def read_card(file: Path) -> ModelCard:
         ),
         quality=_read_quality(card),
         files=_read_files(card),
+        checksums=_read_checksums(card),
     )
 
 
@@ -100,6 +103,15 @@ def _read_files(card: JsonObject) -> Mapping[str, int]:
     if len(files.names) > _MAX_FILES:
         raise card.refuse("files", f"names {len(files.names)} files, at most {_MAX_FILES}")
     return {name: files.integer(name, 0, _HUGE) for name in files.names}
+
+
+def _read_checksums(card: JsonObject) -> Mapping[str, str]:
+    if not card.has("checksums"):
+        return {}
+    checksums = card.child("checksums")
+    if checksums.names and set(checksums.names) != set(_read_files(card)):
+        raise card.refuse("checksums", "must name the same files as `files`")
+    return {name: checksums.text(name, longest=64) for name in checksums.names}
 
 
 def _read_quality(card: JsonObject) -> Quality | None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["file_sha256", "file_sizes", "folder_version"]
+__all__ = ["file_checksums", "file_sha256", "file_sizes", "version_of"]
 
 _VERSION_DIGITS = 12
 
@@ -16,12 +17,16 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_version(folder: Path) -> str:
-    """Return 12 hex digits of a hash over the names and contents of all files below `folder`."""
+def file_checksums(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file below `folder` by its path in it."""
+    return {name: file_sha256(folder / name) for name in file_sizes(folder)}
+
+
+def version_of(checksums: Mapping[str, str]) -> str:
+    """Return 12 hex digits of a hash over files' paths and contents, in whatever order."""
     digest = hashlib.sha256()
-    for file in sorted(one for one in folder.rglob("*") if one.is_file()):
-        name = file.relative_to(folder).as_posix()
-        digest.update(f"{name}\0{file_sha256(file)}\n".encode())
+    for name in sorted(checksums, key=lambda path: path.split("/")):
+        digest.update(f"{name}\0{checksums[name]}\n".encode())
     return digest.hexdigest()[:_VERSION_DIGITS]
 
 

@@ -23,6 +23,7 @@ from llmrouter.inference.models.ctranslate2_folder import (
 )
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.integrity import loaded_whole
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
 from llmrouter.inference.text_pool import TextPool
@@ -193,10 +194,9 @@ class ModelRegistry:
     async def _load_one(self, held: HeldModel) -> None:
         path = self._store / held.name
         try:
-            if kind_of(path) is Kind.EMBEDDING:
-                held.folder = await self._load_embedder(held, path)
-            else:
-                held.folder = await self._load_generator(held, path)
+            embeds = kind_of(path) is Kind.EMBEDDING
+            load = self._load_embedder if embeds else self._load_generator
+            held.folder = await loaded_whole(path, load(held, path))
             held.state = LoadState.READY
             _log.info("model loaded", model=held.name, version=held.folder.version)
         except RouterError as error:
@@ -204,10 +204,12 @@ class ModelRegistry:
             told = error.message.replace(f"{self._store}{os.sep}", "")
             held.state, held.error = LoadState.FAILED, told
             _log.error("model failed to load", model=held.name, error=error.message)
+            await _let_go(held)
         except Exception as error:  # noqa: BLE001 - an untrusted folder fails alone
             held.state = LoadState.FAILED
             held.error = f"the folder cannot be read ({type(error).__name__}); import it again"
             _log.exception("model failed to load", model=held.name)
+            await _let_go(held)
 
     async def _load_generator(self, held: HeldModel, path: Path) -> StoredModel:
         """Load with the configured backend, or with the one that such folders are made for."""
@@ -227,3 +229,10 @@ class ModelRegistry:
         embedder = await asyncio.to_thread(find_embedder)
         held.embedder = await embedder.load(path, self._options)
         return folder
+
+
+async def _let_go(held: HeldModel) -> None:
+    """Free what a model had loaded before it failed."""
+    engine, held.text, held.backend, held.embedder = held.engine, None, None, None
+    if engine is not None:
+        await engine.close()

@@ -1,0 +1,24 @@
+"""Calls to the gateway, whose failures are told with what the command line can do about them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from llmrouter.cli.places import Place
+from llmrouter_client import AsyncClient, LlmrouterError
+
+__all__ = ["asking"]
+
+
+@asynccontextmanager
+async def asking(gateway: Place) -> AsyncIterator[AsyncClient]:
+    """Give a client; that nothing answers is told with where the address is from."""
+    async with AsyncClient(gateway.address) as client:
+        try:
+            yield client
+        except LlmrouterError as error:
+            # Services give reasons of their own and no detail: this one is gRPC's.
+            if error.reason != "UPSTREAM_UNAVAILABLE" or "detail" not in error.metadata:
+                raise
+            raise LlmrouterError(error.reason, gateway.silence, code=error.code) from None

@@ -1,0 +1,109 @@
+"""The same mistake ends every command alike: 2 for wrong usage, 1 for a failure, one sentence."""
+
+from __future__ import annotations
+
+import pytest
+from tests.unit.cli.driving import AWAY, run
+from tests.unit.client.fake_gateway import FakeGateway, serving_in_thread
+
+from llmrouter.common.errors import FieldViolation, Reason, RouterError
+
+ASKING = (("generate", "hi"), ("chat",), ("embed", "hi"), ("select", "hi"))
+SERVING = (("up",), ("gateway",), ("selector",), ("cache",), ("inference",), ("demo",))
+READING = (("models", "list"), ("models", "verify"))
+FILLING = (
+    ("models", "pull", "smollm2-135m-instruct"),
+    ("models", "import", __file__, "--name", "a"),
+)
+
+WRONG_USAGE = {
+    "no such command": [("nonsense",), ("models", "nonsense")],
+    "no such flag": [(*one, "--nonsense") for one in (*ASKING, *SERVING, *READING, *FILLING)],
+    "an argument is missing": [("generate",), ("embed",), ("select",), ("models", "pull")],
+    "a flag is missing": [("models", "import", __file__)],
+    "no number": [(*one, "--max-tokens", "many") for one in ASKING if one[0] != "embed"],
+    "out of bounds, seen here": [
+        *((*one, "--timeout", "0") for one in ASKING if one[0] != "select"),
+        ("select", "hi", "--max-tokens", "0"),
+        ("generate", "hi", "--max-tokens", "-1"),
+        ("generate", "hi", "--seed", "-1"),
+        ("chat", "--max-tokens", "-1"),
+    ],
+    "no address": [
+        *((*one, "--address", "nonsense") for one in ASKING),
+        ("stats", "--selector", "nonsense"),
+        ("stats", "--cache", "here:0"),
+    ],
+    "an empty question": [("generate", " "), ("select", " ")],
+    "a file that is not there": [
+        *((*one, "--config", "/no/such/file") for one in SERVING),
+        ("models", "import", "/no/such/file", "--name", "a"),
+        ("generate", "hi", "--grammar", "/no/such/file"),
+        ("generate", "hi", "--json-schema", "/no/such/file"),
+    ],
+    "a folder that is not there": [(*one, "--store", "/no/such/folder") for one in READING],
+    "a precision that is none": [(*one, "--precision", "int5") for one in FILLING],
+    "a name that can be none": [("models", "import", __file__, "--name", "../a")],
+}
+FAILURES = {
+    "nobody answers": [
+        *((*one, "--address", AWAY) for one in ASKING), ("stats", "--selector", AWAY)
+    ],
+    "a model that is not known": [("models", "pull", "none"), ("models", "verify", "none")],
+    "an importer that is not known": [
+        ("models", "import", __file__, "--name", "a", "--importer", "none")
+    ],
+    "a file of no known format": [("models", "import", __file__, "--name", "a")],
+}  # fmt: skip
+
+
+def cases(table):
+    return [
+        pytest.param(arguments, id=f"{mistake}: {' '.join(arguments[:2])}")
+        for mistake, several in table.items()
+        for arguments in several
+    ]
+
+
+@pytest.fixture(autouse=True)
+def _no_store(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+
+
+@pytest.mark.parametrize("arguments", cases(WRONG_USAGE))
+def test_wrong_usage_exits_2(arguments):
+    result = run(*arguments, stdin="hi\n")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert result.stderr
+
+
+@pytest.mark.parametrize("arguments", cases(FAILURES))
+def test_a_failure_exits_1(arguments):
+    result = run(*arguments, stdin="hi\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1].startswith(("error: ", "damaged "))
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.INVALID_ARGUMENT, 2),
+        (Reason.UNKNOWN_MODEL, 1),
+        (Reason.UNKNOWN_STRATEGY, 1),
+        (Reason.CONTEXT_TOO_LONG, 1),
+        (Reason.UNSUPPORTED_OPTION, 1),
+        (Reason.DEADLINE_EXCEEDED, 1),
+        (Reason.INTERNAL, 1),
+    ],
+)
+@pytest.mark.parametrize("command", [("generate", "hi"), ("chat",)])
+def test_what_a_service_refuses_ends_the_command_as_if_it_had_seen_it_itself(command, reason, code):
+    violations = (FieldViolation("sampling.top_k", "is -1; it must be 0 to 1000000"),)
+    refusal = RouterError(
+        reason, "x", violations=violations if reason is Reason.INVALID_ARGUMENT else ()
+    )
+    with serving_in_thread(FakeGateway([refusal])) as address:
+        result = run(*command, "--address", address, stdin="hi\n")
+    assert result.exit_code == code
+    if code == 2:
+        assert result.stderr == "error: --top-k is -1; it must be 0 to 1000000\n"
