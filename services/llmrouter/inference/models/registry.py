@@ -25,7 +25,7 @@ from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_em
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
-from llmrouter.inference.models.tokenizer_facts import TokenizerFacts
+from llmrouter.inference.models.tokenizer_facts import UNKNOWN_TOKENIZER, TokenizerFacts
 from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend", "find_embedder"]
@@ -51,7 +51,7 @@ class HeldModel:
     error: str = ""
     folder: StoredModel | None = None
     text: ModelText | None = None
-    tokenizer: TokenizerFacts = TokenizerFacts()
+    tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
     """Not known of embedding models."""
     backend: Backend | None = None
     """Set for a model that generates."""

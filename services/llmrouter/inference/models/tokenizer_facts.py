@@ -11,7 +11,7 @@ from tokenizers import Tokenizer
 
 from llmrouter.inference.models.token_bytes import is_byte_level
 
-__all__ = ["TokenizerFacts", "tokenizer_facts"]
+__all__ = ["UNKNOWN_TOKENIZER", "TokenizerFacts", "tokenizer_facts"]
 
 _BYTES_OF_TEXT = frozenset(
     bytes([byte])
@@ -31,12 +31,15 @@ class TokenizerFacts(NamedTuple):
     """UTF-8 bytes of text that one token stands for at most; 0 where nothing bounds it."""
 
 
+UNKNOWN_TOKENIZER = TokenizerFacts()
+
+
 def tokenizer_facts(tokenizer: Tokenizer, pieces: Sequence[bytes]) -> TokenizerFacts:
     """Return the facts; takes a tenth of a second, so call it in a thread.
 
-    Byte-level tokenizers with a token for each byte that do not normalise keep all of a text. Others
-    may drop or shorten it, or write a whole word as one unknown token; so may added tokens that
-    swallow the space beside them.
+    Byte-level tokenizers with a token for each byte that do not normalise keep all of a text.
+    Others may drop or shorten it, or write a whole word as one unknown token; so may added tokens
+    that swallow the space beside them.
 
     Args:
         tokenizer: The tokenizer.
