@@ -35,6 +35,10 @@ class ServedModel:
     running: int = 0
     waiting: int = 0
     slots: int = 0
+    tokenizer: str = ""
+    """Models that say the same make the same tokens of a text; empty where it is not known."""
+    longest_token_bytes: int = 0
+    """UTF-8 bytes of prompt that one token stands for at most; 0 where nothing bounds it."""
 
     @property
     def load(self) -> float:
@@ -78,6 +82,17 @@ class Model:
         return min((served.context for served in self.endpoints), default=0)
 
     @cached_property
+    def tokenizer(self) -> str:
+        """Names its tokenizer; an unknown one is shared with no other version."""
+        known = next((served.tokenizer for served in self.endpoints if served.tokenizer), "")
+        return known or f"{self.name}@{self.version}"
+
+    def fewest_tokens(self, prompt_bytes: int) -> int:
+        """Return the tokens below which no prompt of so many UTF-8 bytes can be."""
+        longest = [served.longest_token_bytes for served in self.endpoints]
+        return -(-prompt_bytes // max(longest)) if longest and all(longest) else 0
+
+    @cached_property
     def capabilities(self) -> frozenset[str]:
         """What every endpoint can do."""
         if not self.endpoints:
@@ -93,12 +108,10 @@ class Catalog:
     """In order of name and version."""
     _names: Mapping[str, tuple[str, ...]] = field(repr=False)
 
-    def knows(self, name: str, version: str) -> bool:
-        """Whether an endpoint serves this version of this model."""
-        return any(
-            model.name == name and model.version == version and model.endpoints
-            for model in self.models
-        )
+    def find(self, name: str, version: str) -> Model | None:
+        """Return this version of this model; None unless an endpoint serves it."""
+        found = (model for model in self.models if model.key == (name, version))
+        return next((model for model in found if model.endpoints), None)
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.

@@ -126,4 +126,6 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         running=model.statistics.running,
         waiting=model.statistics.waiting,
         slots=model.statistics.slots,
+        tokenizer=model.tokenizer,
+        longest_token_bytes=model.longest_token_bytes,
     )

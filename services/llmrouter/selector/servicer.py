@@ -20,6 +20,7 @@ from llmrouter.selector.selection import Candidate, Plan, Selection, select
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import Observation, StatisticsBook
 from llmrouter.selector.strategies import Strategy, find_strategy, load_strategies
+from llmrouter.selector.tokenizer_book import TokenizerBook
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceServicer
 
@@ -68,6 +69,7 @@ class SelectorServicer(SelectorServiceServicer):
         self._clock = clock
         self._built: tuple[tuple[ServedModel, ...], Catalog] | None = None
         self._statistics = StatisticsBook(settings.statistics_half_life_seconds)
+        self._tokenizers = TokenizerBook(settings.statistics_half_life_seconds)
         self._policy_version = _fingerprint(settings, self._strategies)
 
     async def Select(  # noqa: N802 - the proto's name
@@ -83,6 +85,7 @@ class SelectorServicer(SelectorServiceServicer):
             self._catalog(),
             find_strategy(self._strategies, name),
             self._statistics,
+            self._tokenizers,
             now=self._clock(),
             fallbacks=self._settings.fallbacks,
             expected_output_tokens=self._settings.expected_output_tokens,
@@ -101,8 +104,13 @@ class SelectorServicer(SelectorServiceServicer):
         catalog = self._catalog()
         observed = [(one, _decode_outcome(one)) for one in request.outcomes]
         for outcome, observation in observed:
-            if catalog.knows(outcome.model, outcome.version):
-                self._statistics.observe(outcome.model, outcome.version, observation, now)
+            model = catalog.find(outcome.model, outcome.version)
+            if model is None:
+                continue
+            self._statistics.observe(model.name, model.version, observation, now)
+            self._tokenizers.observe(
+                model.tokenizer, outcome.prompt_bytes, outcome.usage.prompt_tokens, now
+            )
         return pb.ReportOutcomeResponse()
 
     async def ListCatalog(  # noqa: N802 - the proto's name
@@ -137,7 +145,7 @@ class SelectorServicer(SelectorServiceServicer):
             failures=observed.failures,
             error_rate=observed.error_rate(now),
             tokens_per_second=observed.observed_tokens_per_second(),
-            bytes_per_token=observed.bytes_per_token(now),
+            bytes_per_token=self._tokenizers.bytes_per_token(model.tokenizer, now),
         )
         first = observed.observed_time_to_first_token()
         if first is not None:
@@ -212,7 +220,6 @@ def _decode_outcome(outcome: pb.Outcome) -> Observation:
         time_to_first_token=first,
         seconds_per_token=per_token,
         prompt_tokens=outcome.usage.prompt_tokens,
-        prompt_bytes=outcome.prompt_bytes,
     )
 
 

@@ -150,7 +150,9 @@ class Candidate(_message.Message):
     estimated_cost: _builtins.float
     """Estimated cost of the request in US dollars."""
     estimated_prompt_tokens: _builtins.int
-    """Estimated tokens of the prompt, with the upper margin."""
+    """Estimated tokens of the prompt, with the upper margin. Models whose context they do not fit with
+    the answer come after all others.
+    """
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreComponent]:
         """The scorers' verdicts."""
@@ -419,7 +421,7 @@ class ModelStatistics(_message.Message):
     tokens_per_second: _builtins.float
     """Decayed mean of generated tokens per second; 0 before the first observation."""
     bytes_per_token: _builtins.float
-    """Decayed bytes of prompt per token."""
+    """Decayed bytes of prompt per token, learned together with the models that share its tokenizer."""
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:
         """Decayed mean; absent before the first observation."""

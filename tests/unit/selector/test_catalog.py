@@ -86,8 +86,8 @@ def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():
     assert [one.address for one in first.endpoints] == ["host:1", "host:2"]
     assert first.context == 2048
     assert (second.version, second.context) == ("v2", 8192)
-    assert catalog.knows("smol-int8", "v2")
-    assert not catalog.knows("smol-int8", "v3")
+    assert catalog.find("smol-int8", "v2") is second
+    assert catalog.find("smol-int8", "v3") is None
 
 
 def test_quality_is_the_prior_lowered_by_the_measured_loss():

@@ -24,6 +24,8 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
                 capabilities=["chat", "completion"],
                 quality=pb.ModelQuality(perplexity=25, reference_perplexity=20),
                 statistics=pb.EngineStatistics(running=3, waiting=2, slots=4),
+                tokenizer="tok",
+                longest_token_bytes=81,
             ),
             pb.LoadedModel(name="broken", state=pb.MODEL_STATE_FAILED, error="bad magic"),
         ]
@@ -91,6 +93,7 @@ async def test_the_first_look_is_over_when_start_returns(inference, watching):
     assert model.capabilities == {"chat", "completion"}
     assert model.quality_ratio == pytest.approx(0.8)
     assert model.load == pytest.approx(5 / 4)
+    assert (model.tokenizer, model.longest_token_bytes) == ("tok", 81)
     assert (broken.ready, broken.error) == (False, "bad magic")
 
 

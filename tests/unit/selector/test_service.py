@@ -143,6 +143,16 @@ async def test_outcomes_move_the_statistics():
     assert not (await statistics_of(one, INT4)).HasField("time_to_first_token")
 
 
+async def test_a_long_prompt_to_one_model_teaches_those_with_the_same_tokenizer():
+    held = [served(INT8, tokenizer="tok"), served(FP32, tokenizer="tok"), served(INT4)]
+    one = service(held=tuple(held))
+    usage = generation.Usage(prompt_tokens=3000, completion_tokens=9)
+    for _ in range(50):
+        await one.ReportOutcome(report(usage=usage, prompt_bytes=9000), None)
+    learned = [(await statistics_of(one, name)).bytes_per_token for name in (INT8, FP32, INT4)]
+    assert learned == [pytest.approx(3, rel=0.05), learned[0], 4.0]
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 async def test_only_the_models_own_faults_count_as_failures(reason):
     one = service()
