@@ -44,6 +44,8 @@ class Trial:
         self.error: RouterError | None = None
         self.finished: Finished | None = None
         self.version = candidate.version
+        self.sent = False
+        """Whether anything of it went out: then no other candidate may answer."""
         self._prompt_bytes = prompt_bytes
         self._began = self._ended = time.monotonic()
         self._first = self._last = 0.0
@@ -70,6 +72,7 @@ class Trial:
                         held = event
                         continue
                     self._see(event)
+                    self.sent = True
                     if held is not None:
                         yield held
                         held = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from llmrouter.common.errors import Reason, RouterError
@@ -69,6 +69,19 @@ class Model:
     def key(self) -> tuple[str, str]:
         """Name and version."""
         return self.entry.name, self.version
+
+    def without(self, tried: frozenset[tuple[str, str, str]]) -> Model:
+        """Return it with the endpoints at which it was not `tried` yet."""
+        if not tried:
+            return self
+        left = tuple(
+            served
+            for served in self.endpoints
+            if not tried & {(*self.key, served.address), (*self.key, "")}
+        )
+        if left == self.endpoints:
+            return self
+        return replace(self, endpoints=left, trouble="it has failed this request already")
 
     @cached_property
     def quality(self) -> float:

@@ -33,6 +33,8 @@ class Selection:
     wishes: RoutingWishes = field(default_factory=RoutingWishes)
     n: int = 1
     """Answers to one prompt, each of which costs its own tokens."""
+    tried: frozenset[tuple[str, str, str]] = frozenset()
+    """Model, version and address of those who have failed it; an empty address is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +101,8 @@ def select(
             excluded; instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
-    allowed = catalog.resolve(wish, request.capabilities) if wish else catalog.models
+    known = catalog.resolve(wish, request.capabilities) if wish else catalog.models
+    allowed = [model.without(request.tried) for model in known]
     answer = (request.max_tokens or expected_output_tokens) * request.n
     estimates = _estimates(request, allowed, statistics, tokenizers, answer, now)
     exclusions = _not_asked(catalog, allowed, wish)

@@ -37,6 +37,7 @@ _MODEL_FAULTS = frozenset(
 _MAX_ANSWERS = 16
 _MAX_CAPABILITY = 64
 _MAX_SECONDS = 86_400
+_MAX_TRIED = 64
 _MAX_PROMPT_BYTES = 1 << 30
 
 
@@ -189,6 +190,8 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
     if any(len(one) > _MAX_CAPABILITY for one in request.capabilities):
         raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
+    if len(request.tried) > _MAX_TRIED:
+        raise invalid("tried", f"{len(request.tried)} given; at most {_MAX_TRIED} are allowed")
     return Selection(
         request_id=request.context.request_id,
         prompt_bytes=request.prompt_bytes,
@@ -196,6 +199,7 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         capabilities=frozenset(request.capabilities),
         wishes=RoutingWishes(wishes.model, wishes.strategy, wishes.min_quality, wishes.max_cost),
         n=max(1, request.n),
+        tried=frozenset((one.model, one.version, one.address) for one in request.tried),
     )
 
 

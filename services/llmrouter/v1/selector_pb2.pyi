@@ -53,6 +53,7 @@ class SelectRequest(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
@@ -74,6 +75,10 @@ class SelectRequest(_message.Message):
         answers) and `structured_output` are options of a generation that not every engine honours.
         """
 
+    @_builtins.property
+    def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedCandidate]:
+        """Who has failed this request already and may not be planned with again; at most 64."""
+
     def __init__(
         self,
         *,
@@ -83,14 +88,45 @@ class SelectRequest(_message.Message):
         max_tokens: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         n: _builtins.int = ...,
+        tried: _abc.Iterable[Global___TriedCandidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SelectRequest: _TypeAlias = SelectRequest  # noqa: Y015
+
+@_typing.final
+class TriedCandidate(_message.Message):
+    """Represents a candidate of an earlier plan that did not answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """Its version."""
+    address: _builtins.str
+    """Where it was tried: `host:port`; empty where it could answer nowhere."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriedCandidate: _TypeAlias = TriedCandidate  # noqa: Y015
 
 @_typing.final
 class ScoreComponent(_message.Message):

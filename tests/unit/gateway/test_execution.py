@@ -8,6 +8,8 @@ from tests.unit.gateway.doubles import (
     CONTEXT,
     FIRST,
     GREEDY,
+    PLAN,
+    Replanner,
     Reporter,
     Runner,
     answer_events,
@@ -21,6 +23,7 @@ from tests.unit.gateway.doubles import (
 from llmrouter.common.errors import RULES, Reason, Retry, RouterError
 from llmrouter.common.generation import Delta, Finished, Started, Timings, Usage
 from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.plan import Candidate, Plan
 
 ANSWER = answer_events()
 OTHER = answer_events("second", "v2")
@@ -28,8 +31,9 @@ FAILS_OVER = [reason for reason in Reason if RULES[reason].retry is not Retry.NE
 SURFACES = [reason for reason in Reason if RULES[reason].retry is Retry.NEVER]
 
 
-async def execute(runner, reporter=None):
-    return await collect(Execution(runner, reporter or Reporter()).generate(planned(), CONTEXT))
+async def execute(runner, reporter=None, replanner=None):
+    execution = Execution(runner, reporter or Reporter(), replanner or Replanner())
+    return await collect(execution.generate(planned(), CONTEXT))
 
 
 async def test_the_primary_answers_alone_and_its_reason_is_the_plans():
@@ -126,7 +130,7 @@ async def test_every_failed_attempt_is_reported():
 
 async def test_a_reader_that_leaves_closes_the_model_and_is_reported_as_cancelled():
     runner, reporter = Runner(first=ANSWER), Reporter()
-    stream = Execution(runner, reporter).generate(planned(), CONTEXT)
+    stream = Execution(runner, reporter, Replanner()).generate(planned(), CONTEXT)
     async with aclosing(stream) as events:
         await anext(events)
     assert runner.log == ["closed"]
@@ -142,3 +146,49 @@ async def test_a_cancelled_task_closes_the_model():
         await task
     assert runner.log == ["closed"]
     assert reporter.reports[0][1][0].error_reason == "CANCELLED"
+
+
+THIRD = Candidate("third", "v3", "three:3")
+LATER = Plan("plan-2", (THIRD,), "third is left")
+
+
+async def test_a_spent_plan_is_followed_by_a_new_one_without_those_who_failed():
+    too_long = error(Reason.CONTEXT_TOO_LONG)
+    runner = Runner(first=[too_long], second=[error()], third=answer_events("third", "v3"))
+    replanner, reporter = Replanner(LATER), Reporter()
+    events = await execute(runner, reporter, replanner)
+    assert text(events) == "Paris"
+    assert started(events).plan_id == "plan-2"
+    assert [one.model for one in events[-1].attempts] == ["first", "second", "third"]
+    [tried] = replanner.asked
+    # Too long for a model is too long wherever it runs.
+    assert [(one.model, one.address) for one in tried] == [("first", ""), ("second", "two:2")]
+    told = [
+        (plan, [one.candidate.model for one in outcomes]) for plan, outcomes in reporter.reports
+    ]
+    assert told == [("plan-1", ["first", "second"]), ("plan-2", ["third"])]
+
+
+async def test_when_nobody_is_left_the_last_refusal_surfaces_with_its_numbers():
+    numbers = {"prompt_tokens": "9000", "context": "8192"}
+    too_long = error(Reason.CONTEXT_TOO_LONG, metadata=numbers)
+    replanner = Replanner(error(Reason.NO_CANDIDATE))
+    with pytest.raises(RouterError) as failure:
+        await execute(Runner(first=[error()], second=[too_long]), None, replanner)
+    assert failure.value is too_long
+    assert failure.value.metadata == {**numbers, "attempts": "2"}
+
+
+async def test_a_selector_that_plans_with_the_same_again_is_not_asked_for_ever():
+    runner = Runner(first=[error()], second=[error()])
+    with pytest.raises(RouterError) as failure:
+        await execute(runner, None, Replanner(PLAN))
+    assert failure.value.metadata["attempts"] == "16"
+
+
+@pytest.mark.parametrize("script", [[*ANSWER[:2], error()], [error(Reason.INVALID_ARGUMENT)]])
+async def test_no_new_plan_is_asked_for_what_it_cannot_mend(script):
+    replanner = Replanner(LATER)
+    with pytest.raises(RouterError):
+        await execute(Runner(first=script, second=OTHER), None, replanner)
+    assert replanner.asked == []

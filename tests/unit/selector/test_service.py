@@ -101,6 +101,23 @@ async def test_wishes_that_cannot_be_met_are_refused_with_their_reason(routing, 
     assert caught.value.reason is reason
 
 
+async def test_who_has_failed_a_request_is_not_planned_with_again():
+    one = service(held=(*HELD, served(INT8, address="host:2")))
+    request = wish()
+    for model, address in ((INT8, "host:1"), (INT4, "")):
+        request.tried.add(model=model, version="v1", address=address)
+    plan = (await one.Select(request, None)).plan
+    assert {(each.model, each.address) for each in plan.candidates} == {
+        (INT8, "host:2"),
+        (FP32, "host:1"),
+    }
+    [tried] = [each.reason for each in plan.exclusions if each.model == INT4]
+    assert tried == "it has failed this request already"
+    request.tried.extend([pb.TriedCandidate()] * 63)
+    with pytest.raises(RouterError, match="tried: 65 given; at most 64"):
+        await one.Select(request, None)
+
+
 async def test_a_context_out_of_bounds_is_refused():
     request = wish()
     request.context.tenant = "x" * 129
