@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.settings import CatalogEntry
 
@@ -162,11 +163,15 @@ class Catalog:
         return exact
 
     def _suggest(self, name: str, needed: frozenset[str]) -> str:
-        """Return the names that may have been meant, of models that could answer."""
+        """Return the names that may have been meant: of models that are here, or soon will be.
+
+        Options that a model cannot honour leave its name in: refusing them by name says more.
+        """
+        kind = {EMBEDDING} if EMBEDDING in needed else {CHAT, COMPLETION}
         able = {
             model.name
             for model in self.models
-            if not model.endpoints or needed <= model.capabilities
+            if model.loading or (model.endpoints and kind & model.capabilities)
         }
         known = sorted(name for name, models in self._names.items() if able.intersection(models))
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)

@@ -102,5 +102,15 @@ def test_names_of_models_that_cannot_answer_are_not_suggested():
         catalog.resolve("smol-vector", frozenset({"embedding"}))
     with pytest.raises(RouterError, match=r"known: smol-vectors$"):
         catalog.resolve("bert", frozenset({"embedding"}))
-    with pytest.raises(RouterError, match=r"known: smol-chat, smol-vectors$"):
+    with pytest.raises(RouterError, match=r"known: smol-chat$"):
         catalog.resolve("bert")
+
+
+def test_the_names_told_are_those_of_models_that_are_here_listed_or_not():
+    plain = served("plain", capabilities=frozenset({"completion"}))
+    held = [served("smol-int8"), plain, served("soon", version="", ready=False)]
+    catalog = build_catalog([SMOL, entry("absent")], held)
+    with pytest.raises(RouterError, match=r"known: plain, smol, smol-int8, soon$"):
+        catalog.resolve("????", frozenset({"chat"}))
+    with pytest.raises(RouterError, match=r"known: none$"):
+        build_catalog([SMOL], []).resolve("????")
