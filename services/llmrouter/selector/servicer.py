@@ -31,6 +31,7 @@ _MODEL_FAULTS = frozenset(
         Reason.GENERATION_FAILED,
         Reason.MODEL_UNAVAILABLE,
         Reason.UPSTREAM_UNAVAILABLE,
+        Reason.ANSWER_BROKEN_OFF,
         Reason.INTERNAL,
     }
 )

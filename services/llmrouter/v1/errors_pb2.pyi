@@ -62,6 +62,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
     may answer.
     """
+    ERROR_REASON_ANSWER_BROKEN_OFF: _ErrorReason.ValueType  # 18
+    """UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
+    `delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -109,5 +113,9 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
 may answer.
+"""
+ERROR_REASON_ANSWER_BROKEN_OFF: ErrorReason.ValueType  # 18
+"""UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
+`delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

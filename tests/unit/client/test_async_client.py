@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import grpc
@@ -227,6 +228,20 @@ async def test_error_details_are_typed():
     assert error.violations == (FieldViolation("chat", "too long"),)
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert error.retry_after is None
+
+
+async def test_a_gateway_lost_in_mid_answer_has_broken_it_off_after_so_much():
+    cut = [*whole_answer()[:3], 60.0]
+    async with contextlib.AsyncExitStack() as running:
+        address = await running.enter_async_context(serving(FakeGateway(cut)))
+        async with AsyncClient(address) as client, client.stream("hi") as stream:
+            assert [type(await anext(stream)) for _ in range(3)] == [Started, Delta, Delta]
+            await running.aclose()
+            with pytest.raises(LlmrouterError, match=f"{address} broke the answer off") as caught:
+                await anext(stream)
+    assert caught.value.reason == "ANSWER_BROKEN_OFF"
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.metadata["delivered_tokens"] == "6"
 
 
 async def test_nobody_there_is_one_sentence():

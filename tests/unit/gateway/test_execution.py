@@ -68,11 +68,22 @@ async def test_what_no_other_model_can_mend_surfaces_at_once(reason):
     assert runner.calls == ["first"]
 
 
-async def test_a_failure_after_the_first_token_surfaces():
-    runner = Runner(first=[*ANSWER[:2], error()], second=OTHER)
+async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much():
+    runner = Runner(first=[*ANSWER[:3], error()], second=OTHER)
+    with pytest.raises(RouterError, match="first broke its answer off after 2 tokens") as failure:
+        await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
+    assert failure.value.metadata == {"delivered_tokens": "2", "attempts": "1"}
+    assert runner.calls == ["first"]
+
+
+async def test_another_failure_after_the_first_token_surfaces_with_how_much_was_sent():
+    failed = error(Reason.GENERATION_FAILED)
+    runner = Runner(first=[*ANSWER[:2], failed], second=OTHER)
     with pytest.raises(RouterError) as failure:
         await execute(runner)
-    assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert failure.value is failed
+    assert failed.metadata["delivered_tokens"] == "1"
     assert runner.calls == ["first"]
 
 
@@ -86,8 +97,9 @@ async def test_when_every_model_fails_the_last_error_surfaces_with_the_number_tr
 
 async def test_a_stream_that_ends_early_is_a_failure():
     runner = Runner(first=ANSWER[:-1], second=OTHER)
-    with pytest.raises(RouterError, match="before the answer was complete"):
+    with pytest.raises(RouterError, match="before the answer was complete") as failure:
         await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
     silent = Runner(first=ANSWER[:1], second=OTHER)
     assert started(await execute(silent)).model == "second"
 

@@ -174,7 +174,10 @@ async def test_a_long_prompt_to_one_model_teaches_those_with_the_same_tokenizer(
 async def test_only_the_models_own_faults_count_as_failures(reason):
     one = service()
     await one.ReportOutcome(report(error_reason=reason.value), None)
-    expected = {"GENERATION_FAILED", "MODEL_UNAVAILABLE", "UPSTREAM_UNAVAILABLE", "INTERNAL"}
+    expected = {
+        "GENERATION_FAILED", "MODEL_UNAVAILABLE", "UPSTREAM_UNAVAILABLE", "ANSWER_BROKEN_OFF",
+        "INTERNAL",
+    }  # fmt: skip
     assert ((await statistics_of(one)).failures == 1) == (reason.value in expected)
 
 
