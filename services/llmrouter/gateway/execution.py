@@ -60,8 +60,10 @@ class Execution:
         """Stream the answer of the first candidate that gives one.
 
         Raises:
-            RouterError: That of the last candidate tried, with the count in `attempts`.
+            RouterError: That of the last candidate tried, with the count in `attempts`;
+                MODEL_UNAVAILABLE for a plan whose models are away.
         """
+        planned.plan.check_served()
         trials: list[Trial] = []
         following: PlannedRequest | None = planned
         while following is not None:
@@ -122,7 +124,9 @@ class Execution:
             plan = await self._replanner.select(planned.request, context, tried)
         except RouterError:
             return None  # what has failed says more
-        return PlannedRequest(planned.request, plan) if plan.candidates else None
+        if not plan.candidates or plan.candidates[0].away:
+            return None
+        return PlannedRequest(planned.request, plan)
 
 
 def _may_go_on(trial: Trial, error: RouterError) -> bool:

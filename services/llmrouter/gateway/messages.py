@@ -86,7 +86,9 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
     if plan.mode not in _MODES:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
-    candidates = tuple(Candidate(one.model, one.version, one.address) for one in plan.candidates)
+    candidates = tuple(
+        Candidate(one.model, one.version, one.address, one.away) for one in plan.candidates
+    )
     return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode])
 
 

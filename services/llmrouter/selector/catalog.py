@@ -26,6 +26,9 @@ class ServedModel:
     address: str
     """`host:port` of the service."""
     ready: bool = True
+    """A version that is not ready, without an error, served here and may do so again."""
+    silent: bool = False
+    """Whether its service does not answer: this is what it held last."""
     error: str = ""
     """One sentence when it could not be loaded."""
     context: int = 0
@@ -49,13 +52,18 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a catalog model, with the endpoints that hold it ready to serve."""
+    """One version of a catalog model, with the endpoints that hold it ready to serve.
+
+    Where there is none, a version that served before is `away`: it cannot generate, but answers
+    that it gave may be kept.
+    """
 
     entry: CatalogEntry
     version: str = ""
-    """Empty while no endpoint serves it."""
+    """Empty while no endpoint serves it or did."""
     endpoints: tuple[ServedModel, ...] = ()
-    """Ready ones, in order of their addresses."""
+    """Ready ones, in order of their addresses; those that were, if it is away."""
+    away: bool = False
     trouble: str = ""
     """Why no endpoint serves it; one phrase."""
     loading: bool = False
@@ -125,7 +133,7 @@ class Catalog:
     def find(self, name: str, version: str) -> Model | None:
         """Return this version of this model; None unless an endpoint serves it."""
         found = (model for model in self.models if model.key == (name, version))
-        return next((model for model in found if model.endpoints), None)
+        return next((model for model in found if model.endpoints and not model.away), None)
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
@@ -235,8 +243,18 @@ def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
             ready.setdefault(one.version, []).append(one)
     if ready:
         return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
-    loading = any(not one.error for one in served)
-    return [Model(entry, trouble=_trouble(served), loading=loading)]
+    loading = any(not one.error and not one.silent for one in served)
+    trouble = _trouble(served)
+    away: dict[str, list[ServedModel]] = {}
+    for one in sorted(served, key=lambda one: one.address):
+        if one.version and not one.error:
+            away.setdefault(one.version, []).append(one)
+    if away:
+        return [
+            Model(entry, version, tuple(away[version]), True, trouble, loading)
+            for version in sorted(away)
+        ]
+    return [Model(entry, trouble=trouble, loading=loading)]
 
 
 def _trouble(served: list[ServedModel]) -> str:
@@ -245,4 +263,7 @@ def _trouble(served: list[ServedModel]) -> str:
     for one in served:
         if one.error:
             return f"{one.address} could not load it: {one.error}"
-    return f"{served[0].address} is still loading it"
+    for one in served:
+        if not one.silent:
+            return f"{one.address} is still loading it"
+    return f"{served[0].address} does not answer"

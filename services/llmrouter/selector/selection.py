@@ -51,6 +51,8 @@ class Candidate:
     estimated_prompt_tokens: int
     probably_fits: bool = True
     """Whether its context holds the prompt, as estimated, and the answer."""
+    away: str = ""
+    """Why it cannot generate now, nor can any other; answers it gave may be kept. One phrase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,12 @@ def select(
     fitting, refused = _filter(estimates, request, strategy, hope=hope)
     if not fitting:
         raise _no_candidate([*refused, *exclusions], hope=hope)
+    here = [one for one in fitting if not one.model.away]
+    if here:
+        refused += [
+            Exclusion(one.model.name, one.model.trouble) for one in fitting if one.model.away
+        ]
+    fitting = here or fitting
     exclusions += refused
     ranked = _rank(fitting, strategy, request.max_tokens)
     kept = ranked[: fallbacks + 1]
@@ -248,6 +256,7 @@ def _rank(estimates: Sequence[Estimate], strategy: Strategy, max_tokens: int) ->
                 estimated_cost=one.cost,
                 estimated_prompt_tokens=one.prompt_tokens,
                 probably_fits=_probably_fits(one, max_tokens),
+                away=one.model.trouble if one.model.away else "",
             )
         )
     return sorted(
@@ -257,6 +266,8 @@ def _rank(estimates: Sequence[Estimate], strategy: Strategy, max_tokens: int) ->
 
 def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
     first = kept[0]
+    if first.away:
+        return f"{first.model} cannot generate now: {first.away}; only kept answers can be given"
     if wish and len(kept) == 1:
         return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
     scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"

@@ -154,14 +154,14 @@ class SelectorServicer(SelectorServiceServicer):
             statistics.time_to_first_token.CopyFrom(duration(first))
         return pb.CatalogModel(
             name=model.name,
-            version=model.version,
+            version="" if model.away else model.version,
             aliases=model.entry.aliases,
             quality=model.quality,
             input_price=model.entry.input_price,
             output_price=model.entry.output_price,
             context=model.context,
             capabilities=sorted(model.capabilities),
-            addresses=[served.address for served in model.endpoints],
+            addresses=[served.address for served in model.endpoints if served.ready],
             statistics=statistics,
         )
 
@@ -257,4 +257,5 @@ def _encode_candidate(one: Candidate) -> pb.Candidate:
         ],
         estimated_cost=one.estimated_cost,
         estimated_prompt_tokens=one.estimated_prompt_tokens,
+        away=one.away,
     )

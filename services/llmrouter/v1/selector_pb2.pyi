@@ -175,6 +175,7 @@ class Candidate(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     ESTIMATED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -188,6 +189,11 @@ class Candidate(_message.Message):
     estimated_prompt_tokens: _builtins.int
     """Estimated tokens of the prompt, with the upper margin. Models whose context they do not fit with
     the answer come after all others.
+    """
+    away: _builtins.str
+    """Why it cannot generate now, in one phrase; empty where it can. Such candidates are planned with
+    only where no model can: an answer that one of them gave before may be kept, and is given under
+    this version. They are not to be called.
     """
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreComponent]:
@@ -203,10 +209,11 @@ class Candidate(_message.Message):
         components: _abc.Iterable[Global___ScoreComponent] | None = ...,
         estimated_cost: _builtins.float = ...,
         estimated_prompt_tokens: _builtins.int = ...,
+        away: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "components", b"components", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "components", b"components", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

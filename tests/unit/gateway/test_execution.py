@@ -2,6 +2,7 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from tests.unit.gateway.doubles import (
@@ -204,3 +205,23 @@ async def test_no_new_plan_is_asked_for_what_it_cannot_mend(script):
     with pytest.raises(RouterError):
         await execute(Runner(first=script, second=OTHER), None, replanner)
     assert replanner.asked == []
+
+
+GONE = Plan("plan-3", (replace(FIRST, away="one:1 does not answer"),), "only kept answers")
+
+
+async def test_models_that_are_away_are_not_called_and_told_with_a_time_to_ask_again():
+    runner, reporter = Runner(first=ANSWER), Reporter()
+    stream = Execution(runner, reporter, Replanner(LATER)).generate(planned(plan=GONE), CONTEXT)
+    with pytest.raises(RouterError, match="first cannot generate now: one:1 does not") as failure:
+        await collect(stream)
+    assert failure.value.reason is Reason.MODEL_UNAVAILABLE
+    assert failure.value.retry_after == 1.0
+    assert (runner.calls, reporter.reports) == ([], [])
+
+
+async def test_a_new_plan_of_models_that_are_away_is_none():
+    runner = Runner(first=[error()], second=[error(Reason.QUEUE_FULL)])
+    with pytest.raises(RouterError) as failure:
+        await execute(runner, None, Replanner(GONE))
+    assert failure.value.reason is Reason.QUEUE_FULL

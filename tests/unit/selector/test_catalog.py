@@ -66,6 +66,22 @@ def test_a_known_model_without_a_ready_endpoint_is_unavailable_with_cause_and_re
         assert "load it" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("silent", "why", "loading"),
+    [(True, "host:1 does not answer", False), (False, "host:1 is still loading it", True)],
+)
+def test_a_version_that_served_before_is_away_until_one_is_ready(silent, why, loading):
+    last = served("smol-int8", "v1", ready=False, silent=silent)
+    catalog = build_catalog([SMOL], [last])
+    for wish in ("smol", "smol-int8@v1"):
+        [model] = catalog.resolve(wish)
+        assert (model.version, model.away, model.trouble) == ("v1", True, why)
+        assert (model.loading, model.context) == (loading, 8192)
+    assert catalog.find("smol-int8", "v1") is None
+    ready = served("smol-int8", "v2", "host:2")
+    assert names(build_catalog([SMOL], [last, ready]).models) == ["smol-int8@v2"]
+
+
 def test_a_served_model_that_is_not_configured_joins_with_defaults():
     catalog = build_catalog([], [served("new")], unlisted_quality=0.6, unlisted_price=2.0)
     (model,) = catalog.resolve("new")

@@ -172,6 +172,22 @@ def test_while_a_model_is_loading_asking_again_can_help(wish):
     assert caught.value.retry_after == 1.0
 
 
+def test_a_model_that_is_away_is_planned_with_only_where_no_other_can_answer():
+    gone = served("large", "v1", "gone:1", ready=False, silent=True)
+    plan = choose(build_catalog([SMALL, LARGE], [served("small"), gone]))
+    assert order(plan) == ["small"]
+    assert why(plan)["large"] == "gone:1 does not answer"
+    for catalog in (
+        build_catalog([LARGE], [gone]),
+        build_catalog([SMALL, LARGE], [served("small", capabilities=frozenset()), gone]),
+    ):
+        plan = choose(catalog, capabilities={"chat"})
+        assert [(one.model, one.version, one.away) for one in plan.candidates] == [
+            ("large", "v1", "gone:1 does not answer")
+        ]
+        assert "only kept answers" in plan.reason
+
+
 def test_a_loading_model_that_is_not_good_enough_gives_no_hope():
     held = [served("small"), served("large", ready=False)]
     with pytest.raises(RouterError) as caught:
