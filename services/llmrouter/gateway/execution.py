@@ -154,6 +154,7 @@ def _told(
                 trial.version,
                 _reason(planned, trials),
                 plan_id=planned.plan.id,
+                prompt_tokens=event.prompt_tokens,
             )
         case Finished():
             return replace(event, attempts=tuple(trial.attempt() for trial in trials))

@@ -43,7 +43,7 @@ async def test_a_stream_gives_typed_events_in_order():
     kinds = [type(event) for event in events]
     assert kinds == [Started, *[Delta] * len(TEXT), ChoiceFinished, Finished]
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(TEXT)
-    assert stream.started.cache == "miss"
+    assert (stream.started.cache, stream.started.prompt_tokens) == ("miss", 12)
     assert stream.started.cached is False
     assert stream.finished.usage.completion_tokens == 9
     assert stream.finished.timings.total == pytest.approx(0.2)

@@ -38,11 +38,12 @@ async def execute(runner, reporter=None, replanner=None):
 
 
 async def test_the_primary_answers_alone_and_its_reason_is_the_plans():
-    runner = Runner(first=ANSWER, second=OTHER)
+    counted = replace(ANSWER[0], prompt_tokens=31)
+    runner = Runner(first=[counted, *ANSWER[1:]], second=OTHER)
     events = await execute(runner)
     assert runner.calls == ["first"]
     assert started(events) == Started(
-        "request-1", "first", "v1", "first scores best", plan_id="plan-1"
+        "request-1", "first", "v1", "first scores best", plan_id="plan-1", prompt_tokens=31
     )
     assert [attempt.model for attempt in events[-1].attempts] == ["first"]
 
