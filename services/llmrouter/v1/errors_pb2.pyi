@@ -32,7 +32,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: no strategy has the name asked for. Do not retry."""
     ERROR_REASON_CONTEXT_TOO_LONG: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the prompt does not fit the model's context; the metadata `prompt_tokens` and
-    `context` carry both numbers. Another model may answer.
+    `context` carry both numbers: as the model counted, or, where no text of the prompt's size could
+    fit, the fewest tokens it can have. Another model may answer.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
@@ -84,7 +85,8 @@ ERROR_REASON_UNKNOWN_STRATEGY: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: no strategy has the name asked for. Do not retry."""
 ERROR_REASON_CONTEXT_TOO_LONG: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the prompt does not fit the model's context; the metadata `prompt_tokens` and
-`context` carry both numbers. Another model may answer.
+`context` carry both numbers: as the model counted, or, where no text of the prompt's size could
+fit, the fewest tokens it can have. Another model may answer.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
