@@ -303,7 +303,7 @@ MODELS = st.lists(
     st.tuples(
         st.sampled_from("abcdefgh"),  # name
         st.booleans(),  # configured
-        st.booleans(),  # ready
+        st.sampled_from(["ready", "loading", "loading again", "silent"]),
         st.floats(0, 1),  # quality
         st.floats(0, 1000),  # price
         st.integers(0, 10_000),  # context
@@ -334,13 +334,14 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     models, strategy, arguments, outcomes
 ):
     entries, held = [], []
-    for name, configured, ready, quality, price, context, waiting, talks in models:
+    for name, configured, state, quality, price, context, waiting, talks in models:
         if configured:
             entries.append(entry(name, quality=quality, input_price=price, output_price=price))
         capabilities = frozenset({"chat", "completion"} if talks else {"completion"})
-        held.append(
-            served(name, ready=ready, context=context, waiting=waiting, capabilities=capabilities)
-        )
+        values = {"context": context, "waiting": waiting, "capabilities": capabilities}
+        ready, silent = state == "ready", state == "silent"
+        version = "" if state == "loading" else "v1"
+        held.append(served(name, version, ready=ready, silent=silent, **values))
     book = StatisticsBook(60)
     for name, failed, value in outcomes:
         book.observe(name, "v1", Observation(failed, True, value, value, value), now=0.0)
@@ -360,4 +361,7 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     places = [(not one.probably_fits, -one.score) for one in plan.candidates]
     assert places == sorted(places)
     assert all(0 <= part.value <= 1 for one in plan.candidates for part in one.components)
+    serving = {model.name for model in catalog.models if model.endpoints and not model.away}
+    assert len({bool(one.away) for one in plan.candidates}) == 1
+    assert all((one.model in serving) is not bool(one.away) for one in plan.candidates)
     assert plan == choose(catalog, strategy, book, **arguments)
