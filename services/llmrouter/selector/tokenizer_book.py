@@ -17,7 +17,11 @@ _TEACHING_BYTES = 512
 
 
 class TokenizerBook:
-    """What is learned of the tokenizers seen last; the longest unseen one is forgotten first."""
+    """What is learned of the tokenizers seen last; the longest unseen one is forgotten first.
+
+    Kept are means of tokens per byte, since tokens are what is to be foretold: one prompt of dashes,
+    twenty bytes a token, shall not make all others look short.
+    """
 
     def __init__(self, half_life: float, most: int = 1024) -> None:
         self._half_life = half_life
@@ -29,7 +33,7 @@ class TokenizerBook:
         if prompt_tokens <= 0 or prompt_bytes < _TEACHING_BYTES:
             return
         mean = self._means.setdefault(tokenizer, DecayedMean(self._half_life))
-        mean.add(prompt_bytes / prompt_tokens, now)
+        mean.add(prompt_tokens / prompt_bytes, now)
         self._means.move_to_end(tokenizer)
         while len(self._means) > self._most:
             self._means.popitem(last=False)
@@ -39,7 +43,7 @@ class TokenizerBook:
         mean = self._means.get(tokenizer)
         if mean is None:
             return BYTES_PER_TOKEN
-        return max(1.0, mean.believed(now, BYTES_PER_TOKEN, _PRIOR_WEIGHT))
+        return max(1.0, 1.0 / mean.believed(now, 1.0 / BYTES_PER_TOKEN, _PRIOR_WEIGHT))
 
     def __len__(self) -> int:
         return len(self._means)

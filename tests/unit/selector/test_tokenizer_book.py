@@ -21,6 +21,12 @@ def test_prompts_move_the_belief_of_their_tokenizer_alone_and_it_fades_back():
     assert book.bytes_per_token("tok", 1e6) == pytest.approx(BYTES_PER_TOKEN)
 
 
+def test_one_prompt_of_many_bytes_a_token_does_not_make_others_look_short():
+    book = TokenizerBook(half_life=100)
+    book.observe("tok", 72_000, 2_730, now=0)
+    assert BYTES_PER_TOKEN < book.bytes_per_token("tok", 0) < 6
+
+
 @pytest.mark.parametrize(("prompt_bytes", "prompt_tokens"), [(1, 31), (10_000, 0)])
 def test_prompts_that_say_nothing_teach_nothing(prompt_bytes, prompt_tokens):
     book = taught(prompt_bytes, prompt_tokens)
