@@ -19,7 +19,7 @@ _TEACHING_BYTES = 512
 class TokenizerBook:
     """What is learned of the tokenizers seen last; the longest unseen one is forgotten first.
 
-    Kept are means of tokens per byte, since tokens are what is to be foretold: one prompt of dashes,
+    Kept are means of tokens per byte, since tokens are to be foretold: one prompt of dashes,
     twenty bytes a token, shall not make all others look short.
     """
 
