@@ -60,7 +60,7 @@ class Plan:
         if first.away:
             raise RouterError(
                 Reason.MODEL_UNAVAILABLE,
-                f"{first.model} cannot generate now: {first.away}",
+                f"{first.model} cannot serve now: {first.away}",
                 metadata={"model": first.model},
                 retry_after=_AWAY_SECONDS,
             )

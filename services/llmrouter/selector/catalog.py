@@ -251,7 +251,7 @@ def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
             away.setdefault(one.version, []).append(one)
     if away:
         return [
-            Model(entry, version, tuple(away[version]), True, trouble, loading)
+            Model(entry, version, tuple(away[version]), away=True, trouble=trouble, loading=loading)
             for version in sorted(away)
         ]
     return [Model(entry, trouble=trouble, loading=loading)]

@@ -267,7 +267,7 @@ def _rank(estimates: Sequence[Estimate], strategy: Strategy, max_tokens: int) ->
 def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
     first = kept[0]
     if first.away:
-        return f"{first.model} cannot generate now: {first.away}; only kept answers can be given"
+        return f"{first.model} cannot serve now: {first.away}; only kept answers can be given"
     if wish and len(kept) == 1:
         return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
     scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"

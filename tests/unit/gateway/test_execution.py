@@ -214,7 +214,7 @@ GONE = Plan("plan-3", (replace(FIRST, away="one:1 does not answer"),), "only kep
 async def test_models_that_are_away_are_not_called_and_told_with_a_time_to_ask_again():
     runner, reporter = Runner(first=ANSWER), Reporter()
     stream = Execution(runner, reporter, Replanner(LATER)).generate(planned(plan=GONE), CONTEXT)
-    with pytest.raises(RouterError, match="first cannot generate now: one:1 does not") as failure:
+    with pytest.raises(RouterError, match="first cannot serve now: one:1 does not") as failure:
         await collect(stream)
     assert failure.value.reason is Reason.MODEL_UNAVAILABLE
     assert failure.value.retry_after == 1.0
