@@ -112,13 +112,8 @@ def select(
     fitting, refused = _filter(estimates, request, strategy, hope=hope)
     if not fitting:
         raise _no_candidate([*refused, *exclusions], hope=hope)
-    here = [one for one in fitting if not one.model.away]
-    if here:
-        refused += [
-            Exclusion(one.model.name, one.model.trouble) for one in fitting if one.model.away
-        ]
-    fitting = here or fitting
-    exclusions += refused
+    fitting, gone = _without_away(fitting)
+    exclusions += [*refused, *gone]
     ranked = _rank(fitting, strategy, request.max_tokens)
     kept = ranked[: fallbacks + 1]
     exclusions += [
@@ -198,6 +193,15 @@ def _filter(
     if small and not fitting and not hope:
         raise _too_long(small)
     return fitting, refused
+
+
+def _without_away(fitting: list[Estimate]) -> tuple[list[Estimate], list[Exclusion]]:
+    """Leave out models that are away, unless there are no others."""
+    here = [one for one in fitting if not one.model.away]
+    if not here:
+        return fitting, []
+    away = [one.model for one in fitting if one.model.away]
+    return here, [Exclusion(model.name, model.trouble) for model in away]
 
 
 def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
