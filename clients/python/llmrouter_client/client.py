@@ -191,6 +191,7 @@ class Stream:
         self._address = address
         self._call: Any = None
         self._held: deque[Event] = deque()
+        self._tokens = 0
         self._committed = False
         self._closed = False
 
@@ -236,7 +237,8 @@ class Stream:
                 self._call = self._dial(self._retrying.remaining())
             message = await self._call.read()
         except aio.AioRpcError as failed:
-            error = from_rpc_error(failed, self._address)
+            delivered = self._tokens if self._committed else None
+            error = from_rpc_error(failed, self._address, delivered)
         except asyncio.CancelledError:
             if self._closed and not _being_cancelled():
                 return False  # closed by someone else while this task was waiting
@@ -249,6 +251,7 @@ class Stream:
         if self._committed or not await self._retrying.pause(error):
             self._closed = True
             raise error
+        self._tokens = 0
         return True
 
     def _take(self, message: Any) -> bool:
@@ -263,6 +266,8 @@ class Stream:
             self.started = event
         else:
             self._committed = self._committed or not isinstance(event, Delta) or bool(event.text)
+        if isinstance(event, Delta):
+            self._tokens += event.tokens
         if isinstance(event, Finished):
             self.finished = event
         self._held.append(event)

@@ -61,8 +61,16 @@ class LlmrouterError(Exception):
         self.violations = violations
 
 
-def from_rpc_error(error: aio.AioRpcError, address: str) -> LlmrouterError:
-    """Return the typed error for a failed call to `address`."""
+def from_rpc_error(
+    error: aio.AioRpcError, address: str, delivered_tokens: int | None = None
+) -> LlmrouterError:
+    """Return the typed error for a failed call to `address`.
+
+    Args:
+        error: What gRPC raised.
+        address: `host:port` of the gateway.
+        delivered_tokens: Tokens of the answer that came before; None where none could.
+    """
     info, retry, bad = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.RetryInfo(),
@@ -70,7 +78,8 @@ def from_rpc_error(error: aio.AioRpcError, address: str) -> LlmrouterError:
     )
     _unpack(error, (info, retry, bad))
     if info.domain != _DOMAIN:
-        return _from_transport(error, address)
+        told = _from_transport(error, address)
+        return told if delivered_tokens is None else _broken_off(told, address, delivered_tokens)
     return LlmrouterError(
         info.reason,
         error.details() or info.reason,
@@ -90,6 +99,18 @@ def _unpack(error: aio.AioRpcError, targets: tuple[object, ...]) -> None:
         for target in targets:
             if detail.Is(target.DESCRIPTOR):  # type: ignore[attr-defined]
                 detail.Unpack(target)
+
+
+def _broken_off(error: LlmrouterError, address: str, tokens: int) -> LlmrouterError:
+    """Return what a connection that is lost means in the middle of an answer."""
+    if error.reason != "UPSTREAM_UNAVAILABLE":
+        return error
+    return LlmrouterError(
+        "ANSWER_BROKEN_OFF",
+        f"{address} broke the answer off after {tokens} tokens; what came is incomplete, ask again",
+        code=error.code,
+        metadata={**error.metadata, "delivered_tokens": str(tokens)},
+    )
 
 
 def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:

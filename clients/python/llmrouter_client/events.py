@@ -73,6 +73,7 @@ class Started:
     reason: str
     cache: str
     plan_id: str = ""
+    prompt_tokens: int = 0
 
     @property
     def cached(self) -> bool:
@@ -251,6 +252,7 @@ def _started(started: generation_pb2.Started) -> Started:
         started.reason,
         cache,
         started.plan_id,
+        started.prompt_tokens,
     )
 
 

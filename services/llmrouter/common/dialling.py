@@ -15,8 +15,11 @@ _OPTIONS = (
     # Services reach each other directly; a proxy set for the outside world is not meant for them.
     ("grpc.enable_http_proxy", 0),
     ("grpc.max_receive_message_length", 8 << 20),
+    # A service that comes back is found within half a second; one that is far away and silent is
+    # given up after two: gRPC's own figures are two minutes and twenty seconds.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.max_reconnect_backoff_ms", 2000),
+    ("grpc.max_reconnect_backoff_ms", 500),
+    ("grpc.min_reconnect_backoff_ms", 2000),
 )
 _MAX_PASSING = 1024
 _GRACE_SECONDS = 3600.0

@@ -233,6 +233,8 @@ class Started:
     """One sentence for people: why this model."""
     cache: CacheStatus = CacheStatus.BYPASSED
     plan_id: str = ""
+    prompt_tokens: int = 0
+    """As the model counted them; 0 where it did not say."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,14 @@ class InProcessChannel:
     def unary_unary(self, method: str, *_: Any, **__: Any) -> Callable[..., _UnaryCall]:
         """Return the callable of a unary method."""
 
-        def start(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> _UnaryCall:
+        def start(
+            request: Any,
+            *,
+            timeout: float | None = None,
+            metadata: Any = (),
+            wait_for_ready: bool | None = None,
+        ) -> _UnaryCall:
+            del wait_for_ready  # a servicer of this process is always connected
             return _UnaryCall(self._handler(method).unary_unary, request, timeout, metadata)
 
         return start
@@ -57,7 +64,14 @@ class InProcessChannel:
     def unary_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., _StreamCall]:
         """Return the callable of a server-streaming method."""
 
-        def start(request: Any, *, timeout: float | None = None, metadata: Any = ()) -> _StreamCall:
+        def start(
+            request: Any,
+            *,
+            timeout: float | None = None,
+            metadata: Any = (),
+            wait_for_ready: bool | None = None,
+        ) -> _StreamCall:
+            del wait_for_ready  # a servicer of this process is always connected
             return _StreamCall(self._handler(method).unary_stream, request, timeout, metadata)
 
         return start

@@ -64,6 +64,7 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
                     reason=event.reason,
                     cache=_CACHE_STATUS_OUT[event.cache],
                     plan_id=event.plan_id,
+                    prompt_tokens=event.prompt_tokens,
                 )
             )
         case ChoiceFinished(choice, reason, stop):
@@ -84,7 +85,13 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
             start = event.started
             status = _CACHE_STATUS.get(start.cache, CacheStatus.BYPASSED)
             return Started(
-                start.request_id, start.model, start.version, start.reason, status, start.plan_id
+                start.request_id,
+                start.model,
+                start.version,
+                start.reason,
+                status,
+                start.plan_id,
+                start.prompt_tokens,
             )
         case "choice_finished":
             done = event.choice_finished

@@ -21,6 +21,7 @@ from llmrouter.common.generation import (
     Generator,
     RequestContext,
     Started,
+    Usage,
 )
 
 __all__ = ["Accounting", "refusals_accounted"]
@@ -57,8 +58,16 @@ class _Account:
     def failed(self, error: RouterError) -> None:
         """Learn from the error that ended the request."""
         self.outcome = error.reason.value
-        tried = error.metadata.get("attempts", "0")
-        self.attempts = int(tried) if tried.isdecimal() else 0
+        tried = error.metadata.get("attempts", "")
+        self.attempts = int(tried) if tried.isdecimal() else self.attempts
+
+    @property
+    def usage(self) -> Usage:
+        """What was used: as the engine summed it up, else as far as the stream came."""
+        if self.finished is not None:
+            return self.finished.usage
+        read = self.started.prompt_tokens if self.started is not None else 0
+        return Usage(read, self.streamed_tokens)
 
     def left(self, context: RequestContext) -> None:
         """Learn that the caller went away, or that its deadline passed."""
@@ -111,7 +120,7 @@ def refusals_accounted(context: RequestContext) -> Iterator[None]:
 
 
 def _write(account: _Account, context: RequestContext) -> None:
-    started, usage = account.started, account.finished.usage if account.finished else None
+    started, usage = account.started, account.usage
     first = account.first_delta
     _log.info(
         "request",
@@ -120,8 +129,8 @@ def _write(account: _Account, context: RequestContext) -> None:
         model=started.model if started else "",
         version=started.version if started else "",
         cache=started.cache.value if started else "",
-        prompt_tokens=usage.prompt_tokens if usage else 0,
-        completion_tokens=usage.completion_tokens if usage else account.streamed_tokens,
+        prompt_tokens=usage.prompt_tokens,
+        completion_tokens=usage.completion_tokens,
         ttft_seconds=None if first is None else round(first, 6),
         total_seconds=round(time.monotonic() - account.began, 6),
         outcome=account.outcome,

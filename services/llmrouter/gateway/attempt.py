@@ -44,9 +44,12 @@ class Trial:
         self.error: RouterError | None = None
         self.finished: Finished | None = None
         self.version = candidate.version
+        self.sent = False
+        """Whether anything of it went out: then no other candidate may answer."""
         self._prompt_bytes = prompt_bytes
         self._began = self._ended = time.monotonic()
         self._first = self._last = 0.0
+        self._tokens = 0
         self._later_tokens = 0
         self._choices = 1
 
@@ -70,14 +73,17 @@ class Trial:
                         held = event
                         continue
                     self._see(event)
+                    self.sent = True
                     if held is not None:
                         yield held
                         held = None
                     yield event
             self._must_be_complete()
         except RouterError as error:
-            self.error = error
-            raise
+            self.error = self._told(error)
+            if self.error is error:
+                raise
+            raise self.error from error
         finally:
             self._ended = time.monotonic()
 
@@ -108,9 +114,24 @@ class Trial:
             message = f"{self.candidate.model} ended its stream before the answer was complete"
             raise RouterError(Reason.UPSTREAM_UNAVAILABLE, message)
 
+    def _told(self, error: RouterError) -> RouterError:
+        """Return the error as it is told once a part of the answer is out: with how much."""
+        if not self.sent:
+            return error
+        facts = {**error.metadata, "delivered_tokens": str(self._tokens)}
+        if error.reason is not Reason.UPSTREAM_UNAVAILABLE:
+            error.metadata = facts
+            return error
+        message = (
+            f"{self.candidate.model} broke its answer off after {self._tokens} tokens: "
+            f"{error.message}"
+        )
+        return RouterError(Reason.ANSWER_BROKEN_OFF, message, metadata=facts)
+
     def _see(self, event: GenerationEvent) -> None:
         now = time.monotonic()
         if isinstance(event, Delta):
+            self._tokens += event.tokens
             self._choices = max(self._choices, event.choice + 1)
             if self._first:
                 self._later_tokens += event.tokens

@@ -149,6 +149,7 @@ def _replay(
         f"the answer comes from the cache; {answer.model} gave it to the same request before",
         CacheStatus.HIT,
         planned.plan.id,
+        answer.usage.prompt_tokens,
     )
     timings = Timings(total=time.monotonic() - began)
     return [started, *answer.replay(), Finished(answer.usage, timings)]

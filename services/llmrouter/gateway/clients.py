@@ -22,7 +22,7 @@ from llmrouter.gateway.messages import (
     encode_select_embedder,
     encode_ttl,
 )
-from llmrouter.gateway.plan import Outcome, Plan
+from llmrouter.gateway.plan import Candidate, Outcome, Plan
 from llmrouter.v1 import cache_pb2, selector_pb2
 from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
@@ -48,9 +48,14 @@ class SelectorClient:
         self._stub: SelectorServiceAsyncStub = SelectorServiceStub(channel)
         self._timeout = timeout
 
-    async def select(self, request: GenerationRequest, context: RequestContext) -> Plan:
-        """Return the plan for one request."""
-        message = encode_select(request, context)
+    async def select(
+        self,
+        request: GenerationRequest,
+        context: RequestContext,
+        tried: tuple[Candidate, ...] = (),
+    ) -> Plan:
+        """Return the plan for one request, without those that were `tried`."""
+        message = encode_select(request, context, tried)
         remaining = context.remaining()
         response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
         return decode_plan(response.plan)

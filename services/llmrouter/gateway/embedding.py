@@ -103,6 +103,7 @@ class Embedding:
         plan = await self._selector.select_embedder(request, context)
         if not plan.candidates:
             raise RouterError(Reason.NO_CANDIDATE, "the selector named no model for this request")
+        plan.check_served()
         first = plan.candidates[0]
         same = [
             one

@@ -36,9 +36,15 @@ _MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
 
 
 def encode_select(
-    request: GenerationRequest, context: RequestContext
+    request: GenerationRequest, context: RequestContext, tried: tuple[Candidate, ...] = ()
 ) -> selector_pb2.SelectRequest:
-    """Return what the selector may know of a request: sizes and wishes, no text."""
+    """Return what the selector may know of a request: sizes and wishes, no text.
+
+    Args:
+        request: The request.
+        context: Who asks.
+        tried: Who has failed it already; an empty address means everywhere.
+    """
     return selector_pb2.SelectRequest(
         context=encode_context(context),
         routing=generation_pb2.RoutingWishes(
@@ -51,6 +57,10 @@ def encode_select(
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=sorted(needed(request)),
         n=request.sampling.n,
+        tried=[
+            selector_pb2.TriedCandidate(model=one.model, version=one.version, address=one.address)
+            for one in tried
+        ],
     )
 
 
@@ -76,7 +86,9 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
     if plan.mode not in _MODES:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
-    candidates = tuple(Candidate(one.model, one.version, one.address) for one in plan.candidates)
+    candidates = tuple(
+        Candidate(one.model, one.version, one.address, one.away) for one in plan.candidates
+    )
     return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode])
 
 

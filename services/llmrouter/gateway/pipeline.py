@@ -34,7 +34,7 @@ def build_pipeline(
     """
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
-    execution = Execution(Upstream(dialler), BackgroundReporter(selector))
+    execution = Execution(Upstream(dialler), BackgroundReporter(selector), selector)
     caching = Caching(cache, execution, settings.cache_timeout_seconds)
     return Accounting(Deadline(Admission(Planning(selector, caching))))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     GenerationEvent,
     GenerationRequest,
@@ -15,6 +16,9 @@ from llmrouter.common.generation import (
 )
 
 __all__ = ["Candidate", "Outcome", "Plan", "PlanMode", "PlannedGenerator", "PlannedRequest"]
+
+_AWAY_SECONDS = 1.0
+"""When to ask again for a model that is away."""
 
 
 class PlanMode(StrEnum):
@@ -31,6 +35,8 @@ class Candidate:
     model: str
     version: str
     address: str
+    away: str = ""
+    """Why it cannot generate now, in one phrase; answers that it gave before may be kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +49,21 @@ class Plan:
     reason: str = ""
     """One sentence for people: why the primary."""
     mode: PlanMode = PlanMode.FIRST_OF
+
+    def check_served(self) -> None:
+        """Refuse to carry out a plan with models that are away.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE, with a time to ask again.
+        """
+        first = self.candidates[0]
+        if first.away:
+            raise RouterError(
+                Reason.MODEL_UNAVAILABLE,
+                f"{first.model} cannot serve now: {first.away}",
+                metadata={"model": first.model},
+                retry_after=_AWAY_SECONDS,
+            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,8 @@ async def generate(
     sampling = request.sampling
     if sampling.max_tokens is None:
         sampling = replace(sampling, max_tokens=max_tokens)
-    yield Started(context.request_id, name, folder.version, f"{name} was asked for")
+    why = f"{name} was asked for"
+    yield Started(context.request_id, name, folder.version, why, prompt_tokens=len(tokens))
     ends: list[BackendFinished] = []
     asked = BackendRequest(tokens, sampling, context.priority, context.remaining(), context.tenant)
     stream = backend.generate(asked)

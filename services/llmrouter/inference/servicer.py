@@ -95,6 +95,8 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
     result.chat = model.text is not None and model.text.has_template
     result.capabilities.extend(sorted(model.capabilities))
     result.dimensions = 0 if model.embedder is None else model.embedder.dimensions
+    result.tokenizer = model.tokenizer.fingerprint
+    result.longest_token_bytes = model.tokenizer.longest_token_bytes
     if card is not None:
         result.precision = card.precision
     if card is not None and card.quality is not None:

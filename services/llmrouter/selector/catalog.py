@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.settings import CatalogEntry
 
@@ -25,6 +26,9 @@ class ServedModel:
     address: str
     """`host:port` of the service."""
     ready: bool = True
+    """A version that is not ready, without an error, served here and may do so again."""
+    silent: bool = False
+    """Whether its service does not answer: this is what it held last."""
     error: str = ""
     """One sentence when it could not be loaded."""
     context: int = 0
@@ -35,6 +39,10 @@ class ServedModel:
     running: int = 0
     waiting: int = 0
     slots: int = 0
+    tokenizer: str = ""
+    """Models that say the same make the same tokens of a text; empty where it is not known."""
+    longest_token_bytes: int = 0
+    """UTF-8 bytes of prompt that one token stands for at most; 0 where nothing bounds it."""
 
     @property
     def load(self) -> float:
@@ -44,13 +52,18 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a catalog model, with the endpoints that hold it ready to serve."""
+    """One version of a catalog model, with the endpoints that hold it ready to serve.
+
+    Where there is none, a version that served before is `away`: it cannot generate, but answers
+    that it gave may be kept.
+    """
 
     entry: CatalogEntry
     version: str = ""
-    """Empty while no endpoint serves it."""
+    """Empty while no endpoint serves it or did."""
     endpoints: tuple[ServedModel, ...] = ()
-    """Ready ones, in order of their addresses."""
+    """Ready ones, in order of their addresses; those that were, if it is away."""
+    away: bool = False
     trouble: str = ""
     """Why no endpoint serves it; one phrase."""
     loading: bool = False
@@ -66,6 +79,19 @@ class Model:
         """Name and version."""
         return self.entry.name, self.version
 
+    def without(self, tried: frozenset[tuple[str, str, str]]) -> Model:
+        """Return it with the endpoints at which it was not `tried` yet."""
+        if not tried:
+            return self
+        left = tuple(
+            served
+            for served in self.endpoints
+            if not tried & {(*self.key, served.address), (*self.key, "")}
+        )
+        if left == self.endpoints:
+            return self
+        return replace(self, endpoints=left, trouble="it has failed this request already")
+
     @cached_property
     def quality(self) -> float:
         """The configured prior, lowered by the measured loss of its precision."""
@@ -76,6 +102,17 @@ class Model:
     def context(self) -> int:
         """Tokens that fit on every endpoint."""
         return min((served.context for served in self.endpoints), default=0)
+
+    @cached_property
+    def tokenizer(self) -> str:
+        """Names its tokenizer; an unknown one is shared with no other version."""
+        known = next((served.tokenizer for served in self.endpoints if served.tokenizer), "")
+        return known or f"{self.name}@{self.version}"
+
+    def fewest_tokens(self, prompt_bytes: int) -> int:
+        """Return the tokens below which no prompt of so many UTF-8 bytes can be."""
+        longest = [served.longest_token_bytes for served in self.endpoints]
+        return -(-prompt_bytes // max(longest)) if longest and all(longest) else 0
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
@@ -93,12 +130,10 @@ class Catalog:
     """In order of name and version."""
     _names: Mapping[str, tuple[str, ...]] = field(repr=False)
 
-    def knows(self, name: str, version: str) -> bool:
-        """Whether an endpoint serves this version of this model."""
-        return any(
-            model.name == name and model.version == version and model.endpoints
-            for model in self.models
-        )
+    def find(self, name: str, version: str) -> Model | None:
+        """Return this version of this model; None unless an endpoint serves it."""
+        found = (model for model in self.models if model.key == (name, version))
+        return next((model for model in found if model.endpoints and not model.away), None)
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
@@ -136,11 +171,15 @@ class Catalog:
         return exact
 
     def _suggest(self, name: str, needed: frozenset[str]) -> str:
-        """Return the names that may have been meant, of models that could answer."""
+        """Return the names that may have been meant: of models that are here, or soon will be.
+
+        Options that a model cannot honour leave its name in: refusing them by name says more.
+        """
+        kind = {EMBEDDING} if EMBEDDING in needed else {CHAT, COMPLETION}
         able = {
             model.name
             for model in self.models
-            if not model.endpoints or needed <= model.capabilities
+            if model.loading or (model.endpoints and kind & model.capabilities)
         }
         known = sorted(name for name, models in self._names.items() if able.intersection(models))
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
@@ -204,8 +243,18 @@ def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
             ready.setdefault(one.version, []).append(one)
     if ready:
         return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
-    loading = any(not one.error for one in served)
-    return [Model(entry, trouble=_trouble(served), loading=loading)]
+    loading = any(not one.error and not one.silent for one in served)
+    trouble = _trouble(served)
+    away: dict[str, list[ServedModel]] = {}
+    for one in sorted(served, key=lambda one: one.address):
+        if one.version and not one.error:
+            away.setdefault(one.version, []).append(one)
+    if away:
+        return [
+            Model(entry, version, tuple(away[version]), away=True, trouble=trouble, loading=loading)
+            for version in sorted(away)
+        ]
+    return [Model(entry, trouble=trouble, loading=loading)]
 
 
 def _trouble(served: list[ServedModel]) -> str:
@@ -214,4 +263,7 @@ def _trouble(served: list[ServedModel]) -> str:
     for one in served:
         if one.error:
             return f"{one.address} could not load it: {one.error}"
-    return f"{served[0].address} is still loading it"
+    for one in served:
+        if not one.silent:
+            return f"{one.address} is still loading it"
+    return f"{served[0].address} does not answer"

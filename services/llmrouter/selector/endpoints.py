@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrouter.selector.catalog import ServedModel
@@ -15,15 +16,15 @@ from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
 __all__ = ["EndpointWatcher"]
 
 _MAX_MODELS = 1024
-_MAX_PAUSE_SECONDS = 5.0
+_PAUSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
 
 class EndpointWatcher:
     """Keeps the models of all inference services in view.
 
-    An address that has been silent for two intervals is left out until it answers again. One task
-    per address; pauses after failures double up to 5 seconds (or the interval, if that is longer).
+    What an address held that has been silent for two intervals is told as such until it answers
+    again; so is a model that is being loaded where it served before. One task per address.
     """
 
     def __init__(
@@ -62,9 +63,14 @@ class EndpointWatcher:
                 task.cancel()
 
     def served(self) -> tuple[ServedModel, ...]:
-        """Return what the addresses heard of within two intervals hold, ready or not."""
+        """Return what the addresses hold, ready or not; of silent ones, what served there last."""
         oldest = self._clock() - 2 * self._interval
-        return tuple(one for at, models in self._seen.values() if at >= oldest for one in models)
+        return tuple(
+            one if at >= oldest else replace(one, ready=False, silent=True)
+            for at, models in self._seen.values()
+            for one in models
+            if at >= oldest or (one.version and not one.error)
+        )
 
     async def close(self) -> None:
         """Stop watching. Safe to call twice; the channels stay their owner's."""
@@ -81,17 +87,20 @@ class EndpointWatcher:
             await asyncio.sleep(self._pause(failures))
 
     def _pause(self, failures: int) -> float:
-        longest = max(self._interval, _MAX_PAUSE_SECONDS)
+        """Return the seconds until the next look: short after failures, to see what comes back."""
         if failures == 1:
             return 0.0  # One late answer shall not take the models away: look again at once.
-        return min(longest, self._interval * 2.0 ** max(0, min(failures, 16) - 2))
+        return min(self._interval, _PAUSE_SECONDS) if failures else self._interval
 
     async def _look(self, address: str, failures: int) -> bool:
         """Ask once; True when it answered."""
         try:
             stub = InferenceServiceStub(self._channel(address))
+            # Waiting for the connection: it may come back within the time of this look.
             answer = await stub.ListLoadedModels(
-                pb.ListLoadedModelsRequest(), timeout=max(0.1, self._interval / 2)
+                pb.ListLoadedModelsRequest(),
+                timeout=max(0.1, self._interval / 2),
+                wait_for_ready=True,
             )
         except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
             if failures == 0:
@@ -99,9 +108,21 @@ class EndpointWatcher:
             return False
         if failures:
             _log.info("inference service %s answers again", address)
-        models = tuple(_decode(model, address) for model in answer.models[:_MAX_MODELS])
+        _, before = self._seen.get(address, (0.0, ()))
+        known = {one.name: one for one in before if one.version}
+        models = tuple(
+            _remembered(_decode(model, address), known) for model in answer.models[:_MAX_MODELS]
+        )
         self._seen[address] = (self._clock(), models)
         return True
+
+
+def _remembered(model: ServedModel, known: Mapping[str, ServedModel]) -> ServedModel:
+    """Return a model that is being loaded as what it was when it served here before."""
+    before = known.get(model.name)
+    if model.ready or model.error or before is None:
+        return model
+    return replace(before, ready=False, silent=False)
 
 
 def _why(error: Exception) -> str:
@@ -126,4 +147,6 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         running=model.statistics.running,
         waiting=model.statistics.waiting,
         slots=model.statistics.slots,
+        tokenizer=model.tokenizer,
+        longest_token_bytes=model.longest_token_bytes,
     )

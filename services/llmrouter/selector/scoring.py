@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmrouter.selector.catalog import Model, ServedModel
-from llmrouter.selector.statistics import PRIORS, ModelStatistics
+from llmrouter.selector.statistics import ModelStatistics
 from llmrouter.selector.strategies import Strategy
 
 __all__ = ["Component", "Estimate", "estimate", "score"]
@@ -16,8 +16,6 @@ REFERENCE_COST = 0.001
 """An answer expected to cost this many US dollars has the cost value 0.5."""
 UPPER_MARGIN = 1.2
 """Prompt tokens are taken this much higher than bytes per token say."""
-LOWER_MARGIN = 0.5
-"""Factor for the fewest tokens a prompt can be expected to have."""
 TEMPLATE_TOKENS = 32
 """Tokens a chat template adds at most, in the upper estimate."""
 
@@ -42,6 +40,7 @@ class Estimate:
     prompt_tokens: int
     """With the upper margin."""
     fewest_prompt_tokens: int
+    """Fewer no text of its size has."""
     output_tokens: int
     cost: float
     """US dollars."""
@@ -56,14 +55,12 @@ def estimate(
     statistics: ModelStatistics,
     *,
     prompt_bytes: int,
+    bytes_per_token: float,
     output_tokens: int,
     now: float,
 ) -> Estimate:
     """Estimate tokens, cost and time of a request on one endpoint of a model."""
-    learned = statistics.bytes_per_token(now)
-    likely = prompt_bytes / learned
-    # What refuses a request must not be talked down: callers teach the learned figure.
-    fewest = LOWER_MARGIN * prompt_bytes / max(learned, PRIORS.bytes_per_token)
+    likely = prompt_bytes / bytes_per_token
     prompt_tokens = min(2**32 - 1, int(likely * UPPER_MARGIN) + TEMPLATE_TOKENS)
     entry = model.entry
     cost = (prompt_tokens * entry.input_price + output_tokens * entry.output_price) / 1e6
@@ -74,7 +71,7 @@ def estimate(
         model=model,
         endpoint=endpoint,
         prompt_tokens=prompt_tokens,
-        fewest_prompt_tokens=max(1, int(fewest)),
+        fewest_prompt_tokens=model.fewest_tokens(prompt_bytes),
         output_tokens=output_tokens,
         cost=cost,
         seconds=seconds,

@@ -12,6 +12,7 @@ from llmrouter.selector.catalog import LOADING_SECONDS, Catalog, Model, ServedMo
 from llmrouter.selector.scoring import Component, Estimate, estimate, per_dollar, score
 from llmrouter.selector.statistics import StatisticsBook
 from llmrouter.selector.strategies import Strategy
+from llmrouter.selector.tokenizer_book import TokenizerBook
 
 __all__ = ["Candidate", "Exclusion", "Plan", "Selection", "select"]
 
@@ -32,6 +33,8 @@ class Selection:
     wishes: RoutingWishes = field(default_factory=RoutingWishes)
     n: int = 1
     """Answers to one prompt, each of which costs its own tokens."""
+    tried: frozenset[tuple[str, str, str]] = frozenset()
+    """Model, version and address of those who have failed it; an empty address is all of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,10 @@ class Candidate:
     estimated_cost: float
     """US dollars."""
     estimated_prompt_tokens: int
+    probably_fits: bool = True
+    """Whether its context holds the prompt, as estimated, and the answer."""
+    away: str = ""
+    """Why it cannot generate now, nor can any other; answers it gave may be kept. One phrase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +79,7 @@ def select(
     catalog: Catalog,
     strategy: Strategy,
     statistics: StatisticsBook,
+    tokenizers: TokenizerBook,
     *,
     now: float,
     fallbacks: int = 2,
@@ -83,27 +91,30 @@ def select(
         request: The sizes and wishes.
         catalog: The models at this moment.
         strategy: Gives weights and threshold.
-        statistics: What has been observed.
-        now: Seconds of the clock that `statistics` was fed with.
+        statistics: What has been observed of the models.
+        tokenizers: What has been observed of their tokenizers.
+        now: Seconds of the clock that both were fed with.
         fallbacks: Fallbacks at most.
         expected_output_tokens: Answer length assumed when the request sets no limit.
 
     Raises:
         RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
-            CONTEXT_TOO_LONG when the prompt can fit nowhere, NO_CANDIDATE when all are excluded;
-            instead of these MODEL_UNAVAILABLE while a model good enough is loading.
+            CONTEXT_TOO_LONG when no text of its size fits anywhere, NO_CANDIDATE when all are
+            excluded; instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
-    allowed = catalog.resolve(wish, request.capabilities) if wish else catalog.models
+    known = catalog.resolve(wish, request.capabilities) if wish else catalog.models
+    allowed = [model.without(request.tried) for model in known]
     answer = (request.max_tokens or expected_output_tokens) * request.n
-    estimates = _estimates(request, allowed, statistics, answer, now)
+    estimates = _estimates(request, allowed, statistics, tokenizers, answer, now)
     exclusions = _not_asked(catalog, allowed, wish)
     hope = any(_may_answer_soon(one, request, strategy) for one in allowed)
     fitting, refused = _filter(estimates, request, strategy, hope=hope)
     if not fitting:
         raise _no_candidate([*refused, *exclusions], hope=hope)
-    exclusions += refused
-    ranked = _rank(fitting, strategy)
+    fitting, gone = _without_away(fitting)
+    exclusions += [*refused, *gone]
+    ranked = _rank(fitting, strategy, request.max_tokens)
     kept = ranked[: fallbacks + 1]
     exclusions += [
         Exclusion(one.model, f"ranked {place} with score {one.score:.3f}; the plan is full")
@@ -127,6 +138,7 @@ def _estimates(
     request: Selection,
     models: Sequence[Model],
     statistics: StatisticsBook,
+    tokenizers: TokenizerBook,
     output_tokens: int,
     now: float,
 ) -> list[Estimate]:
@@ -136,6 +148,7 @@ def _estimates(
             _endpoint(model, request.request_id),
             statistics.of(model.name, model.version),
             prompt_bytes=request.prompt_bytes,
+            bytes_per_token=tokenizers.bytes_per_token(model.tokenizer, now),
             output_tokens=output_tokens,
             now=now,
         )
@@ -157,34 +170,38 @@ def _filter(
 ) -> tuple[list[Estimate], list[Exclusion]]:
     """Split by what speaks against a model.
 
-    The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
-    context the prompt may still fit; inference counts exactly. A prompt that fits none is refused,
-    unless there is `hope` for one that is loading.
+    Of the context only what no text of its size could fit speaks against it: inference counts
+    exactly. A prompt that fits none is refused, unless there is `hope` for one that is loading.
     """
     checks: tuple[Check, ...] = (
         lambda one: _lacks(one, request.capabilities),
         lambda one: _too_poor(one, _floor(request, strategy)),
         lambda one: _too_dear(one, request.wishes.max_cost),
+        _too_small,
     )
     refused: list[Exclusion] = []
-    suitable: list[Estimate] = []
+    fitting: list[Estimate] = []
+    small: list[Estimate] = []
     for one in estimates:
-        why = next((reason for check in checks if (reason := check(one))), "")
-        if why:
-            refused.append(Exclusion(one.model.name, why))
-        else:
-            suitable.append(one)
-    fitting = [one for one in suitable if not _too_small(one, request.max_tokens)]
-    fitting = fitting or [one for one in suitable if one.fewest_prompt_tokens < one.model.context]
-    if suitable and not fitting and not hope:
-        raise _too_long(suitable)
-    fit = {one.model.key for one in fitting}
-    refused += [
-        Exclusion(one.model.name, _too_small(one, request.max_tokens))
-        for one in suitable
-        if one.model.key not in fit
-    ]
+        failed = next((check for check in checks if check(one)), None)
+        if failed is None:
+            fitting.append(one)
+            continue
+        refused.append(Exclusion(one.model.name, failed(one)))
+        if failed is _too_small:
+            small.append(one)
+    if small and not fitting and not hope:
+        raise _too_long(small)
     return fitting, refused
+
+
+def _without_away(fitting: list[Estimate]) -> tuple[list[Estimate], list[Exclusion]]:
+    """Leave out models that are away, unless there are no others."""
+    here = [one for one in fitting if not one.model.away]
+    if not here:
+        return fitting, []
+    away = [one.model for one in fitting if one.model.away]
+    return here, [Exclusion(model.name, model.trouble) for model in away]
 
 
 def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
@@ -213,17 +230,22 @@ def _too_dear(one: Estimate, max_cost: float) -> str:
     return f"estimated cost ${one.cost:.3g} is above the ceiling ${max_cost:.3g}"
 
 
-def _too_small(one: Estimate, max_tokens: int) -> str:
-    needed = one.prompt_tokens + max(1, max_tokens)
-    if needed <= one.model.context:
+def _too_small(one: Estimate) -> str:
+    if one.fewest_prompt_tokens <= one.model.context:
         return ""
-    return (
-        f"context {one.model.context} is too small for about {one.prompt_tokens} prompt tokens "
-        f"and {max(1, max_tokens)} to generate"
-    )
+    return f"context {one.model.context} is too small: {_at_least(one)}"
 
 
-def _rank(estimates: Sequence[Estimate], strategy: Strategy) -> list[Candidate]:
+def _at_least(one: Estimate) -> str:
+    return f"the prompt has at least {one.fewest_prompt_tokens} tokens"
+
+
+def _probably_fits(one: Estimate, max_tokens: int) -> bool:
+    return one.prompt_tokens + max(1, max_tokens) <= one.model.context
+
+
+def _rank(estimates: Sequence[Estimate], strategy: Strategy, max_tokens: int) -> list[Candidate]:
+    """Return them by score; those whose context is probably too small come last."""
     best = max(per_dollar(one) for one in estimates)
     ranked = []
     for one in estimates:
@@ -237,32 +259,40 @@ def _rank(estimates: Sequence[Estimate], strategy: Strategy) -> list[Candidate]:
                 components=components,
                 estimated_cost=one.cost,
                 estimated_prompt_tokens=one.prompt_tokens,
+                probably_fits=_probably_fits(one, max_tokens),
+                away=one.model.trouble if one.model.away else "",
             )
         )
-    return sorted(ranked, key=lambda one: (-one.score, one.model, one.version))
+    return sorted(
+        ranked, key=lambda one: (not one.probably_fits, -one.score, one.model, one.version)
+    )
 
 
 def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
     first = kept[0]
+    if first.away:
+        return f"{first.model} cannot serve now: {first.away}; only kept answers can be given"
     if wish and len(kept) == 1:
         return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
     scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"
     if len(kept) == 1:
         return f"{scored}; no other model may answer"
+    if first.probably_fits and not kept[1].probably_fits:
+        return f"{scored}, of those whose context probably holds the prompt"
     parts = zip(first.components, kept[1].components, strict=True)
     lead, name = max(((a.value - b.value) * a.weight, a.name) for a, b in parts)
     because = f", ahead by {name}" if lead > 0 else ""
     return f"{scored} against {kept[1].score:.4f} of {kept[1].model}{because}"
 
 
-def _too_long(suitable: Sequence[Estimate]) -> RouterError:
-    largest = max(suitable, key=lambda one: (one.model.context, one.model.name))
+def _too_long(small: Sequence[Estimate]) -> RouterError:
+    largest = max(small, key=lambda one: (one.model.context, one.model.name))
     return RouterError(
         Reason.CONTEXT_TOO_LONG,
-        f"the prompt has about {largest.prompt_tokens} tokens, more than the context of "
-        f"{largest.model.context} of {largest.model.name}",
+        f"{_at_least(largest)}, more than the context of {largest.model.context} of "
+        f"{largest.model.name}",
         metadata={
-            "prompt_tokens": str(largest.prompt_tokens),
+            "prompt_tokens": str(largest.fewest_prompt_tokens),
             "context": str(largest.model.context),
             "model": largest.model.name,
         },

@@ -20,6 +20,7 @@ from llmrouter.selector.selection import Candidate, Plan, Selection, select
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import Observation, StatisticsBook
 from llmrouter.selector.strategies import Strategy, find_strategy, load_strategies
+from llmrouter.selector.tokenizer_book import TokenizerBook
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceServicer
 
@@ -30,12 +31,14 @@ _MODEL_FAULTS = frozenset(
         Reason.GENERATION_FAILED,
         Reason.MODEL_UNAVAILABLE,
         Reason.UPSTREAM_UNAVAILABLE,
+        Reason.ANSWER_BROKEN_OFF,
         Reason.INTERNAL,
     }
 )
 _MAX_ANSWERS = 16
 _MAX_CAPABILITY = 64
 _MAX_SECONDS = 86_400
+_MAX_TRIED = 64
 _MAX_PROMPT_BYTES = 1 << 30
 
 
@@ -68,6 +71,7 @@ class SelectorServicer(SelectorServiceServicer):
         self._clock = clock
         self._built: tuple[tuple[ServedModel, ...], Catalog] | None = None
         self._statistics = StatisticsBook(settings.statistics_half_life_seconds)
+        self._tokenizers = TokenizerBook(settings.statistics_half_life_seconds)
         self._policy_version = _fingerprint(settings, self._strategies)
 
     async def Select(  # noqa: N802 - the proto's name
@@ -83,6 +87,7 @@ class SelectorServicer(SelectorServiceServicer):
             self._catalog(),
             find_strategy(self._strategies, name),
             self._statistics,
+            self._tokenizers,
             now=self._clock(),
             fallbacks=self._settings.fallbacks,
             expected_output_tokens=self._settings.expected_output_tokens,
@@ -101,8 +106,13 @@ class SelectorServicer(SelectorServiceServicer):
         catalog = self._catalog()
         observed = [(one, _decode_outcome(one)) for one in request.outcomes]
         for outcome, observation in observed:
-            if catalog.knows(outcome.model, outcome.version):
-                self._statistics.observe(outcome.model, outcome.version, observation, now)
+            model = catalog.find(outcome.model, outcome.version)
+            if model is None:
+                continue
+            self._statistics.observe(model.name, model.version, observation, now)
+            self._tokenizers.observe(
+                model.tokenizer, outcome.prompt_bytes, outcome.usage.prompt_tokens, now
+            )
         return pb.ReportOutcomeResponse()
 
     async def ListCatalog(  # noqa: N802 - the proto's name
@@ -137,21 +147,21 @@ class SelectorServicer(SelectorServiceServicer):
             failures=observed.failures,
             error_rate=observed.error_rate(now),
             tokens_per_second=observed.observed_tokens_per_second(),
-            bytes_per_token=observed.bytes_per_token(now),
+            bytes_per_token=self._tokenizers.bytes_per_token(model.tokenizer, now),
         )
         first = observed.observed_time_to_first_token()
         if first is not None:
             statistics.time_to_first_token.CopyFrom(duration(first))
         return pb.CatalogModel(
             name=model.name,
-            version=model.version,
+            version="" if model.away else model.version,
             aliases=model.entry.aliases,
             quality=model.quality,
             input_price=model.entry.input_price,
             output_price=model.entry.output_price,
             context=model.context,
             capabilities=sorted(model.capabilities),
-            addresses=[served.address for served in model.endpoints],
+            addresses=[served.address for served in model.endpoints if served.ready],
             statistics=statistics,
         )
 
@@ -181,6 +191,8 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
     if any(len(one) > _MAX_CAPABILITY for one in request.capabilities):
         raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
+    if len(request.tried) > _MAX_TRIED:
+        raise invalid("tried", f"{len(request.tried)} given; at most {_MAX_TRIED} are allowed")
     return Selection(
         request_id=request.context.request_id,
         prompt_bytes=request.prompt_bytes,
@@ -188,6 +200,7 @@ def _decode_selection(request: pb.SelectRequest) -> Selection:
         capabilities=frozenset(request.capabilities),
         wishes=RoutingWishes(wishes.model, wishes.strategy, wishes.min_quality, wishes.max_cost),
         n=max(1, request.n),
+        tried=frozenset((one.model, one.version, one.address) for one in request.tried),
     )
 
 
@@ -212,7 +225,6 @@ def _decode_outcome(outcome: pb.Outcome) -> Observation:
         time_to_first_token=first,
         seconds_per_token=per_token,
         prompt_tokens=outcome.usage.prompt_tokens,
-        prompt_bytes=outcome.prompt_bytes,
     )
 
 
@@ -245,4 +257,5 @@ def _encode_candidate(one: Candidate) -> pb.Candidate:
         ],
         estimated_cost=one.estimated_cost,
         estimated_prompt_tokens=one.estimated_prompt_tokens,
+        away=one.away,
     )

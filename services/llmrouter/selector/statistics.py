@@ -11,8 +11,6 @@ from dataclasses import dataclass
 
 __all__ = ["PRIORS", "DecayedMean", "ModelStatistics", "Observation", "Priors", "StatisticsBook"]
 
-_TEACHING_BYTES = 512
-"""Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
 _FIXED_PROMPT_TOKENS = 64
 """The part of the time to first token that every prompt pays, as tokens of prefill."""
 
@@ -26,7 +24,6 @@ class Priors:
     prompt_tokens: int = 50
     seconds_per_token: float = 0.02
     error_rate: float = 0.0
-    bytes_per_token: float = 4.0
     weight: float = 2.0
     """Observations that the belief counts for."""
 
@@ -47,8 +44,6 @@ class Observation:
     seconds_per_token: float | None = None
     prompt_tokens: int = 0
     """As the model counted them, its chat template included; 0 when it did not get so far."""
-    prompt_bytes: int = 0
-    """UTF-8 bytes that the caller sent."""
 
 
 class DecayedMean:
@@ -93,7 +88,6 @@ class ModelStatistics:
         self._first = DecayedMean(half_life)
         self._prefill = DecayedMean(half_life)
         self._per_token = DecayedMean(half_life)
-        self._bytes = DecayedMean(half_life)
 
     def observe(self, outcome: Observation, now: float) -> None:
         """Take in how one attempt that ended at `now` (seconds) went."""
@@ -102,12 +96,10 @@ class ModelStatistics:
             self.failures += outcome.failed
             self._errors.add(float(outcome.failed), now)
         first, prompt = outcome.time_to_first_token, outcome.prompt_tokens
-        teaches = prompt > 0 and outcome.prompt_bytes >= _TEACHING_BYTES
         for mean, value in (
             (self._first, first),
             (self._prefill, first / (prompt + _FIXED_PROMPT_TOKENS) if first and prompt else None),
             (self._per_token, outcome.seconds_per_token),
-            (self._bytes, outcome.prompt_bytes / prompt if teaches else None),
         ):
             if value is not None and math.isfinite(value) and value > 0:
                 mean.add(value, now)
@@ -129,11 +121,6 @@ class ModelStatistics:
     def seconds_per_token(self, now: float) -> float:
         """Return the believed time between two tokens in seconds."""
         return self._per_token.believed(now, self._priors.seconds_per_token, self._priors.weight)
-
-    def bytes_per_token(self, now: float) -> float:
-        """Return the believed UTF-8 bytes of prompt per token, at least 1: no token has less."""
-        believed = self._bytes.believed(now, self._priors.bytes_per_token, self._priors.weight)
-        return max(1.0, believed)
 
     def observed_time_to_first_token(self) -> float | None:
         """Return the measured mean in seconds; None before the first observation."""

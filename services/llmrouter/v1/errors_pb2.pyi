@@ -32,7 +32,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: no strategy has the name asked for. Do not retry."""
     ERROR_REASON_CONTEXT_TOO_LONG: _ErrorReason.ValueType  # 4
     """INVALID_ARGUMENT: the prompt does not fit the model's context; the metadata `prompt_tokens` and
-    `context` carry both numbers. Another model may answer.
+    `context` carry both numbers: as the model counted, or, where no text of the prompt's size could
+    fit, the fewest tokens it can have. Another model may answer.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 5
     """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
@@ -62,6 +63,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
     may answer.
     """
+    ERROR_REASON_ANSWER_BROKEN_OFF: _ErrorReason.ValueType  # 18
+    """UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
+    `delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -80,7 +85,8 @@ ERROR_REASON_UNKNOWN_STRATEGY: ErrorReason.ValueType  # 3
 """INVALID_ARGUMENT: no strategy has the name asked for. Do not retry."""
 ERROR_REASON_CONTEXT_TOO_LONG: ErrorReason.ValueType  # 4
 """INVALID_ARGUMENT: the prompt does not fit the model's context; the metadata `prompt_tokens` and
-`context` carry both numbers. Another model may answer.
+`context` carry both numbers: as the model counted, or, where no text of the prompt's size could
+fit, the fewest tokens it can have. Another model may answer.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 5
 """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
@@ -109,5 +115,9 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
 may answer.
+"""
+ERROR_REASON_ANSWER_BROKEN_OFF: ErrorReason.ValueType  # 18
+"""UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
+`delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

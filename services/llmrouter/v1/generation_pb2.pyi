@@ -653,6 +653,7 @@ class Started(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     CACHE_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request."""
     model: _builtins.str
@@ -665,6 +666,10 @@ class Started(_message.Message):
     """What the cache did."""
     plan_id: _builtins.str
     """Identifies the selector's plan; empty for calls straight to inference."""
+    prompt_tokens: _builtins.int
+    """Tokens of the prompt as the model counted them, its chat template included; what is known of the
+    usage should the stream end early. `Finished.usage` tells it again.
+    """
     def __init__(
         self,
         *,
@@ -674,10 +679,11 @@ class Started(_message.Message):
         reason: _builtins.str = ...,
         cache: Global___CacheStatus.ValueType = ...,
         plan_id: _builtins.str = ...,
+        prompt_tokens: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "plan_id", b"plan_id", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -264,6 +264,8 @@ class LoadedModel(_message.Message):
     STATISTICS_FIELD_NUMBER: _builtins.int
     DIMENSIONS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
+    TOKENIZER_FIELD_NUMBER: _builtins.int
+    LONGEST_TOKEN_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -282,6 +284,14 @@ class LoadedModel(_message.Message):
     """Whether it has a chat template."""
     dimensions: _builtins.int
     """Values of the vectors it makes of texts; 0 for a model that generates."""
+    tokenizer: _builtins.str
+    """Fingerprint of its tokenizer: models that say the same make the same tokens of a text. Empty
+    unless ready, and for embedding models.
+    """
+    longest_token_bytes: _builtins.int
+    """UTF-8 bytes that one token can stand for at most, so that a text of so many bytes has at least so
+    many tokens; 0 where there is no bound: its tokenizer or its chat template may leave text out.
+    """
     @_builtins.property
     def quality(self) -> Global___ModelQuality:
         """What its precision cost; absent when it was not measured."""
@@ -309,10 +319,12 @@ class LoadedModel(_message.Message):
         statistics: Global___EngineStatistics | None = ...,
         dimensions: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
+        tokenizer: _builtins.str = ...,
+        longest_token_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "name", b"name", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "longest_token_bytes", b"longest_token_bytes", "name", b"name", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "tokenizer", b"tokenizer", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,6 +53,7 @@ class SelectRequest(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    TRIED_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
@@ -74,6 +75,10 @@ class SelectRequest(_message.Message):
         answers) and `structured_output` are options of a generation that not every engine honours.
         """
 
+    @_builtins.property
+    def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedCandidate]:
+        """Who has failed this request already and may not be planned with again; at most 64."""
+
     def __init__(
         self,
         *,
@@ -83,14 +88,45 @@ class SelectRequest(_message.Message):
         max_tokens: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         n: _builtins.int = ...,
+        tried: _abc.Iterable[Global___TriedCandidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SelectRequest: _TypeAlias = SelectRequest  # noqa: Y015
+
+@_typing.final
+class TriedCandidate(_message.Message):
+    """Represents a candidate of an earlier plan that did not answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """Its version."""
+    address: _builtins.str
+    """Where it was tried: `host:port`; empty where it could answer nowhere."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TriedCandidate: _TypeAlias = TriedCandidate  # noqa: Y015
 
 @_typing.final
 class ScoreComponent(_message.Message):
@@ -139,6 +175,7 @@ class Candidate(_message.Message):
     COMPONENTS_FIELD_NUMBER: _builtins.int
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     ESTIMATED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -150,7 +187,14 @@ class Candidate(_message.Message):
     estimated_cost: _builtins.float
     """Estimated cost of the request in US dollars."""
     estimated_prompt_tokens: _builtins.int
-    """Estimated tokens of the prompt, with the upper margin."""
+    """Estimated tokens of the prompt, with the upper margin. Models whose context they do not fit with
+    the answer come after all others.
+    """
+    away: _builtins.str
+    """Why it cannot generate now, in one phrase; empty where it can. Such candidates are planned with
+    only where no model can: an answer that one of them gave before may be kept, and is given under
+    this version. They are not to be called.
+    """
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreComponent]:
         """The scorers' verdicts."""
@@ -165,10 +209,11 @@ class Candidate(_message.Message):
         components: _abc.Iterable[Global___ScoreComponent] | None = ...,
         estimated_cost: _builtins.float = ...,
         estimated_prompt_tokens: _builtins.int = ...,
+        away: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "components", b"components", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "components", b"components", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -419,7 +464,7 @@ class ModelStatistics(_message.Message):
     tokens_per_second: _builtins.float
     """Decayed mean of generated tokens per second; 0 before the first observation."""
     bytes_per_token: _builtins.float
-    """Decayed bytes of prompt per token."""
+    """Decayed bytes of prompt per token, learned together with the models that share its tokenizer."""
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:
         """Decayed mean; absent before the first observation."""

@@ -138,6 +138,12 @@ async def test_answers_arrive_in_order(stub_of):
     assert (await stub.Generate(ASK)).choices[0].text == "done"
 
 
+async def test_a_call_may_wait_for_its_connection(stub_of):
+    stub, _ = await stub_of(two)
+    assert (await stub.Generate(ASK, wait_for_ready=True)).choices[0].text == "done"
+    assert await read(stub.StreamGenerate(STREAM, wait_for_ready=True)) == ["a", "b"]
+
+
 async def test_metadata_and_deadline_reach_the_servicer(stub_of):
     stub, servicer = await stub_of(two)
     await stub.Generate(ASK, metadata=(("x-request-id", "r-1"),), timeout=20)

@@ -34,6 +34,7 @@ STARTED = g.Started(
     reason="best balanced score: 0.812",
     cache=g.CACHE_STATUS_MISS,
     plan_id="p1",
+    prompt_tokens=12,
 )
 FINISHED = g.Finished(
     usage=g.Usage(prompt_tokens=12, completion_tokens=9),

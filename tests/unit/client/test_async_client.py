@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import grpc
@@ -42,7 +43,7 @@ async def test_a_stream_gives_typed_events_in_order():
     kinds = [type(event) for event in events]
     assert kinds == [Started, *[Delta] * len(TEXT), ChoiceFinished, Finished]
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(TEXT)
-    assert stream.started.cache == "miss"
+    assert (stream.started.cache, stream.started.prompt_tokens) == ("miss", 12)
     assert stream.started.cached is False
     assert stream.finished.usage.completion_tokens == 9
     assert stream.finished.timings.total == pytest.approx(0.2)
@@ -227,6 +228,20 @@ async def test_error_details_are_typed():
     assert error.violations == (FieldViolation("chat", "too long"),)
     assert error.code is grpc.StatusCode.INVALID_ARGUMENT
     assert error.retry_after is None
+
+
+async def test_a_gateway_lost_in_mid_answer_has_broken_it_off_after_so_much():
+    cut = [*whole_answer()[:3], 60.0]
+    async with contextlib.AsyncExitStack() as running:
+        address = await running.enter_async_context(serving(FakeGateway(cut)))
+        async with AsyncClient(address) as client, client.stream("hi") as stream:
+            assert [type(await anext(stream)) for _ in range(3)] == [Started, Delta, Delta]
+            await running.aclose()
+            with pytest.raises(LlmrouterError, match=f"{address} broke the answer off") as caught:
+                await anext(stream)
+    assert caught.value.reason == "ANSWER_BROKEN_OFF"
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.metadata["delivered_tokens"] == "6"
 
 
 async def test_nobody_there_is_one_sentence():

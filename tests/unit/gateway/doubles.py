@@ -102,6 +102,20 @@ class Selector:
         return self.plan
 
 
+class Replanner:
+    """A selector that is asked again, and gives this plan or error each time."""
+
+    def __init__(self, plan=None):
+        self.plan = plan or error(Reason.NO_CANDIDATE)
+        self.asked = []
+
+    async def select(self, request, context, tried):
+        self.asked.append(tried)
+        if isinstance(self.plan, Exception):
+            raise self.plan
+        return self.plan
+
+
 class Cache:
     """An answer cache in a dictionary, which can be slow or broken."""
 

@@ -69,6 +69,14 @@ async def test_another_model_never_takes_over():
     assert around.tried == [HERE]
 
 
+async def test_a_model_that_is_away_is_not_called():
+    around = Neighbours(Candidate("m", "1", "a:1", away="a:1 does not answer"))
+    with pytest.raises(RouterError, match="m cannot serve now: a:1 does not") as refused:
+        await around.embedding.embed(REQUEST, CONTEXT)
+    assert refused.value.reason is Reason.MODEL_UNAVAILABLE
+    assert around.tried == []
+
+
 async def test_what_no_retry_can_help_is_not_tried_again():
     around = Neighbours(HERE, THERE, answers={HERE: failing(Reason.INVALID_ARGUMENT)})
     with pytest.raises(RouterError):

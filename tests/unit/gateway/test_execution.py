@@ -2,12 +2,15 @@
 
 import asyncio
 from contextlib import aclosing
+from dataclasses import replace
 
 import pytest
 from tests.unit.gateway.doubles import (
     CONTEXT,
     FIRST,
     GREEDY,
+    PLAN,
+    Replanner,
     Reporter,
     Runner,
     answer_events,
@@ -21,6 +24,7 @@ from tests.unit.gateway.doubles import (
 from llmrouter.common.errors import RULES, Reason, Retry, RouterError
 from llmrouter.common.generation import Delta, Finished, Started, Timings, Usage
 from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.plan import Candidate, Plan
 
 ANSWER = answer_events()
 OTHER = answer_events("second", "v2")
@@ -28,16 +32,18 @@ FAILS_OVER = [reason for reason in Reason if RULES[reason].retry is not Retry.NE
 SURFACES = [reason for reason in Reason if RULES[reason].retry is Retry.NEVER]
 
 
-async def execute(runner, reporter=None):
-    return await collect(Execution(runner, reporter or Reporter()).generate(planned(), CONTEXT))
+async def execute(runner, reporter=None, replanner=None):
+    execution = Execution(runner, reporter or Reporter(), replanner or Replanner())
+    return await collect(execution.generate(planned(), CONTEXT))
 
 
 async def test_the_primary_answers_alone_and_its_reason_is_the_plans():
-    runner = Runner(first=ANSWER, second=OTHER)
+    counted = replace(ANSWER[0], prompt_tokens=31)
+    runner = Runner(first=[counted, *ANSWER[1:]], second=OTHER)
     events = await execute(runner)
     assert runner.calls == ["first"]
     assert started(events) == Started(
-        "request-1", "first", "v1", "first scores best", plan_id="plan-1"
+        "request-1", "first", "v1", "first scores best", plan_id="plan-1", prompt_tokens=31
     )
     assert [attempt.model for attempt in events[-1].attempts] == ["first"]
 
@@ -64,11 +70,22 @@ async def test_what_no_other_model_can_mend_surfaces_at_once(reason):
     assert runner.calls == ["first"]
 
 
-async def test_a_failure_after_the_first_token_surfaces():
-    runner = Runner(first=[*ANSWER[:2], error()], second=OTHER)
+async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much():
+    runner = Runner(first=[*ANSWER[:3], error()], second=OTHER)
+    with pytest.raises(RouterError, match="first broke its answer off after 2 tokens") as failure:
+        await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
+    assert failure.value.metadata == {"delivered_tokens": "2", "attempts": "1"}
+    assert runner.calls == ["first"]
+
+
+async def test_another_failure_after_the_first_token_surfaces_with_how_much_was_sent():
+    failed = error(Reason.GENERATION_FAILED)
+    runner = Runner(first=[*ANSWER[:2], failed], second=OTHER)
     with pytest.raises(RouterError) as failure:
         await execute(runner)
-    assert failure.value.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert failure.value is failed
+    assert failed.metadata["delivered_tokens"] == "1"
     assert runner.calls == ["first"]
 
 
@@ -82,8 +99,9 @@ async def test_when_every_model_fails_the_last_error_surfaces_with_the_number_tr
 
 async def test_a_stream_that_ends_early_is_a_failure():
     runner = Runner(first=ANSWER[:-1], second=OTHER)
-    with pytest.raises(RouterError, match="before the answer was complete"):
+    with pytest.raises(RouterError, match="before the answer was complete") as failure:
         await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
     silent = Runner(first=ANSWER[:1], second=OTHER)
     assert started(await execute(silent)).model == "second"
 
@@ -126,7 +144,7 @@ async def test_every_failed_attempt_is_reported():
 
 async def test_a_reader_that_leaves_closes_the_model_and_is_reported_as_cancelled():
     runner, reporter = Runner(first=ANSWER), Reporter()
-    stream = Execution(runner, reporter).generate(planned(), CONTEXT)
+    stream = Execution(runner, reporter, Replanner()).generate(planned(), CONTEXT)
     async with aclosing(stream) as events:
         await anext(events)
     assert runner.log == ["closed"]
@@ -142,3 +160,69 @@ async def test_a_cancelled_task_closes_the_model():
         await task
     assert runner.log == ["closed"]
     assert reporter.reports[0][1][0].error_reason == "CANCELLED"
+
+
+THIRD = Candidate("third", "v3", "three:3")
+LATER = Plan("plan-2", (THIRD,), "third is left")
+
+
+async def test_a_spent_plan_is_followed_by_a_new_one_without_those_who_failed():
+    too_long = error(Reason.CONTEXT_TOO_LONG)
+    runner = Runner(first=[too_long], second=[error()], third=answer_events("third", "v3"))
+    replanner, reporter = Replanner(LATER), Reporter()
+    events = await execute(runner, reporter, replanner)
+    assert text(events) == "Paris"
+    assert started(events).plan_id == "plan-2"
+    assert [one.model for one in events[-1].attempts] == ["first", "second", "third"]
+    [tried] = replanner.asked
+    # Too long for a model is too long wherever it runs.
+    assert [(one.model, one.address) for one in tried] == [("first", ""), ("second", "two:2")]
+    told = [
+        (plan, [one.candidate.model for one in outcomes]) for plan, outcomes in reporter.reports
+    ]
+    assert told == [("plan-1", ["first", "second"]), ("plan-2", ["third"])]
+
+
+async def test_when_nobody_is_left_the_last_refusal_surfaces_with_its_numbers():
+    numbers = {"prompt_tokens": "9000", "context": "8192"}
+    too_long = error(Reason.CONTEXT_TOO_LONG, metadata=numbers)
+    replanner = Replanner(error(Reason.NO_CANDIDATE))
+    with pytest.raises(RouterError) as failure:
+        await execute(Runner(first=[error()], second=[too_long]), None, replanner)
+    assert failure.value is too_long
+    assert failure.value.metadata == {**numbers, "attempts": "2"}
+
+
+async def test_a_selector_that_plans_with_the_same_again_is_not_asked_for_ever():
+    runner = Runner(first=[error()], second=[error()])
+    with pytest.raises(RouterError) as failure:
+        await execute(runner, None, Replanner(PLAN))
+    assert failure.value.metadata["attempts"] == "16"
+
+
+@pytest.mark.parametrize("script", [[*ANSWER[:2], error()], [error(Reason.INVALID_ARGUMENT)]])
+async def test_no_new_plan_is_asked_for_what_it_cannot_mend(script):
+    replanner = Replanner(LATER)
+    with pytest.raises(RouterError):
+        await execute(Runner(first=script, second=OTHER), None, replanner)
+    assert replanner.asked == []
+
+
+GONE = Plan("plan-3", (replace(FIRST, away="one:1 does not answer"),), "only kept answers")
+
+
+async def test_models_that_are_away_are_not_called_and_told_with_a_time_to_ask_again():
+    runner, reporter = Runner(first=ANSWER), Reporter()
+    stream = Execution(runner, reporter, Replanner(LATER)).generate(planned(plan=GONE), CONTEXT)
+    with pytest.raises(RouterError, match="first cannot serve now: one:1 does not") as failure:
+        await collect(stream)
+    assert failure.value.reason is Reason.MODEL_UNAVAILABLE
+    assert failure.value.retry_after == 1.0
+    assert (runner.calls, reporter.reports) == ([], [])
+
+
+async def test_a_new_plan_of_models_that_are_away_is_none():
+    runner = Runner(first=[error()], second=[error(Reason.QUEUE_FULL)])
+    with pytest.raises(RouterError) as failure:
+        await execute(runner, None, Replanner(GONE))
+    assert failure.value.reason is Reason.QUEUE_FULL

@@ -54,6 +54,14 @@ async def test_a_refused_request_is_accounted_for_with_its_reason_and_attempts()
     assert (line["outcome"], line["attempts"]) == ("QUEUE_FULL", 2)
 
 
+@pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.ANSWER_BROKEN_OFF])
+async def test_an_answer_that_breaks_off_is_accounted_for_as_far_as_it_came(reason):
+    first, *rest = answer_events()
+    [line], _ = await account(Following(replace(first, prompt_tokens=31), *rest[:2], error(reason)))
+    assert (line["outcome"], line["attempts"]) == (reason.value, 1)
+    assert (line["prompt_tokens"], line["completion_tokens"]) == (31, 2)
+
+
 async def test_a_defect_is_accounted_for_as_internal():
     [line], failure = await account(Following(ValueError("secret")))
     assert isinstance(failure, ValueError)
@@ -63,7 +71,8 @@ async def test_a_defect_is_accounted_for_as_internal():
 
 @pytest.mark.parametrize(("deadline", "outcome"), [(None, "CANCELLED"), (0, "DEADLINE_EXCEEDED")])
 async def test_a_reader_that_left_is_told_from_one_whose_time_was_up(deadline, outcome):
-    following = Following(*answer_events())
+    first, *rest = answer_events()
+    following = Following(replace(first, prompt_tokens=31), *rest)
     with capture_logs() as lines:
         stream = Accounting(following).generate(GREEDY, replace(CONTEXT, deadline=deadline))
         async with aclosing(stream) as events:
@@ -71,6 +80,7 @@ async def test_a_reader_that_left_is_told_from_one_whose_time_was_up(deadline, o
             await anext(events)
     assert lines[-1]["outcome"] == outcome
     assert (lines[-1]["attempts"], lines[-1]["completion_tokens"]) == (1, 1)
+    assert lines[-1]["prompt_tokens"] == 31
     assert following.log == ["closed"]
 
 

@@ -18,7 +18,9 @@ def entry(name, **values):
     return CatalogEntry(name=name, **values)
 
 
-def served(name, version="v1", address="host:1", **values):
+def served(name, version=None, address="host:1", **values):
+    if version is None:
+        version = "v1" if values.get("ready", True) else ""
     values.setdefault("context", 8192)
     values.setdefault("capabilities", frozenset({"chat", "completion"}))
     values.setdefault("slots", 16)

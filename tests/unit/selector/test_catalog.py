@@ -66,6 +66,22 @@ def test_a_known_model_without_a_ready_endpoint_is_unavailable_with_cause_and_re
         assert "load it" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("silent", "why", "loading"),
+    [(True, "host:1 does not answer", False), (False, "host:1 is still loading it", True)],
+)
+def test_a_version_that_served_before_is_away_until_one_is_ready(silent, why, loading):
+    last = served("smol-int8", "v1", ready=False, silent=silent)
+    catalog = build_catalog([SMOL], [last])
+    for wish in ("smol", "smol-int8@v1"):
+        [model] = catalog.resolve(wish)
+        assert (model.version, model.away, model.trouble) == ("v1", True, why)
+        assert (model.loading, model.context) == (loading, 8192)
+    assert catalog.find("smol-int8", "v1") is None
+    ready = served("smol-int8", "v2", "host:2")
+    assert names(build_catalog([SMOL], [last, ready]).models) == ["smol-int8@v2"]
+
+
 def test_a_served_model_that_is_not_configured_joins_with_defaults():
     catalog = build_catalog([], [served("new")], unlisted_quality=0.6, unlisted_price=2.0)
     (model,) = catalog.resolve("new")
@@ -86,8 +102,8 @@ def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():
     assert [one.address for one in first.endpoints] == ["host:1", "host:2"]
     assert first.context == 2048
     assert (second.version, second.context) == ("v2", 8192)
-    assert catalog.knows("smol-int8", "v2")
-    assert not catalog.knows("smol-int8", "v3")
+    assert catalog.find("smol-int8", "v2") is second
+    assert catalog.find("smol-int8", "v3") is None
 
 
 def test_quality_is_the_prior_lowered_by_the_measured_loss():
@@ -102,5 +118,15 @@ def test_names_of_models_that_cannot_answer_are_not_suggested():
         catalog.resolve("smol-vector", frozenset({"embedding"}))
     with pytest.raises(RouterError, match=r"known: smol-vectors$"):
         catalog.resolve("bert", frozenset({"embedding"}))
-    with pytest.raises(RouterError, match=r"known: smol-chat, smol-vectors$"):
+    with pytest.raises(RouterError, match=r"known: smol-chat$"):
         catalog.resolve("bert")
+
+
+def test_the_names_told_are_those_of_models_that_are_here_listed_or_not():
+    plain = served("plain", capabilities=frozenset({"completion"}))
+    held = [served("smol-int8"), plain, served("soon", version="", ready=False)]
+    catalog = build_catalog([SMOL, entry("absent")], held)
+    with pytest.raises(RouterError, match=r"known: plain, smol, smol-int8, soon$"):
+        catalog.resolve("????", frozenset({"chat"}))
+    with pytest.raises(RouterError, match=r"known: none$"):
+        build_catalog([SMOL], []).resolve("????")

@@ -24,6 +24,8 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
                 capabilities=["chat", "completion"],
                 quality=pb.ModelQuality(perplexity=25, reference_perplexity=20),
                 statistics=pb.EngineStatistics(running=3, waiting=2, slots=4),
+                tokenizer="tok",
+                longest_token_bytes=81,
             ),
             pb.LoadedModel(name="broken", state=pb.MODEL_STATE_FAILED, error="bad magic"),
         ]
@@ -51,6 +53,7 @@ async def inference():
     inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
     service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
+    service.server = server
     yield service
     await server.stop(None)
 
@@ -91,6 +94,7 @@ async def test_the_first_look_is_over_when_start_returns(inference, watching):
     assert model.capabilities == {"chat", "completion"}
     assert model.quality_ratio == pytest.approx(0.8)
     assert model.load == pytest.approx(5 / 4)
+    assert (model.tokenizer, model.longest_token_bytes) == ("tok", 81)
     assert (broken.ready, broken.error) == (False, "bad magic")
 
 
@@ -103,9 +107,37 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
     clock.now += 0.09
     assert watcher.served()
     clock.now += 0.02
-    assert watcher.served() == ()
+    [last] = watcher.served()
+    assert (last.name, last.version, last.ready, last.silent) == ("m", "v", False, True)
     inference.down = False
+    await until(lambda: len(watcher.served()) == 2)
+    assert watcher.served()[0].ready
+
+
+async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):
+    watcher = await watching(inference.address, interval=0.01)
+    inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_LOADING)]
+    await until(lambda: len(watcher.served()) == 1)
+    for _ in range(2):  # and still at the next look
+        [model] = watcher.served()
+        assert (model.version, model.ready, model.silent) == ("v", False, False)
+        asked = inference.asked
+        await until(lambda asked=asked: inference.asked > asked + 1)
+    inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_FAILED, error="gone")]
+    await until(lambda: watcher.served()[0].error)
+    assert watcher.served()[0].version == ""
+
+
+async def test_a_service_that_starts_after_many_looks_is_found(watching, inference):
+    await inference.server.stop(None)
+    watcher = await watching(inference.address, interval=0.02, patience=0.3)
+    assert watcher.served() == ()
+    server = grpc.aio.server()
+    inference_pb2_grpc.add_InferenceServiceServicer_to_server(inference, server)
+    server.add_insecure_port(inference.address)
+    await server.start()
     await until(watcher.served)
+    await server.stop(None)
 
 
 async def test_an_address_that_hangs_or_refuses_does_not_hold_up_the_start(inference, watching):
@@ -122,9 +154,11 @@ async def test_a_silent_address_does_not_hide_another(inference, watching):
     assert {one.name for one in watcher.served()} == {"m", "broken"}
 
 
-async def test_pauses_grow_with_failures_up_to_a_bound():
-    watcher = EndpointWatcher((), lambda address: None, interval=1.0)
-    assert [watcher._pause(failures) for failures in (0, 1, 2, 3, 1000)] == [1, 0, 1, 2, 5]
+@pytest.mark.parametrize(("interval", "after_failures"), [(0.2, 0.2), (60.0, 1.0)])
+def test_a_silent_service_is_looked_for_as_often_however_long_it_is_away(interval, after_failures):
+    watcher = EndpointWatcher((), lambda address: None, interval=interval)
+    pauses = [watcher._pause(failures) for failures in (0, 1, 2, 3, 1000)]
+    assert pauses == [interval, 0, *[after_failures] * 3]
 
 
 async def test_no_addresses_serve_nothing(watching):

@@ -23,19 +23,24 @@ from llmrouter.selector.strategies import (
     find_strategy,
     load_strategies,
 )
+from llmrouter.selector.tokenizer_book import TokenizerBook
 
 SMALL = entry("small", quality=0.4, input_price=0.1, output_price=0.1)
 LARGE = entry("large", quality=0.9, input_price=10, output_price=10)
 
 
-def choose(catalog, strategy=BALANCED, book=None, prompt_bytes=200, max_tokens=0, n=1, **wishes):
+def choose(
+    catalog, strategy=BALANCED, book=None, tokenizers=None, prompt_bytes=200, max_tokens=0, n=1,
+    **wishes,
+):  # fmt: skip
     settings = {key: wishes.pop(key) for key in ("fallbacks",) if key in wishes}
     capabilities = wishes.pop("capabilities", frozenset())
     request_id = wishes.pop("request_id", "r")
     selection = Selection(
         request_id, prompt_bytes, max_tokens, frozenset(capabilities), RoutingWishes(**wishes), n
     )
-    return select(selection, catalog, strategy, book or StatisticsBook(60), now=0.0, **settings)
+    book, tokenizers = book or StatisticsBook(60), tokenizers or TokenizerBook(60)
+    return select(selection, catalog, strategy, book, tokenizers, now=0.0, **settings)
 
 
 def order(plan):
@@ -115,7 +120,7 @@ def test_each_reason_for_an_exclusion_is_told():
             served("good"),
             served("poor"),
             served("raw", capabilities=frozenset({"completion"})),
-            served("tiny", context=100),
+            served("tiny", context=100, longest_token_bytes=16),
         ],
     )
     plan = choose(catalog, prompt_bytes=2000, max_tokens=50, capabilities={"chat"}, min_quality=0.2)
@@ -124,7 +129,7 @@ def test_each_reason_for_an_exclusion_is_told():
     assert reasons["absent"] == "no endpoint holds it"
     assert reasons["poor"] == "quality 0.100 is below the required 0.200"
     assert reasons["raw"] == "it cannot do chat"
-    assert "context 100 is too small for about 632 prompt tokens" in reasons["tiny"]
+    assert reasons["tiny"] == "context 100 is too small: the prompt has at least 125 tokens"
 
 
 def test_a_ceiling_on_cost_excludes_what_is_dearer_and_zero_sets_none():
@@ -167,6 +172,22 @@ def test_while_a_model_is_loading_asking_again_can_help(wish):
     assert caught.value.retry_after == 1.0
 
 
+def test_a_model_that_is_away_is_planned_with_only_where_no_other_can_answer():
+    gone = served("large", "v1", "gone:1", ready=False, silent=True)
+    plan = choose(build_catalog([SMALL, LARGE], [served("small"), gone]))
+    assert order(plan) == ["small"]
+    assert why(plan)["large"] == "gone:1 does not answer"
+    for catalog in (
+        build_catalog([LARGE], [gone]),
+        build_catalog([SMALL, LARGE], [served("small", capabilities=frozenset()), gone]),
+    ):
+        plan = choose(catalog, capabilities={"chat"})
+        assert [(one.model, one.version, one.away) for one in plan.candidates] == [
+            ("large", "v1", "gone:1 does not answer")
+        ]
+        assert "only kept answers" in plan.reason
+
+
 def test_a_loading_model_that_is_not_good_enough_gives_no_hope():
     held = [served("small"), served("large", ready=False)]
     with pytest.raises(RouterError) as caught:
@@ -175,7 +196,7 @@ def test_a_loading_model_that_is_not_good_enough_gives_no_hope():
 
 
 def test_a_prompt_too_long_for_the_ready_models_may_fit_one_that_is_loading():
-    held = [served("small"), served("large", ready=False)]
+    held = [served("small", longest_token_bytes=81), served("large", ready=False)]
     with pytest.raises(RouterError, match="is still loading it") as caught:
         choose(build_catalog([SMALL, LARGE], held), prompt_bytes=1_000_000)
     assert (caught.value.reason, caught.value.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
@@ -194,41 +215,69 @@ def test_an_empty_catalog_is_no_candidate():
     assert caught.value.reason is Reason.NO_CANDIDATE
 
 
-def test_a_prompt_that_can_fit_nowhere_is_too_long_and_names_both_numbers():
-    with pytest.raises(RouterError, match=r"8192") as caught:
-        choose(catalog_of(SMALL), prompt_bytes=1_000_000)
+def test_a_prompt_of_which_no_text_can_fit_is_too_long_and_names_both_numbers():
+    held = [
+        served("small", longest_token_bytes=81),
+        served("tiny", context=9, longest_token_bytes=81),
+    ]
+    with pytest.raises(RouterError, match=r"at least 8193 tokens.* 8192 of small") as caught:
+        choose(build_catalog([SMALL], held), prompt_bytes=8192 * 81 + 1)
     assert caught.value.reason is Reason.CONTEXT_TOO_LONG
-    assert caught.value.metadata["context"] == "8192"
-    assert int(caught.value.metadata["prompt_tokens"]) > 8192
+    assert caught.value.metadata == {"prompt_tokens": "8193", "context": "8192", "model": "small"}
 
 
-def test_a_prompt_that_may_still_fit_is_left_to_the_exact_count():
-    plan = choose(catalog_of(SMALL), prompt_bytes=8000 * 4)  # 8000 tokens, 9632 by the margin
-    assert order(plan) == ["small"]
+@pytest.mark.parametrize("longest", [0, 81])
+def test_only_the_exact_count_refuses_a_prompt_that_some_text_of_its_size_could_fit(longest):
+    catalog = build_catalog([SMALL], [served("small", longest_token_bytes=longest)])
+    assert order(choose(catalog, prompt_bytes=8192 * 81)) == ["small"]
+
+
+def test_without_a_longest_token_on_every_endpoint_no_size_is_too_much():
+    held = [served("small", longest_token_bytes=81), served("small", address="host:2")]
+    assert order(choose(build_catalog([SMALL], held), prompt_bytes=1 << 30)) == ["small"]
 
 
 def test_what_callers_taught_of_bytes_per_token_refuses_nobody():
-    book = StatisticsBook(60)
+    book = TokenizerBook(60)
     for _ in range(1000):
-        book.observe("small", "v1", Observation(prompt_tokens=600, prompt_bytes=600), now=0.0)
-    assert order(choose(catalog_of(SMALL), book=book, prompt_bytes=30_000)) == ["small"]
+        book.observe("small@v1", 600, 600, now=0.0)
+    plan = choose(catalog_of(SMALL), tokenizers=book, prompt_bytes=30_000)
+    assert order(plan) == ["small"]
 
 
-def test_a_context_that_may_be_too_small_is_left_out_while_another_has_room():
-    catalog = build_catalog([], [served("narrow", context=1100), served("wide")])
-    plan = choose(catalog, prompt_bytes=1000 * 4)
-    assert order(plan) == ["wide"]
-    assert "context 1100 is too small" in why(plan)["narrow"]
+def test_a_context_that_is_probably_too_small_comes_after_those_with_room():
+    catalog = build_catalog(
+        [entry("narrow", quality=0.9), entry("wide", quality=0.2)],
+        [served("narrow", context=1100), served("wide")],
+    )
+    assert order(choose(catalog, QUALITY_FIRST)) == ["narrow", "wide"]
+    plan = choose(catalog, QUALITY_FIRST, prompt_bytes=1000 * 4)
+    assert order(plan) == ["wide", "narrow"]
+    assert [one.probably_fits for one in plan.candidates] == [True, False]
+    assert plan.candidates[0].score < plan.candidates[1].score
+    assert plan.reason.endswith("of those whose context probably holds the prompt")
 
 
-def test_learned_bytes_per_token_move_the_estimate():
-    book = StatisticsBook(60)
+def test_a_fallback_with_room_is_not_crowded_out_by_better_models_without():
+    narrow = [served(name, context=1100) for name in "abc"]
+    catalog = build_catalog([entry("wide", quality=0.1)], [*narrow, served("wide")])
+    assert order(choose(catalog, prompt_bytes=1000 * 4, fallbacks=1)) == ["wide", "a"]
+
+
+def test_learned_bytes_per_token_move_the_estimate_of_all_who_share_the_tokenizer():
+    book = TokenizerBook(60)
     for _ in range(1000):
-        book.observe("small", "v1", Observation(prompt_tokens=500, prompt_bytes=1000), now=0.0)
-    before = choose(catalog_of(SMALL), prompt_bytes=4000).candidates[0]
-    after = choose(catalog_of(SMALL), book=book, prompt_bytes=4000).candidates[0]
-    assert before.estimated_prompt_tokens == 1232
-    assert after.estimated_prompt_tokens > 2300
+        book.observe("tok", 1000, 500, now=0.0)
+    shared = [served(name, tokenizer="tok") for name in ("small", "large")]
+    catalog = build_catalog([SMALL, LARGE], [*shared, served("other")])
+    tokens = {
+        one.model: one.estimated_prompt_tokens
+        for one in choose(catalog, tokenizers=book, prompt_bytes=4000).candidates
+    }
+    assert tokens["other"] == 1232
+    assert tokens["small"] == tokens["large"] > 2300
+    before = choose(catalog, prompt_bytes=4000, model="small").candidates[0]
+    after = choose(catalog, tokenizers=book, prompt_bytes=4000, model="small").candidates[0]
     assert after.estimated_cost > before.estimated_cost
 
 
@@ -254,7 +303,7 @@ MODELS = st.lists(
     st.tuples(
         st.sampled_from("abcdefgh"),  # name
         st.booleans(),  # configured
-        st.booleans(),  # ready
+        st.sampled_from(["ready", "loading", "loading again", "silent"]),
         st.floats(0, 1),  # quality
         st.floats(0, 1000),  # price
         st.integers(0, 10_000),  # context
@@ -285,13 +334,14 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     models, strategy, arguments, outcomes
 ):
     entries, held = [], []
-    for name, configured, ready, quality, price, context, waiting, talks in models:
+    for name, configured, state, quality, price, context, waiting, talks in models:
         if configured:
             entries.append(entry(name, quality=quality, input_price=price, output_price=price))
         capabilities = frozenset({"chat", "completion"} if talks else {"completion"})
-        held.append(
-            served(name, ready=ready, context=context, waiting=waiting, capabilities=capabilities)
-        )
+        values = {"context": context, "waiting": waiting, "capabilities": capabilities}
+        ready, silent = state == "ready", state == "silent"
+        version = "" if state == "loading" else "v1"
+        held.append(served(name, version, ready=ready, silent=silent, **values))
     book = StatisticsBook(60)
     for name, failed, value in outcomes:
         book.observe(name, "v1", Observation(failed, True, value, value, value), now=0.0)
@@ -308,7 +358,10 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     assert told == Counter(model.name for model in catalog.models)
     assert 1 <= len(plan.candidates) <= 3
     assert all(one.reason for one in plan.exclusions)
-    scores = [one.score for one in plan.candidates]
-    assert scores == sorted(scores, reverse=True)
+    places = [(not one.probably_fits, -one.score) for one in plan.candidates]
+    assert places == sorted(places)
     assert all(0 <= part.value <= 1 for one in plan.candidates for part in one.components)
+    serving = {model.name for model in catalog.models if model.endpoints and not model.away}
+    assert len({bool(one.away) for one in plan.candidates}) == 1
+    assert all((one.model in serving) is not bool(one.away) for one in plan.candidates)
     assert plan == choose(catalog, strategy, book, **arguments)

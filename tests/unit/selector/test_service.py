@@ -101,6 +101,23 @@ async def test_wishes_that_cannot_be_met_are_refused_with_their_reason(routing, 
     assert caught.value.reason is reason
 
 
+async def test_who_has_failed_a_request_is_not_planned_with_again():
+    one = service(held=(*HELD, served(INT8, address="host:2")))
+    request = wish()
+    for model, address in ((INT8, "host:1"), (INT4, "")):
+        request.tried.add(model=model, version="v1", address=address)
+    plan = (await one.Select(request, None)).plan
+    assert {(each.model, each.address) for each in plan.candidates} == {
+        (INT8, "host:2"),
+        (FP32, "host:1"),
+    }
+    [tried] = [each.reason for each in plan.exclusions if each.model == INT4]
+    assert tried == "it has failed this request already"
+    request.tried.extend([pb.TriedCandidate()] * 63)
+    with pytest.raises(RouterError, match="tried: 65 given; at most 64"):
+        await one.Select(request, None)
+
+
 async def test_a_context_out_of_bounds_is_refused():
     request = wish()
     request.context.tenant = "x" * 129
@@ -143,11 +160,24 @@ async def test_outcomes_move_the_statistics():
     assert not (await statistics_of(one, INT4)).HasField("time_to_first_token")
 
 
+async def test_a_long_prompt_to_one_model_teaches_those_with_the_same_tokenizer():
+    held = [served(INT8, tokenizer="tok"), served(FP32, tokenizer="tok"), served(INT4)]
+    one = service(held=tuple(held))
+    usage = generation.Usage(prompt_tokens=3000, completion_tokens=9)
+    for _ in range(50):
+        await one.ReportOutcome(report(usage=usage, prompt_bytes=9000), None)
+    learned = [(await statistics_of(one, name)).bytes_per_token for name in (INT8, FP32, INT4)]
+    assert learned == [pytest.approx(3, rel=0.05), learned[0], 4.0]
+
+
 @pytest.mark.parametrize("reason", list(Reason))
 async def test_only_the_models_own_faults_count_as_failures(reason):
     one = service()
     await one.ReportOutcome(report(error_reason=reason.value), None)
-    expected = {"GENERATION_FAILED", "MODEL_UNAVAILABLE", "UPSTREAM_UNAVAILABLE", "INTERNAL"}
+    expected = {
+        "GENERATION_FAILED", "MODEL_UNAVAILABLE", "UPSTREAM_UNAVAILABLE", "ANSWER_BROKEN_OFF",
+        "INTERNAL",
+    }  # fmt: skip
     assert ((await statistics_of(one)).failures == 1) == (reason.value in expected)
 
 

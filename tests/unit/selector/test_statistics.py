@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouter.selector.statistics import (
-    PRIORS,
     DecayedMean,
     ModelStatistics,
     Observation,
@@ -61,21 +60,6 @@ def test_measurements_without_meaning_are_ignored():
         statistics.observe(observation, now=0)
     assert statistics.observed_time_to_first_token() is None
     assert statistics.observed_tokens_per_second() == 0
-    assert statistics.bytes_per_token(0) == PRIORS.bytes_per_token
-
-
-def test_short_prompts_teach_no_bytes_per_token_since_their_template_outweighs_them():
-    statistics = ModelStatistics(half_life=100)
-    for _ in range(1000):
-        statistics.observe(Observation(prompt_tokens=31, prompt_bytes=1), now=0)
-    assert statistics.bytes_per_token(0) == PRIORS.bytes_per_token
-
-
-def test_no_token_has_less_than_a_byte():
-    statistics = ModelStatistics(half_life=100)
-    for _ in range(1000):
-        statistics.observe(Observation(prompt_tokens=10_000, prompt_bytes=600), now=0)
-    assert statistics.bytes_per_token(0) == 1
 
 
 def test_long_prompts_do_not_make_a_model_look_slow_to_short_ones():

@@ -26,6 +26,7 @@ from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.integrity import loaded_whole
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
+from llmrouter.inference.models.tokenizer_facts import UNKNOWN_TOKENIZER, TokenizerFacts
 from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend", "find_embedder"]
@@ -51,6 +52,8 @@ class HeldModel:
     error: str = ""
     folder: StoredModel | None = None
     text: ModelText | None = None
+    tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
+    """Not known of embedding models."""
     backend: Backend | None = None
     """Set for a model that generates."""
     embedder: Embedder | None = None
@@ -221,6 +224,7 @@ class ModelRegistry:
             folder = await asyncio.to_thread(read_folder, path)
             backend = self._backend
         held.text = await asyncio.to_thread(load_text, folder)
+        held.tokenizer = await asyncio.to_thread(held.text.tokenizer_facts)
         held.backend = await backend.load(path, self._options)
         return folder
 

@@ -12,10 +12,11 @@ from typing import Any, Protocol
 from tokenizers import Tokenizer
 
 from llmrouter.common.errors import RouterError, invalid
-from llmrouter.common.generation import Message
+from llmrouter.common.generation import Message, Role
 from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.template import ChatTemplate, TemplateError
 from llmrouter.inference.models.token_bytes import token_bytes
+from llmrouter.inference.models.tokenizer_facts import TokenizerFacts, tokenizer_facts
 from llmrouter.inference.models.untrusted_json import (
     JsonObject,
     broken_file,
@@ -129,6 +130,23 @@ class ModelText:
     def token_bytes(self) -> list[bytes]:
         """The bytes of every token id below the vocabulary's size; b"" for control tokens."""
         return token_bytes(self._tokenizer, self._folder.vocab_size)
+
+    def tokenizer_facts(self) -> TokenizerFacts:
+        """Return what others may know of the tokenizer; call it in a thread."""
+        facts = tokenizer_facts(self._tokenizer, self.token_bytes)
+        return facts if self._keeps_messages() else facts._replace(longest_token_bytes=0)
+
+    def _keeps_messages(self) -> bool:
+        """Whether the template writes messages as they are: many trim them."""
+        said = [f" \n {number} \n " for number in range(3)]
+        roles = (Role.USER, Role.ASSISTANT, Role.USER)
+        if self._template is None:
+            return True
+        try:
+            rendered = self._render(list(zip(roles, said, strict=True)))
+        except RouterError:
+            return False
+        return all(text in rendered for text in said)
 
     @cached_property
     def _plain(self) -> Tokenizer:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from tokenizers import Tokenizer
 
-__all__ = ["byte_alphabet", "token_bytes"]
+__all__ = ["byte_alphabet", "is_byte_level", "token_bytes"]
 
 _BYTE_PIECE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
@@ -29,7 +29,7 @@ def byte_alphabet() -> dict[str, int]:
 
 def token_bytes(tokenizer: Tokenizer, vocab_size: int) -> list[bytes]:
     """Return one entry per id below `vocab_size`; b"" for control tokens and unused ids."""
-    alphabet = byte_alphabet() if _is_byte_level(tokenizer) else None
+    alphabet = byte_alphabet() if is_byte_level(json.loads(tokenizer.to_str())) else None
     added = tokenizer.get_added_tokens_decoder()
     result = [b""] * vocab_size
     for piece, one in tokenizer.get_vocab(with_added_tokens=False).items():
@@ -49,8 +49,9 @@ def _piece_bytes(piece: str, alphabet: dict[str, int] | None) -> bytes:
     return piece.replace("\u2581", " ").encode()
 
 
-def _is_byte_level(tokenizer: Tokenizer) -> bool:
-    return "ByteLevel" in set(_kinds(json.loads(tokenizer.to_str()).get("decoder")))
+def is_byte_level(parts: Mapping[str, Any]) -> bool:
+    """Whether the tokenizer of which these are the parts writes pieces in GPT-2's alphabet."""
+    return "ByteLevel" in set(_kinds(parts.get("decoder")))
 
 
 def _kinds(part: Any) -> Iterator[str]:
