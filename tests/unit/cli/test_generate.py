@@ -37,7 +37,7 @@ def test_generate_sends_what_it_was_told(address, gateway):
     )
     assert request.routing == g.RoutingWishes(model="m", strategy="s")
     assert request.cache.mode == g.CACHE_MODE_OFF
-    assert gateway.deadlines[0] <= 30
+    assert gateway.deadlines[0] <= 30.2  # gRPC rounds it up
 
 
 def test_generate_sends_what_shapes_the_draw(address, gateway):
