@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from llmrouter.cli import loading
 from llmrouter.cli.output import (
     Json,
     err,
@@ -28,7 +29,11 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull"]
 
-app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pull, import and list the models of this machine; load and unload them where they run.",
+    no_args_is_help=True,
+)
+loading.add_to(app)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[

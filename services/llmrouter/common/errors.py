@@ -47,6 +47,7 @@ class Reason(StrEnum):
     GENERATION_FAILED = "GENERATION_FAILED"
     INTERNAL = "INTERNAL"
     UNSUPPORTED_OPTION = "UNSUPPORTED_OPTION"
+    MEMORY_PRESSURE = "MEMORY_PRESSURE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ RULES: Mapping[Reason, Rule] = {
     Reason.GENERATION_FAILED: Rule("INTERNAL", Retry.OTHER_MODEL),
     Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
     Reason.UNSUPPORTED_OPTION: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
+    Reason.MEMORY_PRESSURE: Rule("RESOURCE_EXHAUSTED", Retry.OTHER_MODEL),
 }
 
 

@@ -12,6 +12,8 @@ from llmrouter.selector.settings import CatalogEntry
 
 __all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
 
+STABLE = "stable"
+"""The alias of the version that is meant where none is named."""
 LOADING_SECONDS = 1.0
 """When to ask again for a model that is being loaded."""
 
@@ -25,6 +27,10 @@ class ServedModel:
     address: str
     """`host:port` of the service."""
     ready: bool = True
+    on_demand: bool = False
+    """Whether requests are taken though it is not ready: they wait until it is loaded."""
+    names: frozenset[str] = frozenset()
+    """Label and aliases of this version; `stable` is meant where no version is named."""
     error: str = ""
     """One sentence when it could not be loaded."""
     context: int = 0
@@ -44,13 +50,13 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Model:
-    """One version of a catalog model, with the endpoints that hold it ready to serve."""
+    """One version of a catalog model, with the endpoints that serve it."""
 
     entry: CatalogEntry
     version: str = ""
     """Empty while no endpoint serves it."""
     endpoints: tuple[ServedModel, ...] = ()
-    """Ready ones, in order of their addresses."""
+    """In order of their addresses: the ready ones, else those that load it on demand."""
     trouble: str = ""
     """Why no endpoint serves it; one phrase."""
     loading: bool = False
@@ -65,6 +71,10 @@ class Model:
     def key(self) -> tuple[str, str]:
         """Name and version."""
         return self.entry.name, self.version
+
+    def goes_by(self, version: str) -> bool:
+        """Whether `version` is its fingerprint, or its label or an alias on some endpoint."""
+        return version == self.version or any(version in one.names for one in self.endpoints)
 
     @cached_property
     def quality(self) -> float:
@@ -90,14 +100,16 @@ class Catalog:
     """An unchanging view of all models."""
 
     models: tuple[Model, ...]
-    """In order of name and version."""
+    """Those that requests are routed to, in order of name and version."""
     _names: Mapping[str, tuple[str, ...]] = field(repr=False)
+    others: tuple[Model, ...] = ()
+    """Further versions, for requests that name them."""
 
     def knows(self, name: str, version: str) -> bool:
         """Whether an endpoint serves this version of this model."""
         return any(
             model.name == name and model.version == version and model.endpoints
-            for model in self.models
+            for model in (*self.models, *self.others)
         )
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
@@ -125,9 +137,11 @@ class Catalog:
             raise _unavailable(base, found)
         if not version:
             return found
-        exact = tuple(model for model in served if model.version == version)
+        others = tuple(model for model in self.others if model.name in names)
+        versioned = (*served, *others)
+        exact = tuple(model for model in versioned if model.goes_by(version))
         if not exact:
-            versions = ", ".join(f"{model.name}@{model.version}" for model in served)
+            versions = ", ".join(f"{model.name}@{model.version}" for model in versioned)
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
                 f"no endpoint serves version {version!r} of {base}; served: {versions}",
@@ -188,24 +202,33 @@ def build_catalog(
                 output_price=unlisted_price,
             )
     models: list[Model] = []
+    others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        models.extend(_versions(listed[name], by_name.get(name, [])))
+        versions = _versions(listed[name], by_name.get(name, []))
+        stable = [one for one in versions if one.goes_by(STABLE)]
+        models.extend(stable or versions)
+        others.extend(one for one in versions if stable and one not in stable)
         for alias in listed[name].aliases:
             names[alias] = (*names.get(alias, ()), name)
     names.update({name: (name,) for name in listed})  # a name is stronger than an alias
-    return Catalog(tuple(models), names)
+    return Catalog(tuple(models), names, tuple(others))
 
 
 def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
-    ready: dict[str, list[ServedModel]] = {}
+    usable: dict[str, list[ServedModel]] = {}
     for one in sorted(served, key=lambda one: one.address):
-        if one.ready:
-            ready.setdefault(one.version, []).append(one)
-    if ready:
-        return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
+        if one.ready or one.on_demand:
+            usable.setdefault(one.version, []).append(one)
+    if usable:
+        return [Model(entry, version, _nearest(usable[version])) for version in sorted(usable)]
     loading = any(not one.error for one in served)
     return [Model(entry, trouble=_trouble(served), loading=loading)]
+
+
+def _nearest(usable: list[ServedModel]) -> tuple[ServedModel, ...]:
+    """Return the endpoints that are ready; where there are none, those that load on demand."""
+    return tuple(one for one in usable if one.ready) or tuple(usable)
 
 
 def _trouble(served: list[ServedModel]) -> str:

@@ -1,29 +1,38 @@
-"""What the inference services hold: every address is asked again and again."""
+"""What the inference services hold: every address is followed, and asked where it cannot be."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
+from grpc import StatusCode, aio
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason
+from llmrouter.common.wire import duration
+from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.v1 import inference_pb2 as pb
-from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter.v1 import inference_pb2, model_pb2
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
 __all__ = ["EndpointWatcher"]
 
 _MAX_MODELS = 1024
 _MAX_PAUSE_SECONDS = 5.0
+_AWAY = (inference_pb2.MODEL_STATE_UNLOADED, inference_pb2.MODEL_STATE_DRAINING)
 _log = logging.getLogger(__name__)
 
 
 class EndpointWatcher:
     """Keeps the models of all inference services in view.
 
-    An address that has been silent for two intervals is left out until it answers again. One task
-    per address; pauses after failures double up to 5 seconds (or the interval, if that is longer).
+    Every address is followed by `Watch`, which tells changes as they happen; where that is not
+    offered, it is asked again and again. An address that has been silent for two intervals is left
+    out until it is heard of again; one that says that it shuts down, at once. One task per address;
+    pauses after failures double up to 5 seconds (or the interval, if that is longer).
     """
 
     def __init__(
@@ -39,7 +48,7 @@ class EndpointWatcher:
         Args:
             addresses: `host:port` of each inference service.
             channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
-            interval: Seconds between two looks at an address, and the timeout of each.
+            interval: Seconds between two messages of an address at most.
             clock: Monotonic seconds.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
@@ -48,6 +57,7 @@ class EndpointWatcher:
         self._clock = clock
         self._seen: dict[str, tuple[float, tuple[ServedModel, ...]]] = {}
         self._looked: dict[str, asyncio.Event] = {}
+        self._failures: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - a bound, not an error
@@ -74,11 +84,61 @@ class EndpointWatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, address: str) -> None:
-        failures = 0
+        told = self._followed
         while True:
-            failures = 0 if await self._look(address, failures) else failures + 1
-            self._looked[address].set()
-            await asyncio.sleep(self._pause(failures))
+            try:
+                async with closing_stream(told(address)) as answers:
+                    async for models in answers:
+                        self._take_in(address, models)
+            except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
+                if _unimplemented(error):
+                    told = self._asked
+                    continue
+                self._fail(address, error)
+            await asyncio.sleep(self._pause(self._failures.get(address, 0)))
+
+    async def _followed(self, address: str) -> AsyncIterator[Iterable[inference_pb2.LoadedModel]]:
+        """Yield what an address holds as it tells it; silence is as good as a failure."""
+        request = model_pb2.ModelServiceWatchRequest(interval=duration(self._interval))
+        call = ModelServiceStub(self._channel(address)).Watch(request)
+        answers = aiter(call)
+        try:
+            while True:
+                async with asyncio.timeout(self._patience):
+                    answer = await anext(answers)
+                yield answer.models
+        except StopAsyncIteration:
+            return
+        finally:
+            call.cancel()
+
+    async def _asked(self, address: str) -> AsyncIterator[Iterable[inference_pb2.LoadedModel]]:
+        """Yield what an address holds, asked once every interval."""
+        stub = ModelServiceStub(self._channel(address))
+        while True:
+            answer = await stub.List(model_pb2.ModelServiceListRequest(), timeout=self._patience)
+            yield answer.models
+            await asyncio.sleep(self._interval)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds in which an answer has to come, lest its address count as silent."""
+        return max(0.1, 1.5 * self._interval)
+
+    def _take_in(self, address: str, models: Iterable[inference_pb2.LoadedModel]) -> None:
+        if self._failures.pop(address, 0):
+            _log.info("inference service %s answers again", address)
+        held = tuple(_decode(one, address) for one in list(models)[:_MAX_MODELS] if _offered(one))
+        self._seen[address] = (self._clock(), held)
+        self._looked[address].set()
+
+    def _fail(self, address: str, error: Exception) -> None:
+        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        if failures == 1:
+            _log.warning("inference service %s does not answer: %s", address, _why(error))
+        if _drains(error):
+            self._seen.pop(address, None)
+        self._looked[address].set()
 
     def _pause(self, failures: int) -> float:
         longest = max(self._interval, _MAX_PAUSE_SECONDS)
@@ -86,22 +146,15 @@ class EndpointWatcher:
             return 0.0  # One late answer shall not take the models away: look again at once.
         return min(longest, self._interval * 2.0 ** max(0, min(failures, 16) - 2))
 
-    async def _look(self, address: str, failures: int) -> bool:
-        """Ask once; True when it answered."""
-        try:
-            stub = InferenceServiceStub(self._channel(address))
-            answer = await stub.ListLoadedModels(
-                pb.ListLoadedModelsRequest(), timeout=max(0.1, self._interval / 2)
-            )
-        except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
-            if failures == 0:
-                _log.warning("inference service %s does not answer: %s", address, _why(error))
-            return False
-        if failures:
-            _log.info("inference service %s answers again", address)
-        models = tuple(_decode(model, address) for model in answer.models[:_MAX_MODELS])
-        self._seen[address] = (self._clock(), models)
-        return True
+
+def _unimplemented(error: Exception) -> bool:
+    return isinstance(error, aio.AioRpcError) and error.code() is StatusCode.UNIMPLEMENTED
+
+
+def _drains(error: Exception) -> bool:
+    if not isinstance(error, aio.AioRpcError):
+        return False
+    return from_rpc_error(error, "inference").reason is Reason.DRAINING
 
 
 def _why(error: Exception) -> str:
@@ -109,7 +162,12 @@ def _why(error: Exception) -> str:
     return str(details()) if callable(details) else f"{type(error).__name__}: {error}"
 
 
-def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
+def _offered(model: inference_pb2.LoadedModel) -> bool:
+    """Whether a version is of any interest: not one that nobody is to ask for, or not any more."""
+    return model.on_demand or model.state not in _AWAY
+
+
+def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
     quality = model.quality
     ratio = 1.0
     if quality.perplexity >= 1 and quality.reference_perplexity >= 1:
@@ -118,12 +176,15 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         name=model.name,
         version=model.version,
         address=address,
-        ready=model.state == pb.MODEL_STATE_READY,
-        error=model.error if model.state == pb.MODEL_STATE_FAILED else "",
+        ready=model.state == inference_pb2.MODEL_STATE_READY,
+        on_demand=model.on_demand,
+        names=frozenset((*model.aliases, *filter(None, (model.label,)))),
+        error=model.error if model.state == inference_pb2.MODEL_STATE_FAILED else "",
         context=model.context,
         capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
         running=model.statistics.running,
-        waiting=model.statistics.waiting,
+        # Whoever asks for a model that has to be loaded waits for the load.
+        waiting=model.statistics.waiting + model.on_demand,
         slots=model.statistics.slots,
     )

@@ -62,6 +62,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
     may answer.
     """
+    ERROR_REASON_MEMORY_PRESSURE: _ErrorReason.ValueType  # 18
+    """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
+    RetryInfo says when to come back. A model of another service may answer.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -109,5 +113,9 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16
 ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
 may answer.
+"""
+ERROR_REASON_MEMORY_PRESSURE: ErrorReason.ValueType  # 18
+"""RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
+RetryInfo says when to come back. A model of another service may answer.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

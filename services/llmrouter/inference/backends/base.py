@@ -172,9 +172,9 @@ class Backend(Protocol):
         """Tokens of prompt and answer together that one sequence may hold."""
         ...
 
-    @property
-    def honours(self) -> frozenset[str]:
-        """What of `capabilities.SAMPLING` requests may ask of it."""
+    @classmethod
+    def honours(cls) -> frozenset[str]:
+        """What of `capabilities.SAMPLING` requests may ask of its models."""
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
@@ -192,6 +192,13 @@ class Backend(Protocol):
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""
+        ...
+
+    def forget_prefixes(self, keep_bytes: int) -> None:
+        """Free the keys and values of earlier prompts, the least recently used first.
+
+        Soon, `keep_bytes` of them are left at most; later prompts may fill the cache again.
+        """
         ...
 
     async def close(self) -> None:

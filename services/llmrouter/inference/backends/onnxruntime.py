@@ -94,10 +94,10 @@ class OnnxRuntimeBackend:
         """Tokens of prompt and answer together that one sequence may hold."""
         return self._engine.context
 
-    @property
-    def honours(self) -> frozenset[str]:
+    @classmethod
+    def honours(cls) -> frozenset[str]:
         """Everything; a format only where llguidance is there to follow grammars."""
-        return SAMPLING if self._constraints is not None else SAMPLING - {STRUCTURED_OUTPUT}
+        return SAMPLING if find_llguidance() is not None else SAMPLING - {STRUCTURED_OUTPUT}
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.
@@ -139,6 +139,10 @@ class OnnxRuntimeBackend:
             prefix_bytes=now.prefix_bytes,
             parked_bytes=now.parked_bytes,
         )
+
+    def forget_prefixes(self, keep_bytes: int) -> None:
+        """Free the keys and values of earlier prompts, down to `keep_bytes`."""
+        self._engine.forget_prefixes(keep_bytes)
 
     async def close(self) -> None:
         """Cancel what runs and free the model; safe to call twice."""
