@@ -62,6 +62,9 @@ class OrtModel:
     graph: bytes
     # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
     matrices: Sequence[NativeMatrix]
+    # A file that processes share, in which `matrices` lie as they are computed with; written where
+    # it is missing. Empty keeps them in memory of this process, and so does a disk that refuses.
+    shared_weights: str
     # Whether `graph` takes the tokens of many rows side by side.
     packed: bool
     # Whether each token of a packed run is rounded as if it were alone.

@@ -45,15 +45,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     """
     store = settings.store or data / "models"
     reader = MemoryReader()
-    registry = ModelRegistry(
-        store,
-        find_backend(settings.backend),
-        _options(settings),
-        residency=_residency(settings, reader.limit()),
-        pinned=settings.pinned,
-    )
-    _check_names("models", settings.models or (), registry, store)
-    _check_names("pinned", settings.pinned, registry, store)
+    registry = _registry(settings, store, reader.limit())
     monitor = MemoryMonitor(reader.read, _thresholds(settings), registry.relieve)
     upkeep = Upkeep(registry.lifecycle, monitor)
 
@@ -89,6 +81,19 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=lambda: registry.ready,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    registry = ModelRegistry(
+        store,
+        find_backend(settings.backend),
+        _options(settings),
+        residency=_residency(settings, limit),
+        pinned=settings.pinned,
+    )
+    _check_names("models", settings.models or (), registry, store)
+    _check_names("pinned", settings.pinned, registry, store)
+    return registry
 
 
 def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, store: Path) -> None:

@@ -91,9 +91,10 @@ class EndpointWatcher:
                     async for models in answers:
                         self._take_in(address, models)
             except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
-                if _unimplemented(error):
+                if told == self._followed and _unimplemented(error):
                     told = self._asked
                     continue
+                told = self._followed
                 self._fail(address, error)
             await asyncio.sleep(self._pause(self._failures.get(address, 0)))
 

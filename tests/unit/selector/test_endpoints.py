@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import grpc
 import pytest
 from tests.unit.selector.building import Clock
 
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.guard import DETAILS_KEY
+from llmrouter.common.wire_errors import to_status
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.v1 import inference_pb2 as pb
-from llmrouter.v1 import inference_pb2_grpc
+from llmrouter.v1 import model_pb2, model_pb2_grpc
 
 
-class Inference(inference_pb2_grpc.InferenceServiceServicer):
+class Models(model_pb2_grpc.ModelServiceServicer):
+    """Tells its models every interval and after `tell`; may be down, hang, drain, or only list."""
+
     def __init__(self):
         self.models = [
             pb.LoadedModel(
@@ -27,28 +33,43 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
             ),
             pb.LoadedModel(name="broken", state=pb.MODEL_STATE_FAILED, error="bad magic"),
         ]
-        self.down = False
-        self.hang = False
+        self.does = "watch"
         self.asked = 0
+        self.changed = asyncio.Event()
 
-    async def ListLoadedModels(self, request, context):  # noqa: N802 - the proto's name
+    def tell(self):
+        self.changed.set()
+
+    async def Watch(self, request, context):  # noqa: N802 - the proto's name
         self.asked += 1
-        if self.hang:
-            await asyncio.sleep(60)
-        if self.down:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
-        return pb.ListLoadedModelsResponse(models=self.models)
+        while True:
+            match self.does:
+                case "hang":
+                    await asyncio.sleep(60)
+                case "down":
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
+                case "list":
+                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "what?")
+                case "drain":
+                    status = to_status(RouterError(Reason.DRAINING, "going"))
+                    details = ((DETAILS_KEY, status.SerializeToString()),)
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "going", details)
+            yield model_pb2.ModelServiceWatchResponse(models=self.models)
+            self.changed.clear()
+            waiting = request.interval.ToTimedelta().total_seconds()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), waiting)
 
-    async def Infer(self, request, context):  # noqa: N802 - the proto's name
-        raise NotImplementedError
-        yield
+    async def List(self, request, context):  # noqa: N802 - the proto's name
+        self.asked += 1
+        return model_pb2.ModelServiceListResponse(models=self.models)
 
 
 @pytest.fixture
 async def inference():
-    service = Inference()
+    service = Models()
     server = grpc.aio.server()
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    model_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     yield service
@@ -94,22 +115,58 @@ async def test_the_first_look_is_over_when_start_returns(inference, watching):
     assert (broken.ready, broken.error) == (False, "bad magic")
 
 
+async def test_a_change_is_seen_when_it_happens(inference, watching):
+    watcher = await watching(inference.address, interval=60)
+    inference.models.append(pb.LoadedModel(name="new", state=pb.MODEL_STATE_READY))
+    inference.tell()
+    await until(lambda: {one.name for one in watcher.served()} == {"m", "broken", "new"})
+    assert inference.asked == 1
+
+
+async def test_where_nothing_can_be_watched_the_models_are_asked_for_again_and_again(
+    inference, watching
+):
+    inference.does = "list"
+    watcher = await watching(inference.address, interval=0.02)
+    assert len(watcher.served()) == 2
+    del inference.models[0]
+    await until(lambda: [one.name for one in watcher.served()] == ["broken"])
+    assert inference.asked > 2
+
+
 async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(inference, watching):
     clock = Clock()
     watcher = await watching(inference.address, interval=0.05, clock=clock)
-    inference.down = True
+    inference.does = "down"
+    inference.tell()
     asked = inference.asked
     await until(lambda: inference.asked >= asked + 2)
     clock.now += 0.09
     assert watcher.served()
     clock.now += 0.02
     assert watcher.served() == ()
-    inference.down = False
+    inference.does = "watch"
     await until(watcher.served)
 
 
+async def test_a_stream_that_falls_silent_is_opened_anew(inference, watching):
+    watcher = await watching(inference.address, interval=0.05)
+    inference.does = "hang"
+    inference.tell()
+    await until(lambda: watcher.served() == ())
+    inference.does = "watch"
+    await until(watcher.served)
+
+
+async def test_an_address_that_says_that_it_drains_is_left_out_at_once(inference, watching):
+    watcher = await watching(inference.address, interval=60)
+    inference.does = "drain"
+    inference.tell()
+    await until(lambda: watcher.served() == ())
+
+
 async def test_an_address_that_hangs_or_refuses_does_not_hold_up_the_start(inference, watching):
-    inference.hang = True
+    inference.does = "hang"
     loop = asyncio.get_running_loop()
     begun = loop.time()
     watcher = await watching(inference.address, "127.0.0.1:1", patience=0.2)
@@ -136,3 +193,27 @@ async def test_a_model_can_do_what_its_service_says(inference, watching):
     watcher = await watching(inference.address)
     [model] = [one for one in watcher.served() if one.name == "m"]
     assert model.capabilities == {"chat", "completion", "logprobs", "n"}
+
+
+async def test_what_a_request_would_load_is_served_and_what_nobody_is_to_ask_for_is_not(
+    inference, watching
+):
+    known = {"name": "m", "version": "v", "context": 512}
+    inference.models = [
+        pb.LoadedModel(**known, state=pb.MODEL_STATE_UNLOADED, on_demand=True),
+        pb.LoadedModel(name="on disk", state=pb.MODEL_STATE_UNLOADED),
+        pb.LoadedModel(name="leaving", state=pb.MODEL_STATE_DRAINING),
+        pb.LoadedModel(name="loading", state=pb.MODEL_STATE_LOADING),
+    ]
+    watcher = await watching(inference.address)
+    obtainable, loading = watcher.served()
+    assert (obtainable.name, obtainable.ready, obtainable.on_demand) == ("m", False, True)
+    assert obtainable.load == 1, "whoever asks waits for it"
+    assert (loading.name, loading.ready, loading.on_demand) == ("loading", False, False)
+
+
+async def test_label_and_aliases_are_names_of_a_version(inference, watching):
+    inference.models[0].label = "v2"
+    inference.models[0].aliases.extend(["stable", "latest"])
+    watcher = await watching(inference.address)
+    assert watcher.served()[0].names == {"v2", "stable", "latest"}
