@@ -67,7 +67,12 @@ def pull(
 @app.command("import")
 def import_model(
     source: Annotated[Path, typer.Argument(help="A GGUF file.")],
-    name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="What the model is to be called; name@label for a version of it."
+        ),
+    ],
     precision: _Precisions = None,
     importer: Annotated[
         str | None,

@@ -87,7 +87,7 @@ def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> Mo
     registry = ModelRegistry(
         store,
         find_backend(settings.backend),
-        _options(settings),
+        _options(settings, store),
         residency=_residency(settings, limit),
         pinned=settings.pinned,
     )
@@ -135,7 +135,7 @@ def _thresholds(settings: InferenceSettings) -> Thresholds:
     )
 
 
-def _options(settings: InferenceSettings) -> BackendOptions:
+def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
     return BackendOptions(
         threads=settings.threads,
         slots=settings.slots,
@@ -149,6 +149,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         ageing_seconds=settings.priority_ageing_seconds,
         device=settings.device,
         kernels=settings.kernels,
+        shared_weights=store / ".packed" if settings.share_weights else None,
         speculation_tokens=0 if settings.speculation == "off" else settings.speculation_tokens,
         speculation_always=settings.speculation == "always",
         batch_size=settings.batch_size,

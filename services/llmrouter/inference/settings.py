@@ -96,6 +96,10 @@ class InferenceSettings(Section):
     """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
     our own, which need AVX2; `auto` takes ours where they are faster: attention with AVX2, products
     with AVX2 but without VNNI."""
+    share_weights: bool = True
+    """Whether quantised weights lie in the order of our own kernels in files below `.packed` in the
+    store, as large as the model: every process that loads it maps the same memory, and loading is
+    quicker. Where the disk refuses, or another's kernels multiply, each process has its own."""
     speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once, while few
     sequences run and their drafts are accepted. At 8 and 4 bits ONNX Runtime's products round

@@ -63,6 +63,9 @@ class BackendOptions:
     """Whether to draft, in quantised models, for answers that are to be the same in any company."""
     speculation_tokens: int = 12
     """Tokens drafted at once at most, from the text so far; 0 drafts none."""
+    shared_weights: Path | None = None
+    """Folder for weights in the order of our own kernels, which processes then share; None keeps
+    them in memory of each process."""
     batch_size: int = 32
     """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
     batch_window_seconds: float = 0.002

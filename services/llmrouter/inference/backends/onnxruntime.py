@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,6 +33,7 @@ from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.backends.packed_graph import DecoderTensors
+from llmrouter.inference.backends.shared_weights import SharedWeights
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
@@ -243,7 +244,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
     try:
         _native.load_onnx_runtime(str(library), options.threads or available_cores())
         gpu = choose_gpu(options.device, _native.available_providers())
-        decoder = _load_decoder(folder, kernels, gpu, options.slots, context)
+        decoder = _load_decoder(folder, kernels, gpu, options, context)
         return _native.Engine(
             decoder,
             vocabulary,
@@ -260,23 +261,24 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
 
 
 def _load_decoder(
-    folder: ModelFolder, kernels: Kernels, gpu: int | None, slots: int, context: int
+    folder: ModelFolder, kernels: Kernels, gpu: int | None, options: BackendOptions, context: int
 ) -> _native.Decoder:
+    slots = options.slots
     if gpu is not None:
         open_cuda_libraries()
-        model = _ort_model(folder, Kernels(attention=False, products=False))
+        model = _ort_model(folder, Kernels(attention=False, products=False), options)
         model.cuda_device = gpu
         try:
             return _native.load_ort_decoder(model, slots=slots, context=context)
         except _native.EngineError as error:
             _log.warning("computing on the processor", model=folder.path.name, why=str(error))
-    model = _ort_model(folder, kernels)
+    model = _ort_model(folder, kernels, options)
     try:
         return _native.load_ort_decoder(model, slots=slots, context=context)
     except _native.EngineError as error:
         if not model.packed:
             raise
-        plain = _ort_model(folder, replace(kernels, attention=False))
+        plain = _ort_model(folder, replace(kernels, attention=False), options)
         decoder = _native.load_ort_decoder(plain, slots=slots, context=context)
         # The graph is at fault, not the folder, which would have failed again.
         _log.warning("attention left to ONNX Runtime", model=folder.path.name, why=str(error))
@@ -304,13 +306,14 @@ def _context(folder: ModelFolder, options: BackendOptions) -> int:
     return options.context or folder.context_length
 
 
-def _ort_model(folder: ModelFolder, kernels: Kernels) -> _native.OrtModel:
+def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -> _native.OrtModel:
     model = _native.OrtModel()
     pack = _tensors(folder) if kernels.attention else None
     rewritten = rewrite_graph(folder.model_file, multiply=kernels.products, pack=pack)
     if rewritten is not None:
         model.graph = rewritten.graph
         model.matrices = [_matrix(place) for place in rewritten.matrices]
+        model.shared_weights = _shared_weights(folder, rewritten.matrices, options)
         model.packed = rewritten.packed
         model.rounds_alike = rewritten.rounds_alike
     model.path = str(folder.model_file)
@@ -326,6 +329,19 @@ def _ort_model(folder: ModelFolder, kernels: Kernels) -> _native.OrtModel:
     model.present_key = folder.output_names["present_key_names"]
     model.present_value = folder.output_names["present_value_names"]
     return model
+
+
+def _shared_weights(
+    folder: ModelFolder, matrices: Sequence[MatrixPlace], options: BackendOptions
+) -> str:
+    if options.shared_weights is None:
+        return ""
+    shared = SharedWeights(options.shared_weights)
+    file = shared.file(folder.path, matrices)
+    if file is None:
+        return ""
+    shared.forget_others(file)
+    return str(file)
 
 
 def _tensors(folder: ModelFolder) -> DecoderTensors:
