@@ -79,7 +79,7 @@ async def test_a_version_takes_the_place_of_another_under_load_and_no_stream_not
         old, new = models["demo"], models["demo@v2"]
         assert (old.state, new.state, new.on_demand) == (READY, UNLOADED, True)
         asking = asyncio.gather(*(asks(client, number) for number in range(STREAMS)))
-        while len(answered) < STREAMS:
+        while len(answered) < STREAMS:  # noqa: ASYNC110 - looks from outside, like a caller
             await asyncio.sleep(0.05)
         ready = await load(stub, "demo", "v2", aliases=["stable"])
         assert "stable" in ready.aliases

@@ -65,12 +65,12 @@ def test_what_is_wrong_with_the_source_is_told_in_the_importers_own_words(tmp_pa
 
 
 def test_one_whose_dependency_is_missing_is_named_with_the_remedy(recipe):
-    with pytest.raises(RouterError, match="outside-missing cannot be used.*install"):
+    with pytest.raises(RouterError, match=r"outside-missing cannot be used.*install"):
         find_importer(recipe, "outside-missing")
-    with pytest.raises(RouterError, match="outside-missing cannot be used.*install"):
+    with pytest.raises(RouterError, match=r"outside-missing cannot be used.*install"):
         find_backend("outside-missing")
 
 
 def test_an_unknown_backend_is_refused_with_those_there_are():
-    with pytest.raises(RouterError, match="registered: .*onnxruntime, outside-echo"):
+    with pytest.raises(RouterError, match=r"registered: .*onnxruntime, outside-echo"):
         find_backend("nobody")

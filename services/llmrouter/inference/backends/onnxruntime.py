@@ -26,6 +26,7 @@ from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.kernels import Kernels, choose_kernels
 from llmrouter.inference.backends.llguidance_library import find_llguidance
@@ -83,6 +84,7 @@ class OnnxRuntimeBackend:
         constraints = await asyncio.to_thread(_constraints, folder)
         # Otherwise a near tie may fall the other way where several tokens are computed at once.
         exact = engine.rounds_alike or await asyncio.to_thread(_is_unquantised, folder)
+        await asyncio.to_thread(give_back)
         return cls(
             engine,
             constraints,
@@ -155,6 +157,7 @@ class OnnxRuntimeBackend:
         await asyncio.to_thread(self._engine.stop)
         self._loop.remove_reader(self._engine.event_fd)
         self._deliver()
+        await asyncio.to_thread(give_back)
 
     async def _grammar(self, request: BackendRequest) -> _native.Grammar | None:
         wanted = request.sampling.response_format

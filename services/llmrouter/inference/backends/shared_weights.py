@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -16,6 +17,9 @@ from pathlib import Path
 from llmrouter.inference.backends.native_graph import MatrixPlace
 
 __all__ = ["SharedWeights"]
+
+_WRITING_SECONDS = 3600.0
+"""A file that was begun longer ago is what a process left that did not end in order."""
 
 
 class SharedWeights:
@@ -51,8 +55,12 @@ class SharedWeights:
         """
         with suppress(OSError):
             for file in kept.parent.iterdir():
-                if file != kept and not file.name.endswith(".new"):
+                if file != kept and not _being_written(file):
                     file.unlink(missing_ok=True)
             for folder in self._root.iterdir():
                 if not (self._root.parent / folder.name).exists():
                     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _being_written(file: Path) -> bool:
+    return file.name.endswith(".new") and time.time() - file.stat().st_mtime < _WRITING_SECONDS
