@@ -13,8 +13,7 @@ from tests.benchmarks.engine_measures import COUNTING
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import BackendOptions, BackendRequest
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
-from llmrouter.inference.models.folder import read_folder
-from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.opening import Opener
 
 
 def share_of_memory():
@@ -23,10 +22,10 @@ def share_of_memory():
     return int(fields[fields.index("Pss:") + 1]) * 1024
 
 
-async def answer_once(backend, folder):
-    prompt = load_text(read_folder(folder)).encode(COUNTING)[:64]
+async def answer_once(model):
+    prompt = model.text.encode(COUNTING)[:64]
     request = BackendRequest(prompt, SamplingOptions(temperature=0, max_tokens=8))
-    async for _ in backend.generate(request):
+    async for _ in model.backend.generate(request):
         pass
 
 
@@ -35,12 +34,12 @@ async def hold(folder, weights):
 
     print(share_of_memory(), flush=True)  # noqa: T201 - to the benchmark that started this
     options = BackendOptions(threads=2, context=2048, prefix_bytes=0, shared_weights=weights)
-    backend = await OnnxRuntimeBackend.load(folder, options)
-    await answer_once(backend, folder)
+    model = await Opener(OnnxRuntimeBackend, options).open(folder)
+    await answer_once(model)
     print(share_of_memory(), flush=True)  # noqa: T201
     while await asyncio.to_thread(sys.stdin.readline):
         print(share_of_memory(), flush=True)  # noqa: T201
-    await backend.close()
+    await model.backend.close()
 
 
 if __name__ == "__main__":

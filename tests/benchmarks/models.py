@@ -25,7 +25,7 @@ from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.folder import folder_bytes
 from llmrouter.v1 import model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
-from llmrouter_client import AsyncClient, LlmrouterError
+from llmrouter_client import AsyncClient, Finished, LlmrouterError, Started
 
 DEMO = "smollm2-135m-instruct"
 LOADS = 9
@@ -128,26 +128,26 @@ class _Load:
 
     async def stream(self, number):
         while not self.stop:
-            began, first, ended = time.monotonic(), None, False
+            told = []
             try:
-                stream = self._client.stream(
-                    f"Count from {number}.", model="demo", max_tokens=32, temperature=1.0,
-                    seed=number, cache="off", timeout=120,
-                )  # fmt: skip
-                async with stream as events:
-                    async for event in events:
-                        kind = type(event).__name__
-                        if kind == "Delta" and first is None:
-                            first = time.monotonic()
-                            self.first_tokens.append((began, first - began))
-                        if kind == "Started":
-                            self.versions.add(event.version)
-                        ended = ended or kind == "Finished"
+                await self._ask(number, told)
             except LlmrouterError:
                 self.failed += 1
-                self.cut += first is not None
-                continue
-            self.cut += not ended
+            self.cut += bool(told) and not isinstance(told[-1], Finished)
+
+    async def _ask(self, number, told):
+        began = time.monotonic()
+        stream = self._client.stream(
+            f"Count from {number}.", model="demo", max_tokens=32, temperature=1.0, seed=number,
+            cache="off", timeout=120,
+        )  # fmt: skip
+        async with stream as events:
+            async for event in events:
+                if isinstance(event, Started):
+                    self.versions.add(event.version)
+                elif isinstance(told[-1], Started):
+                    self.first_tokens.append((began, time.monotonic() - began))
+                told.append(event)
 
 
 async def _switch(store):
