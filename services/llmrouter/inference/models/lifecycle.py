@@ -161,10 +161,11 @@ class Lifecycle:
 
     async def close(self) -> None:
         """End loads under way and close every model."""
+        models = list(self._held())
         for task in self._loads.values():
             task.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
-        for model in self._held():
+        for model in models:
             if model.opened is not None:
                 await model.opened.engine.close()
 
@@ -250,11 +251,12 @@ class Lifecycle:
 
     def _fail(self, model: HeldModel, error: RouterError) -> RouterError:
         """Take in why a model was not loaded; one that had no room may be asked for again."""
-        _log.error("model failed to load", model=str(model.key), error=error.message)
         # Callers hear of it too, whom the folders of this machine do not concern.
         told = error.message.replace(f"{model.path.parent}{os.sep}", "")
         known = RouterError(error.reason, told, retry_after=error.retry_after)
         no_room = isinstance(error, NoRoomError)
+        log = _log.warning if no_room else _log.error
+        log("model not loaded", model=str(model.key), why=error.message)
         model.error = "" if no_room else told
         self._set(model, ModelState.UNLOADED if no_room else ModelState.FAILED)
         model.refuse_waiters(known)

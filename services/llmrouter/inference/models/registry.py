@@ -255,9 +255,11 @@ class ModelRegistry:
         """Close every backend."""
         self.changes.end()
         self.texts.close()
-        for task in self._leaving.values():
-            task.cancel()
+        leaving = [*self._leaving.values()]
         await self.lifecycle.close()
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
 
     def _all(self) -> list[HeldModel]:
         return [*self._models.values(), *self._leaving]
