@@ -27,7 +27,8 @@ EDGE = {
         "gateway/upstream.py",
         "inference/model_servicer.py", "inference/service.py", "inference/servicer.py",
         "inference/wire_models.py",
-        "selector/endpoints.py", "selector/service.py", "selector/servicer.py",
+        "selector/endpoints.py", "selector/placing.py", "selector/service.py",
+        "selector/servicer.py", "selector/wire_placement.py",
     )
 }  # fmt: skip
 """The modules that may know gRPC; every other one of the services is a domain module."""

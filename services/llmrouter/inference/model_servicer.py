@@ -10,6 +10,7 @@ from google.protobuf import duration_pb2
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.wire import seconds
+from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.models.held import HeldModel
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.registry import ModelRegistry
@@ -30,8 +31,8 @@ _PROGRESS_SECONDS = 1.0
 class ModelServicer(ModelServiceServicer):
     """Lets the models of a registry be loaded, unloaded and followed."""
 
-    def __init__(self, registry: ModelRegistry, monitor: MemoryMonitor) -> None:
-        self._registry, self._monitor = registry, monitor
+    def __init__(self, registry: ModelRegistry, monitor: MemoryMonitor, cpu: CpuMeter) -> None:
+        self._registry, self._monitor, self._cpu = registry, monitor, cpu
         self._loads: set[asyncio.Task[Any]] = set()
 
     async def Load(  # noqa: N802 - the RPC's name
@@ -81,6 +82,7 @@ class ModelServicer(ModelServiceServicer):
         return pb.ModelServiceListResponse(
             models=encode_models(self._registry),
             memory=encode_memory(self._registry, self._monitor),
+            cpu=self._cpu.share(),
         )
 
     async def Watch(  # noqa: N802 - the RPC's name
@@ -96,6 +98,7 @@ class ModelServicer(ModelServiceServicer):
             yield pb.ModelServiceWatchResponse(
                 models=encode_models(self._registry),
                 memory=encode_memory(self._registry, self._monitor),
+                cpu=self._cpu.share(),
             )
             await changes.after(seen, interval)
         raise RouterError(Reason.DRAINING, "inference is shutting down", retry_after=1.0)

@@ -13,6 +13,8 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.lifecycle import ResidencyOptions
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -53,20 +55,19 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready:
-            _log.warning(
-                "no model is ready",
-                store=str(store),
-                remedy="llmrouter models pull smollm2-135m-instruct, then llmrouter models load",
-            )
+            remedy = "llmrouter models pull smollm2-135m-instruct, then llmrouter models load"
+            _log.warning("no model is ready", store=str(store), remedy=remedy)
 
     async def close() -> None:
         await upkeep.close()
         await registry.close()
 
+    models = ModelServicer(registry, monitor, CpuMeter(settings.threads or available_cores()))
+
     def register(server: Any) -> None:
         servicer = InferenceServicer(registry, settings.max_tokens)
         add_InferenceServiceServicer_to_server(servicer, server)
-        add_ModelServiceServicer_to_server(ModelServicer(registry, monitor), server)
+        add_ModelServiceServicer_to_server(models, server)
 
     return Service(
         name="inference",

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from grpc import StatusCode, aio
 
@@ -15,6 +16,8 @@ from llmrouter.common.errors import Reason
 from llmrouter.common.wire import duration
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.placement import Node
+from llmrouter.selector.wire_placement import decode_node
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
@@ -24,6 +27,17 @@ _MAX_MODELS = 1024
 _MAX_PAUSE_SECONDS = 5.0
 _AWAY = (inference_pb2.MODEL_STATE_UNLOADED, inference_pb2.MODEL_STATE_DRAINING)
 _log = logging.getLogger(__name__)
+
+_Answer: TypeAlias = model_pb2.ModelServiceWatchResponse | model_pb2.ModelServiceListResponse
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """The last that was heard of an address."""
+
+    at: float
+    served: tuple[ServedModel, ...]
+    node: Node
 
 
 class EndpointWatcher:
@@ -55,7 +69,7 @@ class EndpointWatcher:
         self._channel = channel
         self._interval = interval
         self._clock = clock
-        self._seen: dict[str, tuple[float, tuple[ServedModel, ...]]] = {}
+        self._seen: dict[str, _Heard] = {}
         self._looked: dict[str, asyncio.Event] = {}
         self._failures: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -73,8 +87,15 @@ class EndpointWatcher:
 
     def served(self) -> tuple[ServedModel, ...]:
         """Return what the addresses heard of within two intervals hold, ready or not."""
+        return tuple(model for heard in self._recent() for model in heard.served)
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return those addresses with all that lies in their stores, and how busy they are."""
+        return tuple(heard.node for heard in self._recent())
+
+    def _recent(self) -> list[_Heard]:
         oldest = self._clock() - 2 * self._interval
-        return tuple(one for at, models in self._seen.values() if at >= oldest for one in models)
+        return [heard for heard in self._seen.values() if heard.at >= oldest]
 
     async def close(self) -> None:
         """Stop watching. Safe to call twice; the channels stay their owner's."""
@@ -88,8 +109,8 @@ class EndpointWatcher:
         while True:
             try:
                 async with closing_stream(told(address)) as answers:
-                    async for models in answers:
-                        self._take_in(address, models)
+                    async for answer in answers:
+                        self._take_in(address, answer)
             except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
                 if told == self._followed and _unimplemented(error):
                     told = self._asked
@@ -98,7 +119,7 @@ class EndpointWatcher:
                 self._fail(address, error)
             await asyncio.sleep(self._pause(self._failures.get(address, 0)))
 
-    async def _followed(self, address: str) -> AsyncIterator[Iterable[inference_pb2.LoadedModel]]:
+    async def _followed(self, address: str) -> AsyncIterator[_Answer]:
         """Yield what an address holds as it tells it; silence is as good as a failure."""
         request = model_pb2.ModelServiceWatchRequest(interval=duration(self._interval))
         call = ModelServiceStub(self._channel(address)).Watch(request)
@@ -107,18 +128,17 @@ class EndpointWatcher:
             while True:
                 async with asyncio.timeout(self._patience):
                     answer = await anext(answers)
-                yield answer.models
+                yield answer
         except StopAsyncIteration:
             return
         finally:
             call.cancel()
 
-    async def _asked(self, address: str) -> AsyncIterator[Iterable[inference_pb2.LoadedModel]]:
+    async def _asked(self, address: str) -> AsyncIterator[_Answer]:
         """Yield what an address holds, asked once every interval."""
         stub = ModelServiceStub(self._channel(address))
         while True:
-            answer = await stub.List(model_pb2.ModelServiceListRequest(), timeout=self._patience)
-            yield answer.models
+            yield await stub.List(model_pb2.ModelServiceListRequest(), timeout=self._patience)
             await asyncio.sleep(self._interval)
 
     @property
@@ -126,11 +146,12 @@ class EndpointWatcher:
         """Seconds in which an answer has to come, lest its address count as silent."""
         return max(0.1, 1.5 * self._interval)
 
-    def _take_in(self, address: str, models: Iterable[inference_pb2.LoadedModel]) -> None:
+    def _take_in(self, address: str, answer: _Answer) -> None:
         if self._failures.pop(address, 0):
             _log.info("inference service %s answers again", address)
-        held = tuple(_decode(one, address) for one in list(models)[:_MAX_MODELS] if _offered(one))
-        self._seen[address] = (self._clock(), held)
+        models = answer.models[:_MAX_MODELS]
+        served = tuple(_decode(one, address) for one in models if _offered(one))
+        self._seen[address] = _Heard(self._clock(), served, decode_node(answer, address))
         self._looked[address].set()
 
     def _fail(self, address: str, error: Exception) -> None:

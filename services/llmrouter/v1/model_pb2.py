@@ -26,15 +26,15 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from llmrouter.v1 import inference_pb2 as llmrouter_dot_v1_dot_inference__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/model.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/inference.proto\"W\n\x17ModelServiceLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0b\n\x03pin\x18\x04 \x01(\x08\"D\n\x18ModelServiceLoadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.LoadedModel\"e\n\x19ModelServiceUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x1aModelServiceUnloadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.LoadedModel\"\x19\n\x17ModelServiceListRequest\"\x92\x01\n\x0cMemoryStatus\x12.\n\x08pressure\x18\x01 \x01(\x0e\x32\x1c.llmrouter.v1.MemoryPressure\x12\x12\n\nused_bytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12\x13\n\x0bmodel_bytes\x18\x04 \x01(\x04\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x04\"q\n\x18ModelServiceListResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.llmrouter.v1.LoadedModel\x12*\n\x06memory\x18\x02 \x01(\x0b\x32\x1a.llmrouter.v1.MemoryStatus\"G\n\x18ModelServiceWatchRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"r\n\x19ModelServiceWatchResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.llmrouter.v1.LoadedModel\x12*\n\x06memory\x18\x02 \x01(\x0b\x32\x1a.llmrouter.v1.MemoryStatus*\xa5\x01\n\x0eMemoryPressure\x12\x1f\n\x1bMEMORY_PRESSURE_UNSPECIFIED\x10\x00\x12\x18\n\x14MEMORY_PRESSURE_NONE\x10\x01\x12\x1b\n\x17MEMORY_PRESSURE_WARNING\x10\x02\x12\x1c\n\x18MEMORY_PRESSURE_CRITICAL\x10\x03\x12\x1d\n\x19MEMORY_PRESSURE_EMERGENCY\x10\x04\x32\xf7\x02\n\x0cModelService\x12W\n\x04Load\x12%.llmrouter.v1.ModelServiceLoadRequest\x1a&.llmrouter.v1.ModelServiceLoadResponse0\x01\x12[\n\x06Unload\x12\'.llmrouter.v1.ModelServiceUnloadRequest\x1a(.llmrouter.v1.ModelServiceUnloadResponse\x12U\n\x04List\x12%.llmrouter.v1.ModelServiceListRequest\x1a&.llmrouter.v1.ModelServiceListResponse\x12Z\n\x05Watch\x12&.llmrouter.v1.ModelServiceWatchRequest\x1a\'.llmrouter.v1.ModelServiceWatchResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/model.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/inference.proto\"W\n\x17ModelServiceLoadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0b\n\x03pin\x18\x04 \x01(\x08\"D\n\x18ModelServiceLoadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.LoadedModel\"e\n\x19ModelServiceUnloadRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12(\n\x05grace\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x1aModelServiceUnloadResponse\x12(\n\x05model\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.LoadedModel\"\x19\n\x17ModelServiceListRequest\"\x92\x01\n\x0cMemoryStatus\x12.\n\x08pressure\x18\x01 \x01(\x0e\x32\x1c.llmrouter.v1.MemoryPressure\x12\x12\n\nused_bytes\x18\x02 \x01(\x04\x12\x13\n\x0blimit_bytes\x18\x03 \x01(\x04\x12\x13\n\x0bmodel_bytes\x18\x04 \x01(\x04\x12\x14\n\x0c\x62udget_bytes\x18\x05 \x01(\x04\"~\n\x18ModelServiceListResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.llmrouter.v1.LoadedModel\x12*\n\x06memory\x18\x02 \x01(\x0b\x32\x1a.llmrouter.v1.MemoryStatus\x12\x0b\n\x03\x63pu\x18\x03 \x01(\x01\"G\n\x18ModelServiceWatchRequest\x12+\n\x08interval\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x19ModelServiceWatchResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.llmrouter.v1.LoadedModel\x12*\n\x06memory\x18\x02 \x01(\x0b\x32\x1a.llmrouter.v1.MemoryStatus\x12\x0b\n\x03\x63pu\x18\x03 \x01(\x01*\xa5\x01\n\x0eMemoryPressure\x12\x1f\n\x1bMEMORY_PRESSURE_UNSPECIFIED\x10\x00\x12\x18\n\x14MEMORY_PRESSURE_NONE\x10\x01\x12\x1b\n\x17MEMORY_PRESSURE_WARNING\x10\x02\x12\x1c\n\x18MEMORY_PRESSURE_CRITICAL\x10\x03\x12\x1d\n\x19MEMORY_PRESSURE_EMERGENCY\x10\x04\x32\xf7\x02\n\x0cModelService\x12W\n\x04Load\x12%.llmrouter.v1.ModelServiceLoadRequest\x1a&.llmrouter.v1.ModelServiceLoadResponse0\x01\x12[\n\x06Unload\x12\'.llmrouter.v1.ModelServiceUnloadRequest\x1a(.llmrouter.v1.ModelServiceUnloadResponse\x12U\n\x04List\x12%.llmrouter.v1.ModelServiceListRequest\x1a&.llmrouter.v1.ModelServiceListResponse\x12Z\n\x05Watch\x12&.llmrouter.v1.ModelServiceWatchRequest\x1a\'.llmrouter.v1.ModelServiceWatchResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMORYPRESSURE']._serialized_start=919
-  _globals['_MEMORYPRESSURE']._serialized_end=1084
+  _globals['_MEMORYPRESSURE']._serialized_start=945
+  _globals['_MEMORYPRESSURE']._serialized_end=1110
   _globals['_MODELSERVICELOADREQUEST']._serialized_start=104
   _globals['_MODELSERVICELOADREQUEST']._serialized_end=191
   _globals['_MODELSERVICELOADRESPONSE']._serialized_start=193
@@ -48,11 +48,11 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MEMORYSTATUS']._serialized_start=466
   _globals['_MEMORYSTATUS']._serialized_end=612
   _globals['_MODELSERVICELISTRESPONSE']._serialized_start=614
-  _globals['_MODELSERVICELISTRESPONSE']._serialized_end=727
-  _globals['_MODELSERVICEWATCHREQUEST']._serialized_start=729
-  _globals['_MODELSERVICEWATCHREQUEST']._serialized_end=800
-  _globals['_MODELSERVICEWATCHRESPONSE']._serialized_start=802
-  _globals['_MODELSERVICEWATCHRESPONSE']._serialized_end=916
-  _globals['_MODELSERVICE']._serialized_start=1087
-  _globals['_MODELSERVICE']._serialized_end=1462
+  _globals['_MODELSERVICELISTRESPONSE']._serialized_end=740
+  _globals['_MODELSERVICEWATCHREQUEST']._serialized_start=742
+  _globals['_MODELSERVICEWATCHREQUEST']._serialized_end=813
+  _globals['_MODELSERVICEWATCHRESPONSE']._serialized_start=815
+  _globals['_MODELSERVICEWATCHRESPONSE']._serialized_end=942
+  _globals['_MODELSERVICE']._serialized_start=1113
+  _globals['_MODELSERVICE']._serialized_end=1488
 # @@protoc_insertion_point(module_scope)

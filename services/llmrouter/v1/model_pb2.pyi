@@ -238,6 +238,9 @@ class ModelServiceListResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    CPU_FIELD_NUMBER: _builtins.int
+    cpu: _builtins.float
+    """Share of the cores given to the service that it used of late; 0 to 1."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_inference_pb2.LoadedModel]:
         """In order of names and labels; those that were replaced and are not gone yet come last."""
@@ -251,10 +254,11 @@ class ModelServiceListResponse(_message.Message):
         *,
         models: _abc.Iterable[_inference_pb2.LoadedModel] | None = ...,
         memory: Global___MemoryStatus | None = ...,
+        cpu: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "memory", b"memory", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -292,6 +296,9 @@ class ModelServiceWatchResponse(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     MEMORY_FIELD_NUMBER: _builtins.int
+    CPU_FIELD_NUMBER: _builtins.int
+    cpu: _builtins.float
+    """Share of the cores given to the service that it used of late; 0 to 1."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[_inference_pb2.LoadedModel]:
         """As in `ModelServiceListResponse`."""
@@ -305,10 +312,11 @@ class ModelServiceWatchResponse(_message.Message):
         *,
         models: _abc.Iterable[_inference_pb2.LoadedModel] | None = ...,
         memory: Global___MemoryStatus | None = ...,
+        cpu: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["memory", b"memory", "models", b"models"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cpu", b"cpu", "memory", b"memory", "models", b"models"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -18,6 +18,7 @@ from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.wire import duration
 from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.memory_reader import MemoryUse
@@ -49,7 +50,7 @@ def monitor(registry):
 @pytest.fixture
 def stub(registry, monitor):
     server = InProcessServer(Gate("tested"))
-    add_ModelServiceServicer_to_server(ModelServicer(registry, monitor), server)
+    add_ModelServiceServicer_to_server(ModelServicer(registry, monitor, CpuMeter(2)), server)
     return ModelServiceStub(InProcessChannel(server))
 
 

@@ -54,7 +54,10 @@ class Models(model_pb2_grpc.ModelServiceServicer):
                     status = to_status(RouterError(Reason.DRAINING, "going"))
                     details = ((DETAILS_KEY, status.SerializeToString()),)
                     await context.abort(grpc.StatusCode.UNAVAILABLE, "going", details)
-            yield model_pb2.ModelServiceWatchResponse(models=self.models)
+            memory = model_pb2.MemoryStatus(
+                used_bytes=750, limit_bytes=1000, model_bytes=200, budget_bytes=600
+            )
+            yield model_pb2.ModelServiceWatchResponse(models=self.models, memory=memory, cpu=0.5)
             self.changed.clear()
             waiting = request.interval.ToTimedelta().total_seconds()
             with contextlib.suppress(TimeoutError):
@@ -217,3 +220,18 @@ async def test_label_and_aliases_are_names_of_a_version(inference, watching):
     inference.models[0].aliases.extend(["stable", "latest"])
     watcher = await watching(inference.address)
     assert watcher.served()[0].names == {"v2", "stable", "latest"}
+
+
+async def test_a_service_is_a_node_with_all_that_lies_in_its_store(inference, watching):
+    inference.models.append(
+        pb.LoadedModel(name="m", version="w", state=pb.MODEL_STATE_LOADING, memory_bytes=7)
+    )
+    watcher = await watching(inference.address)
+    [node] = watcher.nodes()
+    assert (node.address, node.cpu, node.memory) == (inference.address, 0.5, 0.75)
+    assert (node.memory_limit, node.free_budget) == (1000, 400)
+    ready, coming = node.holdings
+    assert (ready.key, ready.ready, ready.settled, ready.busy) == (("m", "v"), True, True, 1.25)
+    assert (coming.key, coming.ready, coming.settled, coming.memory) == (
+        ("m", "w"), False, False, 7,
+    )  # fmt: skip
