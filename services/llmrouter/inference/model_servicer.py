@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from google.protobuf import duration_pb2
@@ -33,7 +33,7 @@ class ModelServicer(ModelServiceServicer):
 
     def __init__(self, registry: ModelRegistry, monitor: MemoryMonitor, cpu: CpuMeter) -> None:
         self._registry, self._monitor, self._cpu = registry, monitor, cpu
-        self._loads: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[HeldModel]] = set()
 
     async def Load(  # noqa: N802 - the RPC's name
         self, request: pb.ModelServiceLoadRequest, context: Any
@@ -43,7 +43,7 @@ class ModelServicer(ModelServiceServicer):
         if len(request.aliases) > _MAX_ALIASES:
             raise invalid("aliases", f"{len(request.aliases)} given; at most {_MAX_ALIASES} may be")
         begun: list[HeldModel] = []
-        loading = asyncio.create_task(
+        loading = self._kept(
             self._registry.load(
                 request.model,
                 request.version,
@@ -52,8 +52,6 @@ class ModelServicer(ModelServiceServicer):
                 begun=begun.append,
             )
         )
-        self._loads.add(loading)
-        loading.add_done_callback(self._loads.discard)
         told = None
         while not loading.done():
             seen = self._registry.changes.count
@@ -68,10 +66,11 @@ class ModelServicer(ModelServiceServicer):
     async def Unload(  # noqa: N802 - the RPC's name
         self, request: pb.ModelServiceUnloadRequest, context: Any
     ) -> pb.ModelServiceUnloadResponse:
-        """Unload a version once what runs on it has finished."""
+        """Unload a version once what runs on it has finished; a caller that leaves ends nothing."""
         _check(request.model, request.version)
         grace = _bounded(request.grace, "grace", 0, _DAY) if request.HasField("grace") else None
-        model = await self._registry.unload(request.model, request.version, grace)
+        unloading = self._kept(self._registry.unload(request.model, request.version, grace))
+        model = await asyncio.shield(unloading)
         return pb.ModelServiceUnloadResponse(model=encode_model(model, self._registry))
 
     async def List(  # noqa: N802 - the RPC's name
@@ -102,6 +101,13 @@ class ModelServicer(ModelServiceServicer):
             )
             await changes.after(seen, interval)
         raise RouterError(Reason.DRAINING, "inference is shutting down", retry_after=1.0)
+
+    def _kept(self, work: Coroutine[Any, Any, HeldModel]) -> asyncio.Task[HeldModel]:
+        """Begin what goes on when its caller leaves."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
 
 
 def _check(model: str, version: str) -> None:

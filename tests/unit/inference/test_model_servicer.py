@@ -136,6 +136,16 @@ async def test_unloading_answers_once_the_model_is_gone(stub, registry, backends
     assert backends.names() == ["b"]
 
 
+async def test_a_caller_that_leaves_does_not_end_an_unload(stub, registry, backends):
+    async with registry.generator("a", "", WHO):
+        call = stub.Unload(model_pb2.ModelServiceUnloadRequest(model="a", version="v-a"))
+        await asyncio.sleep(0.02)
+        call.cancel()
+    async with asyncio.timeout(5):
+        while backends.names() != ["b"]:  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.01)
+
+
 async def test_a_grace_cuts_what_runs_longer(stub, registry, backends):
     async with registry.generator("a", "", WHO):
         request = model_pb2.ModelServiceUnloadRequest(model="a", grace=duration(0.01))

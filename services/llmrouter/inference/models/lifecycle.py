@@ -22,6 +22,8 @@ from llmrouter.inference.models.residency import ModelState, fits, idle_since, n
 __all__ = ["Lifecycle", "NoRoomError", "ResidencyOptions"]
 
 _log = structlog.get_logger("llmrouter.models")
+_ROOM_SECONDS = 60.0
+"""How long a load waits for what runs on a model that is to make room; others wait behind it."""
 _SOON = 1.0
 """When to ask again for a model that is about to be there, in seconds."""
 
@@ -135,6 +137,7 @@ class Lifecycle:
         if model in self._loads:
             await asyncio.wait({self._loads[model]})
         if model.opened is None:
+            model.error = ""
             self._set(model, ModelState.UNLOADED)
             return
         model.announced = True
@@ -166,6 +169,7 @@ class Lifecycle:
             task.cancel()
         await asyncio.gather(*self._loads.values(), return_exceptions=True)
         for model in models:
+            model.refuse_waiters(_away(model))
             if model.opened is not None:
                 await model.opened.engine.close()
 
@@ -198,6 +202,10 @@ class Lifecycle:
                 opened = await self._opener.open(model.path)
             except RouterError as error:
                 return self._fail(model, error)
+            except Exception as error:  # noqa: BLE001 - nobody may wait for it in vain
+                _log.exception("a load broke off", model=str(model.key))
+                message = f"'{model.key}' could not be loaded ({type(error).__name__})"
+                return self._fail(model, RouterError(Reason.MODEL_UNAVAILABLE, message))
             model.become_ready(opened, self._clock())
             self._changes.tell()
             _log.info("model loaded", model=str(model.key), version=opened.facts.version)
@@ -230,7 +238,7 @@ class Lifecycle:
     async def _leave(self, model: HeldModel) -> bool:
         """Unload a model for now; False when what runs on it has not finished in time."""
         self._set(model, ModelState.DRAINING)
-        if not await _idle(model, self.options.drain_seconds):
+        if not await _idle(model, min(self.options.drain_seconds, _ROOM_SECONDS)):
             if model.opened is not None:
                 model.become_ready(model.opened, self._clock())
             self._changes.tell()
@@ -240,8 +248,11 @@ class Lifecycle:
 
     async def _shut(self, model: HeldModel) -> None:
         opened, model.opened = model.opened, None
-        if opened is not None:
-            await opened.engine.close()
+        try:
+            if opened is not None:
+                await opened.engine.close()
+        except Exception:  # noqa: BLE001 - it is gone all the same
+            _log.exception("a model did not end in order", model=str(model.key))
         self._set(model, ModelState.UNLOADED)
         _log.info("model unloaded", model=str(model.key))
         if model.waiting and model.on_demand:

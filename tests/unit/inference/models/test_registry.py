@@ -332,6 +332,44 @@ async def test_where_the_essential_leave_no_room_nothing_is_unloaded_in_vain(
     assert held(registry, "c").state is UNLOADED
 
 
+async def test_a_model_that_does_not_end_in_order_makes_room_all_the_same(
+    make, backends, tmp_path, monkeypatch
+):
+    put(tmp_path, "a")
+    budget = replace(PROMPTLY, memory_bytes=size_of_one(tmp_path))
+    registry = await make("a", "b", residency=budget)
+
+    async def close():
+        raise OSError("cannot")
+
+    monkeypatch.setattr(backends.open[0], "close", close)
+    assert await ask(registry, "b") == "v-b"
+    assert states(registry) == {"a": "unloaded", "b": "ready"}
+
+
+async def test_what_breaks_where_nobody_expects_it_is_told_to_those_who_wait(
+    make, backends, monkeypatch
+):
+    registry = await make("a", now=False)
+
+    async def open_it(path):
+        raise MemoryError
+
+    monkeypatch.setattr(registry._opener, "open", open_it)
+    error = await refusal(ask(registry, "a"))
+    assert (error.reason, "MemoryError" in error.message) == (Reason.MODEL_UNAVAILABLE, True)
+    assert held(registry, "a").state is FAILED
+
+
+async def test_closing_tells_those_who_wait_for_a_load(make, backends):
+    registry = await make("a", now=False)
+    backends.gate.clear()
+    asking = asyncio.create_task(ask(registry, "a"))
+    await until(lambda: held(registry, "a").waiting)
+    await registry.close()
+    assert (await refusal(asking)).reason is Reason.MODEL_UNAVAILABLE
+
+
 async def test_a_replacement_does_not_push_out_what_it_replaces(make, backends, tmp_path):
     put(tmp_path, "a")
     budget = replace(PROMPTLY, memory_bytes=int(1.5 * size_of_one(tmp_path)))
