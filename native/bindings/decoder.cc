@@ -34,6 +34,7 @@ void BindDecoder(py::module_& module) {
           "graph", [](const OrtModel& model) { return py::bytes(model.graph); },
           [](OrtModel& model, const py::bytes& graph) { model.graph = graph; })
       .def_readwrite("matrices", &OrtModel::matrices)
+      .def_readwrite("shared_weights", &OrtModel::shared_weights)
       .def_readwrite("packed", &OrtModel::packed)
       .def_readwrite("rounds_alike", &OrtModel::rounds_alike)
       .def_readwrite("half_cache", &OrtModel::half_cache)

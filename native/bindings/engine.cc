@@ -113,6 +113,7 @@ void BindEngine(py::module_& module) {
            py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1,
            py::arg("grammar") = std::shared_ptr<Grammar>(), py::arg("drafts") = true)
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
+      .def("forget_prefixes", &Engine::ForgetPrefixes, py::arg("keep_bytes"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())
       .def("stop", &Engine::Stop, Released())

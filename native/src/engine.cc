@@ -1,6 +1,11 @@
 #include "llmrouter/engine.h"
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <algorithm>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -73,6 +78,14 @@ void Engine::Cancel(RequestId id) {
   work_.notify_one();
 }
 
+void Engine::ForgetPrefixes(std::size_t keep_bytes) {
+  {
+    const std::lock_guard lock(mutex_);
+    keep_prefixes_ = std::min(keep_bytes, keep_prefixes_.value_or(keep_bytes));
+  }
+  work_.notify_one();
+}
+
 void Engine::Stop() {
   {
     const std::lock_guard lock(mutex_);
@@ -126,11 +139,13 @@ void Engine::Guarded(Work work) {
 bool Engine::TakeWork() {
   std::vector<std::unique_ptr<Sequence>> submitted;
   std::vector<RequestId> cancelled;
+  std::optional<std::size_t> keep_prefixes;
   bool stopping = false;
   {
     std::unique_lock lock(mutex_);
     const auto has_work = [this] {
-      return stopping_ || !scheduler_.idle() || !submitted_.empty() || !cancelled_.empty();
+      return stopping_ || !scheduler_.idle() || !submitted_.empty() || !cancelled_.empty() ||
+             keep_prefixes_.has_value();
     };
     if (!has_work()) {
       busy_before_ += std::chrono::duration<double>(Clock::now() - woken_).count();
@@ -139,10 +154,17 @@ bool Engine::TakeWork() {
     }
     submitted.swap(submitted_);
     cancelled.swap(cancelled_);
+    keep_prefixes.swap(keep_prefixes_);
     stopping = stopping_;
   }
   for (auto& sequence : submitted) scheduler_.Add(std::move(sequence));
   for (const RequestId id : cancelled) scheduler_.Cancel(id, &events_);
+  if (keep_prefixes.has_value()) {
+    scheduler_.ForgetPrefixes(*keep_prefixes);
+#ifdef __GLIBC__
+    malloc_trim(0);  // Whoever asks is short of memory, and the heap would keep what was freed.
+#endif
+  }
   return !stopping;
 }
 

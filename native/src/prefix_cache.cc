@@ -57,12 +57,20 @@ std::vector<const std::byte*> PrefixCache::Match(std::uint64_t scope,
   return data;
 }
 
+void PrefixCache::ForgetOldest() {
+  blocks_.erase(uses_.back());
+  uses_.pop_back();
+}
+
+void PrefixCache::Shrink(std::size_t keep_bytes) {
+  while (bytes() > keep_bytes) ForgetOldest();
+}
+
 bool PrefixCache::MakeRoom(std::size_t path_blocks) {
   while (bytes() + block_bytes_ > max_bytes_) {
     // The path being extended is the most recent one: nothing but it is left to go.
     if (blocks_.size() <= path_blocks) return false;
-    blocks_.erase(uses_.back());
-    uses_.pop_back();
+    ForgetOldest();
   }
   return true;
 }

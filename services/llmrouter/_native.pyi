@@ -65,6 +65,9 @@ class OrtModel:
     graph: bytes
     # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
     matrices: Sequence[NativeMatrix]
+    # A file that processes share, in which `matrices` lie as they are computed with; written where
+    # it is missing. Empty keeps them in memory of this process, and so does a disk that refuses.
+    shared_weights: str
     # Whether `graph` takes the tokens of many rows side by side.
     packed: bool
     # Whether each token of a packed run is rounded as if it were alone.
@@ -291,6 +294,9 @@ class Engine:
 
     # End a request before the next step; ids that are not known are ignored.
     def cancel(self, request_id: int) -> None: ...
+
+    # Free kept prefixes before the next step, the least recently used first, down to `keep_bytes`.
+    def forget_prefixes(self, keep_bytes: int) -> None: ...
 
     # Take all events published so far.
     def drain(self) -> list[Event]: ...

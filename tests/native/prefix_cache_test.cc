@@ -57,6 +57,22 @@ TEST(PrefixCacheTest, TheSameBlockElsewhereIsAnother) {
   EXPECT_TRUE(cache.Match(1, Count(3 * kBlock, kBlock)).empty());
 }
 
+TEST(PrefixCacheTest, ShrinkingForgetsTheLeastRecentlyUsedAndLetsNewOnesIn) {
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
+  const auto older = Count(3 * kBlock), newer = Count(3 * kBlock, 1000);
+  cache.Insert(1, older, Tokens(older));
+  cache.Insert(1, newer, Tokens(newer));
+  const std::size_t block = cache.bytes() / 6;
+  cache.Shrink(4 * block + 1);
+  EXPECT_EQ(cache.bytes(), 4 * block);
+  EXPECT_EQ(cache.Match(1, older).size(), 1U);
+  EXPECT_EQ(cache.Match(1, newer).size(), 2U);
+  cache.Shrink(0);
+  EXPECT_EQ(cache.bytes(), 0U);
+  cache.Insert(1, older, Tokens(older));
+  EXPECT_EQ(cache.bytes(), 3 * block);
+}
+
 TEST(PrefixCacheTest, TwoTokensAreLeftToCompute) {
   PrefixCache cache(sizeof(TokenId), 1 << 20);
   const auto prompt = Count(2 * kBlock);

@@ -63,6 +63,7 @@ class Batch {
   std::uint64_t drafted_tokens() const { return drafted_tokens_; }
   std::uint64_t accepted_tokens() const { return accepted_tokens_; }
   std::size_t prefix_bytes() const { return prefix_.bytes(); }
+  void ForgetPrefixes(std::size_t keep_bytes) { prefix_.Shrink(keep_bytes); }
   /// Seconds spent in decoder runs so far.
   double decoder_seconds() const { return decoder_seconds_; }
   /// Mean seconds of a step in which rows decode, and that a sequence holds its slot.

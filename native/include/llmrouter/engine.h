@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -72,6 +73,9 @@ class Engine {
   /// the request may just have ended.
   void Cancel(RequestId id);
 
+  /// Frees kept prefixes before the next step, the least recently used first, down to `keep_bytes`.
+  void ForgetPrefixes(std::size_t keep_bytes);
+
   /// Cancels everything, ends the thread and frees the decoder; nothing is accepted afterwards.
   /// Safe to call twice.
   void Stop();
@@ -108,6 +112,7 @@ class Engine {
   // Guarded by mutex_.
   std::vector<std::unique_ptr<Sequence>> submitted_;
   std::vector<RequestId> cancelled_;
+  std::optional<std::size_t> keep_prefixes_;
   EngineStatistics statistics_;
   RequestId next_id_ = 1;
   bool stopping_ = false;

@@ -42,6 +42,10 @@ struct OrtModel {
   /// What the nodes `llmrouter.MatMulNBits` of `graph` multiply with, by their attribute `matrix`.
   /// Copied into memory while loading.
   std::vector<NativeMatrix> matrices;
+  /// A file in which `matrices` lie as they are computed with, mapped by every process that loads
+  /// the model; written where it is missing. Its name has to tell what it was made of. Empty keeps
+  /// them in memory of this process, and so does a disk that refuses.
+  std::string shared_weights;
   /// Whether `graph` takes the tokens of many rows side by side, and attention finds out by itself
   /// whose they are; otherwise it is as the file's.
   bool packed = false;

@@ -29,6 +29,9 @@ class PrefixCache {
 
   std::size_t bytes() const { return blocks_.size() * block_bytes_; }
 
+  /// Forgets the least recently used blocks until `keep_bytes` are left at most.
+  void Shrink(std::size_t keep_bytes);
+
   /// The blocks of the longest known beginning of `prompt` within `scope`, first to last. At least
   /// two tokens are left to compute: one alone would round differently. Valid until `Insert`.
   std::vector<const std::byte*> Match(std::uint64_t scope, std::span<const TokenId> prompt);
@@ -49,6 +52,7 @@ class PrefixCache {
                                     int most) const;
   /// Marks a path as just used, so that each block is more recent than those that continue it.
   void Touch(const std::vector<std::uint64_t>& path);
+  void ForgetOldest();
   bool MakeRoom(std::size_t path_blocks);
 
   const std::size_t block_bytes_;

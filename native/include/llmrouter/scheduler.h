@@ -43,6 +43,9 @@ class Scheduler {
   /// Drops what is too late and lets those whose turn it is join.
   void Arrange(Clock::time_point now, std::vector<Event>* events);
 
+  /// Frees kept prefixes, the least recently used first, down to `keep_bytes`.
+  void ForgetPrefixes(std::size_t keep_bytes) { batch_.ForgetPrefixes(keep_bytes); }
+
   /// Runs one step of those that have a slot.
   void Step(std::vector<Event>* events);
 

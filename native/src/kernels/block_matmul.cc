@@ -5,7 +5,9 @@
 #include <cstring>
 #include <limits>
 #include <stdexcept>
+#include <utility>
 
+#include "kernels/pages.h"
 #include "kernels/panel.h"
 #include "llmrouter/processor.h"
 
@@ -15,6 +17,14 @@ namespace {
 const MatrixShape& Checked(const MatrixShape& shape) {
   CheckShape(shape);
   return shape;
+}
+
+bool IsCorrected(const MatrixShape& shape) { return shape.bits == 4 || shape.zero_points; }
+
+std::shared_ptr<std::byte> OwnMemory(std::size_t bytes) {
+  auto pages = std::make_shared<Pages>(bytes);
+  std::byte* data = pages->data();
+  return {std::move(pages), data};
 }
 
 int NibbleAt(const std::uint8_t* packed, int index) {
@@ -74,16 +84,25 @@ std::size_t MatrixShape::ColumnZeroBytes() const {
 }
 
 PackedMatrix::PackedMatrix(const MatrixShape& shape)
-    : shape_(Checked(shape)),
-      pages_(BlockBytes() * static_cast<std::size_t>(shape.Blocks()) *
-             static_cast<std::size_t>(shape.Panels())) {}
+    : PackedMatrix(shape, OwnMemory(Bytes(shape))) {}
+
+PackedMatrix::PackedMatrix(const MatrixShape& shape, std::shared_ptr<std::byte> memory)
+    : shape_(Checked(shape)), memory_(std::move(memory)) {}
+
+std::size_t PackedMatrix::Bytes(const MatrixShape& shape) {
+  CheckShape(shape);
+  return kernels::BlockBytes(shape.bits, IsCorrected(shape)) *
+         static_cast<std::size_t>(shape.Blocks()) * static_cast<std::size_t>(shape.Panels());
+}
+
+bool PackedMatrix::Corrected() const { return IsCorrected(shape_); }
 
 std::size_t PackedMatrix::BlockBytes() const {
   return kernels::BlockBytes(shape_.bits, Corrected());
 }
 
 std::uint8_t* PackedMatrix::MutablePanel(int panel) {
-  return reinterpret_cast<std::uint8_t*>(pages_.data()) +
+  return reinterpret_cast<std::uint8_t*>(memory_.get()) +
          static_cast<std::size_t>(panel) * static_cast<std::size_t>(shape_.Blocks()) * BlockBytes();
 }
 

@@ -6,9 +6,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <vector>
-
-#include "kernels/pages.h"
 
 namespace llmrouter::kernels {
 
@@ -55,12 +54,19 @@ class PackedMatrix {
   /// Takes memory; panels are zero until packed. Throws as `CheckShape`, and std::bad_alloc.
   explicit PackedMatrix(const MatrixShape& shape);
 
+  /// Lies in `memory`, as large as `Bytes` says and packed already, or to be packed. Throws as
+  /// `CheckShape`.
+  PackedMatrix(const MatrixShape& shape, std::shared_ptr<std::byte> memory);
+
+  /// The memory it takes. Throws as `CheckShape`.
+  static std::size_t Bytes(const MatrixShape& shape);
+
   /// Packs a panel from its columns; the last panel may have fewer than kPanelColumns.
   void Pack(int panel, const BlockColumns& columns);
 
   const MatrixShape& shape() const { return shape_; }
   /// Whether blocks hold a correction for their zero points.
-  bool Corrected() const { return shape_.bits == 4 || shape_.zero_points; }
+  bool Corrected() const;
   const std::uint8_t* Panel(int panel) const;
 
  private:
@@ -68,7 +74,7 @@ class PackedMatrix {
   std::uint8_t* MutablePanel(int panel);
 
   MatrixShape shape_;
-  Pages pages_;
+  std::shared_ptr<std::byte> memory_;
 };
 
 /// Rows of activations as bytes -127 to 127, with one scale per row and block. Memory is kept from

@@ -6,6 +6,7 @@
 #include "kernels/block_matmul.h"
 #include "llmrouter/error.h"
 #include "ort/matrix_file.h"
+#include "ort/packed_file.h"
 
 namespace llmrouter::ort {
 namespace {
@@ -16,20 +17,20 @@ constexpr std::int64_t kWorthSharing = 1 << 17;
 /// share to others.
 constexpr int kPieces = 16;
 
-const NativeMatrix& MatrixOf(const MatMulOp& op, const OrtKernelInfo* info) {
+kernels::PackedMatrix MatrixOf(const MatMulOp& op, const OrtKernelInfo* info) {
   const std::int64_t number = AttributeOf(info, "matrix");
   if (number < 0 || static_cast<std::size_t>(number) >= op.matrices.size()) {
     throw Error(ErrorCode::kModelUnavailable, "the graph names a matrix that is not there");
   }
-  return op.matrices[static_cast<std::size_t>(number)];
+  const auto index = static_cast<std::size_t>(number);
+  return op.packed != nullptr ? op.packed->Matrix(index) : ReadMatrix(op.matrices[index]);
 }
 
 }  // namespace
 
 class MatMulKernel {
  public:
-  MatMulKernel(const MatMulOp& op, const OrtKernelInfo* info)
-      : matrix_(ReadMatrix(MatrixOf(op, info))) {}
+  MatMulKernel(const MatMulOp& op, const OrtKernelInfo* info) : matrix_(MatrixOf(op, info)) {}
 
   void Compute(OrtKernelContext* context) const {
     KernelInput input = InputOf(context, 0);
@@ -62,7 +63,9 @@ class MatMulKernel {
   kernels::PackedMatrix matrix_;
 };
 
-MatMulOp::MatMulOp(std::vector<NativeMatrix> multiplied) : matrices(std::move(multiplied)) {
+MatMulOp::MatMulOp(std::vector<NativeMatrix> multiplied, const std::string& shared_weights)
+    : matrices(std::move(multiplied)) {
+  if (!shared_weights.empty()) packed = PackedFile::Open(shared_weights, matrices);
   Describe("MatMulNBits", 1, this);
 }
 

@@ -65,24 +65,41 @@ class File {
   std::int64_t bytes_ = 0;
 };
 
-MatrixShape ShapeOf(const NativeMatrix& matrix) {
-  return {matrix.columns, matrix.depth, matrix.bits, matrix.zero_points_offset >= 0};
+std::size_t ScaleBytes(const MatrixShape& shape) {
+  return sizeof(float) * static_cast<std::size_t>(shape.Blocks());
+}
+
+void CheckHolds(const File& file, const NativeMatrix& matrix) {
+  const MatrixShape shape = ShapeOf(matrix);
+  kernels::CheckShape(shape);
+  file.CheckHolds(matrix.data_offset, shape.columns, shape.ColumnBytes());
+  file.CheckHolds(matrix.scales_offset, shape.columns, ScaleBytes(shape));
+  if (shape.zero_points) {
+    file.CheckHolds(matrix.zero_points_offset, shape.columns, shape.ColumnZeroBytes());
+  }
 }
 
 }  // namespace
 
-kernels::PackedMatrix ReadMatrix(const NativeMatrix& matrix) {
-  const MatrixShape shape = ShapeOf(matrix);
-  kernels::CheckShape(shape);
-  const File file(matrix.file);
-  const std::size_t scale_bytes = sizeof(float) * static_cast<std::size_t>(shape.Blocks());
-  const std::size_t zero_bytes = shape.ColumnZeroBytes();
-  // Before any memory is taken: the sizes come from the model.
-  file.CheckHolds(matrix.data_offset, shape.columns, shape.ColumnBytes());
-  file.CheckHolds(matrix.scales_offset, shape.columns, scale_bytes);
-  if (shape.zero_points) file.CheckHolds(matrix.zero_points_offset, shape.columns, zero_bytes);
+MatrixShape ShapeOf(const NativeMatrix& matrix) {
+  return {matrix.columns, matrix.depth, matrix.bits, matrix.zero_points_offset >= 0};
+}
 
-  kernels::PackedMatrix packed(shape);
+void CheckMatrix(const NativeMatrix& matrix) { CheckHolds(File(matrix.file), matrix); }
+
+kernels::PackedMatrix ReadMatrix(const NativeMatrix& matrix) {
+  CheckMatrix(matrix);  // Before any memory is taken: the sizes come from the model.
+  kernels::PackedMatrix packed(ShapeOf(matrix));
+  ReadMatrixInto(matrix, &packed);
+  return packed;
+}
+
+void ReadMatrixInto(const NativeMatrix& matrix, kernels::PackedMatrix* packed) {
+  const MatrixShape shape = ShapeOf(matrix);
+  const File file(matrix.file);
+  CheckHolds(file, matrix);
+  const std::size_t scale_bytes = ScaleBytes(shape);
+  const std::size_t zero_bytes = shape.ColumnZeroBytes();
   std::vector<std::uint8_t> data(kColumnsAtOnce * shape.ColumnBytes());
   std::vector<float> scales(static_cast<std::size_t>(kColumnsAtOnce * shape.Blocks()));
   std::vector<std::uint8_t> zeros(kColumnsAtOnce * zero_bytes);
@@ -98,13 +115,12 @@ kernels::PackedMatrix ReadMatrix(const NativeMatrix& matrix) {
       file.Read(matrix.zero_points_offset + skip(zero_bytes), zeros.data(), count * zero_bytes);
     }
     for (std::size_t i = 0; i < count; i += kPanelColumns) {
-      packed.Pack((column + static_cast<int>(i)) / kPanelColumns,
-                  {data.data() + i * shape.ColumnBytes(),
-                   scales.data() + i * static_cast<std::size_t>(shape.Blocks()),
-                   zeros.data() + i * zero_bytes});
+      packed->Pack((column + static_cast<int>(i)) / kPanelColumns,
+                   {data.data() + i * shape.ColumnBytes(),
+                    scales.data() + i * static_cast<std::size_t>(shape.Blocks()),
+                    zeros.data() + i * zero_bytes});
     }
   }
-  return packed;
 }
 
 }  // namespace llmrouter::ort

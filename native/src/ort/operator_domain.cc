@@ -1,11 +1,9 @@
 #include "ort/operator_domain.h"
 
-#include <utility>
-
 namespace llmrouter::ort {
 
-OperatorDomain::OperatorDomain(std::vector<NativeMatrix> matrices, const PackedStep* step)
-    : matmul_(std::move(matrices)),
+OperatorDomain::OperatorDomain(const OrtModel& model, const PackedStep* step)
+    : matmul_(model.matrices, model.shared_weights),
       attention_(step, false),
       packed_attention_(step, true),
       keep_rows_(step),

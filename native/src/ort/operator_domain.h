@@ -1,7 +1,5 @@
 #pragma once
 
-#include <vector>
-
 #include "ort/attention_op.h"
 #include "ort/keep_rows_op.h"
 #include "ort/layer_ops.h"
@@ -13,7 +11,7 @@ namespace llmrouter::ort {
 class OperatorDomain {
  public:
   /// `step` is what packed graphs run over; null for others.
-  OperatorDomain(std::vector<NativeMatrix> matrices, const PackedStep* step);
+  OperatorDomain(const OrtModel& model, const PackedStep* step);
   OperatorDomain(const OperatorDomain&) = delete;
   OperatorDomain& operator=(const OperatorDomain&) = delete;
 

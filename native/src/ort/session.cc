@@ -77,7 +77,7 @@ Session::Session(const OrtModel& model, const PackedStep* step) {
     const std::string folder = std::filesystem::path(model.path).parent_path().string();
     Check(GetApi()(kAddSessionConfigEntry, options.get(),
                    "session.model_external_initializers_file_folder_path", folder.c_str()));
-    domain_ = std::make_unique<OperatorDomain>(model.matrices, step);
+    domain_ = std::make_unique<OperatorDomain>(model, step);
     Check(GetApi()(kAddCustomOpDomain, options.get(), domain_->get()));
     session_ = Create<SessionPtr>(kCreateSessionFromArray, GetEnv(), model.graph.data(),
                                   model.graph.size(), options.get());

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from llmrouter.cli import loading
 from llmrouter.cli.output import (
     Json,
     err,
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 __all__ = ["app", "import_model", "list_models", "open_store", "pull", "tell_damaged", "verify"]
 
 app = typer.Typer(
-    help="Pull, import, list and verify the models of this machine.", no_args_is_help=True
+    help="Pull, import, list and verify models; load and unload them where they run.",
+    no_args_is_help=True,
 )
+loading.add_to(app)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
@@ -81,7 +84,12 @@ def pull(
 @app.command("import")
 def import_model(
     source: Annotated[Path, typer.Argument(exists=True, help="A GGUF file.")],
-    name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
+    name: Annotated[
+        str,
+        typer.Option(
+            "--name", help="What the model is to be called; name@label for a version of it."
+        ),
+    ],
     precision: _Precisions = None,
     importer: Annotated[
         str | None,

@@ -18,7 +18,7 @@ from llmrouter.common.settings import (
     told_by,
 )
 
-__all__ = ["Address", "Place", "cache_at", "gateway_at", "selector_at"]
+__all__ = ["Address", "Place", "cache_at", "gateway_at", "inference_at", "selector_at"]
 
 Address = Annotated[
     str | None,
@@ -83,6 +83,13 @@ def cache_at(given: str | None, flag: str) -> Place:
     from llmrouter.cache.settings import CacheSettings
 
     return _place("cache", given, flag, CacheSettings)
+
+
+def inference_at(given: str | None, flag: str) -> Place:
+    """Return where the inference service is, as `gateway_at`; no variable names it by itself."""
+    from llmrouter.inference.settings import InferenceSettings
+
+    return _place("inference", given, flag, InferenceSettings)
 
 
 def _place(service: str, given: str | None, flag: str, settings: type[Section]) -> Place:

@@ -48,6 +48,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
     UNSUPPORTED_OPTION = "UNSUPPORTED_OPTION"
     ANSWER_BROKEN_OFF = "ANSWER_BROKEN_OFF"
+    MEMORY_PRESSURE = "MEMORY_PRESSURE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ RULES: Mapping[Reason, Rule] = {
     Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
     Reason.UNSUPPORTED_OPTION: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
     Reason.ANSWER_BROKEN_OFF: Rule("UNAVAILABLE", Retry.SAME),
+    Reason.MEMORY_PRESSURE: Rule("RESOURCE_EXHAUSTED", Retry.OTHER_MODEL),
 }
 
 

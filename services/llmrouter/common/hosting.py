@@ -35,8 +35,12 @@ class Service:
     """Adds its servicer to a server."""
     host: str
     port: int
+    beside: tuple[str, ...] = ()
+    """Full names of other gRPC services that `register` adds."""
     start: Callable[[], Awaitable[None]] = _nothing
     """Does what must be done before it is ready, such as loading models."""
+    stopping: Callable[[], None] = lambda: None
+    """Ends the streams that would never end by themselves, before the drain waits for calls."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Frees what it holds, after the last call."""
     ready: Callable[[], bool] = lambda: True
@@ -55,7 +59,8 @@ class Hosted:
         self.service = service
         self.channel = InProcessChannel(inside)
         self.address = ""
-        self._server = ServiceServer(service.name, service.grpc_name, service.register, gate)
+        names = (service.grpc_name, *service.beside)
+        self._server = ServiceServer(service.name, names, service.register, gate)
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.
@@ -75,6 +80,7 @@ class Hosted:
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
+        self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
         await self.service.close()
 

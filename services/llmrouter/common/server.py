@@ -37,16 +37,16 @@ class ServiceServer:
     """One service on one port, with health, reflection and a drain that loses no stream."""
 
     def __init__(
-        self, name: str, grpc_name: str, register: Callable[[Any], None], gate: Gate
+        self, name: str, served: tuple[str, ...], register: Callable[[Any], None], gate: Gate
     ) -> None:
         self._name = name
-        self._grpc_name = grpc_name
+        self._served = served
         self._gate = gate
         self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
         self._health = health.aio.HealthServicer()
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        names = (grpc_name, health.SERVICE_NAME, reflection.SERVICE_NAME)
+        names = (*served, health.SERVICE_NAME, reflection.SERVICE_NAME)
         reflection.enable_server_reflection(names, self._server)
 
     async def start(self, host: str, port: int) -> int:
@@ -75,7 +75,7 @@ class ServiceServer:
         """Say over grpc.health.v1 whether requests are welcome."""
         status = health_pb2.HealthCheckResponse.ServingStatus
         value = status.SERVING if ready else status.NOT_SERVING
-        for service in ("", self._grpc_name):
+        for service in ("", *self._served):
             await self._health.set(service, value)
 
     async def drain(self, grace: float) -> None:

@@ -21,13 +21,13 @@ async def embed(
     Args:
         registry: The models held.
         name: Which model.
-        version: The version it must have; empty takes the one held.
+        version: A fingerprint, label or alias; empty takes the `stable` one.
         request: Validated.
         context: Who asks, and until when.
 
     Raises:
-        RouterError: As `ModelRegistry.get_embedder` and `Embedder.embed`.
+        RouterError: As `ModelRegistry.embedder` and `Embedder.embed`.
     """
-    folder, embedder = registry.get_embedder(name, version)
-    vectors = await embedder.embed(request, context)
-    return EmbeddingResult(name, folder.version, vectors)
+    async with registry.embedder(name, version, context) as (facts, embedder):
+        vectors = await embedder.embed(request, context)
+        return EmbeddingResult(name, facts.version, vectors)

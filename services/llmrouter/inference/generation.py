@@ -38,34 +38,36 @@ async def generate(
     Args:
         registry: The models held.
         name: Which model.
-        version: The version it must have; empty takes the one held.
+        version: A fingerprint, label or alias; empty takes the `stable` one.
         request: Validated.
         context: Who asks.
         max_tokens: Tokens generated when the request sets no limit.
 
     Raises:
-        RouterError: As `ModelRegistry.get`, `TextPool.run` and `Backend.generate`.
+        RouterError: As `ModelRegistry.generator`, `TextPool.run` and `Backend.generate`.
     """
     began = time.monotonic()
-    folder, text, backend = registry.get(name, version)
-    tokens = await registry.texts.run(_tokenize, text, request)
-    sampling = request.sampling
-    if sampling.max_tokens is None:
-        sampling = replace(sampling, max_tokens=max_tokens)
-    why = f"{name} was asked for"
-    yield Started(context.request_id, name, folder.version, why, prompt_tokens=len(tokens))
-    ends: list[BackendFinished] = []
-    asked = BackendRequest(tokens, sampling, context.priority, context.remaining(), context.tenant)
-    stream = backend.generate(asked)
-    async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
-        async for event in events:
-            match event:
-                case TokenDelta(piece, count, choice, logprobs):
-                    yield Delta(choice, piece, count, logprobs)
-                case BackendFinished():
-                    ends.append(event)
-                    yield ChoiceFinished(event.choice, event.reason, event.stop)
-    yield _finished(ends, time.monotonic() - began)
+    async with registry.generator(name, version, context) as (facts, text, backend):
+        tokens = await registry.texts.run(_tokenize, text, request)
+        sampling = request.sampling
+        if sampling.max_tokens is None:
+            sampling = replace(sampling, max_tokens=max_tokens)
+        why = f"{name} was asked for"
+        yield Started(context.request_id, name, facts.version, why, prompt_tokens=len(tokens))
+        ends: list[BackendFinished] = []
+        asked = BackendRequest(
+            tokens, sampling, context.priority, context.remaining(), context.tenant
+        )
+        stream = backend.generate(asked)
+        async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case TokenDelta(piece, count, choice, logprobs):
+                        yield Delta(choice, piece, count, logprobs)
+                    case BackendFinished():
+                        ends.append(event)
+                        yield ChoiceFinished(event.choice, event.reason, event.stop)
+        yield _finished(ends, time.monotonic() - began)
 
 
 def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import structlog
 
@@ -12,10 +13,21 @@ from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.models.registry import LoadState, ModelRegistry, find_backend
+from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.cpu_meter import CpuMeter
+from llmrouter.inference.model_servicer import ModelServicer
+from llmrouter.inference.models.lifecycle import ResidencyOptions
+from llmrouter.inference.models.memory_monitor import MemoryMonitor
+from llmrouter.inference.models.memory_reader import MemoryReader
+from llmrouter.inference.models.opening import find_backend
+from llmrouter.inference.models.pressure import Thresholds
+from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.versions import key_of
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
+from llmrouter.inference.upkeep import Upkeep
 from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
 
@@ -35,32 +47,40 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
             settings name is not there.
     """
     store = _store(settings, data)
-    registry = ModelRegistry(store, find_backend(settings.backend), _options(settings))
-    _check_names(settings.models or (), registry, store)
-
-    def ready() -> bool:
-        return any(model.state is LoadState.READY for model in registry.models)
+    reader = MemoryReader()
+    registry = _registry(settings, store, reader.limit())
+    monitor = MemoryMonitor(reader.read, _thresholds(settings), registry.relieve)
+    upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
-        names = settings.models if settings.models is not None else registry.names_in_store()
-        await registry.load(names)
-        if not ready():
-            _log.warning(
-                "no model is ready",
-                store=str(store),
-                remedy="llmrouter models pull smollm2-135m-instruct, then start again",
-            )
+        await registry.start(settings.models, now=settings.loading == "start")
+        upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
+        if not registry.ready:
+            remedy = "llmrouter models pull smollm2-135m-instruct, then llmrouter models load"
+            _log.warning("no model is ready", store=str(store), remedy=remedy)
 
-    servicer = InferenceServicer(registry, settings.max_tokens)
+    async def close() -> None:
+        await upkeep.close()
+        await registry.close()
+
+    models = ModelServicer(registry, monitor, CpuMeter(settings.threads or available_cores()))
+
+    def register(server: Any) -> None:
+        servicer = InferenceServicer(registry, settings.max_tokens)
+        add_InferenceServiceServicer_to_server(servicer, server)
+        add_ModelServiceServicer_to_server(models, server)
+
     return Service(
         name="inference",
         grpc_name="llmrouter.v1.InferenceService",
-        register=lambda server: add_InferenceServiceServicer_to_server(servicer, server),
+        beside=("llmrouter.v1.ModelService",),
+        register=register,
         host=settings.host,
         port=settings.port,
         start=start,
-        close=registry.close,
-        ready=ready,
+        stopping=registry.changes.end,
+        close=close,
+        ready=lambda: registry.ready,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 
@@ -82,7 +102,20 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
     return settings.store
 
 
-def _check_names(wanted: Sequence[str], registry: ModelRegistry, store: Path) -> None:
+def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    registry = ModelRegistry(
+        store,
+        find_backend(settings.backend),
+        _options(settings, store),
+        residency=_residency(settings, limit),
+        pinned=settings.pinned,
+    )
+    _check_names("models", settings.models or (), registry, store)
+    _check_names("pinned", settings.pinned, registry, store)
+    return registry
+
+
+def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, store: Path) -> None:
     """Refuse a name that the store does not have: it is misspelt, or the store is another one.
 
     A folder that is there but broken fails alone when it is loaded.
@@ -90,17 +123,38 @@ def _check_names(wanted: Sequence[str], registry: ModelRegistry, store: Path) ->
     Raises:
         RouterError: UNKNOWN_MODEL naming the models there are.
     """
-    missing = [name for name in wanted if not (store / name).is_dir()]
+    names = registry.names_in_store()
+    known = {*names, *(key_of(name).name for name in names)}
+    missing = [name for name in wanted if name not in known and not (store / name).is_dir()]
     if missing:
-        there = ", ".join(registry.names_in_store()) or "none"
+        there = ", ".join(names) or "none"
         raise RouterError(
             Reason.UNKNOWN_MODEL,
-            f"inference.models names {', '.join(missing)}, which {store} does not have; there are: "
-            f"{there}",
+            f"inference.{field} names {', '.join(missing)}, which {store} does not have; there "
+            f"are: {there}",
         )
 
 
-def _options(settings: InferenceSettings) -> BackendOptions:
+def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptions:
+    budget = settings.memory_mib << 20
+    return ResidencyOptions(
+        memory_bytes=budget or int((limit or 0) * settings.memory_critical),
+        idle_seconds=settings.idle_seconds,
+        notice_seconds=settings.notice_seconds,
+        drain_seconds=settings.unload_grace_seconds,
+        max_waiting=settings.max_waiting,
+    )
+
+
+def _thresholds(settings: InferenceSettings) -> Thresholds:
+    return Thresholds(
+        warning=settings.memory_warning,
+        critical=settings.memory_critical,
+        emergency=settings.memory_emergency,
+    )
+
+
+def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
     return BackendOptions(
         threads=settings.threads,
         slots=settings.slots,
@@ -115,6 +169,7 @@ def _options(settings: InferenceSettings) -> BackendOptions:
         ageing_seconds=settings.priority_ageing_seconds,
         device=settings.device,
         kernels=settings.kernels,
+        shared_weights=store / ".packed" if settings.share_weights else None,
         speculation_tokens=0 if settings.speculation == "off" else settings.speculation_tokens,
         speculation_always=settings.speculation == "always",
         batch_size=settings.batch_size,

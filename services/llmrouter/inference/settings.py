@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, model_validator
 
 from llmrouter.common.settings import Section
 from llmrouter.inference.backends.devices import DEVICE
@@ -28,7 +28,32 @@ class InferenceSettings(Section):
     store: Path | None = None
     """Folder that holds model folders; by default `models` in the data directory."""
     models: tuple[str, ...] | None = None
-    """Names to load from the store at start; by default every folder in it."""
+    """Models to offer from the store, all versions of each, or single ones (`name@label`); by
+    default every folder in it."""
+    loading: Literal["start", "demand"] = "start"
+    """When models are loaded: at start, as far as they fit, each in the version that its alias
+    `stable` points to; or each with the first request for it."""
+    pinned: tuple[str, ...] = Field(default=(), max_length=1000)
+    """Names of essential models, or of versions (`name@label`): they never leave by themselves."""
+    idle_seconds: float = Field(default=600.0, ge=0, le=31_536_000)
+    """A model that nobody has used for this long is unloaded until it is asked for; 0 keeps all."""
+    sweep_seconds: float = Field(default=300.0, ge=0.01, le=86_400)
+    """How often idle models are looked for."""
+    notice_seconds: float = Field(default=2.0, ge=0, le=600)
+    """How long a version that is unloaded by name takes requests that were planned before."""
+    unload_grace_seconds: float = Field(default=600.0, ge=0, le=86_400)
+    """How long running requests may finish before the model they run on is unloaded."""
+    memory_mib: int = Field(default=0, ge=0, le=1 << 30)
+    """Memory that all loaded models may count for together, in MiB: the least recently used make
+    room. 0 takes `memory_critical` of the container's limit, or of the machine's memory."""
+    memory_warning: float = Field(default=0.70, gt=0, lt=1)
+    """Share of the limit in use from which models idle for a minute go and prefixes are halved."""
+    memory_critical: float = Field(default=0.85, gt=0, lt=1)
+    """Share from which idle models and all prefixes go, and low priority is refused."""
+    memory_emergency: float = Field(default=0.95, gt=0, le=1)
+    """Share from which nothing is loaded, and all but high priority is refused."""
+    memory_check_seconds: float = Field(default=5.0, ge=0.01, le=3600)
+    """How often memory is looked at."""
     backend: str = "onnxruntime"
     """Entry point of group `llmrouter.backends` that runs the models."""
     threads: int = Field(default=0, ge=0, le=1024)
@@ -75,6 +100,10 @@ class InferenceSettings(Section):
     """Who computes attention and multiplies quantised matrices: `onnxruntime`; `native`, kernels of
     our own, which need AVX2; `auto` takes ours where they are faster: attention with AVX2, products
     too, but for processors that have AVX-VNNI without AVX-512."""
+    share_weights: bool = True
+    """Whether quantised weights lie in the order of our own kernels in files below `.packed` in the
+    store, as large as the model: every process that loads it maps the same memory, and loading is
+    quicker. Where the disk refuses, or another's kernels multiply, each process has its own."""
     speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once, while few
     sequences run and their drafts are accepted. At 8 and 4 bits ONNX Runtime's products round
@@ -85,3 +114,9 @@ class InferenceSettings(Section):
     """Tokens drafted at once at most."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """How long running streams may finish after SIGTERM."""
+
+    @model_validator(mode="after")
+    def _thresholds_rise(self) -> InferenceSettings:
+        if not self.memory_warning < self.memory_critical < self.memory_emergency:
+            raise ValueError("memory_warning, memory_critical and memory_emergency must rise")
+        return self

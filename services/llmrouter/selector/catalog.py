@@ -13,6 +13,8 @@ from llmrouter.selector.settings import CatalogEntry
 
 __all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
 
+STABLE = "stable"
+"""The alias of the version that is meant where none is named."""
 LOADING_SECONDS = 1.0
 """When to ask again for a model that is being loaded."""
 
@@ -29,6 +31,10 @@ class ServedModel:
     """A version that is not ready, without an error, served here and may do so again."""
     silent: bool = False
     """Whether its service does not answer: this is what it held last."""
+    on_demand: bool = False
+    """Whether requests are taken though it is not ready: they wait until it is loaded."""
+    names: frozenset[str] = frozenset()
+    """Label and aliases of this version; `stable` is meant where no version is named."""
     error: str = ""
     """One sentence when it could not be loaded."""
     context: int = 0
@@ -62,7 +68,8 @@ class Model:
     version: str = ""
     """Empty while no endpoint serves it or did."""
     endpoints: tuple[ServedModel, ...] = ()
-    """Ready ones, in order of their addresses; those that were, if it is away."""
+    """In order of their addresses: the ready ones, else those that load it on demand; those that
+    served it, if it is away."""
     away: bool = False
     trouble: str = ""
     """Why no endpoint serves it; one phrase."""
@@ -91,6 +98,10 @@ class Model:
         if left == self.endpoints:
             return self
         return replace(self, endpoints=left, trouble="it has failed this request already")
+
+    def goes_by(self, version: str) -> bool:
+        """Whether `version` is its fingerprint, or its label or an alias on some endpoint."""
+        return version == self.version or any(version in one.names for one in self.endpoints)
 
     @cached_property
     def quality(self) -> float:
@@ -127,12 +138,15 @@ class Catalog:
     """An unchanging view of all models."""
 
     models: tuple[Model, ...]
-    """In order of name and version."""
+    """Those that requests are routed to, in order of name and version."""
     _names: Mapping[str, tuple[str, ...]] = field(repr=False)
+    others: tuple[Model, ...] = ()
+    """Further versions, for requests that name them."""
 
     def find(self, name: str, version: str) -> Model | None:
         """Return this version of this model; None unless an endpoint serves it."""
-        found = (model for model in self.models if model.key == (name, version))
+        every = (*self.models, *self.others)
+        found = (model for model in every if model.key == (name, version))
         return next((model for model in found if model.endpoints and not model.away), None)
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
@@ -160,9 +174,11 @@ class Catalog:
             raise _unavailable(base, found)
         if not version:
             return found
-        exact = tuple(model for model in served if model.version == version)
+        others = tuple(model for model in self.others if model.name in names)
+        versioned = (*served, *others)
+        exact = tuple(model for model in versioned if model.goes_by(version))
         if not exact:
-            versions = ", ".join(f"{model.name}@{model.version}" for model in served)
+            versions = ", ".join(f"{model.name}@{model.version}" for model in versioned)
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
                 f"no endpoint serves version {version!r} of {base}; served: {versions}",
@@ -227,34 +243,42 @@ def build_catalog(
                 output_price=unlisted_price,
             )
     models: list[Model] = []
+    others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        models.extend(_versions(listed[name], by_name.get(name, [])))
+        versions = _versions(listed[name], by_name.get(name, []))
+        stable = [one for one in versions if one.goes_by(STABLE)]
+        models.extend(stable or versions)
+        others.extend(one for one in versions if stable and one not in stable)
         for alias in listed[name].aliases:
             names[alias] = (*names.get(alias, ()), name)
     names.update({name: (name,) for name in listed})  # a name is stronger than an alias
-    return Catalog(tuple(models), names)
+    return Catalog(tuple(models), names, tuple(others))
 
 
 def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
-    ready: dict[str, list[ServedModel]] = {}
-    for one in sorted(served, key=lambda one: one.address):
-        if one.ready:
-            ready.setdefault(one.version, []).append(one)
-    if ready:
-        return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
-    loading = any(not one.error and not one.silent for one in served)
-    trouble = _trouble(served)
+    usable: dict[str, list[ServedModel]] = {}
     away: dict[str, list[ServedModel]] = {}
     for one in sorted(served, key=lambda one: one.address):
-        if one.version and not one.error:
+        if (one.ready or one.on_demand) and not one.silent:
+            usable.setdefault(one.version, []).append(one)
+        elif one.version and not one.error:
             away.setdefault(one.version, []).append(one)
+    if usable:
+        return [Model(entry, version, _nearest(usable[version])) for version in sorted(usable)]
+    loading = any(not one.error and not one.silent for one in served)
+    trouble = _trouble(served)
     if away:
         return [
             Model(entry, version, tuple(away[version]), away=True, trouble=trouble, loading=loading)
             for version in sorted(away)
         ]
     return [Model(entry, trouble=trouble, loading=loading)]
+
+
+def _nearest(usable: list[ServedModel]) -> tuple[ServedModel, ...]:
+    """Return the endpoints that are ready; where there are none, those that load on demand."""
+    return tuple(one for one in usable if one.ready) or tuple(usable)
 
 
 def _trouble(served: list[ServedModel]) -> str:

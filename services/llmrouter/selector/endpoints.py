@@ -1,30 +1,53 @@
-"""What the inference services hold: every address is asked again and again."""
+"""What the inference services hold: every address is followed, and asked where it cannot be."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
+from grpc import StatusCode, aio
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason
+from llmrouter.common.wire import duration
+from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.v1 import inference_pb2 as pb
-from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter.selector.placement import Node
+from llmrouter.selector.wire_placement import decode_node
+from llmrouter.v1 import inference_pb2, model_pb2
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
 __all__ = ["EndpointWatcher"]
 
 _MAX_MODELS = 1024
 _PAUSE_SECONDS = 1.0
+_AWAY = (inference_pb2.MODEL_STATE_UNLOADED, inference_pb2.MODEL_STATE_DRAINING)
 _log = logging.getLogger(__name__)
+
+_Answer: TypeAlias = model_pb2.ModelServiceWatchResponse | model_pb2.ModelServiceListResponse
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """The last that was heard of an address."""
+
+    at: float
+    served: tuple[ServedModel, ...]
+    node: Node
 
 
 class EndpointWatcher:
     """Keeps the models of all inference services in view.
 
-    What an address held that has been silent for two intervals is told as such until it answers
-    again; so is a model that is being loaded where it served before. One task per address.
+    Every address is followed by `Watch`, which tells changes as they happen; where that is not
+    offered, it is asked again and again. What an address held that has been silent for two
+    intervals, or that says that it shuts down, is told as such until it is heard of again; so is a
+    model that is being loaded where it served before. One task per address.
     """
 
     def __init__(
@@ -40,15 +63,16 @@ class EndpointWatcher:
         Args:
             addresses: `host:port` of each inference service.
             channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
-            interval: Seconds between two looks at an address, and the timeout of each.
+            interval: Seconds between two messages of an address at most.
             clock: Monotonic seconds.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
         self._channel = channel
         self._interval = interval
         self._clock = clock
-        self._seen: dict[str, tuple[float, tuple[ServedModel, ...]]] = {}
+        self._seen: dict[str, _Heard] = {}
         self._looked: dict[str, asyncio.Event] = {}
+        self._failures: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - a bound, not an error
@@ -64,13 +88,21 @@ class EndpointWatcher:
 
     def served(self) -> tuple[ServedModel, ...]:
         """Return what the addresses hold, ready or not; of silent ones, what served there last."""
-        oldest = self._clock() - 2 * self._interval
+        oldest = self._oldest()
         return tuple(
-            one if at >= oldest else replace(one, ready=False, silent=True)
-            for at, models in self._seen.values()
-            for one in models
-            if at >= oldest or (one.version and not one.error)
+            one if heard.at >= oldest else replace(one, ready=False, silent=True)
+            for heard in self._seen.values()
+            for one in heard.served
+            if heard.at >= oldest or (one.version and not one.error)
         )
+
+    def nodes(self) -> tuple[Node, ...]:
+        """Return the addresses heard of lately: all that lies there, and how busy they are."""
+        oldest = self._oldest()
+        return tuple(heard.node for heard in self._seen.values() if heard.at >= oldest)
+
+    def _oldest(self) -> float:
+        return self._clock() - 2 * self._interval
 
     async def close(self) -> None:
         """Stop watching. Safe to call twice; the channels stay their owner's."""
@@ -80,11 +112,64 @@ class EndpointWatcher:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _watch(self, address: str) -> None:
-        failures = 0
+        told = self._followed
         while True:
-            failures = 0 if await self._look(address, failures) else failures + 1
-            self._looked[address].set()
-            await asyncio.sleep(self._pause(failures))
+            try:
+                async with closing_stream(told(address)) as answers:
+                    async for answer in answers:
+                        self._take_in(address, answer)
+            except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
+                if told == self._followed and _unimplemented(error):
+                    told = self._asked
+                    continue
+                told = self._followed
+                self._fail(address, error)
+            await asyncio.sleep(self._pause(self._failures.get(address, 0)))
+
+    async def _followed(self, address: str) -> AsyncIterator[_Answer]:
+        """Yield what an address holds as it tells it; silence is as good as a failure."""
+        request = model_pb2.ModelServiceWatchRequest(interval=duration(self._interval))
+        call = ModelServiceStub(self._channel(address)).Watch(request)
+        answers = aiter(call)
+        try:
+            while True:
+                async with asyncio.timeout(self._patience):
+                    answer = await anext(answers)
+                yield answer
+        except StopAsyncIteration:
+            return
+        finally:
+            call.cancel()
+
+    async def _asked(self, address: str) -> AsyncIterator[_Answer]:
+        """Yield what an address holds, asked once every interval."""
+        stub = ModelServiceStub(self._channel(address))
+        while True:
+            yield await stub.List(model_pb2.ModelServiceListRequest(), timeout=self._patience)
+            await asyncio.sleep(self._interval)
+
+    @property
+    def _patience(self) -> float:
+        """Seconds in which an answer has to come, lest its address count as silent."""
+        return max(0.1, 1.5 * self._interval)
+
+    def _take_in(self, address: str, answer: _Answer) -> None:
+        if self._failures.pop(address, 0):
+            _log.info("inference service %s answers again", address)
+        models = answer.models[:_MAX_MODELS]
+        before = self._seen.get(address)
+        known = {one.name: one for one in (before.served if before else ()) if one.version}
+        served = tuple(_remembered(_decode(one, address), known) for one in models if _offered(one))
+        self._seen[address] = _Heard(self._clock(), served, decode_node(answer, address))
+        self._looked[address].set()
+
+    def _fail(self, address: str, error: Exception) -> None:
+        failures = self._failures[address] = self._failures.get(address, 0) + 1
+        if failures == 1:
+            _log.warning("inference service %s does not answer: %s", address, _why(error))
+        if _drains(error) and address in self._seen:
+            self._seen[address] = replace(self._seen[address], at=-math.inf)
+        self._looked[address].set()
 
     def _pause(self, failures: int) -> float:
         """Return the seconds until the next look: short after failures, to see what comes back."""
@@ -92,35 +177,21 @@ class EndpointWatcher:
             return 0.0  # One late answer shall not take the models away: look again at once.
         return min(self._interval, _PAUSE_SECONDS) if failures else self._interval
 
-    async def _look(self, address: str, failures: int) -> bool:
-        """Ask once; True when it answered."""
-        try:
-            stub = InferenceServiceStub(self._channel(address))
-            # Waiting for the connection: it may come back within the time of this look.
-            answer = await stub.ListLoadedModels(
-                pb.ListLoadedModelsRequest(),
-                timeout=max(0.1, self._interval / 2),
-                wait_for_ready=True,
-            )
-        except Exception as error:  # noqa: BLE001 - whatever an address does, the watch goes on
-            if failures == 0:
-                _log.warning("inference service %s does not answer: %s", address, _why(error))
-            return False
-        if failures:
-            _log.info("inference service %s answers again", address)
-        _, before = self._seen.get(address, (0.0, ()))
-        known = {one.name: one for one in before if one.version}
-        models = tuple(
-            _remembered(_decode(model, address), known) for model in answer.models[:_MAX_MODELS]
-        )
-        self._seen[address] = (self._clock(), models)
-        return True
+
+def _unimplemented(error: Exception) -> bool:
+    return isinstance(error, aio.AioRpcError) and error.code() is StatusCode.UNIMPLEMENTED
+
+
+def _drains(error: Exception) -> bool:
+    if not isinstance(error, aio.AioRpcError):
+        return False
+    return from_rpc_error(error, "inference").reason is Reason.DRAINING
 
 
 def _remembered(model: ServedModel, known: Mapping[str, ServedModel]) -> ServedModel:
     """Return a model that is being loaded as what it was when it served here before."""
     before = known.get(model.name)
-    if model.ready or model.error or before is None:
+    if model.version or model.ready or model.error or before is None:
         return model
     return replace(before, ready=False, silent=False)
 
@@ -130,7 +201,12 @@ def _why(error: Exception) -> str:
     return str(details()) if callable(details) else f"{type(error).__name__}: {error}"
 
 
-def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
+def _offered(model: inference_pb2.LoadedModel) -> bool:
+    """Whether a version is of any interest: not one that nobody is to ask for, or not any more."""
+    return model.on_demand or model.state not in _AWAY
+
+
+def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
     quality = model.quality
     ratio = 1.0
     if quality.perplexity >= 1 and quality.reference_perplexity >= 1:
@@ -139,13 +215,16 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         name=model.name,
         version=model.version,
         address=address,
-        ready=model.state == pb.MODEL_STATE_READY,
-        error=model.error if model.state == pb.MODEL_STATE_FAILED else "",
+        ready=model.state == inference_pb2.MODEL_STATE_READY,
+        on_demand=model.on_demand,
+        names=frozenset((*model.aliases, *filter(None, (model.label,)))),
+        error=model.error if model.state == inference_pb2.MODEL_STATE_FAILED else "",
         context=model.context,
         capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
         running=model.statistics.running,
-        waiting=model.statistics.waiting,
+        # Whoever asks for a model that has to be loaded waits for the load.
+        waiting=model.statistics.waiting + model.on_demand,
         slots=model.statistics.slots,
         tokenizer=model.tokenizer,
         longest_token_bytes=model.longest_token_bytes,

@@ -9,6 +9,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
@@ -30,14 +31,24 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     except RouterError as error:
         message = f"selector.default_strategy: {error.message}"
         raise RouterError(error.reason, message) from error
+    placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
+
+    async def start() -> None:
+        await watcher.start()
+        placement.start()
+
+    async def close() -> None:
+        await placement.close()
+        await watcher.close()
+
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
-        start=watcher.start,
-        close=watcher.close,
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

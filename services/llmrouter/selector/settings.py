@@ -6,6 +6,7 @@ from pydantic import Field
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.settings import Section
+from llmrouter.selector.placement_settings import PlacementSettings
 
 __all__ = ["CatalogEntry", "SelectorSettings", "StrategyWeights"]
 
@@ -114,6 +115,9 @@ class SelectorSettings(Section):
         le=60,
         description="Pause between two looks at an inference service; one silent for two of them "
         "is no longer planned with.",
+    )
+    placement: PlacementSettings = Field(
+        default=PlacementSettings(), description="Placement of models over inference services."
     )
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."

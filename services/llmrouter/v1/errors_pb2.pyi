@@ -67,6 +67,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
     `delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
     """
+    ERROR_REASON_MEMORY_PRESSURE: _ErrorReason.ValueType  # 19
+    """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
+    RetryInfo says when to come back. A model of another service may answer.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -119,5 +123,9 @@ may answer.
 ERROR_REASON_ANSWER_BROKEN_OFF: ErrorReason.ValueType  # 18
 """UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
 `delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
+"""
+ERROR_REASON_MEMORY_PRESSURE: ErrorReason.ValueType  # 19
+"""RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
+RetryInfo says when to come back. A model of another service may answer.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

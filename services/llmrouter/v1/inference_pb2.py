@@ -27,29 +27,25 @@ from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmrouter/v1/inference.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\"\x8d\x01\n\x0cInferRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07request\x18\x04 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"=\n\rInferResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"\x19\n\x17ListLoadedModelsRequest\"o\n\x0cModelQuality\x12\x12\n\nperplexity\x18\x01 \x01(\x01\x12\x1c\n\x14reference_perplexity\x18\x02 \x01(\x01\x12\x15\n\rkl_divergence\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\"\x83\x03\n\x10\x45ngineStatistics\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\x04\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x07 \x01(\x04\x12\x15\n\rreused_tokens\x18\x08 \x01(\x04\x12\x13\n\x0bpreemptions\x18\t \x01(\x04\x12,\n\tstep_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x65stimated_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefix_bytes\x18\x0c \x01(\x04\x12\x14\n\x0cparked_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x64rafted_tokens\x18\x0e \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x0f \x01(\x04\"\xe7\x02\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.ModelState\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\r\x12\x14\n\x0c\x66older_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04\x63hat\x18\x08 \x01(\x08\x12+\n\x07quality\x18\t \x01(\x0b\x32\x1a.llmrouter.v1.ModelQuality\x12\x32\n\nstatistics\x18\n \x01(\x0b\x32\x1e.llmrouter.v1.EngineStatistics\x12\x12\n\ndimensions\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12\x1b\n\x13longest_token_bytes\x18\x0e \x01(\r\"E\n\x18ListLoadedModelsResponse\x12)\n\x06models\x18\x01 \x03(\x0b\x32\x19.llmrouter.v1.LoadedModel*q\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x32\x9b\x02\n\x10InferenceService\x12\x42\n\x05Infer\x12\x1a.llmrouter.v1.InferRequest\x1a\x1b.llmrouter.v1.InferResponse0\x01\x12`\n\x05\x45mbed\x12*.llmrouter.v1.InferenceServiceEmbedRequest\x1a+.llmrouter.v1.InferenceServiceEmbedResponse\x12\x61\n\x10ListLoadedModels\x12%.llmrouter.v1.ListLoadedModelsRequest\x1a&.llmrouter.v1.ListLoadedModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmrouter/v1/inference.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\"\x8d\x01\n\x0cInferRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07request\x18\x04 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"=\n\rInferResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"o\n\x0cModelQuality\x12\x12\n\nperplexity\x18\x01 \x01(\x01\x12\x1c\n\x14reference_perplexity\x18\x02 \x01(\x01\x12\x15\n\rkl_divergence\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\"\x83\x03\n\x10\x45ngineStatistics\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\x04\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x07 \x01(\x04\x12\x15\n\rreused_tokens\x18\x08 \x01(\x04\x12\x13\n\x0bpreemptions\x18\t \x01(\x04\x12,\n\tstep_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x65stimated_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefix_bytes\x18\x0c \x01(\x04\x12\x14\n\x0cparked_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x64rafted_tokens\x18\x0e \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x0f \x01(\x04\"\xc0\x03\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.ModelState\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\r\x12\x14\n\x0c\x66older_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04\x63hat\x18\x08 \x01(\x08\x12+\n\x07quality\x18\t \x01(\x0b\x32\x1a.llmrouter.v1.ModelQuality\x12\x32\n\nstatistics\x18\n \x01(\x0b\x32\x1e.llmrouter.v1.EngineStatistics\x12\x12\n\ndimensions\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12\x1b\n\x13longest_token_bytes\x18\x0e \x01(\r\x12\r\n\x05label\x18\x14 \x01(\t\x12\x0f\n\x07\x61liases\x18\x15 \x03(\t\x12\x11\n\ton_demand\x18\x16 \x01(\x08\x12\x0e\n\x06pinned\x18\x17 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x18 \x01(\x04*\xa5\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x05\x32\xb8\x01\n\x10InferenceService\x12\x42\n\x05Infer\x12\x1a.llmrouter.v1.InferRequest\x1a\x1b.llmrouter.v1.InferResponse0\x01\x12`\n\x05\x45mbed\x12*.llmrouter.v1.InferenceServiceEmbedRequest\x1a+.llmrouter.v1.InferenceServiceEmbedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1309
-  _globals['_MODELSTATE']._serialized_end=1422
+  _globals['_MODELSTATE']._serialized_start=1301
+  _globals['_MODELSTATE']._serialized_end=1466
   _globals['_INFERREQUEST']._serialized_start=140
   _globals['_INFERREQUEST']._serialized_end=281
   _globals['_INFERRESPONSE']._serialized_start=283
   _globals['_INFERRESPONSE']._serialized_end=344
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_start=346
-  _globals['_LISTLOADEDMODELSREQUEST']._serialized_end=371
-  _globals['_MODELQUALITY']._serialized_start=373
-  _globals['_MODELQUALITY']._serialized_end=484
-  _globals['_ENGINESTATISTICS']._serialized_start=487
-  _globals['_ENGINESTATISTICS']._serialized_end=874
-  _globals['_LOADEDMODEL']._serialized_start=877
-  _globals['_LOADEDMODEL']._serialized_end=1236
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_start=1238
-  _globals['_LISTLOADEDMODELSRESPONSE']._serialized_end=1307
-  _globals['_INFERENCESERVICE']._serialized_start=1425
-  _globals['_INFERENCESERVICE']._serialized_end=1708
+  _globals['_MODELQUALITY']._serialized_start=346
+  _globals['_MODELQUALITY']._serialized_end=457
+  _globals['_ENGINESTATISTICS']._serialized_start=460
+  _globals['_ENGINESTATISTICS']._serialized_end=847
+  _globals['_LOADEDMODEL']._serialized_start=850
+  _globals['_LOADEDMODEL']._serialized_end=1298
+  _globals['_INFERENCESERVICE']._serialized_start=1469
+  _globals['_INFERENCESERVICE']._serialized_end=1653
 # @@protoc_insertion_point(module_scope)

@@ -35,6 +35,10 @@ class _ModelStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelState
     """Serving."""
     MODEL_STATE_FAILED: _ModelState.ValueType  # 3
     """Could not be loaded; `error` says why."""
+    MODEL_STATE_UNLOADED: _ModelState.ValueType  # 4
+    """On the disk alone."""
+    MODEL_STATE_DRAINING: _ModelState.ValueType  # 5
+    """Running requests finish, then it is unloaded."""
 
 class ModelState(_ModelState, metaclass=_ModelStateEnumTypeWrapper):
     """Represents where a model is in its life."""
@@ -47,6 +51,10 @@ MODEL_STATE_READY: ModelState.ValueType  # 2
 """Serving."""
 MODEL_STATE_FAILED: ModelState.ValueType  # 3
 """Could not be loaded; `error` says why."""
+MODEL_STATE_UNLOADED: ModelState.ValueType  # 4
+"""On the disk alone."""
+MODEL_STATE_DRAINING: ModelState.ValueType  # 5
+"""Running requests finish, then it is unloaded."""
 Global___ModelState: _TypeAlias = ModelState  # noqa: Y015
 
 @_typing.final
@@ -62,7 +70,9 @@ class InferRequest(_message.Message):
     model: _builtins.str
     """Name of the model. Required."""
     version: _builtins.str
-    """Version it must have; empty takes the one loaded."""
+    """Version it must have: a fingerprint, a label or an alias; empty takes the one that `stable` points
+    to. One that is not loaded is loaded for it where `LoadedModel.on_demand` says so.
+    """
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks. Required."""
@@ -110,23 +120,6 @@ class InferResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InferResponse: _TypeAlias = InferResponse  # noqa: Y015
-
-@_typing.final
-class ListLoadedModelsRequest(_message.Message):
-    """Represents a request for the models."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLoadedModelsRequest: _TypeAlias = ListLoadedModelsRequest  # noqa: Y015
 
 @_typing.final
 class ModelQuality(_message.Message):
@@ -248,7 +241,7 @@ Global___EngineStatistics: _TypeAlias = EngineStatistics  # noqa: Y015
 
 @_typing.final
 class LoadedModel(_message.Message):
-    """Represents one model of this service."""
+    """Represents one version of a model of this service, loaded or not."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -266,6 +259,11 @@ class LoadedModel(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     TOKENIZER_FIELD_NUMBER: _builtins.int
     LONGEST_TOKEN_BYTES_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    ON_DEMAND_FIELD_NUMBER: _builtins.int
+    PINNED_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -292,6 +290,14 @@ class LoadedModel(_message.Message):
     """UTF-8 bytes that one token can stand for at most, so that a text of so many bytes has at least so
     many tokens; 0 where there is no bound: its tokenizer or its chat template may leave text out.
     """
+    label: _builtins.str
+    """Label of this version: what follows the @ in the name of its folder; empty where nothing does."""
+    on_demand: _builtins.bool
+    """Whether requests for it are taken though it is not ready: they wait until it is loaded."""
+    pinned: _builtins.bool
+    """Whether it never leaves memory by itself."""
+    memory_bytes: _builtins.int
+    """Bytes of memory it counts for once loaded; 0 while nobody has read it."""
     @_builtins.property
     def quality(self) -> Global___ModelQuality:
         """What its precision cost; absent when it was not measured."""
@@ -302,7 +308,11 @@ class LoadedModel(_message.Message):
 
     @_builtins.property
     def capabilities(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """What may be asked of it, as in `SelectRequest.capabilities`; empty unless ready."""
+        """What may be asked of it, as in `SelectRequest.capabilities`; empty while nobody has read it."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Aliases that point to this version, `stable` for the one that is meant where none is named."""
 
     def __init__(
         self,
@@ -321,35 +331,16 @@ class LoadedModel(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         tokenizer: _builtins.str = ...,
         longest_token_bytes: _builtins.int = ...,
+        label: _builtins.str = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        on_demand: _builtins.bool = ...,
+        pinned: _builtins.bool = ...,
+        memory_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "longest_token_bytes", b"longest_token_bytes", "name", b"name", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "tokenizer", b"tokenizer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "label", b"label", "longest_token_bytes", b"longest_token_bytes", "memory_bytes", b"memory_bytes", "name", b"name", "on_demand", b"on_demand", "pinned", b"pinned", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "tokenizer", b"tokenizer", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LoadedModel: _TypeAlias = LoadedModel  # noqa: Y015
-
-@_typing.final
-class ListLoadedModelsResponse(_message.Message):
-    """Represents the models of this service."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    MODELS_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___LoadedModel]:
-        """In order of their names."""
-
-    def __init__(
-        self,
-        *,
-        models: _abc.Iterable[Global___LoadedModel] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLoadedModelsResponse: _TypeAlias = ListLoadedModelsResponse  # noqa: Y015

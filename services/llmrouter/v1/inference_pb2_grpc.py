@@ -46,11 +46,6 @@ class InferenceServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.FromString,
                 _registered_method=True)
-        self.ListLoadedModels = channel.unary_unary(
-                '/llmrouter.v1.InferenceService/ListLoadedModels',
-                request_serializer=llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsRequest.SerializeToString,
-                response_deserializer=llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsResponse.FromString,
-                _registered_method=True)
 
 
 class InferenceServiceServicer:
@@ -74,13 +69,6 @@ class InferenceServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def ListLoadedModels(self, request, context):
-        """Lists the models this service was told to hold, loaded or not. Safe to retry.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_InferenceServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -93,11 +81,6 @@ def add_InferenceServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.SerializeToString,
-            ),
-            'ListLoadedModels': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListLoadedModels,
-                    request_deserializer=llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsRequest.FromString,
-                    response_serializer=llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -155,33 +138,6 @@ class InferenceService:
             '/llmrouter.v1.InferenceService/Embed',
             llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedRequest.SerializeToString,
             llmrouter_dot_v1_dot_embedding__pb2.InferenceServiceEmbedResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def ListLoadedModels(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/llmrouter.v1.InferenceService/ListLoadedModels',
-            llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsRequest.SerializeToString,
-            llmrouter_dot_v1_dot_inference__pb2.ListLoadedModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

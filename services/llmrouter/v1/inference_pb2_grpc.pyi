@@ -43,8 +43,6 @@ class InferenceServiceStub:
     generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
     load. Safe to retry.
     """
-    ListLoadedModels: _grpc.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]
-    """Lists the models this service was told to hold, loaded or not. Safe to retry."""
 
 @_typing.type_check_only
 class InferenceServiceAsyncStub(InferenceServiceStub):
@@ -60,8 +58,6 @@ class InferenceServiceAsyncStub(InferenceServiceStub):
     generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
     load. Safe to retry.
     """
-    ListLoadedModels: _aio.UnaryUnaryMultiCallable[_inference_pb2.ListLoadedModelsRequest, _inference_pb2.ListLoadedModelsResponse]  # type: ignore[assignment]
-    """Lists the models this service was told to hold, loaded or not. Safe to retry."""
 
 class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
     """Represents loaded models. It runs the model it is told to; choosing is the selector's."""
@@ -86,13 +82,5 @@ class InferenceServiceServicer(metaclass=_abc_1.ABCMeta):
         generates instead, CONTEXT_TOO_LONG for a text past its context, QUEUE_FULL with RetryInfo under
         load. Safe to retry.
         """
-
-    @_abc_1.abstractmethod
-    def ListLoadedModels(
-        self,
-        request: _inference_pb2.ListLoadedModelsRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_inference_pb2.ListLoadedModelsResponse, _abc.Awaitable[_inference_pb2.ListLoadedModelsResponse]]:
-        """Lists the models this service was told to hold, loaded or not. Safe to retry."""
 
 def add_InferenceServiceServicer_to_server(servicer: InferenceServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

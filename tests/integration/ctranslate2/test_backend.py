@@ -26,7 +26,8 @@ from llmrouter.inference.models.card import CARD_FILE
 from llmrouter.inference.models.ctranslate2_folder import read_ctranslate2_folder
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import Kind, kind_of
-from llmrouter.inference.models.registry import LoadState, ModelRegistry
+from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.residency import ModelState
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.text import load_text
 
@@ -304,11 +305,12 @@ async def test_weights_that_are_none_are_refused_by_their_folder(store, tmp_path
 
 async def test_the_registry_chooses_the_backend_by_the_folder(store):
     registry = ModelRegistry(store.root, OnnxRuntimeBackend, replace(OPTIONS, slots=2))
-    await registry.load(registry.names_in_store())
+    await registry.start()
     try:
-        assert all(model.state is LoadState.READY for model in registry.models)
-        assert isinstance(registry.get("ct2-int8", "")[2], CTranslate2Backend)
-        assert isinstance(registry.get("onnx-fp32", "")[2], OnnxRuntimeBackend)
+        assert all(model.state is ModelState.READY for model in registry.models)
+        backends = {model.key.name: model.opened.backend for model in registry.models}
+        assert isinstance(backends["ct2-int8"], CTranslate2Backend)
+        assert isinstance(backends["onnx-fp32"], OnnxRuntimeBackend)
     finally:
         await registry.close()
 
@@ -334,7 +336,7 @@ def test_unpermuting_brings_neighbours_into_halves():
 
 async def test_a_response_format_is_refused_by_its_name(make):
     backend = await make()
-    assert not backend.honours
+    assert not backend.honours()
     wanted = ResponseFormat(FormatKind.REGEX, "a")
     with pytest.raises(RouterError) as refused:
         await answer(backend, [10], SamplingOptions(temperature=0, response_format=wanted))

@@ -18,7 +18,8 @@ from llmrouter.common.generation import (
 from llmrouter.inference.backends.base import BackendOptions, BackendRequest, TokenDelta
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.generation import generate
-from llmrouter.inference.models.registry import LoadState, ModelRegistry
+from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.residency import ModelState
 
 pytest.importorskip("ctranslate2", reason="needs the extra `ctranslate2`")
 
@@ -94,10 +95,10 @@ async def test_each_answer_ends_at_its_own_limit(backend):
 
 async def test_the_service_answers_a_prompt_and_refuses_a_chat(folder):
     registry = ModelRegistry(folder.parent, OnnxRuntimeBackend, OPTIONS)
-    await registry.load(registry.names_in_store())
+    await registry.start()
     try:
         [held] = registry.models
-        assert (held.name, held.state) == ("tiny-t5", LoadState.READY)
+        assert (held.key.name, held.state) == ("tiny-t5", ModelState.READY)
         events = await ask(registry, GenerationRequest(prompt="w1 w2 w3", sampling=GREEDY))
         assert events[-1].usage.prompt_tokens == 4  # the end token that T5 reads is added
         message = Message(Role.USER, ("w1 w2",))

@@ -179,8 +179,8 @@ async def test_without_llguidance_the_option_is_unsupported(
     monkeypatch.setattr(backend_module, "find_llguidance", lambda: None)
     backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=2))
     try:
-        assert "structured_output" not in backend.honours
-        assert "logprobs" in backend.honours
+        assert "structured_output" not in backend.honours()
+        assert "logprobs" in backend.honours()
         with pytest.raises(RouterError) as refused:
             await answer(backend, regex("a"))
         assert refused.value.reason is Reason.UNSUPPORTED_OPTION

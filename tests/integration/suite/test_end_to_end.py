@@ -9,9 +9,10 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.suite.conftest import four_processes
 
 from llmrouter import suite
-from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2
+from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient, LlmrouterError
 
 PROMPT = "abcd"
@@ -176,11 +177,9 @@ async def test_a_client_that_leaves_frees_its_slot(config):
             await anext(aiter(call))
             call.cancel()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{ports['inference']}") as channel:
-            stub = InferenceServiceStub(channel)
+            stub = ModelServiceStub(channel)
             for _ in range(50):
-                models = (
-                    await stub.ListLoadedModels(inference_pb2.ListLoadedModelsRequest())
-                ).models
+                models = (await stub.List(model_pb2.ModelServiceListRequest())).models
                 if models[0].statistics.running == 0:
                     return
                 await asyncio.sleep(0.1)

@@ -8,9 +8,9 @@ from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 
 from llmrouter import suite
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2
+from llmrouter.v1 import gateway_pb2, generation_pb2, model_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
-from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient
 
 LONG = generation_pb2.SamplingOptions(
@@ -40,12 +40,12 @@ async def test_a_client_that_never_reads_is_ended_and_costs_nobody_else(config, 
 
 async def until_nothing_runs(address):
     async with grpc.aio.insecure_channel(address) as channel:
-        stub = InferenceServiceStub(channel)
+        stub = ModelServiceStub(channel)
         async with asyncio.timeout(90):
             running = 1
             while running:
                 await asyncio.sleep(0.1)
-                listed = await stub.ListLoadedModels(inference_pb2.ListLoadedModelsRequest())
+                listed = await stub.List(model_pb2.ModelServiceListRequest())
                 running = listed.models[0].statistics.running
 
 

@@ -106,9 +106,6 @@ class Inference(InferenceServiceServicer):
         answer = embedding_pb2.EmbedResponse(model=request.model, version="1", embeddings=vectors)
         return embedding_pb2.InferenceServiceEmbedResponse(response=answer)
 
-    async def ListLoadedModels(self, request, context):  # noqa: N802
-        return inference_pb2.ListLoadedModelsResponse()
-
 
 def event(**kind):
     return inference_pb2.InferResponse(event=generation_pb2.GenerationEvent(**kind))

@@ -14,3 +14,8 @@ def test_speculation_is_off_however_yaml_says_it(written):
 def test_speculation_takes_nothing_else():
     with pytest.raises(ValidationError):
         InferenceSettings(**yaml.safe_load("speculation: on"))
+
+
+def test_thresholds_of_memory_rise():
+    with pytest.raises(ValidationError, match="must rise"):
+        InferenceSettings(memory_warning=0.9)

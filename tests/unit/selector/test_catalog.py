@@ -130,3 +130,38 @@ def test_the_names_told_are_those_of_models_that_are_here_listed_or_not():
         catalog.resolve("????", frozenset({"chat"}))
     with pytest.raises(RouterError, match=r"known: none$"):
         build_catalog([SMOL], []).resolve("????")
+
+
+def test_versions_stand_side_by_side_and_the_stable_one_is_meant_where_none_is_named():
+    held = [
+        served("m", "v1", names=frozenset({"old"})),
+        served("m", "v2", names=frozenset({"new", "stable"})),
+    ]
+    catalog = build_catalog([entry("m", aliases=("x",))], held)
+    assert names(catalog.models) == names(catalog.resolve("m")) == ["m@v2"]
+    assert names(catalog.resolve("m@v1")) == names(catalog.resolve("x@old")) == ["m@v1"]
+    assert names(catalog.resolve("m@stable")) == ["m@v2"]
+    assert catalog.knows("m", "v1")
+    with pytest.raises(RouterError, match="served: m@v2, m@v1"):
+        catalog.resolve("m@v9")
+
+
+def test_where_no_version_is_stable_all_are_meant():
+    held = [served("m", "v1"), served("m", "v2", names=frozenset({"new"}))]
+    assert names(build_catalog([], held).resolve("m")) == ["m@v1", "m@v2"]
+
+
+def test_nodes_that_differ_in_what_is_stable_offer_both():
+    held = [
+        served("m", "v1", "host:1", names=frozenset({"stable"})),
+        served("m", "v2", "host:2", names=frozenset({"stable"})),
+    ]
+    assert names(build_catalog([], held).models) == ["m@v1", "m@v2"]
+
+
+def test_a_model_that_loads_on_demand_is_meant_where_it_is_nowhere_ready():
+    ready = served("m", "v1", "host:1")
+    asleep = served("m", "v1", "host:2", ready=False, on_demand=True)
+    both, one = (build_catalog([], held).models[0] for held in ([ready, asleep], [asleep]))
+    assert [served.address for served in both.endpoints] == ["host:1"]
+    assert [served.address for served in one.endpoints] == ["host:2"]

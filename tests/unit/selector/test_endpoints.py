@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import grpc
 import pytest
 from tests.unit.selector.building import Clock
 
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.guard import DETAILS_KEY
+from llmrouter.common.wire_errors import to_status
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.v1 import inference_pb2 as pb
-from llmrouter.v1 import inference_pb2_grpc
+from llmrouter.v1 import model_pb2, model_pb2_grpc
 
 
-class Inference(inference_pb2_grpc.InferenceServiceServicer):
+class Models(model_pb2_grpc.ModelServiceServicer):
+    """Tells its models every interval and after `tell`; may be down, hang, drain, or only list."""
+
     def __init__(self):
         self.models = [
             pb.LoadedModel(
@@ -29,28 +35,46 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer):
             ),
             pb.LoadedModel(name="broken", state=pb.MODEL_STATE_FAILED, error="bad magic"),
         ]
-        self.down = False
-        self.hang = False
+        self.does = "watch"
         self.asked = 0
+        self.changed = asyncio.Event()
 
-    async def ListLoadedModels(self, request, context):  # noqa: N802 - the proto's name
+    def tell(self):
+        self.changed.set()
+
+    async def Watch(self, request, context):  # noqa: N802 - the proto's name
         self.asked += 1
-        if self.hang:
-            await asyncio.sleep(60)
-        if self.down:
-            await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
-        return pb.ListLoadedModelsResponse(models=self.models)
+        while True:
+            match self.does:
+                case "hang":
+                    await asyncio.sleep(60)
+                case "down":
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "down")
+                case "list":
+                    await context.abort(grpc.StatusCode.UNIMPLEMENTED, "what?")
+                case "drain":
+                    status = to_status(RouterError(Reason.DRAINING, "going"))
+                    details = ((DETAILS_KEY, status.SerializeToString()),)
+                    await context.abort(grpc.StatusCode.UNAVAILABLE, "going", details)
+            memory = model_pb2.MemoryStatus(
+                used_bytes=750, limit_bytes=1000, model_bytes=200, budget_bytes=600
+            )
+            yield model_pb2.ModelServiceWatchResponse(models=self.models, memory=memory, cpu=0.5)
+            self.changed.clear()
+            waiting = request.interval.ToTimedelta().total_seconds()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.changed.wait(), waiting)
 
-    async def Infer(self, request, context):  # noqa: N802 - the proto's name
-        raise NotImplementedError
-        yield
+    async def List(self, request, context):  # noqa: N802 - the proto's name
+        self.asked += 1
+        return model_pb2.ModelServiceListResponse(models=self.models)
 
 
 @pytest.fixture
 async def inference():
-    service = Inference()
+    service = Models()
     server = grpc.aio.server()
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(service, server)
+    model_pb2_grpc.add_ModelServiceServicer_to_server(service, server)
     service.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     service.server = server
@@ -98,10 +122,30 @@ async def test_the_first_look_is_over_when_start_returns(inference, watching):
     assert (broken.ready, broken.error) == (False, "bad magic")
 
 
+async def test_a_change_is_seen_when_it_happens(inference, watching):
+    watcher = await watching(inference.address, interval=60)
+    inference.models.append(pb.LoadedModel(name="new", state=pb.MODEL_STATE_READY))
+    inference.tell()
+    await until(lambda: {one.name for one in watcher.served()} == {"m", "broken", "new"})
+    assert inference.asked == 1
+
+
+async def test_where_nothing_can_be_watched_the_models_are_asked_for_again_and_again(
+    inference, watching
+):
+    inference.does = "list"
+    watcher = await watching(inference.address, interval=0.02)
+    assert len(watcher.served()) == 2
+    del inference.models[0]
+    await until(lambda: [one.name for one in watcher.served()] == ["broken"])
+    assert inference.asked > 2
+
+
 async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(inference, watching):
     clock = Clock()
     watcher = await watching(inference.address, interval=0.05, clock=clock)
-    inference.down = True
+    inference.does = "down"
+    inference.tell()
     asked = inference.asked
     await until(lambda: inference.asked >= asked + 2)
     clock.now += 0.09
@@ -109,7 +153,8 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
     clock.now += 0.02
     [last] = watcher.served()
     assert (last.name, last.version, last.ready, last.silent) == ("m", "v", False, True)
-    inference.down = False
+    assert watcher.nodes() == ()
+    inference.does = "watch"
     await until(lambda: len(watcher.served()) == 2)
     assert watcher.served()[0].ready
 
@@ -117,13 +162,12 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
 async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):
     watcher = await watching(inference.address, interval=0.01)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_LOADING)]
+    inference.tell()
     await until(lambda: len(watcher.served()) == 1)
-    for _ in range(2):  # and still at the next look
-        [model] = watcher.served()
-        assert (model.version, model.ready, model.silent) == ("v", False, False)
-        asked = inference.asked
-        await until(lambda asked=asked: inference.asked > asked + 1)
+    [model] = watcher.served()
+    assert (model.version, model.ready, model.silent) == ("v", False, False)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_FAILED, error="gone")]
+    inference.tell()
     await until(lambda: watcher.served()[0].error)
     assert watcher.served()[0].version == ""
 
@@ -133,15 +177,31 @@ async def test_a_service_that_starts_after_many_looks_is_found(watching, inferen
     watcher = await watching(inference.address, interval=0.02, patience=0.3)
     assert watcher.served() == ()
     server = grpc.aio.server()
-    inference_pb2_grpc.add_InferenceServiceServicer_to_server(inference, server)
+    model_pb2_grpc.add_ModelServiceServicer_to_server(inference, server)
     server.add_insecure_port(inference.address)
     await server.start()
     await until(watcher.served)
     await server.stop(None)
 
 
+async def test_a_stream_that_falls_silent_is_opened_anew(inference, watching):
+    watcher = await watching(inference.address, interval=0.05)
+    inference.does = "hang"
+    inference.tell()
+    await until(lambda: [one.silent for one in watcher.served()] == [True])
+    inference.does = "watch"
+    await until(lambda: not watcher.served()[0].silent)
+
+
+async def test_an_address_that_says_that_it_drains_is_left_out_at_once(inference, watching):
+    watcher = await watching(inference.address, interval=60)
+    inference.does = "drain"
+    inference.tell()
+    await until(lambda: [one.silent for one in watcher.served()] == [True])
+
+
 async def test_an_address_that_hangs_or_refuses_does_not_hold_up_the_start(inference, watching):
-    inference.hang = True
+    inference.does = "hang"
     loop = asyncio.get_running_loop()
     begun = loop.time()
     watcher = await watching(inference.address, "127.0.0.1:1", patience=0.2)
@@ -170,3 +230,42 @@ async def test_a_model_can_do_what_its_service_says(inference, watching):
     watcher = await watching(inference.address)
     [model] = [one for one in watcher.served() if one.name == "m"]
     assert model.capabilities == {"chat", "completion", "logprobs", "n"}
+
+
+async def test_what_a_request_would_load_is_served_and_what_nobody_is_to_ask_for_is_not(
+    inference, watching
+):
+    known = {"name": "m", "version": "v", "context": 512}
+    inference.models = [
+        pb.LoadedModel(**known, state=pb.MODEL_STATE_UNLOADED, on_demand=True),
+        pb.LoadedModel(name="on disk", state=pb.MODEL_STATE_UNLOADED),
+        pb.LoadedModel(name="leaving", state=pb.MODEL_STATE_DRAINING),
+        pb.LoadedModel(name="loading", state=pb.MODEL_STATE_LOADING),
+    ]
+    watcher = await watching(inference.address)
+    obtainable, loading = watcher.served()
+    assert (obtainable.name, obtainable.ready, obtainable.on_demand) == ("m", False, True)
+    assert obtainable.load == 1, "whoever asks waits for it"
+    assert (loading.name, loading.ready, loading.on_demand) == ("loading", False, False)
+
+
+async def test_label_and_aliases_are_names_of_a_version(inference, watching):
+    inference.models[0].label = "v2"
+    inference.models[0].aliases.extend(["stable", "latest"])
+    watcher = await watching(inference.address)
+    assert watcher.served()[0].names == {"v2", "stable", "latest"}
+
+
+async def test_a_service_is_a_node_with_all_that_lies_in_its_store(inference, watching):
+    inference.models.append(
+        pb.LoadedModel(name="m", version="w", state=pb.MODEL_STATE_LOADING, memory_bytes=7)
+    )
+    watcher = await watching(inference.address)
+    [node] = watcher.nodes()
+    assert (node.address, node.cpu, node.memory) == (inference.address, 0.5, 0.75)
+    assert (node.memory_limit, node.free_budget) == (1000, 400)
+    ready, coming = node.holdings
+    assert (ready.key, ready.ready, ready.settled, ready.busy) == (("m", "v"), True, True, 1.25)
+    assert (coming.key, coming.ready, coming.settled, coming.memory) == (
+        ("m", "w"), False, False, 7,
+    )  # fmt: skip

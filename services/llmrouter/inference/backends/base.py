@@ -67,6 +67,9 @@ class BackendOptions:
     """Whether to draft, in quantised models, for answers that are to be the same in any company."""
     speculation_tokens: int = 12
     """Tokens drafted at once at most, from the text so far; 0 drafts none."""
+    shared_weights: Path | None = None
+    """Folder for weights in the order of our own kernels, which processes then share; None keeps
+    them in memory of each process."""
     batch_size: int = 32
     """Whole requests computed at once by engines that take a batch; bounds 1 to 1024."""
     batch_window_seconds: float = 0.002
@@ -176,9 +179,9 @@ class Backend(Protocol):
         """Tokens of prompt and answer together that one sequence may hold."""
         ...
 
-    @property
-    def honours(self) -> frozenset[str]:
-        """What of `capabilities.SAMPLING` requests may ask of it."""
+    @classmethod
+    def honours(cls) -> frozenset[str]:
+        """What of `capabilities.SAMPLING` requests may ask of its models."""
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
@@ -196,6 +199,13 @@ class Backend(Protocol):
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""
+        ...
+
+    def forget_prefixes(self, keep_bytes: int) -> None:
+        """Free the keys and values of earlier prompts, the least recently used first.
+
+        Soon, `keep_bytes` of them are left at most; later prompts may fill the cache again.
+        """
         ...
 
     async def close(self) -> None:

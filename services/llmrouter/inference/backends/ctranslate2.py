@@ -120,8 +120,8 @@ class CTranslate2Backend:
         """Tokens of prompt and answer together that one sequence may hold."""
         return self._context
 
-    @property
-    def honours(self) -> frozenset[str]:
+    @classmethod
+    def honours(cls) -> frozenset[str]:
         """Nothing: the library draws tokens by itself, for whole batches."""
         return frozenset()
 
@@ -147,6 +147,9 @@ class CTranslate2Backend:
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment; a step is a batch."""
         return self._batches.statistics()
+
+    def forget_prefixes(self, keep_bytes: int) -> None:
+        """Do nothing: a batch keeps nothing for later prompts."""
 
     async def close(self) -> None:
         """Cancel what runs and free the model; safe to call twice."""

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from llmrouter.inference.backends.constraints import Constraints
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
+from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.kernels import Kernels, choose_kernels, halves_cache
 from llmrouter.inference.backends.llguidance_library import find_llguidance
@@ -33,6 +34,7 @@ from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.backends.packed_graph import DecoderTensors
+from llmrouter.inference.backends.shared_weights import SharedWeights
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
@@ -82,6 +84,7 @@ class OnnxRuntimeBackend:
         constraints = await asyncio.to_thread(_constraints, folder)
         # Otherwise a near tie may fall the other way where several tokens are computed at once.
         exact = engine.rounds_alike or await asyncio.to_thread(_is_unquantised, folder)
+        await asyncio.to_thread(give_back)
         return cls(
             engine,
             constraints,
@@ -94,10 +97,10 @@ class OnnxRuntimeBackend:
         """Tokens of prompt and answer together that one sequence may hold."""
         return self._engine.context
 
-    @property
-    def honours(self) -> frozenset[str]:
+    @classmethod
+    def honours(cls) -> frozenset[str]:
         """Everything; a format only where llguidance is there to follow grammars."""
-        return SAMPLING if self._constraints is not None else SAMPLING - {STRUCTURED_OUTPUT}
+        return SAMPLING if find_llguidance() is not None else SAMPLING - {STRUCTURED_OUTPUT}
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.
@@ -140,6 +143,10 @@ class OnnxRuntimeBackend:
             parked_bytes=now.parked_bytes,
         )
 
+    def forget_prefixes(self, keep_bytes: int) -> None:
+        """Free the keys and values of earlier prompts, down to `keep_bytes`."""
+        self._engine.forget_prefixes(keep_bytes)
+
     async def close(self) -> None:
         """Cancel what runs and free the model; safe to call twice."""
         if self._closed:
@@ -150,6 +157,7 @@ class OnnxRuntimeBackend:
         await asyncio.to_thread(self._engine.stop)
         self._loop.remove_reader(self._engine.event_fd)
         self._deliver()
+        await asyncio.to_thread(give_back)
 
     async def _grammar(self, request: BackendRequest) -> _native.Grammar | None:
         wanted = request.sampling.response_format
@@ -308,6 +316,7 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     if rewritten is not None:
         model.graph = rewritten.graph
         model.matrices = [_matrix(place) for place in rewritten.matrices]
+        model.shared_weights = _shared_weights(folder, rewritten.matrices, options)
         model.packed = rewritten.packed
         model.rounds_alike = rewritten.rounds_alike
     quantised = rewritten is not None and rewritten.quantised
@@ -325,6 +334,19 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     model.present_key = folder.output_names["present_key_names"]
     model.present_value = folder.output_names["present_value_names"]
     return model
+
+
+def _shared_weights(
+    folder: ModelFolder, matrices: Sequence[MatrixPlace], options: BackendOptions
+) -> str:
+    if options.shared_weights is None:
+        return ""
+    shared = SharedWeights(options.shared_weights)
+    file = shared.file(folder.path, matrices)
+    if file is None:
+        return ""
+    shared.forget_others(file)
+    return str(file)
 
 
 def _tensors(folder: ModelFolder) -> DecoderTensors:

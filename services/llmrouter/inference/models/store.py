@@ -5,39 +5,32 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import StoredModel, kind_of
 from llmrouter.inference.models.reading import read_model
+from llmrouter.inference.models.versions import is_key, parse_key
 
 __all__ = ["ModelStore", "check_name", "disk_error"]
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,127}")
 _STAGING = ".importing-"
 _REPLACED = ".replaced-"
 _DOWNLOADS = ".downloads"
 
 
 def check_name(name: str) -> str:
-    """Return `name` if it can name a model.
+    """Return `name` if it can name a model or, with a label behind an `@`, a version of one.
 
     Raises:
         RouterError: INVALID_ARGUMENT for anything but lower-case letters, digits and `._-`.
     """
-    if not _NAME.fullmatch(name) or ".." in name:
-        raise invalid(
-            "name",
-            f"{name!r} must be 1 to 128 lower-case letters, digits, dots, dashes or underscores, "
-            "starting with a letter or digit",
-        )
-    return name
+    return str(parse_key(name))
 
 
 def disk_error(error: OSError, place: Path) -> RouterError:
@@ -69,7 +62,7 @@ class ModelStore:
         return sorted(
             path.name
             for path in self.root.iterdir()
-            if _NAME.fullmatch(path.name) and kind_of(path) is not None
+            if is_key(path.name) and kind_of(path) is not None
         )
 
     def path(self, name: str) -> Path:

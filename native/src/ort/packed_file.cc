@@ -1,0 +1,144 @@
+#include "ort/packed_file.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstring>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "ort/matrix_file.h"
+
+namespace llmrouter::ort {
+namespace {
+
+/// A page, and with it every matrix begins at one.
+constexpr std::size_t kAlignment = 4096;
+/// Changes with the order of the kernels.
+constexpr char kMagic[8] = {'l', 'l', 'm', 'r', 'p', 'k', '0', '1'};
+
+/// Stands in the first page.
+struct Header {
+  char magic[sizeof(kMagic)];
+  std::uint64_t bytes;
+  std::uint64_t matrices;
+};
+
+std::size_t Aligned(std::size_t bytes) {
+  return (bytes + kAlignment - 1) / kAlignment * kAlignment;
+}
+
+class Descriptor {
+ public:
+  Descriptor(const std::string& path, int flags) : number_(open(path.c_str(), flags, 0644)) {}
+  ~Descriptor() {
+    if (number_ >= 0) close(number_);
+  }
+  Descriptor(const Descriptor&) = delete;
+  Descriptor& operator=(const Descriptor&) = delete;
+
+  int get() const { return number_; }
+
+ private:
+  int number_;
+};
+
+/// A file that is gone in the end, unless it was renamed.
+struct Fresh {
+  std::string path;
+  ~Fresh() { unlink(path.c_str()); }
+};
+
+/// Null where it cannot be mapped.
+std::shared_ptr<std::byte> MapBytes(int descriptor, std::size_t bytes, int protection) {
+  void* memory = mmap(nullptr, bytes, protection, MAP_SHARED, descriptor, 0);
+  if (memory == MAP_FAILED) return nullptr;
+  return {static_cast<std::byte*>(memory), [bytes](std::byte* mapped) { munmap(mapped, bytes); }};
+}
+
+std::shared_ptr<std::byte> Slice(const std::shared_ptr<std::byte>& memory, std::size_t offset) {
+  return {memory, memory.get() + offset};
+}
+
+}  // namespace
+
+PackedFile::PackedFile(std::shared_ptr<std::byte> memory, Layout layout)
+    : memory_(std::move(memory)), layout_(std::move(layout)) {}
+
+std::shared_ptr<const PackedFile> PackedFile::Open(const std::string& path,
+                                                   const std::vector<NativeMatrix>& matrices) {
+  if (matrices.empty()) return nullptr;
+  Layout layout = LayOut(matrices);
+  std::shared_ptr<std::byte> memory = Map(path, layout);
+  if (memory == nullptr && Write(path, matrices, layout)) memory = Map(path, layout);
+  if (memory == nullptr) return nullptr;
+  return std::shared_ptr<const PackedFile>(new PackedFile(std::move(memory), std::move(layout)));
+}
+
+kernels::PackedMatrix PackedFile::Matrix(std::size_t index) const {
+  return {layout_.shapes[index], Slice(memory_, layout_.offsets[index])};
+}
+
+PackedFile::Layout PackedFile::LayOut(const std::vector<NativeMatrix>& matrices) {
+  Layout layout;
+  layout.bytes = kAlignment;
+  for (const NativeMatrix& matrix : matrices) {
+    CheckMatrix(matrix);  // The sizes come from the model: no more than its file holds.
+    layout.shapes.push_back(ShapeOf(matrix));
+    layout.offsets.push_back(layout.bytes);
+    layout.bytes += Aligned(kernels::PackedMatrix::Bytes(layout.shapes.back()));
+  }
+  return layout;
+}
+
+std::shared_ptr<std::byte> PackedFile::Map(const std::string& path, const Layout& layout) {
+  const Descriptor file(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
+  struct stat status = {};
+  if (file.get() < 0 || fstat(file.get(), &status) != 0 ||
+      static_cast<std::size_t>(status.st_size) != layout.bytes) {
+    return nullptr;
+  }
+  std::shared_ptr<std::byte> memory = MapBytes(file.get(), layout.bytes, PROT_READ);
+  if (memory == nullptr) return nullptr;
+  Header header;
+  std::memcpy(&header, memory.get(), sizeof(header));
+  const bool ours = std::memcmp(header.magic, kMagic, sizeof(kMagic)) == 0 &&
+                    header.bytes == layout.bytes && header.matrices == layout.shapes.size();
+  if (!ours) return nullptr;
+  // Read now, at the speed of the disk, rather than page by page in the first steps.
+  madvise(memory.get(), layout.bytes, MADV_POPULATE_READ);
+  return memory;
+}
+
+bool PackedFile::Write(const std::string& path, const std::vector<NativeMatrix>& matrices,
+                       const Layout& layout) {
+  std::error_code failed;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
+  // Beside it and renamed, so that nobody maps half of it; each process writes one of its own.
+  const Fresh fresh{path + "." + std::to_string(getpid()) + ".new"};
+  return Fill(fresh.path, matrices, layout) && std::rename(fresh.path.c_str(), path.c_str()) == 0;
+}
+
+bool PackedFile::Fill(const std::string& path, const std::vector<NativeMatrix>& matrices,
+                      const Layout& layout) {
+  const Descriptor file(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
+  if (file.get() < 0) return false;
+  // Room is taken before anything is written: a full disk would end the process otherwise.
+  if (posix_fallocate(file.get(), 0, static_cast<off_t>(layout.bytes)) != 0) return false;
+  const auto memory = MapBytes(file.get(), layout.bytes, PROT_READ | PROT_WRITE);
+  if (memory == nullptr) return false;
+  Header header{{}, layout.bytes, layout.shapes.size()};
+  std::memcpy(header.magic, kMagic, sizeof(kMagic));
+  std::memcpy(memory.get(), &header, sizeof(header));
+  for (std::size_t i = 0; i < matrices.size(); ++i) {
+    kernels::PackedMatrix packed(layout.shapes[i], Slice(memory, layout.offsets[i]));
+    ReadMatrixInto(matrices[i], &packed);
+  }
+  return fdatasync(file.get()) == 0;
+}
+
+}  // namespace llmrouter::ort

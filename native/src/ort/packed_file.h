@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "kernels/block_matmul.h"
+#include "llmrouter/ort_decoder.h"
+
+namespace llmrouter::ort {
+
+/// The matrices of a model in the order of the kernels, in a file that every process maps: what two
+/// replicas read from it lies in memory once. Other than the files of models it is written here and
+/// never changed, so that mapping it is safe.
+class PackedFile {
+ public:
+  /// Maps the file at `path`; writes it first where it is missing or not what is expected. Null
+  /// where the disk refuses. Throws kModelUnavailable for what is wrong with the matrices.
+  static std::shared_ptr<const PackedFile> Open(const std::string& path,
+                                                const std::vector<NativeMatrix>& matrices);
+
+  /// A matrix that lies in the file, which stays mapped as long as it lives.
+  kernels::PackedMatrix Matrix(std::size_t index) const;
+
+ private:
+  struct Layout {
+    std::vector<kernels::MatrixShape> shapes;
+    std::vector<std::size_t> offsets;
+    std::size_t bytes = 0;
+  };
+
+  PackedFile(std::shared_ptr<std::byte> memory, Layout layout);
+
+  static Layout LayOut(const std::vector<NativeMatrix>& matrices);
+  static std::shared_ptr<std::byte> Map(const std::string& path, const Layout& layout);
+  /// Both false where the disk refuses.
+  static bool Write(const std::string& path, const std::vector<NativeMatrix>& matrices,
+                    const Layout& layout);
+  static bool Fill(const std::string& path, const std::vector<NativeMatrix>& matrices,
+                   const Layout& layout);
+
+  std::shared_ptr<std::byte> memory_;
+  Layout layout_;
+};
+
+}  // namespace llmrouter::ort

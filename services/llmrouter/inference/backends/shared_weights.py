@@ -1,0 +1,66 @@
+"""Where the weights of a model lie as our kernels compute with them, for all processes to map.
+
+Two replicas that read them from one file hold them in memory once, and a later load need not bring
+them into order again. The files are made of a model's own and can be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import asdict
+from pathlib import Path
+
+from llmrouter.inference.backends.native_graph import MatrixPlace
+
+__all__ = ["SharedWeights"]
+
+_WRITING_SECONDS = 3600.0
+"""A file that was begun longer ago is what a process left that did not end in order."""
+
+
+class SharedWeights:
+    """The files of all models below one folder, one folder for each.
+
+    Args:
+        root: A folder on a disk that is fast enough for weights; made when first written to.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def file(self, model: Path, matrices: Sequence[MatrixPlace]) -> Path | None:
+        """Return the file for `matrices` of the model in the folder `model`.
+
+        Its name tells what it is made of, so that weights that were imported again have another.
+        None where there is nothing to share.
+        """
+        if not matrices:
+            return None
+        told = hashlib.blake2b(digest_size=16)
+        for file in sorted({place.file for place in matrices}):
+            status = file.stat()
+            told.update(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
+        for place in matrices:
+            told.update(repr(asdict(place)).encode())
+        return self._root / model.name / told.hexdigest()
+
+    def forget_others(self, kept: Path) -> None:
+        """Remove what was made of earlier imports of the same model, and of models that are gone.
+
+        Processes that have it mapped keep it until they end.
+        """
+        with suppress(OSError):
+            for file in kept.parent.iterdir():
+                if file != kept and not _being_written(file):
+                    file.unlink(missing_ok=True)
+            for folder in self._root.iterdir():
+                if not (self._root.parent / folder.name).exists():
+                    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _being_written(file: Path) -> bool:
+    return file.name.endswith(".new") and time.time() - file.stat().st_mtime < _WRITING_SECONDS

@@ -1,0 +1,310 @@
+"""Brings models into memory and out of it: shared loads, room by a budget, drains, idle sweeps.
+
+Who leaves is chosen in `residency.py`; here is when, and in which order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import structlog
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.changes import Changes
+from llmrouter.inference.models.held import HeldModel
+from llmrouter.inference.models.opening import Opener, OpenModel
+from llmrouter.inference.models.residency import ModelState, fits, idle_since, next_to_leave
+
+__all__ = ["Lifecycle", "NoRoomError", "ResidencyOptions"]
+
+_log = structlog.get_logger("llmrouter.models")
+_ROOM_SECONDS = 60.0
+"""How long a load waits for what runs on a model that is to make room; others wait behind it."""
+_SOON = 1.0
+"""When to ask again for a model that is about to be there, in seconds."""
+
+
+class NoRoomError(RouterError):
+    """A model that could not be loaded now, through no fault of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidencyOptions:
+    """How long models stay and how much they may take together."""
+
+    memory_bytes: int = 0
+    """For all models together; 0 sets no bound."""
+    idle_seconds: float = 600.0
+    """A model that nobody has used for this long is unloaded; 0 keeps all."""
+    notice_seconds: float = 2.0
+    """How long a model that is to be unloaded takes requests planned before that was known."""
+    drain_seconds: float = 600.0
+    """How long running requests may finish before their model is unloaded."""
+    max_waiting: int = 256
+    """Requests that may wait for a model to be loaded before QUEUE_FULL."""
+
+
+class Lifecycle:
+    """Loads and unloads; one at a time, since a load takes all cores and room is counted before it.
+
+    Args:
+        opener: Opens folders.
+        options: Bounds.
+        held: Gives every version there is.
+        changes: Told of every change of a state.
+        clock: Monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        opener: Opener,
+        options: ResidencyOptions,
+        held: Callable[[], Iterable[HeldModel]],
+        changes: Changes,
+        clock: Callable[[], float],
+    ) -> None:
+        self.options = options
+        self._opener, self._held, self._changes, self._clock = opener, held, changes, clock
+        self._turn = asyncio.Lock()
+        self._loads: dict[HeldModel, asyncio.Task[RouterError | None]] = {}
+
+    async def enter(self, model: HeldModel, patience: float | None) -> OpenModel:
+        """Begin to use a model, loaded for it where needed; ended by `HeldModel.leave`.
+
+        Args:
+            model: Which.
+            patience: Seconds that may be waited; None for as long as the load takes.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE when it failed or no request loads it; QUEUE_FULL;
+                DEADLINE_EXCEEDED.
+        """
+        if model.accepting:
+            return model.enter(self._clock())
+        if model.state is ModelState.FAILED:
+            raise RouterError(Reason.MODEL_UNAVAILABLE, model.error)
+        if not model.on_demand:
+            raise _loading(model) if model.state is ModelState.LOADING else _away(model)
+        if model.waiting >= self.options.max_waiting:
+            message = (
+                f"{model.waiting} requests wait for '{model.key}' to be loaded, as many as may"
+            )
+            raise RouterError(Reason.QUEUE_FULL, message, retry_after=_SOON)
+        self._begin(model)
+        try:
+            async with asyncio.timeout(patience):
+                return await model.wait()
+        except TimeoutError:
+            message = f"its deadline passed before '{model.key}' was loaded"
+            raise RouterError(Reason.DEADLINE_EXCEEDED, message) from None
+
+    async def load(
+        self, model: HeldModel, *, beside: HeldModel | None = None, evicting: bool = True
+    ) -> None:
+        """Load a model unless it is loaded; a load that is under way is shared.
+
+        Args:
+            model: Which.
+            beside: A model that may not be unloaded for it.
+            evicting: Whether others may be unloaded for it.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE for what is wrong with it, or when there is no room.
+        """
+        error = await asyncio.shield(self._begin(model, beside=beside, evicting=evicting))
+        if error is not None:
+            raise error
+
+    async def describe(self, model: HeldModel) -> None:
+        """Read what there is to know of a model that is not loaded; a broken one is FAILED."""
+        if model.facts is None and model.state is ModelState.UNLOADED:
+            try:
+                model.facts = await self._opener.describe(model.path)
+            except RouterError as error:
+                self._fail(model, error)
+
+    async def drain(self, model: HeldModel, patience: float | None = None) -> None:
+        """Unload a model for good: no request loads it again.
+
+        It takes the requests of those who have not heard of it for `notice_seconds`, then lets
+        what runs finish for `patience` seconds (`drain_seconds` by default), then ends it.
+        """
+        model.on_demand = model.pinned = False
+        if model in self._loads:
+            await asyncio.wait({self._loads[model]})
+        if model.opened is None:
+            model.error = ""
+            self._set(model, ModelState.UNLOADED)
+            return
+        model.announced = True
+        self._set(model, ModelState.DRAINING)
+        await asyncio.sleep(self.options.notice_seconds)
+        model.announced = False
+        if not await _idle(model, self.options.drain_seconds if patience is None else patience):
+            _log.warning("running requests are cut", model=str(model.key), requests=model.users)
+        async with self._turn:
+            await self._shut(model)
+
+    async def sweep(self, idle_seconds: float) -> None:
+        """Unload what nobody has used for so long; requests load it again."""
+        for model in self._idle_models(idle_seconds):
+            async with self._turn:
+                # While this waited for its turn, somebody may have come.
+                if model in self._idle_models(idle_seconds):
+                    await self._leave(model)
+
+    @property
+    def memory(self) -> int:
+        """Bytes that all loaded models count for together."""
+        return sum(one.resident.memory for one in self._held() if one.opened is not None)
+
+    async def close(self) -> None:
+        """End loads under way and close every model."""
+        models = list(self._held())
+        for task in self._loads.values():
+            task.cancel()
+        await asyncio.gather(*self._loads.values(), return_exceptions=True)
+        for model in models:
+            model.refuse_waiters(_away(model))
+            if model.opened is not None:
+                await model.opened.engine.close()
+
+    def _begin(
+        self, model: HeldModel, *, beside: HeldModel | None = None, evicting: bool = True
+    ) -> asyncio.Task[RouterError | None]:
+        task = self._loads.get(model)
+        if task is None or task.done():
+            task = asyncio.create_task(self._load(model, beside=beside, evicting=evicting))
+            self._loads[model] = task
+            task.add_done_callback(lambda done: self._forget(model, done))
+        return task
+
+    def _forget(self, model: HeldModel, done: asyncio.Task[RouterError | None]) -> None:
+        if self._loads.get(model) is done:
+            del self._loads[model]
+
+    async def _load(
+        self, model: HeldModel, *, beside: HeldModel | None, evicting: bool
+    ) -> RouterError | None:
+        """Return what went wrong: whoever waits for it is told by then."""
+        async with self._turn:
+            if model.opened is not None:
+                return None
+            try:
+                if model.facts is None:
+                    model.facts = await self._opener.describe(model.path)
+                await self._make_room(model, model.facts.memory, beside=beside, evicting=evicting)
+                self._set(model, ModelState.LOADING)
+                opened = await self._opener.open(model.path)
+            except RouterError as error:
+                return self._fail(model, error)
+            except Exception as error:  # noqa: BLE001 - nobody may wait for it in vain
+                _log.exception("a load broke off", model=str(model.key))
+                message = f"'{model.key}' could not be loaded ({type(error).__name__})"
+                return self._fail(model, RouterError(Reason.MODEL_UNAVAILABLE, message))
+            model.become_ready(opened, self._clock())
+            self._changes.tell()
+            _log.info("model loaded", model=str(model.key), version=opened.facts.version)
+            return None
+
+    async def _make_room(
+        self, model: HeldModel, needed: int, *, beside: HeldModel | None, evicting: bool
+    ) -> None:
+        """Unload others until there are `needed` bytes for `model`.
+
+        Raises:
+            NoRoomError: There cannot be, and nothing was unloaded in vain; or not yet.
+        """
+        budget = self.options.memory_bytes
+        while budget and needed > (free := budget - self.memory):
+            others = [one.resident for one in self._ready() if one is not beside]
+            kept = self.memory - sum(one.memory for one in others)
+            leaving = next_to_leave(others) if evicting else None
+            if leaving is None or not fits(others, needed, budget - kept):
+                message = (
+                    f"'{model.key}' needs {_mib(needed)}; of the {_mib(budget)} that models may "
+                    f"take {_mib(free)} are free, and no others can be unloaded for it; raise "
+                    "inference.memory_mib, or unload or unpin a model"
+                )
+                raise NoRoomError(Reason.MODEL_UNAVAILABLE, message)
+            if not await self._leave(next(one for one in self._ready() if one.key == leaving)):
+                message = f"'{model.key}' waits for running answers of '{leaving}' to make room"
+                raise NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+
+    async def _leave(self, model: HeldModel) -> bool:
+        """Unload a model for now; False when what runs on it has not finished in time."""
+        self._set(model, ModelState.DRAINING)
+        if not await _idle(model, min(self.options.drain_seconds, _ROOM_SECONDS)):
+            if model.opened is not None:
+                model.become_ready(model.opened, self._clock())
+            self._changes.tell()
+            return False
+        await self._shut(model)
+        return True
+
+    async def _shut(self, model: HeldModel) -> None:
+        opened, model.opened = model.opened, None
+        try:
+            if opened is not None:
+                await opened.engine.close()
+        except Exception:  # noqa: BLE001 - it is gone all the same
+            _log.exception("a model did not end in order", model=str(model.key))
+        self._set(model, ModelState.UNLOADED)
+        _log.info("model unloaded", model=str(model.key))
+        if model.waiting and model.on_demand:
+            self._begin(model)
+        else:
+            model.refuse_waiters(_away(model))
+
+    def _fail(self, model: HeldModel, error: RouterError) -> RouterError:
+        """Take in why a model was not loaded; one that had no room may be asked for again."""
+        # Callers hear of it too, whom the folders of this machine do not concern.
+        told = error.message.replace(f"{model.path.parent}{os.sep}", "")
+        known = RouterError(error.reason, told, retry_after=error.retry_after)
+        no_room = isinstance(error, NoRoomError)
+        log = _log.warning if no_room else _log.error
+        log("model not loaded", model=str(model.key), why=error.message)
+        model.error = "" if no_room else told
+        self._set(model, ModelState.UNLOADED if no_room else ModelState.FAILED)
+        model.refuse_waiters(known)
+        return known
+
+    def _idle_models(self, seconds: float) -> list[HeldModel]:
+        ready = {one.key: one for one in self._ready()}
+        residents = (one.resident for one in ready.values())
+        return [ready[key] for key in idle_since(residents, self._clock() - seconds)]
+
+    def _ready(self) -> list[HeldModel]:
+        return [one for one in self._held() if one.state is ModelState.READY]
+
+    def _set(self, model: HeldModel, state: ModelState) -> None:
+        model.state = state
+        self._changes.tell()
+
+
+async def _idle(model: HeldModel, patience: float) -> bool:
+    """Wait until nobody uses a model; False when somebody still does after `patience` seconds."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(patience):
+            await model.idle.wait()
+    return not model.users
+
+
+def _loading(model: HeldModel) -> RouterError:
+    message = f"model '{model.key}' is still loading"
+    return RouterError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+
+
+def _away(model: HeldModel) -> RouterError:
+    return RouterError(
+        Reason.MODEL_UNAVAILABLE,
+        f"'{model.key}' is not loaded, and no request loads it; see `llmrouter models load`",
+    )
+
+
+def _mib(count: int) -> str:
+    return f"{max(0, count) / 2**20:,.0f} MiB"

@@ -1,0 +1,208 @@
+"""From a model folder to something that computes: whoever runs such folders, found and started."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+import structlog
+
+from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
+from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
+from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.integrity import loaded_whole
+from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
+from llmrouter.inference.models.text import ModelText, load_text
+from llmrouter.inference.models.tokenizer_facts import UNKNOWN_TOKENIZER, TokenizerFacts
+
+__all__ = ["Facts", "OpenModel", "Opener", "find_backend", "find_embedder"]
+
+_log = structlog.get_logger("llmrouter.models")
+_EMBEDDER = "onnxruntime"
+_MEMORY_PER_BYTE = 1.4
+"""Memory that a loaded model takes, over the size of its folder; measured on the demo model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known of a version without loading it."""
+
+    folder: StoredModel
+    version: str
+    """The fingerprint of its contents; for a folder that others made its label, else
+    `unversioned`."""
+    context: int
+    """Tokens of prompt and answer together that one sequence may hold."""
+    capabilities: frozenset[str]
+    """What may be asked of it, by the names of `common/capabilities.py`."""
+    dimensions: int
+    """Values of one vector; 0 for a model that generates."""
+    memory: int
+    """Bytes it will take, as far as it does not depend on what is asked of it."""
+    tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
+    """Not known of embedding models."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A version that computes; either a backend with its text side, or an embedder."""
+
+    facts: Facts
+    text: ModelText | None = None
+    backend: Backend | None = None
+    """Set for a model that generates."""
+    embedder: Embedder | None = None
+    """Set for a model that turns texts into vectors."""
+
+    @property
+    def engine(self) -> Backend | Embedder:
+        """Whatever runs it."""
+        engine = self.backend or self.embedder
+        if engine is None:
+            raise TypeError("an open model has a backend or an embedder")
+        return engine
+
+
+class Opener:
+    """Opens the folders of every kind.
+
+    Args:
+        backend: The class that runs folders in the layout of onnxruntime-genai.
+        options: How models are run.
+    """
+
+    def __init__(self, backend: type[Backend], options: BackendOptions) -> None:
+        self._backend, self._options = backend, options
+
+    async def describe(self, path: Path) -> Facts:
+        """Read what there is to know of the folder at `path`; weights are not opened.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
+        """
+        with _failures_told(path):
+            return await asyncio.to_thread(self._describe, path)
+
+    async def open(self, path: Path) -> OpenModel:
+        """Load the folder at `path` with the configured backend, or the one such are made for.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
+        """
+        opened: list[OpenModel] = []
+
+        async def load() -> OpenModel:
+            opened.append(await self._open(path))
+            return opened[0]
+
+        with _failures_told(path):
+            try:
+                return await loaded_whole(path, load())
+            except BaseException:
+                for one in opened:
+                    await one.engine.close()
+                raise
+
+    async def _open(self, path: Path) -> OpenModel:
+        if kind_of(path) is Kind.EMBEDDING:
+            facts = await asyncio.to_thread(self._describe, path)
+            embedder = await asyncio.to_thread(find_embedder)
+            return OpenModel(facts, embedder=await embedder.load(path, self._options))
+        folder, backend = await asyncio.to_thread(self._generator, path)
+        text = await asyncio.to_thread(load_text, folder)
+        running = await backend.load(path, self._options)
+        facts = self._facts(folder, running.context, await asyncio.to_thread(_sides, text, backend))
+        return OpenModel(facts, text=text, backend=running)
+
+    def _describe(self, path: Path) -> Facts:
+        if kind_of(path) is Kind.EMBEDDING:
+            encoder = read_embedding_folder(path)
+            sides = frozenset({EMBEDDING}), UNKNOWN_TOKENIZER
+            return self._facts(encoder, encoder.context_length, sides)
+        folder, backend = self._generator(path)
+        context = self._options.context or folder.context_length
+        return self._facts(folder, context, _sides(load_text(folder), backend))
+
+    def _generator(self, path: Path) -> tuple[ModelFolder | CTranslate2Folder, type[Backend]]:
+        if kind_of(path) is Kind.CTRANSLATE2:
+            return read_ctranslate2_folder(path), find_backend(Kind.CTRANSLATE2)
+        return read_folder(path), self._backend
+
+    def _facts(
+        self, folder: StoredModel, context: int, sides: tuple[frozenset[str], TokenizerFacts]
+    ) -> Facts:
+        encodes = isinstance(folder, EmbeddingFolder)
+        kept = 0 if encodes else self._options.prefix_bytes
+        label = folder.path.name.partition("@")[2]
+        return Facts(
+            folder=folder,
+            version=folder.version if folder.card else label or folder.version,
+            context=context,
+            capabilities=sides[0],
+            tokenizer=sides[1],
+            dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
+            memory=int(folder.size_bytes * _MEMORY_PER_BYTE) + kept,
+        )
+
+
+@contextmanager
+def _failures_told(path: Path) -> Iterator[None]:
+    """Turn whatever an untrusted folder makes a library raise into a refusal of the folder."""
+    try:
+        yield
+    except RouterError:
+        raise
+    except Exception as error:
+        _log.exception("a model's folder cannot be read", model=path.name)
+        message = f"the folder cannot be read ({type(error).__name__}); import it again"
+        raise RouterError(Reason.MODEL_UNAVAILABLE, message) from error
+
+
+def _sides(text: ModelText, backend: type[Backend]) -> tuple[frozenset[str], TokenizerFacts]:
+    """Return what may be asked of a model that generates, and how it deals with text."""
+    chat = {CHAT} if text.has_template else set()
+    return frozenset({COMPLETION, *chat, *backend.honours()}), text.tokenizer_facts()
+
+
+def find_backend(name: str) -> type[Backend]:
+    """Return the backend registered under `name`.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the backends that are registered.
+    """
+    backend: type[Backend] = _registered("llmrouter.backends", name)
+    return backend
+
+
+def find_embedder() -> type[Embedder]:
+    """Return what runs embedding models.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is not installed.
+    """
+    embedder: type[Embedder] = _registered("llmrouter.embedders", _EMBEDDER)
+    return embedder
+
+
+def _registered(group: str, name: str) -> Any:
+    found = {point.name: point for point in entry_points(group=group)}
+    if name not in found:
+        known = ", ".join(sorted(found)) or "none"
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE, f"'{name}' is not registered in {group}; registered: {known}"
+        )
+    try:
+        return found[name].load()
+    except ImportError as error:
+        raise RouterError(
+            Reason.MODEL_UNAVAILABLE,
+            f"{name} cannot be used: {error}; install llmrouter with the extra that brings it",
+        ) from error

@@ -1,0 +1,183 @@
+"""Which inference service holds which model: a plan towards the targets of utilisation.
+
+Pure: what the services say of themselves goes in, steps come out. One trouble is dealt with at a
+time, the worst first; what follows from it is seen before anything else is done.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+__all__ = ["Action", "Holding", "Node", "Step", "Targets", "plan_placement"]
+
+
+class Action(StrEnum):
+    """What is done with a version on a node."""
+
+    LOAD = "load"
+    UNLOAD = "unload"
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A version in the store of a node."""
+
+    name: str
+    version: str
+    """Its fingerprint."""
+    ready: bool
+    settled: bool
+    """Whether it neither comes nor goes just now."""
+    memory: int
+    """Bytes it takes once loaded."""
+    busy: float = 0.0
+    """Requests here per slot."""
+    pinned: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Name and version."""
+        return self.name, self.version
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One inference service, and what it says of its machine."""
+
+    address: str
+    cpu: float
+    """Share of its cores in use; 0 to 1."""
+    memory: float
+    """Share of its memory in use; 0 to 1."""
+    memory_limit: int
+    """Bytes; 0 where not known, and then nothing is placed there."""
+    free_budget: int | None
+    """Bytes that its models may take beyond what they take; None for no bound."""
+    holdings: tuple[Holding, ...]
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing comes or goes here."""
+        return all(holding.settled for holding in self.holdings)
+
+    def holding(self, key: tuple[str, str]) -> Holding | None:
+        """Return what it knows of a version."""
+        return next((one for one in self.holdings if one.key == key), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Targets:
+    """What is aimed at; shares are 0 to 1."""
+
+    cpu: float = 0.70
+    memory: float = 0.80
+    high: float = 1.2
+    """Above the target for processors times this, busy models get another replica."""
+    low: float = 0.5
+    """Below it times this, spare replicas go."""
+    replicas: int = 2
+    """That are left of a model at least, where there are as many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One thing to do; the next one only once it has succeeded."""
+
+    action: Action
+    address: str
+    name: str
+    version: str
+    why: str
+    """One phrase for people."""
+
+
+def plan_placement(nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
+    """Return the next steps; none where all is well, nothing helps, or something is under way.
+
+    A model moves by being loaded there and then unloaded here, where it drains: between the two
+    steps both serve. The last replica of a model is never unloaded.
+    """
+    if len(nodes) < 2 or not all(node.settled for node in nodes):
+        return ()
+    by_memory = sorted(nodes, key=lambda node: (-node.memory, node.address))
+    by_cpu = sorted(nodes, key=lambda node: (-node.cpu, node.address))
+    for node in by_memory:
+        if node.memory > targets.memory and (steps := _relieve_memory(node, nodes, targets)):
+            return steps
+    for node in by_cpu:
+        if node.cpu > targets.cpu * targets.high and (steps := _relieve_cpu(node, nodes, targets)):
+            return steps
+    return _drop_spare(by_memory, targets)
+
+
+def _relieve_memory(node: Node, nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
+    """Unload the least busy model that is ready elsewhere or can be brought elsewhere."""
+    why = f"memory is {node.memory:.0%} used, aimed at {targets.memory:.0%}"
+    for holding in sorted(_movable(node), key=lambda one: (one.busy, -one.memory, one.key)):
+        unload = _step(Action.UNLOAD, node, holding, why)
+        if len(_ready_on(holding, nodes)) > 1:
+            return (unload,)
+        target = _target(holding, nodes, targets)
+        if target is not None:
+            load = _step(Action.LOAD, target, holding, f"{node.address}: {why}")
+            return (load, unload)
+    return ()
+
+
+def _relieve_cpu(node: Node, nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
+    """Load the busiest model that another node can take as well."""
+    why = f"{node.address}: processors are {node.cpu:.0%} used, aimed at {targets.cpu:.0%}"
+    busy = [one for one in node.holdings if one.ready and one.busy > 0]
+    for holding in sorted(busy, key=lambda one: (-one.busy, one.key)):
+        target = _target(holding, nodes, targets)
+        if target is not None:
+            return (_step(Action.LOAD, target, holding, why),)
+    return ()
+
+
+def _drop_spare(by_memory: Iterable[Node], targets: Targets) -> tuple[Step, ...]:
+    """Unload a replica beyond those that are kept, where all of its replicas have little to do."""
+    nodes = tuple(by_memory)
+    for node in nodes:
+        for holding in sorted(_movable(node), key=lambda one: (one.busy, one.key)):
+            holders = _ready_on(holding, nodes)
+            quiet = all(one.cpu < targets.cpu * targets.low for one in holders)
+            # What this one does the others take over, and are not to be too busy with it.
+            rest = sum(one.cpu for one in holders) / max(1, len(holders) - 1)
+            if len(holders) > max(1, targets.replicas) and quiet and rest < targets.cpu:
+                why = f"{len(holders)} replicas have little to do, {targets.replicas} are kept"
+                return (_step(Action.UNLOAD, node, holding, why),)
+    return ()
+
+
+def _target(holding: Holding, nodes: Sequence[Node], targets: Targets) -> Node | None:
+    """Return the least busy node that has a version in its store, and the room for it."""
+    fitting = [
+        node
+        for node in nodes
+        if (there := node.holding(holding.key)) is not None
+        and not there.ready
+        and node.cpu < targets.cpu
+        and there.memory <= _room(node, targets)
+    ]
+    return min(fitting, key=lambda node: (node.cpu, node.memory, node.address), default=None)
+
+
+def _room(node: Node, targets: Targets) -> int:
+    """Return the bytes that may be loaded onto a node."""
+    below_target = int((targets.memory - node.memory) * node.memory_limit)
+    return below_target if node.free_budget is None else min(below_target, node.free_budget)
+
+
+def _movable(node: Node) -> list[Holding]:
+    return [one for one in node.holdings if one.ready and not one.pinned]
+
+
+def _ready_on(holding: Holding, nodes: Iterable[Node]) -> list[Node]:
+    return [node for node in nodes if (one := node.holding(holding.key)) and one.ready]
+
+
+def _step(action: Action, node: Node, holding: Holding, why: str) -> Step:
+    return Step(action, node.address, holding.name, holding.version, why)

@@ -1,0 +1,46 @@
+"""What can be configured of placement; everything has a default."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from llmrouter.common.settings import Section
+from llmrouter.selector.placement import Targets
+
+__all__ = ["PlacementSettings"]
+
+
+def _unquoted(value: object) -> object:
+    """Read what YAML makes of a bare `off`."""
+    return "off" if value is False else value
+
+
+class PlacementSettings(Section):
+    """Placement of models over several inference services (`selector.placement`)."""
+
+    mode: Annotated[Literal["off", "dry-run", "on"], BeforeValidator(_unquoted)] = Field(
+        default="off",
+        description="`dry-run` logs what would be done; `on` does it. With one service, nothing.",
+    )
+    interval_seconds: float = Field(
+        default=60.0, ge=0.05, le=86_400, description="Pause between two plans."
+    )
+    step_timeout_seconds: float = Field(
+        default=900.0, ge=1, le=86_400, description="Time that a load or an unload may take."
+    )
+    cpu_target: float = Field(
+        default=0.70, gt=0, le=1, description="Share of a service's cores aimed at."
+    )
+    memory_target: float = Field(
+        default=0.80, gt=0, le=1, description="Share of a machine's memory aimed at."
+    )
+    replicas: int = Field(
+        default=2, ge=1, le=256, description="Replicas of a model that are kept, where there are."
+    )
+
+    @property
+    def targets(self) -> Targets:
+        """What plans aim at."""
+        return Targets(self.cpu_target, self.memory_target, replicas=self.replicas)

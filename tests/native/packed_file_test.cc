@@ -1,0 +1,103 @@
+#include "ort/packed_file.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <cstring>
+#include <filesystem>
+#include <fstream>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "llmrouter/error.h"
+#include "ort/matrix_file.h"
+
+namespace llmrouter::ort {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// Two matrices in a file of weights, of 8 and of 4 bits, the second with zero points.
+class PackedFileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = fs::path(testing::TempDir()) /
+              testing::UnitTest::GetInstance()->current_test_info()->name();
+    fs::remove_all(folder_);
+    fs::create_directories(folder_);
+    std::mt19937 random(1);
+    std::vector<char> bytes(40000);
+    for (char& byte : bytes) byte = static_cast<char>(random());
+    const fs::path weights = folder_ / "weights";
+    std::ofstream(weights, std::ios::binary)
+        .write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    matrices_ = {{weights, 40, 64, 8, 0, 4096, -1}, {weights, 16, 96, 4, 8192, 12288, 16384}};
+  }
+
+  std::string Place() const { return folder_ / "made" / "packed"; }
+
+  void ExpectWhatIsRead(const PackedFile& file) const {
+    for (std::size_t i = 0; i < matrices_.size(); ++i) {
+      const kernels::PackedMatrix found = file.Matrix(i), read = ReadMatrix(matrices_[i]);
+      const std::size_t bytes = kernels::PackedMatrix::Bytes(read.shape());
+      EXPECT_EQ(std::memcmp(found.Panel(0), read.Panel(0), bytes), 0);
+    }
+  }
+
+  static ino_t InodeOf(const std::string& path) {
+    struct stat status = {};
+    EXPECT_EQ(stat(path.c_str(), &status), 0);
+    return status.st_ino;
+  }
+
+  fs::path folder_;
+  std::vector<NativeMatrix> matrices_;
+};
+
+TEST_F(PackedFileTest, HoldsWhatReadingGivesAndIsWrittenOnce) {
+  const auto first = PackedFile::Open(Place(), matrices_);
+  ASSERT_NE(first, nullptr);
+  ExpectWhatIsRead(*first);
+  const ino_t inode = InodeOf(Place());
+  const auto second = PackedFile::Open(Place(), matrices_);
+  ASSERT_NE(second, nullptr);
+  ExpectWhatIsRead(*second);
+  EXPECT_EQ(InodeOf(Place()), inode);
+  EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 1);
+}
+
+TEST_F(PackedFileTest, AMatrixOutlivesTheObjectItCameFrom) {
+  auto file = PackedFile::Open(Place(), matrices_);
+  ASSERT_NE(file, nullptr);
+  const kernels::PackedMatrix matrix = file->Matrix(1);
+  file.reset();
+  const kernels::PackedMatrix read = ReadMatrix(matrices_[1]);
+  EXPECT_EQ(std::memcmp(matrix.Panel(0), read.Panel(0), kernels::PackedMatrix::Bytes(read.shape())),
+            0);
+}
+
+TEST_F(PackedFileTest, WhatIsNotAsExpectedIsWrittenAnew) {
+  PackedFile::Open(Place(), matrices_);
+  fs::resize_file(Place(), 5000);
+  ASSERT_NE(PackedFile::Open(Place(), matrices_), nullptr);
+  std::fstream(Place(), std::ios::in | std::ios::out).write("another", 7);
+  const auto file = PackedFile::Open(Place(), matrices_);
+  ASSERT_NE(file, nullptr);
+  ExpectWhatIsRead(*file);
+}
+
+TEST_F(PackedFileTest, ADiskThatRefusesSharesNothing) {
+  std::ofstream(folder_ / "made") << "a file where a folder would be";
+  EXPECT_EQ(PackedFile::Open(Place(), matrices_), nullptr);
+  EXPECT_EQ(PackedFile::Open(folder_ / "none", {}), nullptr);
+}
+
+TEST_F(PackedFileTest, MatricesThatTheirFileDoesNotHoldAreRefusedBeforeAnythingIsWritten) {
+  matrices_[0].columns = 1 << 30;
+  EXPECT_THROW(PackedFile::Open(Place(), matrices_), Error);
+  EXPECT_FALSE(fs::exists(folder_ / "made"));
+}
+
+}  // namespace
+}  // namespace llmrouter::ort

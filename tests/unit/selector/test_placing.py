@@ -1,0 +1,141 @@
+"""Plans are carried out against real inference services over tiny folders; nothing computes."""
+
+from __future__ import annotations
+
+import asyncio
+
+import grpc
+import pytest
+from tests.unit.inference.models.fake_backend import PROMPTLY, FakeBackends, put, registry_of
+
+from llmrouter.common.guard import Gate, GuardInterceptor
+from llmrouter.inference.cpu_meter import CpuMeter
+from llmrouter.inference.model_servicer import ModelServicer
+from llmrouter.inference.models.memory_monitor import MemoryMonitor
+from llmrouter.inference.models.memory_reader import MemoryUse
+from llmrouter.inference.models.pressure import Thresholds
+from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.placing import PlacementController
+from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+
+GIB = 1 << 30
+
+
+class Inference:
+    """A service over a store of its own, whose memory a test can fill."""
+
+    def __init__(self, store, names):
+        self.backends = FakeBackends()
+        for name in ("a", "b"):
+            put(store, name)
+        self.registry = registry_of(store, self.backends, residency=PROMPTLY)
+        self._names = names
+
+    async def __aenter__(self):
+        await self.registry.start(self._names)
+        self.monitor = MemoryMonitor(lambda: None, Thresholds(), self.registry.relieve)
+        self._server = grpc.aio.server(interceptors=[GuardInterceptor(Gate("tested"))])
+        servicer = ModelServicer(self.registry, self.monitor, CpuMeter(2))
+        add_ModelServiceServicer_to_server(servicer, self._server)
+        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        await self._server.start()
+        self.fill(0.1)
+        return self
+
+    async def __aexit__(self, *_):
+        self.registry.changes.end()
+        await self._server.stop(None)
+        await self.registry.close()
+
+    def fill(self, share):
+        self.monitor.use = MemoryUse(int(share * 10 * GIB), 10 * GIB, "machine")
+        self.registry.changes.tell()
+
+
+@pytest.fixture
+async def two(tmp_path):
+    """The first holds `a` and `b`, the second nothing, though both lie in its store."""
+    full, free = Inference(tmp_path / "1", ["a", "b"]), Inference(tmp_path / "2", [])
+    async with full, free:
+        yield full, free
+
+
+@pytest.fixture
+async def watching(two):
+    channels = {}
+
+    def channel(address):
+        if address not in channels:
+            channels[address] = grpc.aio.insecure_channel(address)
+        return channels[address]
+
+    watcher = EndpointWatcher([one.address for one in two], channel, interval=0.2)
+    await watcher.start(10)
+    yield watcher, channel
+    await watcher.close()
+    for one in channels.values():
+        await one.close()
+
+
+async def seen(watcher, condition):
+    async with asyncio.timeout(10):
+        while not condition(watcher.nodes()):  # noqa: ASYNC110 - as the controller looks
+            await asyncio.sleep(0.01)
+
+
+def controller(watching, mode, **settings):
+    watcher, channel = watching
+    return PlacementController(
+        watcher.nodes, channel, PlacementSettings(mode=mode, replicas=1, **settings)
+    )
+
+
+def full(nodes):
+    return max((node.memory for node in nodes), default=0) > 0.8
+
+
+async def test_a_model_moves_from_full_memory_to_where_there_is_room(two, watching):
+    first, second = two
+    first.fill(0.9)
+    await seen(watching[0], full)
+    steps = await controller(watching, "on").look()
+    assert [(step.action.value, step.address) for step in steps] == [
+        ("load", second.address), ("unload", first.address),
+    ]  # fmt: skip
+    moved = steps[0].name
+    assert second.backends.names() == [moved]
+    assert first.backends.names() == [name for name in ("a", "b") if name != moved]
+
+
+async def test_a_dry_run_plans_and_does_nothing(two, watching):
+    first, second = two
+    first.fill(0.9)
+    await seen(watching[0], full)
+    assert len(await controller(watching, "dry-run").look()) == 2
+    assert (first.backends.names(), second.backends.names()) == (["a", "b"], [])
+
+
+async def test_after_a_step_that_failed_nothing_is_unloaded(two, watching):
+    first, second = two
+    second.backends.broken = {"a", "b"}
+    first.fill(0.9)
+    await seen(watching[0], full)
+    assert len(await controller(watching, "on").look()) == 2
+    assert (first.backends.names(), second.backends.names()) == (["a", "b"], [])
+
+
+async def test_it_plans_again_and_again_unless_it_is_off(two, watching):
+    first, second = two
+    off = controller(watching, "off")
+    off.start()
+    await off.close()
+    first.fill(0.9)
+    running = controller(watching, "on", interval_seconds=0.05)
+    running.start()
+    async with asyncio.timeout(10):
+        while len(first.backends.names()) == 2:  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.02)
+    await running.close()
+    await running.close()
+    assert second.backends.names()
