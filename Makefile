@@ -79,7 +79,7 @@ stubs-go: $(GO_PLUGINS)
 		$(GO_NAMES) $(GO_PROTOS)
 
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
-	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	cmake --build build/native-$(or $(SANITIZE),plain)
 	LLMROUTER_TEST_ORT_LIBRARY="$$(ls $(abspath $(VENV))/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* | head -1)" \
 		ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
