@@ -141,7 +141,7 @@ def test_versions_stand_side_by_side_and_the_stable_one_is_meant_where_none_is_n
     assert names(catalog.models) == names(catalog.resolve("m")) == ["m@v2"]
     assert names(catalog.resolve("m@v1")) == names(catalog.resolve("x@old")) == ["m@v1"]
     assert names(catalog.resolve("m@stable")) == ["m@v2"]
-    assert catalog.knows("m", "v1")
+    assert catalog.find("m", "v1") is not None
     with pytest.raises(RouterError, match="served: m@v2, m@v1"):
         catalog.resolve("m@v9")
 
