@@ -43,6 +43,13 @@ async def test_kept_prefixes_are_forgotten_and_kept_anew(tiny_folder: Path) -> N
         await backend.close()
 
 
+def protection_of(file: Path) -> str:
+    """How this process has a file mapped, as proc_pid_maps(5) has it."""
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    [mapped] = [line for line in lines if line.endswith(str(file))]
+    return mapped.split()[1]
+
+
 @native
 async def test_weights_that_are_shared_compute_the_same(
     external_folder: Path, tmp_path: Path
@@ -54,9 +61,7 @@ async def test_weights_that_are_shared_compute_the_same(
         texts.append(await text_of(backend))
         if root is not None:
             [file] = (root / external_folder.name).iterdir()
-            maps = Path("/proc/self/maps").read_text()
-            [mapped] = [line for line in maps.splitlines() if line.endswith(str(file))]
-            assert mapped.split()[1] == "r--s", "one memory for all, which nobody writes"
+            assert protection_of(file) == "r--s", "one memory for all, which nobody writes"
         await backend.close()
     assert texts[0] == texts[1] == texts[2]
 
