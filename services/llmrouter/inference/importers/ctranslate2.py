@@ -13,7 +13,8 @@ from ctranslate2.specs import common_spec, transformer_spec
 from llmrouter.inference.importers.architecture import Architecture, needed_tensors
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.gguf import GgufCheckpoint, GgufImporter
-from llmrouter.inference.importers.gguf_check import bad_file, check_gguf
+from llmrouter.inference.importers.gguf_check import check_gguf
+from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.rope import plain
 from llmrouter.inference.importers.tensors import Floats
 from llmrouter.inference.models.progress import Progress

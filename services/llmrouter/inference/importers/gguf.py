@@ -10,11 +10,12 @@ from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_architecture import read_architecture
-from llmrouter.inference.importers.gguf_check import bad_file, check_gguf, has_magic
+from llmrouter.inference.importers.gguf_check import check_gguf, has_magic
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary
 from llmrouter.inference.importers.graph import write_graph
+from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tokenizer_files import write_tokenizer
 from llmrouter.inference.models.progress import Progress
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from llmrouter.inference.importers import rope
 from llmrouter.inference.importers.architecture import LAYER_MATRICES, Activation, Architecture
-from llmrouter.inference.importers.gguf_check import bad_file
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
+from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.rope import Rope
 from llmrouter.inference.importers.shape_rules import broken_rule
 from llmrouter.inference.importers.tokenizer_files import Vocabulary
@@ -168,7 +168,8 @@ class _Reader:
         return self._real("rope.scaling.attn_factor", 0.1, 10.0, 1.0)
 
     def _factor(self) -> float:
-        return self._real("rope.scaling.factor", 1.0, 1e4, 1.0)
+        old, key = f"{self.name}.rope.scale_linear", f"{self.name}.rope.scaling.factor"
+        return self.fields.real(key if self.fields.value(old) is None else old, 1.0, 1e4)
 
     def _original(self, context: int) -> int:
         return self._number("rope.scaling.original_context_length", 1 << 20, context)

@@ -8,9 +8,9 @@ import numpy as np
 from gguf import GGMLQuantizationType, GGUFReader, dequantize
 from numpy.typing import NDArray
 
-from llmrouter.inference.importers.architecture import Architecture
-from llmrouter.inference.importers.gguf_check import bad_file
+from llmrouter.inference.importers.architecture import Architecture, needed_tensors
 from llmrouter.inference.importers.places import Place, first_row, stored_shapes
+from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tensors import Blocks, Floats
 
 __all__ = ["GgufTensors"]
@@ -49,12 +49,10 @@ class GgufTensors:
         """
         fused = "blk.0.attn_qkv.weight" in self._tensors
 
-        def place(name: str) -> Place:
-            where = _place(model, name) if fused else Place(name)
-            self._places[name] = where
-            return where
-
-        shapes = stored_shapes(model, place)
+        self._places = {
+            name: _place(model, name) if fused else Place(name) for name in needed_tensors(model)
+        }
+        shapes = stored_shapes(model, self._places)
         for name, shape in shapes.items():
             self._check_tensor(name, shape)
         extra = sorted(self.names - set(shapes) - _UNUSED)
@@ -67,32 +65,42 @@ class GgufTensors:
 
     def vector(self, name: str) -> Floats:
         """Return a whole vector, whether of the model or beside it."""
-        tensor = self._tensors[name]
         self._check_type(name)
-        return np.array(dequantize(np.asarray(tensor.data), tensor.tensor_type), np.float32)
+        kind, stored = self._bytes(name, 0, 1, 1)
+        return np.asarray(dequantize(stored[0], kind), np.float32)
 
     def rows(self, name: str, start: int, stop: int) -> Floats:
         """Return some rows of a matrix [out, in]."""
         kind, stored = self._stored(name, start, stop)
         return np.asarray(dequantize(stored, kind), dtype=np.float32)
 
-    def stored_bits(self, name: str) -> int | None:
-        """Return the bits of a matrix's levels where they can be kept, else None."""
-        return _EXACT.get(self._tensors[self._places[name].stored].tensor_type)
-
-    def blocks(self, name: str, start: int, stop: int) -> Blocks:
-        """Return some rows as they are stored."""
+    def blocks(self, name: str, start: int, stop: int) -> Blocks | None:
+        """Return some rows as they are stored; None for types of more than levels and scales."""
+        if self._tensors[self._places[name].stored].tensor_type not in _EXACT:
+            return None
         kind, stored = self._stored(name, start, stop)
         return _blocks(kind, stored)
 
     def _stored(
         self, name: str, start: int, stop: int
-    ) -> tuple[GGMLQuantizationType, NDArray[np.generic]]:
-        where = self._places[name]
-        tensor = self._tensors[where.stored]
+    ) -> tuple[GGMLQuantizationType, NDArray[np.uint8]]:
+        where, shape = self._places[name], self._tensors[self._places[name].stored].shape
         begin = where.first_row
-        # A plain array: slices of a mapped one cost as much as the numbers in them.
-        return tensor.tensor_type, np.asarray(tensor.data[begin + start : begin + stop])
+        return self._bytes(where.stored, begin + start, begin + stop, int(shape[1]))
+
+    def _bytes(
+        self, stored: str, start: int, stop: int, rows: int
+    ) -> tuple[GGMLQuantizationType, NDArray[np.uint8]]:
+        """Read some of a tensor's rows: reading, other than mapping, keeps nothing in memory."""
+        tensor = self._tensors[stored]
+        width = int(tensor.n_bytes) // rows
+        count = (stop - start) * width
+        found = np.fromfile(
+            self._path, np.uint8, count, offset=int(tensor.data_offset) + start * width
+        )
+        if len(found) != count:
+            raise bad_file(self._path, f"ends within '{stored}'; it was changed meanwhile")
+        return tensor.tensor_type, found.reshape(-1, width)
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self._tensors.get(name)
@@ -122,13 +130,13 @@ def _place(model: Architecture, name: str) -> Place:
     return Place(stored, first_row(model, part))
 
 
-def _blocks(kind: GGMLQuantizationType, stored: NDArray[np.generic]) -> Blocks:
+def _blocks(kind: GGMLQuantizationType, stored: NDArray[np.uint8]) -> Blocks:
     """Take the levels and scales out of rows of a symmetric type, whose blocks begin with a scale.
 
     Layouts: https://github.com/ggml-org/ggml/blob/master/src/ggml-common.h.
     """
     rows, size = len(stored), {4: 18, 5: 22, 8: 34}[_EXACT[kind]]
-    blocks = np.ascontiguousarray(stored).view(np.uint8).reshape(rows, -1, size)
+    blocks = stored.reshape(rows, -1, size)
     scales = np.ascontiguousarray(blocks[..., :2]).view(np.float16)[..., 0].astype(np.float32)
     if kind is GGMLQuantizationType.Q8_0:
         return Blocks(np.ascontiguousarray(blocks[..., 2:]).view(np.int8), scales, 8)

@@ -112,8 +112,8 @@ class _GraphWriter:
     def model(self) -> Any:
         """Return the whole ModelProto."""
         arch = self._arch
-        past = ["batch", arch.kv_heads, "past", arch.head_size]
-        present = ["batch", arch.kv_heads, "total_cache", arch.head_size]
+        past: list[str | int | None] = ["batch", arch.kv_heads, "past", arch.head_size]
+        present: list[str | int | None] = ["batch", arch.kv_heads, "total_cache", arch.head_size]
         info = helper.make_tensor_value_info
         inputs = [
             info("input_ids", TensorProto.INT64, ["batch", "sequence"]),

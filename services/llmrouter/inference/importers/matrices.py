@@ -16,7 +16,7 @@ from llmrouter.inference.importers.quantise import (
     stored4,
     stored8,
 )
-from llmrouter.inference.importers.tensors import Floats, Tensors, row_spans
+from llmrouter.inference.importers.tensors import Tensors, row_spans
 from llmrouter.inference.importers.weights import WeightFile
 
 __all__ = ["Matrices", "Stack"]
@@ -102,7 +102,10 @@ class Matrices:
         return 4 if "ffn" in stack.name or self._stored_in(stack, 4) else 8
 
     def _stored_in(self, stack: Stack, bits: int) -> bool:
-        return all(self._tensors.stored_bits(name) == bits for name, _ in stack.parts)
+        return all(
+            stored is not None and stored.bits == bits
+            for stored in (self._tensors.blocks(name, 0, 1) for name, _ in stack.parts)
+        )
 
     def _write_transposed(self, stack: Stack) -> str:
         # Transposed in one piece: the largest of these is a layer's, never the vocabulary's.
@@ -137,17 +140,11 @@ class Matrices:
         self, name: str, start: int, stop: int, bits: int, *, centred: bool
     ) -> Quantised:
         """Return some rows in blocks, exactly as they are stored where that is possible."""
-        stored = self._tensors.stored_bits(name)
-        if bits == 8:
-            if stored is not None:
-                return stored8(self._tensors.blocks(name, start, stop))
-            return quantise8(self._floats(name, start, stop))
-        if centred:
-            return stored4(self._tensors.blocks(name, start, stop))
-        return quantise4(self._floats(name, start, stop))
-
-    def _floats(self, name: str, start: int, stop: int) -> Floats:
-        return np.ascontiguousarray(self._tensors.rows(name, start, stop))
+        stored = self._tensors.blocks(name, start, stop) if centred else None
+        if stored is not None:
+            return stored8(stored) if bits == 8 else stored4(stored)
+        rows = np.ascontiguousarray(self._tensors.rows(name, start, stop))
+        return quantise8(rows) if bits == 8 else quantise4(rows)
 
 
 def _pieces(stack: Stack) -> Iterator[tuple[str, int, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from llmrouter.inference.importers.architecture import Architecture, needed_tensors
@@ -30,16 +30,16 @@ def first_row(model: Architecture, part: str) -> int:
     }.get(part, 0)
 
 
-def stored_shapes(model: Architecture, place: Callable[[str], Place]) -> dict[str, tuple[int, ...]]:
+def stored_shapes(model: Architecture, places: Mapping[str, Place]) -> dict[str, tuple[int, ...]]:
     """Return name and shape of every tensor that must be in the file.
 
     Args:
         model: Whose.
-        place: From the name of a needed tensor to where it lies.
+        places: From the name of every needed tensor to where it lies.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     for name, shape in needed_tensors(model).items():
-        where = place(name)
+        where = places[name]
         before = shapes.get(where.stored, (0,))[0]
         shapes[where.stored] = (max(before, where.first_row + shape[0]), *shape[1:])
     return shapes

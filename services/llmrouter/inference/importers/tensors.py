@@ -38,12 +38,8 @@ class Tensors(Protocol):
         """Return some rows of a matrix [out, in]."""
         ...
 
-    def stored_bits(self, name: str) -> int | None:
-        """Return the bits of a matrix's levels where `blocks` gives them, else None."""
-        ...
-
-    def blocks(self, name: str, start: int, stop: int) -> Blocks:
-        """Return some rows of a matrix as they are stored; ask `stored_bits` first."""
+    def blocks(self, name: str, start: int, stop: int) -> Blocks | None:
+        """Return some rows of a matrix as they are stored; None where they are not so."""
         ...
 
 
