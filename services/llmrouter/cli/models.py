@@ -61,24 +61,26 @@ def pull(
 
 @app.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    source: Annotated[Path, typer.Argument(help="A GGUF file, or a folder of Hugging Face's.")],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
     importer: Annotated[
         str | None,
-        typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+        typer.Option(
+            "--importer",
+            help="gguf, huggingface, gguf-ctranslate2 or your own; found by"
+            " the files unless named.",
+        ),
     ] = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
-    from llmrouter.inference.importers.architecture import PRECISIONS
 
     with report_progress(as_json=as_json) as progress:
-        # Other importers may know fewer precisions; all know the first.
-        wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
-        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress, importer)
+        models = open_store(store)
+        folders = run.import_checkpoint(source, name, models, precision, progress, importer)
     _written(folders, as_json=as_json)
 
 

