@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from llmrouter.cli import verifying
 from llmrouter.cli.output import (
     Json,
     err,
@@ -23,12 +24,15 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
+    from llmrouter.inference.models.card import ModelCard
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
 __all__ = ["app", "import_model", "list_models", "open_store", "pull"]
 
 app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+
+verifying.add_to(app)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
@@ -98,7 +102,7 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
-    made = table("model", "version", ">context", ">size", ">perplexity", ">loss")
+    made = table("model", "version", ">context", ">size", ">perplexity", ">loss", ">verified")
     for folder in folders:
         # Under the folder's name, by which it is loaded; the card's may be another.
         made.add_row(f"[bold]{escape(folder.path.name)}[/]", *_cells(folder))
@@ -122,13 +126,20 @@ def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
     cells = [f"{folder.context_length:,}", size_text(folder.size_bytes)]
     if card is None:
-        return ["-", *cells, "-", "-"]
+        return ["-", *cells, "-", "-", "-"]
     quality = card.quality
     measured = ["-", "-"]
     if quality is not None:
         loss = quality.perplexity / quality.reference_perplexity - 1
         measured = [f"{quality.perplexity:.2f}", f"{loss:+.2%}" if loss else "exact"]
-    return [card.version[:12], *cells, *measured]
+    return [card.version[:12], *cells, *measured, _verified(card)]
+
+
+def _verified(card: ModelCard) -> str:
+    """Return how often an independent engine finds the same token most likely."""
+    if card.verified is None:
+        return "-"
+    return f"{card.verified.quality.top1_agreement:.0%} {card.verified.engine}"
 
 
 def _as_data(folder: StoredModel) -> dict[str, Any]:
@@ -143,6 +154,8 @@ def _as_data(folder: StoredModel) -> dict[str, Any]:
         "perplexity": quality.perplexity if quality is not None else None,
         "reference_perplexity": quality.reference_perplexity if quality is not None else None,
         "kl_divergence": quality.kl_divergence if quality is not None else None,
+        "top1_agreement": quality.top1_agreement if quality is not None else None,
+        "verified": verifying.as_data(card.verified) if card is not None else None,
     }
 
 

@@ -16,10 +16,11 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
-from llmrouter.inference.importers.architecture import PRECISIONS
 
-QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
-CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY)
+QUALITY = SimpleNamespace(
+    perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009, top1_agreement=0.9
+)
+CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY, verified=None)
 
 
 def folder(name, card=CARD):
@@ -138,13 +139,13 @@ def test_models_pull_and_import(pulled, tmp_path):
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
     assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
-    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", None, None)]
 
 
-def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
+def test_another_importer_is_asked_for_by_name(pulled, tmp_path):
     arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
-    assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
+    assert pulled == [("b.gguf", "mine", None, "gguf-ctranslate2")]
 
 
 def test_an_unknown_model_is_one_sentence(pulled, tmp_path):

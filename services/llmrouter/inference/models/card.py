@@ -9,7 +9,9 @@ from pathlib import Path
 
 from llmrouter.inference.models.untrusted_json import JsonObject, read_object
 
-__all__ = ["CARD_FILE", "ModelCard", "Quality", "Source", "read_card", "write_card"]
+__all__ = [
+    "CARD_FILE", "ModelCard", "Quality", "Source", "Verification", "read_card", "write_card",
+]  # fmt: skip
 
 CARD_FILE = "llmrouter.json"
 
@@ -46,6 +48,16 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """What an independent engine says of the checkpoint, and how far the folder is from it."""
+
+    engine: str
+    """Such as `llama.cpp`."""
+    quality: Quality
+    """The folder's, with the engine as the reference."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Facts about a model folder that an import wrote down."""
 
@@ -63,6 +75,8 @@ class ModelCard:
     source: Source
     quality: Quality | None = None
     """None where it was not measured."""
+    verified: Verification | None = None
+    """None where no other engine was asked."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Bytes of every other file by its path in the folder; empty in cards of older imports."""
 
@@ -89,6 +103,7 @@ def read_card(file: Path) -> ModelCard:
             sha256=source.text("sha256", longest=64),
         ),
         quality=_read_quality(card),
+        verified=_read_verification(card),
         files=_read_files(card),
     )
 
@@ -115,7 +130,19 @@ def _read_quality(card: JsonObject) -> Quality | None:
     )
 
 
+def _read_verification(card: JsonObject) -> Verification | None:
+    if not card.has("verified"):
+        return None
+    verified = card.child("verified")
+    quality = _read_quality(verified)
+    if quality is None:
+        raise verified.refuse("quality", "is missing")
+    return Verification(verified.text("engine"), quality)
+
+
 def write_card(card: ModelCard, folder: Path) -> None:
-    """Write `card` into `folder`; errors of the disk pass through as OSError."""
+    """Write `card` into `folder`, whole or not at all; errors of the disk pass as OSError."""
     content = {"format": _FORMAT, **asdict(card)}
-    (folder / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fresh = folder / f".{CARD_FILE}"
+    fresh.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    fresh.replace(folder / CARD_FILE)
