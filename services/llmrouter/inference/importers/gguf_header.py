@@ -203,7 +203,7 @@ class _Walk:
     def _name(self, what: str) -> str:
         name = self._string(what)
         if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
-            self._fail(f"has the {what} {ascii(name[:80])} before byte {self._at}; unusable")
+            self._fail(f"has the {what} {name[:80]!a} before byte {self._at}; unusable")
         return name
 
     def _skip(self, count: int, what: str) -> None:

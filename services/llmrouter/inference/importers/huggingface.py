@@ -21,7 +21,7 @@ from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.text import load_tokenizer
 from llmrouter.inference.models.untrusted_json import JsonObject, inside, read_object
 
-__all__ = ["HuggingFaceCheckpoint", "HuggingFaceImporter"]
+__all__ = ["HuggingFaceCheckpoint", "HuggingFaceImporter", "read_ends", "text_files"]
 
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
@@ -62,10 +62,10 @@ class HuggingFaceCheckpoint:
         config = read_object(inside(folder, _CONFIG, _REMEDY), _REMEDY)
         family = read_family(config)
         self._tensors = HuggingFaceTensors(folder)
-        ends = _ends(folder, config)
+        ends = read_ends(folder, config)
         self._model = read_architecture(config, family, ends, self._tensors.names)
         self._tensors.check(self._model, family.norm_offset)
-        self._texts = _text_files(folder, self._model.vocab_size)
+        self._texts = text_files(folder, self._model.vocab_size)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
@@ -82,7 +82,7 @@ class HuggingFaceCheckpoint:
         return Converted(parameters, "unknown")
 
 
-def _ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
+def read_ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
     """Return the tokens that end an answer: those of the generation's settings come first."""
     holders = [config]
     if (folder / _GENERATION).exists():
@@ -99,7 +99,7 @@ def _ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
     raise config.refuse("eos_token_id", "is missing; no answer would ever end")
 
 
-def _text_files(folder: Path, vocab_size: int) -> list[Path]:
+def text_files(folder: Path, vocab_size: int) -> list[Path]:
     """Return the files of tokenizer and chat template, each inside of the folder."""
     if not (folder / TOKENIZER_FILE).exists():
         raise bad_file(

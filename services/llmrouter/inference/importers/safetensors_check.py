@@ -86,7 +86,7 @@ def _parsed(path: Path, header: bytes) -> dict[str, Any]:
 def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
     """Return type, shape and place of one tensor."""
     if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
-        raise bad_file(path, f"has a tensor of the name {ascii(name[:80])}; unusable")
+        raise bad_file(path, f"has a tensor of the name {name[:80]!a}; unusable")
     if not isinstance(entry, Mapping):
         raise bad_file(path, f"describes tensor '{_short(name)}' by no object")
     kind: Any = entry.get("dtype")
