@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli import verifying
+from llmrouter.cli import budgeting, verifying
 from llmrouter.cli.output import (
     Json,
     err,
@@ -37,7 +37,21 @@ verifying.add_to(app)
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", help="int8, int4 or fp32; repeat it. All of them by default."),
+    typer.Option(
+        "--precision",
+        help="int8, int4, fp32, or auto: the highest that fits --memory-budget; repeat it. All of "
+        "them by default.",
+    ),
+]
+_MemoryBudget = Annotated[
+    str | None,
+    typer.Option("--memory-budget", help="What the loaded model may take, such as 2GB or 512MiB."),
+]
+_CacheTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--cache-tokens", min=1, help="Tokens held at once; one whole context by default."
+    ),
 ]
 
 
@@ -52,14 +66,17 @@ def open_store(path: Path | None) -> ModelStore:
 def pull(
     name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
     precision: _Precisions = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a known model and write it at each precision."""
     from llmrouter.inference.importers import run
 
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        folders = run.pull(name, open_store(store), precision, progress)
+        folders = run.pull(name, open_store(store), precision, progress, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -76,15 +93,20 @@ def import_model(
             " the files unless named.",
         ),
     ] = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
 
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         models = open_store(store)
-        folders = run.import_checkpoint(source, name, models, precision, progress, importer)
+        folders = run.import_checkpoint(
+            source, name, models, precision, progress, importer, **limits
+        )
     _written(folders, as_json=as_json)
 
 
@@ -102,10 +124,13 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
-    made = table("model", "version", ">context", ">size", ">perplexity", ">loss", ">verified")
+    headings = ["model", "version", ">context", ">size", ">perplexity", ">loss"]
+    asked = any(folder.card is not None and folder.card.verified for folder in folders)
+    made = table(*headings, *([">verified"] if asked else []))
     for folder in folders:
+        cells = [*_cells(folder), *([_verified(folder.card)] if asked else [])]
         # Under the folder's name, by which it is loaded; the card's may be another.
-        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *_cells(folder))
+        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
     show_table(made)
     for name, why in broken.items():
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
@@ -126,18 +151,18 @@ def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
     cells = [f"{folder.context_length:,}", size_text(folder.size_bytes)]
     if card is None:
-        return ["-", *cells, "-", "-", "-"]
+        return ["-", *cells, "-", "-"]
     quality = card.quality
     measured = ["-", "-"]
     if quality is not None:
         loss = quality.perplexity / quality.reference_perplexity - 1
         measured = [f"{quality.perplexity:.2f}", f"{loss:+.2%}" if loss else "exact"]
-    return [card.version[:12], *cells, *measured, _verified(card)]
+    return [card.version[:12], *cells, *measured]
 
 
-def _verified(card: ModelCard) -> str:
+def _verified(card: ModelCard | None) -> str:
     """Return how often an independent engine finds the same token most likely."""
-    if card.verified is None:
+    if card is None or card.verified is None:
         return "-"
     return f"{card.verified.quality.top1_agreement:.0%} {card.verified.engine}"
 

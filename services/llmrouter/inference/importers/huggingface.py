@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.footprint import Footprint, footprint
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
@@ -80,6 +81,11 @@ class HuggingFaceCheckpoint:
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
         return Converted(parameters, "unknown")
+
+    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
+        """Return what a precision takes in memory, as `Estimating` says."""
+        tokens = self._model.context if cache_tokens is None else cache_tokens
+        return footprint(self._model, precision, tokens)
 
 
 def read_ends(folder: Path, config: JsonObject) -> tuple[int, ...]:

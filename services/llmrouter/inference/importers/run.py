@@ -6,13 +6,14 @@ on an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
-from llmrouter.inference.importers.base import find_importer
+from llmrouter.inference.importers.base import Checkpoint, find_importer
+from llmrouter.inference.importers.budget import AUTO, Budget, Choice, choose
 from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.models.card import CARD_FILE, Source
@@ -33,6 +34,8 @@ def pull(
     store: ModelStore,
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> Sequence[StoredModel]:
     """Fetch a model of the catalog, and import it unless its files are used as they are.
 
@@ -41,6 +44,8 @@ def pull(
         store: Where the folders go; models that are there already are left as they are.
         precisions: Instead of those the name stands for.
         progress: Told of every stage.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Returns:
         The folders, in the order of the precisions.
@@ -53,6 +58,9 @@ def pull(
     if ready_made is not None:
         return [pull_embedding(ready_made, store, precisions, progress)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
+    if AUTO in (precisions or ()):
+        chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice)
+        return [store.model(entry.model_name(one)) for one in chosen]
     wanted = _check_precisions(precisions or named)
     if not set(wanted) & set(named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
@@ -70,6 +78,8 @@ def import_checkpoint(
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     importer: str | None = None,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> list[StoredModel]:
     """Import a checkpoint as the models `<name>-<precision>`, replacing those of that name.
 
@@ -80,18 +90,38 @@ def import_checkpoint(
         precisions: Which to write; None writes all that the checkpoint can become.
         progress: Told of every stage.
         importer: The registered importer to use; None takes the one made for the format.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Raises:
-        RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
-            is wrong with the checkpoint, or a full disk. Nothing half-written is left.
+        RouterError: INVALID_ARGUMENT for the name, a precision, or a budget that nothing fits;
+            MODEL_UNAVAILABLE naming what is wrong with the checkpoint, or a full disk. Nothing
+            half-written is left.
     """
     check_name(name)
     checkpoint = find_importer(source, importer).open(source)
-    wanted = _check_precisions(precisions or checkpoint.precisions, checkpoint.precisions)
+    chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
+    wanted = _check_precisions(chosen, checkpoint.precisions)
     digest = folder_sha256(source) if source.is_dir() else file_sha256(source)
     origin = Source(location=source.resolve().name, sha256=digest)
     job = Job(checkpoint, origin, None, progress)
     return convert_all(job, {one: f"{name}-{one}" for one in wanted}, store)
+
+
+def _resolved(
+    precisions: Sequence[str],
+    checkpoint: Checkpoint,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Return the precisions with `auto` replaced by what fits the budget."""
+    if AUTO not in precisions:
+        return precisions
+    if budget is None:
+        raise invalid("precision", f"'{AUTO}' needs a memory budget; give one or name a precision")
+    choice = choose(checkpoint, budget)
+    on_choice(choice)
+    return [choice.precision if one == AUTO else one for one in precisions]
 
 
 def _check_precisions(
@@ -122,6 +152,24 @@ def _pull_missing(
     with _fetched(entry, downloads, progress) as (file, origin):
         job = Job(find_importer(file).open(file), origin, entry.licence, progress)
         convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
+
+
+def _pull_fitting(
+    entry: CatalogEntry,
+    precisions: Sequence[str],
+    store: ModelStore,
+    progress: Progress,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Pull what is missing of precisions that the checkpoint itself must be asked for."""
+    with store.downloading() as downloads, _fetched(entry, downloads, progress) as (file, origin):
+        checkpoint = find_importer(file).open(file)
+        chosen = _check_precisions(_resolved(precisions, checkpoint, budget, on_choice))
+        missing = _missing(entry, chosen, store)
+        job = Job(checkpoint, origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in missing}, store)
+    return chosen
 
 
 @contextmanager
