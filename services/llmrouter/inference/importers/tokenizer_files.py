@@ -10,9 +10,9 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-__all__ = ["PRE_TOKENIZERS", "Vocabulary", "write_tokenizer"]
+__all__ = ["CONTROL", "PRE_TOKENIZERS", "Vocabulary", "write_tokenizer"]
 
-_CONTROL, _USER_DEFINED = 3, 4
+CONTROL, _USER_DEFINED = 3, 4
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
@@ -77,7 +77,7 @@ def _tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     normalized = vocabulary.pre_tokenizer is None and not vocabulary.prefix_space
     plain, control = [], []
     for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
-        if kind == _CONTROL:
+        if kind == CONTROL:
             control.append(AddedToken(token, special=True, normalized=False))
         elif kind == _USER_DEFINED:
             plain.append(AddedToken(token, normalized=normalized))
