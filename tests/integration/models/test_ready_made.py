@@ -146,6 +146,14 @@ def test_graphs_that_are_none(genai: Path, content: bytes) -> None:
     assert "model.onnx" in refusal(genai)
 
 
+@pytest.mark.parametrize("text", [b"attention_mask", b"model.onnx.data", b"token_embd.scales"])
+def test_names_that_are_no_text(genai: Path, text: bytes) -> None:
+    file = genai / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(text, text[:-3] + b"\xff\xfe\xfd"))
+    with suppress(RouterError):
+        read_decoder_graph(file)
+
+
 def test_links_out_of_the_folder_are_not_followed(genai: Path) -> None:
     (genai / "secret.json").symlink_to("/etc/passwd")
     assert "leads out" in refusal(genai)
