@@ -61,12 +61,22 @@ def pull(
 
 @app.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(help="A GGUF file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A GGUF file: its path, hf://owner/name[@revision][/file], https://… or "
+            "s3://bucket/key."
+        ),
+    ],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
     importer: Annotated[
         str | None,
         typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+    ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", help="Checksum of the file; https and s3 need it."),
     ] = None,
     store: StorePath = None,
     as_json: Json = False,
@@ -74,11 +84,13 @@ def import_model(
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
     from llmrouter.inference.importers.architecture import PRECISIONS
+    from llmrouter.inference.models.sources.named import named_source
 
+    found = named_source(source, sha256)
     with report_progress(as_json=as_json) as progress:
         # Other importers may know fewer precisions; all know the first.
         wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
-        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress, importer)
+        folders = run.import_from(found, name, open_store(store), wanted, progress, importer)
     _written(folders, as_json=as_json)
 
 

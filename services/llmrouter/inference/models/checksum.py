@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-__all__ = ["file_sha256", "file_sizes", "folder_version"]
+__all__ = ["file_sha256", "file_sizes", "folder_sha256", "folder_version"]
 
 _VERSION_DIGITS = 12
 
@@ -16,13 +16,18 @@ def file_sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def folder_version(folder: Path) -> str:
-    """Return 12 hex digits of a hash over the names and contents of all files below `folder`."""
+def folder_sha256(folder: Path) -> str:
+    """Return 64 hex digits of a hash over the names and contents of all files below `folder`."""
     digest = hashlib.sha256()
     for file in sorted(one for one in folder.rglob("*") if one.is_file()):
         name = file.relative_to(folder).as_posix()
         digest.update(f"{name}\0{file_sha256(file)}\n".encode())
-    return digest.hexdigest()[:_VERSION_DIGITS]
+    return digest.hexdigest()
+
+
+def folder_version(folder: Path) -> str:
+    """Return the first 12 digits of `folder_sha256`."""
+    return folder_sha256(folder)[:_VERSION_DIGITS]
 
 
 def file_sizes(folder: Path) -> dict[str, int]:
