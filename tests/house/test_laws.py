@@ -24,7 +24,7 @@ EDGE = {
         "common/wire_event.py", "common/wire_request.py",
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
         "gateway/upstream.py",
-        "inference/service.py", "inference/servicer.py",
+        "inference/service.py", "inference/servicer.py", "inference/wire_speed.py",
         "selector/endpoints.py", "selector/service.py", "selector/servicer.py",
     )
 }  # fmt: skip

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,7 @@ from rich.markup import escape
 from llmrouter.cli.output import (
     Json,
     err,
+    facts,
     out,
     report_progress,
     show_table,
@@ -23,12 +26,15 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
+    from llmrouter.inference.models.card import Speed
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
-__all__ = ["app", "import_model", "list_models", "open_store", "pull"]
+__all__ = ["app", "bench", "import_model", "list_models", "open_store", "pull"]
 
-app = typer.Typer(help="Pull, import and list the models of this machine.", no_args_is_help=True)
+app = typer.Typer(
+    help="Pull, import, measure and list the models of this machine.", no_args_is_help=True
+)
 
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
@@ -96,7 +102,7 @@ def import_model(
 
 @app.command("list")
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
-    """List the models of the store and what their precision cost."""
+    """List the models of the store, what their precision cost and how fast they run here."""
     held = open_store(store)
     if store is not None and not store.is_dir():
         raise typer.BadParameter(f"{store} is not a folder", param_hint="--store")
@@ -108,13 +114,61 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
-    made = table("model", "version", ">context", ">size", ">perplexity", ">loss")
-    for folder in folders:
+    speeds = [_speed_here(folder) for folder in folders]
+    columns = ["model", "version", ">context", ">size", ">perplexity", ">loss"]
+    made = table(*columns, *([">tokens/s", ">8 at once"] if any(speeds) else []))
+    for folder, speed in zip(folders, speeds, strict=True):
+        cells = [*_cells(folder), *(_speed_cells(speed) if any(speeds) else [])]
         # Under the folder's name, by which it is loaded; the card's may be another.
-        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *_cells(folder))
+        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
     show_table(made)
     for name, why in broken.items():
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+
+
+@app.command()
+def bench(
+    name: Annotated[str, typer.Argument(help="A model of the store.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file.")] = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Measure how fast a model runs on this machine, and keep the figures in its card.
+
+    Keep the machine quiet meanwhile. The selector starts from the figures once the model is served.
+    """
+    from llmrouter.inference.models import speed
+    from llmrouter.suite import load_settings
+
+    settings = load_settings(config).inference
+    folder = open_store(store or settings.store).model(name)
+    with report_progress(as_json=as_json) as progress:
+        measured = asyncio.run(speed.measure_speed(folder.path, settings, progress))
+    speed.keep_speed(folder, measured)
+    if as_json:
+        write_json({"event": "measured", "name": folder.path.name, **asdict(measured)})
+        return
+    out().print(f"[bold]{escape(folder.path.name)}[/] [dim]on {escape(measured.machine)}[/]")
+    rows = {
+        "load": f"{measured.load_seconds:.2f} s",
+        "memory": size_text(measured.memory_bytes),
+        "prompts": f"{measured.prefill_rate:.0f} tokens/s",
+        "one answer": f"{measured.decode_rate:.0f} tokens/s",
+        f"{measured.streams} at once": f"{measured.batch_rate:.0f} tokens/s together",
+    }
+    show_table(facts(rows))
+
+
+def _speed_here(folder: StoredModel) -> Speed | None:
+    """Return what was measured on this machine; figures of another one mean nothing here."""
+    from llmrouter.inference.models.machine import describe_machine
+
+    speed = folder.card.speed if folder.card is not None else None
+    return speed if speed is not None and speed.machine == describe_machine() else None
+
+
+def _speed_cells(speed: Speed | None) -> list[str]:
+    return ["-", "-"] if speed is None else [f"{speed.decode_rate:.0f}", f"{speed.batch_rate:.0f}"]
 
 
 def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
@@ -144,15 +198,20 @@ def _cells(folder: StoredModel) -> list[str]:
 def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
+    speed = _speed_here(folder)
     return {
         "name": folder.path.name,
         "version": card.version if card is not None else None,
+        "architecture": folder.architecture,
+        "parameters": card.parameters if card is not None else None,
         "precision": card.precision if card is not None else None,
+        "licence": card.licence if card is not None else None,
         "context": folder.context_length,
         "size_bytes": folder.size_bytes,
         "perplexity": quality.perplexity if quality is not None else None,
         "reference_perplexity": quality.reference_perplexity if quality is not None else None,
         "kl_divergence": quality.kl_divergence if quality is not None else None,
+        "speed": asdict(speed) if speed is not None else None,
     }
 
 

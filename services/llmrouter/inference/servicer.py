@@ -18,6 +18,7 @@ from llmrouter.common.wire_request import decode_request
 from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import HeldModel, LoadState, ModelRegistry
+from llmrouter.inference.wire_speed import encode_speed
 from llmrouter.v1 import embedding_pb2, generation_pb2
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceServicer
@@ -102,6 +103,9 @@ def _encode(model: HeldModel) -> pb.LoadedModel:
         result.quality.reference_perplexity = card.quality.reference_perplexity
         result.quality.kl_divergence = card.quality.kl_divergence
         result.quality.top1_agreement = card.quality.top1_agreement
+    speed = encode_speed(card)
+    if speed is not None:
+        result.speed.CopyFrom(speed)
     result.statistics.CopyFrom(
         pb.EngineStatistics(
             running=load.running,

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.statistics import Priors
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
 
@@ -123,6 +124,7 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         context=model.context,
         capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
+        priors=Priors.measured(model.speed.prefill_rate, model.speed.decode_rate),
         running=model.statistics.running,
         waiting=model.statistics.waiting,
         slots=model.statistics.slots,

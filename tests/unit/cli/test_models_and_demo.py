@@ -17,9 +17,19 @@ from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
 from llmrouter.inference.importers.architecture import PRECISIONS
+from llmrouter.inference.models.sources.local import LocalSource
 
 QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
-CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY)
+CARD = SimpleNamespace(
+    version="0123456789ab",
+    precision="int8",
+    parameters=135_000_000,
+    licence="Apache-2.0",
+    quality=QUALITY,
+    speed=None,
+)
+
+FILE = LocalSource(Path("a/b.gguf"))
 
 
 def folder(name, card=CARD):
@@ -27,6 +37,7 @@ def folder(name, card=CARD):
         name=f"card of {name}",
         path=Path(name),
         card=card,
+        architecture="llama",
         context_length=8192,
         size_bytes=145_000_000,
     )
@@ -61,11 +72,11 @@ def pulled(monkeypatch, held):
         held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
         return [folder(f"{name}-int8")]
 
-    def import_checkpoint(source, name, store, precisions, progress, importer):
-        asked.append((source.name, name, precisions, importer))
+    def import_from(source, name, store, precisions, progress, importer):
+        asked.append((source, name, precisions, importer))
         return [folder(f"{name}-int8")]
 
-    stand_in.pull, stand_in.import_checkpoint = pull, import_checkpoint
+    stand_in.pull, stand_in.import_from = pull, import_from
     monkeypatch.setitem(sys.modules, "llmrouter.inference.importers.run", stand_in)
     monkeypatch.setattr(importers, "run", stand_in, raising=False)
     return asked
@@ -138,13 +149,22 @@ def test_models_pull_and_import(pulled, tmp_path):
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
     assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
-    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), (FILE, "mine", PRECISIONS, None)]
 
 
 def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
     arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
-    assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
+    assert pulled == [(FILE, "mine", PRECISIONS[:1], "gguf-ctranslate2")]
+
+
+def test_a_url_needs_its_checksum_and_the_error_names_the_flag(pulled):
+    url = ("models", "import", "https://models.example/b.gguf", "--name", "mine")
+    done = run(*url)
+    assert (done.exit_code, "give --sha256" in done.stderr, pulled) == (1, True, [])
+    assert run(*url, "--sha256", "0" * 64).exit_code == 0
+    [(source, *_)] = pulled
+    assert (source.remote.place, source.sha256) == ("models.example/b.gguf", "0" * 64)
 
 
 def test_an_unknown_model_is_one_sentence(pulled, tmp_path):

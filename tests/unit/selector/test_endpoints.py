@@ -9,6 +9,7 @@ import pytest
 from tests.unit.selector.building import Clock
 
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.statistics import PRIORS, Priors
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import inference_pb2_grpc
 
@@ -136,3 +137,11 @@ async def test_a_model_can_do_what_its_service_says(inference, watching):
     watcher = await watching(inference.address)
     [model] = [one for one in watcher.served() if one.name == "m"]
     assert model.capabilities == {"chat", "completion", "logprobs", "n"}
+
+
+async def test_a_measured_speed_is_what_is_believed_of_the_model_there(inference, watching):
+    inference.models[0].speed.CopyFrom(pb.ModelSpeed(prefill_rate=1000, decode_rate=50))
+    watcher = await watching(inference.address)
+    measured, other = watcher.served()
+    assert measured.priors == Priors.measured(1000, 50)
+    assert other.priors == PRIORS

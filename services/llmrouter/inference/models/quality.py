@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import Quality
+from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.text import load_text
@@ -33,7 +34,7 @@ _MOST_SURPRISE = 100.0
 _LOGITS_TO_KEEP = "logits_to_keep"
 
 
-def evaluation_tokens(folder: ModelFolder) -> list[int]:
+def evaluation_tokens(folder: ModelFolder | CTranslate2Folder) -> list[int]:
     """Return the evaluation text as tokens of this model, at most its context."""
     text = importlib.resources.files("llmrouter.inference.models").joinpath("evaluation.txt")
     tokens = load_text(folder).encode(text.read_text(encoding="utf-8"))
