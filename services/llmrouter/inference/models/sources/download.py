@@ -33,10 +33,15 @@ class BrokenOffError(Exception):
 class Answer(Protocol):
     """The bytes of a file from some place on."""
 
-    start: int
-    """Place of the first byte: the one asked for, or 0 where the other side cannot resume."""
-    total: int
-    """Bytes of the whole file; 0 where it is not told."""
+    @property
+    def start(self) -> int:
+        """Place of the first byte: the one asked for, or 0 where the other side cannot resume."""
+        ...
+
+    @property
+    def total(self) -> int:
+        """Bytes of the whole file; 0 where it is not told."""
+        ...
 
     def read(self, most: int) -> bytes:
         """Return up to `most` bytes, none at the end.

@@ -120,10 +120,10 @@ def _gather(paths: Sequence[Path], files: Sequence[HubFile], folder: Path) -> No
 
 def _part(progress: Progress, at: int, files: Sequence[HubFile]) -> Progress:
     """Return a progress for one of several files that tells how far all of them are."""
-    before, total = sum(one.size for one in files[:at]), sum(one.size for one in files)
+    before, everything = sum(one.size for one in files[:at]), sum(one.size for one in files)
 
-    def tell(stage: str, done: int, _: int) -> None:
-        progress(stage, before + done, total)
+    def tell(stage: str, done: int, total: int) -> None:
+        progress(stage, before + done, everything)
 
     return tell
 

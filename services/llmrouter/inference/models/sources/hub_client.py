@@ -66,7 +66,7 @@ class HubClient:
         if not found.sha:
             raise self._refusal("the hub does not say which commit it is at")
         files = [
-            HubFile(one.rfilename, one.size or 0, one.lfs and one.lfs.sha256, one.blob_id)
+            HubFile(one.rfilename, one.size or 0, one.lfs.sha256 if one.lfs else None, one.blob_id)
             for one in found.siblings or ()
         ]
         return found.sha, files
@@ -130,7 +130,7 @@ class HubClient:
 def _bars(progress: Progress) -> type[Any]:
     """Return what the client takes for a progress bar, and is none."""
 
-    class Bar(tqdm):  # type: ignore[misc,type-arg]
+    class Bar(tqdm):  # type: ignore[misc]
         def display(self, *_: object, **__: object) -> None:
             progress("download", int(self.n), int(self.total or 0))
 
