@@ -70,15 +70,19 @@ def import_model(
     source: Annotated[
         str,
         typer.Argument(
-            help="A GGUF file: its path, hf://owner/name[@revision][/file], https://… or "
-            "s3://bucket/key."
+            help="A GGUF file or a folder of Hugging Face's: its path, "
+            "hf://owner/name[@revision][/file], https://… or s3://bucket/key."
         ),
     ],
     name: Annotated[str, typer.Option("--name", help="What the model is to be called.")],
     precision: _Precisions = None,
     importer: Annotated[
         str | None,
-        typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+        typer.Option(
+            "--importer",
+            help="gguf, huggingface, gguf-ctranslate2 or your own; found by"
+            " the files unless named.",
+        ),
     ] = None,
     sha256: Annotated[
         str | None,
@@ -89,14 +93,12 @@ def import_model(
 ) -> None:
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
-    from llmrouter.inference.importers.architecture import PRECISIONS
     from llmrouter.inference.models.sources.named import named_source
 
     found = named_source(source, sha256)
     with report_progress(as_json=as_json) as progress:
-        # Other importers may know fewer precisions; all know the first.
-        wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
-        folders = run.import_from(found, name, open_store(store), wanted, progress, importer)
+        models = open_store(store)
+        folders = run.import_from(found, name, models, precision, progress, importer)
     _written(folders, as_json=as_json)
 
 

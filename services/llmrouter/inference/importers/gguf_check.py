@@ -14,9 +14,9 @@ from typing import NoReturn
 
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.importers.refusal import bad_file
 
-__all__ = ["bad_file", "check_gguf", "has_magic"]
+__all__ = ["check_gguf", "has_magic"]
 
 _MAGIC = b"GGUF"
 _HEADER_BYTES = 24
@@ -28,13 +28,6 @@ _MAX_DIMENSION = 1 << 31
 _STRING, _ARRAY = 8, 9
 _SCALAR_BYTES = {0: 1, 1: 1, 2: 2, 3: 2, 4: 4, 5: 4, 6: 4, 7: 1, 10: 8, 11: 8, 12: 8}
 _DEFAULT_ALIGNMENT = 32
-
-
-def bad_file(path: Path, what: str) -> RouterError:
-    """Return the error for a checkpoint that cannot be imported."""
-    return RouterError(
-        Reason.MODEL_UNAVAILABLE, f"{path.name} {what}", metadata={"file": path.name}
-    )
 
 
 def has_magic(path: Path) -> bool:

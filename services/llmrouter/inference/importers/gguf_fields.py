@@ -7,7 +7,7 @@ from typing import Any
 
 from gguf import GGUFReader
 
-from llmrouter.inference.importers.gguf_check import bad_file
+from llmrouter.inference.importers.refusal import bad_file
 
 __all__ = ["GgufFields"]
 
@@ -42,7 +42,7 @@ class GgufFields:
             raise bad_file(self._path, f"has a '{key}' of other things than {kind.__name__}")
         return value
 
-    def real(self, key: str, low: float, high: float, default: float) -> float:
+    def real(self, key: str, low: float, high: float, default: float | None = None) -> float:
         """Return a number within its bounds; NaN is outside of all."""
         value = self.value(key)
         value = default if value is None else value
@@ -56,6 +56,15 @@ class GgufFields:
         value = default if value is None else value
         if type(value) is not int or not least <= value <= most:
             raise bad_file(self._path, f"has {key} = {value!r}; it must be {least} to {most}")
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return a truth value."""
+        value = self.value(key)
+        if value is None:
+            return default
+        if type(value) is not bool:
+            raise bad_file(self._path, f"has {key} = {value!r}; it must be true or false")
         return value
 
     def token(self, name: str, size: int) -> int | None:

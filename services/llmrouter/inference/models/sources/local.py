@@ -27,7 +27,7 @@ class LocalSource:
     @contextmanager
     def fetched(self, downloads: Path, progress: Progress) -> Iterator[Fetched]:
         """Hand out the path, its checksum compared, as `Source.fetched` says."""
-        yield Fetched(self.path, Origin(self.path.name, self._checksum()))
+        yield Fetched(self.path, Origin(self.path.resolve().name, self._checksum()))
 
     def _checksum(self) -> str:
         if self.path.is_dir():
