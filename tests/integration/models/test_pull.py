@@ -76,7 +76,7 @@ def test_a_bare_name_brings_every_precision(store: ModelStore, located: list[str
         assert folder.card.quality is not None
     assert left_over(store) == []
     order = list(dict.fromkeys(stages))
-    assert order[:4] == ["locate", "download", "unpack", "convert to int8"]
+    assert order[:4] == ["locate", "download", "unpack", "convert to fp32"]
 
 
 def test_what_is_there_is_not_pulled_again(store: ModelStore, located: list[str]) -> None:

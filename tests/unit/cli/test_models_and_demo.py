@@ -16,7 +16,6 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
-from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.models.sources.local import LocalSource
 
 QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
@@ -149,13 +148,13 @@ def test_models_pull_and_import(pulled, tmp_path):
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
     assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
-    assert pulled == [("x", ["int8", "int4"]), ("y", None), (FILE, "mine", PRECISIONS, None)]
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), (FILE, "mine", None, None)]
 
 
-def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
+def test_another_importer_is_asked_for_by_name(pulled, tmp_path):
     arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
-    assert pulled == [(FILE, "mine", PRECISIONS[:1], "gguf-ctranslate2")]
+    assert pulled == [(FILE, "mine", None, "gguf-ctranslate2")]
 
 
 def test_a_url_needs_its_checksum_and_the_error_names_the_flag(pulled):
