@@ -16,7 +16,7 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
-from llmrouter.inference.models.sources.local import LocalSource
+from llmrouter.inference.models.sources.named import named_source
 
 QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
 CARD = SimpleNamespace(
@@ -28,7 +28,7 @@ CARD = SimpleNamespace(
     speed=None,
 )
 
-FILE = LocalSource(Path("a/b.gguf"))
+FILE = named_source("a/b.gguf")
 
 
 def folder(name, card=CARD):
