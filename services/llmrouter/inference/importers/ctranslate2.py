@@ -13,7 +13,6 @@ from ctranslate2.specs import common_spec, transformer_spec
 from llmrouter.inference.importers.architecture import Architecture, needed_tensors
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.gguf import GgufCheckpoint, GgufImporter
-from llmrouter.inference.importers.gguf_check import check_gguf
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.rope import plain
 from llmrouter.inference.importers.tensors import Floats
@@ -43,7 +42,6 @@ class GgufToCTranslate2:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
         """
-        check_gguf(source)
         return CTranslate2Checkpoint(source)
 
 
@@ -53,7 +51,7 @@ class CTranslate2Checkpoint(GgufCheckpoint):
     precisions: tuple[str, ...] = tuple(_QUANTISATION)
 
     def __init__(self, path: Path) -> None:
-        """Read the header; `GgufToCTranslate2.open` checks the file before."""
+        """Read and check the header."""
         super().__init__(path)
         if not _is_plain(self._model):
             raise bad_file(

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from gguf import GGUFReader
-
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_architecture import read_architecture
-from llmrouter.inference.importers.gguf_check import check_gguf, has_magic
 from llmrouter.inference.importers.gguf_fields import GgufFields
+from llmrouter.inference.importers.gguf_header import has_magic, read_header
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary
 from llmrouter.inference.importers.graph import write_graph
@@ -37,7 +35,6 @@ class GgufImporter:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
         """
-        check_gguf(source)
         return GgufCheckpoint(source)
 
 
@@ -47,14 +44,11 @@ class GgufCheckpoint:
     precisions: tuple[str, ...] = PRECISIONS
 
     def __init__(self, path: Path) -> None:
-        """Read the header; `GgufImporter.open` checks the file before."""
+        """Read and check the header."""
         self._path = path
-        try:
-            reader = GGUFReader(path)
-        except (ValueError, KeyError, IndexError, OSError, UnicodeDecodeError) as error:
-            raise bad_file(path, f"cannot be read: {error}") from None
-        fields = GgufFields(path, reader)
-        self._tensors = GgufTensors(path, reader)
+        header = read_header(path)
+        fields = GgufFields(path, header.fields)
+        self._tensors = GgufTensors(path, header.tensors)
         self._vocabulary = read_vocabulary(path, fields)
         self._model = read_architecture(path, fields, self._vocabulary, self._tensors)
         self._tensors.check(self._model)

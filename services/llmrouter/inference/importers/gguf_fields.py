@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-
-from gguf import GGUFReader
 
 from llmrouter.inference.importers.refusal import bad_file
 
@@ -15,16 +14,12 @@ __all__ = ["GgufFields"]
 class GgufFields:
     """The metadata of one checked GGUF file; every read raises MODEL_UNAVAILABLE when it fails."""
 
-    def __init__(self, path: Path, reader: GGUFReader) -> None:
-        self._path, self._reader = path, reader
+    def __init__(self, path: Path, fields: Mapping[str, Any]) -> None:
+        self._path, self._fields = path, fields
 
     def value(self, key: str) -> Any:
         """Return a field as it is; None where it is missing."""
-        field = self._reader.get_field(key)
-        try:
-            return None if field is None else field.contents()
-        except (ValueError, IndexError, TypeError) as error:
-            raise bad_file(self._path, f"has an unreadable '{key}' ({error})") from None
+        return self._fields.get(key)
 
     def text(self, key: str) -> str:
         """Return a text."""

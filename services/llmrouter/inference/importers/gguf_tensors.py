@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from gguf import GGMLQuantizationType, GGUFReader, dequantize
+from gguf import GGMLQuantizationType, dequantize
 from numpy.typing import NDArray
 
 from llmrouter.inference.importers.architecture import Architecture, needed_tensors
+from llmrouter.inference.importers.gguf_header import GgufTensor
 from llmrouter.inference.importers.places import Place, first_row, stored_shapes
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tensors import Blocks, Floats
@@ -31,9 +34,8 @@ _UNUSED = frozenset({"rope_freqs.weight", "rope_factors_long.weight", "rope_fact
 class GgufTensors:
     """The weights of one checked file; see `Tensors` for the contract."""
 
-    def __init__(self, path: Path, reader: GGUFReader) -> None:
-        self._path = path
-        self._tensors = {tensor.name: tensor for tensor in reader.tensors}
+    def __init__(self, path: Path, tensors: Mapping[str, GgufTensor]) -> None:
+        self._path, self._tensors = path, tensors
         self._places: dict[str, Place] = {}
 
     @property
@@ -61,7 +63,7 @@ class GgufTensors:
 
     def length(self, name: str) -> int:
         """Return how many numbers a tensor has."""
-        return int(self._tensors[name].n_elements)
+        return math.prod(self._tensors[name].shape)
 
     def vector(self, name: str) -> Floats:
         """Return a whole vector, whether of the model or beside it."""
@@ -76,7 +78,7 @@ class GgufTensors:
 
     def blocks(self, name: str, start: int, stop: int) -> Blocks | None:
         """Return some rows as they are stored; None for types of more than levels and scales."""
-        if self._tensors[self._places[name].stored].tensor_type not in _EXACT:
+        if self._tensors[self._places[name].stored].kind not in _EXACT:
             return None
         kind, stored = self._stored(name, start, stop)
         return _blocks(kind, stored)
@@ -86,33 +88,31 @@ class GgufTensors:
     ) -> tuple[GGMLQuantizationType, NDArray[np.uint8]]:
         where, shape = self._places[name], self._tensors[self._places[name].stored].shape
         begin = where.first_row
-        return self._bytes(where.stored, begin + start, begin + stop, int(shape[1]))
+        return self._bytes(where.stored, begin + start, begin + stop, shape[0])
 
     def _bytes(
         self, stored: str, start: int, stop: int, rows: int
     ) -> tuple[GGMLQuantizationType, NDArray[np.uint8]]:
         """Read some of a tensor's rows: reading, other than mapping, keeps nothing in memory."""
         tensor = self._tensors[stored]
-        width = int(tensor.n_bytes) // rows
+        width = tensor.length // rows
         count = (stop - start) * width
-        found = np.fromfile(
-            self._path, np.uint8, count, offset=int(tensor.data_offset) + start * width
-        )
+        found = np.fromfile(self._path, np.uint8, count, offset=tensor.offset + start * width)
         if len(found) != count:
             raise bad_file(self._path, f"ends within '{stored}'; it was changed meanwhile")
-        return tensor.tensor_type, found.reshape(-1, width)
+        return tensor.kind, found.reshape(-1, width)
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self._tensors.get(name)
         if tensor is None:
             raise bad_file(self._path, f"lacks the tensor '{name}'")
-        found = tuple(int(length) for length in reversed(tensor.shape))
-        if found != shape:
-            raise bad_file(self._path, f"gives '{name}' the shape {found}; {shape} is needed")
+        if tensor.shape != shape:
+            problem = f"gives '{name}' the shape {tensor.shape}; {shape} is needed"
+            raise bad_file(self._path, problem)
         self._check_type(name)
 
     def _check_type(self, name: str) -> None:
-        kind = GGMLQuantizationType(self._tensors[name].tensor_type).name
+        kind = self._tensors[name].kind.name
         if kind not in _TYPES:
             raise bad_file(
                 self._path, f"stores '{name}' as {kind}; supported are {', '.join(_TYPES)}"
