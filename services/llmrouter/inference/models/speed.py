@@ -149,11 +149,10 @@ class _Bench:
         self.progress(stage, 0, 1)
         prompts = [self._prompt(_SHORT_PROMPT) for _ in range(streams)]
         began = time.monotonic()
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(self._answer(prompt, _ANSWER)) for prompt in prompts]
+        ends = await asyncio.gather(*(self._answer(prompt, _ANSWER) for prompt in prompts))
         seconds = time.monotonic() - began
         self.progress(stage, 1, 1)
-        return sum(task.result().completion_tokens for task in tasks) / seconds
+        return sum(end.completion_tokens for end in ends) / seconds
 
     def _prompt(self, length: int) -> list[int]:
         """Return `length` tokens of the text, each time from another place on."""
