@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
+from llmrouter.cli import budgeting, verifying
 from llmrouter.cli.output import (
     Json,
     err,
@@ -26,7 +27,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import data_directory
 
 if TYPE_CHECKING:
-    from llmrouter.inference.models.card import Speed
+    from llmrouter.inference.models.card import ModelCard, Speed
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
@@ -36,10 +37,26 @@ app = typer.Typer(
     help="Pull, import, measure and list the models of this machine.", no_args_is_help=True
 )
 
+verifying.add_to(app)
+
 StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
 _Precisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", help="int8, int4 or fp32; repeat it. All of them by default."),
+    typer.Option(
+        "--precision",
+        help="int8, int4, fp32, or auto: the highest that fits --memory-budget; repeat it. All of "
+        "them by default.",
+    ),
+]
+_MemoryBudget = Annotated[
+    str | None,
+    typer.Option("--memory-budget", help="What the loaded model may take, such as 2GB or 512MiB."),
+]
+_CacheTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--cache-tokens", min=1, help="Tokens held at once; one whole context by default."
+    ),
 ]
 
 
@@ -54,14 +71,17 @@ def open_store(path: Path | None) -> ModelStore:
 def pull(
     name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
     precision: _Precisions = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a known model and write it at each precision."""
     from llmrouter.inference.importers import run
 
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        folders = run.pull(name, open_store(store), precision, progress)
+        folders = run.pull(name, open_store(store), precision, progress, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -88,6 +108,8 @@ def import_model(
         str | None,
         typer.Option("--sha256", help="Checksum of the file; https and s3 need it."),
     ] = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
@@ -96,9 +118,10 @@ def import_model(
     from llmrouter.inference.models.sources.named import named_source
 
     found = named_source(source, sha256)
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         models = open_store(store)
-        folders = run.import_from(found, name, models, precision, progress, importer)
+        folders = run.import_from(found, name, models, precision, progress, importer, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -117,10 +140,14 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
     speeds = [_speed_here(folder) for folder in folders]
+    verified = any(folder.card is not None and folder.card.verified for folder in folders)
     columns = ["model", "version", ">context", ">size", ">perplexity", ">loss"]
-    made = table(*columns, *([">tokens/s", ">8 at once"] if any(speeds) else []))
+    columns += [">verified"] if verified else []
+    columns += [">tokens/s", ">8 at once"] if any(speeds) else []
+    made = table(*columns)
     for folder, speed in zip(folders, speeds, strict=True):
-        cells = [*_cells(folder), *(_speed_cells(speed) if any(speeds) else [])]
+        cells = [*_cells(folder), *([_verified(folder.card)] if verified else [])]
+        cells += _speed_cells(speed) if any(speeds) else []
         # Under the folder's name, by which it is loaded; the card's may be another.
         made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
     show_table(made)
@@ -197,6 +224,13 @@ def _cells(folder: StoredModel) -> list[str]:
     return [card.version[:12], *cells, *measured]
 
 
+def _verified(card: ModelCard | None) -> str:
+    """Return how often an independent engine finds the same token most likely."""
+    if card is None or card.verified is None:
+        return "-"
+    return f"{card.verified.quality.top1_agreement:.0%} {card.verified.engine}"
+
+
 def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
@@ -214,6 +248,8 @@ def _as_data(folder: StoredModel) -> dict[str, Any]:
         "reference_perplexity": quality.reference_perplexity if quality is not None else None,
         "kl_divergence": quality.kl_divergence if quality is not None else None,
         "speed": asdict(speed) if speed is not None else None,
+        "top1_agreement": quality.top1_agreement if quality is not None else None,
+        "verified": verifying.as_data(card.verified) if card is not None else None,
     }
 
 

@@ -18,13 +18,16 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
 from llmrouter.inference.models.sources.named import named_source
 
-QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
+QUALITY = SimpleNamespace(
+    perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009, top1_agreement=0.9, tokens=64
+)
 CARD = SimpleNamespace(
     version="0123456789ab",
     precision="int8",
     parameters=135_000_000,
     licence="Apache-2.0",
     quality=QUALITY,
+    verified=None,
     speed=None,
 )
 
@@ -91,6 +94,17 @@ def test_models_list(held, tmp_path):
     assert "card of" not in shown, "models are loaded by the names of their folders"
     (first, second) = json.loads(run("models", "list", "--json", *store).stdout)["models"]
     assert (first["perplexity"], second["perplexity"]) == (20.16, None)
+
+
+def test_what_another_engine_said_is_listed_where_one_was_asked(held, tmp_path):
+    verified = SimpleNamespace(engine="llama.cpp", quality=QUALITY)
+    card = SimpleNamespace(**vars(CARD) | {"verified": verified})
+    held += [folder("small-int8", card), folder("bare", card=None)]
+    shown = run("models", "list", "--store", str(tmp_path)).stdout
+    assert "90% llama.cpp" in shown
+    listed = run("models", "list", "--json", "--store", str(tmp_path)).stdout
+    (first, second) = json.loads(listed)["models"]
+    assert (first["verified"]["top1_agreement"], second["verified"]) == (0.9, None)
 
 
 def test_a_broken_folder_hides_no_other(tmp_path):

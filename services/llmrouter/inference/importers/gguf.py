@@ -6,6 +6,7 @@ from pathlib import Path
 
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.footprint import Footprint, footprint
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_architecture import read_architecture
 from llmrouter.inference.importers.gguf_fields import GgufFields
@@ -66,6 +67,11 @@ class GgufCheckpoint:
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
         return Converted(parameters, self._licence)
+
+    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
+        """Return what a precision takes in memory, as `Estimating` says."""
+        tokens = self._model.context if cache_tokens is None else cache_tokens
+        return footprint(self._model, precision, tokens)
 
     def _write_tokenizer(self, target: Path) -> None:
         try:

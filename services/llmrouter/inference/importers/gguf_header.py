@@ -26,6 +26,7 @@ _HEADER_BYTES = 24
 _VERSIONS = (2, 3)
 _MAX_TENSORS = 65_536
 _MAX_FIELDS = 65_536
+_MAX_NAME = 512
 _MAX_DIMENSIONS = 4
 _MAX_DIMENSION = 1 << 31
 _STRING, _ARRAY = 8, 9
@@ -102,13 +103,13 @@ class _Walk:
         count = self._bounded("metadata count", _MAX_FIELDS)
         fields: dict[str, Any] = {}
         for _ in range(count):
-            name = self._string("metadata name")
+            name = self._name("metadata name")
             if name in fields:
                 self._fail(f"has the metadata '{name}' twice")
             fields[name] = self._value(self._number("I", name), name)
         table: dict[str, GgufTensor] = {}
         for _ in range(tensors):
-            name = self._string("tensor name")
+            name = self._name("tensor name")
             if name in table:
                 self._fail(f"has the tensor '{name}' twice")
             table[name] = self._tensor(name)
@@ -198,6 +199,12 @@ class _Walk:
         length = self._number("Q", what)
         self._skip(length, what)
         return self._data[self._at - length : self._at].decode("utf-8", "replace")
+
+    def _name(self, what: str) -> str:
+        name = self._string(what)
+        if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
+            self._fail(f"has the {what} {name[:80]!a} before byte {self._at}; unusable")
+        return name
 
     def _skip(self, count: int, what: str) -> None:
         if count > len(self._data) - self._at:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.footprint import Footprint, footprint
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
@@ -21,7 +22,7 @@ from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.text import load_tokenizer
 from llmrouter.inference.models.untrusted_json import JsonObject, inside, read_object
 
-__all__ = ["HuggingFaceCheckpoint", "HuggingFaceImporter"]
+__all__ = ["HuggingFaceCheckpoint", "HuggingFaceImporter", "read_ends", "text_files"]
 
 _CONFIG = "config.json"
 _GENERATION = "generation_config.json"
@@ -62,10 +63,10 @@ class HuggingFaceCheckpoint:
         config = read_object(inside(folder, _CONFIG, _REMEDY), _REMEDY)
         family = read_family(config)
         self._tensors = HuggingFaceTensors(folder)
-        ends = _ends(folder, config)
+        ends = read_ends(folder, config)
         self._model = read_architecture(config, family, ends, self._tensors.names)
         self._tensors.check(self._model, family.norm_offset)
-        self._texts = _text_files(folder, self._model.vocab_size)
+        self._texts = text_files(folder, self._model.vocab_size)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
@@ -81,8 +82,13 @@ class HuggingFaceCheckpoint:
         )  # fmt: skip
         return Converted(parameters, "unknown")
 
+    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
+        """Return what a precision takes in memory, as `Estimating` says."""
+        tokens = self._model.context if cache_tokens is None else cache_tokens
+        return footprint(self._model, precision, tokens)
 
-def _ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
+
+def read_ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
     """Return the tokens that end an answer: those of the generation's settings come first."""
     holders = [config]
     if (folder / _GENERATION).exists():
@@ -99,7 +105,7 @@ def _ends(folder: Path, config: JsonObject) -> tuple[int, ...]:
     raise config.refuse("eos_token_id", "is missing; no answer would ever end")
 
 
-def _text_files(folder: Path, vocab_size: int) -> list[Path]:
+def text_files(folder: Path, vocab_size: int) -> list[Path]:
     """Return the files of tokenizer and chat template, each inside of the folder."""
     if not (folder / TOKENIZER_FILE).exists():
         raise bad_file(

@@ -6,13 +6,14 @@ on an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
-from llmrouter.inference.importers.base import find_importer
+from llmrouter.inference.importers.base import Checkpoint, find_importer
+from llmrouter.inference.importers.budget import AUTO, Budget, Choice, choose
 from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.models.card import CARD_FILE
@@ -24,7 +25,7 @@ from llmrouter.inference.models.sources.base import Source
 from llmrouter.inference.models.sources.local import LocalSource
 from llmrouter.inference.models.store import ModelStore, check_name
 
-__all__ = ["import_checkpoint", "import_from", "pull"]
+__all__ = ["catalog_checkpoint", "import_checkpoint", "import_from", "pull"]
 
 
 def pull(
@@ -32,6 +33,8 @@ def pull(
     store: ModelStore,
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> Sequence[StoredModel]:
     """Fetch a model of the catalog, and import it unless its files are used as they are.
 
@@ -40,6 +43,8 @@ def pull(
         store: Where the folders go; models that are there already are left as they are.
         precisions: Instead of those the name stands for.
         progress: Told of every stage.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Returns:
         The folders, in the order of the precisions.
@@ -52,6 +57,9 @@ def pull(
     if ready_made is not None:
         return [pull_embedding(ready_made, store, precisions, progress)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
+    if AUTO in (precisions or ()):
+        chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice)
+        return [store.model(entry.model_name(one)) for one in chosen]
     wanted = _check_precisions(precisions or named)
     if not set(wanted) & set(entry.offered if name == entry.name else named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
@@ -69,9 +77,12 @@ def import_checkpoint(
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     importer: str | None = None,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> list[StoredModel]:
     """Import a file or folder of this machine, as `import_from` says."""
-    return import_from(LocalSource(source), name, store, precisions, progress, importer)
+    here = LocalSource(source)
+    return import_from(here, name, store, precisions, progress, importer, budget, on_choice)
 
 
 def import_from(
@@ -81,6 +92,8 @@ def import_from(
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     importer: str | None = None,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> list[StoredModel]:
     """Import a checkpoint as the models `<name>-<precision>`, replacing those of that name.
 
@@ -91,20 +104,39 @@ def import_from(
         precisions: Which to write; None writes all that the checkpoint can become.
         progress: Told of every stage.
         importer: The registered importer to use; None takes the one made for the format.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Raises:
-        RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
-            is wrong with the source or the checkpoint, or a full disk. Nothing half-written is
-            left.
+        RouterError: INVALID_ARGUMENT for the name, a precision, or a budget that nothing fits;
+            MODEL_UNAVAILABLE naming what is wrong with the source or the checkpoint, or a full
+            disk. Nothing half-written is left.
     """
     check_name(name)
     # What lies here already waits for nobody's download.
     place = nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading()
     with place as downloads, source.fetched(downloads, progress) as found:
         checkpoint = find_importer(found.path, importer).open(found.path)
-        wanted = _check_precisions(precisions or checkpoint.precisions, checkpoint.precisions)
+        chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
+        wanted = _check_precisions(chosen, checkpoint.precisions)
         job = Job(checkpoint, found.origin, None, progress)
         return convert_all(job, {one: f"{name}-{one}" for one in wanted}, store)
+
+
+def _resolved(
+    precisions: Sequence[str],
+    checkpoint: Checkpoint,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Return the precisions with `auto` replaced by what fits the budget."""
+    if AUTO not in precisions:
+        return precisions
+    if budget is None:
+        raise invalid("precision", f"'{AUTO}' needs a memory budget; give one or name a precision")
+    choice = choose(checkpoint, budget)
+    on_choice(choice)
+    return [choice.precision if one == AUTO else one for one in precisions]
 
 
 def _check_precisions(
@@ -135,3 +167,38 @@ def _pull_missing(
     with entry.source.fetched(downloads, progress) as found:
         job = Job(find_importer(found.path).open(found.path), found.origin, entry.licence, progress)
         convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
+
+
+def _pull_fitting(
+    entry: CatalogEntry,
+    precisions: Sequence[str],
+    store: ModelStore,
+    progress: Progress,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Pull what is missing of precisions that the checkpoint itself must be asked for."""
+    with store.downloading() as downloads, entry.source.fetched(downloads, progress) as found:
+        checkpoint = find_importer(found.path).open(found.path)
+        chosen = _check_precisions(_resolved(precisions, checkpoint, budget, on_choice))
+        missing = _missing(entry, chosen, store)
+        job = Job(checkpoint, found.origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in missing}, store)
+    return chosen
+
+
+@contextmanager
+def catalog_checkpoint(name: str, store: ModelStore, progress: Progress = silent) -> Iterator[Path]:
+    """Fetch the checkpoint that a model of the catalog is made of; it is gone afterwards.
+
+    Args:
+        name: A bare name or one with its precision.
+        store: Where it lies meanwhile.
+        progress: Told of every stage.
+
+    Raises:
+        RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when the source cannot be had or is wrong.
+    """
+    entry, _ = find_entry(name)
+    with store.downloading() as downloads, entry.source.fetched(downloads, progress) as found:
+        yield found.path

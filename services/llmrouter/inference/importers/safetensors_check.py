@@ -20,6 +20,7 @@ __all__ = ["StoredTensor", "check_safetensors"]
 _LENGTH_BYTES = 8
 _MAX_HEADER = 16 * 2**20
 _MAX_TENSORS = 65_536
+_MAX_NAME = 512
 _MAX_DIMENSIONS = 8
 _MAX_DIMENSION = 1 << 40
 _BYTES = {
@@ -84,6 +85,8 @@ def _parsed(path: Path, header: bytes) -> dict[str, Any]:
 
 def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
     """Return type, shape and place of one tensor."""
+    if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
+        raise bad_file(path, f"has a tensor of the name {name[:80]!a}; unusable")
     if not isinstance(entry, Mapping):
         raise bad_file(path, f"describes tensor '{_short(name)}' by no object")
     kind: Any = entry.get("dtype")

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from llmrouter.inference.models.untrusted_json import JsonObject, read_object
 
-__all__ = ["CARD_FILE", "ModelCard", "Quality", "Source", "Speed", "read_card", "write_card"]
+__all__ = [
+    "CARD_FILE", "ModelCard", "Quality", "Source", "Speed", "Verification", "read_card",
+    "write_card",
+]  # fmt: skip
 
 CARD_FILE = "llmrouter.json"
 
@@ -65,6 +68,16 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Verification:
+    """What an independent engine says of the checkpoint, and how far the folder is from it."""
+
+    engine: str
+    """Such as `llama.cpp`."""
+    quality: Quality
+    """The folder's, with the engine as the reference."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Facts about a model folder that an import wrote down."""
 
@@ -82,6 +95,8 @@ class ModelCard:
     source: Source
     quality: Quality | None = None
     """None where it was not measured."""
+    verified: Verification | None = None
+    """None where no other engine was asked."""
     speed: Speed | None = None
     """None where it was not measured; what is written later than the rest."""
     files: Mapping[str, int] = field(default_factory=dict)
@@ -110,6 +125,7 @@ def read_card(file: Path) -> ModelCard:
             sha256=source.text("sha256", longest=64),
         ),
         quality=_read_quality(card),
+        verified=_read_verification(card),
         speed=_read_speed(card),
         files=_read_files(card),
     )
@@ -150,6 +166,16 @@ def _read_speed(card: JsonObject) -> Speed | None:
         streams=speed.integer("streams", 1, _MAX_STREAMS),
         memory_bytes=speed.integer("memory_bytes", 0, _HUGE),
     )
+
+
+def _read_verification(card: JsonObject) -> Verification | None:
+    if not card.has("verified"):
+        return None
+    verified = card.child("verified")
+    quality = _read_quality(verified)
+    if quality is None:
+        raise verified.refuse("quality", "is missing")
+    return Verification(verified.text("engine"), quality)
 
 
 def write_card(card: ModelCard, folder: Path) -> None:
