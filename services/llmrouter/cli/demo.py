@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.models import StorePath, open_store, tell_damaged
+from llmrouter.cli.models import tell_damaged
 from llmrouter.cli.output import Json, err, out, report_progress, write_json
 from llmrouter.cli.running import Config
+from llmrouter.cli.stores import StorePath, open_store
 from llmrouter.common.errors import RouterError
 from llmrouter_client import AsyncClient
 
@@ -44,14 +45,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Fetch a model, start everything, answer a question."""
-    _fetch(store, as_json=as_json)
+    _fetch(open_store(store, config), as_json=as_json)
     asyncio.run(_ask(config, store, as_json=as_json))
     if not as_json:
         out().print(_NEXT)
 
 
-def _fetch(store_path: Path | None, *, as_json: bool) -> None:
-    store = open_store(store_path)
+def _fetch(store: ModelStore, *, as_json: bool) -> None:
     if all(_is_held(store, f"{_MODEL}-{precision}") for precision in _PRECISIONS):
         return
     from llmrouter.inference.importers import run

@@ -65,8 +65,9 @@ def estimate(
     entry = model.entry
     cost = (prompt_tokens * entry.input_price + output_tokens * entry.output_price) / 1e6
     queue = 1 + endpoint.waiting / max(1, endpoint.slots)
-    first = statistics.time_to_first_token(now, prompt_tokens)
-    seconds = queue * (first + output_tokens * statistics.seconds_per_token(now))
+    first = statistics.time_to_first_token(now, prompt_tokens, endpoint.priors)
+    per_token = statistics.seconds_per_token(now, endpoint.priors)
+    seconds = queue * (first + output_tokens * per_token)
     return Estimate(
         model=model,
         endpoint=endpoint,

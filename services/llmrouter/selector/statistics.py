@@ -27,6 +27,19 @@ class Priors:
     weight: float = 2.0
     """Observations that the belief counts for."""
 
+    @classmethod
+    def measured(cls, prefill_rate: float, decode_rate: float) -> Priors:
+        """Return what is believed of a model that was measured where it runs.
+
+        Args:
+            prefill_rate: Prompt tokens per second.
+            decode_rate: Generated tokens per second of one answer.
+        """
+        if not (0 < prefill_rate < math.inf and 0 < decode_rate < math.inf):
+            return PRIORS
+        first = (PRIORS.prompt_tokens + _FIXED_PROMPT_TOKENS) / prefill_rate
+        return cls(time_to_first_token=first, seconds_per_token=1 / decode_rate)
+
 
 PRIORS = Priors()
 
@@ -80,8 +93,7 @@ class DecayedMean:
 class ModelStatistics:
     """Observations of one version of one model."""
 
-    def __init__(self, half_life: float, priors: Priors = PRIORS) -> None:
-        self._priors = priors
+    def __init__(self, half_life: float) -> None:
         self.attempts = 0
         self.failures = 0
         self._errors = DecayedMean(half_life)
@@ -106,21 +118,25 @@ class ModelStatistics:
 
     def error_rate(self, now: float) -> float:
         """Return the believed share of failures, 0 to 1."""
-        return self._errors.believed(now, self._priors.error_rate, self._priors.weight)
+        return self._errors.believed(now, PRIORS.error_rate, PRIORS.weight)
 
-    def time_to_first_token(self, now: float, prompt_tokens: int) -> float:
+    def time_to_first_token(self, now: float, prompt_tokens: int, priors: Priors = PRIORS) -> float:
         """Return the believed time to the first token of such a prompt in seconds.
 
         It grows with the prompt, so that long prompts do not make a model look slow to short ones.
+
+        Args:
+            now: Seconds of the clock of the observations.
+            prompt_tokens: Length of the prompt.
+            priors: What is believed of it where it will run.
         """
-        priors = self._priors
         prior = priors.time_to_first_token / (priors.prompt_tokens + _FIXED_PROMPT_TOKENS)
         per_token = self._prefill.believed(now, prior, priors.weight)
         return per_token * (prompt_tokens + _FIXED_PROMPT_TOKENS)
 
-    def seconds_per_token(self, now: float) -> float:
-        """Return the believed time between two tokens in seconds."""
-        return self._per_token.believed(now, self._priors.seconds_per_token, self._priors.weight)
+    def seconds_per_token(self, now: float, priors: Priors = PRIORS) -> float:
+        """Return the believed time between two tokens in seconds; `priors` as above."""
+        return self._per_token.believed(now, priors.seconds_per_token, priors.weight)
 
     def observed_time_to_first_token(self) -> float | None:
         """Return the measured mean in seconds; None before the first observation."""

@@ -13,7 +13,8 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RoutingWishes
 from llmrouter.selector.catalog import build_catalog
 from llmrouter.selector.selection import Selection, select
-from llmrouter.selector.statistics import Observation, StatisticsBook
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.statistics import Observation, Priors, StatisticsBook
 from llmrouter.selector.strategies import (
     BALANCED,
     BUILT_IN,
@@ -77,6 +78,21 @@ def test_the_guides_weights_score_speed_quality_and_cost_and_add_compatibility()
     assert first.score == pytest.approx(sum(p.weight * p.value for p in first.components))
     assert all(part.explanation for part in first.components)
     assert plan.reason
+
+
+def test_speed_priority_starts_from_what_was_measured_on_each_machine():
+    held = [
+        served("a-slow", priors=Priors.measured(prefill_rate=100, decode_rate=5)),
+        served("b-fast", priors=Priors.measured(prefill_rate=1000, decode_rate=50)),
+    ]
+    assert order(choose(build_catalog([], held), SPEED_PRIORITY)) == ["b-fast", "a-slow"]
+
+
+def test_the_larger_of_the_known_models_is_the_better_one_in_every_precision():
+    known = SelectorSettings().catalog
+    held = [served(one.name, quality_ratio=0.9) for one in known if one.name[:3] != "all"]
+    plan = choose(build_catalog(known, held), QUALITY_FIRST, fallbacks=5)
+    assert [name.split("-")[0] for name in order(plan)] == ["qwen2.5"] * 3 + ["smollm2"] * 3
 
 
 def test_equal_models_are_ordered_by_name():

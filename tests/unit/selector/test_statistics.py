@@ -12,6 +12,7 @@ from llmrouter.selector.statistics import (
     DecayedMean,
     ModelStatistics,
     Observation,
+    Priors,
     StatisticsBook,
 )
 
@@ -94,3 +95,20 @@ def test_a_mean_lies_between_the_least_and_the_greatest_observation(observations
     assert min(values) * (1 - 1e-9) <= mean.observed() <= max(values) * (1 + 1e-9)
     believed = mean.believed(1e6, prior=1.0, prior_weight=2)
     assert min([*values, 1.0]) * (1 - 1e-9) <= believed <= max([*values, 1.0]) * (1 + 1e-9)
+
+
+def test_a_model_measured_where_it_runs_is_believed_to_be_as_fast_until_it_is_observed():
+    statistics = ModelStatistics(half_life=100)
+    measured = Priors.measured(prefill_rate=1000.0, decode_rate=50.0)
+    assert statistics.seconds_per_token(0, measured) == pytest.approx(1 / 50)
+    long, short = (statistics.time_to_first_token(0, length, measured) for length in (936, 436))
+    assert (long, short) == (pytest.approx(1.0), pytest.approx(0.5))
+    for _ in range(100):
+        statistics.observe(Observation(seconds_per_token=0.1), now=0)
+    assert statistics.seconds_per_token(0, measured) > 0.09
+
+
+@pytest.mark.parametrize("rate", [0.0, -1.0, math.inf, math.nan])
+def test_a_speed_without_meaning_is_not_believed(rate):
+    assert Priors.measured(rate, 50.0) == PRIORS
+    assert Priors.measured(1000.0, rate) == PRIORS
