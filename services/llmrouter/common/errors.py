@@ -47,6 +47,7 @@ class Reason(StrEnum):
     GENERATION_FAILED = "GENERATION_FAILED"
     INTERNAL = "INTERNAL"
     UNSUPPORTED_OPTION = "UNSUPPORTED_OPTION"
+    UNKNOWN_PLAN = "UNKNOWN_PLAN"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,7 @@ RULES: Mapping[Reason, Rule] = {
     Reason.GENERATION_FAILED: Rule("INTERNAL", Retry.OTHER_MODEL),
     Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
     Reason.UNSUPPORTED_OPTION: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
+    Reason.UNKNOWN_PLAN: Rule("NOT_FOUND", Retry.NEVER),
 }
 
 

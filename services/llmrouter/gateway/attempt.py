@@ -101,6 +101,7 @@ class Trial:
             self._time_per_token(),
             self.finished.usage if self.finished else None,
             self._prompt_bytes,
+            self.finished.timings.queue if self.finished else None,
         )
 
     def _must_be_complete(self) -> None:

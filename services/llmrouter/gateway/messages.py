@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import duration_pb2
 
+from llmrouter.common.answer_key import conversation_key, question_key
 from llmrouter.common.capabilities import EMBEDDING, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
@@ -17,6 +18,7 @@ from llmrouter.common.wire_event import (
     encode_logprobs,
     encode_usage,
 )
+from llmrouter.common.wire_routing import encode_routing
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode
 from llmrouter.v1 import cache_pb2, generation_pb2, selector_pb2
@@ -41,16 +43,14 @@ def encode_select(
     """Return what the selector may know of a request: sizes and wishes, no text."""
     return selector_pb2.SelectRequest(
         context=encode_context(context),
-        routing=generation_pb2.RoutingWishes(
-            model=request.routing.model,
-            strategy=request.routing.strategy,
-            min_quality=request.routing.min_quality,
-            max_cost=request.routing.max_cost,
-        ),
+        routing=encode_routing(request.routing),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=sorted(needed(request)),
         n=request.sampling.n,
+        question_key=question_key(request, context.tenant),
+        conversation_key=conversation_key(request, context.tenant),
+        brief=True,
     )
 
 
@@ -64,6 +64,7 @@ def encode_select_embedder(
         prompt_bytes=0 if request.truncate else request.longest_bytes,
         max_tokens=1,
         capabilities=[EMBEDDING],
+        brief=True,
     )
 
 
@@ -91,6 +92,7 @@ def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
         time_per_token=_maybe(outcome.time_per_token),
         usage=None if outcome.usage is None else encode_usage(outcome.usage),
         prompt_bytes=outcome.prompt_bytes,
+        queue_time=_maybe(outcome.queue_time),
     )
 
 

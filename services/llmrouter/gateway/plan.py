@@ -66,6 +66,8 @@ class Outcome:
     """Mean seconds between tokens after the first; None for fewer than two."""
     usage: Usage | None = None
     prompt_bytes: int = 0
+    queue_time: float | None = None
+    """Seconds of waiting for a slot, by the engine's clock; None when it failed."""
 
 
 class PlannedGenerator(Protocol):

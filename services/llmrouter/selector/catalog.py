@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector.costs import Prices
 from llmrouter.selector.settings import CatalogEntry
 
 __all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
@@ -35,6 +36,12 @@ class ServedModel:
     running: int = 0
     waiting: int = 0
     slots: int = 0
+    step_seconds: float = 0.0
+    """Mean time of the engine's decoding steps; 0 before the first."""
+    cache_bytes: int = 0
+    """Memory of its keys and values now."""
+    draining: bool = False
+    """Whether it finishes what it has and takes nothing new."""
 
     @property
     def load(self) -> float:
@@ -47,6 +54,7 @@ class Model:
     """One version of a catalog model, with the endpoints that hold it ready to serve."""
 
     entry: CatalogEntry
+    prices: Prices
     version: str = ""
     """Empty while no endpoint serves it."""
     endpoints: tuple[ServedModel, ...] = ()
@@ -174,38 +182,35 @@ def build_catalog(
         entries: The configured models.
         served: What the inference services report, ready or not.
         unlisted_quality: Quality of a served model that is not configured, 0 to 1.
-        unlisted_price: Its price in US dollars per million tokens.
+        unlisted_price: US dollars per million tokens where no price is configured.
     """
     listed = {entry.name: entry for entry in entries}
     by_name: dict[str, list[ServedModel]] = {}
     for one in served:
         by_name.setdefault(one.name, []).append(one)
         if one.name not in listed:
-            listed[one.name] = CatalogEntry(
-                name=one.name,
-                quality=unlisted_quality,
-                input_price=unlisted_price,
-                output_price=unlisted_price,
-            )
+            listed[one.name] = CatalogEntry(name=one.name, quality=unlisted_quality)
     models: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        models.extend(_versions(listed[name], by_name.get(name, [])))
+        prices = Prices.of(listed[name], unlisted_price)
+        models.extend(_versions(listed[name], prices, by_name.get(name, [])))
         for alias in listed[name].aliases:
             names[alias] = (*names.get(alias, ()), name)
     names.update({name: (name,) for name in listed})  # a name is stronger than an alias
     return Catalog(tuple(models), names)
 
 
-def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
+def _versions(entry: CatalogEntry, prices: Prices, served: list[ServedModel]) -> list[Model]:
     ready: dict[str, list[ServedModel]] = {}
-    for one in sorted(served, key=lambda one: one.address):
+    served = sorted(served, key=lambda one: one.address)
+    for one in served:
         if one.ready:
             ready.setdefault(one.version, []).append(one)
     if ready:
-        return [Model(entry, version, tuple(ready[version])) for version in sorted(ready)]
+        return [Model(entry, prices, version, tuple(ready[version])) for version in sorted(ready)]
     loading = any(not one.error for one in served)
-    return [Model(entry, trouble=_trouble(served), loading=loading)]
+    return [Model(entry, prices, trouble=_trouble(served), loading=loading)]
 
 
 def _trouble(served: list[ServedModel]) -> str:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llmrouter.common.wire import seconds
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
@@ -126,4 +127,6 @@ def _decode(model: pb.LoadedModel, address: str) -> ServedModel:
         running=model.statistics.running,
         waiting=model.statistics.waiting,
         slots=model.statistics.slots,
+        step_seconds=seconds(model.statistics.step_time),
+        cache_bytes=model.statistics.cache_bytes,
     )

@@ -3,90 +3,79 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import RoutingWishes
-from llmrouter.selector.catalog import LOADING_SECONDS, Catalog, Model, ServedModel
-from llmrouter.selector.scoring import Component, Estimate, estimate, per_dollar, score
-from llmrouter.selector.statistics import StatisticsBook
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrouter.selector.catalog import Model
+from llmrouter.selector.evidence import Array
+from llmrouter.selector.figures import Figures, Frame, estimate
+from llmrouter.selector.filters import Filter, failed_filters
+from llmrouter.selector.pickers import PICKERS, Draws
+from llmrouter.selector.plan import Selection
+from llmrouter.selector.refusals import no_candidate, nobody, too_long
+from llmrouter.selector.replicas import replicas_in_order
 from llmrouter.selector.strategies import Strategy
+from llmrouter.selector.view import CatalogView, Flags
 
-__all__ = ["Candidate", "Exclusion", "Plan", "Selection", "select"]
+__all__ = ["Choice", "Policy", "choose", "draw_of"]
 
-Check = Callable[[Estimate], str]
-"""Returns why a model may not answer; empty when it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What must be known of a request to choose its model."""
-
-    request_id: str
-    prompt_bytes: int
-    """UTF-8 bytes the model is to read."""
-    max_tokens: int = 0
-    """0 when the caller set no limit."""
-    capabilities: frozenset[str] = frozenset()
-    wishes: RoutingWishes = field(default_factory=RoutingWishes)
-    n: int = 1
-    """Answers to one prompt, each of which costs its own tokens."""
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One model version that may answer."""
+class Policy:
+    """What the configuration says of every choice."""
 
-    model: str
-    version: str
-    address: str
-    score: float
-    components: tuple[Component, ...]
-    estimated_cost: float
-    """US dollars."""
-    estimated_prompt_tokens: int
+    fallbacks: int = 2
+    """Fallbacks at most."""
+    expected_output_tokens: int = 256
+    """Answer length assumed when the request sets no limit."""
+    affinity_bound: float = 1.5
+    """How many times the mean load a conversation's own replica may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
-    """One model that may not answer, and why."""
+class Choice:
+    """A choice as numbers; `telling.py` puts it into words."""
 
-    model: str
-    reason: str
+    frame: Frame
+    strategy: Strategy
+    order: Rows
+    """Rows that may answer, the primary first."""
+    scores: Array
+    """Of the rows in `order`."""
+    verdicts: Array
+    """Scorers x rows in `order`."""
+    picked: tuple[tuple[int, int], ...]
+    """Rows of the plan's candidates, each with the place of its endpoint."""
+    asked_for: Flags | None
+    """Rows that the model asked for leads to; None when none was."""
+    failed: tuple[tuple[Filter, Flags], ...]
+    """Filters that some row failed."""
+    crowded: Flags
+    """Rows whose context may be too small, so that others went before."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Who answers, in which order, and why."""
-
-    candidates: tuple[Candidate, ...]
-    """The primary first; at least one."""
-    exclusions: tuple[Exclusion, ...]
-    strategy: str
-    reason: str
+def draw_of(request: Selection) -> int:
+    """Return the number that all of a request's draws are made from, 64 bits."""
+    key = request.question_key or request.request_id.encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
-def select(
-    request: Selection,
-    catalog: Catalog,
-    strategy: Strategy,
-    statistics: StatisticsBook,
-    *,
-    now: float,
-    fallbacks: int = 2,
-    expected_output_tokens: int = 256,
-) -> Plan:
-    """Choose a primary and its fallbacks; the same inputs give the same plan.
+def choose(
+    request: Selection, view: CatalogView, figures: Figures, strategy: Strategy, policy: Policy
+) -> Choice:
+    """Choose a primary and its fallbacks; the same inputs give the same choice.
 
     Args:
         request: The sizes and wishes.
-        catalog: The models at this moment.
-        strategy: Gives weights and threshold.
-        statistics: What has been observed.
-        now: Seconds of the clock that `statistics` was fed with.
-        fallbacks: Fallbacks at most.
-        expected_output_tokens: Answer length assumed when the request sets no limit.
+        view: The models at this moment.
+        figures: The live numbers at this moment.
+        strategy: Gives weights, picker and threshold.
+        policy: Bounds for all.
 
     Raises:
         RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
@@ -94,188 +83,82 @@ def select(
             instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
-    allowed = catalog.resolve(wish, request.capabilities) if wish else catalog.models
-    answer = (request.max_tokens or expected_output_tokens) * request.n
-    estimates = _estimates(request, allowed, statistics, answer, now)
-    exclusions = _not_asked(catalog, allowed, wish)
-    hope = any(_may_answer_soon(one, request, strategy) for one in allowed)
-    fitting, refused = _filter(estimates, request, strategy, hope=hope)
-    if not fitting:
-        raise _no_candidate([*refused, *exclusions], hope=hope)
-    exclusions += refused
-    ranked = _rank(fitting, strategy)
-    kept = ranked[: fallbacks + 1]
-    exclusions += [
-        Exclusion(one.model, f"ranked {place} with score {one.score:.3f}; the plan is full")
-        for place, one in enumerate(ranked[len(kept) :], len(kept) + 1)
-    ]
-    reason = _reason(kept, strategy, wish)
-    return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
-
-
-def _not_asked(catalog: Catalog, allowed: Sequence[Model], wish: str) -> list[Exclusion]:
-    """Return the models that are out before anything is known of them."""
-    asked_for = {model.key for model in allowed}
-    others = [one for one in catalog.models if one.key not in asked_for]
-    return [
-        *(Exclusion(one.name, f"{wish} was asked for") for one in others),
-        *(Exclusion(one.name, one.trouble) for one in allowed if not one.endpoints),
-    ]
-
-
-def _estimates(
-    request: Selection,
-    models: Sequence[Model],
-    statistics: StatisticsBook,
-    output_tokens: int,
-    now: float,
-) -> list[Estimate]:
-    return [
-        estimate(
-            model,
-            _endpoint(model, request.request_id),
-            statistics.of(model.name, model.version),
-            prompt_bytes=request.prompt_bytes,
-            output_tokens=output_tokens,
-            now=now,
-        )
-        for model in models
-        if model.endpoints
-    ]
-
-
-def _endpoint(model: Model, request_id: str) -> ServedModel:
-    """Return the least loaded endpoint; among equals a hash of the request decides."""
-    least = min(served.load for served in model.endpoints)
-    equals = [served for served in model.endpoints if served.load <= least]
-    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
-    return equals[int.from_bytes(digest, "big") % len(equals)]
-
-
-def _filter(
-    estimates: Sequence[Estimate], request: Selection, strategy: Strategy, *, hope: bool
-) -> tuple[list[Estimate], list[Exclusion]]:
-    """Split by what speaks against a model.
-
-    The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
-    context the prompt may still fit; inference counts exactly. A prompt that fits none is refused,
-    unless there is `hope` for one that is loading.
-    """
-    checks: tuple[Check, ...] = (
-        lambda one: _lacks(one, request.capabilities),
-        lambda one: _too_poor(one, _floor(request, strategy)),
-        lambda one: _too_dear(one, request.wishes.max_cost),
+    found = view.catalog.resolve(wish, request.capabilities) if wish else view.catalog.models
+    hope = any(_may_answer_soon(one, request, strategy) for one in (found if wish else view.absent))
+    if not view.models:
+        raise nobody(view.absent, hope=hope)
+    asked_for = _asked_for(view, found) if wish else None
+    frame = estimate(request, view, figures, policy.expected_output_tokens)
+    failed = failed_filters(frame, strategy)
+    suitable = ~view.none if asked_for is None else asked_for
+    for _, fails in failed:
+        suitable = suitable & ~fails
+    fitting = _fitting(frame, suitable)
+    if not fitting.any():
+        if suitable.any() and not hope:
+            raise too_long(frame, suitable)
+        among = ~view.none if asked_for is None else asked_for
+        raise no_candidate(frame, strategy, failed, among, hope=hope)
+    rows = np.flatnonzero(fitting)
+    scores, verdicts = _score(frame, strategy, rows)
+    draw = draw_of(request)
+    draws = Draws(draw, view.salts[rows], figures.turns[rows])
+    order = PICKERS[strategy.picker](scores, draws)
+    ordered = rows[order]
+    return Choice(
+        frame=frame,
+        strategy=strategy,
+        order=ordered,
+        scores=scores[order],
+        verdicts=verdicts[:, order],
+        picked=_picked(frame, ordered, draw, policy),
+        asked_for=asked_for,
+        failed=tuple(failed),
+        crowded=suitable & ~fitting,
     )
-    refused: list[Exclusion] = []
-    suitable: list[Estimate] = []
-    for one in estimates:
-        why = next((reason for check in checks if (reason := check(one))), "")
-        if why:
-            refused.append(Exclusion(one.model.name, why))
-        else:
-            suitable.append(one)
-    fitting = [one for one in suitable if not _too_small(one, request.max_tokens)]
-    fitting = fitting or [one for one in suitable if one.fewest_prompt_tokens < one.model.context]
-    if suitable and not fitting and not hope:
-        raise _too_long(suitable)
-    fit = {one.model.key for one in fitting}
-    refused += [
-        Exclusion(one.model.name, _too_small(one, request.max_tokens))
-        for one in suitable
-        if one.model.key not in fit
-    ]
-    return fitting, refused
 
 
 def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
-    return model.loading and model.quality >= _floor(request, strategy)
+    floor = max(request.wishes.min_quality, strategy.min_quality)
+    return model.loading and model.quality >= floor
 
 
-def _floor(request: Selection, strategy: Strategy) -> float:
-    """Return the quality below which a model may not answer."""
-    return max(request.wishes.min_quality, strategy.min_quality)
+def _asked_for(view: CatalogView, found: Sequence[Model]) -> Flags:
+    asked = view.none.copy()
+    asked[[view.rows[model.key] for model in found if model.endpoints]] = True
+    return asked
 
 
-def _lacks(one: Estimate, capabilities: frozenset[str]) -> str:
-    missing = sorted(capabilities - one.model.capabilities)
-    return f"it cannot do {', '.join(missing)}" if missing else ""
+def _fitting(frame: Frame, suitable: Flags) -> Flags:
+    """Return the suitable rows whose context is large enough.
+
+    The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
+    context the prompt may still fit; inference counts exactly.
+    """
+    context = frame.view.context
+    fitting = suitable & (frame.prompt_tokens + max(1, frame.request.max_tokens) <= context)
+    if fitting.any():
+        return fitting
+    return suitable & (frame.fewest_prompt_tokens < context)
 
 
-def _too_poor(one: Estimate, min_quality: float) -> str:
-    if one.model.quality >= min_quality:
-        return ""
-    return f"quality {one.model.quality:.3f} is below the required {min_quality:.3f}"
+def _score(frame: Frame, strategy: Strategy, rows: Rows) -> tuple[Array, Array]:
+    """Return the scores of the rows and the verdicts behind them; without scorers all are 1."""
+    parts = strategy.composition
+    if not parts:
+        return np.ones(len(rows)), np.empty((0, len(rows)))
+    verdicts = np.array([scorer.values(frame, rows) for _, _, scorer in parts])
+    return np.array([weight for _, weight, _ in parts]) @ verdicts, verdicts
 
 
-def _too_dear(one: Estimate, max_cost: float) -> str:
-    if max_cost <= 0 or one.cost <= max_cost:
-        return ""
-    return f"estimated cost ${one.cost:.3g} is above the ceiling ${max_cost:.3g}"
-
-
-def _too_small(one: Estimate, max_tokens: int) -> str:
-    needed = one.prompt_tokens + max(1, max_tokens)
-    if needed <= one.model.context:
-        return ""
-    return (
-        f"context {one.model.context} is too small for about {one.prompt_tokens} prompt tokens "
-        f"and {max(1, max_tokens)} to generate"
-    )
-
-
-def _rank(estimates: Sequence[Estimate], strategy: Strategy) -> list[Candidate]:
-    best = max(per_dollar(one) for one in estimates)
-    ranked = []
-    for one in estimates:
-        components = score(one, strategy, best)
-        ranked.append(
-            Candidate(
-                model=one.model.name,
-                version=one.model.version,
-                address=one.endpoint.address,
-                score=sum(part.weight * part.value for part in components),
-                components=components,
-                estimated_cost=one.cost,
-                estimated_prompt_tokens=one.prompt_tokens,
-            )
-        )
-    return sorted(ranked, key=lambda one: (-one.score, one.model, one.version))
-
-
-def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
-    first = kept[0]
-    if wish and len(kept) == 1:
-        return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
-    scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"
-    if len(kept) == 1:
-        return f"{scored}; no other model may answer"
-    parts = zip(first.components, kept[1].components, strict=True)
-    lead, name = max(((a.value - b.value) * a.weight, a.name) for a, b in parts)
-    because = f", ahead by {name}" if lead > 0 else ""
-    return f"{scored} against {kept[1].score:.4f} of {kept[1].model}{because}"
-
-
-def _too_long(suitable: Sequence[Estimate]) -> RouterError:
-    largest = max(suitable, key=lambda one: (one.model.context, one.model.name))
-    return RouterError(
-        Reason.CONTEXT_TOO_LONG,
-        f"the prompt has about {largest.prompt_tokens} tokens, more than the context of "
-        f"{largest.model.context} of {largest.model.name}",
-        metadata={
-            "prompt_tokens": str(largest.prompt_tokens),
-            "context": str(largest.model.context),
-            "model": largest.model.name,
-        },
-    )
-
-
-def _no_candidate(exclusions: Sequence[Exclusion], *, hope: bool) -> RouterError:
-    """Return the error; with hope for a model that is loading, asking again later can help."""
-    told = "; ".join(f"{one.model}: {one.reason}" for one in exclusions[:5])
-    more = f"; and {len(exclusions) - 5} more" if len(exclusions) > 5 else ""
-    return RouterError(
-        Reason.MODEL_UNAVAILABLE if hope else Reason.NO_CANDIDATE,
-        f"no model may answer: {told}{more}" if told else "no model may answer: there is none",
-        metadata={"excluded": str(len(exclusions))},
-        retry_after=LOADING_SECONDS if hope else None,
-    )
+def _picked(frame: Frame, order: Rows, draw: int, policy: Policy) -> tuple[tuple[int, int], ...]:
+    """Return the plan's rows and endpoints: behind the primary a second replica of its own."""
+    most = policy.fallbacks + 1
+    primary = int(order[0])
+    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)[:2]
+    picked = [(primary, place) for place in own]
+    for row in order[1:most].tolist():
+        if len(picked) >= most:
+            break
+        picked.append((row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0]))
+    return tuple(picked[:most])

@@ -8,6 +8,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
@@ -24,7 +25,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     watcher = EndpointWatcher(
         settings.inference_addresses, dialler.channel, interval=settings.refresh_interval_seconds
     )
-    servicer = SelectorServicer(settings, watcher.served)
+    servicer = SelectorServicer(ModelSelector(settings, watcher.served))
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",

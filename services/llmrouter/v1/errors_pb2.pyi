@@ -35,7 +35,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     `context` carry both numbers. Another model may answer.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
+    """FAILED_PRECONDITION: every model was excluded; the message says why, and the metadata `nearest`
+    and `lacks` name the model that came closest and what it lacks. Do not retry.
+    """
     ERROR_REASON_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 6
     """UNAVAILABLE: the model is not loaded or could not be. Another model may answer."""
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 7
@@ -62,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
     may answer.
     """
+    ERROR_REASON_UNKNOWN_PLAN: _ErrorReason.ValueType  # 18
+    """NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -83,7 +87,9 @@ ERROR_REASON_CONTEXT_TOO_LONG: ErrorReason.ValueType  # 4
 `context` carry both numbers. Another model may answer.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
+"""FAILED_PRECONDITION: every model was excluded; the message says why, and the metadata `nearest`
+and `lacks` name the model that came closest and what it lacks. Do not retry.
+"""
 ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 6
 """UNAVAILABLE: the model is not loaded or could not be. Another model may answer."""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 7
@@ -110,4 +116,6 @@ ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
 """INVALID_ARGUMENT: the model's engine cannot honour an option; BadRequest names it. Another model
 may answer.
 """
+ERROR_REASON_UNKNOWN_PLAN: ErrorReason.ValueType  # 18
+"""NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -26,41 +26,77 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmrouter/v1/selector.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xb7\x01\n\rSelectRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12,\n\x07routing\x18\x02 \x01(\x0b\x32\x1b.llmrouter.v1.RoutingWishes\x12\x14\n\x0cprompt_bytes\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\t\n\x01n\x18\x06 \x01(\r\"R\n\x0eScoreComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x30\n\ncomponents\x18\x05 \x03(\x0b\x32\x1c.llmrouter.v1.ScoreComponent\x12\x16\n\x0e\x65stimated_cost\x18\x06 \x01(\x01\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\x07 \x01(\r\"*\n\tExclusion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcc\x01\n\x04Plan\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.llmrouter.v1.PlanMode\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.llmrouter.v1.Candidate\x12+\n\nexclusions\x18\x04 \x03(\x0b\x32\x17.llmrouter.v1.Exclusion\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"2\n\x0eSelectResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.llmrouter.v1.Plan\"\xf5\x01\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x04 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0etime_per_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12\x14\n\x0cprompt_bytes\x18\x08 \x01(\x04\"\x7f\n\x14ReportOutcomeRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\'\n\x08outcomes\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Outcome\"\x17\n\x15ReportOutcomeResponse\"\x14\n\x12ListCatalogRequest\"\xb5\x01\n\x0fModelStatistics\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x04\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x05 \x01(\x01\x12\x17\n\x0f\x62ytes_per_token\x18\x06 \x01(\x01\"\xe7\x01\n\x0c\x43\x61talogModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x13\n\x0binput_price\x18\x05 \x01(\x01\x12\x14\n\x0coutput_price\x18\x06 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x08 \x03(\t\x12\x11\n\taddresses\x18\t \x03(\t\x12\x31\n\nstatistics\x18\n \x01(\x0b\x32\x1d.llmrouter.v1.ModelStatistics\"o\n\x13ListCatalogResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel\x12\x12\n\nstrategies\x18\x02 \x03(\t\x12\x18\n\x10\x64\x65\x66\x61ult_strategy\x18\x03 \x01(\t*=\n\x08PlanMode\x12\x19\n\x15PLAN_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLAN_MODE_FIRST_OF\x10\x01\x32\x84\x02\n\x0fSelectorService\x12\x43\n\x06Select\x12\x1b.llmrouter.v1.SelectRequest\x1a\x1c.llmrouter.v1.SelectResponse\x12X\n\rReportOutcome\x12\".llmrouter.v1.ReportOutcomeRequest\x1a#.llmrouter.v1.ReportOutcomeResponse\x12R\n\x0bListCatalog\x12 .llmrouter.v1.ListCatalogRequest\x1a!.llmrouter.v1.ListCatalogResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmrouter/v1/selector.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xf6\x01\n\rSelectRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12,\n\x07routing\x18\x02 \x01(\x0b\x32\x1b.llmrouter.v1.RoutingWishes\x12\x14\n\x0cprompt_bytes\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\t\n\x01n\x18\x06 \x01(\r\x12\x14\n\x0cquestion_key\x18\x07 \x01(\x0c\x12\x18\n\x10\x63onversation_key\x18\x08 \x01(\x0c\x12\r\n\x05\x62rief\x18\t \x01(\x08\"R\n\x0eScoreComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x30\n\ncomponents\x18\x05 \x03(\x0b\x32\x1c.llmrouter.v1.ScoreComponent\x12\x16\n\x0e\x65stimated_cost\x18\x06 \x01(\x01\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\x07 \x01(\r\";\n\tExclusion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\"\xcc\x01\n\x04Plan\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.llmrouter.v1.PlanMode\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.llmrouter.v1.Candidate\x12+\n\nexclusions\x18\x04 \x03(\x0b\x32\x17.llmrouter.v1.Exclusion\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"2\n\x0eSelectResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.llmrouter.v1.Plan\"\xa4\x02\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x04 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0etime_per_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12\x14\n\x0cprompt_bytes\x18\x08 \x01(\x04\x12-\n\nqueue_time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"\x7f\n\x14ReportOutcomeRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\'\n\x08outcomes\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Outcome\"(\n\x15ReportOutcomeResponse\x12\x0f\n\x07\x63ounted\x18\x01 \x01(\r\"\x14\n\x12ListCatalogRequest\"\xf7\x01\n\x10TimeDistribution\x12\'\n\x04mean\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12-\n\nmean_error\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\x12)\n\x06median\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p95\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12&\n\x03p99\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08\x65vidence\x18\x06 \x01(\x01\"_\n\x10RecentStatistics\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x03 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x04 \x01(\x01\"\xa6\x04\n\x0fModelStatistics\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x04\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x05 \x01(\x01\x12\x17\n\x0f\x62ytes_per_token\x18\x06 \x01(\x01\x12\x33\n\x0b\x66irst_token\x18\x07 \x01(\x0b\x32\x1e.llmrouter.v1.TimeDistribution\x12\x31\n\tper_token\x18\x08 \x01(\x0b\x32\x1e.llmrouter.v1.TimeDistribution\x12-\n\x05queue\x18\t \x01(\x0b\x32\x1e.llmrouter.v1.TimeDistribution\x12\x39\n\x06\x65rrors\x18\n \x03(\x0b\x32).llmrouter.v1.ModelStatistics.ErrorsEntry\x12\x15\n\rprompt_tokens\x18\x0b \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x0c \x01(\x04\x12\x0c\n\x04\x63ost\x18\r \x01(\x01\x12.\n\x06recent\x18\x0e \x01(\x0b\x32\x1e.llmrouter.v1.RecentStatistics\x1a-\n\x0b\x45rrorsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x04:\x02\x38\x01\"\xbe\x01\n\x0f\x43\x61talogEndpoint\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x0c\n\x04load\x18\x02 \x01(\x01\x12\x1a\n\x12outstanding_tokens\x18\x03 \x01(\x04\x12+\n\x07\x62reaker\x18\x04 \x01(\x0e\x32\x1a.llmrouter.v1.BreakerState\x12\x31\n\nstatistics\x18\x05 \x01(\x0b\x32\x1d.llmrouter.v1.ModelStatistics\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\xdb\x02\n\x0c\x43\x61talogModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x13\n\x0binput_price\x18\x05 \x01(\x01\x12\x14\n\x0coutput_price\x18\x06 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x08 \x03(\t\x12\x11\n\taddresses\x18\t \x03(\t\x12\x31\n\nstatistics\x18\n \x01(\x0b\x32\x1d.llmrouter.v1.ModelStatistics\x12\x1a\n\x12\x63\x61\x63hed_input_price\x18\x0b \x01(\x01\x12\x16\n\x0e\x61ssumed_prices\x18\x0c \x01(\x08\x12\x0c\n\x04tags\x18\r \x03(\t\x12\x30\n\tendpoints\x18\x0e \x03(\x0b\x32\x1d.llmrouter.v1.CatalogEndpoint\"o\n\x13ListCatalogResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel\x12\x12\n\nstrategies\x18\x02 \x03(\t\x12\x18\n\x10\x64\x65\x66\x61ult_strategy\x18\x03 \x01(\t\"!\n\x0e\x45xplainRequest\x12\x0f\n\x07plan_id\x18\x01 \x01(\t\"C\n\x0f\x45xplainResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.llmrouter.v1.Plan\x12\x0e\n\x06record\x18\x02 \x01(\t\"\'\n\x16\x45xportDecisionsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\")\n\x17\x45xportDecisionsResponse\x12\x0e\n\x06record\x18\x01 \x01(\t\"\xcb\x01\n\x07\x42reaker\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12)\n\x05state\x18\x04 \x01(\x0e\x32\x1a.llmrouter.v1.BreakerState\x12\x10\n\x08\x66\x61ilures\x18\x05 \x01(\r\x12\x11\n\tsuccesses\x18\x06 \x01(\r\x12+\n\x08retry_in\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x12\n\nlast_error\x18\x08 \x01(\t\"\x15\n\x13ListBreakersRequest\"?\n\x14ListBreakersResponse\x12\'\n\x08\x62reakers\x18\x01 \x03(\x0b\x32\x15.llmrouter.v1.Breaker\"6\n\x14ResetBreakersRequest\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x02 \x01(\t\"\'\n\x15ResetBreakersResponse\x12\x0e\n\x06\x63losed\x18\x01 \x01(\r\"\xb6\x01\n\x04\x43ost\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\r\n\x05plans\x18\x03 \x01(\x04\x12\x10\n\x08\x61ttempts\x18\x04 \x01(\x04\x12\x11\n\testimated\x18\x05 \x01(\x01\x12\x0e\n\x06\x61\x63tual\x18\x06 \x01(\x01\x12\x15\n\rprompt_tokens\x18\x07 \x01(\x04\x12\x1c\n\x14\x63\x61\x63hed_prompt_tokens\x18\x08 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\t \x01(\x04\" \n\x10ListCostsRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\"6\n\x11ListCostsResponse\x12!\n\x05\x63osts\x18\x01 \x03(\x0b\x32\x12.llmrouter.v1.Cost*=\n\x08PlanMode\x12\x19\n\x15PLAN_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLAN_MODE_FIRST_OF\x10\x01*|\n\x0c\x42reakerState\x12\x1d\n\x19\x42REAKER_STATE_UNSPECIFIED\x10\x00\x12\x18\n\x14\x42REAKER_STATE_CLOSED\x10\x01\x12\x16\n\x12\x42REAKER_STATE_OPEN\x10\x02\x12\x1b\n\x17\x42REAKER_STATE_HALF_OPEN\x10\x03\x32\xad\x05\n\x0fSelectorService\x12\x43\n\x06Select\x12\x1b.llmrouter.v1.SelectRequest\x1a\x1c.llmrouter.v1.SelectResponse\x12X\n\rReportOutcome\x12\".llmrouter.v1.ReportOutcomeRequest\x1a#.llmrouter.v1.ReportOutcomeResponse\x12\x46\n\x07\x45xplain\x12\x1c.llmrouter.v1.ExplainRequest\x1a\x1d.llmrouter.v1.ExplainResponse\x12`\n\x0f\x45xportDecisions\x12$.llmrouter.v1.ExportDecisionsRequest\x1a%.llmrouter.v1.ExportDecisionsResponse0\x01\x12U\n\x0cListBreakers\x12!.llmrouter.v1.ListBreakersRequest\x1a\".llmrouter.v1.ListBreakersResponse\x12X\n\rResetBreakers\x12\".llmrouter.v1.ResetBreakersRequest\x1a#.llmrouter.v1.ResetBreakersResponse\x12L\n\tListCosts\x12\x1e.llmrouter.v1.ListCostsRequest\x1a\x1f.llmrouter.v1.ListCostsResponse\x12R\n\x0bListCatalog\x12 .llmrouter.v1.ListCatalogRequest\x1a!.llmrouter.v1.ListCatalogResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.selector_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANMODE']._serialized_start=1821
-  _globals['_PLANMODE']._serialized_end=1882
+  _globals['_MODELSTATISTICS_ERRORSENTRY']._loaded_options = None
+  _globals['_MODELSTATISTICS_ERRORSENTRY']._serialized_options = b'8\001'
+  _globals['_PLANMODE']._serialized_start=3844
+  _globals['_PLANMODE']._serialized_end=3905
+  _globals['_BREAKERSTATE']._serialized_start=3907
+  _globals['_BREAKERSTATE']._serialized_end=4031
   _globals['_SELECTREQUEST']._serialized_start=109
-  _globals['_SELECTREQUEST']._serialized_end=292
-  _globals['_SCORECOMPONENT']._serialized_start=294
-  _globals['_SCORECOMPONENT']._serialized_end=376
-  _globals['_CANDIDATE']._serialized_start=379
-  _globals['_CANDIDATE']._serialized_end=561
-  _globals['_EXCLUSION']._serialized_start=563
-  _globals['_EXCLUSION']._serialized_end=605
-  _globals['_PLAN']._serialized_start=608
-  _globals['_PLAN']._serialized_end=812
-  _globals['_SELECTRESPONSE']._serialized_start=814
-  _globals['_SELECTRESPONSE']._serialized_end=864
-  _globals['_OUTCOME']._serialized_start=867
-  _globals['_OUTCOME']._serialized_end=1112
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1114
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1241
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1243
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1266
-  _globals['_LISTCATALOGREQUEST']._serialized_start=1268
-  _globals['_LISTCATALOGREQUEST']._serialized_end=1288
-  _globals['_MODELSTATISTICS']._serialized_start=1291
-  _globals['_MODELSTATISTICS']._serialized_end=1472
-  _globals['_CATALOGMODEL']._serialized_start=1475
-  _globals['_CATALOGMODEL']._serialized_end=1706
-  _globals['_LISTCATALOGRESPONSE']._serialized_start=1708
-  _globals['_LISTCATALOGRESPONSE']._serialized_end=1819
-  _globals['_SELECTORSERVICE']._serialized_start=1885
-  _globals['_SELECTORSERVICE']._serialized_end=2145
+  _globals['_SELECTREQUEST']._serialized_end=355
+  _globals['_SCORECOMPONENT']._serialized_start=357
+  _globals['_SCORECOMPONENT']._serialized_end=439
+  _globals['_CANDIDATE']._serialized_start=442
+  _globals['_CANDIDATE']._serialized_end=624
+  _globals['_EXCLUSION']._serialized_start=626
+  _globals['_EXCLUSION']._serialized_end=685
+  _globals['_PLAN']._serialized_start=688
+  _globals['_PLAN']._serialized_end=892
+  _globals['_SELECTRESPONSE']._serialized_start=894
+  _globals['_SELECTRESPONSE']._serialized_end=944
+  _globals['_OUTCOME']._serialized_start=947
+  _globals['_OUTCOME']._serialized_end=1239
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1241
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1368
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1370
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1410
+  _globals['_LISTCATALOGREQUEST']._serialized_start=1412
+  _globals['_LISTCATALOGREQUEST']._serialized_end=1432
+  _globals['_TIMEDISTRIBUTION']._serialized_start=1435
+  _globals['_TIMEDISTRIBUTION']._serialized_end=1682
+  _globals['_RECENTSTATISTICS']._serialized_start=1684
+  _globals['_RECENTSTATISTICS']._serialized_end=1779
+  _globals['_MODELSTATISTICS']._serialized_start=1782
+  _globals['_MODELSTATISTICS']._serialized_end=2332
+  _globals['_MODELSTATISTICS_ERRORSENTRY']._serialized_start=2287
+  _globals['_MODELSTATISTICS_ERRORSENTRY']._serialized_end=2332
+  _globals['_CATALOGENDPOINT']._serialized_start=2335
+  _globals['_CATALOGENDPOINT']._serialized_end=2525
+  _globals['_CATALOGMODEL']._serialized_start=2528
+  _globals['_CATALOGMODEL']._serialized_end=2875
+  _globals['_LISTCATALOGRESPONSE']._serialized_start=2877
+  _globals['_LISTCATALOGRESPONSE']._serialized_end=2988
+  _globals['_EXPLAINREQUEST']._serialized_start=2990
+  _globals['_EXPLAINREQUEST']._serialized_end=3023
+  _globals['_EXPLAINRESPONSE']._serialized_start=3025
+  _globals['_EXPLAINRESPONSE']._serialized_end=3092
+  _globals['_EXPORTDECISIONSREQUEST']._serialized_start=3094
+  _globals['_EXPORTDECISIONSREQUEST']._serialized_end=3133
+  _globals['_EXPORTDECISIONSRESPONSE']._serialized_start=3135
+  _globals['_EXPORTDECISIONSRESPONSE']._serialized_end=3176
+  _globals['_BREAKER']._serialized_start=3179
+  _globals['_BREAKER']._serialized_end=3382
+  _globals['_LISTBREAKERSREQUEST']._serialized_start=3384
+  _globals['_LISTBREAKERSREQUEST']._serialized_end=3405
+  _globals['_LISTBREAKERSRESPONSE']._serialized_start=3407
+  _globals['_LISTBREAKERSRESPONSE']._serialized_end=3470
+  _globals['_RESETBREAKERSREQUEST']._serialized_start=3472
+  _globals['_RESETBREAKERSREQUEST']._serialized_end=3526
+  _globals['_RESETBREAKERSRESPONSE']._serialized_start=3528
+  _globals['_RESETBREAKERSRESPONSE']._serialized_end=3567
+  _globals['_COST']._serialized_start=3570
+  _globals['_COST']._serialized_end=3752
+  _globals['_LISTCOSTSREQUEST']._serialized_start=3754
+  _globals['_LISTCOSTSREQUEST']._serialized_end=3786
+  _globals['_LISTCOSTSRESPONSE']._serialized_start=3788
+  _globals['_LISTCOSTSRESPONSE']._serialized_end=3842
+  _globals['_SELECTORSERVICE']._serialized_start=4034
+  _globals['_SELECTORSERVICE']._serialized_end=4719
 # @@protoc_insertion_point(module_scope)

@@ -45,6 +45,31 @@ class SelectorServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/Explain',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.ExportDecisions = channel.unary_stream(
+                '/llmrouter.v1.SelectorService/ExportDecisions',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ListBreakers = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListBreakers',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.FromString,
+                _registered_method=True)
+        self.ResetBreakers = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ResetBreakers',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.FromString,
+                _registered_method=True)
+        self.ListCosts = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListCosts',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
+                _registered_method=True)
         self.ListCatalog = channel.unary_unary(
                 '/llmrouter.v1.SelectorService/ListCatalog',
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
@@ -64,8 +89,44 @@ class SelectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Takes in how attempts went; moves the models' statistics. Not safe to retry blindly:
-        each outcome counts once.
+        """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
+        plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDecisions(self, request, context):
+        """Streams the records of past choices, oldest first. They hold no text. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBreakers(self, request, context):
+        """Lists the circuit breakers that are not in their first state. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreakers(self, request, context):
+        """Closes circuit breakers by hand. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCosts(self, request, context):
+        """Lists what was spent since start, by model, tenant and user. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +151,31 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     servicer.ReportOutcome,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ExportDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDecisions,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.SerializeToString,
+            ),
+            'ListBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBreakers,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.SerializeToString,
+            ),
+            'ResetBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreakers,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.SerializeToString,
+            ),
+            'ListCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCosts,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.SerializeToString,
             ),
             'ListCatalog': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalog,
@@ -152,6 +238,141 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ReportOutcome',
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/Explain',
+            llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ExportDecisions',
+            llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListBreakers',
+            llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ResetBreakers',
+            llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListCosts',
+            llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -69,7 +69,8 @@ def test_a_known_model_without_a_ready_endpoint_is_unavailable_with_cause_and_re
 def test_a_served_model_that_is_not_configured_joins_with_defaults():
     catalog = build_catalog([], [served("new")], unlisted_quality=0.6, unlisted_price=2.0)
     (model,) = catalog.resolve("new")
-    assert (model.quality, model.entry.input_price, model.entry.output_price) == (0.6, 2.0, 2.0)
+    assert (model.quality, model.prices.input, model.prices.output) == (0.6, 2.0, 2.0)
+    assert model.prices.assumed
 
 
 def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():

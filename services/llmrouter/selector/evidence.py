@@ -1,0 +1,157 @@
+"""Decayed means of many endpoints at once: rows of one array, which a choice reads vectorised.
+
+An observation counts half after each half-life. What is believed is the mean of the evidence drawn
+towards a prior, the more so the older the evidence: a model that was slow an hour ago is believed
+to be as its card says, and gets traffic again. Time is passed in as seconds of any monotonic clock.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Sequence
+from enum import IntEnum
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["PRIOR_WEIGHT", "Array", "Evidence", "EvidenceTable", "Key", "Measure"]
+
+Array: TypeAlias = NDArray[np.float64]
+Key: TypeAlias = tuple[str, str, str]
+"""Model, version and address; an empty address stands for all endpoints of the version."""
+
+PRIOR_WEIGHT = 2.0
+"""Observations that a prior counts for."""
+_FIRST_ROWS = 64
+
+
+class Measure(IntEnum):
+    """What is averaged."""
+
+    ERROR = 0
+    """1 for an attempt that failed by the model's fault, 0 for one that answered."""
+    PREFILL = 1
+    """Seconds to the first token, waiting left out, per prompt token and fixed part."""
+    PER_TOKEN = 2
+    """Seconds between two tokens."""
+    BYTES = 3
+    """UTF-8 bytes of prompt per token."""
+
+
+_COUNT = len(Measure)
+
+
+class Evidence(NamedTuple):
+    """What was observed of n rows, as it was when a choice was made."""
+
+    sums: Array
+    """n x measures."""
+    weights: Array
+    """n x measures: how many observations are left of each."""
+    squares: Array
+    """n x measures."""
+    fade: Array
+    """n: what is left of the evidence since its last observation."""
+
+    def believed(self, priors: Array) -> Array:
+        """Return n x measures: the means drawn towards `priors`, of the same shape."""
+        fade = self.fade[:, None]
+        sums, weights = self.sums * fade, self.weights * fade
+        return (sums + priors * PRIOR_WEIGHT) / (weights + PRIOR_WEIGHT)
+
+    def spread(self, believed: Array, priors: Array) -> Array:
+        """Return n x measures: the standard deviations of observations; a prior has none."""
+        fade = self.fade[:, None]
+        squares = self.squares * fade + priors**2 * PRIOR_WEIGHT
+        return np.sqrt(
+            np.maximum(0.0, squares / (self.weights * fade + PRIOR_WEIGHT) - believed**2)
+        )
+
+
+class EvidenceTable:
+    """Rows of evidence by key; the longest unseen one is forgotten first.
+
+    Row 0 stays empty and stands for every key that was never observed.
+    """
+
+    def __init__(self, half_life: float, most: int = 16_384) -> None:
+        """Make an empty table.
+
+        Args:
+            half_life: Seconds after which an observation counts half.
+            most: Rows at most.
+        """
+        self._half_life = half_life
+        self._most = most
+        self._rows: OrderedDict[Key, int] = OrderedDict()
+        self._data: Array = np.zeros((_FIRST_ROWS, 3 * _COUNT))
+        self._at: Array = np.full(_FIRST_ROWS, -math.inf)
+        self.generation = 0
+        """Changes whenever a key gets or loses its row."""
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def row(self, key: Key) -> int:
+        """Return the row of a key; 0 when it was never observed."""
+        return self._rows.get(key, 0)
+
+    def rows(self, keys: Sequence[Key]) -> NDArray[np.intp]:
+        """Return the rows of many keys; they hold until `generation` changes."""
+        found = self._rows
+        return np.fromiter((found.get(key, 0) for key in keys), np.intp, len(keys))
+
+    def add(self, key: Key, values: Sequence[float | None], now: float) -> Key | None:
+        """Take in one observation; return the key that lost its row to it, if one did.
+
+        Args:
+            key: Of what it was made.
+            values: One per measure; None where nothing was measured.
+            now: When; a clock that goes back fades nothing.
+        """
+        row, lost = self._row_for(key)
+        data = self._data[row]
+        data *= math.exp2(-max(0.0, now - self._at[row]) / self._half_life)
+        for measure, value in enumerate(values):
+            if value is not None:
+                data[measure] += value
+                data[_COUNT + measure] += 1.0
+                data[2 * _COUNT + measure] += value * value
+        self._at[row] = max(self._at[row], now)
+        return lost
+
+    def forget(self, key: Key, measure: Measure) -> None:
+        """Drop what was observed of one measure."""
+        row = self.row(key)
+        if row:
+            self._data[row, measure::_COUNT] = 0.0
+
+    def read(self, rows: NDArray[np.intp], now: float) -> Evidence:
+        """Return a copy of what the rows hold at `now`."""
+        data = self._data[rows]
+        age = np.maximum(0.0, now - self._at[rows])
+        fade = np.exp2(age / -self._half_life)
+        return Evidence(data[:, :_COUNT], data[:, _COUNT : 2 * _COUNT], data[:, 2 * _COUNT :], fade)
+
+    def _row_for(self, key: Key) -> tuple[int, Key | None]:
+        row, lost = self._rows.get(key), None
+        if row is None:
+            self.generation += 1
+            if len(self._rows) >= self._most:
+                lost, row = self._rows.popitem(last=False)
+            else:
+                row = len(self._rows) + 1
+                self._grow(row)
+            self._data[row] = 0.0
+            self._at[row] = -math.inf
+            self._rows[key] = row
+        self._rows.move_to_end(key)
+        return row, lost
+
+    def _grow(self, row: int) -> None:
+        size = len(self._at)
+        if row >= size:
+            self._data = np.concatenate([self._data, np.zeros_like(self._data)])
+            self._at = np.concatenate([self._at, np.full(size, -math.inf)])

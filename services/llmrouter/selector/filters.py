@@ -1,0 +1,186 @@
+"""Filters: each says for all rows at once who may not answer, and for one row why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from llmrouter.selector.figures import Frame
+from llmrouter.selector.strategies import Strategy
+from llmrouter.selector.view import Flags
+
+__all__ = ["FILTERS", "Filter", "failed_filters", "too_small"]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """One condition that a model must meet."""
+
+    name: str
+    fails: Callable[[Frame, Strategy], Flags | None]
+    """Returns which rows may not answer; None where the request sets no such condition."""
+    why: Callable[[Frame, Strategy, int], str]
+    """Returns one phrase for people: what a row that fails lacks."""
+
+
+def failed_filters(frame: Frame, strategy: Strategy) -> list[tuple[Filter, Flags]]:
+    """Return the filters that some row fails, each with the rows."""
+    found = ((one, one.fails(frame, strategy)) for one in FILTERS)
+    return [(one, fails) for one, fails in found if fails is not None and fails.any()]
+
+
+def _cannot(frame: Frame, _: Strategy) -> Flags | None:
+    return _without(frame, frame.request.capabilities, frame.view.capable)
+
+
+def _cannot_why(frame: Frame, _: Strategy, row: int) -> str:
+    missing = sorted(frame.request.capabilities - frame.view.models[row].capabilities)
+    return f"it cannot do {', '.join(missing)}"
+
+
+def _untagged(frame: Frame, _: Strategy) -> Flags | None:
+    return _without(frame, frame.request.wishes.tags, frame.view.tagged)
+
+
+def _untagged_why(frame: Frame, _: Strategy, row: int) -> str:
+    tags = frame.view.models[row].entry.tags
+    missing = [tag for tag in frame.request.wishes.tags if tag not in tags]
+    return f"it is not tagged {', '.join(missing)}"
+
+
+def _without(frame: Frame, wanted: Collection[str], having: Mapping[str, Flags]) -> Flags | None:
+    """Return the rows that lack one of the wanted names."""
+    if not wanted:
+        return None
+    lacking = frame.view.none
+    for name in wanted:
+        lacking = lacking | ~having.get(name, frame.view.none)
+    return lacking
+
+
+def _forbidden(frame: Frame, _: Strategy) -> Flags | None:
+    view, tenant = frame.view, frame.request.tenant
+    if not view.restricted:
+        return None
+    fails = view.none.copy()
+    for row in view.restricted:
+        entry = view.models[row].entry
+        allowed = not entry.allow_tenants or tenant in entry.allow_tenants
+        fails[row] = not allowed or tenant in entry.deny_tenants
+    return fails
+
+
+def _forbidden_why(frame: Frame, _: Strategy, row: int) -> str:
+    return f"the tenant {frame.request.tenant} may not use it"
+
+
+def _away(frame: Frame, _: Strategy) -> Flags | None:
+    return np.isinf(frame.least_pressure)
+
+
+def _away_why(frame: Frame, _: Strategy, row: int) -> str:
+    places = frame.view.replicas(row)
+    drained = sum(bool(frame.view.draining[place]) for place in places)
+    if drained == len(places):
+        return "every replica is draining"
+    broken = len(places) - drained
+    noun = "circuit breaker is" if broken == 1 else "circuit breakers are"
+    rest = f", {drained} drain" if drained else ""
+    return f"{broken} {noun} open{rest}"
+
+
+def _other_version(frame: Frame, _: Strategy) -> Flags | None:
+    return frame.figures.versions
+
+
+def _other_version_why(frame: Frame, _: Strategy, row: int) -> str:
+    return "a rollout sends this session to another version"
+
+
+def _weightless(frame: Frame, strategy: Strategy) -> Flags | None:
+    return frame.view.weight <= 0 if strategy.weights.get("weight") else None
+
+
+def _weightless_why(frame: Frame, _: Strategy, row: int) -> str:
+    return "its weight is 0"
+
+
+def _floor(frame: Frame, strategy: Strategy) -> float:
+    return max(frame.request.wishes.min_quality, strategy.min_quality)
+
+
+def _too_poor(frame: Frame, strategy: Strategy) -> Flags | None:
+    floor = _floor(frame, strategy)
+    predicted = frame.figures.predicted
+    quality = frame.view.quality if predicted is None else predicted
+    return quality < floor if floor > 0 else None
+
+
+def _too_poor_why(frame: Frame, strategy: Strategy, row: int) -> str:
+    predicted, floor = frame.figures.predicted, _floor(frame, strategy)
+    if predicted is not None:
+        chance = predicted[row]
+        return f"predicted quality {chance:.3f} is below the required {floor:.3f}"
+    return f"quality {frame.view.quality[row]:.3f} is below the required {floor:.3f}"
+
+
+def _too_dear(frame: Frame, _: Strategy) -> Flags | None:
+    ceiling = frame.request.wishes.max_cost
+    return frame.cost > ceiling if ceiling > 0 else None
+
+
+def _too_dear_why(frame: Frame, _: Strategy, row: int) -> str:
+    ceiling = frame.request.wishes.max_cost
+    assumed = " by an assumed price" if frame.view.models[row].prices.assumed else ""
+    cost = frame.cost[row]
+    return f"estimated cost ${cost:.3g}{assumed} is above the ceiling ${ceiling:.3g}"
+
+
+def _too_slow(frame: Frame, _: Strategy) -> Flags | None:
+    wishes = frame.request.wishes
+    if not wishes.max_latency and not wishes.max_time_to_first_token:
+        return None
+    first, seconds = frame.upper()
+    fails = frame.view.none
+    if wishes.max_latency:
+        fails = fails | (seconds > wishes.max_latency)
+    if wishes.max_time_to_first_token:
+        fails = fails | (first > wishes.max_time_to_first_token)
+    return fails
+
+
+def _too_slow_why(frame: Frame, _: Strategy, row: int) -> str:
+    wishes, (first, seconds) = frame.request.wishes, frame.upper()
+    if wishes.max_latency and seconds[row] > wishes.max_latency:
+        return (
+            f"it may take {seconds[row]:.2f} s for {frame.output_tokens} tokens, "
+            f"more than the ceiling of {wishes.max_latency:g} s"
+        )
+    ceiling = wishes.max_time_to_first_token
+    return f"its first token may take {first[row]:.2f} s, more than the ceiling of {ceiling:g} s"
+
+
+FILTERS = (
+    Filter("capabilities", _cannot, _cannot_why),
+    Filter("tags", _untagged, _untagged_why),
+    Filter("tenant", _forbidden, _forbidden_why),
+    Filter("endpoints", _away, _away_why),
+    Filter("rollout", _other_version, _other_version_why),
+    Filter("weight", _weightless, _weightless_why),
+    Filter("quality", _too_poor, _too_poor_why),
+    Filter("cost", _too_dear, _too_dear_why),
+    Filter("latency", _too_slow, _too_slow_why),
+)
+"""In the order in which a model that fails several is told why. The context is not among them: its
+estimate is high on purpose, and where it alone leaves no model, `selection.py` is more lenient."""
+
+
+def too_small(frame: Frame, row: int) -> str:
+    """Return what a context lacks that is too small by the upper estimate."""
+    generated = max(1, frame.request.max_tokens)
+    return (
+        f"context {frame.view.context[row]:.0f} is too small for about "
+        f"{frame.prompt_tokens[row]:.0f} prompt tokens and {generated} to generate"
+    )

@@ -1,0 +1,125 @@
+"""The catalog and its live numbers as they are now, ready to be chosen from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrouter.selector.breakers import BreakerBook
+from llmrouter.selector.catalog import Catalog, ServedModel, build_catalog
+from llmrouter.selector.evidence import Array, Evidence, Measure
+from llmrouter.selector.figures import Figures
+from llmrouter.selector.issued import Outstanding
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.statistics import StatisticsBook
+from llmrouter.selector.view import CatalogView, Flags, view_of
+
+__all__ = ["LiveCatalog"]
+
+
+class LiveCatalog:
+    """Follows what is served, and copies the numbers that one choice looks at."""
+
+    def __init__(
+        self,
+        settings: SelectorSettings,
+        served: Callable[[], tuple[ServedModel, ...]],
+        statistics: StatisticsBook,
+        breakers: BreakerBook,
+        outstanding: Outstanding,
+    ) -> None:
+        """Compose it; nothing is looked at before `view`.
+
+        Args:
+            settings: The selector's settings.
+            served: What the inference services hold now.
+            statistics: What was observed.
+            breakers: Which endpoints are left alone.
+            outstanding: What plans have asked of the endpoints.
+        """
+        self._settings = settings
+        self._served = served
+        self._statistics = statistics
+        self._breakers = breakers
+        self._outstanding = outstanding
+        self._seen: tuple[ServedModel, ...] | None = None
+        self._view = view_of(Catalog((), {}))
+        self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
+        self._generation = -1
+        self._turn = 0
+        self._turns: dict[tuple[str, str], int] = {}
+
+    def view(self) -> CatalogView:
+        """Return the catalog of this moment."""
+        served = self._served()
+        if served is not self._seen and served != self._seen:
+            settings = self._settings
+            catalog = build_catalog(
+                settings.catalog,
+                served,
+                unlisted_quality=settings.unlisted_quality,
+                unlisted_price=settings.unlisted_price,
+            )
+            self._view = view_of(catalog)
+            self._outstanding.arrange(self._view.endpoints)
+            self._turns = {key: turn for key, turn in self._turns.items() if key in self._view.rows}
+            self._generation = -1
+        self._seen = served
+        return self._view
+
+    def figures(
+        self,
+        view: CatalogView,
+        now: float,
+        *,
+        turns: bool = False,
+        predicted: Array | None = None,
+        versions: Flags | None = None,
+    ) -> Figures:
+        """Return the numbers of this moment, copied.
+
+        Args:
+            view: What `view` returned last.
+            now: Seconds of the clock that the statistics were fed with.
+            turns: Whether the turns of `round-robin` matter.
+            predicted: Of each row, where a predictor was asked.
+            versions: Rows that a rollout keeps from this request.
+        """
+        self._outstanding.expire(now)
+        evidence = self._evidence(view, now)
+        blocked = np.zeros(len(view.endpoints), np.bool_)
+        for key in self._breakers.blocked(now):
+            if key in view.places:
+                blocked[view.places[key]] = True
+        return Figures(
+            evidence=evidence,
+            turns=self._turns_of(view) if turns else np.zeros(len(view.models), np.int64),
+            requests=self._outstanding.requests.copy(),
+            tokens=self._outstanding.tokens.copy(),
+            blocked=blocked,
+            versions=versions,
+            predicted=predicted,
+        )
+
+    def took_turn(self, key: tuple[str, str]) -> None:
+        """Take in that `round-robin` came to a model version."""
+        self._turn += 1
+        self._turns[key] = self._turn
+
+    def _turns_of(self, view: CatalogView) -> NDArray[np.int64]:
+        turns = self._turns
+        return np.fromiter((turns.get(model.key, 0) for model in view.models), np.int64)
+
+    def _evidence(self, view: CatalogView, now: float) -> Evidence:
+        """Return the evidence; while a breaker probes, earlier failures do not count."""
+        table = self._statistics.evidence
+        if self._generation != table.generation:
+            self._rows, self._generation = table.rows(view.keys), table.generation
+        evidence = table.read(self._rows, now)
+        for model, version, _ in self._breakers.probing(now):
+            row = view.rows.get((model, version))
+            if row is not None:
+                evidence.sums[row, Measure.ERROR] = 0.0
+        return evidence

@@ -1,0 +1,215 @@
+"""The selector itself: chooses, remembers what it chose, and learns from what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector.breakers import BreakerBook
+from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.costs import CostBook
+from llmrouter.selector.decisions import Decision, DecisionLog, record_of
+from llmrouter.selector.evidence import Key, Measure
+from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
+from llmrouter.selector.live import LiveCatalog
+from llmrouter.selector.plan import Plan, Selection
+from llmrouter.selector.prediction import Predictor
+from llmrouter.selector.selection import Policy, choose
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.statistics import Observation, StatisticsBook
+from llmrouter.selector.strategies import Strategy, find_strategy, load_strategies
+from llmrouter.selector.telling import tell
+
+__all__ = ["ModelSelector"]
+
+_FRESH_SECONDS = 10.0
+"""How long a plan stands for load unless its outcome comes, or two intervals if that is longer."""
+
+
+class ModelSelector:
+    """Chooses models; everything it knows is in memory that is bounded."""
+
+    def __init__(
+        self,
+        settings: SelectorSettings,
+        served: Callable[[], tuple[ServedModel, ...]],
+        *,
+        strategies: Mapping[str, Strategy] | None = None,
+        predictor: Predictor | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Compose the selector.
+
+        Args:
+            settings: Its settings.
+            served: What the inference services hold now: `EndpointWatcher.served`.
+            strategies: By name; None loads the registered and the configured ones.
+            predictor: Asked by strategies that predict; None leaves them out.
+            clock: Monotonic seconds.
+            wall: Seconds since the epoch.
+
+        Raises:
+            RouterError: UNKNOWN_STRATEGY when the default strategy does not exist.
+        """
+        self.settings = settings
+        self.strategies = dict(
+            strategies
+            or load_strategies(
+                settings.balanced, settings.strategies, predictor=predictor is not None
+            )
+        )
+        find_strategy(self.strategies, settings.default_strategy)
+        self.clock = clock
+        self._wall = wall
+        self._predictor = predictor
+        self._policy = Policy(
+            settings.fallbacks, settings.expected_output_tokens, settings.affinity_bound
+        )
+        self.policy_version = _fingerprint(settings, self.strategies)
+        self.statistics = StatisticsBook(settings.statistics_half_life_seconds)
+        self.breakers = BreakerBook(settings.breaker)
+        self.costs = CostBook()
+        fresh = max(_FRESH_SECONDS, 2 * settings.refresh_interval_seconds)
+        self.outstanding = Outstanding(fresh)
+        self.live = LiveCatalog(settings, served, self.statistics, self.breakers, self.outstanding)
+        self._issued = IssuedPlans(settings.decisions.report_seconds)
+        self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
+
+    def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
+        """Choose a primary and fallbacks; return the plan and its id.
+
+        Args:
+            request: What is known of the request.
+            brief: Leaves components and exclusions out.
+
+        Raises:
+            RouterError: As `choose`; UNKNOWN_STRATEGY.
+        """
+        now = self.clock()
+        name = request.wishes.strategy or self.settings.default_strategy
+        strategy = find_strategy(self.strategies, name)
+        view = self.live.view()
+        predicted = None
+        if strategy.predicts and self._predictor is not None:
+            predicted = self._predictor.predict(request, tuple(view.rows))
+        in_turn = strategy.picker == "round-robin"
+        figures = self.live.figures(view, now, turns=in_turn, predicted=predicted)
+        choice = choose(request, view, figures, strategy, self._policy)
+        plan, plan_id = tell(choice, brief=brief), uuid.uuid4().hex
+        first = plan.candidates[0]
+        if in_turn:
+            self.live.took_turn((first.model, first.version))
+        self.breakers.begin(first.endpoint, now)
+        self._issued.add(plan_id, issue(request, plan, now))
+        tokens = first.estimated_prompt_tokens + choice.frame.output_tokens
+        self.outstanding.add(plan_id, first.endpoint, tokens, now)
+        self.costs.estimate(first.model, request.tenant, request.user, first.estimated_cost)
+        self._decisions.add(
+            plan_id,
+            Decision(
+                request, view, figures, strategy, self._policy, self.policy_version, self._wall()
+            ),
+        )
+        return plan_id, plan
+
+    def report(self, plan_id: str, attempts: Sequence[tuple[Key, Observation]]) -> int:
+        """Take in how attempts went; return how many counted.
+
+        Each candidate of a plan counts once; what nobody serves any more teaches nothing.
+
+        Args:
+            plan_id: Of the plan that they were made for.
+            attempts: Endpoint and what was observed, in order.
+
+        Raises:
+            RouterError: UNKNOWN_PLAN when it was never issued here, or is forgotten.
+        """
+        issued = self._issued.get(plan_id)
+        if issued is None:
+            raise _unknown_plan(plan_id)
+        now = self.clock()
+        self.outstanding.settle(plan_id)
+        decision = self._decisions.get(plan_id)
+        counted = 0
+        for key, outcome in attempts:
+            if key not in issued.endpoints or key in issued.reported:
+                continue
+            issued.reported.add(key)
+            counted += 1
+            priced = self._priced(key, outcome)
+            if priced.usage is not None:
+                spender = (key[0], issued.tenant, issued.user)
+                self.costs.spend(*spender, priced.usage, priced.cost)
+            self._learn(key, priced, now)
+            if decision is not None:
+                decision.outcomes.append(_outcome_record(key, priced))
+        return counted
+
+    def explain(self, plan_id: str) -> tuple[Plan, dict[str, Any]]:
+        """Make a past choice again; return its plan in full, and its record.
+
+        Raises:
+            RouterError: UNKNOWN_PLAN when it is forgotten.
+        """
+        decision = self._decisions.get(plan_id)
+        if decision is None:
+            raise _unknown_plan(plan_id)
+        return tell(decision.again()), record_of(plan_id, decision)
+
+    def records(self, limit: int = 0) -> Iterator[dict[str, Any]]:
+        """Yield the records of the newest choices, oldest first; a `limit` of 0 yields all."""
+        for plan_id, decision in self._decisions.newest(limit):
+            yield record_of(plan_id, decision)
+
+    def _priced(self, key: Key, outcome: Observation) -> Observation:
+        view = self.live.view()
+        row = view.rows.get(key[:2])
+        if row is None or outcome.usage is None:
+            return outcome
+        return outcome.costing(view.models[row].prices.cost(outcome.usage))
+
+    def _learn(self, key: Key, outcome: Observation, now: float) -> None:
+        if key[:2] in self.live.view().rows:
+            self.statistics.observe(key, outcome, now)
+        if outcome.failed:
+            self.breakers.fail(key, outcome.error_reason, now)
+        elif outcome.error_reason:
+            self.breakers.abandon(key, now)
+        elif self.breakers.succeed(key, now):
+            # It works again: that it failed before says nothing any more.
+            for one in (key, (key[0], key[1], "")):
+                self.statistics.evidence.forget(one, Measure.ERROR)
+
+
+def _unknown_plan(plan_id: str) -> RouterError:
+    return RouterError(
+        Reason.UNKNOWN_PLAN,
+        f"no plan {plan_id[:64]!r} is known; it was never issued here, or is forgotten",
+    )
+
+
+def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
+    usage = outcome.usage
+    return {
+        "model": key[0],
+        "version": key[1],
+        "address": key[2],
+        "error_reason": outcome.error_reason,
+        "time_to_first_token": outcome.time_to_first_token,
+        "seconds_per_token": outcome.seconds_per_token,
+        "prompt_tokens": usage.prompt_tokens if usage else 0,
+        "completion_tokens": usage.completion_tokens if usage else 0,
+        "cost": outcome.cost,
+    }
+
+
+def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
+    """Return 16 hex digits that change with catalog or strategy configuration."""
+    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses"})
+    told += "".join(repr(strategies[name]) for name in sorted(strategies))
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,138 @@
+"""The catalog as arrays: what never changes between two looks at the inference services.
+
+Row i is the i-th served model version, in order of name and version. Its replicas are the places
+`starts[i]` to `starts[i + 1]` of the arrays per endpoint.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrouter.selector.catalog import Catalog, Model
+from llmrouter.selector.evidence import Array, Key, Measure
+from llmrouter.selector.statistics import PRIORS, prefill_pace
+
+__all__ = ["CatalogView", "Flags", "view_of"]
+
+Flags = NDArray[np.bool_]
+Hashes = NDArray[np.uint64]
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogView:
+    """An unchanging view of the served models; n rows, e endpoints."""
+
+    catalog: Catalog
+    models: tuple[Model, ...]
+    absent: tuple[Model, ...]
+    """Known models that no endpoint serves."""
+    rows: Mapping[tuple[str, str], int]
+    """By name and version."""
+    keys: tuple[Key, ...]
+    """Of each row's statistics."""
+    quality: Array
+    input_price: Array
+    output_price: Array
+    context: Array
+    weight: Array
+    priors: Array
+    """n x measures: what is believed before anything was observed."""
+    salts: Hashes
+    """One number per row that follows from name and version."""
+    capable: Mapping[str, Flags]
+    """By capability: which rows can."""
+    tagged: Mapping[str, Flags]
+    """By tag: which rows carry it."""
+    restricted: tuple[int, ...]
+    """Rows that not every tenant may use."""
+    starts: NDArray[np.intp]
+    """n + 1 places."""
+    endpoints: tuple[Key, ...]
+    places: Mapping[Key, int]
+    """Of each endpoint."""
+    slots: Array
+    reported: Array
+    """Requests that each endpoint said to run or to let wait."""
+    reported_waiting: Array
+    cache_share: Array
+    """Memory of keys and values, as a share of the fullest replica's."""
+    draining: Flags
+    none: Flags = field(repr=False)
+    """False for each row: what nothing can do."""
+
+    def replicas(self, row: int) -> range:
+        """Return the places of a row's endpoints."""
+        return range(int(self.starts[row]), int(self.starts[row + 1]))
+
+
+def view_of(catalog: Catalog) -> CatalogView:
+    """Return the catalog as arrays."""
+    models = tuple(model for model in catalog.models if model.endpoints)
+    endpoints = tuple(
+        (model.name, model.version, one.address) for model in models for one in model.endpoints
+    )
+    served = [one for model in models for one in model.endpoints]
+    counts = [len(model.endpoints) for model in models]
+    entries = [model.entry for model in models]
+    return CatalogView(
+        catalog=catalog,
+        models=models,
+        absent=tuple(model for model in catalog.models if not model.endpoints),
+        rows={model.key: row for row, model in enumerate(models)},
+        keys=tuple((model.name, model.version, "") for model in models),
+        quality=_numbers(model.quality for model in models),
+        input_price=_numbers(model.prices.input for model in models),
+        output_price=_numbers(model.prices.output for model in models),
+        context=_numbers(model.context for model in models),
+        weight=_numbers(entry.weight for entry in entries),
+        priors=np.array([_priors(model) for model in models]).reshape(-1, len(Measure)),
+        salts=np.array([_salt(model) for model in models], np.uint64),
+        capable=_flags([model.capabilities for model in models]),
+        tagged=_flags([frozenset(entry.tags) for entry in entries]),
+        restricted=tuple(
+            row for row, entry in enumerate(entries) if entry.allow_tenants or entry.deny_tenants
+        ),
+        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
+        endpoints=endpoints,
+        places={key: place for place, key in enumerate(endpoints)},
+        slots=np.maximum(1.0, _numbers(one.slots for one in served)),
+        reported=_numbers(one.running + one.waiting for one in served),
+        reported_waiting=_numbers(one.waiting for one in served),
+        cache_share=_numbers(share for model in models for share in _cache_shares(model)),
+        draining=np.array([one.draining for one in served], np.bool_),
+        none=np.zeros(len(models), np.bool_),
+    )
+
+
+def _numbers(values: Iterable[float]) -> Array:
+    return np.array(list(values), np.float64)
+
+
+def _flags(sets: list[frozenset[str]]) -> dict[str, Flags]:
+    names = sorted(frozenset().union(*sets))
+    return {name: np.array([name in one for one in sets], np.bool_) for name in names}
+
+
+def _salt(model: Model) -> int:
+    digest = hashlib.blake2b(f"{model.name}@{model.version}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
+
+
+def _priors(model: Model) -> tuple[float, ...]:
+    """Return what the configuration says, else what engines measured, else the general belief."""
+    first, per_token = model.entry.time_to_first_token, model.entry.seconds_per_token
+    steps = [one.step_seconds for one in model.endpoints if one.step_seconds > 0]
+    if per_token is None:
+        per_token = sum(steps) / len(steps) if steps else PRIORS.seconds_per_token
+    pace = prefill_pace(first or PRIORS.time_to_first_token, PRIORS.prompt_tokens)
+    return PRIORS.error_rate, pace, per_token, PRIORS.bytes_per_token
+
+
+def _cache_shares(model: Model) -> list[float]:
+    fullest = max(one.cache_bytes for one in model.endpoints)
+    return [one.cache_bytes / fullest if fullest else 0.0 for one in model.endpoints]
