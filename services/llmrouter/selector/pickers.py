@@ -38,7 +38,7 @@ class Draws:
 
     @cached_property
     def uniform(self) -> Array:
-        """m numbers over 0 to below 1, each of one candidate and this request."""
+        """Numbers over 0 to below 1, one for each candidate and this request."""
         return uniforms(self.draw, self.salts)
 
 

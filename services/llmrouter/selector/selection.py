@@ -99,23 +99,31 @@ def choose(
             raise too_long(frame, suitable)
         among = ~view.none if asked_for is None else asked_for
         raise no_candidate(frame, strategy, failed, among, hope=hope)
-    rows = np.flatnonzero(fitting)
-    scores, verdicts = _score(frame, strategy, rows)
-    draw = draw_of(request)
-    draws = Draws(draw, view.salts[rows], figures.turns[rows])
-    order = PICKERS[strategy.picker](scores, draws)
-    ordered = rows[order]
+    order, scores, verdicts, picked = _ordered(frame, strategy, np.flatnonzero(fitting), policy)
     return Choice(
         frame=frame,
         strategy=strategy,
-        order=ordered,
-        scores=scores[order],
-        verdicts=verdicts[:, order],
-        picked=_picked(frame, ordered, draw, policy),
+        order=order,
+        scores=scores,
+        verdicts=verdicts,
+        picked=picked,
         asked_for=asked_for,
         failed=tuple(failed),
         crowded=suitable & ~fitting,
     )
+
+
+def _ordered(
+    frame: Frame, strategy: Strategy, rows: Rows, policy: Policy
+) -> tuple[Rows, Array, Array, tuple[tuple[int, int], ...]]:
+    """Return the rows in order, their scores, the verdicts behind them, and who is picked."""
+    scores, verdicts = _score(frame, strategy, rows)
+    draw = draw_of(frame.request)
+    draws = Draws(draw, frame.view.salts[rows], frame.figures.turns[rows])
+    order = PICKERS[strategy.picker](scores, draws)
+    ordered = rows[order]
+    picked = _picked(frame, ordered, draw, policy)
+    return ordered, scores[order], verdicts[:, order], picked
 
 
 def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:

@@ -135,8 +135,45 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
         seen = selector_pb2.ModelStatistics(
             attempts=7, tokens_per_second=97, time_to_first_token=Duration(nanos=41_000_000)
         )
-        model = selector_pb2.CatalogModel(name="small", addresses=["h:1"], statistics=seen)
+        seen.first_token.p95.nanos = 83_000_000
+        seen.first_token.mean.nanos = 41_000_000
+        endpoint = selector_pb2.CatalogEndpoint(
+            address="h:1", load=0.25, statistics=seen, breaker=selector_pb2.BREAKER_STATE_HALF_OPEN
+        )
+        model = selector_pb2.CatalogModel(
+            name="small", addresses=["h:1"], statistics=seen, endpoints=[endpoint]
+        )
         return selector_pb2.ListCatalogResponse(models=[model], default_strategy="balanced")
+
+    async def ListCosts(self, request, context):
+        cost = selector_pb2.Cost(kind="tenant", name="acme", plans=3, actual=0.25)
+        return selector_pb2.ListCostsResponse(costs=[cost])
+
+    async def Explain(self, request, context):
+        self.requests.append(request)
+        plan = (await self.Select(request, context)).plan
+        return selector_pb2.ExplainResponse(plan=plan, record='{"plan_id": "p1"}')
+
+    async def ExportDecisions(self, request, context):
+        self.requests.append(request)
+        for number in range(3):
+            yield selector_pb2.ExportDecisionsResponse(record=f'{{"plan_id": "p{number}"}}')
+
+    async def ListBreakers(self, request, context):
+        breaker = selector_pb2.Breaker(
+            model="small",
+            version="v1",
+            address="h:1",
+            state=selector_pb2.BREAKER_STATE_OPEN,
+            failures=5,
+            retry_in=Duration(seconds=42),
+            last_error="INTERNAL",
+        )
+        return selector_pb2.ListBreakersResponse(breakers=[breaker])
+
+    async def ResetBreakers(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.ResetBreakersResponse(closed=1)
 
 
 class FakeCache(cache_pb2_grpc.CacheServiceServicer):

@@ -90,7 +90,10 @@ def test_equal_models_take_turns_by_the_request_and_the_same_question_meets_the_
 
 
 def test_the_plan_is_full_after_the_fallbacks_and_says_so():
-    models = [entry(name, quality=quality) for name, quality in zip("abcd", (0.9, 0.8, 0.7, 0.6))]
+    models = [
+        entry(name, quality=quality)
+        for name, quality in zip("abcd", (0.9, 0.8, 0.7, 0.6), strict=True)
+    ]
     plan = planned(catalog_of(*models), policy=Policy(fallbacks=1))
     assert order(plan) == ["a", "b"]
     assert "ranked 3" in why(plan)["c"]
