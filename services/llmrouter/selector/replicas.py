@@ -8,6 +8,7 @@ which others coming and going do not change, and takes the first whose load is w
 from __future__ import annotations
 
 import hashlib
+from functools import lru_cache
 
 import numpy as np
 
@@ -51,6 +52,7 @@ def replicas_in_order(frame: Frame, row: int, draw: int, bound: float) -> list[i
     return [within.start + int(one) for one in places[order]]
 
 
+@lru_cache(65_536)
 def _salt(address: str) -> np.uint64:
     return np.uint64(_number(address.encode()))
 
