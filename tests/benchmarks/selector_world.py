@@ -19,7 +19,7 @@ import numpy as np
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import RoutingWishes, Usage
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.selector.evidence import Evidence, Measure
+from llmrouter.selector.evidence import Measure
 from llmrouter.selector.figures import Figures
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.plan import Selection
@@ -32,7 +32,6 @@ SLOTS = 32
 FIXED_TOKENS = 64
 FAILURE_SECONDS = 0.05
 BYTES_PER_TOKEN = 4.0
-CERTAIN = 1e9
 
 
 @dataclass(frozen=True)
@@ -222,16 +221,14 @@ def _oracle(world, strategy, request):
     selector = world.selector
     view = selector.live.view()
     count, measures = len(view.models), len(Measure)
-    sums = np.zeros((count, measures))
+    truth = np.zeros((count, measures))
     for row, model in enumerate(MODELS):
         slower = model.speed(world.now)
-        sums[row] = (0.0, model.pace * slower, model.per_token * slower, BYTES_PER_TOKEN)
-    evidence = Evidence(
-        sums * CERTAIN, np.full((count, measures), CERTAIN), sums**2 * CERTAIN, np.ones(count)
-    )
+        truth[row] = (0.0, model.pace * slower, model.per_token * slower, BYTES_PER_TOKEN)
     figures = Figures(
-        evidence=evidence,
-        turns=np.zeros(count, np.int64),
+        believed=truth,
+        spread=np.zeros((count, measures)),
+        turns=None,
         requests=np.array([float(world.running[one.name]) for one in MODELS]),
         tokens=np.zeros(count),
         blocked=np.array([one.fails(world.now) for one in MODELS]),

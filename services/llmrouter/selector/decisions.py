@@ -143,7 +143,7 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
     """Return what was believed of one model version."""
     frame, figures = choice.frame, choice.frame.figures
     model = frame.view.models[row]
-    believed = figures.evidence.believed(frame.view.priors)[row].tolist()
+    believed = figures.believed[row].tolist()
     told = {
         "model": model.name,
         "version": model.version,
@@ -155,7 +155,6 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
         "seconds": _finite(frame.seconds[row]),
         "cost": float(frame.cost[row]),
         "pressure": _finite(frame.least_pressure[row]),
-        "evidence": float(figures.evidence.weights[row].max() * figures.evidence.fade[row]),
     }
     if figures.predicted is not None:
         told["predicted"] = float(figures.predicted[row])

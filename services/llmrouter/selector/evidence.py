@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["PRIOR_WEIGHT", "Array", "Evidence", "EvidenceTable", "Key", "Measure"]
+__all__ = ["PRIOR_WEIGHT", "Array", "Evidence", "EvidenceTable", "Key", "Measure", "prior_belief"]
 
 Array: TypeAlias = NDArray[np.float64]
 Key: TypeAlias = tuple[str, str, str]
@@ -43,31 +43,36 @@ class Measure(IntEnum):
 _COUNT = len(Measure)
 
 
+def prior_belief(priors: Array) -> Array:
+    """Return n x 2 measures, what `Evidence.believed` adds: sums and weights of n x measures."""
+    return np.hstack([priors * PRIOR_WEIGHT, np.full_like(priors, PRIOR_WEIGHT)])
+
+
 class Evidence(NamedTuple):
     """What was observed of n rows, as it was when a choice was made."""
 
-    sums: Array
-    """n x measures."""
-    weights: Array
-    """n x measures: how many observations are left of each."""
-    squares: Array
-    """n x measures."""
+    data: Array
+    """n x 3 measures: sums, then weights (how many observations are left), then squares."""
     fade: Array
     """n: what is left of the evidence since its last observation."""
 
-    def believed(self, priors: Array) -> Array:
-        """Return n x measures: the means drawn towards `priors`, of the same shape."""
-        fade = self.fade[:, None]
-        sums, weights = self.sums * fade, self.weights * fade
-        return (sums + priors * PRIOR_WEIGHT) / (weights + PRIOR_WEIGHT)
+    def believed(self, prior: Array) -> Array:
+        """Return n x measures: the means drawn towards a prior, as `prior_belief` gives it."""
+        faded = self.data[:, : 2 * _COUNT] * self.fade[:, None]
+        faded += prior
+        believed: Array = faded[:, :_COUNT] / faded[:, _COUNT:]
+        return believed
 
-    def spread(self, believed: Array, priors: Array) -> Array:
+    def spread(self, believed: Array, prior: Array) -> Array:
         """Return n x measures: the standard deviations of observations; a prior has none."""
-        fade = self.fade[:, None]
-        squares = self.squares * fade + priors**2 * PRIOR_WEIGHT
-        return np.sqrt(
-            np.maximum(0.0, squares / (self.weights * fade + PRIOR_WEIGHT) - believed**2)
-        )
+        fade, weights = self.fade[:, None], self.data[:, _COUNT : 2 * _COUNT]
+        sums, total = prior[:, :_COUNT], prior[:, _COUNT:]
+        squares = self.data[:, 2 * _COUNT :] * fade + sums**2 / total
+        return np.sqrt(np.maximum(0.0, squares / (weights * fade + total) - believed**2))
+
+    def forget_errors(self, row: int) -> None:
+        """Drop the failures of a row from this copy."""
+        self.data[row, Measure.ERROR] = 0.0
 
 
 class EvidenceTable:

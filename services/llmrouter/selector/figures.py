@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrouter.selector.evidence import Array, Evidence, Measure
+from llmrouter.selector.evidence import Array, Measure
 from llmrouter.selector.plan import Selection
 from llmrouter.selector.statistics import PRIORS, prefill_pace
 from llmrouter.selector.view import CatalogView, Flags
@@ -28,8 +28,6 @@ DEVIATIONS = 2.0
 """A time is taken so many standard deviations above its mean where a ceiling must hold."""
 TYPICAL_TOKENS = 512
 """Tokens that weigh as one request where the load of replicas is compared."""
-CACHE_WEIGHT = 0.25
-"""How much the fullest cache weighs, in requests per slot."""
 _PACE = 1 / prefill_pace(1.0, 0)
 
 
@@ -37,27 +35,28 @@ _PACE = 1 / prefill_pace(1.0, 0)
 class Figures:
     """The live numbers of n rows and e endpoints at one moment."""
 
-    evidence: Evidence
-    """Of the rows."""
-    turns: NDArray[np.int64]
-    """n: when `round-robin` came to each row last; 0 is never."""
+    believed: Array
+    """n x measures: the decayed means drawn towards what each model was believed to be."""
+    spread: Array | None
+    """n x measures: standard deviations; None where no ceiling on times asks for them."""
+    turns: NDArray[np.int64] | None
+    """n: when `round-robin` came to each row last; 0 is never. None for other pickers."""
     requests: Array
     """e: plans there whose outcome is not known yet."""
     tokens: Array
     """e: tokens of those plans."""
-    blocked: Flags
-    """e: whether its circuit breaker lets nothing more through."""
-    versions: Flags | None = None
-    """n: whether a rollout sends this request to another version; None while there is none."""
+    blocked: Flags | None
+    """e: whether it drains or its circuit breaker lets nothing more through; None where none."""
+    preferred: NDArray[np.intp] | None = None
+    """n: the row that a rollout sends this request to instead, or -1; None while there is none."""
     predicted: Array | None = None
     """n: the chance that each answers well, 0 to 1; None where the strategy does not ask."""
 
     @property
     def bytes(self) -> int:
         """Memory of all arrays."""
-        size = 3 * self.evidence.sums.nbytes + self.evidence.fade.nbytes + self.turns.nbytes
-        size += 2 * self.requests.nbytes + self.blocked.nbytes
-        for extra in (self.versions, self.predicted):
+        size = self.believed.nbytes + 2 * self.requests.nbytes
+        for extra in (self.spread, self.turns, self.blocked, self.preferred, self.predicted):
             size += 0 if extra is None else extra.nbytes
         return size
 
@@ -71,7 +70,6 @@ class Frame:
     figures: Figures
     prompt_tokens: Array
     """With the upper margin."""
-    fewest_prompt_tokens: Array
     output_tokens: int
     cost: Array
     """US dollars."""
@@ -86,13 +84,23 @@ class Frame:
     """Of each endpoint: 0 is idle, 1 is as many requests as slots, infinite is not available."""
     least_pressure: Array
     """Of each row: that of its least busy endpoint."""
-    _believed: Array
+    away: Flags | None
+    """Rows that have no available endpoint; None where all have one."""
+    fitting: Flags
+    """Rows that pass every filter, once those were asked."""
     _queue: Array
+
+    def fewest_prompt_tokens(self) -> Array:
+        """Return the fewest tokens that the prompt can be expected to have."""
+        # What refuses a request must not be talked down: callers teach the learned figure.
+        surest = np.maximum(self.figures.believed[:, Measure.BYTES], PRIORS.bytes_per_token)
+        return np.maximum(1.0, np.floor(LOWER_MARGIN * self.request.prompt_bytes / surest))
 
     def upper(self) -> tuple[Array, Array]:
         """Return seconds to the first token and in all, as they are at most, likely."""
-        priors, evidence = self.view.priors, self.figures.evidence
-        high = self._believed + DEVIATIONS * evidence.spread(self._believed, priors)
+        figures = self.figures
+        spread = 0.0 if figures.spread is None else figures.spread
+        high = figures.believed + DEVIATIONS * spread
         first = high[:, Measure.PREFILL] * (self.prompt_tokens + _PACE) * self._queue
         answer = self.output_tokens / self.request.n * high[:, Measure.PER_TOKEN] * self._queue
         return first, first + answer
@@ -109,18 +117,14 @@ def estimate(
         figures: The live numbers.
         expected_output_tokens: Answer length assumed when the request sets no limit.
     """
-    believed = figures.evidence.believed(view.priors)
+    believed = figures.believed
     learned = np.maximum(1.0, believed[:, Measure.BYTES])
     prompt = np.floor(request.prompt_bytes * UPPER_MARGIN / learned) + TEMPLATE_TOKENS
-    # What refuses a request must not be talked down: callers teach the learned figure.
-    surest = np.maximum(learned, PRIORS.bytes_per_token)
-    fewest = np.maximum(1.0, np.floor(LOWER_MARGIN * request.prompt_bytes / surest))
     output = (request.max_tokens or expected_output_tokens) * request.n
     waiting, pressure = _load(view, figures)
-    starts = view.starts[:-1]
-    fewest_waiting = np.minimum.reduceat(waiting, starts)
+    fewest_waiting, least_pressure = view.least(waiting), view.least(pressure)
     # Relative to the slots of one replica: replicas of a version are taken to be alike.
-    queue = 1.0 + fewest_waiting / view.slots[starts]
+    queue = 1.0 + fewest_waiting / view.first_slots
     first = believed[:, Measure.PREFILL] * (prompt + _PACE) * queue
     # Several answers to one prompt are generated side by side.
     answer = output / request.n * believed[:, Measure.PER_TOKEN] * queue
@@ -129,7 +133,6 @@ def estimate(
         view=view,
         figures=figures,
         prompt_tokens=prompt,
-        fewest_prompt_tokens=fewest,
         output_tokens=output,
         cost=(prompt * view.input_price + output * view.output_price) / 1e6,
         first=first,
@@ -137,8 +140,9 @@ def estimate(
         error_rate=believed[:, Measure.ERROR],
         waiting=fewest_waiting,
         pressure=pressure,
-        least_pressure=np.minimum.reduceat(pressure, starts),
-        _believed=believed,
+        least_pressure=least_pressure,
+        away=np.isinf(least_pressure) if figures.blocked is not None else None,
+        fitting=view.none,
         _queue=queue,
     )
 
@@ -152,8 +156,8 @@ def _load(view: CatalogView, figures: Figures) -> tuple[Array, Array]:
     busy = np.maximum(view.reported, figures.requests)
     waiting = np.maximum(view.reported_waiting, busy - slots)
     work = np.maximum(busy, figures.tokens / TYPICAL_TOKENS) / slots
-    pressure = work + CACHE_WEIGHT * view.cache_share
-    out = figures.blocked | view.draining
-    if out.any():
+    pressure = work + view.cache_pressure
+    out = figures.blocked
+    if out is not None:
         waiting, pressure = np.where(out, np.inf, waiting), np.where(out, np.inf, pressure)
     return np.maximum(0.0, waiting), pressure

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-
-import numpy as np
 
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
@@ -27,12 +25,16 @@ class Filter:
 
 def failed_filters(frame: Frame, strategy: Strategy) -> list[tuple[Filter, Flags]]:
     """Return the filters that some row fails, each with the rows."""
-    found = ((one, one.fails(frame, strategy)) for one in FILTERS)
-    return [(one, fails) for one, fails in found if fails is not None and fails.any()]
+    found = []
+    for one in FILTERS:
+        fails = one.fails(frame, strategy)
+        if fails is not None and fails.any():
+            found.append((one, fails))
+    return found
 
 
 def _cannot(frame: Frame, _: Strategy) -> Flags | None:
-    return _without(frame, frame.request.capabilities, frame.view.capable)
+    return frame.view.lacking(frame.request.capabilities)
 
 
 def _cannot_why(frame: Frame, _: Strategy, row: int) -> str:
@@ -41,23 +43,17 @@ def _cannot_why(frame: Frame, _: Strategy, row: int) -> str:
 
 
 def _untagged(frame: Frame, _: Strategy) -> Flags | None:
-    return _without(frame, frame.request.wishes.tags, frame.view.tagged)
+    lacking = None
+    for name in frame.request.wishes.tags:
+        missing = ~frame.view.tagged.get(name, frame.view.none)
+        lacking = missing if lacking is None else lacking | missing
+    return lacking
 
 
 def _untagged_why(frame: Frame, _: Strategy, row: int) -> str:
     tags = frame.view.models[row].entry.tags
     missing = [tag for tag in frame.request.wishes.tags if tag not in tags]
     return f"it is not tagged {', '.join(missing)}"
-
-
-def _without(frame: Frame, wanted: Collection[str], having: Mapping[str, Flags]) -> Flags | None:
-    """Return the rows that lack one of the wanted names."""
-    if not wanted:
-        return None
-    lacking = frame.view.none
-    for name in wanted:
-        lacking = lacking | ~having.get(name, frame.view.none)
-    return lacking
 
 
 def _forbidden(frame: Frame, _: Strategy) -> Flags | None:
@@ -77,7 +73,7 @@ def _forbidden_why(frame: Frame, _: Strategy, row: int) -> str:
 
 
 def _away(frame: Frame, _: Strategy) -> Flags | None:
-    return np.isinf(frame.least_pressure)
+    return frame.away
 
 
 def _away_why(frame: Frame, _: Strategy, row: int) -> str:
@@ -89,14 +85,6 @@ def _away_why(frame: Frame, _: Strategy, row: int) -> str:
     noun = "circuit breaker is" if broken == 1 else "circuit breakers are"
     rest = f", {drained} drain" if drained else ""
     return f"{broken} {noun} open{rest}"
-
-
-def _other_version(frame: Frame, _: Strategy) -> Flags | None:
-    return frame.figures.versions
-
-
-def _other_version_why(frame: Frame, _: Strategy, row: int) -> str:
-    return "a rollout sends this session to another version"
 
 
 def _weightless(frame: Frame, strategy: Strategy) -> Flags | None:
@@ -167,7 +155,6 @@ FILTERS = (
     Filter("tags", _untagged, _untagged_why),
     Filter("tenant", _forbidden, _forbidden_why),
     Filter("endpoints", _away, _away_why),
-    Filter("rollout", _other_version, _other_version_why),
     Filter("weight", _weightless, _weightless_why),
     Filter("quality", _too_poor, _too_poor_why),
     Filter("cost", _too_dear, _too_dear_why),

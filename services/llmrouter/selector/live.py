@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmrouter.selector.breakers import BreakerBook
 from llmrouter.selector.catalog import Catalog, ServedModel, build_catalog
-from llmrouter.selector.evidence import Array, Evidence, Measure
+from llmrouter.selector.evidence import Array, Evidence
 from llmrouter.selector.figures import Figures
 from llmrouter.selector.issued import Outstanding
 from llmrouter.selector.settings import SelectorSettings
@@ -75,8 +75,9 @@ class LiveCatalog:
         now: float,
         *,
         turns: bool = False,
+        spread: bool = False,
         predicted: Array | None = None,
-        versions: Flags | None = None,
+        preferred: NDArray[np.intp] | None = None,
     ) -> Figures:
         """Return the numbers of this moment, copied.
 
@@ -84,22 +85,21 @@ class LiveCatalog:
             view: What `view` returned last.
             now: Seconds of the clock that the statistics were fed with.
             turns: Whether the turns of `round-robin` matter.
+            spread: Whether it matters how much times vary.
             predicted: Of each row, where a predictor was asked.
-            versions: Rows that a rollout keeps from this request.
+            preferred: Of each row, the one that a rollout sends this request to instead, or -1.
         """
         self._outstanding.expire(now)
         evidence = self._evidence(view, now)
-        blocked = np.zeros(len(view.endpoints), np.bool_)
-        for key in self._breakers.blocked(now):
-            if key in view.places:
-                blocked[view.places[key]] = True
+        believed = evidence.believed(view.prior)
         return Figures(
-            evidence=evidence,
-            turns=self._turns_of(view) if turns else np.zeros(len(view.models), np.int64),
+            believed=believed,
+            spread=evidence.spread(believed, view.prior) if spread else None,
+            turns=self._turns_of(view) if turns else None,
             requests=self._outstanding.requests.copy(),
             tokens=self._outstanding.tokens.copy(),
-            blocked=blocked,
-            versions=versions,
+            blocked=self._blocked(view, now),
+            preferred=preferred,
             predicted=predicted,
         )
 
@@ -107,6 +107,14 @@ class LiveCatalog:
         """Take in that `round-robin` came to a model version."""
         self._turn += 1
         self._turns[key] = self._turn
+
+    def _blocked(self, view: CatalogView, now: float) -> Flags | None:
+        broken = [key for key in self._breakers.blocked(now) if key in view.places]
+        if not broken:
+            return view.draining if view.any_draining else None
+        blocked = view.draining.copy()
+        blocked[[view.places[key] for key in broken]] = True
+        return blocked
 
     def _turns_of(self, view: CatalogView) -> NDArray[np.int64]:
         turns = self._turns
@@ -121,5 +129,5 @@ class LiveCatalog:
         for model, version, _ in self._breakers.probing(now):
             row = view.rows.get((model, version))
             if row is not None:
-                evidence.sums[row, Measure.ERROR] = 0.0
+                evidence.forget_errors(row)
         return evidence

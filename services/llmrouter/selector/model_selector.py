@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import secrets
 import time
-import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,9 +98,16 @@ class ModelSelector:
         if strategy.predicts and self._predictor is not None:
             predicted = self._predictor.predict(request, tuple(view.rows))
         in_turn = strategy.picker == "round-robin"
-        figures = self.live.figures(view, now, turns=in_turn, predicted=predicted)
+        wishes = request.wishes
+        figures = self.live.figures(
+            view,
+            now,
+            turns=in_turn,
+            spread=wishes.max_latency > 0 or wishes.max_time_to_first_token > 0,
+            predicted=predicted,
+        )
         choice = choose(request, view, figures, strategy, self._policy)
-        plan, plan_id = tell(choice, brief=brief), uuid.uuid4().hex
+        plan, plan_id = tell(choice, brief=brief), secrets.token_hex(16)
         first = plan.candidates[0]
         if in_turn:
             self.live.took_turn((first.model, first.version))

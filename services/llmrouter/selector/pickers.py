@@ -32,14 +32,16 @@ class Draws:
     draw: int
     """The request's number, 64 bits."""
     salts: NDArray[np.uint64]
-    """m: the candidates' numbers."""
-    turns: NDArray[np.int64]
-    """m: when `round-robin` came to each last; 0 is never."""
+    """n: the numbers of all rows."""
+    rows: Order
+    """m: those of the candidates."""
+    turns: NDArray[np.int64] | None = None
+    """n: when `round-robin` came to each row last; 0 is never."""
 
     @cached_property
     def uniform(self) -> Array:
         """Numbers over 0 to below 1, one for each candidate and this request."""
-        return uniforms(self.draw, self.salts)
+        return uniforms(self.draw, self.salts[self.rows])
 
 
 Picker = Callable[[Array, Draws], Order]
@@ -92,8 +94,8 @@ def power_of_two(scores: Array, draws: Draws) -> Order:
 
 def round_robin(scores: Array, draws: Draws) -> Order:
     """Order by turn: whoever was first longest ago is first; those that never were, drawn."""
-    del scores
-    return np.lexsort((draws.uniform, draws.turns))
+    turns = np.zeros(len(scores)) if draws.turns is None else draws.turns[draws.rows]
+    return np.lexsort((draws.uniform, turns))
 
 
 PICKERS: Mapping[str, Picker] = {

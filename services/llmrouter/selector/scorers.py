@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Frame
 
-__all__ = ["SCORERS", "Rows", "Scorer"]
+__all__ = ["SCORERS", "Scorer"]
 
 REFERENCE_SECONDS = 2.0
 """An answer expected to take this long has the speed 0.5."""
@@ -20,14 +19,15 @@ REFERENCE_COST = 0.001
 _FREE = 1e-9
 """What a free answer counts as, in US dollars, where quality is divided by cost."""
 
-Rows = NDArray[np.intp]
-
 
 class Scorer(Protocol):
     """One aspect. A package of its own gives a strategy further ones (`Strategy.scorers`)."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
-        """Return the verdicts on `rows`, in their order: 0 to 1, higher is better."""
+    def values(self, frame: Frame) -> Array:
+        """Return the verdicts on all rows: 0 to 1, higher is better.
+
+        What it says of others than the rows `frame.fitting` is not looked at.
+        """
         ...
 
     def why(self, frame: Frame, row: int) -> str:
@@ -38,9 +38,9 @@ class Scorer(Protocol):
 class Speed:
     """How soon the answer is complete."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 0.5 for an answer within `REFERENCE_SECONDS`."""
-        return REFERENCE_SECONDS / (REFERENCE_SECONDS + frame.seconds[rows])
+        return REFERENCE_SECONDS / (REFERENCE_SECONDS + frame.seconds)
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the time and who waits."""
@@ -53,9 +53,9 @@ class Speed:
 class Quality:
     """How good the model is."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return the configured prior, lowered by the measured loss of the precision."""
-        return frame.view.quality[rows]
+        return frame.view.quality
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the quality and its prior."""
@@ -66,9 +66,9 @@ class Quality:
 class Cost:
     """How cheap the answer is."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 0.5 for an answer at `REFERENCE_COST`."""
-        return REFERENCE_COST / (REFERENCE_COST + frame.cost[rows])
+        return REFERENCE_COST / (REFERENCE_COST + frame.cost)
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the estimate."""
@@ -81,11 +81,11 @@ class Value:
     Multiplying all prices or all qualities by a number changes no verdict while none is free.
     """
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 1 for the best of the rows; all 1 where none has any quality."""
-        value = frame.view.quality[rows] / np.maximum(frame.cost[rows], _FREE)
-        best = value.max()
-        return value / best if best > 0 else np.ones(len(rows))
+        value = frame.view.quality / np.maximum(frame.cost, _FREE)
+        best = value[frame.fitting].max()
+        return value / best if best > 0 else np.ones(len(value))
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the estimate."""
@@ -95,11 +95,11 @@ class Value:
 class Compatibility:
     """Room in the context, and recent success."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 1 for a context twice as large as needed where nothing failed lately."""
-        needed = frame.prompt_tokens[rows] + frame.output_tokens
-        room = np.minimum(1.0, frame.view.context[rows] / (2 * needed))
-        return room * (1.0 - frame.error_rate[rows])
+        needed = frame.prompt_tokens + frame.output_tokens
+        room = np.minimum(1.0, frame.view.context / (2 * needed))
+        return room * (1.0 - frame.error_rate)
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell both."""
@@ -113,9 +113,9 @@ class Compatibility:
 class Load:
     """How idle the least busy replica is."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 1 for an idle replica, 0.5 for one with as many requests as slots."""
-        return 1.0 / (1.0 + frame.least_pressure[rows])
+        return 1.0 / (1.0 + frame.least_pressure)
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the load of the least busy replica."""
@@ -125,11 +125,11 @@ class Load:
 class Weight:
     """The configured share, relative to the largest among the candidates."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return 1 for the largest share."""
-        weight: Array = frame.view.weight[rows]
-        shares: Array = weight / weight.max()
-        return shares
+        weight = frame.view.weight
+        largest: float = weight[frame.fitting].max()
+        return weight / largest
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the share."""
@@ -139,10 +139,10 @@ class Weight:
 class Predicted:
     """The chance that the model answers this question well, as a predictor sees it."""
 
-    def values(self, frame: Frame, rows: Rows) -> Array:
+    def values(self, frame: Frame) -> Array:
         """Return the predictions; 0 where there are none."""
         predicted = frame.figures.predicted
-        return np.zeros(len(rows)) if predicted is None else predicted[rows]
+        return np.zeros(len(frame.view.models)) if predicted is None else predicted
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the prediction."""

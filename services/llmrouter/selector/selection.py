@@ -46,17 +46,19 @@ class Choice:
     order: Rows
     """Rows that may answer, the primary first."""
     scores: Array
-    """Of the rows in `order`."""
-    verdicts: Array
-    """Scorers x rows in `order`."""
+    """n: of each row; those that may not answer have one without meaning."""
+    verdicts: tuple[Array, ...]
+    """By scorer, n each."""
     picked: tuple[tuple[int, int], ...]
     """Rows of the plan's candidates, each with the place of its endpoint."""
     asked_for: Flags | None
     """Rows that the model asked for leads to; None when none was."""
-    failed: tuple[tuple[Filter, Flags], ...]
+    failed: Sequence[tuple[Filter, Flags]]
     """Filters that some row failed."""
     crowded: Flags
     """Rows whose context may be too small, so that others went before."""
+    yielding: Flags
+    """Rows that a rollout keeps from this request while the other version may answer."""
 
 
 def draw_of(request: Selection) -> int:
@@ -99,31 +101,36 @@ def choose(
             raise too_long(frame, suitable)
         among = ~view.none if asked_for is None else asked_for
         raise no_candidate(frame, strategy, failed, among, hope=hope)
-    order, scores, verdicts, picked = _ordered(frame, strategy, np.flatnonzero(fitting), policy)
+    frame.fitting, crowded, yielding = fitting, suitable & ~fitting, view.none
+    if figures.preferred is not None:
+        preferred = figures.preferred
+        yielding = fitting & (preferred >= 0) & fitting[preferred]
+        frame.fitting = fitting & ~yielding
+    order, scores, verdicts = _ordered(frame, strategy)
     return Choice(
         frame=frame,
         strategy=strategy,
         order=order,
         scores=scores,
         verdicts=verdicts,
-        picked=picked,
+        picked=_picked(frame, order, yielding, policy),
         asked_for=asked_for,
-        failed=tuple(failed),
-        crowded=suitable & ~fitting,
+        failed=failed,
+        crowded=crowded,
+        yielding=yielding,
     )
 
 
-def _ordered(
-    frame: Frame, strategy: Strategy, rows: Rows, policy: Policy
-) -> tuple[Rows, Array, Array, tuple[tuple[int, int], ...]]:
-    """Return the rows in order, their scores, the verdicts behind them, and who is picked."""
-    scores, verdicts = _score(frame, strategy, rows)
-    draw = draw_of(frame.request)
-    draws = Draws(draw, frame.view.salts[rows], frame.figures.turns[rows])
-    order = PICKERS[strategy.picker](scores, draws)
-    ordered = rows[order]
-    picked = _picked(frame, ordered, draw, policy)
-    return ordered, scores[order], verdicts[:, order], picked
+def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, Array, tuple[Array, ...]]:
+    """Return the fitting rows in order, all rows' scores and the verdicts behind them."""
+    rows = np.flatnonzero(frame.fitting)
+    parts = strategy.composition
+    verdicts = tuple(scorer.values(frame) for _, _, scorer in parts)
+    scores = np.zeros(len(frame.fitting)) if parts else np.ones(len(frame.fitting))
+    for (_, weight, _), values in zip(parts, verdicts, strict=True):
+        scores += weight * values
+    draws = Draws(draw_of(frame.request), frame.view.salts, rows, frame.figures.turns)
+    return rows[PICKERS[strategy.picker](scores[rows], draws)], scores, verdicts
 
 
 def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
@@ -147,26 +154,37 @@ def _fitting(frame: Frame, suitable: Flags) -> Flags:
     fitting = suitable & (frame.prompt_tokens + max(1, frame.request.max_tokens) <= context)
     if fitting.any():
         return fitting
-    return suitable & (frame.fewest_prompt_tokens < context)
+    return suitable & (frame.fewest_prompt_tokens() < context)
 
 
-def _score(frame: Frame, strategy: Strategy, rows: Rows) -> tuple[Array, Array]:
-    """Return the scores of the rows and the verdicts behind them; without scorers all are 1."""
-    parts = strategy.composition
-    if not parts:
-        return np.ones(len(rows)), np.empty((0, len(rows)))
-    verdicts = np.array([scorer.values(frame, rows) for _, _, scorer in parts])
-    return np.array([weight for _, weight, _ in parts]) @ verdicts, verdicts
+def _picked(
+    frame: Frame, order: Rows, yielding: Flags, policy: Policy
+) -> tuple[tuple[int, int], ...]:
+    """Return the plan's rows and endpoints.
 
-
-def _picked(frame: Frame, order: Rows, draw: int, policy: Policy) -> tuple[tuple[int, int], ...]:
-    """Return the plan's rows and endpoints: behind the primary a second replica of its own."""
-    most = policy.fallbacks + 1
+    Behind the primary stands, before other models, the version that yields to it in a rollout or
+    else a second replica of its own.
+    """
+    most, draw = policy.fallbacks + 1, draw_of(frame.request)
     primary = int(order[0])
-    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)[:2]
-    picked = [(primary, place) for place in own]
-    for row in order[1:most].tolist():
-        if len(picked) >= most:
-            break
-        picked.append((row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0]))
+    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)
+    others: list[int] = order[1:most].tolist()
+    old = _yielding_to(frame, primary, yielding)
+    picked = [(primary, own[0])]
+    if old is not None:
+        others.insert(0, old)
+    elif len(own) > 1:
+        picked.append((primary, own[1]))
+    picked += [
+        (row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0])
+        for row in others[: max(0, most - len(picked))]
+    ]
     return tuple(picked[:most])
+
+
+def _yielding_to(frame: Frame, primary: int, yielding: Flags) -> int | None:
+    preferred = frame.figures.preferred
+    if preferred is None:
+        return None
+    found = np.flatnonzero(yielding & (preferred == primary))
+    return int(found[0]) if len(found) else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from llmrouter.common.generation import Usage
-from llmrouter.selector.evidence import PRIOR_WEIGHT, EvidenceTable, Key, Measure
+from llmrouter.selector.evidence import EvidenceTable, Key, Measure, prior_belief
 from llmrouter.selector.recent import RecentCounts
 from llmrouter.selector.sketch import TimeSketch
 
@@ -158,10 +158,8 @@ class StatisticsBook:
 
     def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
         evidence = self.evidence.read(np.array([self.evidence.row(key)]), now)
-        fade = float(evidence.fade[0])
-        weight = float(evidence.weights[0, measure]) * fade
-        total = float(evidence.sums[0, measure]) * fade + prior * PRIOR_WEIGHT
-        return total / (weight + PRIOR_WEIGHT)
+        priors = np.full((1, len(Measure)), prior)
+        return float(evidence.believed(prior_belief(priors))[0, measure])
 
 
 def _measured(outcome: Observation) -> tuple[float | None, ...]:

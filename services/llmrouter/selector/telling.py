@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 
 from llmrouter.selector.filters import too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
@@ -18,10 +19,9 @@ def tell(choice: Choice, *, brief: bool = False) -> Plan:
         choice: What was chosen.
         brief: Leaves components and exclusions out, which cost time for each model.
     """
-    ranks = {row: rank for rank, row in enumerate(choice.order[: len(choice.picked)].tolist())}
     return Plan(
         candidates=tuple(
-            _candidate(choice, row, place, ranks[row], brief=brief) for row, place in choice.picked
+            _candidate(choice, row, place, brief=brief) for row, place in choice.picked
         ),
         exclusions=() if brief else tuple(_exclusions(choice)),
         strategy=choice.strategy.name,
@@ -29,92 +29,104 @@ def tell(choice: Choice, *, brief: bool = False) -> Plan:
     )
 
 
-def _candidate(choice: Choice, row: int, place: int, rank: int, *, brief: bool) -> Candidate:
+def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidate:
     frame = choice.frame
     model, version, address = frame.view.endpoints[place]
-    components = () if brief else _components(choice, row, rank)
     return Candidate(
         model=model,
         version=version,
         address=address,
-        score=float(choice.scores[rank]),
-        components=components,
-        estimated_cost=float(frame.cost[row]),
-        estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens[row])),
+        score=choice.scores.item(row),
+        components=() if brief else _components(choice, row),
+        estimated_cost=frame.cost.item(row),
+        estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens.item(row))),
     )
 
 
-def _components(choice: Choice, row: int, rank: int) -> tuple[Component, ...]:
-    verdicts = choice.verdicts[:, rank].tolist()
+def _components(choice: Choice, row: int) -> tuple[Component, ...]:
+    parts = zip(choice.strategy.composition, choice.verdicts, strict=True)
     return tuple(
-        Component(name, value, weight, scorer.why(choice.frame, row))
-        for (name, weight, scorer), value in zip(choice.strategy.composition, verdicts, strict=True)
+        Component(name, values.item(row), weight, scorer.why(choice.frame, row))
+        for (name, weight, scorer), values in parts
     )
 
 
 def _exclusions(choice: Choice) -> Iterator[Exclusion]:
     """Yield everyone who is not a candidate, each once."""
     view = choice.frame.view
-    asked = choice.asked_for
+    yield from _absent(choice)
     told = {row for row, _ in choice.picked}
-    if asked is not None:
-        wish = choice.frame.request.wishes.model
-        for row in (~asked).nonzero()[0].tolist():
+    for row, why in _reasons(choice):
+        if row not in told:
             told.add(row)
-            yield _excluded(choice, row, f"{wish} was asked for")
-        names = {view.models[row].name for row in asked.nonzero()[0].tolist()}
-        for model in view.absent:
-            why = model.trouble if model.name in names else f"{wish} was asked for"
-            yield Exclusion(model.name, why)
-    else:
-        yield from (Exclusion(model.name, model.trouble) for model in view.absent)
+            model = view.models[row]
+            yield Exclusion(model.name, why() if callable(why) else why, model.version)
+    scores = choice.scores.tolist()
+    for rank, row in enumerate(choice.order.tolist(), 1):
+        if row not in told:
+            why = f"ranked {rank} with score {scores[row]:.3f}; the plan is full"
+            model = view.models[row]
+            yield Exclusion(model.name, why, model.version)
+
+
+def _absent(choice: Choice) -> Iterator[Exclusion]:
+    """Yield the models that no endpoint serves."""
+    view, asked = choice.frame.view, choice.asked_for
+    wish = choice.frame.request.wishes.model
+    names = (
+        None if asked is None else {view.models[row].name for row in asked.nonzero()[0].tolist()}
+    )
+    for model in view.absent:
+        meant = names is None or model.name in names
+        yield Exclusion(model.name, model.trouble if meant else f"{wish} was asked for")
+
+
+def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
+    """Yield the rows that may not answer and why not; the first reason of a row counts."""
+    frame, strategy = choice.frame, choice.strategy
+    if choice.asked_for is not None:
+        wish = frame.request.wishes.model
+        for row in (~choice.asked_for).nonzero()[0].tolist():
+            yield row, f"{wish} was asked for"
     for one, fails in choice.failed:
         for row in fails.nonzero()[0].tolist():
-            if row not in told:
-                told.add(row)
-                yield _excluded(choice, row, one.why(choice.frame, choice.strategy, row))
+            yield row, partial(one.why, frame, strategy, row)
+    for row in choice.yielding.nonzero()[0].tolist():
+        yield row, "a rollout sends this session to another version"
     for row in choice.crowded.nonzero()[0].tolist():
-        yield _excluded(choice, row, too_small(choice.frame, row))
-    scores = choice.scores.tolist()
-    for rank, row in enumerate(choice.order.tolist()):
-        if row not in told:
-            why = f"ranked {rank + 1} with score {scores[rank]:.3f}; the plan is full"
-            yield _excluded(choice, row, why)
-
-
-def _excluded(choice: Choice, row: int, reason: str) -> Exclusion:
-    model = choice.frame.view.models[row]
-    return Exclusion(model.name, reason, model.version)
+        yield row, partial(too_small, frame, row)
 
 
 def _reason(choice: Choice) -> str:
-    view, order, scores = choice.frame.view, choice.order, choice.scores
-    name = view.models[int(order[0])].name
+    view, order, strategy = choice.frame.view, choice.order, choice.strategy
+    first = int(order[0])
+    name = view.models[first].name
     wish = choice.frame.request.wishes.model
     if wish and len(order) == 1:
         return f"{name} was asked for" + (f" as {wish}" if wish != name else "")
-    strategy = choice.strategy
     if strategy.picker == "round-robin":
         return f"it is {name}'s turn among {len(order)} models"
+    score = choice.scores.item(first)
     if strategy.picker == "weighted-random":
-        share = float(scores[0] / scores.sum()) if scores.sum() > 0 else 1 / len(order)
+        total = float(choice.scores[order].sum())
+        share = score / total if total > 0 else 1 / len(order)
         return f"{name} was drawn from {len(order)} models, for which its chance is {share:.0%}"
-    score = float(scores[0])
-    if len(order) == 1:
-        return (
-            f"{name} has the best score for {strategy.name}, {score:.4f}; no other model may answer"
-        )
-    other, second = view.models[int(order[1])].name, float(scores[1])
-    if strategy.picker == "power-of-two" and second > score:
-        return f"{name} is the better of two drawn for {strategy.name}, with score {score:.4f}"
     scored = f"{name} has the best score for {strategy.name}, {score:.4f}"
-    return f"{scored} against {second:.4f} of {other}{_lead(choice)}"
+    if len(order) == 1:
+        return f"{scored}; no other model may answer"
+    second = int(order[1])
+    against = choice.scores.item(second)
+    if against > score:
+        return f"{name} is the better of two drawn for {strategy.name}, with score {score:.4f}"
+    lead = _lead(choice, first, second)
+    return f"{scored} against {against:.4f} of {view.models[second].name}{lead}"
 
 
-def _lead(choice: Choice) -> str:
-    first, second = choice.verdicts[:, 0], choice.verdicts[:, 1]
-    parts = zip(choice.strategy.composition, (first - second).tolist(), strict=True)
-    lead, name = max(
-        ((weight * ahead, name) for (name, weight, _), ahead in parts), default=(0, "")
-    )
-    return f", ahead by {name}" if lead > 0 else ""
+def _lead(choice: Choice, first: int, second: int) -> str:
+    """Return what puts the first before the second most."""
+    ahead, name = 0.0, ""
+    for (one, weight, _), values in zip(choice.strategy.composition, choice.verdicts, strict=True):
+        lead = weight * (values.item(first) - values.item(second))
+        if lead > ahead:
+            ahead, name = lead, one
+    return f", ahead by {name}" if name else ""

@@ -14,10 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrouter.selector.catalog import Catalog, Model
-from llmrouter.selector.evidence import Array, Key, Measure
+from llmrouter.selector.evidence import Array, Key, Measure, prior_belief
 from llmrouter.selector.statistics import PRIORS, prefill_pace
 
 __all__ = ["CatalogView", "Flags", "view_of"]
+
+CACHE_WEIGHT = 0.25
+"""How much the fullest replica's memory of keys and values weighs, in requests per slot."""
+_MOST_KINDS = 256
+"""Sets of capabilities whose rows are remembered."""
 
 Flags = NDArray[np.bool_]
 Hashes = NDArray[np.uint64]
@@ -40,8 +45,8 @@ class CatalogView:
     output_price: Array
     context: Array
     weight: Array
-    priors: Array
-    """n x measures: what is believed before anything was observed."""
+    prior: Array
+    """n x 2 measures: what is believed before anything was observed, as `prior_belief` gives it."""
     salts: Hashes
     """One number per row that follows from name and version."""
     capable: Mapping[str, Flags]
@@ -59,11 +64,33 @@ class CatalogView:
     reported: Array
     """Requests that each endpoint said to run or to let wait."""
     reported_waiting: Array
-    cache_share: Array
-    """Memory of keys and values, as a share of the fullest replica's."""
+    cache_pressure: Array
+    """How much its memory of keys and values weighs, in requests per slot."""
     draining: Flags
+    any_draining: bool
+    first_slots: Array
+    """n: slots of each row's first endpoint."""
     none: Flags = field(repr=False)
     """False for each row: what nothing can do."""
+    _lacking: dict[frozenset[str], Flags | None] = field(default_factory=dict, repr=False)
+
+    def lacking(self, capabilities: frozenset[str]) -> Flags | None:
+        """Return the rows that lack one of the capabilities; None where none does."""
+        if capabilities not in self._lacking:
+            if len(self._lacking) >= _MOST_KINDS:
+                self._lacking.clear()
+            lacking = self.none
+            for name in capabilities:
+                lacking = lacking | ~self.capable.get(name, self.none)
+            self._lacking[capabilities] = lacking if lacking.any() else None
+        return self._lacking[capabilities]
+
+    def least(self, values: Array) -> Array:
+        """Return for each row the least of its endpoints' values."""
+        if len(self.endpoints) == len(self.models):
+            return values
+        least: Array = np.minimum.reduceat(values, self.starts[:-1])
+        return least
 
     def replicas(self, row: int) -> range:
         """Return the places of a row's endpoints."""
@@ -79,6 +106,8 @@ def view_of(catalog: Catalog) -> CatalogView:
     served = [one for model in models for one in model.endpoints]
     counts = [len(model.endpoints) for model in models]
     entries = [model.entry for model in models]
+    slots = np.maximum(1.0, _numbers(one.slots for one in served))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.intp)
     return CatalogView(
         catalog=catalog,
         models=models,
@@ -90,21 +119,26 @@ def view_of(catalog: Catalog) -> CatalogView:
         output_price=_numbers(model.prices.output for model in models),
         context=_numbers(model.context for model in models),
         weight=_numbers(entry.weight for entry in entries),
-        priors=np.array([_priors(model) for model in models]).reshape(-1, len(Measure)),
+        prior=prior_belief(
+            np.array([_priors(model) for model in models]).reshape(-1, len(Measure))
+        ),
         salts=np.array([_salt(model) for model in models], np.uint64),
         capable=_flags([model.capabilities for model in models]),
         tagged=_flags([frozenset(entry.tags) for entry in entries]),
         restricted=tuple(
             row for row, entry in enumerate(entries) if entry.allow_tenants or entry.deny_tenants
         ),
-        starts=np.concatenate([[0], np.cumsum(counts)]).astype(np.intp),
+        starts=starts,
         endpoints=endpoints,
         places={key: place for place, key in enumerate(endpoints)},
-        slots=np.maximum(1.0, _numbers(one.slots for one in served)),
+        slots=slots,
         reported=_numbers(one.running + one.waiting for one in served),
         reported_waiting=_numbers(one.waiting for one in served),
-        cache_share=_numbers(share for model in models for share in _cache_shares(model)),
+        cache_pressure=CACHE_WEIGHT
+        * _numbers(share for model in models for share in _cache_shares(model)),
         draining=np.array([one.draining for one in served], np.bool_),
+        any_draining=any(one.draining for one in served),
+        first_slots=slots[starts[:-1]],
         none=np.zeros(len(models), np.bool_),
     )
 

@@ -61,7 +61,7 @@ def figures_of(view, book=None, breakers=None, now=0.0, **more):
         breakers or BreakerBook(SelectorSettings().breaker),
         outstanding,
     )
-    return live.figures(view, now, **more)
+    return live.figures(view, now, spread=True, **more)
 
 
 def chosen(catalog, strategy=BALANCED, book=None, policy=None, figures=None, **request):

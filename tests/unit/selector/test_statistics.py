@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.unit.selector.building import answered, failed
 
 from llmrouter.common.generation import Usage
-from llmrouter.selector.evidence import EvidenceTable, Measure
+from llmrouter.selector.evidence import EvidenceTable, Measure, prior_belief
 from llmrouter.selector.recent import RecentCounts
 from llmrouter.selector.sketch import ACCURACY, TimeSketch
 from llmrouter.selector.statistics import PRIORS, Observation, StatisticsBook
@@ -23,7 +23,7 @@ VERSION = ("m", "v", "")
 def believed(table, measure, prior, now=0.0, key=KEY):
     evidence = table.read(np.array([table.row(key)]), now)
     priors = np.full((1, len(Measure)), prior)
-    return float(evidence.believed(priors)[0, measure])
+    return float(evidence.believed(prior_belief(priors))[0, measure])
 
 
 def only(measure, value):
@@ -60,8 +60,8 @@ def test_the_spread_of_steady_times_is_none_and_that_of_unsteady_ones_is_theirs(
         table.add(KEY, only(Measure.PER_TOKEN, 0.01), now=0)
         table.add(("m", "v", "2"), only(Measure.PER_TOKEN, 0.005 + 0.01 * (number % 2)), now=0)
     rows = table.rows([KEY, ("m", "v", "2"), ("never", "", "")])
-    evidence, priors = table.read(rows, 0.0), np.full((3, len(Measure)), 0.01)
-    spread = evidence.spread(evidence.believed(priors), priors)[:, Measure.PER_TOKEN]
+    evidence, prior = table.read(rows, 0.0), prior_belief(np.full((3, len(Measure)), 0.01))
+    spread = evidence.spread(evidence.believed(prior), prior)[:, Measure.PER_TOKEN]
     assert spread.tolist() == pytest.approx([0.0, 0.005, 0.0], abs=1e-5)
 
 

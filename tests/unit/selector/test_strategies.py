@@ -316,8 +316,8 @@ def test_a_composition_that_cannot_be_meant_is_refused(told, why):
 
 def test_a_foreign_strategy_may_bring_a_scorer_of_its_own():
     class Longest:
-        def values(self, frame, rows):
-            return np.array([len(frame.view.models[row].name) / 10 for row in rows])
+        def values(self, frame):
+            return np.array([len(model.name) / 10 for model in frame.view.models])
 
         def why(self, frame, row):
             return "by its name"
