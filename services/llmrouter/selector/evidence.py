@@ -138,7 +138,7 @@ class EvidenceTable:
         data = self._data[rows]
         age = np.maximum(0.0, now - self._at[rows])
         fade = np.exp2(age / -self._half_life)
-        return Evidence(data[:, :_COUNT], data[:, _COUNT : 2 * _COUNT], data[:, 2 * _COUNT :], fade)
+        return Evidence(data, fade)
 
     def _row_for(self, key: Key) -> tuple[int, Key | None]:
         row, lost = self._rows.get(key), None
