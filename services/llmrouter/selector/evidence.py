@@ -135,8 +135,8 @@ class EvidenceTable:
 
     def read(self, rows: NDArray[np.intp], now: float) -> Evidence:
         """Return a copy of what the rows hold at `now`."""
-        data = self._data[rows]
-        age = np.maximum(0.0, now - self._at[rows])
+        data = self._data.take(rows, axis=0)
+        age = np.maximum(0.0, now - self._at.take(rows))
         fade = np.exp2(age / -self._half_life)
         return Evidence(data, fade)
 

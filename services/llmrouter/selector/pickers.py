@@ -59,7 +59,7 @@ def uniforms(draw: int, salts: NDArray[np.uint64]) -> Array:
 
 def best(scores: Array, draws: Draws) -> Order:
     """Order by score; equals take turns by the request."""
-    order = np.argsort(-scores, kind="stable")
+    order = (-scores).argsort(kind="stable")
     sorted_scores = scores[order]
     if (sorted_scores[1:] < sorted_scores[:-1]).all():
         return order

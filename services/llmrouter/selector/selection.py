@@ -123,7 +123,7 @@ def choose(
 
 def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, Array, tuple[Array, ...]]:
     """Return the fitting rows in order, all rows' scores and the verdicts behind them."""
-    rows = np.flatnonzero(frame.fitting)
+    rows = frame.fitting.nonzero()[0]
     parts = strategy.composition
     verdicts = tuple(scorer.values(frame) for _, _, scorer in parts)
     scores = np.zeros(len(frame.fitting)) if parts else np.ones(len(frame.fitting))
