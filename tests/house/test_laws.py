@@ -19,7 +19,7 @@ SERVICES = ROOT / "services/llmrouter"
 EDGE = {
     SERVICES / name for name in (
         "cache/service.py", "cache/servicer.py", "cli/breakers.py", "cli/calling.py",
-        "cli/decisions.py", "cli/select.py", "cli/stats.py",
+        "cli/decisions.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
         "common/wire_event.py", "common/wire_request.py", "common/wire_routing.py",
@@ -27,6 +27,7 @@ EDGE = {
         "gateway/upstream.py",
         "inference/service.py", "inference/servicer.py",
         "selector/encoding.py", "selector/endpoints.py", "selector/messages.py",
+        "selector/rollout_messages.py",
         "selector/service.py", "selector/servicer.py",
     )
 }  # fmt: skip

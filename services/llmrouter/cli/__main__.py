@@ -15,6 +15,7 @@ from llmrouter.cli import (
     embed,
     generate,
     models,
+    rollout,
     running,
     select,
     settings,
@@ -41,6 +42,7 @@ app.command()(select.select)
 app.command()(stats.stats)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
+app.add_typer(rollout.app, name="rollout")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(breakers.app, name="breakers")
 running.add_to(app)

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
-from llmrouter.cli.output import Json, out, show_table, size_text, table, write_json
+from llmrouter.cli.output import Json, err, out, show_table, size_text, table, write_json
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, selector_pb2, selector_pb2_grpc
 
 __all__ = ["stats"]
@@ -30,6 +30,8 @@ def stats(
         write_json(told)
         return
     show_table(_models(catalog))
+    if catalog.degraded:
+        err().print(f"[yellow]{escape(catalog.degraded)}[/]")
     for more in (_endpoints(catalog), _costs(costs)):
         if more.row_count:
             out().print()

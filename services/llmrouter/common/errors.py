@@ -48,6 +48,7 @@ class Reason(StrEnum):
     INTERNAL = "INTERNAL"
     UNSUPPORTED_OPTION = "UNSUPPORTED_OPTION"
     UNKNOWN_PLAN = "UNKNOWN_PLAN"
+    ROLLOUT_CONFLICT = "ROLLOUT_CONFLICT"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,7 @@ RULES: Mapping[Reason, Rule] = {
     Reason.INTERNAL: Rule("INTERNAL", Retry.NEVER),
     Reason.UNSUPPORTED_OPTION: Rule("INVALID_ARGUMENT", Retry.OTHER_MODEL),
     Reason.UNKNOWN_PLAN: Rule("NOT_FOUND", Retry.NEVER),
+    Reason.ROLLOUT_CONFLICT: Rule("FAILED_PRECONDITION", Retry.NEVER),
 }
 
 

@@ -8,14 +8,15 @@ Pure state machines: time is passed in as seconds of a monotonic clock.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Any
 
 from llmrouter.selector.evidence import Key
 from llmrouter.selector.settings import BreakerSettings
 
-__all__ = ["Breaker", "BreakerBook", "BreakerState"]
+__all__ = ["Breaker", "BreakerBook", "BreakerState", "opened_record"]
 
 
 class BreakerState(StrEnum):
@@ -93,8 +94,11 @@ class Breaker:
         if state is BreakerState.OPEN:
             return  # A request from before it opened says nothing new.
         if state is BreakerState.HALF_OPEN or self.failures >= self.settings.failures:
-            self._opened = now
-            self._half_open, self.successes, self._probes = False, 0, ()
+            self.open_since(now)
+
+    def open_since(self, opened: float) -> None:
+        """Open it as of `opened`."""
+        self._opened, self._half_open, self.successes, self._probes = opened, False, 0, ()
 
     def abandon(self, now: float) -> None:
         """Take in that a request ended without telling anything: its probe is free again."""
@@ -111,18 +115,38 @@ class Breaker:
         return tuple(began for began in self._probes if -longest < now - began < longest)
 
 
+def opened_record(key: Key, breaker: Breaker, wall: float) -> dict[str, Any]:
+    """Return what is kept of a breaker that opened at `wall`, seconds since the epoch."""
+    model, version, address = key
+    return {
+        "model": model,
+        "version": version,
+        "address": address,
+        "opened": wall,
+        "failures": breaker.failures,
+        "last_error": breaker.last_error,
+    }
+
+
 class BreakerBook:
     """The breakers of all endpoints; those without any failure take no memory."""
 
-    def __init__(self, settings: BreakerSettings, most: int = 16_384) -> None:
+    def __init__(
+        self,
+        settings: BreakerSettings,
+        most: int = 16_384,
+        changed: Callable[[Key, Breaker | None], None] = lambda key, breaker: None,
+    ) -> None:
         """Make a book in which every breaker is closed.
 
         Args:
             settings: When breakers open and close.
             most: Troubled endpoints remembered; the one that failed longest ago goes first.
+            changed: Told whenever a breaker opened (with it) or closed (with None).
         """
         self._settings = settings
         self._most = most
+        self._changed = changed
         self._troubled: dict[Key, Breaker] = {}
 
     def succeed(self, key: Key, now: float) -> bool:
@@ -132,16 +156,22 @@ class BreakerBook:
             return False
         before = breaker.state(now)
         breaker.succeed(now)
-        if breaker.state(now) is BreakerState.CLOSED:
-            del self._troubled[key]
-            return before is not BreakerState.CLOSED
-        return False
+        if breaker.state(now) is not BreakerState.CLOSED:
+            return False
+        del self._troubled[key]
+        closed = before is not BreakerState.CLOSED
+        if closed:
+            self._changed(key, None)
+        return closed
 
     def fail(self, key: Key, reason: str, now: float) -> None:
         """Take in that an endpoint failed by its own fault."""
         breaker = self._troubled.pop(key, None) or Breaker(self._settings)
+        before = breaker.state(now)
         breaker.fail(reason, now)
         self._troubled[key] = breaker
+        if breaker.state(now) is BreakerState.OPEN and before is not BreakerState.OPEN:
+            self._changed(key, breaker)
         if len(self._troubled) > self._most:
             del self._troubled[next(iter(self._troubled))]
 
@@ -177,7 +207,26 @@ class BreakerBook:
         ]  # fmt: skip
         for key in matching:
             del self._troubled[key]
+            self._changed(key, None)
         return len(matching)
+
+    def restore(self, documents: Mapping[str, dict[str, Any]], now: float, wall: float) -> None:
+        """Open the breakers that were open before a restart, for the rest of their time.
+
+        Args:
+            documents: What `opened_record` gave, whatever the keys.
+            now: Seconds of the clock that the breakers are asked with.
+            wall: Seconds since the epoch; where it was put back, the whole time passes again.
+        """
+        for data in documents.values():
+            try:
+                key = (str(data["model"]), str(data["version"]), str(data["address"]))
+                since = max(0.0, wall - float(data["opened"]))
+                breaker = Breaker(self._settings, int(data["failures"]), 0, str(data["last_error"]))
+            except (KeyError, TypeError, ValueError):
+                continue
+            breaker.open_since(now - min(since, self._settings.open_seconds))
+            self._troubled[key] = breaker
 
     def troubled(self) -> Iterator[tuple[Key, Breaker]]:
         """Yield the endpoints with failures in a row or a breaker that is not closed, in order."""

@@ -10,10 +10,12 @@ from typing import NamedTuple
 from llmrouter.common.generation import Usage
 from llmrouter.selector.settings import CatalogEntry
 
-__all__ = ["KINDS", "OTHERS", "Account", "CostBook", "Prices"]
+__all__ = ["KINDS", "OTHERS", "SHADOWS", "Account", "CostBook", "Prices"]
 
 OTHERS = "(others)"
 """The account that takes what no account of its own is kept for."""
+SHADOWS = "(shadows)"
+"""The tenant that pays for answers that nobody asked for."""
 KINDS = ("model", "tenant", "user")
 _PER = 1e6
 

@@ -31,6 +31,7 @@ def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
         ],
         strategies=sorted(selector.strategies),
         default_strategy=selector.settings.default_strategy,
+        degraded="" if selector.store is None else selector.store.trouble,
     )
 
 

@@ -24,6 +24,8 @@ class IssuedPlan:
     """Of its candidates, in order."""
     at: float
     """When it was issued."""
+    shadows: tuple[Key, ...] = ()
+    """Endpoints that answer as well, for nobody."""
     reported: set[Key] = field(default_factory=set)
     """Endpoints whose outcome is known."""
 
@@ -121,4 +123,5 @@ def issue(request: Selection, plan: Plan, now: float) -> IssuedPlan:
         user=request.user,
         endpoints=tuple(one.endpoint for one in plan.candidates),
         at=now,
+        shadows=tuple(one.endpoint for one in plan.shadows),
     )

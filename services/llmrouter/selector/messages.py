@@ -128,6 +128,7 @@ def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
         strategy=plan.strategy,
         policy_version=policy_version,
         reason=plan.reason,
+        shadows=[_encode_candidate(one) for one in plan.shadows],
     )
 
 

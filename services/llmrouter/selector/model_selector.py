@@ -6,23 +6,27 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector.breakers import BreakerBook
+from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.selector.costs import CostBook
+from llmrouter.selector.costs import SHADOWS, CostBook
 from llmrouter.selector.decisions import Decision, DecisionLog, record_of
 from llmrouter.selector.evidence import Key, Measure
 from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
 from llmrouter.selector.live import LiveCatalog
 from llmrouter.selector.plan import Plan, Selection
 from llmrouter.selector.prediction import Predictor
+from llmrouter.selector.rollout_book import RolloutBook
 from llmrouter.selector.selection import Policy, choose
 from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.state_store import Documents, StateStore
 from llmrouter.selector.statistics import Observation, StatisticsBook
 from llmrouter.selector.strategies import Strategy, find_strategy, load_strategies
 from llmrouter.selector.telling import tell
+from llmrouter.selector.view import CatalogView
 
 __all__ = ["ModelSelector"]
 
@@ -40,6 +44,7 @@ class ModelSelector:
         *,
         strategies: Mapping[str, Strategy] | None = None,
         predictor: Predictor | None = None,
+        store: StateStore | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall: Callable[[], float] = time.time,
     ) -> None:
@@ -50,6 +55,7 @@ class ModelSelector:
             served: What the inference services hold now: `EndpointWatcher.served`.
             strategies: By name; None loads the registered and the configured ones.
             predictor: Asked by strategies that predict; None leaves them out.
+            store: Keeps what outlives a restart; None keeps nothing.
             clock: Monotonic seconds.
             wall: Seconds since the epoch.
 
@@ -72,13 +78,21 @@ class ModelSelector:
         )
         self.policy_version = _fingerprint(settings, self.strategies)
         self.statistics = StatisticsBook(settings.statistics_half_life_seconds)
-        self.breakers = BreakerBook(settings.breaker)
+        self.breakers = BreakerBook(settings.breaker, changed=self._keep_breaker)
         self.costs = CostBook()
         fresh = max(_FRESH_SECONDS, 2 * settings.refresh_interval_seconds)
         self.outstanding = Outstanding(fresh)
         self.live = LiveCatalog(settings, served, self.statistics, self.breakers, self.outstanding)
+        self.store = store
+        self.rollouts = RolloutBook(store)
         self._issued = IssuedPlans(settings.decisions.report_seconds)
         self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
+
+    def restore(self, documents: Documents) -> None:
+        """Go on with what was kept before a restart."""
+        now = self.clock()
+        self.rollouts.restore(documents.get("rollout", {}), now)
+        self.breakers.restore(documents.get("breaker", {}), now, self._wall())
 
     def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
         """Choose a primary and fallbacks; return the plan and its id.
@@ -105,12 +119,14 @@ class ModelSelector:
             turns=in_turn,
             spread=wishes.max_latency > 0 or wishes.max_time_to_first_token > 0,
             predicted=predicted,
+            preferred=self.rollouts.preferred(view, request),
         )
         choice = choose(request, view, figures, strategy, self._policy)
         plan, plan_id = tell(choice, brief=brief), secrets.token_hex(16)
         first = plan.candidates[0]
         if in_turn:
             self.live.took_turn((first.model, first.version))
+        plan = self._shadowed(plan, request, view)
         self.breakers.begin(first.endpoint, now)
         self._issued.add(plan_id, issue(request, plan, now))
         tokens = first.estimated_prompt_tokens + choice.frame.output_tokens
@@ -144,14 +160,14 @@ class ModelSelector:
         decision = self._decisions.get(plan_id)
         counted = 0
         for key, outcome in attempts:
-            if key not in issued.endpoints or key in issued.reported:
+            if key not in issued.endpoints + issued.shadows or key in issued.reported:
                 continue
             issued.reported.add(key)
             counted += 1
             priced = self._priced(key, outcome)
             if priced.usage is not None:
-                spender = (key[0], issued.tenant, issued.user)
-                self.costs.spend(*spender, priced.usage, priced.cost)
+                who = (SHADOWS, "") if key in issued.shadows else (issued.tenant, issued.user)
+                self.costs.spend(key[0], *who, priced.usage, priced.cost)
             self._learn(key, priced, now)
             if decision is not None:
                 decision.outcomes.append(_outcome_record(key, priced))
@@ -173,6 +189,22 @@ class ModelSelector:
         for plan_id, decision in self._decisions.newest(limit):
             yield record_of(plan_id, decision)
 
+    def _keep_breaker(self, key: Key, breaker: Breaker | None) -> None:
+        if self.store is not None:
+            told = None if breaker is None else opened_record(key, breaker, self._wall())
+            self.store.put("breaker", " ".join(key), told)
+
+    def _shadowed(self, plan: Plan, request: Selection, view: CatalogView) -> Plan:
+        """Return the plan with the version that is to answer as well, where a rollout has one."""
+        first = plan.candidates[0]
+        version = self.rollouts.shadow(first.model, first.version, request)
+        row = view.rows.get((first.model, version))
+        if not version or row is None:
+            return plan
+        address = view.models[row].endpoints[0].address
+        shadow = replace(first, version=version, address=address, score=0.0, components=())
+        return replace(plan, shadows=(shadow,))
+
     def _priced(self, key: Key, outcome: Observation) -> Observation:
         view = self.live.view()
         row = view.rows.get(key[:2])
@@ -183,6 +215,7 @@ class ModelSelector:
     def _learn(self, key: Key, outcome: Observation, now: float) -> None:
         if key[:2] in self.live.view().rows:
             self.statistics.observe(key, outcome, now)
+        self.rollouts.observe(key[0], key[1], outcome, now)
         if outcome.failed:
             self.breakers.fail(key, outcome.error_reason, now)
         elif outcome.error_reason:
@@ -217,6 +250,6 @@ def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
 
 def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
     """Return 16 hex digits that change with catalog or strategy configuration."""
-    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses"})
+    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses", "state_path"})
     told += "".join(repr(strategies[name]) for name in sorted(strategies))
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

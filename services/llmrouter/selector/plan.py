@@ -81,3 +81,5 @@ class Plan:
     """Empty in a brief plan."""
     strategy: str
     reason: str
+    shadows: tuple[Candidate, ...] = ()
+    """Models that are to answer as well, for nobody."""

@@ -101,11 +101,8 @@ def choose(
             raise too_long(frame, suitable)
         among = ~view.none if asked_for is None else asked_for
         raise no_candidate(frame, strategy, failed, among, hope=hope)
-    frame.fitting, crowded, yielding = fitting, suitable & ~fitting, view.none
-    if figures.preferred is not None:
-        preferred = figures.preferred
-        yielding = fitting & (preferred >= 0) & fitting[preferred]
-        frame.fitting = fitting & ~yielding
+    yielding = _yielding(frame, fitting)
+    frame.fitting = fitting & ~yielding
     order, scores, verdicts = _ordered(frame, strategy)
     return Choice(
         frame=frame,
@@ -116,9 +113,17 @@ def choose(
         picked=_picked(frame, order, yielding, policy),
         asked_for=asked_for,
         failed=failed,
-        crowded=crowded,
+        crowded=suitable & ~fitting,
         yielding=yielding,
     )
+
+
+def _yielding(frame: Frame, fitting: Flags) -> Flags:
+    """Return the rows that a rollout keeps from this request, where the other version fits."""
+    preferred = frame.figures.preferred
+    if preferred is None:
+        return frame.view.none
+    return fitting & (preferred >= 0) & fitting[preferred]
 
 
 def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, Array, tuple[Array, ...]]:

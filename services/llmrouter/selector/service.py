@@ -11,6 +11,7 @@ from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.state_store import SqliteState
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -25,15 +26,26 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     watcher = EndpointWatcher(
         settings.inference_addresses, dialler.channel, interval=settings.refresh_interval_seconds
     )
-    servicer = SelectorServicer(ModelSelector(settings, watcher.served))
+    store = SqliteState(settings.state_path or data / "selector.sqlite")
+    selector = ModelSelector(settings, watcher.served, store=store)
+    servicer = SelectorServicer(selector)
+
+    async def start() -> None:
+        selector.restore(await store.load())
+        await watcher.start()
+
+    async def close() -> None:
+        await watcher.close()
+        await store.close()
+
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
-        start=watcher.start,
-        close=watcher.close,
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

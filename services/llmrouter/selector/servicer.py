@@ -11,6 +11,7 @@ from llmrouter.selector.costs import KINDS
 from llmrouter.selector.encoding import encode_breakers, encode_catalog, encode_costs
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceServicer
 
@@ -89,6 +90,43 @@ class SelectorServicer(SelectorServiceServicer):
         return pb.ResetBreakersResponse(
             closed=self._selector.breakers.reset(request.model, request.address)
         )
+
+    async def StartRollout(  # noqa: N802 - the proto's name
+        self,
+        request: pb.StartRolloutRequest,
+        context: Any,
+    ) -> pb.StartRolloutResponse:
+        """Begin to move a model's traffic to another version."""
+        selector = self._selector
+        spec = decode_spec(request.spec, selector.live.view())
+        rollout = selector.rollouts.start(spec, selector.clock())
+        return pb.StartRolloutResponse(rollout=encode_rollout(rollout))
+
+    async def ListRollouts(  # noqa: N802 - the proto's name
+        self,
+        request: pb.ListRolloutsRequest,
+        context: Any,
+    ) -> pb.ListRolloutsResponse:
+        """List the last rollout of every model."""
+        found = self._selector.rollouts.all(self._selector.clock())
+        return pb.ListRolloutsResponse(rollouts=[encode_rollout(one) for one in found])
+
+    async def ChangeRollout(  # noqa: N802 - the proto's name
+        self,
+        request: pb.ChangeRolloutRequest,
+        context: Any,
+    ) -> pb.ChangeRolloutResponse:
+        """Pause, resume or abort a rollout."""
+        rollouts = self._selector.rollouts
+        changes = {
+            pb.ROLLOUT_ACTION_PAUSE: rollouts.pause,
+            pb.ROLLOUT_ACTION_RESUME: rollouts.resume,
+            pb.ROLLOUT_ACTION_ABORT: rollouts.abort,
+        }
+        if request.action not in changes:
+            raise invalid("action", f"is {request.action}; it must be pause, resume or abort")
+        rollout = changes[request.action](request.model, self._selector.clock())
+        return pb.ChangeRolloutResponse(rollout=encode_rollout(rollout))
 
     async def ListCosts(  # noqa: N802 - the proto's name
         self,

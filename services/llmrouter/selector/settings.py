@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -267,6 +268,11 @@ class SelectorSettings(Section):
     )
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."
+    )
+    state_path: Path | None = Field(
+        default=None,
+        description="File that keeps rollouts and breakers over a restart; absent takes "
+        "`selector.sqlite` in the data directory.",
     )
     affinity_bound: float = Field(
         default=1.5,

@@ -66,6 +66,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """
     ERROR_REASON_UNKNOWN_PLAN: _ErrorReason.ValueType  # 18
     """NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
+    ERROR_REASON_ROLLOUT_CONFLICT: _ErrorReason.ValueType  # 19
+    """FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
+    Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -118,4 +122,8 @@ may answer.
 """
 ERROR_REASON_UNKNOWN_PLAN: ErrorReason.ValueType  # 18
 """NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
+ERROR_REASON_ROLLOUT_CONFLICT: ErrorReason.ValueType  # 19
+"""FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
+Do not retry.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

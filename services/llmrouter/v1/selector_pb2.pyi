@@ -69,6 +69,70 @@ BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
 """A few, to see whether they succeed again."""
 Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
 
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    """Never sent."""
+    ROLLOUT_STATE_RUNNING: _RolloutState.ValueType  # 1
+    """Goes on to the next stage when it is time."""
+    ROLLOUT_STATE_PAUSED: _RolloutState.ValueType  # 2
+    """Keeps its share; still rolls back."""
+    ROLLOUT_STATE_COMPLETED: _RolloutState.ValueType  # 3
+    """All traffic goes to the new version."""
+    ROLLOUT_STATE_ROLLED_BACK: _RolloutState.ValueType  # 4
+    """The new version was worse and gets no traffic."""
+    ROLLOUT_STATE_ABORTED: _RolloutState.ValueType  # 5
+    """Someone ended it; the new version gets no traffic."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
+    """Represents where a rollout is."""
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+"""Never sent."""
+ROLLOUT_STATE_RUNNING: RolloutState.ValueType  # 1
+"""Goes on to the next stage when it is time."""
+ROLLOUT_STATE_PAUSED: RolloutState.ValueType  # 2
+"""Keeps its share; still rolls back."""
+ROLLOUT_STATE_COMPLETED: RolloutState.ValueType  # 3
+"""All traffic goes to the new version."""
+ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 4
+"""The new version was worse and gets no traffic."""
+ROLLOUT_STATE_ABORTED: RolloutState.ValueType  # 5
+"""Someone ended it; the new version gets no traffic."""
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
+class _RolloutAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_ACTION_UNSPECIFIED: _RolloutAction.ValueType  # 0
+    """Refused with INVALID_ARGUMENT."""
+    ROLLOUT_ACTION_PAUSE: _RolloutAction.ValueType  # 1
+    """Hold the share as it is."""
+    ROLLOUT_ACTION_RESUME: _RolloutAction.ValueType  # 2
+    """Go on after a pause."""
+    ROLLOUT_ACTION_ABORT: _RolloutAction.ValueType  # 3
+    """Give all traffic back to the old version."""
+
+class RolloutAction(_RolloutAction, metaclass=_RolloutActionEnumTypeWrapper):
+    """Represents what is to become of a rollout."""
+
+ROLLOUT_ACTION_UNSPECIFIED: RolloutAction.ValueType  # 0
+"""Refused with INVALID_ARGUMENT."""
+ROLLOUT_ACTION_PAUSE: RolloutAction.ValueType  # 1
+"""Hold the share as it is."""
+ROLLOUT_ACTION_RESUME: RolloutAction.ValueType  # 2
+"""Go on after a pause."""
+ROLLOUT_ACTION_ABORT: RolloutAction.ValueType  # 3
+"""Give all traffic back to the old version."""
+Global___RolloutAction: _TypeAlias = RolloutAction  # noqa: Y015
+
 @_typing.final
 class SelectRequest(_message.Message):
     """Represents what must be known of a request to choose its model."""
@@ -263,6 +327,7 @@ class Plan(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SHADOWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the plan."""
     mode: Global___PlanMode.ValueType
@@ -281,6 +346,12 @@ class Plan(_message.Message):
     def exclusions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Exclusion]:
         """Everyone else, with the reason; empty in a brief plan."""
 
+    @_builtins.property
+    def shadows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Models that are to answer as well, for nobody: their answers are dropped, their outcomes are
+        reported like any other.
+        """
+
     def __init__(
         self,
         *,
@@ -291,10 +362,11 @@ class Plan(_message.Message):
         strategy: _builtins.str = ...,
         policy_version: _builtins.str = ...,
         reason: _builtins.str = ...,
+        shadows: _abc.Iterable[Global___Candidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "shadows", b"shadows", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -790,8 +862,11 @@ class ListCatalogResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     STRATEGIES_FIELD_NUMBER: _builtins.int
     DEFAULT_STRATEGY_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     default_strategy: _builtins.str
     """The strategy taken when a request names none."""
+    degraded: _builtins.str
+    """One sentence: what a restart would forget, and why; empty while the state is kept."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogModel]:
         """In order of their names."""
@@ -806,10 +881,11 @@ class ListCatalogResponse(_message.Message):
         models: _abc.Iterable[Global___CatalogModel] | None = ...,
         strategies: _abc.Iterable[_builtins.str] | None = ...,
         default_strategy: _builtins.str = ...,
+        degraded: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_strategy", b"default_strategy", "models", b"models", "strategies", b"strategies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_strategy", b"default_strategy", "degraded", b"degraded", "models", b"models", "strategies", b"strategies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1153,3 +1229,302 @@ class ListCostsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCostsResponse: _TypeAlias = ListCostsResponse  # noqa: Y015
+
+@_typing.final
+class RolloutSpec(_message.Message):
+    """Represents how a new version is to take over. An absent or zero field takes the default beside it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    NEW_VERSION_FIELD_NUMBER: _builtins.int
+    OLD_VERSION_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    MIN_SAMPLES_FIELD_NUMBER: _builtins.int
+    MAX_ERROR_RATE_FIELD_NUMBER: _builtins.int
+    MAX_SLOWDOWN_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Required."""
+    new_version: _builtins.str
+    """The version that is to get the traffic. Required; an endpoint must serve it."""
+    old_version: _builtins.str
+    """The version that has the traffic; default the other one that is served, if there is only one."""
+    min_samples: _builtins.int
+    """Attempts on the new version that a stage needs before the next; 1 to 1,000,000, default 50."""
+    max_error_rate: _builtins.float
+    """Share of failures beyond which it is rolled back at once; over 0 to 1, default 0.05."""
+    max_slowdown: _builtins.float
+    """How many times slower than the old version it may be, to the first token and per token; 1 to
+    100, default 1.25.
+    """
+    shadow: _builtins.float
+    """Share of the old version's requests that the new one answers too, for nobody, in a stage before
+    the first; 0 to 1, default 0, which has no such stage.
+    """
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shares of the traffic by stage: rising, over 0 to 1, the last one 1; at most 16, default 0.1,
+        0.3, 0.7 and 1.
+        """
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """How long a stage lasts at least; 0.1 second to 30 days, default 5 minutes."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        new_version: _builtins.str = ...,
+        old_version: _builtins.str = ...,
+        stages: _abc.Iterable[_builtins.float] | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        min_samples: _builtins.int = ...,
+        max_error_rate: _builtins.float = ...,
+        max_slowdown: _builtins.float = ...,
+        shadow: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "max_error_rate", b"max_error_rate", "max_slowdown", b"max_slowdown", "min_samples", b"min_samples", "model", b"model", "new_version", b"new_version", "old_version", b"old_version", "shadow", b"shadow", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutSpec: _TypeAlias = RolloutSpec  # noqa: Y015
+
+@_typing.final
+class VersionSamples(_message.Message):
+    """Represents what was seen of one version during a rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_PACE_FIELD_NUMBER: _builtins.int
+    TIME_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """Attempts."""
+    failures: _builtins.int
+    """Those that failed by the version's fault."""
+    @_builtins.property
+    def first_token_pace(self) -> _duration_pb2.Duration:
+        """Geometric mean of the time to the first token per token of the prompt; absent before any."""
+
+    @_builtins.property
+    def time_per_token(self) -> _duration_pb2.Duration:
+        """Geometric mean of the time between tokens; absent before any."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        first_token_pace: _duration_pb2.Duration | None = ...,
+        time_per_token: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_token_pace", b"first_token_pace", "time_per_token", b"time_per_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failures", b"failures", "first_token_pace", b"first_token_pace", "time_per_token", b"time_per_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionSamples: _TypeAlias = VersionSamples  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """Represents one rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    IN_STAGE_FIELD_NUMBER: _builtins.int
+    OLD_SAMPLES_FIELD_NUMBER: _builtins.int
+    NEW_SAMPLES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    state: Global___RolloutState.ValueType
+    """Where it is."""
+    stage: _builtins.int
+    """Index of the stage, from 0; -1 is the stage of shadows."""
+    share: _builtins.float
+    """The new version's share of the traffic now; 0 to 1."""
+    reason: _builtins.str
+    """One sentence for people: why it ended; empty before."""
+    @_builtins.property
+    def spec(self) -> Global___RolloutSpec:
+        """What is rolled out, and how, defaults filled in."""
+
+    @_builtins.property
+    def in_stage(self) -> _duration_pb2.Duration:
+        """How long the stage has lasted, pauses left out."""
+
+    @_builtins.property
+    def old_samples(self) -> Global___VersionSamples:
+        """The old version, since the rollout began."""
+
+    @_builtins.property
+    def new_samples(self) -> Global___VersionSamples:
+        """The new version, in this stage."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___RolloutSpec | None = ...,
+        state: Global___RolloutState.ValueType = ...,
+        stage: _builtins.int = ...,
+        share: _builtins.float = ...,
+        in_stage: _duration_pb2.Duration | None = ...,
+        old_samples: Global___VersionSamples | None = ...,
+        new_samples: Global___VersionSamples | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_stage", b"in_stage", "new_samples", b"new_samples", "old_samples", b"old_samples", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_stage", b"in_stage", "new_samples", b"new_samples", "old_samples", b"old_samples", "reason", b"reason", "share", b"share", "spec", b"spec", "stage", b"stage", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class StartRolloutRequest(_message.Message):
+    """Represents a request to roll out a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> Global___RolloutSpec:
+        """What, and how."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___RolloutSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutRequest: _TypeAlias = StartRolloutRequest  # noqa: Y015
+
+@_typing.final
+class StartRolloutResponse(_message.Message):
+    """Represents that a rollout began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout."""
+
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutResponse: _TypeAlias = StartRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ListRolloutsRequest(_message.Message):
+    """Represents a request for the rollouts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsRequest: _TypeAlias = ListRolloutsRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutsResponse(_message.Message):
+    """Represents the rollouts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rollout]:
+        """In order of the models' names."""
+
+    def __init__(
+        self,
+        *,
+        rollouts: _abc.Iterable[Global___Rollout] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollouts", b"rollouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsResponse: _TypeAlias = ListRolloutsResponse  # noqa: Y015
+
+@_typing.final
+class ChangeRolloutRequest(_message.Message):
+    """Represents a change of a rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    action: Global___RolloutAction.ValueType
+    """What to do."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        action: Global___RolloutAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRolloutRequest: _TypeAlias = ChangeRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ChangeRolloutResponse(_message.Message):
+    """Represents that a rollout was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout."""
+
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRolloutResponse: _TypeAlias = ChangeRolloutResponse  # noqa: Y015

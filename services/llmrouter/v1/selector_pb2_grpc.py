@@ -70,6 +70,21 @@ class SelectorServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
                 _registered_method=True)
+        self.StartRollout = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/StartRollout',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListRollouts',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.ChangeRollout = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ChangeRollout',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.FromString,
+                _registered_method=True)
         self.ListCatalog = channel.unary_unary(
                 '/llmrouter.v1.SelectorService/ListCatalog',
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
@@ -132,6 +147,29 @@ class SelectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartRollout(self, request, context):
+        """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+        rollout of the model is active. Not safe to retry blindly.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Lists the last rollout of every model. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeRollout(self, request, context):
+        """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+        to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListCatalog(self, request, context):
         """Lists the catalog with its live statistics. Safe to retry.
         """
@@ -176,6 +214,21 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     servicer.ListCosts,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.SerializeToString,
+            ),
+            'StartRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRollout,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'ChangeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeRollout,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.SerializeToString,
             ),
             'ListCatalog': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalog,
@@ -373,6 +426,87 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ListCosts',
             llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/StartRollout',
+            llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListRollouts',
+            llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ChangeRollout',
+            llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

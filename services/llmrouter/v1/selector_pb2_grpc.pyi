@@ -51,6 +51,16 @@ class SelectorServiceStub:
     """Closes circuit breakers by hand. Safe to retry."""
     ListCosts: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCostsRequest, _selector_pb2.ListCostsResponse]
     """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+    StartRollout: _grpc.UnaryUnaryMultiCallable[_selector_pb2.StartRolloutRequest, _selector_pb2.StartRolloutResponse]
+    """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+    rollout of the model is active. Not safe to retry blindly.
+    """
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListRolloutsRequest, _selector_pb2.ListRolloutsResponse]
+    """Lists the last rollout of every model. Safe to retry."""
+    ChangeRollout: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ChangeRolloutRequest, _selector_pb2.ChangeRolloutResponse]
+    """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+    to retry.
+    """
     ListCatalog: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]
     """Lists the catalog with its live statistics. Safe to retry."""
 
@@ -77,6 +87,16 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     """Closes circuit breakers by hand. Safe to retry."""
     ListCosts: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCostsRequest, _selector_pb2.ListCostsResponse]  # type: ignore[assignment]
     """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+    StartRollout: _aio.UnaryUnaryMultiCallable[_selector_pb2.StartRolloutRequest, _selector_pb2.StartRolloutResponse]  # type: ignore[assignment]
+    """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+    rollout of the model is active. Not safe to retry blindly.
+    """
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListRolloutsRequest, _selector_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    """Lists the last rollout of every model. Safe to retry."""
+    ChangeRollout: _aio.UnaryUnaryMultiCallable[_selector_pb2.ChangeRolloutRequest, _selector_pb2.ChangeRolloutResponse]  # type: ignore[assignment]
+    """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+    to retry.
+    """
     ListCatalog: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]  # type: ignore[assignment]
     """Lists the catalog with its live statistics. Safe to retry."""
 
@@ -142,6 +162,34 @@ class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_selector_pb2.ListCostsResponse, _abc.Awaitable[_selector_pb2.ListCostsResponse]]:
         """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def StartRollout(
+        self,
+        request: _selector_pb2.StartRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.StartRolloutResponse, _abc.Awaitable[_selector_pb2.StartRolloutResponse]]:
+        """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+        rollout of the model is active. Not safe to retry blindly.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _selector_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListRolloutsResponse, _abc.Awaitable[_selector_pb2.ListRolloutsResponse]]:
+        """Lists the last rollout of every model. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ChangeRollout(
+        self,
+        request: _selector_pb2.ChangeRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ChangeRolloutResponse, _abc.Awaitable[_selector_pb2.ChangeRolloutResponse]]:
+        """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+        to retry.
+        """
 
     @_abc_1.abstractmethod
     def ListCatalog(

@@ -149,6 +149,27 @@ def test_breakers_are_listed_and_reset():
     assert selector.requests[0].model == "small"
 
 
+def test_a_rollout_is_started_shown_and_changed():
+    selector = FakeSelector()
+    flags = ("--stages", "5,50,100", "--interval", "60", "--max-errors", "2", "--shadow", "10")
+    with serving_in_thread(FakeGateway(), selector) as address:
+        started = run("rollout", "start", "small", "v2", "--selector", address, *flags)
+        shown = run("rollout", "status", "--selector", address)
+        (data,) = lines(run("rollout", "status", "--json", "--selector", address))
+        for verb in ("pause", "resume", "abort"):
+            assert run("rollout", verb, "small", "--selector", address).exit_code == 0
+    assert started.exit_code == 0
+    spec = selector.requests[0].spec
+    assert (spec.model, spec.new_version, spec.interval.seconds) == ("small", "v2", 60)
+    assert list(spec.stages) == [0.05, 0.5, 1.0]
+    assert (spec.max_error_rate, spec.shadow) == (0.02, 0.1)
+    for fact in ("rolled back", "3 of 9 attempts", "33.3%"):
+        assert fact in shown.stdout
+    assert data["rollouts"][0]["spec"]["new_version"] == "v2"
+    assert [request.action for request in selector.requests[1:]] == [1, 2, 3]
+    assert run("rollout", "start", "a", "v2", "--stages", "few").exit_code == 2
+
+
 def test_a_defect_shows_no_traceback(monkeypatch):
     def broken(_: object) -> None:
         raise KeyError("oops")

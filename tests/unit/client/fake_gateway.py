@@ -171,6 +171,28 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
         )
         return selector_pb2.ListBreakersResponse(breakers=[breaker])
 
+    async def StartRollout(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.StartRolloutResponse(rollout=self.rollout())
+
+    async def ListRollouts(self, request, context):
+        return selector_pb2.ListRolloutsResponse(rollouts=[self.rollout()])
+
+    async def ChangeRollout(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.ChangeRolloutResponse(rollout=self.rollout())
+
+    def rollout(self):
+        spec = selector_pb2.RolloutSpec(
+            model="small", old_version="v1", new_version="v2", stages=[0.1, 1.0]
+        )
+        return selector_pb2.Rollout(
+            spec=spec,
+            state=selector_pb2.ROLLOUT_STATE_ROLLED_BACK,
+            reason="3 of 9 attempts on v2 failed",
+            new_samples=selector_pb2.VersionSamples(attempts=9, failures=3),
+        )
+
     async def ResetBreakers(self, request, context):
         self.requests.append(request)
         return selector_pb2.ResetBreakersResponse(closed=1)
