@@ -77,8 +77,11 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
     if plan.mode not in _MODES:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
-    candidates = tuple(Candidate(one.model, one.version, one.address) for one in plan.candidates)
-    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode])
+    candidates, shadows = (
+        tuple(Candidate(one.model, one.version, one.address) for one in named)
+        for named in (plan.candidates, plan.shadows)
+    )
+    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:

@@ -43,6 +43,8 @@ class Plan:
     reason: str = ""
     """One sentence for people: why the primary."""
     mode: PlanMode = PlanMode.FIRST_OF
+    shadows: tuple[Candidate, ...] = ()
+    """Models that are to answer as well, for nobody."""
 
 
 @dataclass(frozen=True, slots=True)
