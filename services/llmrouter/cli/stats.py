@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -65,10 +66,12 @@ def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
     made = table(
         "model", "state", ">quality", ">attempts", ">failed", ">TTFT", ">p95", ">tokens/s", ">cost"
     )
+    names = Counter(model.name for model in catalog.models)
     for model in catalog.models:
         seen = model.statistics
+        version = f" [dim]@ {escape(model.version)}[/]" if names[model.name] > 1 else ""
         made.add_row(
-            f"[bold]{escape(model.name)}[/]",
+            f"[bold]{escape(model.name)}[/]{version}",
             "[green]ready[/]" if model.addresses else "[yellow]away[/]",
             f"{model.quality:.3f}",
             f"{seen.attempts:,}",

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrouter.selector.evidence import Measure
 from llmrouter.selector.figures import Figures, Frame
-from llmrouter.selector.plan import Plan, Selection
+from llmrouter.selector.plan import Candidate, Plan, Selection
 from llmrouter.selector.selection import Choice, Policy, choose, draw_of
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.telling import tell
 from llmrouter.selector.view import CatalogView
 
-__all__ = ["Decision", "DecisionLog", "record_of"]
+__all__ = ["Decision", "DecisionLog", "record_of", "record_text"]
 
 _FIXED_BYTES = 1024
 """What a record takes besides its arrays."""
@@ -33,12 +34,17 @@ class Decision:
     policy_version: str
     at: float
     """Seconds since the epoch, for people."""
+    shadows: tuple[Candidate, ...] = ()
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """What is known of its attempts so far."""
 
     def again(self) -> Choice:
         """Make the choice again: the same, exactly."""
         return choose(self.request, self.view, self.figures, self.strategy, self.policy)
+
+    def plan_again(self) -> Plan:
+        """Return the plan of that choice, in full."""
+        return replace(tell(self.again()), shadows=self.shadows)
 
     @property
     def bytes(self) -> int:
@@ -82,6 +88,11 @@ class DecisionLog:
         """Yield the newest choices, oldest first; a `limit` of 0 yields all."""
         kept = list(self._kept.items())
         return iter(kept[-limit:] if limit else kept)
+
+
+def record_text(plan_id: str, decision: Decision) -> str:
+    """Return a choice as one line of JSON: numbers and names, no text and no user."""
+    return json.dumps(record_of(plan_id, decision), allow_nan=False)
 
 
 def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:

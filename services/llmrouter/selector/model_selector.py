@@ -13,14 +13,14 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.costs import SHADOWS, CostBook
-from llmrouter.selector.decisions import Decision, DecisionLog, record_of
+from llmrouter.selector.decisions import Decision, DecisionLog
 from llmrouter.selector.evidence import Key, Measure
 from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
 from llmrouter.selector.live import LiveCatalog
 from llmrouter.selector.plan import Plan, Selection
 from llmrouter.selector.prediction import Predictor
 from llmrouter.selector.rollout_book import RolloutBook
-from llmrouter.selector.selection import Policy, choose
+from llmrouter.selector.selection import Choice, Policy, choose
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.state_store import Documents, StateStore
 from llmrouter.selector.statistics import Observation, StatisticsBook
@@ -104,41 +104,47 @@ class ModelSelector:
         Raises:
             RouterError: As `choose`; UNKNOWN_STRATEGY.
         """
-        now = self.clock()
-        name = request.wishes.strategy or self.settings.default_strategy
-        strategy = find_strategy(self.strategies, name)
-        view = self.live.view()
+        now, view, wishes = self.clock(), self.live.view(), request.wishes
+        strategy = find_strategy(self.strategies, wishes.strategy or self.settings.default_strategy)
         predicted = None
         if strategy.predicts and self._predictor is not None:
             predicted = self._predictor.predict(request, tuple(view.rows))
-        in_turn = strategy.picker == "round-robin"
-        wishes = request.wishes
         figures = self.live.figures(
             view,
             now,
-            turns=in_turn,
+            turns=strategy.picker == "round-robin",
             spread=wishes.max_latency > 0 or wishes.max_time_to_first_token > 0,
             predicted=predicted,
             preferred=self.rollouts.preferred(view, request),
         )
         choice = choose(request, view, figures, strategy, self._policy)
-        plan, plan_id = tell(choice, brief=brief), secrets.token_hex(16)
-        first = plan.candidates[0]
-        if in_turn:
+        plan_id = secrets.token_hex(16)
+        plan = self._shadowed(tell(choice, brief=brief), request, view)
+        self._remember(plan_id, plan, choice, now)
+        return plan_id, plan
+
+    def _remember(self, plan_id: str, plan: Plan, choice: Choice, now: float) -> None:
+        """Take in that a plan was issued."""
+        frame, strategy, first = choice.frame, choice.strategy, plan.candidates[0]
+        request = frame.request
+        if strategy.picker == "round-robin":
             self.live.took_turn((first.model, first.version))
-        plan = self._shadowed(plan, request, view)
         self.breakers.begin(first.endpoint, now)
         self._issued.add(plan_id, issue(request, plan, now))
-        tokens = first.estimated_prompt_tokens + choice.frame.output_tokens
+        tokens = first.estimated_prompt_tokens + frame.output_tokens
         self.outstanding.add(plan_id, first.endpoint, tokens, now)
         self.costs.estimate(first.model, request.tenant, request.user, first.estimated_cost)
-        self._decisions.add(
-            plan_id,
-            Decision(
-                request, view, figures, strategy, self._policy, self.policy_version, self._wall()
-            ),
+        decision = Decision(
+            request,
+            frame.view,
+            frame.figures,
+            strategy,
+            self._policy,
+            self.policy_version,
+            self._wall(),
+            plan.shadows,
         )
-        return plan_id, plan
+        self._decisions.add(plan_id, decision)
 
     def report(self, plan_id: str, attempts: Sequence[tuple[Key, Observation]]) -> int:
         """Take in how attempts went; return how many counted.
@@ -173,8 +179,8 @@ class ModelSelector:
                 decision.outcomes.append(_outcome_record(key, priced))
         return counted
 
-    def explain(self, plan_id: str) -> tuple[Plan, dict[str, Any]]:
-        """Make a past choice again; return its plan in full, and its record.
+    def decision(self, plan_id: str) -> Decision:
+        """Return what a past choice was made from.
 
         Raises:
             RouterError: UNKNOWN_PLAN when it is forgotten.
@@ -182,12 +188,11 @@ class ModelSelector:
         decision = self._decisions.get(plan_id)
         if decision is None:
             raise _unknown_plan(plan_id)
-        return tell(decision.again()), record_of(plan_id, decision)
+        return decision
 
-    def records(self, limit: int = 0) -> Iterator[dict[str, Any]]:
-        """Yield the records of the newest choices, oldest first; a `limit` of 0 yields all."""
-        for plan_id, decision in self._decisions.newest(limit):
-            yield record_of(plan_id, decision)
+    def decisions(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
+        """Yield the newest choices by plan id, oldest first; a `limit` of 0 yields all."""
+        return self._decisions.newest(limit)
 
     def _keep_breaker(self, key: Key, breaker: Breaker | None) -> None:
         if self.store is not None:

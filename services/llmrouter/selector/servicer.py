@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 from llmrouter.common.errors import invalid
 from llmrouter.selector.costs import KINDS
+from llmrouter.selector.decisions import record_text
 from llmrouter.selector.encoding import encode_breakers, encode_catalog, encode_costs
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
@@ -58,11 +59,11 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> pb.ExplainResponse:
         """Make a past choice again."""
-        plan, record = self._selector.explain(request.plan_id)
-        version = record["policy_version"]
-        return pb.ExplainResponse(
-            plan=encode_plan(plan, request.plan_id, version), record=json.dumps(record)
-        )
+        decision = self._selector.decision(request.plan_id)
+        plan = await asyncio.to_thread(decision.plan_again)
+        record = await asyncio.to_thread(record_text, request.plan_id, decision)
+        told = encode_plan(plan, request.plan_id, decision.policy_version)
+        return pb.ExplainResponse(plan=told, record=record)
 
     async def ExportDecisions(  # noqa: N802 - the proto's name
         self,
@@ -70,8 +71,10 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> AsyncIterator[pb.ExportDecisionsResponse]:
         """Stream the records of past choices."""
-        for record in self._selector.records(request.limit):
-            yield pb.ExportDecisionsResponse(record=json.dumps(record))
+        for plan_id, decision in self._selector.decisions(request.limit):
+            # In a thread: a choice among many models takes milliseconds to tell.
+            record = await asyncio.to_thread(record_text, plan_id, decision)
+            yield pb.ExportDecisionsResponse(record=record)
 
     async def ListBreakers(  # noqa: N802 - the proto's name
         self,

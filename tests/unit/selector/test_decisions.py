@@ -21,6 +21,7 @@ from tests.unit.selector.building import (
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Usage
 from llmrouter.selector.costs import OTHERS, CostBook
+from llmrouter.selector.decisions import record_of
 from llmrouter.selector.issued import IssuedPlan, IssuedPlans, Outstanding
 from llmrouter.selector.settings import DecisionSettings
 from llmrouter.selector.strategies import BUILT_IN, Strategy
@@ -48,6 +49,11 @@ STEPS = st.lists(
 )
 
 
+def explained(selector, plan_id):
+    decision = selector.decision(plan_id)
+    return decision.plan_again(), record_of(plan_id, decision)
+
+
 @settings(max_examples=40, deadline=None)
 @given(STEPS)
 def test_replaying_gives_every_plan_again_exactly(steps):
@@ -64,7 +70,7 @@ def test_replaying_gives_every_plan_again_exactly(steps):
     held[:] = [served("z")]  # another world
     selector.select(request_of())
     for plan_id, plan in told:
-        again, record = selector.explain(plan_id)
+        again, record = explained(selector, plan_id)
         assert again == plan
         assert record["order"][0]["score"] == plan.candidates[0].score
         assert json.loads(json.dumps(record, allow_nan=False)) == record
@@ -75,12 +81,12 @@ def test_a_record_tells_features_statistics_draw_order_and_outcomes_but_no_user(
     request = request_of(300, user="ada", max_tokens=7, tenant="acme", question_key=b"key")
     plan_id, plan = selector.select(request)
     selector.report(plan_id, [(plan.candidates[0].endpoint, answered(tokens=5))])
-    _, record = selector.explain(plan_id)
+    _, record = explained(selector, plan_id)
     assert record["request"]["prompt_bytes"] == 300
     assert record["tenant"] == "acme"
     assert len(record["candidates"]) == 4
     assert {"seconds_per_token", "error_rate", "cost"} <= set(record["candidates"][0])
-    assert record["draw"] == selector.explain(plan_id)[1]["draw"]
+    assert record["draw"] == explained(selector, plan_id)[1]["draw"]
     assert record["outcomes"][0]["completion_tokens"] == 5
     assert record["policy_version"] == selector.policy_version
     assert "ada" not in json.dumps(record)
@@ -101,7 +107,7 @@ def test_predictions_are_replayed_without_the_predictor():
     selector._predictor = Predictor()
     plan_id, plan = selector.select(request_of(strategy="learned"))
     assert plan.candidates[0].model == "d"
-    again, record = selector.explain(plan_id)
+    again, record = explained(selector, plan_id)
     assert again == plan
     assert selector._predictor.asked == 1
     assert record["candidates"][3]["predicted"] == 0.9
@@ -117,7 +123,7 @@ def test_the_log_is_bounded_in_number_and_bytes_and_forgets_the_oldest(count, ma
     assert log.bytes <= max_bytes
     assert [plan_id for plan_id, _ in log.newest()] == ids[-len(log) :]
     with pytest.raises(RouterError) as refused:
-        selector.explain(ids[0])
+        selector.decision(ids[0])
     assert refused.value.reason is Reason.UNKNOWN_PLAN
 
 
