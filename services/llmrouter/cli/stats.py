@@ -79,7 +79,7 @@ def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
             _milliseconds(seen.time_to_first_token),
             _milliseconds(seen.first_token.p95),
             f"{seen.tokens_per_second:.0f}" if seen.tokens_per_second else "-",
-            f"${seen.cost:.4f}" if seen.cost else "-",
+            f"${seen.cost:.2g}" if seen.cost else "-",
         )
     return made
 

@@ -60,7 +60,7 @@ class Breaker:
             return 0.0
         # Where the clock was put back, wait no longer than was meant.
         self._opened = min(self._opened, now)
-        return max(0.0, self._opened + self.settings.open_seconds - now)
+        return max(0.0, self.settings.open_seconds - (now - self._opened))
 
     def allows(self, now: float) -> bool:
         """Whether one more request may go there."""
