@@ -78,7 +78,7 @@ def test_replaying_gives_every_plan_again_exactly(steps):
 
 def test_a_record_tells_features_statistics_draw_order_and_outcomes_but_no_user():
     selector = selector_of(HELD, catalog=CATALOG)
-    request = request_of(300, user="ada", max_tokens=7, tenant="acme", question_key=b"key")
+    request = request_of(300, user="ada-lovelace", max_tokens=7, tenant="acme", question_key=b"key")
     plan_id, plan = selector.select(request)
     selector.report(plan_id, [(plan.candidates[0].endpoint, answered(tokens=5))])
     _, record = explained(selector, plan_id)
@@ -89,7 +89,7 @@ def test_a_record_tells_features_statistics_draw_order_and_outcomes_but_no_user(
     assert record["draw"] == explained(selector, plan_id)[1]["draw"]
     assert record["outcomes"][0]["completion_tokens"] == 5
     assert record["policy_version"] == selector.policy_version
-    assert "ada" not in json.dumps(record)
+    assert "ada-lovelace" not in json.dumps(record)
 
 
 def test_predictions_are_replayed_without_the_predictor():

@@ -77,6 +77,16 @@ def test_a_version_that_is_much_slower_is_rolled_back_and_one_that_varies_is_not
     assert "each token" not in rollout.reason
 
 
+def test_times_that_vary_a_lot_need_more_evidence_than_a_few_answers():
+    old, new = Logarithms(), Logarithms()
+    for number in range(26):
+        spread = 1.0 if number % 2 else -1.0
+        old.add(math.exp(spread))
+        new.add(math.exp(0.4 + spread))
+    assert new.mean - old.mean > math.log(1.25)
+    assert not slower(old, new, 1.25)
+
+
 def test_faults_of_callers_say_nothing_of_a_version():
     rollout = Rollout.begin(SPEC, 0)
     many(rollout, "v2", 50, 1, replace(failed("CANCELLED"), failed=False, counts=False))

@@ -184,6 +184,18 @@ def test_the_nearest_model_is_the_one_that_lacks_least_and_all_that_it_lacks_is_
     assert "not tagged region=eu" in lacks
 
 
+@pytest.mark.parametrize("wish", ["", "x"])
+def test_one_that_lacks_one_thing_is_nearer_than_a_better_one_that_lacks_two(wish):
+    catalog = catalog_of(
+        entry("good", quality=0.9, input_price=10, output_price=10, aliases=("x",)),
+        entry("poor", quality=0.4, input_price=0, output_price=0, tags=("here",), aliases=("x",)),
+    )
+    with pytest.raises(RouterError) as caught:
+        planned(catalog, model=wish, min_quality=0.5, max_cost=1e-6, tags=("here",))
+    assert caught.value.metadata["nearest"] == "poor"
+    assert caught.value.metadata["lacks"] == "quality 0.400 is below the required 0.500"
+
+
 @pytest.mark.parametrize("wish", ["", "small"])
 def test_while_a_model_is_loading_asking_again_can_help(wish):
     held = [served("small", ready=False), served("large", ready=False, error="weights are broken")]

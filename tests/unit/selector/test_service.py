@@ -259,6 +259,25 @@ async def test_failures_move_the_choice_and_open_the_breaker_which_can_be_reset(
     assert not (await one.ListBreakers(pb.ListBreakersRequest(), None)).breakers
 
 
+async def test_a_model_that_works_again_is_probed_and_gets_its_traffic_back():
+    clock = Clock()
+    one = SelectorServicer(selector_of(HELD, clock))
+    first = (await plan_of(one)).candidates[0].model
+    for _ in range(5):
+        await report(one, model=first, error_reason="GENERATION_FAILED")
+    clock.now += 60
+    for _ in range(3):
+        plan = await plan_of(one)
+        assert plan.candidates[0].model == first  # what failed before does not count
+        assert (await plan_of(one)).candidates[0].model != first  # one probe at once
+        told = pb.ReportOutcomeRequest(plan_id=plan.id, outcomes=[outcome_of(model=first)])
+        await one.ReportOutcome(told, None)
+    model = await model_of(one, first)
+    assert model.endpoints[0].breaker == pb.BREAKER_STATE_CLOSED
+    assert model.statistics.error_rate == 0
+    assert (await plan_of(one)).candidates[0].model == first
+
+
 async def test_what_was_asked_of_an_endpoint_weighs_until_its_outcome_is_known():
     one = service()
     plan = await plan_of(one, model=INT8)
@@ -277,7 +296,7 @@ async def test_a_report_of_none_or_too_many_outcomes_is_refused(count):
 async def test_costs_are_told_by_model_tenant_and_user():
     one = service()
     request = wish(model=INT8)
-    request.context.user = "ada"
+    request.context.user = "ada-lovelace"
     plan = (await one.Select(request, None)).plan
     usage = generation.Usage(prompt_tokens=1000, completion_tokens=500)
     await one.ReportOutcome(
@@ -287,7 +306,7 @@ async def test_costs_are_told_by_model_tenant_and_user():
     assert {(cost.kind, cost.name) for cost in costs} == {
         ("model", INT8),
         ("tenant", "default"),
-        ("user", "default/ada"),
+        ("user", "default/ada-lovelace"),
     }
     for cost in costs:
         assert cost.actual == pytest.approx(1500 * 0.02e-6)
@@ -319,14 +338,14 @@ async def test_a_brief_plan_leaves_out_what_explain_tells_later():
 async def test_decisions_are_exported_as_json_without_text_or_user():
     one = service()
     request = wish()
-    request.context.user = "ada"
+    request.context.user = "ada-lovelace"
     plans = [(await one.Select(request, None)).plan.id for _ in range(3)]
     told = [
         json.loads(answer.record)
         async for answer in one.ExportDecisions(pb.ExportDecisionsRequest(limit=2), None)
     ]
     assert [record["plan_id"] for record in told] == plans[1:]
-    assert "ada" not in json.dumps(told)
+    assert "ada-lovelace" not in json.dumps(told)
     assert {"request", "draw", "candidates", "order", "policy_version"} <= set(told[0])
 
 
