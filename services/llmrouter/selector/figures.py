@@ -47,6 +47,8 @@ class Figures:
     """e: tokens of those plans."""
     blocked: Flags | None
     """e: whether it drains or its circuit breaker lets nothing more through; None where none."""
+    drained: Flags | None
+    """e: whether it drains; None where none does."""
     preferred: NDArray[np.intp] | None = None
     """n: the row that a rollout sends this request to instead, or -1; None while there is none."""
     predicted: Array | None = None
@@ -56,7 +58,14 @@ class Figures:
     def bytes(self) -> int:
         """Memory of all arrays."""
         size = self.believed.nbytes + 2 * self.requests.nbytes
-        for extra in (self.spread, self.turns, self.blocked, self.preferred, self.predicted):
+        for extra in (
+            self.spread,
+            self.turns,
+            self.blocked,
+            self.drained,
+            self.preferred,
+            self.predicted,
+        ):
             size += 0 if extra is None else extra.nbytes
         return size
 
@@ -160,4 +169,4 @@ def _load(view: CatalogView, figures: Figures) -> tuple[Array, Array]:
     out = figures.blocked
     if out is not None:
         waiting, pressure = np.where(out, np.inf, waiting), np.where(out, np.inf, pressure)
-    return np.maximum(0.0, waiting), pressure
+    return waiting, pressure

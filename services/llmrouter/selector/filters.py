@@ -78,7 +78,8 @@ def _away(frame: Frame, _: Strategy) -> Flags | None:
 
 def _away_why(frame: Frame, _: Strategy, row: int) -> str:
     places = frame.view.replicas(row)
-    drained = sum(bool(frame.view.draining[place]) for place in places)
+    flags = frame.figures.drained
+    drained = 0 if flags is None else sum(bool(flags[place]) for place in places)
     if drained == len(places):
         return "every replica is draining"
     broken = len(places) - drained

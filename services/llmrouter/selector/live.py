@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from llmrouter.selector.breakers import BreakerBook
 from llmrouter.selector.catalog import Catalog, ServedModel, build_catalog
-from llmrouter.selector.evidence import Array, Evidence
+from llmrouter.selector.evidence import Array, Evidence, Key
 from llmrouter.selector.figures import Figures
 from llmrouter.selector.issued import Outstanding
 from llmrouter.selector.settings import SelectorSettings
@@ -48,6 +48,7 @@ class LiveCatalog:
         self._view = view_of(Catalog((), {}))
         self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
         self._generation = -1
+        self._drained: dict[Key, float] = {}
         self._turn = 0
         self._turns: dict[tuple[str, str], int] = {}
 
@@ -92,27 +93,45 @@ class LiveCatalog:
         self._outstanding.expire(now)
         evidence = self._evidence(view, now)
         believed = evidence.believed(view.prior)
+        drained = self._drained_now(view, now)
         return Figures(
             believed=believed,
             spread=evidence.spread(believed, view.prior) if spread else None,
             turns=self._turns_of(view) if turns else None,
             requests=self._outstanding.requests.copy(),
             tokens=self._outstanding.tokens.copy(),
-            blocked=self._blocked(view, now),
+            blocked=self._blocked(view, drained, now),
+            drained=drained,
             preferred=preferred,
             predicted=predicted,
         )
+
+    def drains(self, endpoint: Key, now: float) -> None:
+        """Take in that an endpoint refused a request since it drains."""
+        if endpoint in self._view.places:
+            self._drained[endpoint] = now + 2 * self._settings.refresh_interval_seconds
 
     def took_turn(self, key: tuple[str, str]) -> None:
         """Take in that `round-robin` came to a model version."""
         self._turn += 1
         self._turns[key] = self._turn
 
-    def _blocked(self, view: CatalogView, now: float) -> Flags | None:
+    def _drained_now(self, view: CatalogView, now: float) -> Flags | None:
+        longest = 2 * self._settings.refresh_interval_seconds
+        for key, until in list(self._drained.items()):
+            if not 0 < until - now <= longest or key not in view.places:
+                del self._drained[key]
+        if not self._drained:
+            return view.draining if view.any_draining else None
+        drained = view.draining.copy()
+        drained[[view.places[key] for key in self._drained]] = True
+        return drained
+
+    def _blocked(self, view: CatalogView, drained: Flags | None, now: float) -> Flags | None:
         broken = [key for key in self._breakers.blocked(now) if key in view.places]
         if not broken:
-            return view.draining if view.any_draining else None
-        blocked = view.draining.copy()
+            return drained
+        blocked = np.zeros(len(view.endpoints), np.bool_) if drained is None else drained.copy()
         blocked[[view.places[key] for key in broken]] = True
         return blocked
 

@@ -221,6 +221,8 @@ class ModelSelector:
         if key[:2] in self.live.view().rows:
             self.statistics.observe(key, outcome, now)
         self.rollouts.observe(key[0], key[1], outcome, now)
+        if outcome.error_reason == Reason.DRAINING:
+            self.live.drains(key, now)
         if outcome.failed:
             self.breakers.fail(key, outcome.error_reason, now)
         elif outcome.error_reason:

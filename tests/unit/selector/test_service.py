@@ -278,6 +278,17 @@ async def test_a_model_that_works_again_is_probed_and_gets_its_traffic_back():
     assert (await plan_of(one)).candidates[0].model == first
 
 
+async def test_an_endpoint_that_refused_since_it_drains_is_left_alone_until_the_next_looks():
+    clock = Clock()
+    one = SelectorServicer(selector_of(HELD, clock, refresh_interval_seconds=5))
+    await report(one, error_reason="DRAINING")
+    with pytest.raises(RouterError, match="every replica is draining"):
+        await plan_of(one, model=INT8)
+    clock.now += 10
+    assert await plan_of(one, model=INT8)
+    assert not (await one.ListBreakers(pb.ListBreakersRequest(), None)).breakers
+
+
 async def test_what_was_asked_of_an_endpoint_weighs_until_its_outcome_is_known():
     one = service()
     plan = await plan_of(one, model=INT8)
