@@ -77,6 +77,7 @@ def generate(
     max_cost: wishes.MaxCost = None,
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
+    session: wishes.Session = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = "localhost:50051",
@@ -92,7 +93,7 @@ def generate(
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(wishes.limits(min_quality, max_cost, max_latency, tag))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
     options.update(Options(cache=False if no_cache else None, priority=priority))
     asked = _generate(address, question_from(prompt), options, as_json=as_json, route=route)
     asyncio.run(asked)

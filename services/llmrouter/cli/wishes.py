@@ -1,4 +1,4 @@
-"""The flags of `generate`, `chat` and `select` that narrow which models may answer."""
+"""The flags of `generate` and `select` that narrow which models may answer."""
 
 from __future__ import annotations
 
@@ -33,6 +33,9 @@ def limits(
     max_cost: float | None,
     max_latency: float | None,
     tags: list[str] | None,
+    session: str | None,
 ) -> Options:
     """Return the client's options for these flags."""
-    return Options(min_quality=min_quality, max_cost=max_cost, max_latency=max_latency, tags=tags)
+    told = Options(min_quality=min_quality, max_cost=max_cost, max_latency=max_latency)
+    told.update(Options(tags=tags, session=session))
+    return told
