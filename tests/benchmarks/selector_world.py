@@ -229,6 +229,7 @@ def _oracle(world, strategy, request):
         believed=truth,
         spread=np.zeros((count, measures)),
         turns=None,
+        loads=selector.live.loads,
         drained=None,
         requests=np.array([float(world.running[one.name]) for one in MODELS]),
         tokens=np.zeros(count),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -64,8 +64,9 @@ class DecisionLog:
         """
         self._most, self._max_bytes = most, max_bytes
         self._kept: OrderedDict[str, Decision] = OrderedDict()
+        self._views: Counter[int] = Counter()
         self.bytes = 0
-        """Memory of all records."""
+        """Memory of all records, and of the catalogs that they share."""
 
     def __len__(self) -> int:
         return len(self._kept)
@@ -76,9 +77,19 @@ class DecisionLog:
             return
         self._kept[plan_id] = decision
         self.bytes += decision.bytes
+        self._views[id(decision.view)] += 1
+        if self._views[id(decision.view)] == 1:
+            self.bytes += decision.view.bytes
         while len(self._kept) > self._most or (self.bytes > self._max_bytes and self._kept):
-            _, oldest = self._kept.popitem(last=False)
-            self.bytes -= oldest.bytes
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, oldest = self._kept.popitem(last=False)
+        self.bytes -= oldest.bytes
+        self._views[id(oldest.view)] -= 1
+        if not self._views[id(oldest.view)]:
+            del self._views[id(oldest.view)]
+            self.bytes -= oldest.view.bytes
 
     def get(self, plan_id: str) -> Decision | None:
         """Return a choice; None when it is forgotten."""

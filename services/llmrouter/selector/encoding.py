@@ -102,7 +102,7 @@ def _endpoints(selector: ModelSelector, model: Model, now: float) -> Iterator[pb
         place = view.places[key]
         yield pb.CatalogEndpoint(
             address=served.address,
-            load=served.load,
+            load=float(selector.live.loads.reported[place] / view.slots[place]),
             outstanding_tokens=int(selector.outstanding.tokens[place]),
             breaker=_STATES[selector.breakers.state(key, now)],
             statistics=_encode_seen(selector, key, now),

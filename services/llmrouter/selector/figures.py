@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from llmrouter.selector.evidence import Array, Measure
 from llmrouter.selector.plan import Selection
 from llmrouter.selector.statistics import PRIORS, prefill_pace
-from llmrouter.selector.view import CatalogView, Flags
+from llmrouter.selector.view import CatalogView, Flags, Loads
 
 __all__ = ["Figures", "Frame", "estimate"]
 
@@ -41,6 +41,8 @@ class Figures:
     """n x measures: standard deviations; None where no ceiling on times asks for them."""
     turns: NDArray[np.int64] | None
     """n: when `round-robin` came to each row last; 0 is never. None for other pickers."""
+    loads: Loads
+    """What the endpoints said of themselves."""
     requests: Array
     """e: plans there whose outcome is not known yet."""
     tokens: Array
@@ -57,7 +59,7 @@ class Figures:
     @property
     def bytes(self) -> int:
         """Memory of all arrays."""
-        size = self.believed.nbytes + 2 * self.requests.nbytes
+        size = self.believed.nbytes + 5 * self.requests.nbytes
         for extra in (
             self.spread,
             self.turns,
@@ -162,10 +164,11 @@ def _load(view: CatalogView, figures: Figures) -> tuple[Array, Array]:
     Reports are up to an interval old: plans issued since count by themselves.
     """
     slots = view.slots
-    busy = np.maximum(view.reported, figures.requests)
-    waiting = np.maximum(view.reported_waiting, busy - slots)
+    loads = figures.loads
+    busy = np.maximum(loads.reported, figures.requests)
+    waiting = np.maximum(loads.waiting, busy - slots)
     work = np.maximum(busy, figures.tokens / TYPICAL_TOKENS) / slots
-    pressure = work + view.cache_pressure
+    pressure = work + loads.cache
     out = figures.blocked
     if out is not None:
         waiting, pressure = np.where(out, np.inf, waiting), np.where(out, np.inf, pressure)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +15,19 @@ from llmrouter.selector.figures import Figures
 from llmrouter.selector.issued import Outstanding
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import StatisticsBook
-from llmrouter.selector.view import CatalogView, Flags, view_of
+from llmrouter.selector.view import CatalogView, Flags, loads_of, view_of
 
 __all__ = ["LiveCatalog"]
+
+_FIELDS = attrgetter(
+    "name", "version", "address", "ready", "error", "context", "capabilities", "quality_ratio",
+    "slots", "draining",
+)  # fmt: skip
+
+
+def _structure(one: ServedModel) -> tuple[object, bool]:
+    """Return what a view is made of; the rest is load, which changes with every look."""
+    return _FIELDS(one), one.step_seconds > 0
 
 
 class LiveCatalog:
@@ -45,7 +56,10 @@ class LiveCatalog:
         self._breakers = breakers
         self._outstanding = outstanding
         self._seen: tuple[ServedModel, ...] | None = None
+        self._structure: tuple[object, ...] | None = None
         self._view = view_of(Catalog((), {}))
+        self.loads = loads_of(self._view, ())
+        """What the endpoints of the view said of themselves last."""
         self._rows: NDArray[np.intp] = np.zeros(0, np.intp)
         self._generation = -1
         self._drained: dict[Key, float] = {}
@@ -56,19 +70,26 @@ class LiveCatalog:
         """Return the catalog of this moment."""
         served = self._served()
         if served is not self._seen and served != self._seen:
-            settings = self._settings
-            catalog = build_catalog(
-                settings.catalog,
-                served,
-                unlisted_quality=settings.unlisted_quality,
-                unlisted_price=settings.unlisted_price,
-            )
-            self._view = view_of(catalog)
-            self._outstanding.arrange(self._view.endpoints)
-            self._turns = {key: turn for key, turn in self._turns.items() if key in self._view.rows}
-            self._generation = -1
+            structure = tuple(map(_structure, served))
+            if structure != self._structure:
+                self._structure = structure
+                self._rebuild(served)
+            self.loads = loads_of(self._view, served)
         self._seen = served
         return self._view
+
+    def _rebuild(self, served: tuple[ServedModel, ...]) -> None:
+        settings = self._settings
+        catalog = build_catalog(
+            settings.catalog,
+            served,
+            unlisted_quality=settings.unlisted_quality,
+            unlisted_price=settings.unlisted_price,
+        )
+        self._view = view_of(catalog)
+        self._outstanding.arrange(self._view.endpoints)
+        self._turns = {key: turn for key, turn in self._turns.items() if key in self._view.rows}
+        self._generation = -1
 
     def figures(
         self,
@@ -98,6 +119,7 @@ class LiveCatalog:
             believed=believed,
             spread=evidence.spread(believed, view.prior) if spread else None,
             turns=self._turns_of(view) if turns else None,
+            loads=self.loads,
             requests=self._outstanding.requests.copy(),
             tokens=self._outstanding.tokens.copy(),
             blocked=self._blocked(view, drained, now),

@@ -1,4 +1,4 @@
-"""The catalog as arrays: what never changes between two looks at the inference services.
+"""The catalog as arrays: what changes only when models or replicas come, go or change.
 
 Row i is the i-th served model version, in order of name and version. Its replicas are the places
 `starts[i]` to `starts[i + 1]` of the arrays per endpoint.
@@ -9,23 +9,36 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrouter.selector.catalog import Catalog, Model
+from llmrouter.selector.catalog import Catalog, Model, ServedModel
 from llmrouter.selector.evidence import Array, Key, Measure, prior_belief
 from llmrouter.selector.statistics import PRIORS, prefill_pace
 
-__all__ = ["CatalogView", "Flags", "view_of"]
+__all__ = ["CatalogView", "Flags", "Loads", "loads_of", "view_of"]
 
 CACHE_WEIGHT = 0.25
 """How much the fullest replica's memory of keys and values weighs, in requests per slot."""
+_MODEL_BYTES, _ENDPOINT_BYTES = 2048, 1024
 _MOST_KINDS = 256
 """Sets of capabilities whose rows are remembered."""
 
 Flags = NDArray[np.bool_]
 Hashes = NDArray[np.uint64]
+
+
+class Loads(NamedTuple):
+    """What e endpoints said of themselves, up to an interval ago."""
+
+    reported: Array
+    """Requests that run or wait."""
+    waiting: Array
+    """Requests that wait."""
+    cache: Array
+    """How much the memory of keys and values weighs, in requests per slot."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +74,6 @@ class CatalogView:
     places: Mapping[Key, int]
     """Of each endpoint."""
     slots: Array
-    reported: Array
-    """Requests that each endpoint said to run or to let wait."""
-    reported_waiting: Array
-    cache_pressure: Array
-    """How much its memory of keys and values weighs, in requests per slot."""
     draining: Flags
     any_draining: bool
     first_slots: Array
@@ -91,6 +99,11 @@ class CatalogView:
             return values
         least: Array = np.minimum.reduceat(values, self.starts[:-1])
         return least
+
+    @property
+    def bytes(self) -> int:
+        """About how much memory it takes, its models included."""
+        return _MODEL_BYTES * len(self.models) + _ENDPOINT_BYTES * len(self.endpoints)
 
     def replicas(self, row: int) -> range:
         """Return the places of a row's endpoints."""
@@ -132,15 +145,27 @@ def view_of(catalog: Catalog) -> CatalogView:
         endpoints=endpoints,
         places={key: place for place, key in enumerate(endpoints)},
         slots=slots,
-        reported=_numbers(one.running + one.waiting for one in served),
-        reported_waiting=_numbers(one.waiting for one in served),
-        cache_pressure=CACHE_WEIGHT
-        * _numbers(share for model in models for share in _cache_shares(model)),
         draining=np.array([one.draining for one in served], np.bool_),
         any_draining=any(one.draining for one in served),
         first_slots=slots[starts[:-1]],
         none=np.zeros(len(models), np.bool_),
     )
+
+
+def loads_of(view: CatalogView, served: Iterable[ServedModel]) -> Loads:
+    """Return how busy the endpoints of a view said that they are; 0 where one said nothing."""
+    count = len(view.endpoints)
+    reported, waiting, cache = np.zeros(count), np.zeros(count), np.zeros(count)
+    for one in served:
+        place = view.places.get((one.name, one.version, one.address))
+        if place is not None:
+            reported[place] = one.running + one.waiting
+            waiting[place] = one.waiting
+            cache[place] = one.cache_bytes
+    if count:
+        fullest = np.maximum.reduceat(cache, view.starts[:-1])
+        cache /= np.maximum(1.0, np.repeat(fullest, np.diff(view.starts)))
+    return Loads(reported, waiting, CACHE_WEIGHT * cache)
 
 
 def _numbers(values: Iterable[float]) -> Array:
@@ -165,8 +190,3 @@ def _priors(model: Model) -> tuple[float, ...]:
         per_token = sum(steps) / len(steps) if steps else PRIORS.seconds_per_token
     pace = prefill_pace(first or PRIORS.time_to_first_token, PRIORS.prompt_tokens)
     return PRIORS.error_rate, pace, per_token, PRIORS.bytes_per_token
-
-
-def _cache_shares(model: Model) -> list[float]:
-    fullest = max(one.cache_bytes for one in model.endpoints)
-    return [one.cache_bytes / fullest if fullest else 0.0 for one in model.endpoints]

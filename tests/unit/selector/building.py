@@ -14,7 +14,7 @@ from llmrouter.selector.settings import CatalogEntry, SelectorSettings
 from llmrouter.selector.statistics import Observation, StatisticsBook
 from llmrouter.selector.strategies import BALANCED
 from llmrouter.selector.telling import tell
-from llmrouter.selector.view import view_of
+from llmrouter.selector.view import loads_of, view_of
 
 
 class Clock:
@@ -61,6 +61,7 @@ def figures_of(view, book=None, breakers=None, now=0.0, **more):
         breakers or BreakerBook(SelectorSettings().breaker),
         outstanding,
     )
+    live.loads = loads_of(view, [one for model in view.models for one in model.endpoints])
     return live.figures(view, now, spread=True, **more)
 
 

@@ -113,7 +113,7 @@ def test_predictions_are_replayed_without_the_predictor():
     assert record["candidates"][3]["predicted"] == 0.9
 
 
-@pytest.mark.parametrize(("count", "max_bytes"), [(5, 1 << 20), (1000, 8000)])
+@pytest.mark.parametrize(("count", "max_bytes"), [(5, 1 << 20), (1000, 24_000)])
 def test_the_log_is_bounded_in_number_and_bytes_and_forgets_the_oldest(count, max_bytes):
     decisions = DecisionSettings(count=count, max_bytes=max_bytes)
     selector = selector_of(HELD, catalog=CATALOG, decisions=decisions)
@@ -125,6 +125,20 @@ def test_the_log_is_bounded_in_number_and_bytes_and_forgets_the_oldest(count, ma
     with pytest.raises(RouterError) as refused:
         selector.decision(ids[0])
     assert refused.value.reason is Reason.UNKNOWN_PLAN
+
+
+def test_catalogs_that_records_share_count_once_and_those_of_forgotten_records_no_more():
+    held = list(HELD)
+    settings = DecisionSettings(count=1000, max_bytes=100_000)
+    selector = selector_of(lambda: tuple(held), catalog=CATALOG, decisions=settings)
+    for number in range(50):
+        held[0] = served("a", address="host:0", context=1000 + number)  # another catalog each time
+        selector.select(request_of())
+    log = selector._decisions
+    views = {id(decision.view) for _, decision in log.newest()}
+    assert 1 < len(views) == len(log) < 10
+    assert log.bytes <= 100_000
+    assert log.bytes == sum(one.bytes + one.view.bytes for _, one in log.newest())
 
 
 def test_a_log_of_none_keeps_none_and_outcomes_still_count():

@@ -304,6 +304,22 @@ async def test_a_report_of_none_or_too_many_outcomes_is_refused(count):
         await service().ReportOutcome(request, None)
 
 
+def test_load_makes_no_new_catalog_but_what_changes_models_does():
+    held = [served("a"), served("b")]
+    selector = selector_of(lambda: tuple(held), catalog=())
+    first = selector.live.view()
+    held[0] = served("a", running=12, cache_bytes=5)
+    assert selector.live.view() is first
+    assert selector.live.loads.reported.tolist() == [12, 0]
+    for changed in ({"step_seconds": 0.05}, {"draining": True}, {"slots": 3}):
+        before = selector.live.view()
+        held[0] = served("a", **changed)
+        assert selector.live.view() is not before
+    held[0] = served("a", address="other:1", waiting=3)
+    assert selector.live.view().endpoints[0][2] == "other:1"
+    assert selector.live.loads.waiting.tolist() == [3, 0]
+
+
 async def test_costs_are_told_by_model_tenant_and_user():
     one = service()
     request = wish(model=INT8)
