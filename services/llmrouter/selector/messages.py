@@ -34,27 +34,13 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
     context, wishes = decode_context(request.context), decode_routing(request.routing)
     validate_context(context)
     validate_routing(wishes)
-    for name, value, most in (
-        ("prompt_bytes", request.prompt_bytes, _MAX_PROMPT_BYTES),
-        ("n", request.n, _MAX_ANSWERS),
-    ):
-        if value > most:
-            raise invalid(name, f"{value} is above {most}")
-    if len(request.capabilities) > _MAX_CAPABILITIES:
-        raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
-    if any(len(one) > _MAX_CAPABILITY for one in request.capabilities):
-        raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
-    for name, key in (
-        ("question_key", request.question_key),
-        ("conversation_key", request.conversation_key),
-    ):
-        if len(key) > _MAX_KEY_BYTES:
-            raise invalid(name, f"has {len(key)} bytes; at most {_MAX_KEY_BYTES} are allowed")
+    capabilities = frozenset(request.capabilities)
+    _check_sizes(request, capabilities)
     return Selection(
         request_id=context.request_id,
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.max_tokens,
-        capabilities=frozenset(request.capabilities),
+        capabilities=capabilities,
         wishes=wishes,
         n=max(1, request.n),
         tenant=context.tenant,
@@ -62,6 +48,21 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
         question_key=request.question_key,
         conversation_key=request.conversation_key,
     )
+
+
+def _check_sizes(request: pb.SelectRequest, capabilities: frozenset[str]) -> None:
+    if request.prompt_bytes > _MAX_PROMPT_BYTES:
+        raise invalid("prompt_bytes", f"{request.prompt_bytes} is above {_MAX_PROMPT_BYTES}")
+    if request.n > _MAX_ANSWERS:
+        raise invalid("n", f"{request.n} is above {_MAX_ANSWERS}")
+    if len(request.capabilities) > _MAX_CAPABILITIES:
+        raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
+    if capabilities and max(map(len, capabilities)) > _MAX_CAPABILITY:
+        raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
+    keys = {"question_key": request.question_key, "conversation_key": request.conversation_key}
+    for name, key in keys.items():
+        if len(key) > _MAX_KEY_BYTES:
+            raise invalid(name, f"has {len(key)} bytes; at most {_MAX_KEY_BYTES} are allowed")
 
 
 def decode_outcomes(
