@@ -13,7 +13,9 @@ from llmrouter.common.generation import (
     Role,
     SamplingOptions,
 )
-from llmrouter.gateway.messages import encode_select
+from llmrouter.gateway.messages import decode_plan, encode_select
+from llmrouter.gateway.plan import Candidate
+from llmrouter.v1 import selector_pb2
 
 FREE = SamplingOptions()
 BOUND = SamplingOptions(response_format=ResponseFormat(FormatKind.REGEX, "a"))
@@ -27,3 +29,16 @@ def test_a_response_format_needs_a_model_that_honours_it(
 ) -> None:
     asked = GenerationRequest(messages=(Message(Role.USER, ("hi",)),), sampling=sampling)
     assert encode_select(asked, RequestContext("1")).capabilities == needed
+
+
+def test_the_selector_gets_fingerprints_and_no_word_of_the_question() -> None:
+    asked = GenerationRequest(messages=(Message(Role.USER, ("a secret",)),))
+    told = encode_select(asked, RequestContext("1"))
+    assert (len(told.question_key), len(told.conversation_key), told.brief) == (32, 32, True)
+    assert b"secret" not in told.SerializeToString()
+
+
+def test_a_plan_names_its_shadows() -> None:
+    one = selector_pb2.Candidate(model="m", version="v2", address="h:1")
+    plan = selector_pb2.Plan(mode=selector_pb2.PLAN_MODE_FIRST_OF, shadows=[one])
+    assert decode_plan(plan).shadows == (Candidate("m", "v2", "h:1"),)
