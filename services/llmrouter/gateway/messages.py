@@ -96,6 +96,7 @@ def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
         usage=None if outcome.usage is None else encode_usage(outcome.usage),
         prompt_bytes=outcome.prompt_bytes,
         queue_time=_maybe(outcome.queue_time),
+        waited=_maybe(outcome.waited),
     )
 
 

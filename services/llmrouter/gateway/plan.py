@@ -70,6 +70,8 @@ class Outcome:
     prompt_bytes: int = 0
     queue_time: float | None = None
     """Seconds of waiting for a slot, by the engine's clock; None when it failed."""
+    waited: float | None = None
+    """Seconds that a first delta was waited for that never came."""
 
 
 class PlannedGenerator(Protocol):

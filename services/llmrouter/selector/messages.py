@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import duration_pb2
 
-from llmrouter.common.errors import invalid
+from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.validation import validate_context, validate_routing
 from llmrouter.common.wire import decode_context, seconds
 from llmrouter.common.wire_event import decode_usage
@@ -16,6 +16,8 @@ from llmrouter.v1 import selector_pb2 as pb
 
 __all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
 
+_GIVEN_UP = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
+"""Reasons for which nothing came although nothing failed."""
 _MAX_ANSWERS = 16
 _MAX_CAPABILITIES = 16
 _MAX_CAPABILITY = 64
@@ -101,6 +103,7 @@ def _decode_outcome(outcome: pb.Outcome, faults: frozenset[str]) -> Observation:
         time_to_first_token=_time(outcome, "time_to_first_token"),
         seconds_per_token=_time(outcome, "time_per_token"),
         queue_seconds=_time(outcome, "queue_time"),
+        waited=_time(outcome, "waited") if outcome.error_reason in _GIVEN_UP else None,
         usage=usage,
         prompt_bytes=outcome.prompt_bytes,
     )

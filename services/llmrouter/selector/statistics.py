@@ -60,6 +60,8 @@ class Observation:
     seconds_per_token: float | None = None
     queue_seconds: float | None = None
     """Waiting for a slot."""
+    waited: float | None = None
+    """Seconds that someone waited in vain for a first token before giving up."""
     usage: Usage | None = None
     """As the model counted, its chat template included; None when it did not get so far."""
     prompt_bytes: int = 0
@@ -133,9 +135,10 @@ class StatisticsBook:
 
     def observe(self, endpoint: Key, outcome: Observation, now: float) -> None:
         """Take in how one attempt that ended at `now` (seconds) went on an endpoint."""
-        values = _measured(outcome)
+        measured = _measured(outcome)
         model, version, _ = endpoint
         for key in ((model, version, ""), endpoint):
+            values = self._at_least(key, outcome, now) or measured
             lost = self.evidence.add(key, values, now)
             if lost is not None:
                 del self._seen[lost]
@@ -143,6 +146,22 @@ class StatisticsBook:
             if seen is None:
                 seen = self._seen[key] = Seen.none(self._half_life)
             seen.take(outcome, now)
+
+    def _at_least(
+        self, key: Key, outcome: Observation, now: float
+    ) -> tuple[float | None, ...] | None:
+        """Return what waiting in vain says: no better pace than that, where one is believed.
+
+        So a model that hangs comes to look as slow as it is, though nobody says that it failed.
+        """
+        waited = _positive(outcome.waited)
+        if waited is None:
+            return None
+        tokens = outcome.prompt_bytes / self.bytes_per_token(key, now)
+        pace = prefill_pace(waited, tokens)
+        usual = prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens)
+        believed = self._mean(key, Measure.PREFILL, now, usual)
+        return (None, pace, None, None) if pace > believed else None
 
     def seen(self, key: Key) -> Seen | None:
         """Return what a version (without address) or endpoint has seen; to be read only."""

@@ -411,6 +411,7 @@ class Outcome(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     PROMPT_BYTES_FIELD_NUMBER: _builtins.int
     QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model tried."""
     version: _builtins.str
@@ -437,6 +438,12 @@ class Outcome(_message.Message):
     def queue_time(self) -> _duration_pb2.Duration:
         """Waiting for a slot, by the engine's clock; absent when it failed."""
 
+    @_builtins.property
+    def waited(self) -> _duration_pb2.Duration:
+        """How long a first delta was waited for that never came: a model that hangs is slow, whoever gave
+        up. Absent when one came.
+        """
+
     def __init__(
         self,
         *,
@@ -449,10 +456,11 @@ class Outcome(_message.Message):
         usage: _generation_pb2.Usage | None = ...,
         prompt_bytes: _builtins.int = ...,
         queue_time: _duration_pb2.Duration | None = ...,
+        waited: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "waited", b"waited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_reason", b"error_reason", "model", b"model", "prompt_bytes", b"prompt_bytes", "queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_reason", b"error_reason", "model", b"model", "prompt_bytes", b"prompt_bytes", "queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "version", b"version", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

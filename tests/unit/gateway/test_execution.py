@@ -103,6 +103,20 @@ async def test_outcomes_are_reported_with_what_was_measured():
     assert outcome.prompt_bytes == GREEDY.prompt_bytes
 
 
+async def test_how_long_a_first_token_was_waited_for_in_vain_is_told():
+    reporter = Reporter()
+    stream = Execution(Runner(first=[ANSWER[0], 60]), reporter).generate(planned(), CONTEXT)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await collect(stream)
+    await stream.aclose()
+    [(_, (outcome,))] = reporter.reports
+    assert (outcome.error_reason, outcome.time_to_first_token) == ("CANCELLED", None)
+    assert 0.04 <= outcome.waited < 10
+    await execute(Runner(first=ANSWER), reporter)
+    assert reporter.reports[1][1][0].waited is None
+
+
 async def test_the_engines_own_clock_tells_the_time_per_token_where_it_is_known():
     reporter = Reporter()
     finished = Finished(Usage(3, 6), Timings(decode=0.5))

@@ -278,6 +278,14 @@ async def test_a_model_that_works_again_is_probed_and_gets_its_traffic_back():
     assert (await plan_of(one)).candidates[0].model == first
 
 
+async def test_a_model_that_hangs_loses_its_place_though_nobody_says_that_it_failed():
+    one = service(default_strategy="speed-priority")
+    first = (await plan_of(one)).candidates[0].model
+    for reason in ("CANCELLED", "DEADLINE_EXCEEDED") * 3:
+        await report(one, model=first, error_reason=reason, waited=duration(60))
+    assert (await plan_of(one)).candidates[0].model != first
+
+
 async def test_an_endpoint_that_refused_since_it_drains_is_left_alone_until_the_next_looks():
     clock = Clock()
     one = SelectorServicer(selector_of(HELD, clock, refresh_interval_seconds=5))
@@ -404,13 +412,14 @@ def test_settings_refuse_what_cannot_be_meant():
         {"time_to_first_token": duration(1e9)},
         {"time_per_token": duration(-1)},
         {"queue_time": duration(1e9)},
+        {"waited": duration(-1), "error_reason": "CANCELLED"},
         {"prompt_bytes": 1 << 40},
         {"usage": generation.Usage(prompt_tokens=1, cached_prompt_tokens=2)},
     ],
 )
 async def test_numbers_that_cannot_be_are_refused_and_teach_nothing(wrong):
     one = service()
-    (name,) = wrong
+    name = next(iter(wrong))
     with pytest.raises(RouterError, match=name) as refused:
         await report(one, **wrong)
     assert refused.value.reason is Reason.INVALID_ARGUMENT

@@ -139,6 +139,19 @@ def test_waiting_for_a_slot_makes_a_model_look_no_slower_than_it_is():
     assert paces[0] == pytest.approx(paces[1])
 
 
+def test_waiting_in_vain_makes_a_model_look_as_slow_as_that_and_giving_up_soon_does_not():
+    hangs, quick = StatisticsBook(half_life=100), StatisticsBook(half_life=100)
+    for _ in range(20):
+        given_up = {"error_reason": "CANCELLED", "counts": False, "prompt_bytes": 200}
+        hangs.observe(KEY, Observation(waited=30.0, **given_up), now=0)
+        quick.observe(KEY, Observation(waited=0.001, **given_up), now=0)
+    prior = 0.001
+    pace = believed(hangs.evidence, Measure.PREFILL, prior)
+    assert pace * (50 + 64) == pytest.approx(30, rel=0.15)
+    assert believed(quick.evidence, Measure.PREFILL, prior) == prior
+    assert hangs.error_rate(KEY, 0) == 0
+
+
 def test_the_book_forgets_the_version_unseen_for_longest():
     book = StatisticsBook(half_life=10, most=4)
     for version in ("a", "b", "a", "c"):
