@@ -240,5 +240,5 @@ def _oracle(world, strategy, request):
         choice = choose(request, view, figures, scored, Policy())
     except RouterError:
         return 0.0, {}
-    names = [view.models[row].name for row in choice.order.tolist()]
-    return float(choice.scores[0]), dict(zip(names, choice.scores.tolist(), strict=True))
+    scores = {view.models[row].name: choice.scores.item(row) for row in choice.order.tolist()}
+    return max(scores.values()), scores
