@@ -24,6 +24,9 @@ Key: TypeAlias = tuple[str, str, str]
 
 PRIOR_WEIGHT = 2.0
 """Observations that a prior counts for."""
+MOST_OBSERVATIONS = 64.0
+"""Observations that evidence is worth at most: under much traffic it follows the last of them, in
+however short a time they came, so that a model that grows slower is known to."""
 _FIRST_ROWS = 64
 
 
@@ -124,6 +127,8 @@ class EvidenceTable:
                 data[measure] += value
                 data[_COUNT + measure] += 1.0
                 data[2 * _COUNT + measure] += value * value
+                if data[_COUNT + measure] > MOST_OBSERVATIONS:
+                    data[measure::_COUNT] *= MOST_OBSERVATIONS / data[_COUNT + measure]
         self._at[row] = max(self._at[row], now)
         return lost
 

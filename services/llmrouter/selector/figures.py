@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,12 +17,12 @@ from llmrouter.selector.plan import Selection
 from llmrouter.selector.statistics import PRIORS, prefill_pace
 from llmrouter.selector.view import CatalogView, Flags, Loads
 
-__all__ = ["Figures", "Frame", "estimate"]
+__all__ = ["Care", "Figures", "Frame", "estimate"]
 
 UPPER_MARGIN = 1.2
 """Prompt tokens are taken this much higher than bytes per token say."""
 LOWER_MARGIN = 0.5
-"""Factor for the fewest tokens a prompt can be expected to have."""
+"""Factor for the fewest tokens a prompt can be expected to have, and the shortest time."""
 TEMPLATE_TOKENS = 32
 """Tokens a chat template adds at most, in the upper estimate."""
 DEVIATIONS = 2.0
@@ -29,6 +30,17 @@ DEVIATIONS = 2.0
 TYPICAL_TOKENS = 512
 """Tokens that weigh as one request where the load of replicas is compared."""
 _PACE = 1 / prefill_pace(1.0, 0)
+
+
+class Care(Enum):
+    """How a time is estimated, the most careful way first."""
+
+    CAREFUL = "careful"
+    """With the margin of the prompt's tokens, and two standard deviations above the mean."""
+    LIKELY = "likely"
+    """As it is expected."""
+    HOPEFUL = "hopeful"
+    """Half of that: less can hardly be."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +119,18 @@ class Frame:
         surest = np.maximum(self.figures.believed[:, Measure.BYTES], PRIORS.bytes_per_token)
         return np.maximum(1.0, np.floor(LOWER_MARGIN * self.request.prompt_bytes / surest))
 
-    def upper(self) -> tuple[Array, Array]:
-        """Return seconds to the first token and in all, as they are at most, likely."""
-        figures = self.figures
-        spread = 0.0 if figures.spread is None else figures.spread
-        high = figures.believed + DEVIATIONS * spread
-        first = high[:, Measure.PREFILL] * (self.prompt_tokens + _PACE) * self._queue
-        answer = self.output_tokens / self.request.n * high[:, Measure.PER_TOKEN] * self._queue
+    def times(self, care: Care) -> tuple[Array, Array]:
+        """Return seconds to the first token and in all, estimated with so much care."""
+        believed, tokens, scale = self.figures.believed, self.prompt_tokens, 1.0
+        if care is Care.CAREFUL:
+            spread = self.figures.spread
+            believed = believed if spread is None else believed + DEVIATIONS * spread
+        else:
+            tokens = self.request.prompt_bytes / np.maximum(1.0, believed[:, Measure.BYTES])
+            scale = LOWER_MARGIN if care is Care.HOPEFUL else 1.0
+        queue = self._queue * scale
+        first = believed[:, Measure.PREFILL] * (tokens + _PACE) * queue
+        answer = self.output_tokens / self.request.n * believed[:, Measure.PER_TOKEN] * queue
         return first, first + answer
 
 

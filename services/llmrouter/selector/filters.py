@@ -9,7 +9,7 @@ from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
 
-__all__ = ["FILTERS", "Filter", "failed_filters", "too_small"]
+__all__ = ["FILTERS", "Filter", "failed_filters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,30 +127,6 @@ def _too_dear_why(frame: Frame, _: Strategy, row: int) -> str:
     return f"estimated cost ${cost:.3g}{assumed} is above the ceiling ${ceiling:.3g}"
 
 
-def _too_slow(frame: Frame, _: Strategy) -> Flags | None:
-    wishes = frame.request.wishes
-    if not wishes.max_latency and not wishes.max_time_to_first_token:
-        return None
-    first, seconds = frame.upper()
-    fails = frame.view.none
-    if wishes.max_latency:
-        fails = fails | (seconds > wishes.max_latency)
-    if wishes.max_time_to_first_token:
-        fails = fails | (first > wishes.max_time_to_first_token)
-    return fails
-
-
-def _too_slow_why(frame: Frame, _: Strategy, row: int) -> str:
-    wishes, (first, seconds) = frame.request.wishes, frame.upper()
-    if wishes.max_latency and seconds[row] > wishes.max_latency:
-        return (
-            f"it may take {seconds[row]:.2f} s for {frame.output_tokens} tokens, "
-            f"more than the ceiling of {wishes.max_latency:g} s"
-        )
-    ceiling = wishes.max_time_to_first_token
-    return f"its first token may take {first[row]:.2f} s, more than the ceiling of {ceiling:g} s"
-
-
 FILTERS = (
     Filter("capabilities", _cannot, _cannot_why),
     Filter("tags", _untagged, _untagged_why),
@@ -159,16 +135,6 @@ FILTERS = (
     Filter("weight", _weightless, _weightless_why),
     Filter("quality", _too_poor, _too_poor_why),
     Filter("cost", _too_dear, _too_dear_why),
-    Filter("latency", _too_slow, _too_slow_why),
 )
-"""In the order in which a model that fails several is told why. The context is not among them: its
-estimate is high on purpose, and where it alone leaves no model, `selection.py` is more lenient."""
-
-
-def too_small(frame: Frame, row: int) -> str:
-    """Return what a context lacks that is too small by the upper estimate."""
-    generated = max(1, frame.request.max_tokens)
-    return (
-        f"context {frame.view.context[row]:.0f} is too small for about "
-        f"{frame.prompt_tokens[row]:.0f} prompt tokens and {generated} to generate"
-    )
+"""In the order in which a model that fails several is told why. Context and latency are not among
+them: what is estimated on purpose with a margin is dealt with in `leniency.py`."""

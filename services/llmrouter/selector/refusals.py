@@ -9,7 +9,8 @@ import numpy as np
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import LOADING_SECONDS, Model
 from llmrouter.selector.figures import Frame
-from llmrouter.selector.filters import Filter, too_small
+from llmrouter.selector.filters import Filter
+from llmrouter.selector.leniency import too_small
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from llmrouter.selector.catalog import Model
 from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Figures, Frame, estimate
 from llmrouter.selector.filters import Filter, failed_filters
+from llmrouter.selector.leniency import LATENCY, in_time, with_room
 from llmrouter.selector.pickers import PICKERS, Draws
 from llmrouter.selector.plan import Selection
 from llmrouter.selector.refusals import no_candidate, nobody, too_long
@@ -92,15 +94,14 @@ def choose(
     asked_for = _asked_for(view, found) if wish else None
     frame = estimate(request, view, figures, policy.expected_output_tokens)
     failed = failed_filters(frame, strategy)
-    suitable = ~view.none if asked_for is None else asked_for
-    for _, fails in failed:
-        suitable = suitable & ~fails
-    fitting = _fitting(frame, suitable)
+    among = ~view.none if asked_for is None else asked_for
+    suitable = reduce(lambda rows, one: rows & ~one[1], failed, among)
+    roomy = with_room(frame, suitable)
+    fitting = in_time(frame, roomy)
     if not fitting.any():
-        if suitable.any() and not hope:
+        if suitable.any() and not roomy.any() and not hope:
             raise too_long(frame, suitable)
-        among = ~view.none if asked_for is None else asked_for
-        raise no_candidate(frame, strategy, failed, among, hope=hope)
+        raise no_candidate(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
     yielding = _yielding(frame, fitting)
     frame.fitting = fitting & ~yielding
     order, scores, verdicts = _ordered(frame, strategy)
@@ -112,8 +113,8 @@ def choose(
         verdicts=verdicts,
         picked=_picked(frame, order, yielding, policy),
         asked_for=asked_for,
-        failed=failed,
-        crowded=suitable & ~fitting,
+        failed=[*failed, (LATENCY, roomy & ~fitting)],
+        crowded=suitable & ~roomy,
         yielding=yielding,
     )
 
@@ -147,19 +148,6 @@ def _asked_for(view: CatalogView, found: Sequence[Model]) -> Flags:
     asked = view.none.copy()
     asked[[view.rows[model.key] for model in found if model.endpoints]] = True
     return asked
-
-
-def _fitting(frame: Frame, suitable: Flags) -> Flags:
-    """Return the suitable rows whose context is large enough.
-
-    The estimate of the prompt is high on purpose. Where it alone leaves no model, those stay whose
-    context the prompt may still fit; inference counts exactly.
-    """
-    context = frame.view.context
-    fitting = suitable & (frame.prompt_tokens + max(1, frame.request.max_tokens) <= context)
-    if fitting.any():
-        return fitting
-    return suitable & (frame.fewest_prompt_tokens() < context)
 
 
 def _picked(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from llmrouter.selector.filters import too_small
+from llmrouter.selector.leniency import too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
 from llmrouter.selector.selection import Choice
 

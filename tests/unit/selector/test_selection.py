@@ -299,6 +299,19 @@ def test_a_ceiling_on_latency_looks_at_slow_answers_and_zero_sets_none():
         planned(catalog, book=book, max_time_to_first_token=0.001)
 
 
+def test_where_no_model_is_surely_in_time_those_stay_that_may_be():
+    catalog = catalog_of(SMALL, LARGE)
+    book = book_of(small=0.01, large=0.04)
+    answer = {"book": book, "max_tokens": 100, "prompt_bytes": 4000}
+    likely = planned(catalog, QUALITY_FIRST, **answer, max_latency=2.0)  # about 1.9 s, as expected
+    assert order(likely) == ["small"]
+    hopeful = planned(catalog, QUALITY_FIRST, **answer, max_latency=1.2)
+    assert order(hopeful) == ["small"]
+    with pytest.raises(RouterError, match=r"more than the ceiling of 0\.5 s") as caught:
+        planned(catalog, QUALITY_FIRST, **answer, max_latency=0.5)
+    assert caught.value.reason is Reason.NO_CANDIDATE
+
+
 def test_a_model_of_weight_0_is_never_drawn():
     catalog = catalog_of(entry("a", weight=1), entry("b", weight=0))
     for number in range(20):

@@ -46,6 +46,16 @@ def test_an_observation_counts_half_after_a_half_life():
     assert believed(table, Measure.ERROR, prior=0.0, now=10) == pytest.approx(0.5 / 3.5)
 
 
+def test_under_much_traffic_evidence_follows_the_last_observations_however_short_the_time():
+    table = EvidenceTable(half_life=1e9)
+    for value in (1.0, 3.0):
+        for _ in range(1000):
+            table.add(KEY, only(Measure.PER_TOKEN, value), now=0)
+    assert believed(table, Measure.PER_TOKEN, prior=3.0) > 2.99
+    table.add(KEY, only(Measure.ERROR, 1.0), now=0)
+    assert believed(table, Measure.ERROR, prior=0.0) == pytest.approx(1 / 3)
+
+
 def test_a_clock_that_goes_back_does_not_raise_old_evidence():
     table = EvidenceTable(half_life=10)
     table.add(KEY, only(Measure.ERROR, 1.0), now=100)
@@ -62,7 +72,7 @@ def test_the_spread_of_steady_times_is_none_and_that_of_unsteady_ones_is_theirs(
     rows = table.rows([KEY, ("m", "v", "2"), ("never", "", "")])
     evidence, prior = table.read(rows, 0.0), prior_belief(np.full((3, len(Measure)), 0.01))
     spread = evidence.spread(evidence.believed(prior), prior)[:, Measure.PER_TOKEN]
-    assert spread.tolist() == pytest.approx([0.0, 0.005, 0.0], abs=1e-5)
+    assert spread.tolist() == pytest.approx([0.0, 0.005, 0.0], abs=2e-4)
 
 
 def test_forgetting_a_measure_leaves_the_others():
