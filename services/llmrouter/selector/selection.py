@@ -57,10 +57,14 @@ class Choice:
     """Rows that the model asked for leads to; None when none was."""
     failed: Sequence[tuple[Filter, Flags]]
     """Filters that some row failed."""
-    crowded: Flags
-    """Rows whose context may be too small, so that others went before."""
-    yielding: Flags
-    """Rows that a rollout keeps from this request while the other version may answer."""
+    suitable: Flags
+    """Rows that pass the filters."""
+    roomy: Flags
+    """Those of them whose context is large enough."""
+    timely: Flags
+    """Those of them that are in time."""
+    yielding: Flags | None
+    """Those of them that a rollout keeps from this request; None while there is none."""
 
 
 def draw_of(request: Selection) -> int:
@@ -94,7 +98,7 @@ def choose(
     asked_for = _asked_for(view, found) if wish else None
     frame = estimate(request, view, figures, policy.expected_output_tokens)
     failed = failed_filters(frame, strategy)
-    among = ~view.none if asked_for is None else asked_for
+    among = view.every if asked_for is None else asked_for
     suitable = reduce(lambda rows, one: rows & ~one[1], failed, among)
     roomy = with_room(frame, suitable)
     fitting = in_time(frame, roomy)
@@ -103,7 +107,7 @@ def choose(
             raise too_long(frame, suitable)
         raise no_candidate(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
     yielding = _yielding(frame, fitting)
-    frame.fitting = fitting & ~yielding
+    frame.fitting = fitting if yielding is None else fitting & ~yielding
     order, scores, verdicts = _ordered(frame, strategy)
     return Choice(
         frame=frame,
@@ -113,17 +117,19 @@ def choose(
         verdicts=verdicts,
         picked=_picked(frame, order, yielding, policy),
         asked_for=asked_for,
-        failed=[*failed, (LATENCY, roomy & ~fitting)],
-        crowded=suitable & ~roomy,
+        failed=failed,
+        suitable=suitable,
+        roomy=roomy,
+        timely=fitting,
         yielding=yielding,
     )
 
 
-def _yielding(frame: Frame, fitting: Flags) -> Flags:
+def _yielding(frame: Frame, fitting: Flags) -> Flags | None:
     """Return the rows that a rollout keeps from this request, where the other version fits."""
     preferred = frame.figures.preferred
     if preferred is None:
-        return frame.view.none
+        return None
     return fitting & (preferred >= 0) & fitting[preferred]
 
 
@@ -151,7 +157,7 @@ def _asked_for(view: CatalogView, found: Sequence[Model]) -> Flags:
 
 
 def _picked(
-    frame: Frame, order: Rows, yielding: Flags, policy: Policy
+    frame: Frame, order: Rows, yielding: Flags | None, policy: Policy
 ) -> tuple[tuple[int, int], ...]:
     """Return the plan's rows and endpoints.
 
@@ -175,9 +181,9 @@ def _picked(
     return tuple(picked[:most])
 
 
-def _yielding_to(frame: Frame, primary: int, yielding: Flags) -> int | None:
+def _yielding_to(frame: Frame, primary: int, yielding: Flags | None) -> int | None:
     preferred = frame.figures.preferred
-    if preferred is None:
+    if preferred is None or yielding is None:
         return None
     found = np.flatnonzero(yielding & (preferred == primary))
     return int(found[0]) if len(found) else None

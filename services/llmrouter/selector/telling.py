@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from llmrouter.selector.leniency import too_small
+from llmrouter.selector.leniency import LATENCY, too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
 from llmrouter.selector.selection import Choice
 
@@ -91,10 +91,13 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
     for one, fails in choice.failed:
         for row in fails.nonzero()[0].tolist():
             yield row, partial(one.why, frame, strategy, row)
-    for row in choice.yielding.nonzero()[0].tolist():
-        yield row, "a rollout sends this session to another version"
-    for row in choice.crowded.nonzero()[0].tolist():
+    for row in (choice.suitable & ~choice.roomy).nonzero()[0].tolist():
         yield row, partial(too_small, frame, row)
+    for row in (choice.roomy & ~choice.timely).nonzero()[0].tolist():
+        yield row, partial(LATENCY.why, frame, strategy, row)
+    if choice.yielding is not None:
+        for row in choice.yielding.nonzero()[0].tolist():
+            yield row, "a rollout sends this session to another version"
 
 
 def _reason(choice: Choice) -> str:

@@ -80,6 +80,8 @@ class CatalogView:
     """n: slots of each row's first endpoint."""
     none: Flags = field(repr=False)
     """False for each row: what nothing can do."""
+    every: Flags = field(repr=False)
+    """True for each row."""
     _lacking: dict[frozenset[str], Flags | None] = field(default_factory=dict, repr=False)
 
     def lacking(self, capabilities: frozenset[str]) -> Flags | None:
@@ -149,6 +151,7 @@ def view_of(catalog: Catalog) -> CatalogView:
         any_draining=any(one.draining for one in served),
         first_slots=slots[starts[:-1]],
         none=np.zeros(len(models), np.bool_),
+        every=np.ones(len(models), np.bool_),
     )
 
 
