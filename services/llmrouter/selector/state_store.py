@@ -59,9 +59,10 @@ class SqliteState:
         return await loop.run_in_executor(self._thread, self._load)
 
     def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
-        """Keep a document; writes happen in their order."""
+        """Keep a document; writes happen in their order. After `close`, nothing is kept."""
         text = None if data is None else json.dumps(data)
-        self._thread.submit(self._put, kind, key, text)
+        with contextlib.suppress(RuntimeError):  # an outcome that came while it closed
+            self._thread.submit(self._put, kind, key, text)
 
     async def close(self) -> None:
         """Write what waits, then close. Safe to call twice."""

@@ -44,6 +44,7 @@ async def test_documents_are_kept_replaced_and_dropped(tmp_path):
     store.put("a", "2", None)
     await store.close()
     await store.close()
+    store.put("a", "3", {"x": 4})
     again = SqliteState(tmp_path / "deep" / "state.sqlite")
     assert await again.load() == {"a": {"1": {"x": 2}}, "b": {"1": {"x": "ä"}}}
     await again.close()
