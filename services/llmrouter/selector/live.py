@@ -131,7 +131,7 @@ class LiveCatalog:
     def drains(self, endpoint: Key, now: float) -> None:
         """Take in that an endpoint refused a request since it drains."""
         if endpoint in self._view.places:
-            self._drained[endpoint] = now + 2 * self._settings.refresh_interval_seconds
+            self._drained[endpoint] = now
 
     def took_turn(self, key: tuple[str, str]) -> None:
         """Take in that `round-robin` came to a model version."""
@@ -140,8 +140,8 @@ class LiveCatalog:
 
     def _drained_now(self, view: CatalogView, now: float) -> Flags | None:
         longest = 2 * self._settings.refresh_interval_seconds
-        for key, until in list(self._drained.items()):
-            if not 0 < until - now <= longest or key not in view.places:
+        for key, since in list(self._drained.items()):
+            if not 0 <= now - since < longest or key not in view.places:
                 del self._drained[key]
         if not self._drained:
             return view.draining if view.any_draining else None
