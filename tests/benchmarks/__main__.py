@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("engine", "foundation", "routing", "sampling", "speculation")
+NAMES = ("engine", "foundation", "routing", "routing_live", "sampling", "speculation")
 
 
 def main():
