@@ -23,6 +23,8 @@ from llmrouter.selector.learned.policy import Option, choose
 
 SEEDS = 5
 TIMED = 500
+REPEATS = 3
+"""Each prompt is decided so often and the fastest counts: what else runs here does not."""
 TARGETS = {
     "apgr": ("at_least", 0.66),
     "cpt_50": ("at_most", 0.28),
@@ -122,18 +124,25 @@ def time_decisions(prompts, features, weak, strong, train):
     priors = {"weak": 0.5, "strong": 0.5}
     taken, of_features = [], []
     for row in order[train : train + TIMED]:
-        began = time.perf_counter()
-        seen = features_of(prompts[row])
-        between = time.perf_counter()
-        chances = learner.chances(seen, priors)
-        choose([Option("weak", chances["weak"], 1.0), Option("strong", chances["strong"], 20.0)])
-        taken.append(1e3 * (time.perf_counter() - began))
-        of_features.append(1e3 * (between - began))
+        whole, first = zip(
+            *(_time_one(learner, prompts[row], priors) for _ in range(REPEATS)), strict=True
+        )
+        taken.append(min(whole))
+        of_features.append(min(first))
     return {
         "decision_ms_median": float(np.median(taken)),
         "decision_ms_p99": float(np.percentile(taken, 99)),
         "features_ms_median": float(np.median(of_features)),
     }
+
+
+def _time_one(learner, prompt, priors):
+    began = time.perf_counter()
+    features = features_of(prompt)
+    between = time.perf_counter()
+    chances = learner.chances(features, priors)
+    choose([Option("weak", chances["weak"], 1.0), Option("strong", chances["strong"], 20.0)])
+    return 1e3 * (time.perf_counter() - began), 1e3 * (between - began)
 
 
 def _points(curves):

@@ -23,44 +23,45 @@ _sym_db = _symbol_database.Default()
 
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from llmrouter.v1 import features_pb2 as llmrouter_dot_v1_dot_features__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmrouter/v1/selector.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xb7\x01\n\rSelectRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12,\n\x07routing\x18\x02 \x01(\x0b\x32\x1b.llmrouter.v1.RoutingWishes\x12\x14\n\x0cprompt_bytes\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\t\n\x01n\x18\x06 \x01(\r\"R\n\x0eScoreComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x30\n\ncomponents\x18\x05 \x03(\x0b\x32\x1c.llmrouter.v1.ScoreComponent\x12\x16\n\x0e\x65stimated_cost\x18\x06 \x01(\x01\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\x07 \x01(\r\"*\n\tExclusion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcc\x01\n\x04Plan\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.llmrouter.v1.PlanMode\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.llmrouter.v1.Candidate\x12+\n\nexclusions\x18\x04 \x03(\x0b\x32\x17.llmrouter.v1.Exclusion\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"2\n\x0eSelectResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.llmrouter.v1.Plan\"\xf5\x01\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x04 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0etime_per_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12\x14\n\x0cprompt_bytes\x18\x08 \x01(\x04\"\x7f\n\x14ReportOutcomeRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\'\n\x08outcomes\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Outcome\"\x17\n\x15ReportOutcomeResponse\"\x14\n\x12ListCatalogRequest\"\xb5\x01\n\x0fModelStatistics\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x04\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x05 \x01(\x01\x12\x17\n\x0f\x62ytes_per_token\x18\x06 \x01(\x01\"\xe7\x01\n\x0c\x43\x61talogModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x13\n\x0binput_price\x18\x05 \x01(\x01\x12\x14\n\x0coutput_price\x18\x06 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x08 \x03(\t\x12\x11\n\taddresses\x18\t \x03(\t\x12\x31\n\nstatistics\x18\n \x01(\x0b\x32\x1d.llmrouter.v1.ModelStatistics\"o\n\x13ListCatalogResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel\x12\x12\n\nstrategies\x18\x02 \x03(\t\x12\x18\n\x10\x64\x65\x66\x61ult_strategy\x18\x03 \x01(\t*=\n\x08PlanMode\x12\x19\n\x15PLAN_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLAN_MODE_FIRST_OF\x10\x01\x32\x84\x02\n\x0fSelectorService\x12\x43\n\x06Select\x12\x1b.llmrouter.v1.SelectRequest\x1a\x1c.llmrouter.v1.SelectResponse\x12X\n\rReportOutcome\x12\".llmrouter.v1.ReportOutcomeRequest\x1a#.llmrouter.v1.ReportOutcomeResponse\x12R\n\x0bListCatalog\x12 .llmrouter.v1.ListCatalogRequest\x1a!.llmrouter.v1.ListCatalogResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bllmrouter/v1/selector.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1bllmrouter/v1/features.proto\x1a\x1dllmrouter/v1/generation.proto\"\xe7\x01\n\rSelectRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12,\n\x07routing\x18\x02 \x01(\x0b\x32\x1b.llmrouter.v1.RoutingWishes\x12\x14\n\x0cprompt_bytes\x18\x03 \x01(\x04\x12\x12\n\nmax_tokens\x18\x04 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x05 \x03(\t\x12\t\n\x01n\x18\x06 \x01(\r\x12.\n\x08\x66\x65\x61tures\x18\x10 \x01(\x0b\x32\x1c.llmrouter.v1.PromptFeatures\"R\n\x0eScoreComponent\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01\x12\x0e\n\x06weight\x18\x03 \x01(\x01\x12\x13\n\x0b\x65xplanation\x18\x04 \x01(\t\"\xb6\x01\n\tCandidate\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\r\n\x05score\x18\x04 \x01(\x01\x12\x30\n\ncomponents\x18\x05 \x03(\x0b\x32\x1c.llmrouter.v1.ScoreComponent\x12\x16\n\x0e\x65stimated_cost\x18\x06 \x01(\x01\x12\x1f\n\x17\x65stimated_prompt_tokens\x18\x07 \x01(\r\"*\n\tExclusion\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\"\xcc\x01\n\x04Plan\x12\n\n\x02id\x18\x01 \x01(\t\x12$\n\x04mode\x18\x02 \x01(\x0e\x32\x16.llmrouter.v1.PlanMode\x12+\n\ncandidates\x18\x03 \x03(\x0b\x32\x17.llmrouter.v1.Candidate\x12+\n\nexclusions\x18\x04 \x03(\x0b\x32\x17.llmrouter.v1.Exclusion\x12\x10\n\x08strategy\x18\x05 \x01(\t\x12\x16\n\x0epolicy_version\x18\x06 \x01(\t\x12\x0e\n\x06reason\x18\x07 \x01(\t\"2\n\x0eSelectResponse\x12 \n\x04plan\x18\x01 \x01(\x0b\x32\x12.llmrouter.v1.Plan\"\xf5\x01\n\x07Outcome\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x14\n\x0c\x65rror_reason\x18\x04 \x01(\t\x12\x36\n\x13time_to_first_token\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0etime_per_token\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\"\n\x05usage\x18\x07 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12\x14\n\x0cprompt_bytes\x18\x08 \x01(\x04\"\x7f\n\x14ReportOutcomeRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0f\n\x07plan_id\x18\x02 \x01(\t\x12\'\n\x08outcomes\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Outcome\"\x17\n\x15ReportOutcomeResponse\"\x14\n\x12ListCatalogRequest\"\xb5\x01\n\x0fModelStatistics\x12\x10\n\x08\x61ttempts\x18\x01 \x01(\x04\x12\x10\n\x08\x66\x61ilures\x18\x02 \x01(\x04\x12\x12\n\nerror_rate\x18\x03 \x01(\x01\x12\x36\n\x13time_to_first_token\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x19\n\x11tokens_per_second\x18\x05 \x01(\x01\x12\x17\n\x0f\x62ytes_per_token\x18\x06 \x01(\x01\"\xe7\x01\n\x0c\x43\x61talogModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0f\n\x07\x61liases\x18\x03 \x03(\t\x12\x0f\n\x07quality\x18\x04 \x01(\x01\x12\x13\n\x0binput_price\x18\x05 \x01(\x01\x12\x14\n\x0coutput_price\x18\x06 \x01(\x01\x12\x0f\n\x07\x63ontext\x18\x07 \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x08 \x03(\t\x12\x11\n\taddresses\x18\t \x03(\t\x12\x31\n\nstatistics\x18\n \x01(\x0b\x32\x1d.llmrouter.v1.ModelStatistics\"o\n\x13ListCatalogResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel\x12\x12\n\nstrategies\x18\x02 \x03(\t\x12\x18\n\x10\x64\x65\x66\x61ult_strategy\x18\x03 \x01(\t*=\n\x08PlanMode\x12\x19\n\x15PLAN_MODE_UNSPECIFIED\x10\x00\x12\x16\n\x12PLAN_MODE_FIRST_OF\x10\x01\x32\x84\x02\n\x0fSelectorService\x12\x43\n\x06Select\x12\x1b.llmrouter.v1.SelectRequest\x1a\x1c.llmrouter.v1.SelectResponse\x12X\n\rReportOutcome\x12\".llmrouter.v1.ReportOutcomeRequest\x1a#.llmrouter.v1.ReportOutcomeResponse\x12R\n\x0bListCatalog\x12 .llmrouter.v1.ListCatalogRequest\x1a!.llmrouter.v1.ListCatalogResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.selector_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_PLANMODE']._serialized_start=1821
-  _globals['_PLANMODE']._serialized_end=1882
-  _globals['_SELECTREQUEST']._serialized_start=109
-  _globals['_SELECTREQUEST']._serialized_end=292
-  _globals['_SCORECOMPONENT']._serialized_start=294
-  _globals['_SCORECOMPONENT']._serialized_end=376
-  _globals['_CANDIDATE']._serialized_start=379
-  _globals['_CANDIDATE']._serialized_end=561
-  _globals['_EXCLUSION']._serialized_start=563
-  _globals['_EXCLUSION']._serialized_end=605
-  _globals['_PLAN']._serialized_start=608
-  _globals['_PLAN']._serialized_end=812
-  _globals['_SELECTRESPONSE']._serialized_start=814
-  _globals['_SELECTRESPONSE']._serialized_end=864
-  _globals['_OUTCOME']._serialized_start=867
-  _globals['_OUTCOME']._serialized_end=1112
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1114
-  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1241
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1243
-  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1266
-  _globals['_LISTCATALOGREQUEST']._serialized_start=1268
-  _globals['_LISTCATALOGREQUEST']._serialized_end=1288
-  _globals['_MODELSTATISTICS']._serialized_start=1291
-  _globals['_MODELSTATISTICS']._serialized_end=1472
-  _globals['_CATALOGMODEL']._serialized_start=1475
-  _globals['_CATALOGMODEL']._serialized_end=1706
-  _globals['_LISTCATALOGRESPONSE']._serialized_start=1708
-  _globals['_LISTCATALOGRESPONSE']._serialized_end=1819
-  _globals['_SELECTORSERVICE']._serialized_start=1885
-  _globals['_SELECTORSERVICE']._serialized_end=2145
+  _globals['_PLANMODE']._serialized_start=1898
+  _globals['_PLANMODE']._serialized_end=1959
+  _globals['_SELECTREQUEST']._serialized_start=138
+  _globals['_SELECTREQUEST']._serialized_end=369
+  _globals['_SCORECOMPONENT']._serialized_start=371
+  _globals['_SCORECOMPONENT']._serialized_end=453
+  _globals['_CANDIDATE']._serialized_start=456
+  _globals['_CANDIDATE']._serialized_end=638
+  _globals['_EXCLUSION']._serialized_start=640
+  _globals['_EXCLUSION']._serialized_end=682
+  _globals['_PLAN']._serialized_start=685
+  _globals['_PLAN']._serialized_end=889
+  _globals['_SELECTRESPONSE']._serialized_start=891
+  _globals['_SELECTRESPONSE']._serialized_end=941
+  _globals['_OUTCOME']._serialized_start=944
+  _globals['_OUTCOME']._serialized_end=1189
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_start=1191
+  _globals['_REPORTOUTCOMEREQUEST']._serialized_end=1318
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_start=1320
+  _globals['_REPORTOUTCOMERESPONSE']._serialized_end=1343
+  _globals['_LISTCATALOGREQUEST']._serialized_start=1345
+  _globals['_LISTCATALOGREQUEST']._serialized_end=1365
+  _globals['_MODELSTATISTICS']._serialized_start=1368
+  _globals['_MODELSTATISTICS']._serialized_end=1549
+  _globals['_CATALOGMODEL']._serialized_start=1552
+  _globals['_CATALOGMODEL']._serialized_end=1783
+  _globals['_LISTCATALOGRESPONSE']._serialized_start=1785
+  _globals['_LISTCATALOGRESPONSE']._serialized_end=1896
+  _globals['_SELECTORSERVICE']._serialized_start=1962
+  _globals['_SELECTORSERVICE']._serialized_end=2222
 # @@protoc_insertion_point(module_scope)

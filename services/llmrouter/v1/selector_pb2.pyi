@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from llmrouter.v1 import features_pb2 as _features_pb2
 from llmrouter.v1 import generation_pb2 as _generation_pb2
 import builtins as _builtins
 import sys
@@ -53,6 +54,7 @@ class SelectRequest(_message.Message):
     MAX_TOKENS_FIELD_NUMBER: _builtins.int
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
@@ -74,6 +76,10 @@ class SelectRequest(_message.Message):
         answers) and `structured_output` are options of a generation that not every engine honours.
         """
 
+    @_builtins.property
+    def features(self) -> _features_pb2.PromptFeatures:
+        """What is known of the prompt without its text. Absent leaves learned routing without evidence."""
+
     def __init__(
         self,
         *,
@@ -83,10 +89,11 @@ class SelectRequest(_message.Message):
         max_tokens: _builtins.int = ...,
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         n: _builtins.int = ...,
+        features: _features_pb2.PromptFeatures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "features", b"features", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "features", b"features", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
