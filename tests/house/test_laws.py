@@ -21,7 +21,7 @@ EDGE = {
         "cache/service.py", "cache/servicer.py", "cli/calling.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
-        "common/wire_event.py", "common/wire_request.py",
+        "common/wire_event.py", "common/wire_features.py", "common/wire_request.py",
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
         "gateway/upstream.py",
         "inference/service.py", "inference/servicer.py",
