@@ -84,7 +84,7 @@ def test_the_shape_tells_what_a_text_is_made_of():
     assert sums["ends_asking"] == 255
     assert choice["ends_open"] == 255
     assert choice["choices"] > 0 == sums["choices"]
-    assert choice["asks_which"] > 0 == code["asks_which"]
+    assert choice["which"] > 0 == code["which"]
 
 
 def test_the_features_of_a_version_do_not_change():
