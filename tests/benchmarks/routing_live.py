@@ -64,7 +64,9 @@ def add_options(parser):
 
 def run(arguments) -> Report:
     configure_logs(json=False, level=logging.WARNING)
-    train, test = (asyncio.run(answer_all(read(split), arguments)) for split in ("train", "test"))
+    tasks = {split: read(split) for split in ("train", "test")}
+    answered = asyncio.run(answer_all(tasks["train"] + tasks["test"], arguments))
+    train, test = answered[: len(tasks["train"])], answered[len(tasks["train"]) :]
     report = Report("routing_live", targets=TARGETS)
     report.figures = measure(train, test)
     report.notes |= {
@@ -101,7 +103,7 @@ async def _models(client, arguments, attempts=120):
     """The models served, once both are loaded or a minute has passed."""
     served = []
     for _ in range(attempts):
-        served = [one for one in await client.models() if one.addresses]
+        served = [one for one in await client.models() if one.version]
         if {arguments.weak, arguments.strong} <= {one.name for one in served}:
             break
         await asyncio.sleep(0.5)

@@ -4,11 +4,11 @@ Computed where the text is (the gateway); no text leaves it. Two parts, one byte
 
 - `shape`: how the text is built (lengths, shares of kinds of characters, question words, code,
   choices), each scaled to 0..255. See `SHAPE` for the names.
-- `sketch`: a signed count sketch of its words and marks, without their order (Charikar, Chen,
-  Farach-Colton 2002; "feature hashing", Weinberger et al. 2009), its largest number 127. All words
-  of a language share its numbers: the cosine of two sketches tells how much two texts have in
-  common, and the text cannot be read from one. It is a summary, not an encryption: whoever guesses
-  a text can check the guess.
+- `sketch`: a signed count sketch of its words, cut to stems, and marks, without their order
+  (Charikar, Chen, Farach-Colton 2002; "feature hashing", Weinberger et al. 2009), its largest
+  number 127. All words of a language share its numbers: the cosine of two sketches tells how much
+  two texts have in common, and the text cannot be read from one. It is a summary, not an
+  encryption: whoever guesses a text can check the guess.
 
 A prompt of any length becomes `len(SHAPE)` + `SKETCH_SIZE` bytes; at most `MAX_CHARACTERS` of it
 are read, half from its beginning and half from its end.
@@ -46,6 +46,8 @@ SKETCH_SIZE = 512
 MAX_CHARACTERS = 4096
 """Characters of a prompt that are looked at."""
 _MAX_CHOICES = 64
+_STEM = 5
+"""Letters of a word that count for the sketch: its forms are to be one, in most languages."""
 
 _TOKEN = re.compile(r"[^\W_]+|[^\w\s]")
 _SENTENCE_END = re.compile(r"[.!?](?:\s|$)")
@@ -200,8 +202,11 @@ def _choices(text: str) -> Iterable[float]:
     yield sum(bool(_DIGITS.search(one[1])) for one in found) / max(1, len(found))
 
 
-def _sketch(counts: Counter[str]) -> NDArray[np.int8]:
-    """Return the count sketch: each distinct word adds 1 + ln(count), with a sign of its own."""
+def _sketch(words: Counter[str]) -> NDArray[np.int8]:
+    """Return the count sketch: each distinct stem adds 1 + ln(count), with a sign of its own."""
+    counts: Counter[str] = Counter()
+    for word, count in words.items():
+        counts[word[:_STEM]] += count
     codes = (zlib.crc32(word.encode(errors="replace")) for word in counts)
     # CRCs of similar words are alike; a multiplication by 2^64 over the golden ratio spreads them.
     hashes = np.fromiter(codes, np.uint64, len(counts)) * np.uint64(0x9E3779B97F4A7C15)
