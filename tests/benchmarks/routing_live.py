@@ -30,6 +30,8 @@ from llmrouter_client import AsyncClient
 WEAK = "smollm2-135m-instruct-int8"
 STRONG = "qwen2.5-coder-0.5b-instruct-int8"
 CONCURRENT = 8
+MAX_TOKENS = {"number": 32, "regex": 64, "python": 128}
+"""Of an answer, by how it is checked."""
 KEPT = 0.95
 """Share of the strong model's accuracy that a policy has to reach."""
 TARGETS = {
@@ -59,7 +61,6 @@ def add_options(parser):
     parser.add_argument("--weak", default=WEAK)
     parser.add_argument("--strong", default=STRONG)
     parser.add_argument("--store", type=Path, default=None)
-    parser.add_argument("--max-tokens", type=int, default=160)
 
 
 def run(arguments) -> Report:
@@ -115,7 +116,8 @@ async def _both(client, gate, task, arguments):
     for name, model in (("strong", arguments.strong), ("weak", arguments.weak)):
         async with gate:
             answer = await client.generate(
-                task["prompt"], model=model, temperature=0, max_tokens=arguments.max_tokens,
+                task["prompt"], model=model, temperature=0,
+                max_tokens=MAX_TOKENS[task["check"]["kind"]],
                 logprobs=True, cache="off", timeout=300,
             )  # fmt: skip
         choice = answer.choices[0]

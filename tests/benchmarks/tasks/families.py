@@ -13,13 +13,17 @@ _THINGS = ("apples", "books", "coins", "stones", "cards", "pencils", "eggs", "sh
 
 
 def _number(prompt, value):
-    return {"prompt": prompt, "check": {"kind": "number", "value": value}}
+    told = f"{prompt} Reply with the number only."
+    return {"prompt": told, "check": {"kind": "number", "value": value}}
 
 
 def _code(prompt, entry, *cases):
     """Each case is the arguments and, last, the value expected."""
     listed = [[list(case[:-1]), case[-1]] for case in cases]
-    return {"prompt": prompt, "check": {"kind": "python", "entry": entry, "cases": listed}}
+    return {
+        "prompt": f"{prompt} Reply with the code only.",
+        "check": {"kind": "python", "entry": entry, "cases": listed},
+    }
 
 
 def _pairs(draw, low, high, count=PER_FAMILY):
@@ -80,7 +84,7 @@ def percent(draw):
 
 def larger(draw):
     return [
-        _number(f"Which number is larger, {a} or {b}? Answer with the number.", max(a, b))
+        _number(f"Which number is larger, {a} or {b}?", max(a, b))
         for a, b in _pairs(draw, 10, 999)
         if a != b
     ]
@@ -250,7 +254,7 @@ def code_number(_):
 
 
 def _printed(program, value):
-    return _number(f"What does this Python program print?\n```python\n{program}\n```", value)
+    return _number(f"```python\n{program}\n```\nWhat does this Python program print?", value)
 
 
 def code_prints(draw):
