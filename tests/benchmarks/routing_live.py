@@ -22,7 +22,7 @@ from llmrouter import suite
 from llmrouter.common.generation import FinishReason
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.prompt_features import features_of
-from llmrouter.gateway.cascade import CascadePolicy, judge
+from llmrouter.gateway.cascade import CascadePolicy, confidence, judge
 from llmrouter.selector.learned.learner import Learner
 from llmrouter.selector.learned.policy import Option, choose
 from llmrouter_client import AsyncClient
@@ -75,7 +75,13 @@ def run(arguments) -> Report:
         "strong": arguments.strong,
         "families": by_family(train) | by_family(test),
         "answers": [
-            {"id": one.task["id"], "right": one.right, "text": one.text} for one in train + test
+            {
+                "id": one.task["id"],
+                "right": one.right,
+                "confidence": confidence(one.logprobs),
+                "text": one.text,
+            }
+            for one in train + test
         ],
     }
     return report
