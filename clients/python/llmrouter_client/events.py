@@ -73,6 +73,8 @@ class Started:
     reason: str
     cache: str
     plan_id: str = ""
+    level: str = ""
+    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
 
     @property
     def cached(self) -> bool:
@@ -158,6 +160,10 @@ class Answer:
     timings: Timings
     attempts: tuple[Attempt, ...]
     choices: tuple[Choice, ...] = ()
+    cache: str = ""
+    """What the cache did: `hit`, `miss`, `joined`, `bypassed` or `unavailable`."""
+    level: str = ""
+    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +216,8 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         timings=finished.timings,
         attempts=finished.attempts,
         choices=choices,
+        cache=started.cache,
+        level=started.level,
     )
 
 
@@ -241,9 +249,10 @@ def _logprobs(logprobs: Iterable[generation_pb2.TokenLogprob]) -> tuple[TokenLog
 
 
 def _started(started: generation_pb2.Started) -> Started:
-    names = generation_pb2.CacheStatus.DESCRIPTOR.values_by_number
-    known = names.get(started.cache)
+    known = generation_pb2.CacheStatus.DESCRIPTOR.values_by_number.get(started.cache)
     cache = known.name.removeprefix("CACHE_STATUS_").lower() if known else "unspecified"
+    found = generation_pb2.CacheLevel.DESCRIPTOR.values_by_number.get(started.cached)
+    level = found.name.removeprefix("CACHE_LEVEL_").lower() if found and started.cached else ""
     return Started(
         started.request_id,
         started.model,
@@ -251,6 +260,7 @@ def _started(started: generation_pb2.Started) -> Started:
         started.reason,
         cache,
         started.plan_id,
+        level,
     )
 
 

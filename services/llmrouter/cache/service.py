@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
-from llmrouter.cache.tiers import open_tiers
+from llmrouter.cache.tiers import open_tiers, steady_clock
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
@@ -18,14 +18,15 @@ __all__ = ["PROGRAM", "build"]
 async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise."""
     answers = (settings.disk_path or data / "answers") if settings.disk_max_bytes else None
-    tiers = await open_tiers(settings, answers)
-    servicer = CacheServicer(settings, tiers)
+    tiers, invalidations = await open_tiers(settings, answers, steady_clock())
+    servicer = CacheServicer(settings, tiers, invalidations)
     return Service(
         name="cache",
         grpc_name="llmrouter.v1.CacheService",
         register=lambda server: add_CacheServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        stopping=servicer.stop_waiting,
         close=tiers.close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )

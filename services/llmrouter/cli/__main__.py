@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import chat, demo, embed, generate, models, running, select, settings, stats
+from llmrouter.cli import (
+    chat,
+    demo,
+    embed,
+    generate,
+    invalidate,
+    models,
+    running,
+    select,
+    settings,
+    stats,
+)
 from llmrouter.cli.failures import Commands
 
 __all__ = ["app"]
@@ -26,9 +37,10 @@ app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(embed.embed)
 app.command()(select.select)
-app.command()(stats.stats)
+app.command()(invalidate.invalidate)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
+app.add_typer(stats.app, name="stats")
 running.add_to(app)
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmrouter.cli import formats, shaping
+from llmrouter.cli import caching, formats, shaping
 from llmrouter.cli.answering import show
 from llmrouter.cli.output import Json
 from llmrouter_client import AsyncClient, Options
@@ -69,7 +69,11 @@ def generate(
     json_schema: formats.JsonSchema = None,
     regex: formats.Regex = None,
     grammar: formats.Grammar = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
+    no_cache: caching.NoCache = False,
+    cache: caching.Cache = None,
+    cache_ttl: caching.CacheTtl = None,
+    cache_tag: caching.CacheTags = None,
+    cache_drawn: caching.CacheDrawn = False,
     priority: Urgency = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -79,14 +83,14 @@ def generate(
 ) -> None:
     """Ask one question and watch the answer come."""
     # In groups that each fit a line: a function is to fit on a screen.
-    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout)
+    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
     options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
     options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(Options(cache=False if no_cache else None, priority=priority))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_drawn))
     asked = _generate(address, question_from(prompt), options, as_json=as_json, route=route)
     asyncio.run(asked)
 

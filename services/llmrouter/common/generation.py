@@ -15,6 +15,7 @@ from typing import Protocol
 
 __all__ = [
     "Attempt",
+    "CacheLevel",
     "CacheMode",
     "CacheStatus",
     "CacheWishes",
@@ -64,6 +65,8 @@ class CacheMode(StrEnum):
     READ = "read"
     WRITE = "write"
     READ_WRITE = "read-write"
+    REFRESH = "refresh"
+    """Generates anew and takes the place of what is stored."""
 
 
 class CacheStatus(StrEnum):
@@ -75,6 +78,19 @@ class CacheStatus(StrEnum):
     HIT = "hit"
     UNAVAILABLE = "unavailable"
     """The cache service did not answer in time; the request went on without it."""
+    JOINED = "joined"
+    """The answer is that of an identical request that was in flight already."""
+
+
+class CacheLevel(StrEnum):
+    """Where an answer was found, from the nearest to the farthest."""
+
+    GATEWAY = "gateway"
+    """Memory of the gateway's own process."""
+    MEMORY = "memory"
+    """Memory of the cache service."""
+    DISK = "disk"
+    """Disk of the cache service."""
 
 
 class FinishReason(StrEnum):
@@ -186,6 +202,10 @@ class CacheWishes:
     mode: CacheMode = CacheMode.READ_WRITE
     ttl_seconds: float = 0.0
     """How long a stored answer lives; 0 takes the configured default."""
+    tags: tuple[str, ...] = ()
+    """Names to invalidate the stored answer by; at most 16, sorted, each once, 1 to 64 bytes."""
+    drawn: bool = False
+    """Whether answers left to chance may be read, kept and shared as well."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,6 +253,8 @@ class Started:
     """One sentence for people: why this model."""
     cache: CacheStatus = CacheStatus.BYPASSED
     plan_id: str = ""
+    cached: CacheLevel | None = None
+    """Where a cached answer was found; None for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,7 +314,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds, by the engine's own clock (zero for cached answers)."""
+    """Where the time went, in seconds, by the engine's own clock.
+
+    For a cached answer: where it went when it was generated.
+    """
 
     queue: float = 0.0
     prefill: float = 0.0

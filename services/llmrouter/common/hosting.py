@@ -36,6 +36,8 @@ class Service:
     port: int
     start: Callable[[], Awaitable[None]] = _nothing
     """Does what must be done before it is ready, such as loading models."""
+    stopping: Callable[[], None] = lambda: None
+    """Ends the calls that would last as long as the service, before running ones are waited for."""
     close: Callable[[], Awaitable[None]] = _nothing
     """Frees what it holds, after the last call."""
     ready: Callable[[], bool] = lambda: True
@@ -74,6 +76,7 @@ class Hosted:
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
+        self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
         await self.service.close()
 

@@ -6,6 +6,7 @@ Violations are collected, so that a caller learns of several at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
@@ -17,7 +18,8 @@ from llmrouter.common.generation import (
     SamplingOptions,
 )
 
-__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_context", "validate_embedding"]
+__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_context", "validate_embedding",
+           "validate_tags"]  # fmt: skip
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TEXTS = 256
@@ -36,6 +38,8 @@ _MAX_TOP_LOGPROBS = 20
 _MAX_BIASES = 1024
 _MAX_BIAS = 100
 _MAX_FORMAT_BYTES = 1 << 16
+_MAX_TAGS = 16
+_MAX_TAG_BYTES = 64
 _MAX_TOLD = 16
 """Violations told at most: all of them travel in one bounded header."""
 
@@ -47,7 +51,8 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request)])
+    found = [*_input(request), *_sampling(options), *_shaping(options), *_routing(request)]
+    _refuse([*found, *_tags("cache.tags", request.cache.tags)])
 
 
 def validate_context(context: RequestContext) -> None:
@@ -69,6 +74,15 @@ def validate_context(context: RequestContext) -> None:
     _refuse(found)
 
 
+def validate_tags(field: str, tags: Sequence[str]) -> None:
+    """Check the names that answers are invalidated by.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong tag: size and bound.
+    """
+    _refuse(_tags(field, tags))
+
+
 def validate_embedding(request: EmbeddingRequest) -> None:
     """Check texts against their bounds.
 
@@ -80,6 +94,18 @@ def validate_embedding(request: EmbeddingRequest) -> None:
     if size > _MAX_NAME_BYTES:
         found.append(FieldViolation("model", f"is {size} bytes; at most {_MAX_NAME_BYTES}"))
     _refuse(found)
+
+
+def _tags(field: str, tags: Sequence[str]) -> list[FieldViolation]:
+    if len(tags) > _MAX_TAGS:
+        return [FieldViolation(field, f"has {len(tags)} tags; at most {_MAX_TAGS}")]
+    found = []
+    for index, tag in enumerate(tags):
+        size = len(tag.encode())
+        if not 1 <= size <= _MAX_TAG_BYTES:
+            bound = f"is {size} bytes; it must be 1 to {_MAX_TAG_BYTES}"
+            found.append(FieldViolation(f"{field}[{index}]", bound))
+    return found
 
 
 def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:

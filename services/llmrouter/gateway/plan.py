@@ -31,6 +31,8 @@ class Candidate:
     model: str
     version: str
     address: str
+    cost: float = 0.0
+    """Estimated cost of the request in US dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,10 @@ class PlannedRequest:
 
     request: GenerationRequest
     plan: Plan
+    question: bytes = b""
+    """Fingerprint of all that is asked, whoever answers; empty when no answer may be shared."""
+    key: bytes = b""
+    """Fingerprint of the answer of the plan's first model; empty when it may not be shared."""
 
 
 @dataclass(frozen=True, slots=True)

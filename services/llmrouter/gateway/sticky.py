@@ -6,8 +6,6 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from llmrouter.common.answer_key import answer_key
-from llmrouter.common.generation import RequestContext
 from llmrouter.gateway.plan import Candidate, PlannedRequest
 
 __all__ = ["StickyChoice"]
@@ -28,9 +26,9 @@ class StickyChoice:
         self._most = most
         self._answered: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
 
-    def prefer(self, planned: PlannedRequest, context: RequestContext) -> PlannedRequest:
+    def prefer(self, planned: PlannedRequest) -> PlannedRequest:
         """Return the plan with the model first that answered before, where the plan names it."""
-        question = _question(planned, context)
+        question = _asked(planned)
         known = self._answered.get(question)
         if known is None:
             return planned
@@ -44,16 +42,13 @@ class StickyChoice:
         plan = replace(plan, candidates=(*again, *others), reason=reason)
         return replace(planned, plan=plan)
 
-    def remember(
-        self, planned: PlannedRequest, context: RequestContext, candidate: Candidate
-    ) -> None:
+    def remember(self, planned: PlannedRequest, candidate: Candidate) -> None:
         """Note that `candidate` answered."""
-        self._answered[_question(planned, context)] = (candidate.model, candidate.version)
+        self._answered[_asked(planned)] = (candidate.model, candidate.version)
         if len(self._answered) > self._most:
             self._answered.popitem(last=False)
 
 
-def _question(planned: PlannedRequest, context: RequestContext) -> bytes:
+def _asked(planned: PlannedRequest) -> bytes:
     """Return a fingerprint of all that was asked: who chooses, and how, is part of it."""
-    key = answer_key(planned.request, context.tenant, "", "")
-    return hashlib.sha256(key + repr(planned.request.routing).encode()).digest()
+    return hashlib.sha256(planned.question + repr(planned.request.routing).encode()).digest()

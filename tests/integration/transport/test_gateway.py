@@ -12,7 +12,8 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.pipeline import build_embedding, build_pipeline
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
 from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
@@ -68,7 +69,11 @@ class Cache(CacheServiceServicer):
         self.kept = {}
 
     async def Lookup(self, request, context):  # noqa: N802
-        return cache_pb2.LookupResponse(answer=self.kept.get(request.key))
+        found = None
+        if request.key in self.kept:
+            level = generation_pb2.CACHE_LEVEL_MEMORY
+            found = cache_pb2.FoundAnswer(answer=self.kept[request.key], level=level)
+        return cache_pb2.LookupResponse(found=found)
 
     async def Store(self, request, context):  # noqa: N802
         self.kept[request.key] = request.answer
@@ -135,7 +140,7 @@ async def suite(serve):
     settings = GatewaySettings(default_deadline_seconds=0.5, max_deadline_seconds=20)
     dialler = Dialler({"broken:1": inference, "working:1": inference})
     gateway = GatewayServicer(
-        build_pipeline(settings, selector, cache, dialler),
+        build_pipeline(settings, selector, cache, dialler, Shared(NearCache(1 << 20))).generator,
         build_embedding(settings, selector, dialler),
         SelectorClient(selector, 1),
         settings,
@@ -193,6 +198,8 @@ async def test_the_second_identical_question_comes_from_the_cache_whole_or_strea
     assert second.started.cache == third[0].started.cache == generation_pb2.CACHE_STATUS_HIT
     assert second.choices == first.choices
     assert second.finished.usage == first.finished.usage
+    assert second.finished.timings == first.finished.timings
+    assert second.started.cached == generation_pb2.CACHE_LEVEL_MEMORY
     assert not second.finished.attempts
 
 

@@ -7,11 +7,11 @@ import asyncio
 import pytest
 from pydantic import ValidationError
 
-from llmrouter.cache.record import stored_key
 from llmrouter.cache.service import build
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
+from llmrouter.common.answer_key import stored_key
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration, seconds
@@ -41,8 +41,9 @@ async def opened(clock):
 
     async def open_service(**settings):
         chosen = CacheSettings(**settings)
-        tiers.append(await open_tiers(chosen, chosen.disk_path, clock))
-        return CacheServicer(chosen, tiers[-1])
+        opened_tiers, invalidations = await open_tiers(chosen, chosen.disk_path, clock)
+        tiers.append(opened_tiers)
+        return CacheServicer(chosen, opened_tiers, invalidations)
 
     yield open_service
     for one in tiers:
@@ -75,13 +76,13 @@ async def lookup(service, tenant="default", key=KEY):
 
 async def test_a_stored_answer_is_found_in_memory_with_its_age(opened, clock):
     service = await opened()
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
     await store(service)
     clock.now += 2.5
     found = await lookup(service)
-    assert found.answer == answer()
-    assert found.level == pb.CACHE_LEVEL_MEMORY
-    assert seconds(found.age) == 2.5
+    assert found.found.answer == answer()
+    assert found.found.level == generation.CACHE_LEVEL_MEMORY
+    assert seconds(found.found.age) == 2.5
 
 
 async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
@@ -94,13 +95,13 @@ async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
     clock.now += 10
     second = await opened(disk_path=tmp_path / "answers")
     found = await lookup(second)
-    assert (found.level, found.answer) == (pb.CACHE_LEVEL_DISK, answer())
-    assert seconds(found.age) == 10
+    assert (found.found.level, found.found.answer) == (generation.CACHE_LEVEL_DISK, answer())
+    assert seconds(found.found.age) == 10
     again = await lookup(second)
-    assert again.level == pb.CACHE_LEVEL_MEMORY
-    assert seconds(again.age) == 10
+    assert again.found.level == generation.CACHE_LEVEL_MEMORY
+    assert seconds(again.found.age) == 10
     clock.now += 50
-    assert not (await lookup(second)).HasField("answer")
+    assert not (await lookup(second)).HasField("found")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -108,10 +109,10 @@ async def test_no_tenant_sees_the_answer_of_another(opened, tmp_path, on_disk):
     chosen = {"memory_max_bytes": 0, "disk_path": tmp_path / "answers"} if on_disk else {}
     service = await opened(**chosen)
     await store(service, "for a", tenant="a")
-    assert not (await lookup(service, tenant="b")).HasField("answer")
+    assert not (await lookup(service, tenant="b")).HasField("found")
     await store(service, "for b", tenant="b")
-    assert (await lookup(service, tenant="a")).answer == answer("for a")
-    assert (await lookup(service, tenant="b")).answer == answer("for b")
+    assert (await lookup(service, tenant="a")).found.answer == answer("for a")
+    assert (await lookup(service, tenant="b")).found.answer == answer("for b")
 
 
 def test_no_tenant_can_be_named_so_that_its_keys_meet_those_of_another():
@@ -124,9 +125,9 @@ async def test_the_default_time_to_live_is_the_configured_one(opened, clock):
     service = await opened(default_ttl_seconds=5)
     await store(service)
     clock.now += 4.9
-    assert (await lookup(service)).HasField("answer")
+    assert (await lookup(service)).HasField("found")
     clock.now += 0.1
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 33])
@@ -159,7 +160,7 @@ async def test_a_time_to_live_out_of_bounds_is_refused(opened, ttl):
 async def test_the_bounds_of_the_time_to_live_are_allowed(opened, ttl):
     service = await opened()
     await store(service, ttl=ttl)
-    assert (await lookup(service)).HasField("answer")
+    assert (await lookup(service)).HasField("found")
 
 
 async def test_an_answer_beyond_the_limit_is_refused_naming_both_numbers(opened):
@@ -187,7 +188,7 @@ async def test_memory_does_not_keep_what_the_disk_refused(opened, tmp_path):
     service._tiers._disk.put = refuse
     with pytest.raises(RouterError):
         await store(service)
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
 
 
 async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, tmp_path):
@@ -208,7 +209,7 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     await store(service, "new")
     go_on.set()
     await late
-    assert (await lookup(service)).answer == answer("new")
+    assert (await lookup(service)).found.answer == answer("new")
 
 
 async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
@@ -216,11 +217,12 @@ async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
     await lookup(service)
     await store(service)
     await lookup(service)
-    memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
-    assert memory.level == pb.CACHE_LEVEL_MEMORY
+    gateways, memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
+    assert gateways.level == generation.CACHE_LEVEL_GATEWAY
+    assert memory.level == generation.CACHE_LEVEL_MEMORY
     assert (memory.entries, memory.hits, memory.misses) == (1, 1, 1)
     assert memory.max_bytes == 64 << 20
-    assert disk.level == pb.CACHE_LEVEL_DISK
+    assert disk.level == generation.CACHE_LEVEL_DISK
     assert (disk.entries, disk.hits, disk.misses) == (1, 0, 1)
     assert 0 < disk.bytes <= disk.max_bytes == 1 << 30
 
@@ -231,7 +233,7 @@ async def test_many_callers_at_once_are_served(opened, tmp_path):
     await asyncio.gather(*(store(service, str(key[0]), key=key) for key in keys))
     service._tiers._memory.clear()
     found = await asyncio.gather(*(lookup(service, key=key) for key in keys))
-    assert [one.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
+    assert [one.found.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
 
 
 async def test_answers_go_to_the_data_directory_unless_told_otherwise(tmp_path):

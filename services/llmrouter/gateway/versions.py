@@ -1,0 +1,77 @@
+"""Makes the answers of a model's version unusable once another version serves in its place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+import structlog
+
+from llmrouter.common.errors import RouterError
+from llmrouter.gateway.answer_cache import WatchedCache
+
+__all__ = ["ServedVersions", "VersionWatch", "replaced"]
+
+_LOOK_SECONDS = 1.0
+_log = structlog.get_logger("llmrouter.gateway.versions")
+
+
+class ServedVersions(Protocol):
+    """What watching versions needs of the selector."""
+
+    async def served_versions(self) -> tuple[tuple[str, str], ...]:
+        """Return every model that is served now, with its version."""
+        ...
+
+
+def replaced(
+    before: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    """Return the versions that served before and do not now, while others of their model do."""
+    serving = set(now)
+    models = {model for model, _ in serving}
+    return sorted(one for one in set(before) - serving if one[0] in models)
+
+
+class VersionWatch:
+    """A task beside the requests, from `start` to `close`; looks at the catalog every second."""
+
+    def __init__(self, selector: ServedVersions, cache: WatchedCache) -> None:
+        self._selector = selector
+        self._cache = cache
+        self._known: dict[str, set[tuple[str, str]]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Begin to look."""
+        self._task = asyncio.create_task(self._watch())
+
+    async def close(self) -> None:
+        """Stop looking."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def look(self) -> None:
+        """Compare what serves now with what served before; a failed call is made again later.
+
+        Raises:
+            RouterError: Selector or cache did not answer.
+        """
+        now = await self._selector.served_versions()
+        before = [one for known in self._known.values() for one in known]
+        for model, version in replaced(before, now):
+            await self._cache.invalidate_version(model, version)
+            self._known[model].discard((model, version))
+            _log.info("answers of a replaced version are dropped", model=model, version=version)
+        for model, version in now:
+            self._known.setdefault(model, set()).add((model, version))
+
+    async def _watch(self) -> None:
+        while True:
+            try:
+                await self.look()
+            except RouterError as error:
+                _log.debug("versions are not watched", error=error.message)
+            await asyncio.sleep(_LOOK_SECONDS)
