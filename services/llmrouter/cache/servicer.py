@@ -83,17 +83,8 @@ class CacheServicer(CacheServiceServicer):
     ) -> pb.StoreResponse:
         """Keep an answer; acknowledged once the disk has it."""
         place = place_of(request.context, request.key)
-        ttl = decode_ttl(request, self._settings.default_ttl_seconds)
-        payload = self._payload(request)
-        answer = request.answer
-        labels = answer_labels(
-            place, request.context.tenant, answer.model, answer.version, answer.tags
-        )
-        as_of = request.as_of
         try:
-            if request.refresh:
-                as_of = await self._invalidations.invalidate(key_label(place))
-            as_of = await self._tiers.store(place, payload, labels, ttl, as_of)
+            as_of = await self._keep(place, request)
         except BaseException:
             self._leases.release(place, request.session)
             raise
@@ -156,6 +147,15 @@ class CacheServicer(CacheServiceServicer):
             gateways=self._invalidations.watching(),
             invalidations=self._invalidations.count,
         )
+
+    async def _keep(self, place: bytes, request: pb.StoreRequest) -> int:
+        ttl = decode_ttl(request, self._settings.default_ttl_seconds)
+        payload, answer = self._payload(request), request.answer
+        tenant, as_of = request.context.tenant, request.as_of
+        labels = answer_labels(place, tenant, answer.model, answer.version, answer.tags)
+        if request.refresh:
+            as_of = await self._invalidations.invalidate(key_label(place))
+        return await self._tiers.store(place, payload, labels, ttl, as_of)
 
     async def _find(self, place: bytes) -> pb.FoundAnswer | None:
         hit = await self._tiers.lookup(place)

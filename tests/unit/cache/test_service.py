@@ -3,75 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from pydantic import ValidationError
+from tests.unit.cache.serving import KEY, answer, lookup, store, who
 
+from llmrouter.cache import compression
 from llmrouter.cache.service import build
-from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
-from llmrouter.cache.tiers import open_tiers
+from llmrouter.cache.tiers import steady_clock
 from llmrouter.common.answer_key import stored_key
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.wire import duration, seconds
+from llmrouter.common.wire import seconds
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1 import generation_pb2 as generation
-
-KEY = bytes(range(32))
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-async def opened(clock):
-    """Opens services and closes their tiers at the end."""
-    tiers = []
-
-    async def open_service(**settings):
-        chosen = CacheSettings(**settings)
-        opened_tiers, invalidations = await open_tiers(chosen, chosen.disk_path, clock)
-        tiers.append(opened_tiers)
-        return CacheServicer(chosen, opened_tiers, invalidations)
-
-    yield open_service
-    for one in tiers:
-        await one.close()
-
-
-def who(tenant="default"):
-    return generation.RequestContext(request_id="r", tenant=tenant)
-
-
-def answer(text="Paris"):
-    return pb.CachedAnswer(
-        model="m",
-        version="v",
-        choices=[generation.Choice(text=text, reason=generation.FINISH_REASON_STOP)],
-        usage=generation.Usage(prompt_tokens=3, completion_tokens=1),
-    )
-
-
-async def store(service, text="Paris", tenant="default", key=KEY, ttl=None):
-    request = pb.StoreRequest(context=who(tenant), key=key, answer=answer(text))
-    if ttl is not None:
-        request.ttl.CopyFrom(duration(ttl))
-    return await service.Store(request, None)
-
-
-async def lookup(service, tenant="default", key=KEY):
-    return await service.Lookup(pb.LookupRequest(context=who(tenant), key=key), None)
 
 
 async def test_a_stored_answer_is_found_in_memory_with_its_age(opened, clock):
@@ -265,3 +212,39 @@ def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields():
         CacheSettings(disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
     with pytest.raises(ValidationError):
         CacheSettings(memory=1)
+
+
+@pytest.mark.parametrize("jump", [-30.0, -3_600.0, 3_600.0])
+async def test_a_clock_that_was_set_makes_no_answer_live_longer(opened, clock, tmp_path, jump):
+    first = await opened(disk_path=tmp_path / "answers")
+    await store(first, ttl=100)
+    await first._tiers.close()
+    clock.now += jump
+    second = await opened(disk_path=tmp_path / "answers")
+    served = (await lookup(second)).HasField("found")
+    assert served == (jump == -30.0)  # a little: clocks of machines differ
+    clock.now += 131
+    assert not (await lookup(second)).HasField("found")
+
+
+def test_the_clock_of_the_service_is_not_that_which_can_be_set(monkeypatch):
+    clock = steady_clock()
+    before = clock()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert clock() >= before > 1e9
+
+
+async def test_a_dictionary_is_learned_from_what_is_stored_and_used_after_a_restart(
+    opened, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compression, "_SAMPLES", 64)
+    service = await opened(disk_path=tmp_path / "answers")
+    keys = [bytes([number]) * 32 for number in range(80)]
+    texts = [f"The answer to question {key[0]} is {key[0] * 7}, I think. " * 4 for key in keys]
+    for key, text in zip(keys, texts, strict=True):
+        await store(service, text, key=key)
+    await service._tiers.close()
+    again = await opened(disk_path=tmp_path / "answers")
+    assert len(again._tiers._packer._dictionaries) == 1
+    for key, text in zip(keys, texts, strict=True):
+        assert (await lookup(again, key=key)).found.answer == answer(text)
