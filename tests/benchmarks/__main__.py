@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("engine", "foundation", "sampling", "speculation")
+NAMES = ("cache", "engine", "foundation", "sampling", "speculation")
 
 
 def main():

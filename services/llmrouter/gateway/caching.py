@@ -94,13 +94,14 @@ class Caching:
             raise
         found = asked.looked_up.found
         if found is not None:
-            as_of = asked.looked_up.sequence
-            where = (asked.context.tenant, asked.planned.key)
+            planned, context, as_of = asked.planned, asked.context, asked.looked_up.sequence
+            where = (context.tenant, planned.key)
             self._near.put(*where, found.answer, found.tags, found.remaining, as_of)
-            stream = replay(found.answer, found.level, asked.planned, asked.context)
-        else:
-            stream = self._generated(asked)
-        async with closing_stream(stream) as events:
+            self._sticky.remember(planned, planned.plan.candidates[0])
+            for event in replay(found.answer, found.level, planned.plan.id, context):
+                yield event
+            return
+        async with closing_stream(self._generated(asked)) as events:
             async for event in events:
                 yield event
 

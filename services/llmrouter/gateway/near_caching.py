@@ -1,4 +1,4 @@
-"""The first link of the cache: makes the key, answers from this process, counts what is spared."""
+"""Makes the key of a planned request, answers it from this process, and counts what is spared."""
 
 from __future__ import annotations
 
@@ -13,26 +13,36 @@ from llmrouter.common.generation import (
     CacheStatus,
     Finished,
     GenerationEvent,
+    GenerationRequest,
     RequestContext,
     Started,
 )
 from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
+from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 from llmrouter.gateway.replaying import replay
 from llmrouter.gateway.sticky import StickyChoice
 
-__all__ = ["READS", "NearCaching"]
+__all__ = ["READS", "NearCaching", "may_be_shared", "spared"]
 
 READS = frozenset({CacheMode.READ, CacheMode.READ_WRITE})
 _KINDS = {CacheStatus.HIT: HitKind.EXACT, CacheStatus.JOINED: HitKind.JOINED}
 
 
+def may_be_shared(request: GenerationRequest) -> bool:
+    """Return whether the answer may serve others: the cache is not off, nor is it left to chance.
+
+    Unless the caller asks for that, too.
+    """
+    wishes = request.cache
+    return wishes.mode is not CacheMode.OFF and (request.sampling.deterministic or wishes.drawn)
+
+
 class NearCaching:
     """Answers from the gateway's own memory.
 
-    Requests that may not be shared (the cache is off, or the answer is left to chance and nobody
-    asked for that) pass without a key, and no later link shares them.
+    Requests that may not be shared pass without a key, and no later link shares them.
 
     Args:
         near: This process's answers.
@@ -57,27 +67,25 @@ class NearCaching:
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Replay the answer kept here, or pass on what others answer."""
-        wishes, sampling = planned.request.cache, planned.request.sampling
-        if wishes.mode is not CacheMode.OFF and (sampling.deterministic or wishes.drawn):
+        if may_be_shared(planned.request):
             planned = self._keyed(planned, context)
-        stream = self._here(planned, context) or self._following.generate(planned, context)
-        started: Started | None = None
-        async with closing_stream(stream) as events:
+        answer = None
+        if planned.key and planned.request.cache.mode in READS:
+            answer = self._near.get(context.tenant, planned.key)
+        if answer is not None:
+            cost = planned.plan.candidates[0].cost
+            self._savings.add(*spared(answer, cost, CacheLevel.GATEWAY, HitKind.EXACT, context))
+            for event in replay(answer, CacheLevel.GATEWAY, planned.plan.id, context):
+                yield event
+            return
+        async with closing_stream(self._following.generate(planned, context)) as events:
+            started: Started | None = None
             async for event in events:
                 if isinstance(event, Started):
                     started = event
                 elif isinstance(event, Finished) and started is not None:
                     self._count(started, event, planned, context)
                 yield event
-
-    def _here(
-        self, planned: PlannedRequest, context: RequestContext
-    ) -> AsyncIterator[GenerationEvent] | None:
-        """Return the stream of the answer kept here; None when there is none."""
-        if not planned.key or planned.request.cache.mode not in READS:
-            return None
-        answer = self._near.get(context.tenant, planned.key)
-        return None if answer is None else replay(answer, CacheLevel.GATEWAY, planned, context)
 
     def _keyed(self, planned: PlannedRequest, context: RequestContext) -> PlannedRequest:
         question = question_digest(planned.request, context.tenant)
@@ -92,14 +100,15 @@ class NearCaching:
         if kind is None:
             return
         costs = (one.cost for one in planned.plan.candidates if one.model == started.model)
-        usage = finished.usage
-        self._savings.add(
-            Saved(context.tenant, started.model, started.cached, kind),
-            Spared(
-                1,
-                usage.prompt_tokens,
-                usage.completion_tokens,
-                next(costs, 0.0),
-                finished.timings.total,
-            ),
-        )
+        answer = Answer(started.model, started.version, (), finished.usage, finished.timings)
+        self._savings.add(*spared(answer, next(costs, 0.0), started.cached, kind, context))
+
+
+def spared(
+    answer: Answer, cost: float, level: CacheLevel | None, kind: HitKind, context: RequestContext
+) -> tuple[Saved, Spared]:
+    """Return what one hit spared, for a table of savings."""
+    usage = answer.usage
+    return Saved(context.tenant, answer.model, level, kind), Spared(
+        1, usage.prompt_tokens, usage.completion_tokens, cost, answer.timings.total
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,7 @@ from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.single_flight import SingleFlight
@@ -34,6 +36,8 @@ class Shared:
 
     near: NearCache
     """Answers in this process."""
+    serves: Callable[[str, str], bool]
+    """Whether a version of a model serves now."""
     savings: SavingsTable = field(default_factory=SavingsTable)
     """What they spared."""
 
@@ -76,7 +80,9 @@ def build_pipeline(
     )
     flights = SingleFlight(caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
-    chain = Accounting(Deadline(Admission(Planning(selector, near_caching))))
+    planning = Deadline(Planning(selector, near_caching))
+    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, planning)
+    chain = Accounting(Admission(recalling))
     return Pipeline(chain, flights)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 
 from llmrouter.common.generation import (
     CacheLevel,
@@ -13,14 +13,13 @@ from llmrouter.common.generation import (
     Started,
 )
 from llmrouter.gateway.answers import Answer
-from llmrouter.gateway.plan import PlannedRequest
 
 __all__ = ["replay"]
 
 
-async def replay(
-    answer: Answer, level: CacheLevel, planned: PlannedRequest, context: RequestContext
-) -> AsyncIterator[GenerationEvent]:
+def replay(
+    answer: Answer, level: CacheLevel, plan_id: str, context: RequestContext
+) -> Iterator[GenerationEvent]:
     """Give the answer as a stream, with the usage and the timings of its generation."""
     yield Started(
         context.request_id,
@@ -28,9 +27,8 @@ async def replay(
         answer.version,
         f"the answer comes from the cache; {answer.model} gave it to the same request before",
         CacheStatus.HIT,
-        planned.plan.id,
+        plan_id,
         level,
     )
-    for event in answer.replay():
-        yield event
+    yield from answer.replay()
     yield Finished(answer.usage, answer.timings)

@@ -24,18 +24,18 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     """Return the service; it reaches the others through `dialler`."""
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
-    shared = Shared(NearCache(settings.cache_memory_max_bytes))
-    pipeline = build_pipeline(settings, selector, cache, dialler, shared)
     selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
+    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
+    versions = VersionWatch(selector_client, cache_client)
+    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    watch = CacheWatch(cache_client, shared.near, shared.savings)
+    pipeline = build_pipeline(settings, selector, cache, dialler, shared)
     servicer = GatewayServicer(
         pipeline.generator,
         build_embedding(settings, selector, dialler),
         selector_client,
         settings,
     )
-    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
-    watch = CacheWatch(cache_client, shared.near, shared.savings)
-    versions = VersionWatch(selector_client, cache_client)
 
     async def start() -> None:
         await watch.start()

@@ -1,8 +1,9 @@
-"""Makes the answers of a model's version unusable once another version serves in its place."""
+"""Which versions serve; the answers of one that another has replaced become unusable."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -14,6 +15,8 @@ from llmrouter.gateway.answer_cache import WatchedCache
 __all__ = ["ServedVersions", "VersionWatch", "replaced"]
 
 _LOOK_SECONDS = 1.0
+_SEEN_SECONDS = 3.0
+"""How long the last look at the catalog counts."""
 _log = structlog.get_logger("llmrouter.gateway.versions")
 
 
@@ -41,6 +44,8 @@ class VersionWatch:
         self._selector = selector
         self._cache = cache
         self._known: dict[str, set[tuple[str, str]]] = {}
+        self._serving: frozenset[tuple[str, str]] = frozenset()
+        self._seen_until = 0.0
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -53,6 +58,10 @@ class VersionWatch:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
+    def serves(self, model: str, version: str) -> bool:
+        """Return whether a version serves; False when the selector was not heard of lately."""
+        return (model, version) in self._serving and time.monotonic() < self._seen_until
+
     async def look(self) -> None:
         """Compare what serves now with what served before; a failed call is made again later.
 
@@ -60,6 +69,8 @@ class VersionWatch:
             RouterError: Selector or cache did not answer.
         """
         now = await self._selector.served_versions()
+        self._serving = frozenset(now)
+        self._seen_until = time.monotonic() + _SEEN_SECONDS
         before = [one for known in self._known.values() for one in known]
         for model, version in replaced(before, now):
             await self._cache.invalidate_version(model, version)

@@ -139,8 +139,9 @@ async def suite(serve):
     ]
     settings = GatewaySettings(default_deadline_seconds=0.5, max_deadline_seconds=20)
     dialler = Dialler({"broken:1": inference, "working:1": inference})
+    shared = Shared(NearCache(1 << 20), lambda *_: True)
     gateway = GatewayServicer(
-        build_pipeline(settings, selector, cache, dialler, Shared(NearCache(1 << 20))).generator,
+        build_pipeline(settings, selector, cache, dialler, shared).generator,
         build_embedding(settings, selector, dialler),
         SelectorClient(selector, 1),
         settings,

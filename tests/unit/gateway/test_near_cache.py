@@ -230,3 +230,15 @@ async def test_an_invalidation_that_failed_is_made_again():
     cache.report_error = None
     await watch.look()
     assert cache.invalidated == [("a", "1")]
+
+
+async def test_a_version_serves_while_the_catalog_that_names_it_is_news(monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(versions.time, "monotonic", clock)
+    watch = VersionWatch(Catalog((("a", "1"),)), Watched())
+    assert not watch.serves("a", "1")
+    await watch.look()
+    assert watch.serves("a", "1")
+    assert not watch.serves("a", "2")
+    clock.now += 3
+    assert not watch.serves("a", "1")
