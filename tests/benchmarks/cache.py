@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from tests.benchmarks.cache_packing import measure_packing
 from tests.benchmarks.cache_policies import (
     PROMPTS,
     ROOM,
@@ -69,6 +70,7 @@ def measure_trace():
 
 MEASURES = {
     "trace": measure_trace,
+    "packing": measure_packing,
     "latency": lambda: asyncio.run(measure_latency()),
     "stampede": lambda: asyncio.run(measure_stampede()),
     "store": measure_store,

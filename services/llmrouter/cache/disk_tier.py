@@ -59,8 +59,8 @@ class DiskTier:
             raise
         return DiskTier(store, writer, max_bytes)
 
-    async def get(self, key: bytes) -> Record | None:
-        """Return the record of a key, living or not.
+    async def get(self, key: bytes, serves: Callable[[Record], bool]) -> Record | None:
+        """Return the record of a key, if it `serves`.
 
         Raises:
             RouterError: STORE_FAILED when the disk cannot be read.
@@ -75,10 +75,10 @@ class DiskTier:
             damage = error
             await self._write(lambda: self._store.set_aside(damage))
             record = None
-        if record is None:
+        if record is None or not serves(record):
             self._misses += 1
-        else:
-            self._hits += 1
+            return None
+        self._hits += 1
         return record
 
     async def put(self, key: bytes, record: Record) -> None:

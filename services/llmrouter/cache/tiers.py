@@ -71,8 +71,8 @@ class Tiers:
         """
         record, level = self._memory.get(place), CacheLevel.MEMORY
         if record is None and self._disk is not None:
-            record, level = await self._disk.get(place), CacheLevel.DISK
-            if record is not None and self._serves(record) and place not in self._memory:
+            record, level = await self._disk.get(place, self._serves), CacheLevel.DISK
+            if record is not None and place not in self._memory:
                 self._remember(place, record)  # unless a store has overtaken this lookup
         if record is None or not self._serves(record):
             return None

@@ -26,6 +26,7 @@ __all__ = ["KEY_BYTES", "answer_key", "question_digest", "stored_key"]
 
 KEY_BYTES = 32
 _VERSION = "llmrouter-answer-4"
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
 def answer_key(question: bytes, model: str, version: str) -> bytes:
@@ -69,8 +70,7 @@ def question_digest(request: GenerationRequest, tenant: str) -> bytes:
         "response_format": None if wanted is None else [wanted.kind.value, wanted.text],
         "top_logprobs": options.top_logprobs if options.logprobs else 0,
     }
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(_canonical(facts).encode("utf-8", "surrogatepass")).digest()
 
 
 def stored_key(tenant: str, key: bytes) -> bytes:

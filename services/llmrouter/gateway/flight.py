@@ -48,6 +48,7 @@ class Flight:
         self._events: list[GenerationEvent] = []
         self._dropped = 0
         self._bytes = 0
+        self._kept_bytes = 0
         self._furthest = 0
         self._readers: set[_Reader] = set()
         self._caught_up: asyncio.Future[None] | None = None
@@ -104,6 +105,7 @@ class Flight:
     def _add(self, event: GenerationEvent) -> None:
         self._events.append(event)
         self._bytes += _size(event)
+        self._kept_bytes += _size(event)
         self._complete = self._complete or isinstance(event, Finished)
         if self._bytes > _KEPT_BYTES:
             self._drop()
@@ -112,10 +114,14 @@ class Flight:
     def _drop(self) -> None:
         """Let go of what the slowest reader has read, and of the eldest beyond what is kept."""
         slowest = min((reader.index for reader in self._readers), default=0)
-        held = sum(map(_size, self._events))
-        while self._events and (held > _KEPT_BYTES or self._dropped < slowest):
-            held -= _size(self._events.pop(0))
-            self._dropped += 1
+        gone = 0
+        for event in self._events:
+            if self._kept_bytes <= _KEPT_BYTES and self._dropped + gone >= slowest:
+                break
+            self._kept_bytes -= _size(event)
+            gone += 1
+        del self._events[:gone]
+        self._dropped += gone
 
     async def _wait_for_readers(self) -> None:
         while self._bytes - self._furthest > _AHEAD_BYTES and not self._complete:

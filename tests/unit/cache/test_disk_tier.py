@@ -17,6 +17,10 @@ RECORD = Record(0.0, 1e12, 1, (), 0, b"answer")
 NEW_KEY = b"k" * 32
 
 
+def always(record):
+    return True
+
+
 @pytest.fixture
 async def tier(tmp_path, monkeypatch):
     monkeypatch.setattr(disk_tier, "_MOST_WAITING_BYTES", 3 * len(RECORD.payload))
@@ -55,11 +59,11 @@ async def test_answers_beyond_what_may_wait_for_a_slow_disk_are_refused(tier, st
     stuck.set()
     await asyncio.gather(*writing)
     await tier.put(NEW_KEY, RECORD)
-    assert await tier.get(NEW_KEY) == RECORD
+    assert await tier.get(NEW_KEY, always) == RECORD
 
 
 async def test_reads_do_not_wait_for_writes(tier, stuck, writing):
-    assert await tier.get(NEW_KEY) is None
+    assert await tier.get(NEW_KEY, always) is None
     assert not any(one.done() for one in writing)
 
 
@@ -89,7 +93,7 @@ async def test_a_caller_that_gives_up_neither_stops_its_write_nor_frees_its_plac
         await tier.put(NEW_KEY, RECORD)
     stuck.set()
     await tier.counts()  # behind the writes
-    assert await tier.get(bytes([2]) * 32) == RECORD
+    assert await tier.get(bytes([2]) * 32, always) == RECORD
     await tier.put(NEW_KEY, RECORD)
 
 
@@ -108,10 +112,10 @@ async def test_after_a_failed_write_writing_pauses_and_reading_goes_on(tier, mon
     with pytest.raises(RouterError, match=r"tries again in 5.0 s") as refused:
         await tier.put(bytes(32), RECORD)
     assert (refused.value.reason, refused.value.retry_after) == (Reason.STORE_FAILED, 5.0)
-    assert await tier.get(NEW_KEY) == RECORD
+    assert await tier.get(NEW_KEY, always) == RECORD
     clock[0] += 5
     await tier.put(bytes(32), RECORD)
-    assert await tier.get(bytes(32)) == RECORD
+    assert await tier.get(bytes(32), always) == RECORD
 
 
 async def test_a_damaged_record_is_a_miss_named_in_the_log_and_dropped(tier, caplog):
@@ -119,7 +123,7 @@ async def test_a_damaged_record_is_a_miss_named_in_the_log_and_dropped(tier, cap
     with tier._store._env.begin(write=True) as txn:
         packed = RECORD.pack(NEW_KEY)[:-1] + b"!"
         txn.put(NEW_KEY, packed, db=tier._store._tables["records"])
-    assert await tier.get(NEW_KEY) is None
+    assert await tier.get(NEW_KEY, always) is None
     assert "checksum" in caplog.text
     assert (await tier.counts()).entries == 0
 
@@ -133,7 +137,15 @@ async def test_a_damaged_store_is_set_aside_by_the_first_who_reads_it(tier, monk
         raise StoreDamagedError("page 7")
 
     monkeypatch.setattr(tier._store, "get", damaged)
-    assert await tier.get(NEW_KEY) is None
+    assert await tier.get(NEW_KEY, always) is None
     assert len(list(tier._store.path.parent.glob("answers.corrupt-*"))) == 1
     await tier.put(NEW_KEY, RECORD)
-    assert await tier.get(NEW_KEY) == RECORD
+    assert await tier.get(NEW_KEY, always) == RECORD
+
+
+async def test_a_record_that_may_not_be_served_counts_as_a_miss(tier):
+    await tier.put(NEW_KEY, RECORD)
+    assert await tier.get(NEW_KEY, lambda record: False) is None
+    assert await tier.get(NEW_KEY, always) == RECORD
+    counts = await tier.counts()
+    assert (counts.hits, counts.misses) == (1, 1)

@@ -145,8 +145,8 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     disk = service._tiers._disk
     read, go_on = disk.get, asyncio.Event()
 
-    async def slow(key):
-        record = await read(key)
+    async def slow(key, serves):
+        record = await read(key, serves)
         await go_on.wait()
         return record
 
