@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import NamedTuple
@@ -112,8 +111,7 @@ class SingleFlight:
 
     def _begin(self, planned: PlannedRequest, context: RequestContext) -> Flight:
         if context.deadline is not None:
-            until = max(context.deadline, time.monotonic() + self._patience)
-            context = replace(context, deadline=until)
+            context = replace(context, deadline=context.deadline + self._patience)
         flight = Flight(self._following.generate(planned, context), context.deadline)
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)

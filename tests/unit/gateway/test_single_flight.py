@@ -256,7 +256,7 @@ async def test_a_generation_may_last_longer_than_its_starter_waits_and_nobody_jo
     one, now = link(following, patience=10.0), time.monotonic()
     first = one.generate(keyed(), asking(1, deadline=now + 1))
     await began(first)
-    assert following.contexts[0].deadline - now > 9
+    assert following.contexts[0].deadline == now + 11
     second = one.generate(keyed(), asking(2, deadline=now + 5))
     third = one.generate(keyed(), asking(3, deadline=now + 60))
     await began(second)
@@ -265,6 +265,18 @@ async def test_a_generation_may_last_longer_than_its_starter_waits_and_nobody_jo
     assert len(following.contexts) == 2
     for stream in (first, second, third):
         await stream.aclose()
+
+
+async def test_requests_with_the_same_time_to_wait_share_though_one_comes_later():
+    go = asyncio.Event()
+    following = Scripted([*answer_events()[:2], go, *answer_events()[2:]])
+    one, now = link(following, patience=1.0), time.monotonic()
+    streams = [one.generate(keyed(), asking(n, deadline=now + 300 + n / 100)) for n in range(5)]
+    for stream in streams:
+        await began(stream)
+    go.set()
+    await asyncio.gather(*map(collect, streams))
+    assert len(following.contexts) == 1
 
 
 async def test_what_follows_the_last_event_is_finished_though_all_have_left():
