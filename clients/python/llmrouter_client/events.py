@@ -161,7 +161,7 @@ class Answer:
     attempts: tuple[Attempt, ...]
     choices: tuple[Choice, ...] = ()
     cache: str = ""
-    """What the cache did: `hit`, `miss`, `joined`, `bypassed` or `unavailable`."""
+    """What the cache did: `hit`, `miss`, `joined`, `stale`, `bypassed` or `unavailable`."""
     level: str = ""
     """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
 

@@ -102,6 +102,8 @@ class Options(TypedDict, total=False):
     """Names to invalidate the stored answer by; at most 16, each 1 to 64 bytes."""
     cache_drawn: bool | None
     """Whether answers left to chance may be read, kept and shared as well."""
+    cache_stale: bool | None
+    """Whether an answer that has expired may stand in when no model can answer."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -253,6 +255,7 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
         mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"),
         tags=tags,
         drawn=bool(options.get("cache_drawn")),
+        stale=bool(options.get("cache_stale")),
     )
     ttl = options.get("cache_ttl")
     if ttl is not None:

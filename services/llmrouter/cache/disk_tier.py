@@ -44,8 +44,10 @@ class DiskTier:
         self._closed = False
 
     @staticmethod
-    async def open(path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> DiskTier:
-        """Open or create the store at `path`, at most `max_bytes` large.
+    async def open(
+        path: Path, max_bytes: int, clock: Callable[[], float] = time.time, grace: float = 0.0
+    ) -> DiskTier:
+        """Open or create a store; arguments as those of `LmdbStore`.
 
         Raises:
             RouterError: STORE_FAILED when the folder cannot be used.
@@ -53,7 +55,7 @@ class DiskTier:
         writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="cache-writer")
         loop = asyncio.get_running_loop()
         try:
-            store = await loop.run_in_executor(writer, LmdbStore, path, max_bytes, clock)
+            store = await loop.run_in_executor(writer, LmdbStore, path, max_bytes, clock, grace)
         except BaseException:
             writer.shutdown(wait=False)
             raise

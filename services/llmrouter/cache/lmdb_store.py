@@ -55,13 +55,20 @@ class StoreDamagedError(Exception):
 class LmdbStore:
     """A folder of records. A damaged one is set aside, named in the log, and begun anew."""
 
-    def __init__(self, path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        clock: Callable[[], float] = time.time,
+        grace: float = 0.0,
+    ) -> None:
         """Open or create the store.
 
         Args:
             path: Its folder.
             max_bytes: Size of its file at most.
             clock: Seconds since the epoch.
+            grace: Seconds that records are worth keeping once they have expired.
 
         Raises:
             RouterError: STORE_FAILED when the folder cannot be used; the message names it.
@@ -69,6 +76,7 @@ class LmdbStore:
         self._path = path
         self._max_bytes = max_bytes
         self._clock = clock
+        self._grace = grace
         self.evictions = 0
         self._env: Any = None
         self._tables: dict[str, Any] = {}
@@ -280,7 +288,7 @@ class LmdbStore:
     def _drop_records(self, most: int) -> int:
         """Drop up to `most` records, expired ones first; return how many were dropped."""
         with self._env.begin(write=True) as txn:
-            keys = self._first(txn, "by_expiry", most, _order(self._clock()))
+            keys = self._first(txn, "by_expiry", most, _order(self._clock() - self._grace))
             expired = len(keys)
             keys = keys or self._first(txn, "by_age", most, None)
             for key in keys:

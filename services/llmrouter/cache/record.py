@@ -35,9 +35,9 @@ class Record:
     """How the payload is packed; see `compression.py`."""
     payload: bytes
 
-    def lives(self, now: float) -> bool:
-        """Return whether it may be served at `now`, by its times."""
-        return self.stored_at - _FUTURE_SECONDS <= now < self.expires_at
+    def lives(self, now: float, grace: float = 0.0) -> bool:
+        """Return whether it may be served at `now`, or `grace` seconds late, by its times."""
+        return self.stored_at - _FUTURE_SECONDS <= now < self.expires_at + grace
 
     def pack(self, key: bytes) -> bytes:
         """Return the bytes to store under `key`; the checksum covers the key as well."""

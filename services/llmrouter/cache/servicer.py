@@ -58,7 +58,7 @@ class CacheServicer(CacheServiceServicer):
         """Look an answer up; an answer that cannot be read any more is a miss."""
         place = place_of(request.context, request.key)
         sequence = self._invalidations.sequence
-        found = await self._find(place)
+        found = await self._find(place, stale=request.stale)
         lease = pb.LEASE_UNSPECIFIED
         if found is None and self._invalidations.knows(request.session):
             granted = self._leases.take(place, request.session)
@@ -157,8 +157,8 @@ class CacheServicer(CacheServiceServicer):
             as_of = await self._invalidations.invalidate(key_label(place))
         return await self._tiers.store(place, payload, labels, ttl, as_of)
 
-    async def _find(self, place: bytes) -> pb.FoundAnswer | None:
-        hit = await self._tiers.lookup(place)
+    async def _find(self, place: bytes, *, stale: bool = False) -> pb.FoundAnswer | None:
+        hit = await self._tiers.lookup(place, stale=stale)
         if hit is None:
             return None
         try:

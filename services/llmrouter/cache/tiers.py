@@ -33,7 +33,7 @@ class Hit:
     age: float
     """Seconds since it was stored; 0 if the clock was set back since."""
     remaining: float
-    """Seconds until it expires."""
+    """Seconds until it expires; negative once it has."""
 
 
 class Tiers:
@@ -46,6 +46,7 @@ class Tiers:
         invalidations: Invalidations,
         packer: Packer,
         clock: Callable[[], float],
+        grace: float = 0.0,
     ) -> None:
         """Join levels.
 
@@ -55,26 +56,33 @@ class Tiers:
             invalidations: Says which answers may no longer be served.
             packer: Packs what is kept.
             clock: Seconds since the epoch, because the disk outlives the process.
+            grace: Seconds that answers are kept for bad days once they have expired.
         """
         self._memory = memory
         self._disk = disk
         self._invalidations = invalidations
         self._packer = packer
         self._clock = clock
+        self._grace = grace
         self._training: asyncio.Task[None] | None = None
 
-    async def lookup(self, place: bytes) -> Hit | None:
+    async def lookup(self, place: bytes, *, stale: bool = False) -> Hit | None:
         """Return the living answer of a stored key; one found on disk moves to memory too.
+
+        Args:
+            place: What `stored_key` gave.
+            stale: Whether one that has expired will do.
 
         Raises:
             RouterError: STORE_FAILED when it is not in memory and the disk cannot be read.
         """
-        record, level = self._memory.get(place), CacheLevel.MEMORY
+        serves = self._serves_late if stale else self._serves
+        record, level = self._memory.get(place, serves), CacheLevel.MEMORY
         if record is None and self._disk is not None:
-            record, level = await self._disk.get(place, self._serves), CacheLevel.DISK
+            record, level = await self._disk.get(place, serves), CacheLevel.DISK
             if record is not None and place not in self._memory:
                 self._remember(place, record)  # unless a store has overtaken this lookup
-        if record is None or not self._serves(record):
+        if record is None or not serves(record):
             return None
         try:
             payload = await self._packer.unpack(record.codec, record.payload)
@@ -141,9 +149,13 @@ class Tiers:
         lives = record.lives(self._clock())
         return lives and self._invalidations.living(record.labels, record.as_of)
 
+    def _serves_late(self, record: Record) -> bool:
+        lives = record.lives(self._clock(), self._grace)
+        return lives and self._invalidations.living(record.labels, record.as_of)
+
     def _remember(self, place: bytes, record: Record) -> None:
         size = len(record.payload) + sum(map(len, record.labels))
-        self._memory.put(place, record, size, record.expires_at - self._clock())
+        self._memory.put(place, record, size, record.expires_at + self._grace - self._clock())
 
     def _learn_from(self, payload: bytes) -> None:
         if self._packer.sample(payload):
@@ -184,9 +196,10 @@ async def open_tiers(
     """
     disk, facts = None, new_facts(clock())
     if answers is not None:
-        disk = await DiskTier.open(answers, settings.disk_max_bytes, clock)
+        disk = await DiskTier.open(answers, settings.disk_max_bytes, clock, settings.stale_seconds)
         facts = await disk.facts()
     invalidations = Invalidations(facts, disk)
     memory: MemoryTier[Record] = MemoryTier(settings.memory_max_bytes, clock)
     packer = Packer(facts.dictionaries)
-    return Tiers(memory, disk, invalidations, packer, clock), invalidations
+    tiers = Tiers(memory, disk, invalidations, packer, clock, settings.stale_seconds)
+    return tiers, invalidations

@@ -32,6 +32,7 @@ _NAMES = {
 _CACHE = {
     "hit": "[green]hit[/] (answered from cache)",
     "joined": "[green]joined[/] (an identical request was being answered)",
+    "stale": "[yellow]stale[/] (no model could answer)",
     "miss": "miss",
     "bypassed": "not asked",
     "unavailable": "[yellow]did not answer[/]",

@@ -9,7 +9,7 @@ import typer
 from llmrouter_client import Options
 from llmrouter_client.requests import CacheMode
 
-__all__ = ["Cache", "CacheDrawn", "CacheTags", "CacheTtl", "NoCache", "wishes"]
+__all__ = ["Cache", "CacheDrawn", "CacheStale", "CacheTags", "CacheTtl", "NoCache", "wishes"]
 
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep the cache out: --cache off.")]
 Cache = Annotated[
@@ -24,6 +24,9 @@ CacheTags = Annotated[
 CacheDrawn = Annotated[
     bool, typer.Option("--cache-drawn", help="Keep and reuse answers left to chance as well.")
 ]
+CacheStale = Annotated[
+    bool, typer.Option("--cache-stale", help="Take an expired answer when no model can answer.")
+]
 
 
 def wishes(
@@ -32,6 +35,7 @@ def wishes(
     ttl: float | None,
     tags: list[str] | None,
     drawn: bool,
+    stale: bool,
 ) -> Options:
     """Return the wishes as the client takes them.
 
@@ -41,4 +45,6 @@ def wishes(
     if no_cache and cache not in {None, "off"}:
         raise typer.BadParameter(f"contradicts --cache {cache}", param_hint="--no-cache")
     mode = "off" if no_cache else cache
-    return Options(cache=mode, cache_ttl=ttl, cache_tags=tags, cache_drawn=drawn or None)
+    options = Options(cache=mode, cache_ttl=ttl, cache_tags=tags)
+    options.update(Options(cache_drawn=drawn or None, cache_stale=stale or None))
+    return options

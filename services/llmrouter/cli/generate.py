@@ -74,6 +74,7 @@ def generate(
     cache_ttl: caching.CacheTtl = None,
     cache_tag: caching.CacheTags = None,
     cache_drawn: caching.CacheDrawn = False,
+    cache_stale: caching.CacheStale = False,
     priority: Urgency = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -87,10 +88,9 @@ def generate(
     options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
     options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
-    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(Options(logit_bias=shaping.biases(logit_bias)))
+    options.update(shaping.tokens(logit_bias, logprobs, top_logprobs))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_drawn))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_drawn, cache_stale))
     asked = _generate(address, question_from(prompt), options, as_json=as_json, route=route)
     asyncio.run(asked)
 

@@ -20,6 +20,7 @@ __all__ = [
     "TopLogprobs",
     "biases",
     "penalties",
+    "tokens",
 ]
 
 MinP = Annotated[
@@ -53,6 +54,17 @@ def penalties(repetition: float | None, presence: float | None, frequency: float
     return Options(
         repetition_penalty=repetition, presence_penalty=presence, frequency_penalty=frequency
     )
+
+
+def tokens(logit_bias: list[str] | None, logprobs: bool, top_logprobs: int | None) -> Options:
+    """Return what concerns single tokens as the client takes it.
+
+    Raises:
+        typer.BadParameter: An entry of `logit_bias` is not `TOKEN=BIAS`.
+    """
+    options = Options(logit_bias=biases(logit_bias))
+    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
+    return options
 
 
 def biases(entries: list[str] | None) -> dict[int, float]:

@@ -80,6 +80,8 @@ class CacheStatus(StrEnum):
     """The cache service did not answer in time; the request went on without it."""
     JOINED = "joined"
     """The answer is that of an identical request that was in flight already."""
+    STALE = "stale"
+    """Degraded: no model could answer, and an answer that had expired stands in."""
 
 
 class CacheLevel(StrEnum):
@@ -206,6 +208,8 @@ class CacheWishes:
     """Names to invalidate the stored answer by; at most 16, sorted, each once, 1 to 64 bytes."""
     drawn: bool = False
     """Whether answers left to chance may be read, kept and shared as well."""
+    stale: bool = False
+    """Whether an answer that has expired may stand in when no model can answer."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,14 +84,19 @@ class MemoryTier(Generic[ValueT]):
         self._sketch = FrequencySketch(min(_MOST_COUNTERS, 4 * max_bytes // _LEAST_ENTRY))
         self._hits = self._misses = self._evictions = 0
 
-    def get(self, key: bytes) -> ValueT | None:
-        """Return the value and mark it as used; None when it is missing or has expired."""
+    def get(self, key: bytes, accepts: Callable[[ValueT], bool] = lambda _: True) -> ValueT | None:
+        """Return the value and mark it as used; None when it is missing or has expired.
+
+        Args:
+            key: Its key.
+            accepts: Whether a value serves; one that does not stays, and counts as a miss.
+        """
         self._sketch.count(key, 10 * max(64, len(self)))
         entry = self._find(key)
         if entry is not None and entry.expires <= self._clock():
             self.remove(key)
             entry = None
-        if entry is None:
+        if entry is None or not accepts(entry.value):
             self._misses += 1
             return None
         self._hits += 1

@@ -22,6 +22,8 @@ class HitKind(StrEnum):
     """The same question, answered before."""
     JOINED = "joined"
     """The same question, being answered at that moment."""
+    STALE = "stale"
+    """The same question, whose answer had expired: no model could give another."""
 
 
 class Saved(NamedTuple):

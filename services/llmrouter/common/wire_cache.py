@@ -13,7 +13,11 @@ from llmrouter.v1 import cache_pb2 as pb
 
 __all__ = ["decode_counts", "decode_savings", "encode_level", "encode_savings"]
 
-_KINDS = {pb.HIT_KIND_EXACT: HitKind.EXACT, pb.HIT_KIND_JOINED: HitKind.JOINED}
+_KINDS = {
+    pb.HIT_KIND_EXACT: HitKind.EXACT,
+    pb.HIT_KIND_JOINED: HitKind.JOINED,
+    pb.HIT_KIND_STALE: HitKind.STALE,
+}
 _KINDS_OUT = {value: key for key, value in _KINDS.items()}
 _MOST_SAVINGS = 4_096
 

@@ -44,6 +44,7 @@ _CACHE_STATUS = {
     pb.CACHE_STATUS_HIT: CacheStatus.HIT,
     pb.CACHE_STATUS_UNAVAILABLE: CacheStatus.UNAVAILABLE,
     pb.CACHE_STATUS_JOINED: CacheStatus.JOINED,
+    pb.CACHE_STATUS_STALE: CacheStatus.STALE,
 }
 _CACHE_STATUS_OUT = {value: key for key, value in _CACHE_STATUS.items()}
 CACHE_LEVEL = {

@@ -25,7 +25,7 @@ from llmrouter.common.generation import (
 
 __all__ = ["Accounting", "refusals_accounted"]
 
-_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED})
+_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE})
 """Nothing was generated for this request."""
 _log = structlog.get_logger("llmrouter.gateway")
 

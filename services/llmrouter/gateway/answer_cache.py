@@ -33,7 +33,7 @@ class Found:
     answer: Answer
     level: CacheLevel
     remaining: float
-    """Seconds until it expires."""
+    """Seconds until it expires; negative once it has."""
     tags: tuple[str, ...] = ()
 
 
@@ -82,6 +82,10 @@ class AnswerCache(Protocol):
 
     async def lookup(self, key: bytes, session: str, context: RequestContext) -> LookedUp:
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
+        ...
+
+    async def stale(self, key: bytes, context: RequestContext) -> Found | None:
+        """Return what is kept under `key`, though it may have expired."""
         ...
 
     async def wait(

@@ -12,7 +12,7 @@ from llmrouter.common.memory_tier import TierCounts
 from llmrouter.common.savings import Saved, Spared
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.gateway.answer_cache import Keeping, LookedUp, News
+from llmrouter.gateway.answer_cache import Found, Keeping, LookedUp, News
 from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.cache_messages import (
     decode_looked_up,
@@ -53,6 +53,13 @@ class CacheClient:
         return decode_looked_up(
             await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
         )
+
+    async def stale(self, key: bytes, context: RequestContext) -> Found | None:
+        """Return what is kept under `key`, though it may have expired."""
+        message = pb.LookupRequest(context=encode_context(context), key=key, stale=True)
+        remaining = context.remaining()
+        response = await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
+        return decode_looked_up(response).found
 
     async def wait(
         self, key: bytes, session: str, seconds: float, context: RequestContext

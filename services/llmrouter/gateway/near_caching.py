@@ -91,6 +91,10 @@ class NearCaching:
         question = question_digest(planned.request, context.tenant)
         planned = self._sticky.prefer(replace(planned, question=question))
         first = planned.plan.candidates[0]
+        routing = planned.request.routing
+        if planned.request.cache.stale and self._sticky.recall(question, routing) is None:
+            # So that an expired answer can be looked for once there is no plan any more.
+            self._sticky.remember(planned, first)
         return replace(planned, key=answer_key(question, first.model, first.version))
 
     def _count(

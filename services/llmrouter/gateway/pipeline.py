@@ -17,6 +17,7 @@ from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.fallback import Fallback
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.planning import Planning
@@ -81,7 +82,8 @@ def build_pipeline(
     flights = SingleFlight(caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
-    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, planning)
+    fallback = Fallback(cache, sticky, shared.savings, planning)
+    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
     chain = Accounting(Admission(recalling))
     return Pipeline(chain, flights)
 

@@ -57,6 +57,8 @@ class _HitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitKind.Value
     """The same question, answered before."""
     HIT_KIND_JOINED: _HitKind.ValueType  # 2
     """The same question, being answered at that moment."""
+    HIT_KIND_STALE: _HitKind.ValueType  # 3
+    """The same question, whose answer had expired: no model could give another."""
 
 class HitKind(_HitKind, metaclass=_HitKindEnumTypeWrapper):
     """Represents how an answer was found."""
@@ -67,6 +69,8 @@ HIT_KIND_EXACT: HitKind.ValueType  # 1
 """The same question, answered before."""
 HIT_KIND_JOINED: HitKind.ValueType  # 2
 """The same question, being answered at that moment."""
+HIT_KIND_STALE: HitKind.ValueType  # 3
+"""The same question, whose answer had expired: no model could give another."""
 Global___HitKind: _TypeAlias = HitKind  # noqa: Y015
 
 @_typing.final
@@ -128,10 +132,13 @@ class LookupRequest(_message.Message):
     CONTEXT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Fingerprint of everything that changes the answer; 32 bytes."""
     session: _builtins.str
     """The session that wants the key's lease on a miss; empty wants none."""
+    stale: _builtins.bool
+    """Whether an answer that has expired may be found as well, as long as it is kept."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks. The tenant is part of the key as well."""
@@ -142,10 +149,11 @@ class LookupRequest(_message.Message):
         context: _generation_pb2.RequestContext | None = ...,
         key: _builtins.bytes = ...,
         session: _builtins.str = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,7 +181,7 @@ class FoundAnswer(_message.Message):
 
     @_builtins.property
     def remaining(self) -> _duration_pb2.Duration:
-        """Until it expires."""
+        """Until it expires; negative once it has."""
 
     def __init__(
         self,

@@ -136,6 +136,8 @@ class _CacheStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheStat
     """The cache service did not answer; the request went on without it."""
     CACHE_STATUS_JOINED: _CacheStatus.ValueType  # 5
     """The answer is that of an identical request which was already in flight."""
+    CACHE_STATUS_STALE: _CacheStatus.ValueType  # 6
+    """Degraded: no model could answer, and an answer from the cache that had expired stands in."""
 
 class CacheStatus(_CacheStatus, metaclass=_CacheStatusEnumTypeWrapper):
     """Represents what the answer cache did for a request."""
@@ -152,6 +154,8 @@ CACHE_STATUS_UNAVAILABLE: CacheStatus.ValueType  # 4
 """The cache service did not answer; the request went on without it."""
 CACHE_STATUS_JOINED: CacheStatus.ValueType  # 5
 """The answer is that of an identical request which was already in flight."""
+CACHE_STATUS_STALE: CacheStatus.ValueType  # 6
+"""Degraded: no model could answer, and an answer from the cache that had expired stands in."""
 Global___CacheStatus: _TypeAlias = CacheStatus  # noqa: Y015
 
 class _CacheLevel:
@@ -573,12 +577,15 @@ class CacheWishes(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     TAGS_FIELD_NUMBER: _builtins.int
     DRAWN_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """What the cache may do."""
     drawn: _builtins.bool
     """Whether an answer left to chance (temperature over 0 and no seed) may be read, kept and shared
     as well; default false.
     """
+    stale: _builtins.bool
+    """Whether an answer that has expired may stand in when no model can answer; default false."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long a stored answer lives; 1 second to 365 days. Absent takes the configured default."""
@@ -596,10 +603,11 @@ class CacheWishes(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         tags: _abc.Iterable[_builtins.str] | None = ...,
         drawn: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -171,7 +171,7 @@ async def test_a_question_is_streamed_from_its_model_to_the_caller(suite):
     assert begun.cache == generation_pb2.CACHE_STATUS_MISS
     request, remaining = suite.inference.calls[0]
     assert (request.context.request_id, request.context.tenant) == ("r-1", "default")
-    assert 5 < remaining <= 10.5  # those who join may wait longer, by the default deadline
+    assert 5 < remaining < 12  # those who join may wait longer, by the default deadline
 
 
 async def test_the_selector_learns_sizes_and_outcomes_but_no_text(suite):

@@ -248,3 +248,27 @@ async def test_a_dictionary_is_learned_from_what_is_stored_and_used_after_a_rest
     assert len(again._tiers._packer._dictionaries) == 1
     for key, text in zip(keys, texts, strict=True):
         assert (await lookup(again, key=key)).found.answer == answer(text)
+
+
+@pytest.mark.parametrize("level", ["memory", "disk"])
+async def test_an_expired_answer_is_found_by_who_asks_for_stale_ones_as_long_as_it_is_kept(
+    opened, clock, tmp_path, level
+):
+    disk = {"memory_max_bytes": 0, "disk_path": tmp_path / "a"} if level == "disk" else {}
+    service = await opened(stale_seconds=100, **disk)
+    await store(service, ttl=10)
+    clock.now += 12
+    asked = pb.LookupRequest(context=who(), key=KEY, stale=True)
+    assert not (await lookup(service)).HasField("found")
+    found = (await service.Lookup(asked, None)).found
+    assert (found.answer, seconds(found.remaining)) == (answer(), -2)
+    clock.now += 98
+    assert not (await service.Lookup(asked, None)).HasField("found")
+
+
+async def test_an_invalidated_answer_is_not_even_found_as_a_stale_one(opened, clock):
+    service = await opened()
+    await store(service, ttl=10, tags=["t"])
+    await service.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
+    asked = pb.LookupRequest(context=who(), key=KEY, stale=True)
+    assert not (await service.Lookup(asked, None)).HasField("found")

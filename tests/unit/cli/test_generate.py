@@ -51,13 +51,15 @@ def test_generate_sends_what_the_cache_may_do(address, gateway):
         "--cache-tag",
         "a",
         "--cache-drawn",
+        "--cache-stale",
     ]
     assert run("generate", "hi", *flags, "--address", address).exit_code == 0
     sent = gateway.requests[0].cache
-    assert (sent.mode, sent.ttl.seconds, list(sent.tags), sent.drawn) == (
+    assert (sent.mode, sent.ttl.seconds, list(sent.tags), sent.drawn, sent.stale) == (
         g.CACHE_MODE_REFRESH,
         90,
         ["b", "a"],
+        True,
         True,
     )
     refused = run("generate", "hi", "--no-cache", "--cache", "read", "--address", address)
