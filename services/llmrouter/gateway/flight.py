@@ -103,9 +103,10 @@ class Flight:
             self._wake()
 
     def _add(self, event: GenerationEvent) -> None:
+        size = _size(event)
         self._events.append(event)
-        self._bytes += _size(event)
-        self._kept_bytes += _size(event)
+        self._bytes += size
+        self._kept_bytes += size
         self._complete = self._complete or isinstance(event, Finished)
         if self._bytes > _KEPT_BYTES:
             self._drop()
@@ -168,4 +169,5 @@ class Flight:
 def _size(event: GenerationEvent) -> int:
     if not isinstance(event, Delta):
         return _EVENT_BYTES
-    return _EVENT_BYTES + len(event.text) + logprob_bytes(event.logprobs)
+    logprobs = logprob_bytes(event.logprobs) if event.logprobs else 0
+    return _EVENT_BYTES + len(event.text) + logprobs

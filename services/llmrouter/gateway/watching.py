@@ -43,7 +43,8 @@ class CacheWatch:
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._report())]
 
     async def close(self) -> None:
-        """Stop; nothing is served from here afterwards."""
+        """Tell what is untold and stop; nothing is served from here afterwards."""
+        await self._tell()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -75,15 +76,18 @@ class CacheWatch:
     async def _report(self) -> None:
         while True:
             await asyncio.sleep(_REPORT_SECONDS)
-            if not self._near.session:
-                continue
-            rows = self._savings.drain()
-            try:
-                await self._cache.report(self._near.session, self._near.counts(), rows)
-            except RouterError as error:
-                _log.debug("savings are not told", error=error.message)
-                for saved, spared in rows:
-                    self._savings.add(saved, spared)
+            await self._tell()
+
+    async def _tell(self) -> None:
+        if not self._near.session:
+            return
+        rows = self._savings.drain()
+        try:
+            await self._cache.report(self._near.session, self._near.counts(), rows)
+        except RouterError as error:
+            _log.debug("savings are not told", error=error.message)
+            for saved, spared in rows:
+                self._savings.add(saved, spared)
 
 
 async def _next(messages: AsyncIterator[News]) -> News | None:
