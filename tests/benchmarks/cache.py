@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from tests.benchmarks.cache_apart import measure_apart
 from tests.benchmarks.cache_packing import measure_packing
 from tests.benchmarks.cache_policies import (
     PROMPTS,
@@ -72,6 +73,7 @@ MEASURES = {
     "trace": measure_trace,
     "packing": measure_packing,
     "latency": lambda: asyncio.run(measure_latency()),
+    "apart": lambda: asyncio.run(measure_apart()),
     "stampede": lambda: asyncio.run(measure_stampede()),
     "store": measure_store,
 }

@@ -8,8 +8,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-import grpc
 from grpc import aio
+from tests.benchmarks.cache_echo import calling, serving
 
 from llmrouter.cache import service as cache_service
 from llmrouter.cache.settings import CacheSettings
@@ -30,7 +30,9 @@ from llmrouter.v1.inference_pb2_grpc import (
 MODEL = "instant"
 WORDS = 32
 PROMPT = "What is the capital of France, and since when? " * 8
-ROUNDS = 400
+ROUNDS = 300
+_SETTLE_SECONDS = 0.004
+"""Between two requests: what a miss stores behind its answer is not to slow the next one down."""
 
 
 class Instant(InferenceServiceServicer):
@@ -59,33 +61,6 @@ class Instant(InferenceServiceServicer):
 
 def _event(**kind):
     return inference_pb2.InferResponse(event=g.GenerationEvent(**kind))
-
-
-class Echo:
-    """Answers with what it is told to, through nothing but gRPC."""
-
-    def __init__(self, whole, events):
-        self.whole, self.events = whole, events
-
-    async def unary(self, request, context):
-        return self.whole
-
-    async def stream(self, request, context):
-        for event in self.events:
-            yield event
-
-    def handler(self):
-        methods = {
-            "Unary": grpc.unary_unary_rpc_method_handler(
-                self.unary, g.GenerateRequest.FromString,
-                gateway_pb2.GenerateResponse.SerializeToString,
-            ),
-            "Stream": grpc.unary_stream_rpc_method_handler(
-                self.stream, gateway_pb2.StreamGenerateRequest.FromString,
-                gateway_pb2.StreamGenerateResponse.SerializeToString,
-            ),
-        }  # fmt: skip
-        return grpc.method_handlers_generic_handler("Echo", methods)
 
 
 @contextlib.asynccontextmanager
@@ -120,11 +95,11 @@ async def suite():
             gateway = await host(gateway_service.build(settings, dialler, data))
             channel = await stack.enter_async_context(aio.insecure_channel(gateway.address))
             stubs.append(GatewayServiceStub(channel))
-        await _until_routable(stubs[0])
+        await until_routable(stubs[0])
         yield *stubs, model
 
 
-async def _until_routable(stub):
+async def until_routable(stub):
     async with asyncio.timeout(30):
         while True:
             models = (await stub.ListModels(gateway_pb2.ListModelsRequest())).models
@@ -152,56 +127,45 @@ async def _stream(stub, request):
 async def measure_latency():
     """Time hits, misses and echoes in turn; medians in microseconds and their ratios."""
     async with suite() as (near, far, _):
-        hit, generated = asking(0), asking(0, g.CACHE_MODE_OFF)
-        for stub in (near, far):
-            await _whole(stub, hit)
-        cached = Echo(await _whole(near, hit), await _stream(near, hit))
-        fresh = Echo(await _whole(near, generated), await _stream(near, generated))
-        figures = {}
-        async with _echoing(cached) as short, _echoing(fresh) as long:
-            for name, call, at in (("unary", _whole, 0), ("stream", _stream, 1)):
-                medians = await _in_turn(
-                    {
-                        "echo": partial(_same, short[at], hit),
-                        "echo_generated": partial(_same, long[at], hit),
-                        "l1": partial(_same, partial(call, near), hit),
-                        "l2": partial(_same, partial(call, far), hit),
-                        "off": partial(_anew, partial(call, near), name, g.CACHE_MODE_OFF),
-                        "miss": partial(_anew, partial(call, near), name, g.CACHE_MODE_READ_WRITE),
-                    }
-                )
-                figures |= {f"{name}_{step}_us": value for step, value in medians.items()}
-                figures |= {
-                    f"{name}_l1_over_echo": medians["l1"] / medians["echo"],
-                    f"{name}_l2_over_echo": medians["l2"] / medians["echo"],
-                    f"{name}_miss_adds_of_echo": (medians["miss"] - medians["off"])
-                    / medians["echo_generated"],
+        return await latencies(near, far, serving)
+
+
+async def latencies(near, far, echoing):
+    """Time two gateways, with and without memory of their own, beside echoes of their answers.
+
+    `echoing` takes a whole answer and its events and is a context that gives an address.
+    """
+    hit, generated = asking(0), asking(0, g.CACHE_MODE_OFF)
+    for stub in (near, far):
+        await _whole(stub, hit)
+    cached = await _whole(near, hit), await _stream(near, hit)
+    fresh = await _whole(near, generated), await _stream(near, generated)
+    figures = {}
+    async with (
+        echoing(*cached) as short,
+        echoing(*fresh) as long,
+        calling(short) as short_calls,
+        calling(long) as long_calls,
+    ):
+        for name, call, at in (("unary", _whole, 0), ("stream", _stream, 1)):
+            medians = await _in_turn(
+                {
+                    "echo": partial(_same, short_calls[at], hit),
+                    "echo_generated": partial(_same, long_calls[at], hit),
+                    "l1": partial(_same, partial(call, near), hit),
+                    "l2": partial(_same, partial(call, far), hit),
+                    "off": partial(_anew, partial(call, near), name, g.CACHE_MODE_OFF),
+                    "miss": partial(_anew, partial(call, near), name, g.CACHE_MODE_READ_WRITE),
                 }
-        return figures
-
-
-@contextlib.asynccontextmanager
-async def _echoing(echo):
-    server = aio.server()
-    server.add_generic_rpc_handlers((echo.handler(),))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-        unary = channel.unary_unary(
-            "/Echo/Unary", g.GenerateRequest.SerializeToString,
-            gateway_pb2.GenerateResponse.FromString,
-        )  # fmt: skip
-        stream = channel.unary_stream(
-            "/Echo/Stream", gateway_pb2.StreamGenerateRequest.SerializeToString,
-            gateway_pb2.StreamGenerateResponse.FromString,
-        )  # fmt: skip
-
-        async def streamed(request):
-            call = stream(gateway_pb2.StreamGenerateRequest(request=request))
-            return [event async for event in call]
-
-        yield unary, streamed
-    await server.stop(0)
+            )
+            figures |= {f"{name}_{step}_us": value for step, value in medians.items()}
+            figures |= {
+                f"{name}_l1_over_echo": medians["l1"] / medians["echo"],
+                f"{name}_l2_over_echo": medians["l2"] / medians["echo"],
+                f"{name}_miss_adds_of_echo": (medians["miss"] - medians["off"])
+                / medians["echo_generated"],
+            }
+    return figures
 
 
 async def _same(call, request, _):
@@ -218,8 +182,10 @@ async def _in_turn(steps):
         for name, step in steps.items():
             began = time.perf_counter()
             await step(number)
+            taken = time.perf_counter() - began
             if number >= 20:
-                times[name].append(time.perf_counter() - began)
+                times[name].append(taken)
+            await asyncio.sleep(_SETTLE_SECONDS)
     return {name: statistics.median(taken) * 1e6 for name, taken in times.items()}
 
 
