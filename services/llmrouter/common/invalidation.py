@@ -12,7 +12,7 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LABEL_BYTES", "Watermarks", "answer_labels", "key_label", "model_label", "tag_label",
+__all__ = ["LABEL_BYTES", "MOST_WATERMARKS", "Watermarks", "answer_labels", "key_label", "model_label", "tag_label",
            "tenant_label"]  # fmt: skip
 
 LABEL_BYTES = 16

@@ -67,10 +67,11 @@ class Selector(SelectorServiceServicer):
 class Cache(CacheServiceServicer):
     def __init__(self):
         self.kept = {}
+        self.expired = False
 
     async def Lookup(self, request, context):  # noqa: N802
         found = None
-        if request.key in self.kept:
+        if request.key in self.kept and (request.stale or not self.expired):
             level = generation_pb2.CACHE_LEVEL_MEMORY
             found = cache_pb2.FoundAnswer(answer=self.kept[request.key], level=level)
         return cache_pb2.LookupResponse(found=found)
@@ -88,12 +89,13 @@ class Inference(InferenceServiceServicer):
 
     def __init__(self):
         self.calls = []
+        self.broken = False
         self.freed = asyncio.Event()
 
     async def Infer(self, request, context):  # noqa: N802
         self.calls.append((request, context.time_remaining()))
         try:
-            if request.model == "broken":
+            if request.model == "broken" or self.broken:
                 raise RouterError(Reason.UNKNOWN_MODEL, "broken is not held here")
             yield event(started={"model": request.model, "version": "1"})
             yield event(delta={"text": "Pa", "tokens": 1})
@@ -202,6 +204,26 @@ async def test_the_second_identical_question_comes_from_the_cache_whole_or_strea
     assert second.finished.timings == first.finished.timings
     assert second.started.cached == generation_pb2.CACHE_LEVEL_MEMORY
     assert not second.finished.attempts
+
+
+async def test_when_no_model_answers_an_expired_answer_stands_in_for_who_allows_it(suite):
+    first = await suite.stub.Generate(ask())
+    suite.cache.expired = suite.inference.broken = True
+    with pytest.raises(aio.AioRpcError) as failure:
+        await suite.stub.Generate(ask())
+    assert failure.value.code() is grpc.StatusCode.UNAVAILABLE
+    allowing = ask()
+    allowing.cache.stale = True
+    second = await suite.stub.Generate(allowing)
+    assert second.started.cache == generation_pb2.CACHE_STATUS_STALE
+    assert "MODEL_UNAVAILABLE" in second.started.reason
+    assert second.choices == first.choices
+
+
+async def test_a_hundred_identical_questions_at_once_ask_the_model_once(suite):
+    answers = await asyncio.gather(*(suite.stub.Generate(ask()) for _ in range(100)))
+    assert len(suite.inference.calls) == 1
+    assert {answer.choices[0].text for answer in answers} == {"Paris"}
 
 
 async def test_a_caller_that_leaves_frees_the_model(suite):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from llmrouter.common.answer_key import stored_key
 from llmrouter.common.invalidation import (
     LABEL_BYTES,
+    MOST_WATERMARKS,
     Watermarks,
     answer_labels,
     key_label,
@@ -95,3 +96,12 @@ def test_the_labels_of_an_answer_are_those_it_can_be_invalidated_by():
         model_label("m", "v"),
         tag_label("t", "x"),
     )
+
+
+def test_a_million_tags_invalidated_take_no_more_room_than_the_bound():
+    marks = Watermarks()
+    for sequence in range(1, 1_000_001):
+        marks.mark(sequence.to_bytes(LABEL_BYTES, "big"), sequence)
+    assert len(marks) == MOST_WATERMARKS
+    assert not marks.living([(1).to_bytes(LABEL_BYTES, "big")], 0)
+    assert marks.living([(1_000_000).to_bytes(LABEL_BYTES, "big")], 1_000_000)
