@@ -12,8 +12,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-__all__ = ["LABEL_BYTES", "MOST_WATERMARKS", "Watermarks", "answer_labels", "key_label", "model_label", "tag_label",
-           "tenant_label"]  # fmt: skip
+__all__ = [
+    "LABEL_BYTES",
+    "MOST_WATERMARKS",
+    "Watermarks",
+    "answer_labels",
+    "key_label",
+    "model_label",
+    "tag_label",
+    "tenant_label",
+]
 
 LABEL_BYTES = 16
 MOST_WATERMARKS = 65_536
