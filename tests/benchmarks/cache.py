@@ -16,7 +16,11 @@ from tests.benchmarks.cache_policies import (
     zipf_trace,
 )
 from tests.benchmarks.cache_store import measure_store
-from tests.benchmarks.cache_suite import measure_latency, measure_stampede
+from tests.benchmarks.cache_suite import (
+    measure_invalidation,
+    measure_latency,
+    measure_stampede,
+)
 from tests.benchmarks.report import Report
 
 from llmrouter.common.logs import configure_logs
@@ -32,6 +36,7 @@ TARGETS = {
     "unary_miss_adds_of_echo": ("at_most", 0.1),
     "stream_miss_adds_of_echo": ("at_most", 0.1),
     "generations_of_100_identical": ("at_most", 1.0),
+    "invalidation_seconds_longest": ("at_most", 1.0),
     "store_lookup_median_us": ("at_most", 200.0),
     "store_open_seconds": ("at_most", 2.0),
     "store_memory_tier_over_its_bound": ("at_most", 1.0),
@@ -75,6 +80,7 @@ MEASURES = {
     "latency": lambda: asyncio.run(measure_latency()),
     "apart": lambda: asyncio.run(measure_apart()),
     "stampede": lambda: asyncio.run(measure_stampede()),
+    "invalidation": lambda: asyncio.run(measure_invalidation()),
     "store": measure_store,
 }
 

@@ -19,8 +19,9 @@ from llmrouter.gateway import service as gateway_service
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.selector import service as selector_service
 from llmrouter.selector.settings import SelectorSettings
-from llmrouter.v1 import gateway_pb2, inference_pb2
+from llmrouter.v1 import cache_pb2, gateway_pb2, inference_pb2
 from llmrouter.v1 import generation_pb2 as g
+from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 from llmrouter.v1.inference_pb2_grpc import (
     InferenceServiceServicer,
@@ -65,7 +66,7 @@ def _event(**kind):
 
 @contextlib.asynccontextmanager
 async def suite():
-    """Yield a gateway with memory of its own, one without, and the model behind both."""
+    """Yield a gateway with memory of its own, one without, their model and their cache."""
     model, dialler = Instant(), Dialler()
     async with contextlib.AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -96,7 +97,7 @@ async def suite():
             channel = await stack.enter_async_context(aio.insecure_channel(gateway.address))
             stubs.append(GatewayServiceStub(channel))
         await until_routable(stubs[0])
-        yield *stubs, model
+        yield *stubs, model, CacheServiceStub(cache.channel)
 
 
 async def until_routable(stub):
@@ -126,7 +127,7 @@ async def _stream(stub, request):
 
 async def measure_latency():
     """Time hits, misses and echoes in turn; medians in microseconds and their ratios."""
-    async with suite() as (near, far, _):
+    async with suite() as (near, far, _, _):
         return await latencies(near, far, serving)
 
 
@@ -191,8 +192,23 @@ async def _in_turn(steps):
 
 async def measure_stampede():
     """Let 100 identical requests ask at once; generations they caused."""
-    async with suite() as (near, _, model):
+    async with suite() as (near, _, model, _):
         model.pause = 0.2
         before = model.generations
         await asyncio.gather(*(_stream(near, asking("stampede")) for _ in range(100)))
         return {"generations_of_100_identical": float(model.generations - before)}
+
+
+async def measure_invalidation(repeats=30):
+    """Invalidate what a gateway holds; seconds until it serves it no more, the longest of some."""
+    async with suite() as (near, _, _, cache):
+        times, who = [], g.RequestContext(request_id="bench", tenant="default")
+        reading = asking("invalidated", g.CACHE_MODE_READ)
+        for _ in range(repeats):
+            await _whole(near, asking("invalidated"))
+            began = time.perf_counter()
+            await cache.Invalidate(cache_pb2.InvalidateRequest(context=who, tenant=True))
+            while (await _whole(near, reading)).started.cache == g.CACHE_STATUS_HIT:
+                pass
+            times.append(time.perf_counter() - began)
+        return {"invalidation_seconds_longest": max(times)}
