@@ -43,6 +43,11 @@ class Leases:
             lease.session, lease.taken = session, now
         return lease.session == session
 
+    def holds(self, key: bytes, session: str) -> bool:
+        """Return whether `session` holds the lease."""
+        lease = self._held.get(key)
+        return lease is not None and lease.session == session
+
     async def wait(self, key: bytes, session: str) -> bool:
         """Wait for the answer of a key, or for its lease.
 

@@ -57,13 +57,20 @@ class CacheServicer(CacheServiceServicer):
     ) -> pb.LookupResponse:
         """Look an answer up; an answer that cannot be read any more is a miss."""
         place = place_of(request.context, request.key)
-        sequence = self._invalidations.sequence
+        session, sequence = request.session, self._invalidations.sequence
+        if not self._invalidations.knows(session):
+            found = await self._find(place, stale=request.stale)
+            return pb.LookupResponse(found=found, sequence=sequence)
+        # Taken before looking: an answer stored meanwhile is then found by whoever holds the lease.
+        before = self._leases.holds(place, session)
+        granted = self._leases.take(place, session)
         found = await self._find(place, stale=request.stale)
-        lease = pb.LEASE_UNSPECIFIED
-        if found is None and self._invalidations.knows(request.session):
-            granted = self._leases.take(place, request.session)
+        if found is None:
             lease = pb.LEASE_GRANTED if granted else pb.LEASE_HELD
-        return pb.LookupResponse(found=found, sequence=sequence, lease=lease)
+            return pb.LookupResponse(sequence=sequence, lease=lease)
+        if granted and not before:
+            self._leases.release(place, session)
+        return pb.LookupResponse(found=found, sequence=sequence)
 
     async def AwaitAnswer(  # noqa: N802 - the proto's name
         self, request: pb.AwaitAnswerRequest, context: Any
@@ -72,11 +79,15 @@ class CacheServicer(CacheServiceServicer):
         place = place_of(request.context, request.key)
         if not self._invalidations.knows(request.session):
             raise invalid("session", "is not open; watch invalidations to have one")
-        answered = await self._leases.wait(place, request.session)
+        granted = not await self._leases.wait(place, request.session)
         sequence = self._invalidations.sequence
-        if not answered:
-            return pb.AwaitAnswerResponse(sequence=sequence, lease=pb.LEASE_GRANTED)
-        return pb.AwaitAnswerResponse(found=await self._find(place), sequence=sequence)
+        found = await self._find(place)
+        if found is None:
+            lease = pb.LEASE_GRANTED if granted else pb.LEASE_UNSPECIFIED
+            return pb.AwaitAnswerResponse(sequence=sequence, lease=lease)
+        if granted:
+            self._leases.release(place, request.session)
+        return pb.AwaitAnswerResponse(found=found, sequence=sequence)
 
     async def Store(  # noqa: N802 - the proto's name
         self, request: pb.StoreRequest, context: Any

@@ -220,8 +220,47 @@ async def test_leases_belong_to_sessions_and_end_with_them(opened):
         await one.aclose()
         assert (await waiting).lease == pb.LEASE_GRANTED
         third = asyncio.create_task(service.AwaitAnswer(request, None))
-        await store(service, session=second)
+        await asyncio.sleep(0)
         assert (await third).lease == pb.LEASE_GRANTED  # its own: it may go on
+
+
+async def test_an_answer_stored_while_it_is_looked_up_is_found_by_who_may_then_generate(
+    opened, tmp_path
+):
+    service = await opened(disk_path=tmp_path / "answers")
+    async with watching(service) as one, watching(service) as other:
+        first, second = (await anext(one)).session, (await anext(other)).session
+        await lookup(service, session=first)
+        disk, read, go_on = service._tiers._disk, service._tiers._disk.get, asyncio.Event()
+
+        async def slow(key, serves):
+            record = await read(key, serves)
+            await go_on.wait()
+            return record
+
+        disk.get = slow
+        looking = asyncio.create_task(lookup(service, session=second))
+        await asyncio.sleep(0.05)
+        await store(service, session=first)
+        go_on.set()
+        assert (await looking).lease == pb.LEASE_HELD
+        request = pb.AwaitAnswerRequest(context=who(), key=KEY, session=second)
+        assert (await service.AwaitAnswer(request, None)).HasField("found")
+        assert len(service._leases) == 0
+
+
+async def test_a_hit_leaves_no_lease_behind_but_one_that_was_held_before(opened):
+    service = await opened()
+    async with watching(service) as messages:
+        session = (await anext(messages)).session
+        await store(service)
+        assert (await lookup(service, session=session)).HasField("found")
+        assert len(service._leases) == 0
+        await lookup(service, key=OTHER_KEY, session=session)
+        await store(service, key=OTHER_KEY)
+        service._leases.take(OTHER_KEY, session)
+        await lookup(service, key=OTHER_KEY, session=session)
+        assert service._leases.holds(OTHER_KEY, session)
 
 
 async def test_the_answer_ends_the_wait(opened):
