@@ -224,9 +224,10 @@ def _oracle(world, strategy, request):
     truth = np.zeros((count, measures))
     for row, model in enumerate(MODELS):
         slower = model.speed(world.now)
-        truth[row] = (0.0, model.pace * slower, model.per_token * slower, BYTES_PER_TOKEN)
+        truth[row] = (0.0, model.pace * slower, model.per_token * slower)
     figures = Figures(
         believed=truth,
+        bytes_per_token=np.full(count, BYTES_PER_TOKEN),
         spread=np.zeros((count, measures)),
         turns=None,
         loads=selector.live.loads,
