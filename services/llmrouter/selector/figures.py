@@ -95,6 +95,8 @@ class Frame:
     figures: Figures
     prompt_tokens: Array
     """With the upper margin."""
+    needed: Array
+    """Tokens of context that the prompt, as estimated, and the answer need."""
     output_tokens: int
     cost: Array
     """US dollars."""
@@ -118,11 +120,6 @@ class Frame:
     fitting: Flags
     """Rows that pass every filter, once those were asked."""
     _queue: Array
-
-    @property
-    def needed(self) -> Array:
-        """Tokens of context that the prompt, as estimated, and the answer need on each row."""
-        return self.prompt_tokens + max(1, self.request.max_tokens)
 
     @property
     def fewest_tokens(self) -> Array:
@@ -173,6 +170,7 @@ def estimate(
         view=view,
         figures=figures,
         prompt_tokens=prompt,
+        needed=prompt + max(1, request.max_tokens),
         output_tokens=output,
         cost=(prompt * view.input_price + output * view.output_price) / 1e6,
         first=first,

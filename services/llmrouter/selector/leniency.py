@@ -17,6 +17,8 @@ __all__ = ["LATENCY", "at_least", "in_time", "nowhere", "too_small", "with_room"
 
 def with_room(frame: Frame, suitable: Flags) -> Flags:
     """Return the suitable rows on which some text of its size could fit; inference counts."""
+    if frame.shut is None and frame.request.prompt_bytes <= frame.view.fitting_bytes:
+        return suitable
     return suitable & (frame.fewest_tokens <= frame.context)
 
 

@@ -132,6 +132,8 @@ def choose(
 
 def _present(view: CatalogView, fitting: Flags) -> Flags:
     """Return the rows without those that are away, unless there are no others."""
+    if not view.any_away:
+        return fitting
     present = fitting & ~view.away
     return present if present.any() else fitting
 
@@ -151,9 +153,12 @@ def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, int, Array, tuple[
     scores = np.zeros(len(frame.fitting)) if parts else np.ones(len(frame.fitting))
     for (_, weight, _), values in zip(parts, verdicts, strict=True):
         scores += weight * values
-    roomy = frame.fitting & (frame.needed <= frame.context)
-    first, last = (rows.nonzero()[0] for rows in (roomy, frame.fitting & ~roomy))
-    groups = [_picked_order(frame, strategy, scores, rows) for rows in (first, last) if len(rows)]
+    rows = frame.fitting.nonzero()[0]
+    fits = frame.needed <= frame.context
+    roomy = fits if fits.all() else fits[rows]
+    if roomy.all() or not roomy.any():
+        return _picked_order(frame, strategy, scores, rows), len(rows), scores, verdicts
+    groups = [_picked_order(frame, strategy, scores, rows[some]) for some in (roomy, ~roomy)]
     return np.concatenate(groups), len(groups[0]), scores, verdicts
 
 

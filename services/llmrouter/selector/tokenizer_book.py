@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrouter.selector.evidence import Array, EvidenceTable, Key, prior_belief
+from llmrouter.selector.evidence import PRIOR_WEIGHT, Array, EvidenceTable, Key
 
 __all__ = ["BYTES_PER_TOKEN", "TokenizerBook", "tokenizer_key"]
 
@@ -13,7 +13,6 @@ BYTES_PER_TOKEN = 4.0
 """What is believed before anything was observed, and again when evidence has faded."""
 _TEACHING_BYTES = 512
 """Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
-_PRIOR = prior_belief(np.array([[1.0 / BYTES_PER_TOKEN]]))
 
 
 def tokenizer_key(tokenizer: str) -> Key:
@@ -50,8 +49,11 @@ class TokenizerBook:
 
     def believed(self, rows: NDArray[np.intp], now: float) -> Array:
         """Return the same for rows of `evidence`."""
-        tokens_per_byte = self.evidence.read(rows, now).believed(_PRIOR)[:, 0]
-        return np.maximum(1.0, 1.0 / tokens_per_byte)
+        data, fade = self.evidence.read(rows, now)
+        # As `Evidence.believed`, turned over.
+        prior = PRIOR_WEIGHT / BYTES_PER_TOKEN
+        believed = (data[:, 1] * fade + PRIOR_WEIGHT) / (data[:, 0] * fade + prior)
+        return np.maximum(1.0, believed)
 
     def __len__(self) -> int:
         return len(self.evidence)

@@ -66,6 +66,8 @@ class CatalogView:
     """e: tokens that fit there."""
     largest: Array
     """n: tokens that fit on each row's roomiest endpoint."""
+    fitting_bytes: float
+    """UTF-8 bytes of prompt up to which some text of that size could fit on every row."""
     weight: Array
     prior: Array
     """n x 2 measures: what is believed before anything was observed, as `prior_belief` gives it."""
@@ -166,6 +168,7 @@ def view_of(catalog: Catalog) -> CatalogView:
         longest_token=_numbers(model.longest_token_bytes or np.inf for model in models),
         context=_numbers(one.context for one in served),
         largest=_numbers(model.context for model in models),
+        fitting_bytes=_fitting_bytes(models),
         weight=_numbers(entry.weight for entry in entries),
         prior=prior_belief(
             np.array([_priors(model) for model in models]).reshape(-1, len(Measure))
@@ -190,6 +193,11 @@ def view_of(catalog: Catalog) -> CatalogView:
         first_slots=slots[starts[:-1]],
         none=np.zeros(len(models), np.bool_),
     )
+
+
+def _fitting_bytes(models: Iterable[Model]) -> float:
+    bounded = [one for one in models if one.longest_token_bytes]
+    return min((one.longest_token_bytes * one.context for one in bounded), default=np.inf)
 
 
 def loads_of(view: CatalogView, served: Iterable[ServedModel]) -> Loads:
