@@ -144,7 +144,6 @@ class CatalogView:
 
 def view_of(catalog: Catalog) -> CatalogView:
     """Return the catalog as arrays."""
-    meant = sum(1 for model in catalog.models if model.endpoints)
     models = tuple(model for model in catalog.every if model.endpoints)
     endpoints = tuple(
         (model.name, model.version, one.address) for model in models for one in model.endpoints
@@ -180,7 +179,7 @@ def view_of(catalog: Catalog) -> CatalogView:
             row for row, entry in enumerate(entries) if entry.allow_tenants or entry.deny_tenants
         ),
         tokenizers=tuple(tokenizer_key(model.tokenizer) for model in models),
-        meant=np.arange(len(models)) < meant,
+        meant=np.arange(len(models)) < sum(1 for one in catalog.models if one.endpoints),
         away=away,
         any_away=bool(away.any()),
         starts=starts,
