@@ -8,7 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-NAMES = ("engine", "foundation", "models", "products", "sampling", "speculation")
+NAMES = (
+    "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
+)  # fmt: skip
 
 
 def main():

@@ -18,17 +18,18 @@ PRODUCT = sorted(
 SERVICES = ROOT / "services/llmrouter"
 EDGE = {
     SERVICES / name for name in (
-        "cache/service.py", "cache/servicer.py",
-        "cli/calling.py", "cli/loading.py", "cli/select.py", "cli/stats.py",
+        "cache/service.py", "cache/servicer.py", "cli/breakers.py", "cli/calling.py",
+        "cli/decisions.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
-        "common/wire_event.py", "common/wire_request.py",
+        "common/wire_event.py", "common/wire_request.py", "common/wire_routing.py",
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
         "gateway/upstream.py",
         "inference/model_servicer.py", "inference/service.py", "inference/servicer.py",
         "inference/wire_models.py",
-        "selector/endpoints.py", "selector/placing.py", "selector/service.py",
-        "selector/servicer.py", "selector/wire_placement.py",
+        "selector/encoding.py", "selector/endpoints.py", "selector/messages.py",
+        "selector/placing.py", "selector/rollout_messages.py",
+        "selector/service.py", "selector/servicer.py", "selector/wire_placement.py",
     )
 }  # fmt: skip
 """The modules that may know gRPC; every other one of the services is a domain module."""

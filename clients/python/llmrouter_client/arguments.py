@@ -175,6 +175,16 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "cache_ttl": ("cache.ttl", _is_finite, "a number of seconds"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
+    "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),
+    "max_time_to_first_token": (
+        "routing.max_time_to_first_token", _is_finite, "a number of seconds"
+    ),
+    "tags": (
+        "routing.tags",
+        lambda value: _is_list_of_texts(value) and not isinstance(value, str),
+        "a list of texts",
+    ),
+    "session": ("routing.session", _is_text, "text"),
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),

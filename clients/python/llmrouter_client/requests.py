@@ -49,7 +49,8 @@ class Options(TypedDict, total=False):
     model: str | None
     """A model name, `name@version` or alias; the selector chooses by default."""
     strategy: str | None
-    """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`."""
+    """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`,
+    `least-loaded`, `round-robin`, `random`, `weighted` or one that the operator configured."""
     temperature: float | None
     """0 to 2; 0 always picks the most likely token."""
     top_k: int | None
@@ -90,7 +91,15 @@ class Options(TypedDict, total=False):
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
-    """Highest acceptable cost of this request in US dollars."""
+    """Highest acceptable cost of this request in US dollars, by the selector's estimate."""
+    max_latency: float | None
+    """Seconds that the whole answer may take, as estimated with a margin."""
+    max_time_to_first_token: float | None
+    """Seconds that the first token may take, likewise."""
+    tags: Sequence[str] | None
+    """Tags that the model must carry, such as `region=eu`."""
+    session: str | None
+    """Names a conversation, which stays on one version while a new one is rolled out."""
     priority: Literal["low", "normal", "high"] | None
     """How urgent it is, `normal` by default; a higher class takes the slots of a lower one."""
     timeout: float | None
@@ -198,12 +207,21 @@ def _format(wanted: ResponseFormat | None) -> generation_pb2.ResponseFormat | No
 
 
 def _routing(options: Options) -> generation_pb2.RoutingWishes:
-    return generation_pb2.RoutingWishes(
+    wishes = generation_pb2.RoutingWishes(
         model=options.get("model") or "",
         strategy=options.get("strategy") or "",
         min_quality=options.get("min_quality") or 0.0,
         max_cost=options.get("max_cost") or 0.0,
+        tags=options.get("tags") or (),
+        session=options.get("session") or "",
     )
+    for field, seconds in (
+        (wishes.max_latency, options.get("max_latency")),
+        (wishes.max_time_to_first_token, options.get("max_time_to_first_token")),
+    ):
+        if seconds is not None:
+            field.FromNanoseconds(round(seconds * 1e9))
+    return wishes
 
 
 def _priority(options: Options) -> generation_pb2.Priority.ValueType:

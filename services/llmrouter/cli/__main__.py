@@ -7,7 +7,20 @@ from typing import Annotated
 
 import typer
 
-from llmrouter.cli import chat, demo, embed, generate, models, running, select, settings, stats
+from llmrouter.cli import (
+    breakers,
+    chat,
+    decisions,
+    demo,
+    embed,
+    generate,
+    models,
+    rollout,
+    running,
+    select,
+    settings,
+    stats,
+)
 from llmrouter.cli.failures import Commands
 
 __all__ = ["app"]
@@ -29,6 +42,9 @@ app.command()(select.select)
 app.command()(stats.stats)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
+app.add_typer(rollout.app, name="rollout")
+app.add_typer(decisions.app, name="decisions")
+app.add_typer(breakers.app, name="breakers")
 running.add_to(app)
 
 

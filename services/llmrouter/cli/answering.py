@@ -85,6 +85,8 @@ class Route:
             rows["attempts"] = _attempts(self._finished.attempts)
         if self._end is not None and self._end.reason != "stop":
             rows["ended by"] = self._end.reason
+        if self._started is not None and self._started.plan_id:
+            rows["plan"] = f"[dim]{escape(visible(self._started.plan_id))}[/]"
         return {name: value for name, value in rows.items() if value}
 
     def _speed(self, finished: Finished) -> str:

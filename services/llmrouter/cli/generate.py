@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmrouter.cli import formats, shaping
+from llmrouter.cli import formats, shaping, wishes
 from llmrouter.cli.answering import show
 from llmrouter.cli.asking import asking
 from llmrouter.cli.output import Json
@@ -30,7 +30,9 @@ ModelName = Annotated[str | None, typer.Option("--model", help="Ask this model, 
 Strategy = Annotated[
     str | None,
     typer.Option(
-        "--strategy", help="balanced, quality-first, cost-optimized, speed-priority or your own."
+        "--strategy",
+        help="balanced, quality-first, cost-optimized, speed-priority, least-loaded, "
+        "round-robin, random, weighted or your own.",
     ),
 ]
 Temperature = Annotated[
@@ -77,6 +79,11 @@ def generate(
     grammar: formats.Grammar = None,
     no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
     priority: Urgency = None,
+    min_quality: wishes.MinQuality = None,
+    max_cost: wishes.MaxCost = None,
+    max_latency: wishes.MaxLatency = None,
+    tag: wishes.Tags = None,
+    session: wishes.Session = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = None,
@@ -92,6 +99,7 @@ def generate(
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
     options.update(Options(logit_bias=shaping.biases(logit_bias)))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
     options.update(Options(cache=False if no_cache else None, priority=priority))
     question, gateway = question_from(prompt), gateway_at(address)
     asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))

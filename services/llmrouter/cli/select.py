@@ -10,13 +10,15 @@ from rich.console import Group
 from rich.markup import escape
 from rich.table import Table
 
+from llmrouter.cli import wishes
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
+from llmrouter.common.wire import duration
 from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
 
-__all__ = ["select"]
+__all__ = ["chosen", "explained", "select"]
 
 _MAX_TOKENS = 1_000_000
 
@@ -30,6 +32,11 @@ def select(
     model: ModelName = None,
     strategy: Strategy = None,
     max_tokens: MaxTokens = None,
+    min_quality: wishes.MinQuality = None,
+    max_cost: wishes.MaxCost = None,
+    max_latency: wishes.MaxLatency = None,
+    tag: wishes.Tags = None,
+    session: wishes.Session = None,
     raw: Annotated[bool, typer.Option("--raw", help="As a raw prompt, without a chat.")] = False,
     address: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
     as_json: Json = False,
@@ -40,7 +47,15 @@ def select(
         raise typer.BadParameter(f"must be 1 to {_MAX_TOKENS}", param_hint="--max-tokens")
     request = selector_pb2.SelectRequest(
         context=CONTEXT,
-        routing=generation_pb2.RoutingWishes(model=model or "", strategy=strategy or ""),
+        routing=generation_pb2.RoutingWishes(
+            model=model or "",
+            strategy=strategy or "",
+            min_quality=min_quality or 0.0,
+            max_cost=max_cost or 0.0,
+            max_latency=duration(max_latency) if max_latency else None,
+            tags=tag or (),
+            session=session or "",
+        ),
         prompt_bytes=len(question.encode()),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
@@ -49,9 +64,9 @@ def select(
     if as_json:
         write_json(plain(plan))
         return
-    show_table(_chosen(plan))
+    show_table(chosen(plan))
     if explain:
-        show_table(_explained(plan))
+        show_table(explained(plan))
 
 
 async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
@@ -61,20 +76,30 @@ async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selec
     return response.plan
 
 
-def _chosen(plan: selector_pb2.Plan) -> Table:
+def chosen(plan: selector_pb2.Plan) -> Table:
+    """Return who answers and why, without the scores."""
     first, *others = plan.candidates
     rows = {
         "model": f"[bold green]{escape(first.model)}[/] [dim]@ {escape(first.version)}[/]",
         "why": escape(plan.reason),
         "strategy": escape(plan.strategy),
-        "fallbacks": ", ".join(escape(one.model) for one in others) or "none",
+        "fallbacks": ", ".join(_fallback(one, first) for one in others) or "none",
         "estimate": f"{first.estimated_prompt_tokens} prompt tokens, ${first.estimated_cost:.6f}",
-        "served at": escape(first.address),
     }
+    if not first.away:
+        rows["served at"] = escape(first.address)
+    rows["plan"] = f"[dim]{escape(plan.id)}[/]"
     return facts(rows)
 
 
-def _explained(plan: selector_pb2.Plan) -> Group:
+def _fallback(one: selector_pb2.Candidate, first: selector_pb2.Candidate) -> str:
+    """Return its name; another replica of the first by its address."""
+    same = (one.model, one.version) == (first.model, first.version)
+    return escape(f"{one.model} at {one.address}" if same else one.model)
+
+
+def explained(plan: selector_pb2.Plan) -> Group:
+    """Return every score, and everyone who may not answer."""
     scores = table("model and scorers", ">value", ">weight", ">adds", "because")
     for rank, candidate in enumerate(plan.candidates):
         style = "bold green" if rank == 0 else "bold"
@@ -92,6 +117,7 @@ def _explained(plan: selector_pb2.Plan) -> Group:
     if plan.exclusions:
         excluded = table("excluded", "because")
         for one in plan.exclusions:
-            excluded.add_row(f"[yellow]{escape(one.model)}[/]", escape(one.reason))
+            version = f" [dim]@ {escape(one.version)}[/]" if one.version else ""
+            excluded.add_row(f"[yellow]{escape(one.model)}[/]{version}", escape(one.reason))
         parts += ["", excluded]
     return Group(*parts)

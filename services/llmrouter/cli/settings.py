@@ -52,8 +52,8 @@ def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[
     for name, value in values.items():
         about = schema["properties"][name]
         yield from _comment(_meaning(about))
-        inner = _resolved(about.get("items", about), parts)
-        if isinstance(value, dict):
+        inner = _resolved(about.get("items") or about.get("additionalProperties") or about, parts)
+        if isinstance(value, dict) and value:
             yield f"{name}:"
             yield from (f"  {line}" for line in _lines(inner, value, parts))
             continue

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from typing import Annotated
 
 import typer
+from google.protobuf.duration_pb2 import Duration
 from rich.markup import escape
 from rich.table import Table
 
+from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
-from llmrouter.cli.output import Json, out, show_table, size_text, table, write_json
+from llmrouter.cli.output import Json, err, out, show_table, size_text, table, write_json
 from llmrouter.cli.places import Place, cache_at, selector_at
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, selector_pb2, selector_pb2_grpc
 
@@ -23,48 +26,106 @@ def stats(
     as_json: Json = False,
 ) -> None:
     """Show the catalog's live statistics and the levels of the cache."""
-    catalog, levels = asyncio.run(
+    catalog, costs, levels = asyncio.run(
         _fetch(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
     )
     if as_json:
-        write_json({"selector": plain(catalog), "cache": plain(levels)})
+        told = {"selector": plain(catalog), "costs": plain(costs)["costs"], "cache": plain(levels)}
+        write_json(told)
         return
     show_table(_models(catalog))
+    if catalog.degraded:
+        err().print(f"[yellow]{escape(catalog.degraded)}[/]")
+    for more in (_endpoints(catalog), _costs(costs)):
+        if more.row_count:
+            out().print()
+            show_table(more)
     out().print()
     show_table(_levels(levels))
 
 
 async def _fetch(
     selector: Place, cache: Place
-) -> tuple[selector_pb2.ListCatalogResponse, cache_pb2.GetStatisticsResponse]:
+) -> tuple[
+    selector_pb2.ListCatalogResponse,
+    selector_pb2.ListCostsResponse,
+    cache_pb2.GetStatisticsResponse,
+]:
     async with dialled(selector) as channel:
         selecting = selector_pb2_grpc.SelectorServiceStub(channel)
         catalog = await selecting.ListCatalog(
             selector_pb2.ListCatalogRequest(), timeout=TIMEOUT_SECONDS
         )
+        costs = await selecting.ListCosts(selector_pb2.ListCostsRequest(), timeout=TIMEOUT_SECONDS)
     async with dialled(cache) as channel:
         caching = cache_pb2_grpc.CacheServiceStub(channel)
         levels = await caching.GetStatistics(
             cache_pb2.GetStatisticsRequest(), timeout=TIMEOUT_SECONDS
         )
-    return catalog, levels
+    return catalog, costs, levels
 
 
 def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
-    made = table("model", "state", ">quality", ">attempts", ">failed", ">TTFT", ">tokens/s")
+    made = table(
+        "model", "state", ">quality", ">attempts", ">failed", ">TTFT", ">p95", ">tokens/s", ">cost"
+    )
+    names = Counter(model.name for model in catalog.models)
     for model in catalog.models:
         seen = model.statistics
-        first = seen.time_to_first_token.ToTimedelta().total_seconds() * 1000
+        version = f" [dim]@ {escape(model.version)}[/]" if names[model.name] > 1 else ""
         made.add_row(
-            f"[bold]{escape(model.name)}[/]",
+            f"[bold]{escape(model.name)}[/]{version}",
             "[green]ready[/]" if model.addresses else "[yellow]away[/]",
             f"{model.quality:.3f}",
             f"{seen.attempts:,}",
             f"{seen.error_rate:.1%}",
-            f"{first:.0f} ms" if first else "-",
+            _milliseconds(seen.time_to_first_token),
+            _milliseconds(seen.first_token.p95),
             f"{seen.tokens_per_second:.0f}" if seen.tokens_per_second else "-",
+            f"${seen.cost:.2g}" if seen.cost else "-",
         )
     return made
+
+
+def _endpoints(catalog: selector_pb2.ListCatalogResponse) -> Table:
+    """Return the endpoints that were asked: how sure their figures are, and what waits there."""
+    made = table("endpoint", "at", "breaker", ">load", ">last minute", ">TTFT", ">±", ">evidence")
+    for model in catalog.models:
+        for one in model.endpoints:
+            first = one.statistics.first_token
+            if not one.statistics.attempts:
+                continue
+            made.add_row(
+                f"{escape(model.name)} [dim]@ {escape(model.version)}[/]",
+                escape(one.address),
+                "[yellow]draining[/]" if one.draining else STATES[one.breaker],
+                f"{one.load:.2f}",
+                f"{one.statistics.recent.attempts:,}",
+                _milliseconds(first.mean),
+                _milliseconds(first.mean_error),
+                f"{first.evidence:.1f}",
+            )
+    return made
+
+
+def _costs(costs: selector_pb2.ListCostsResponse) -> Table:
+    made = table("account", ">plans", ">estimated", ">spent", ">prompt tokens", ">generated")
+    for one in costs.costs:
+        if one.kind != "model":
+            made.add_row(
+                f"{escape(one.kind)} [bold]{escape(one.name)}[/]",
+                f"{one.plans:,}",
+                f"${one.estimated:.6f}",
+                f"${one.actual:.6f}",
+                f"{one.prompt_tokens:,}",
+                f"{one.completion_tokens:,}",
+            )
+    return made
+
+
+def _milliseconds(time: Duration) -> str:
+    told = time.ToTimedelta().total_seconds() * 1000
+    return f"{told:.0f} ms" if told else "-"
 
 
 def _levels(statistics: cache_pb2.GetStatisticsResponse) -> Table:

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 
-from llmrouter.common.generation import GenerationRequest
+from llmrouter.common.generation import GenerationRequest, Role
 
-__all__ = ["KEY_BYTES", "answer_key"]
+__all__ = ["KEY_BYTES", "answer_key", "conversation_key", "question_key"]
 
 KEY_BYTES = 32
 _VERSION = "llmrouter-answer-3"
+_BEGINNING_BYTES = 4096
 
 
 def answer_key(request: GenerationRequest, tenant: str, model: str, version: str) -> bytes:
@@ -50,3 +51,27 @@ def answer_key(request: GenerationRequest, tenant: str, model: str, version: str
     }
     text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def question_key(request: GenerationRequest, tenant: str) -> bytes:
+    """Return the 32-byte key of a question, whichever model answers it."""
+    return answer_key(request, tenant, "", "")
+
+
+def conversation_key(request: GenerationRequest, tenant: str) -> bytes:
+    """Return a 32-byte key that all turns of a conversation share; empty for a raw prompt.
+
+    It covers the instructions and the first question, as far as they stand in the first 4 KiB:
+    later turns repeat them word for word.
+    """
+    if not request.messages:
+        return b""
+    digest = hashlib.sha256(f"llmrouter-conversation-1\0{tenant}".encode())
+    left = _BEGINNING_BYTES
+    for turn in request.messages:
+        text = turn.text.encode("utf-8", "surrogatepass")[:left]
+        digest.update(f"\0{turn.role.value}\0{len(text)}\0".encode() + text)
+        left -= len(text)
+        if left <= 0 or turn.role is Role.USER:
+            break
+    return digest.digest()

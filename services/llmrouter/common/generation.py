@@ -177,6 +177,14 @@ class RoutingWishes:
     """Lowest acceptable quality in [0, 1]."""
     max_cost: float = 0.0
     """Highest acceptable cost of this request in US dollars; 0 sets no ceiling."""
+    tags: tuple[str, ...] = ()
+    """Tags that the model must carry."""
+    max_latency: float = 0.0
+    """Highest acceptable seconds to the complete answer; 0 sets no ceiling."""
+    max_time_to_first_token: float = 0.0
+    """Highest acceptable seconds to the first token; 0 sets no ceiling."""
+    session: str = ""
+    """Names a conversation whose requests stay on one version during a rollout."""
 
 
 @dataclass(frozen=True, slots=True)

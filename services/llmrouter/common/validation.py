@@ -14,10 +14,18 @@ from llmrouter.common.generation import (
     GenerationRequest,
     RequestContext,
     ResponseFormat,
+    RoutingWishes,
     SamplingOptions,
 )
 
-__all__ = ["MAX_TEXTS", "MAX_TEXT_BYTES", "validate", "validate_context", "validate_embedding"]
+__all__ = [
+    "MAX_TEXTS",
+    "MAX_TEXT_BYTES",
+    "validate",
+    "validate_context",
+    "validate_embedding",
+    "validate_routing",
+]
 
 MAX_TEXT_BYTES = 1 << 20
 MAX_TEXTS = 256
@@ -28,6 +36,10 @@ _MAX_STOPS = 16
 _MAX_STOP_BYTES = 256
 _MAX_NAME_BYTES = 256
 _MAX_STRATEGY_BYTES = 64
+_MAX_SESSION_BYTES = 128
+_MAX_TAGS = 16
+_MAX_TAG_BYTES = 64
+_MAX_CEILING_SECONDS = 86_400
 _MAX_COUNT = 1_000_000
 _MAX_EMBEDDED_BYTES = 1 << 16
 _MAX_ALL_EMBEDDED_BYTES = 4 << 20
@@ -47,7 +59,7 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request)])
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request.routing)])
 
 
 def validate_context(context: RequestContext) -> None:
@@ -67,6 +79,15 @@ def validate_context(context: RequestContext) -> None:
             bound = f"is {size} bytes; it must be {least} to {most}"
             found.append(FieldViolation(f"context.{name}", bound))
     _refuse(found)
+
+
+def validate_routing(wishes: RoutingWishes) -> None:
+    """Check what is asked of the selector.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
+    """
+    _refuse(_routing(wishes))
 
 
 def validate_embedding(request: EmbeddingRequest) -> None:
@@ -218,11 +239,12 @@ def _bias(entries: tuple[tuple[int, float], ...]) -> list[FieldViolation]:
     return found
 
 
-def _routing(request: GenerationRequest) -> list[FieldViolation]:
-    wishes, found = request.routing, []
+def _routing(wishes: RoutingWishes) -> list[FieldViolation]:
+    found = []
     for name, text, bound in (
         ("model", wishes.model, _MAX_NAME_BYTES),
         ("strategy", wishes.strategy, _MAX_STRATEGY_BYTES),
+        ("session", wishes.session, _MAX_SESSION_BYTES),
     ):
         size = len(text.encode())
         if size > bound:
@@ -231,4 +253,22 @@ def _routing(request: GenerationRequest) -> list[FieldViolation]:
         found.append(FieldViolation("routing.min_quality", f"is {wishes.min_quality}; 0 to 1"))
     if not (math.isfinite(wishes.max_cost) and wishes.max_cost >= 0):
         found.append(FieldViolation("routing.max_cost", f"is {wishes.max_cost}; 0 or more"))
-    return found
+    for name, ceiling in (
+        ("max_latency", wishes.max_latency),
+        ("max_time_to_first_token", wishes.max_time_to_first_token),
+    ):
+        if not 0 <= ceiling <= _MAX_CEILING_SECONDS:
+            told = f"is {ceiling} s; 0 to {_MAX_CEILING_SECONDS}"
+            found.append(FieldViolation(f"routing.{name}", told))
+    return [*found, *_tags(wishes.tags)]
+
+
+def _tags(tags: tuple[str, ...]) -> list[FieldViolation]:
+    if len(tags) > _MAX_TAGS:
+        return [FieldViolation("routing.tags", f"has {len(tags)} tags; at most {_MAX_TAGS}")]
+    sizes = ((index, len(tag.encode())) for index, tag in enumerate(tags))
+    return [
+        FieldViolation(f"routing.tags[{index}]", f"is {size} bytes; 1 to {_MAX_TAG_BYTES}")
+        for index, size in sizes
+        if not 1 <= size <= _MAX_TAG_BYTES
+    ]

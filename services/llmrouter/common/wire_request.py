@@ -12,10 +12,10 @@ from llmrouter.common.generation import (
     Priority,
     ResponseFormat,
     Role,
-    RoutingWishes,
     SamplingOptions,
 )
 from llmrouter.common.wire import PRIORITY, PRIORITY_OUT, duration, seconds
+from llmrouter.common.wire_routing import decode_routing, encode_routing
 from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = ["decode_request", "encode_request"]
@@ -44,12 +44,7 @@ def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
         ),
         prompt=request.prompt,
         sampling=_decode_sampling(request.sampling),
-        routing=RoutingWishes(
-            request.routing.model,
-            request.routing.strategy,
-            request.routing.min_quality,
-            request.routing.max_cost,
-        ),
+        routing=decode_routing(request.routing),
         cache=_decode_cache(request.cache),
         priority=_decode_priority(request),
     )
@@ -58,12 +53,7 @@ def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
 def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
     """Return the proto of a question."""
     result = pb.GenerateRequest(
-        routing=pb.RoutingWishes(
-            model=request.routing.model,
-            strategy=request.routing.strategy,
-            min_quality=request.routing.min_quality,
-            max_cost=request.routing.max_cost,
-        ),
+        routing=encode_routing(request.routing),
         cache=pb.CacheWishes(mode=_CACHE_MODES_OUT[request.cache.mode]),
         sampling=_encode_sampling(request.sampling),
         priority=PRIORITY_OUT[request.priority],

@@ -107,6 +107,8 @@ class Trial:
             self._time_per_token(),
             self.finished.usage if self.finished else None,
             self._prompt_bytes,
+            self.finished.timings.queue if self.finished else None,
+            None if self._first or self.finished else self._ended - self._began,
         )
 
     def _must_be_complete(self) -> None:

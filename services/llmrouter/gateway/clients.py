@@ -22,7 +22,7 @@ from llmrouter.gateway.messages import (
     encode_select_embedder,
     encode_ttl,
 )
-from llmrouter.gateway.plan import Candidate, Outcome, Plan
+from llmrouter.gateway.plan import Outcome, Plan, Tried
 from llmrouter.v1 import cache_pb2, selector_pb2
 from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
@@ -52,7 +52,7 @@ class SelectorClient:
         self,
         request: GenerationRequest,
         context: RequestContext,
-        tried: tuple[Candidate, ...] = (),
+        tried: tuple[Tried, ...] = (),
     ) -> Plan:
         """Return the plan for one request, without those that were `tried`."""
         message = encode_select(request, context, tried)

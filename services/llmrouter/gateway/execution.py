@@ -16,7 +16,7 @@ from llmrouter.common.generation import (
     Started,
 )
 from llmrouter.gateway.attempt import ModelRunner, Trial
-from llmrouter.gateway.plan import Candidate, Plan, PlannedRequest
+from llmrouter.gateway.plan import Plan, PlannedRequest, Tried
 from llmrouter.gateway.reporting import OutcomeReporter
 
 __all__ = ["Execution", "Replanner"]
@@ -30,9 +30,9 @@ class Replanner(Protocol):
     """What execution needs of the selector once a plan is spent."""
 
     async def select(
-        self, request: GenerationRequest, context: RequestContext, tried: tuple[Candidate, ...]
+        self, request: GenerationRequest, context: RequestContext, tried: tuple[Tried, ...]
     ) -> Plan:
-        """Return a plan without those that were `tried`; an empty address means everywhere.
+        """Return a plan without those that were `tried`.
 
         Raises:
             RouterError: There is none.
@@ -93,9 +93,9 @@ class Execution:
     async def _first_of(
         self, planned: PlannedRequest, context: RequestContext, trials: list[Trial]
     ) -> AsyncIterator[GenerationEvent]:
-        candidates = planned.plan.candidates
-        for place, candidate in enumerate(candidates, 1):
-            trial = Trial(candidate, planned.request.prompt_bytes)
+        left = list(planned.plan.candidates)
+        while left:
+            trial = Trial(left.pop(0), planned.request.prompt_bytes)
             trials.append(trial)
             try:
                 stream = trial.run(self._runner, planned.request, context)
@@ -103,7 +103,9 @@ class Execution:
                     async for event in events:
                         yield _told(event, planned, context, trials)
             except RouterError as error:
-                last = place == len(candidates) or len(trials) >= _MOST_TRIALS
+                tried = _tried(trial)
+                left = [one for one in left if not tried.fails_too(one)]
+                last = not left or len(trials) >= _MOST_TRIALS
                 if last or not _may_go_on(trial, error):
                     raise
             else:
@@ -134,11 +136,10 @@ def _may_go_on(trial: Trial, error: RouterError) -> bool:
     return not trial.sent and error.retry is not Retry.NEVER
 
 
-def _tried(trial: Trial) -> Candidate:
-    """Return who failed: what is too long for a model in one place is so in all."""
+def _tried(trial: Trial) -> Tried:
     error = trial.error
-    everywhere = error is not None and error.reason is Reason.CONTEXT_TOO_LONG
-    return replace(trial.candidate, address="") if everywhere else trial.candidate
+    too_long = error is not None and error.reason is Reason.CONTEXT_TOO_LONG
+    return Tried(trial.candidate, too_long)
 
 
 def _told(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from google.protobuf import duration_pb2
 
+from llmrouter.common.answer_key import conversation_key, question_key
 from llmrouter.common.capabilities import EMBEDDING, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
@@ -17,8 +18,9 @@ from llmrouter.common.wire_event import (
     encode_logprobs,
     encode_usage,
 )
+from llmrouter.common.wire_routing import encode_routing
 from llmrouter.gateway.answers import Answer, Choice
-from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode
+from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode, Tried
 from llmrouter.v1 import cache_pb2, generation_pb2, selector_pb2
 
 __all__ = [
@@ -36,31 +38,34 @@ _MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
 
 
 def encode_select(
-    request: GenerationRequest, context: RequestContext, tried: tuple[Candidate, ...] = ()
+    request: GenerationRequest, context: RequestContext, tried: tuple[Tried, ...] = ()
 ) -> selector_pb2.SelectRequest:
     """Return what the selector may know of a request: sizes and wishes, no text.
 
     Args:
         request: The request.
         context: Who asks.
-        tried: Who has failed it already; an empty address means everywhere.
+        tried: Who has failed it already.
     """
     return selector_pb2.SelectRequest(
         context=encode_context(context),
-        routing=generation_pb2.RoutingWishes(
-            model=request.routing.model,
-            strategy=request.routing.strategy,
-            min_quality=request.routing.min_quality,
-            max_cost=request.routing.max_cost,
-        ),
+        routing=encode_routing(request.routing),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
         capabilities=sorted(needed(request)),
         n=request.sampling.n,
         tried=[
-            selector_pb2.TriedCandidate(model=one.model, version=one.version, address=one.address)
+            selector_pb2.TriedCandidate(
+                model=one.candidate.model,
+                version=one.candidate.version,
+                address=one.candidate.address,
+                too_long=one.too_long,
+            )
             for one in tried
         ],
+        question_key=question_key(request, context.tenant),
+        conversation_key=conversation_key(request, context.tenant),
+        brief=True,
     )
 
 
@@ -74,6 +79,7 @@ def encode_select_embedder(
         prompt_bytes=0 if request.truncate else request.longest_bytes,
         max_tokens=1,
         capabilities=[EMBEDDING],
+        brief=True,
     )
 
 
@@ -86,10 +92,13 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
     if plan.mode not in _MODES:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
-    candidates = tuple(
-        Candidate(one.model, one.version, one.address, one.away) for one in plan.candidates
+    candidates, shadows = (
+        tuple(
+            Candidate(one.model, one.version, one.address, one.context, one.away) for one in named
+        )
+        for named in (plan.candidates, plan.shadows)
     )
-    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode])
+    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
@@ -103,6 +112,8 @@ def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
         time_per_token=_maybe(outcome.time_per_token),
         usage=None if outcome.usage is None else encode_usage(outcome.usage),
         prompt_bytes=outcome.prompt_bytes,
+        queue_time=_maybe(outcome.queue_time),
+        waited=_maybe(outcome.waited),
     )
 
 

@@ -16,6 +16,7 @@ from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.shadowing import Shadowing
 from llmrouter.gateway.upstream import Upstream
 
 __all__ = ["build_embedding", "build_pipeline"]
@@ -34,8 +35,10 @@ def build_pipeline(
     """
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
-    execution = Execution(Upstream(dialler), BackgroundReporter(selector), selector)
-    caching = Caching(cache, execution, settings.cache_timeout_seconds)
+    upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
+    execution = Execution(upstream, reporter, selector)
+    shadowing = Shadowing(upstream, reporter, execution)
+    caching = Caching(cache, shadowing, settings.cache_timeout_seconds)
     return Accounting(Deadline(Admission(Planning(selector, caching))))
 
 

@@ -15,7 +15,15 @@ from llmrouter.common.generation import (
     Usage,
 )
 
-__all__ = ["Candidate", "Outcome", "Plan", "PlanMode", "PlannedGenerator", "PlannedRequest"]
+__all__ = [
+    "Candidate",
+    "Outcome",
+    "Plan",
+    "PlanMode",
+    "PlannedGenerator",
+    "PlannedRequest",
+    "Tried",
+]
 
 _AWAY_SECONDS = 1.0
 """When to ask again for a model that is away."""
@@ -35,8 +43,25 @@ class Candidate:
     model: str
     version: str
     address: str
+    context: int = 0
+    """Tokens of prompt and answer that fit there."""
     away: str = ""
     """Why it cannot generate now, in one phrase; answers that it gave before may be kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A candidate that has failed a request."""
+
+    candidate: Candidate
+    too_long: bool = False
+    """Whether the prompt was too long there."""
+
+    def fails_too(self, other: Candidate) -> bool:
+        """Whether another candidate must fail as it did: what is too long here is so there."""
+        mine = self.candidate
+        same = (other.model, other.version) == (mine.model, mine.version)
+        return self.too_long and same and other.context <= mine.context
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +74,8 @@ class Plan:
     reason: str = ""
     """One sentence for people: why the primary."""
     mode: PlanMode = PlanMode.FIRST_OF
+    shadows: tuple[Candidate, ...] = ()
+    """Models that are to answer as well, for nobody."""
 
     def check_served(self) -> None:
         """Refuse to carry out a plan with models that are away.
@@ -87,6 +114,10 @@ class Outcome:
     """Mean seconds between tokens after the first; None for fewer than two."""
     usage: Usage | None = None
     prompt_bytes: int = 0
+    queue_time: float | None = None
+    """Seconds of waiting for a slot, by the engine's clock; None when it failed."""
+    waited: float | None = None
+    """Seconds that a first delta was waited for that never came."""
 
 
 class PlannedGenerator(Protocol):

@@ -6,7 +6,7 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from llmrouter.common.answer_key import answer_key
+from llmrouter.common.answer_key import question_key
 from llmrouter.common.generation import RequestContext
 from llmrouter.gateway.plan import Candidate, PlannedRequest
 
@@ -55,5 +55,5 @@ class StickyChoice:
 
 def _question(planned: PlannedRequest, context: RequestContext) -> bytes:
     """Return a fingerprint of all that was asked: who chooses, and how, is part of it."""
-    key = answer_key(planned.request, context.tenant, "", "")
+    key = question_key(planned.request, context.tenant)
     return hashlib.sha256(key + repr(planned.request.routing).encode()).digest()

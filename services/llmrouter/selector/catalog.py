@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TypedDict
 
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector.costs import Prices
 from llmrouter.selector.settings import CatalogEntry
 
 __all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
@@ -49,6 +51,12 @@ class ServedModel:
     """Models that say the same make the same tokens of a text; empty where it is not known."""
     longest_token_bytes: int = 0
     """UTF-8 bytes of prompt that one token stands for at most; 0 where nothing bounds it."""
+    step_seconds: float = 0.0
+    """Mean time of the engine's decoding steps; 0 before the first."""
+    cache_bytes: int = 0
+    """Memory of its keys and values now."""
+    draining: bool = False
+    """Whether it finishes what it has and takes nothing new."""
 
     @property
     def load(self) -> float:
@@ -65,6 +73,7 @@ class Model:
     """
 
     entry: CatalogEntry
+    prices: Prices
     version: str = ""
     """Empty while no endpoint serves it or did."""
     endpoints: tuple[ServedModel, ...] = ()
@@ -75,6 +84,8 @@ class Model:
     """Why no endpoint serves it; one phrase."""
     loading: bool = False
     """Whether an endpoint will serve it soon."""
+    soon: frozenset[str] = frozenset()
+    """What it will be able to do then, as far as that is told; empty where nothing is."""
 
     @property
     def name(self) -> str:
@@ -86,22 +97,14 @@ class Model:
         """Name and version."""
         return self.entry.name, self.version
 
-    def without(self, tried: frozenset[tuple[str, str, str]]) -> Model:
-        """Return it with the endpoints at which it was not `tried` yet."""
-        if not tried:
-            return self
-        left = tuple(
-            served
-            for served in self.endpoints
-            if not tried & {(*self.key, served.address), (*self.key, "")}
-        )
-        if left == self.endpoints:
-            return self
-        return replace(self, endpoints=left, trouble="it has failed this request already")
-
     def goes_by(self, version: str) -> bool:
         """Whether `version` is its fingerprint, or its label or an alias on some endpoint."""
         return version == self.version or any(version in one.names for one in self.endpoints)
+
+    def may_do(self, capabilities: frozenset[str]) -> bool:
+        """Whether it has them or will, or nothing is known of what it can do."""
+        known = self.soon or self.capabilities
+        return not known or capabilities <= known
 
     @cached_property
     def quality(self) -> float:
@@ -111,8 +114,8 @@ class Model:
 
     @cached_property
     def context(self) -> int:
-        """Tokens that fit on every endpoint."""
-        return min((served.context for served in self.endpoints), default=0)
+        """Tokens that fit on the roomiest of its endpoints."""
+        return max((served.context for served in self.endpoints), default=0)
 
     @cached_property
     def tokenizer(self) -> str:
@@ -120,10 +123,11 @@ class Model:
         known = next((served.tokenizer for served in self.endpoints if served.tokenizer), "")
         return known or f"{self.name}@{self.version}"
 
-    def fewest_tokens(self, prompt_bytes: int) -> int:
-        """Return the tokens below which no prompt of so many UTF-8 bytes can be."""
+    @cached_property
+    def longest_token_bytes(self) -> int:
+        """UTF-8 bytes of prompt that one of its tokens stands for at most; 0 where unbounded."""
         longest = [served.longest_token_bytes for served in self.endpoints]
-        return -(-prompt_bytes // max(longest)) if longest and all(longest) else 0
+        return max(longest) if longest and all(longest) else 0
 
     @cached_property
     def capabilities(self) -> frozenset[str]:
@@ -141,13 +145,13 @@ class Catalog:
     """Those that requests are routed to, in order of name and version."""
     _names: Mapping[str, tuple[str, ...]] = field(repr=False)
     others: tuple[Model, ...] = ()
-    """Further versions, for requests that name them."""
+    """Further versions, for requests that name them: served ones that are not stable, and those
+    that are away beside one that is served."""
 
-    def find(self, name: str, version: str) -> Model | None:
-        """Return this version of this model; None unless an endpoint serves it."""
-        every = (*self.models, *self.others)
-        found = (model for model in every if model.key == (name, version))
-        return next((model for model in found if model.endpoints and not model.away), None)
+    @property
+    def every(self) -> tuple[Model, ...]:
+        """All versions of all models, whether meant or to be named."""
+        return (*self.models, *self.others)
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
@@ -178,7 +182,8 @@ class Catalog:
         versioned = (*served, *others)
         exact = tuple(model for model in versioned if model.goes_by(version))
         if not exact:
-            versions = ", ".join(f"{model.name}@{model.version}" for model in versioned)
+            here = (model for model in versioned if not model.away)
+            versions = ", ".join(f"{model.name}@{model.version}" for model in here) or "none"
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
                 f"no endpoint serves version {version!r} of {base}; served: {versions}",
@@ -229,51 +234,74 @@ def build_catalog(
         entries: The configured models.
         served: What the inference services report, ready or not.
         unlisted_quality: Quality of a served model that is not configured, 0 to 1.
-        unlisted_price: Its price in US dollars per million tokens.
+        unlisted_price: US dollars per million tokens where no price is configured.
     """
     listed = {entry.name: entry for entry in entries}
     by_name: dict[str, list[ServedModel]] = {}
     for one in served:
         by_name.setdefault(one.name, []).append(one)
         if one.name not in listed:
-            listed[one.name] = CatalogEntry(
-                name=one.name,
-                quality=unlisted_quality,
-                input_price=unlisted_price,
-                output_price=unlisted_price,
-            )
+            listed[one.name] = CatalogEntry(name=one.name, quality=unlisted_quality)
     models: list[Model] = []
     others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        versions = _versions(listed[name], by_name.get(name, []))
-        stable = [one for one in versions if one.goes_by(STABLE)]
-        models.extend(stable or versions)
-        others.extend(one for one in versions if stable and one not in stable)
+        prices = Prices.of(listed[name], unlisted_price)
+        meant, further = _versions(listed[name], prices, by_name.get(name, []))
+        models.extend(meant)
+        others.extend(further)
         for alias in listed[name].aliases:
             names[alias] = (*names.get(alias, ()), name)
     names.update({name: (name,) for name in listed})  # a name is stronger than an alias
     return Catalog(tuple(models), names, tuple(others))
 
 
-def _versions(entry: CatalogEntry, served: list[ServedModel]) -> list[Model]:
+def _versions(
+    entry: CatalogEntry, prices: Prices, served: list[ServedModel]
+) -> tuple[list[Model], list[Model]]:
+    """Return the versions that are meant where none is named, and the further ones."""
     usable: dict[str, list[ServedModel]] = {}
-    away: dict[str, list[ServedModel]] = {}
-    for one in sorted(served, key=lambda one: one.address):
+    gone: dict[str, list[ServedModel]] = {}
+    served = sorted(served, key=lambda one: one.address)
+    for one in served:
         if (one.ready or one.on_demand) and not one.silent:
             usable.setdefault(one.version, []).append(one)
         elif one.version and not one.error:
-            away.setdefault(one.version, []).append(one)
-    if usable:
-        return [Model(entry, version, _nearest(usable[version])) for version in sorted(usable)]
-    loading = any(not one.error and not one.silent for one in served)
-    trouble = _trouble(served)
-    if away:
-        return [
-            Model(entry, version, tuple(away[version]), away=True, trouble=trouble, loading=loading)
-            for version in sorted(away)
-        ]
-    return [Model(entry, trouble=trouble, loading=loading)]
+            gone.setdefault(one.version, []).append(one)
+    here = [Model(entry, prices, version, _nearest(usable[version])) for version in sorted(usable)]
+    away = [
+        Model(
+            entry,
+            prices,
+            version,
+            tuple(gone[version]),
+            away=True,
+            **_outlook(gone[version] if usable else served),
+        )
+        for version in sorted(gone)
+        if version not in usable
+    ]
+    stable = [one for one in here if one.goes_by(STABLE)]
+    if here:
+        return stable or here, [*(one for one in here if stable and one not in stable), *away]
+    return away or [Model(entry, prices, **_outlook(served))], []
+
+
+class _Outlook(TypedDict):
+    trouble: str
+    loading: bool
+    soon: frozenset[str]
+
+
+def _outlook(served: list[ServedModel]) -> _Outlook:
+    """Return why none of these serves, and whether one will soon."""
+    coming = [one for one in served if not one.error and not one.silent]
+    able = [one.capabilities for one in coming if one.capabilities]
+    return _Outlook(
+        trouble=_trouble(served),
+        loading=bool(coming),
+        soon=frozenset().union(*able) if len(able) == len(coming) else frozenset(),
+    )
 
 
 def _nearest(usable: list[ServedModel]) -> tuple[ServedModel, ...]:

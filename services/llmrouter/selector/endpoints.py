@@ -14,7 +14,7 @@ from grpc import StatusCode, aio
 
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason
-from llmrouter.common.wire import duration
+from llmrouter.common.wire import duration, seconds
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.placement import Node
@@ -56,6 +56,7 @@ class EndpointWatcher:
         channel: Callable[[str], Any],
         *,
         interval: float = 1.0,
+        returned: Callable[[str], None] = lambda address: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare the watch; nothing is dialled before `start`.
@@ -64,11 +65,13 @@ class EndpointWatcher:
             addresses: `host:port` of each inference service.
             channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
             interval: Seconds between two messages of an address at most.
+            returned: Told whenever an address answers again that did not.
             clock: Monotonic seconds.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
         self._channel = channel
         self._interval = interval
+        self._returned = returned
         self._clock = clock
         self._seen: dict[str, _Heard] = {}
         self._looked: dict[str, asyncio.Event] = {}
@@ -156,6 +159,7 @@ class EndpointWatcher:
     def _take_in(self, address: str, answer: _Answer) -> None:
         if self._failures.pop(address, 0):
             _log.info("inference service %s answers again", address)
+            self._returned(address)
         models = answer.models[:_MAX_MODELS]
         before = self._seen.get(address)
         known = {one.name: one for one in (before.served if before else ()) if one.version}
@@ -228,4 +232,6 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         slots=model.statistics.slots,
         tokenizer=model.tokenizer,
         longest_token_bytes=model.longest_token_bytes,
+        step_seconds=seconds(model.statistics.step_time),
+        cache_bytes=model.statistics.cache_bytes,
     )

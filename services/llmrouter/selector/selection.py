@@ -3,99 +3,92 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
 
-from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import RoutingWishes
-from llmrouter.selector.catalog import LOADING_SECONDS, Catalog, Model, ServedModel
-from llmrouter.selector.scoring import Component, Estimate, estimate, per_dollar, score
-from llmrouter.selector.statistics import StatisticsBook
+import numpy as np
+from numpy.typing import NDArray
+
+from llmrouter.selector.catalog import Model
+from llmrouter.selector.evidence import Array
+from llmrouter.selector.figures import Figures, Frame, estimate
+from llmrouter.selector.filters import Filter, failed_filters
+from llmrouter.selector.leniency import LATENCY, in_time, with_room
+from llmrouter.selector.pickers import PICKERS, Draws
+from llmrouter.selector.plan import Selection
+from llmrouter.selector.refusals import nobody, refusal
+from llmrouter.selector.replicas import replicas_in_order
 from llmrouter.selector.strategies import Strategy
-from llmrouter.selector.tokenizer_book import TokenizerBook
+from llmrouter.selector.view import CatalogView, Flags
 
-__all__ = ["Candidate", "Exclusion", "Plan", "Selection", "select"]
+__all__ = ["Choice", "Policy", "choose", "draw_of"]
 
-Check = Callable[[Estimate], str]
-"""Returns why a model may not answer; empty when it may."""
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """What must be known of a request to choose its model."""
-
-    request_id: str
-    prompt_bytes: int
-    """UTF-8 bytes the model is to read."""
-    max_tokens: int = 0
-    """0 when the caller set no limit."""
-    capabilities: frozenset[str] = frozenset()
-    wishes: RoutingWishes = field(default_factory=RoutingWishes)
-    n: int = 1
-    """Answers to one prompt, each of which costs its own tokens."""
-    tried: frozenset[tuple[str, str, str]] = frozenset()
-    """Model, version and address of those who have failed it; an empty address is all of them."""
+Rows = NDArray[np.intp]
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One model version that may answer."""
+class Policy:
+    """What the configuration says of every choice."""
 
-    model: str
-    version: str
-    address: str
-    score: float
-    components: tuple[Component, ...]
-    estimated_cost: float
-    """US dollars."""
-    estimated_prompt_tokens: int
-    probably_fits: bool = True
-    """Whether its context holds the prompt, as estimated, and the answer."""
-    away: str = ""
-    """Why it cannot generate now, nor can any other; answers it gave may be kept. One phrase."""
+    fallbacks: int = 2
+    """Fallbacks at most."""
+    expected_output_tokens: int = 256
+    """Answer length assumed when the request sets no limit."""
+    affinity_bound: float = 1.5
+    """How many times the mean load a conversation's own replica may have."""
 
 
 @dataclass(frozen=True, slots=True)
-class Exclusion:
-    """One model that may not answer, and why."""
+class Choice:
+    """A choice as numbers; `telling.py` puts it into words."""
 
-    model: str
-    reason: str
+    frame: Frame
+    strategy: Strategy
+    order: Rows
+    """Rows that may answer, the primary first: those whose context probably holds the prompt, and
+    then the others."""
+    leading: int
+    """How many of them are probably roomy enough; all, where none is."""
+    scores: Array
+    """n: of each row; those that may not answer have one without meaning."""
+    verdicts: tuple[Array, ...]
+    """By scorer, n each."""
+    picked: tuple[tuple[int, int], ...]
+    """Rows of the plan's candidates, each with the place of its endpoint."""
+    among: Flags
+    """Rows that are meant: by the model asked for, where one was."""
+    failed: Sequence[tuple[Filter, Flags]]
+    """Filters that some row failed."""
+    suitable: Flags
+    """Rows that pass the filters."""
+    roomy: Flags
+    """Those of them whose context is large enough."""
+    timely: Flags
+    """Those of them that are in time."""
+    present: Flags
+    """Those of them that are not away, unless all are."""
+    yielding: Flags | None
+    """Those of them that a rollout keeps from this request; None while there is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Who answers, in which order, and why."""
-
-    candidates: tuple[Candidate, ...]
-    """The primary first; at least one."""
-    exclusions: tuple[Exclusion, ...]
-    strategy: str
-    reason: str
+def draw_of(request: Selection) -> int:
+    """Return the number that all of a request's draws are made from, 64 bits."""
+    key = request.question_key or request.request_id.encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
-def select(
-    request: Selection,
-    catalog: Catalog,
-    strategy: Strategy,
-    statistics: StatisticsBook,
-    tokenizers: TokenizerBook,
-    *,
-    now: float,
-    fallbacks: int = 2,
-    expected_output_tokens: int = 256,
-) -> Plan:
-    """Choose a primary and its fallbacks; the same inputs give the same plan.
+def choose(
+    request: Selection, view: CatalogView, figures: Figures, strategy: Strategy, policy: Policy
+) -> Choice:
+    """Choose a primary and its fallbacks; the same inputs give the same choice.
 
     Args:
         request: The sizes and wishes.
-        catalog: The models at this moment.
-        strategy: Gives weights and threshold.
-        statistics: What has been observed of the models.
-        tokenizers: What has been observed of their tokenizers.
-        now: Seconds of the clock that both were fed with.
-        fallbacks: Fallbacks at most.
-        expected_output_tokens: Answer length assumed when the request sets no limit.
+        view: The models at this moment.
+        figures: The live numbers at this moment.
+        strategy: Gives weights, picker and threshold.
+        policy: Bounds for all.
 
     Raises:
         RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
@@ -103,209 +96,138 @@ def select(
             excluded; instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
-    known = catalog.resolve(wish, request.capabilities) if wish else catalog.models
-    allowed = [model.without(request.tried) for model in known]
-    answer = (request.max_tokens or expected_output_tokens) * request.n
-    estimates = _estimates(request, allowed, statistics, tokenizers, answer, now)
-    exclusions = _not_asked(catalog, allowed, wish)
-    hope = any(_may_answer_soon(one, request, strategy) for one in allowed)
-    fitting, refused = _filter(estimates, request, strategy, hope=hope)
-    if not fitting:
-        raise _no_candidate([*refused, *exclusions], hope=hope)
-    fitting, gone = _without_away(fitting)
-    exclusions += [*refused, *gone]
-    ranked = _rank(fitting, strategy, request.max_tokens)
-    kept = ranked[: fallbacks + 1]
-    exclusions += [
-        Exclusion(one.model, f"ranked {place} with score {one.score:.3f}; the plan is full")
-        for place, one in enumerate(ranked[len(kept) :], len(kept) + 1)
-    ]
-    reason = _reason(kept, strategy, wish)
-    return Plan(tuple(kept), tuple(exclusions), strategy.name, reason)
+    found = view.catalog.resolve(wish, request.capabilities) if wish else view.catalog.models
+    hope = _hope(found if wish else view.loading, request, strategy)
+    if not view.models:
+        raise nobody(view.absent, hope=hope)
+    among = _meant(view, figures, found, wish)
+    frame = estimate(request, view, figures, policy.expected_output_tokens)
+    failed = failed_filters(frame, strategy)
+    suitable = reduce(lambda rows, one: rows & ~one[1], failed, among)
+    roomy = with_room(frame, suitable)
+    fitting = in_time(frame, roomy)
+    if not fitting.any():
+        raise refusal(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
+    present = _present(view, fitting)
+    yielding = _yielding(frame, present)
+    frame.fitting = present if yielding is None else present & ~yielding
+    order, leading, scores, verdicts = _ordered(frame, strategy)
+    return Choice(
+        frame=frame,
+        strategy=strategy,
+        order=order,
+        leading=leading,
+        scores=scores,
+        verdicts=verdicts,
+        picked=_picked(frame, order, leading, yielding, policy),
+        among=among,
+        failed=failed,
+        suitable=suitable,
+        roomy=roomy,
+        timely=fitting,
+        present=present,
+        yielding=yielding,
+    )
 
 
-def _not_asked(catalog: Catalog, allowed: Sequence[Model], wish: str) -> list[Exclusion]:
-    """Return the models that are out before anything is known of them."""
-    asked_for = {model.key for model in allowed}
-    others = [one for one in catalog.models if one.key not in asked_for]
-    return [
-        *(Exclusion(one.name, f"{wish} was asked for") for one in others),
-        *(Exclusion(one.name, one.trouble) for one in allowed if not one.endpoints),
-    ]
+def _present(view: CatalogView, fitting: Flags) -> Flags:
+    """Return the rows without those that are away, unless there are no others."""
+    if not view.any_away:
+        return fitting
+    present = fitting & ~view.away
+    return present if present.any() else fitting
 
 
-def _estimates(
-    request: Selection,
-    models: Sequence[Model],
-    statistics: StatisticsBook,
-    tokenizers: TokenizerBook,
-    output_tokens: int,
-    now: float,
-) -> list[Estimate]:
-    return [
-        estimate(
-            model,
-            _endpoint(model, request.request_id),
-            statistics.of(model.name, model.version),
-            prompt_bytes=request.prompt_bytes,
-            bytes_per_token=tokenizers.bytes_per_token(model.tokenizer, now),
-            output_tokens=output_tokens,
-            now=now,
-        )
-        for model in models
-        if model.endpoints
-    ]
+def _yielding(frame: Frame, fitting: Flags) -> Flags | None:
+    """Return the rows that a rollout keeps from this request, where the other version fits."""
+    preferred = frame.figures.preferred
+    if preferred is None:
+        return None
+    return fitting & (preferred >= 0) & fitting[preferred]
 
 
-def _endpoint(model: Model, request_id: str) -> ServedModel:
-    """Return the least loaded endpoint; among equals a hash of the request decides."""
-    least = min(served.load for served in model.endpoints)
-    equals = [served for served in model.endpoints if served.load <= least]
-    digest = hashlib.blake2b(request_id.encode(), digest_size=8).digest()
-    return equals[int.from_bytes(digest, "big") % len(equals)]
+def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, int, Array, tuple[Array, ...]]:
+    """Return the fitting rows in order, how many lead, all rows' scores and their verdicts."""
+    parts = strategy.composition
+    verdicts = tuple(scorer.values(frame) for _, _, scorer in parts)
+    scores = np.zeros(len(frame.fitting)) if parts else np.ones(len(frame.fitting))
+    for (_, weight, _), values in zip(parts, verdicts, strict=True):
+        scores += weight * values
+    rows = frame.fitting.nonzero()[0]
+    fits = frame.needed <= frame.context
+    roomy = fits if fits.all() else fits[rows]
+    if roomy.all() or not roomy.any():
+        return _picked_order(frame, strategy, scores, rows), len(rows), scores, verdicts
+    groups = [_picked_order(frame, strategy, scores, rows[some]) for some in (roomy, ~roomy)]
+    return np.concatenate(groups), len(groups[0]), scores, verdicts
 
 
-def _filter(
-    estimates: Sequence[Estimate], request: Selection, strategy: Strategy, *, hope: bool
-) -> tuple[list[Estimate], list[Exclusion]]:
-    """Split by what speaks against a model.
+def _picked_order(frame: Frame, strategy: Strategy, scores: Array, rows: Rows) -> Rows:
+    draws = Draws(draw_of(frame.request), frame.view.salts, rows, frame.figures.turns)
+    return rows[PICKERS[strategy.picker](scores[rows], draws)]
 
-    Of the context only what no text of its size could fit speaks against it: inference counts
-    exactly. A prompt that fits none is refused, unless there is `hope` for one that is loading.
+
+def _hope(models: Sequence[Model], request: Selection, strategy: Strategy) -> bool:
+    """Whether one of the models may answer soon, as far as is known of it."""
+    floor = max(request.wishes.min_quality, strategy.min_quality)
+    return any(
+        one.loading and one.quality >= floor and one.may_do(request.capabilities) for one in models
+    )
+
+
+def _meant(view: CatalogView, figures: Figures, found: Sequence[Model], wish: str) -> Flags:
+    """Return the rows that a request may go to: those it names, else all that need no name.
+
+    A version that a rollout sends it to need not be named.
     """
-    checks: tuple[Check, ...] = (
-        lambda one: _lacks(one, request.capabilities),
-        lambda one: _too_poor(one, _floor(request, strategy)),
-        lambda one: _too_dear(one, request.wishes.max_cost),
-        _too_small,
-    )
-    refused: list[Exclusion] = []
-    fitting: list[Estimate] = []
-    small: list[Estimate] = []
-    for one in estimates:
-        failed = next((check for check in checks if check(one)), None)
-        if failed is None:
-            fitting.append(one)
-            continue
-        refused.append(Exclusion(one.model.name, failed(one)))
-        if failed is _too_small:
-            small.append(one)
-    if small and not fitting and not hope:
-        raise _too_long(small)
-    return fitting, refused
+    among = view.meant
+    if wish:
+        among = view.none.copy()
+        among[[view.rows[model.key] for model in found if model.endpoints]] = True
+    preferred = figures.preferred
+    if preferred is None or "@" in wish:
+        return among
+    chosen = preferred[among & (preferred >= 0)]
+    if len(chosen):
+        among = among.copy()
+        among[chosen] = True
+    return among
 
 
-def _without_away(fitting: list[Estimate]) -> tuple[list[Estimate], list[Exclusion]]:
-    """Leave out models that are away, unless there are no others."""
-    here = [one for one in fitting if not one.model.away]
-    if not here:
-        return fitting, []
-    away = [one.model for one in fitting if one.model.away]
-    return here, [Exclusion(model.name, model.trouble) for model in away]
+def _picked(
+    frame: Frame, order: Rows, leading: int, yielding: Flags | None, policy: Policy
+) -> tuple[tuple[int, int], ...]:
+    """Return the plan's rows and endpoints.
+
+    Behind the primary stands, before other models, the version that yields to it in a rollout or
+    else a second replica of its own, unless only others probably hold the prompt.
+    """
+    most, draw = policy.fallbacks + 1, draw_of(frame.request)
+    primary = int(order[0])
+    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)
+    others: list[int] = order[1:most].tolist()
+    old = _yielding_to(frame, primary, yielding)
+    picked = [(primary, own[0])]
+    if old is not None:
+        others.insert(0, old)
+    elif len(own) > 1 and (leading == 1 or _alike(frame, primary, own)):
+        picked.append((primary, own[1]))
+    picked += [
+        (row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0])
+        for row in others[: max(0, most - len(picked))]
+    ]
+    return tuple(picked[:most])
 
 
-def _may_answer_soon(model: Model, request: Selection, strategy: Strategy) -> bool:
-    return model.loading and model.quality >= _floor(request, strategy)
+def _alike(frame: Frame, row: int, places: Sequence[int]) -> bool:
+    """Whether the second place probably holds the prompt if the first does."""
+    roomy = frame.view.context[places[:2]] >= frame.needed[row]
+    return bool(roomy[0] == roomy[1])
 
 
-def _floor(request: Selection, strategy: Strategy) -> float:
-    """Return the quality below which a model may not answer."""
-    return max(request.wishes.min_quality, strategy.min_quality)
-
-
-def _lacks(one: Estimate, capabilities: frozenset[str]) -> str:
-    missing = sorted(capabilities - one.model.capabilities)
-    return f"it cannot do {', '.join(missing)}" if missing else ""
-
-
-def _too_poor(one: Estimate, min_quality: float) -> str:
-    if one.model.quality >= min_quality:
-        return ""
-    return f"quality {one.model.quality:.3f} is below the required {min_quality:.3f}"
-
-
-def _too_dear(one: Estimate, max_cost: float) -> str:
-    if max_cost <= 0 or one.cost <= max_cost:
-        return ""
-    return f"estimated cost ${one.cost:.3g} is above the ceiling ${max_cost:.3g}"
-
-
-def _too_small(one: Estimate) -> str:
-    if one.fewest_prompt_tokens <= one.model.context:
-        return ""
-    return f"context {one.model.context} is too small: {_at_least(one)}"
-
-
-def _at_least(one: Estimate) -> str:
-    return f"the prompt has at least {one.fewest_prompt_tokens} tokens"
-
-
-def _probably_fits(one: Estimate, max_tokens: int) -> bool:
-    return one.prompt_tokens + max(1, max_tokens) <= one.model.context
-
-
-def _rank(estimates: Sequence[Estimate], strategy: Strategy, max_tokens: int) -> list[Candidate]:
-    """Return them by score; those whose context is probably too small come last."""
-    best = max(per_dollar(one) for one in estimates)
-    ranked = []
-    for one in estimates:
-        components = score(one, strategy, best)
-        ranked.append(
-            Candidate(
-                model=one.model.name,
-                version=one.model.version,
-                address=one.endpoint.address,
-                score=sum(part.weight * part.value for part in components),
-                components=components,
-                estimated_cost=one.cost,
-                estimated_prompt_tokens=one.prompt_tokens,
-                probably_fits=_probably_fits(one, max_tokens),
-                away=one.model.trouble if one.model.away else "",
-            )
-        )
-    return sorted(
-        ranked, key=lambda one: (not one.probably_fits, -one.score, one.model, one.version)
-    )
-
-
-def _reason(kept: Sequence[Candidate], strategy: Strategy, wish: str) -> str:
-    first = kept[0]
-    if first.away:
-        return f"{first.model} cannot serve now: {first.away}; only kept answers can be given"
-    if wish and len(kept) == 1:
-        return f"{first.model} was asked for" + (f" as {wish}" if wish != first.model else "")
-    scored = f"{first.model} has the best score for {strategy.name}, {first.score:.4f}"
-    if len(kept) == 1:
-        return f"{scored}; no other model may answer"
-    if first.probably_fits and not kept[1].probably_fits:
-        return f"{scored}, of those whose context probably holds the prompt"
-    parts = zip(first.components, kept[1].components, strict=True)
-    lead, name = max(((a.value - b.value) * a.weight, a.name) for a, b in parts)
-    because = f", ahead by {name}" if lead > 0 else ""
-    return f"{scored} against {kept[1].score:.4f} of {kept[1].model}{because}"
-
-
-def _too_long(small: Sequence[Estimate]) -> RouterError:
-    largest = max(small, key=lambda one: (one.model.context, one.model.name))
-    return RouterError(
-        Reason.CONTEXT_TOO_LONG,
-        f"{_at_least(largest)}, more than the context of {largest.model.context} of "
-        f"{largest.model.name}",
-        metadata={
-            "prompt_tokens": str(largest.fewest_prompt_tokens),
-            "context": str(largest.model.context),
-            "model": largest.model.name,
-        },
-    )
-
-
-def _no_candidate(exclusions: Sequence[Exclusion], *, hope: bool) -> RouterError:
-    """Return the error; with hope for a model that is loading, asking again later can help."""
-    told = "; ".join(f"{one.model}: {one.reason}" for one in exclusions[:5])
-    more = f"; and {len(exclusions) - 5} more" if len(exclusions) > 5 else ""
-    return RouterError(
-        Reason.MODEL_UNAVAILABLE if hope else Reason.NO_CANDIDATE,
-        f"no model may answer: {told}{more}" if told else "no model may answer: there is none",
-        metadata={"excluded": str(len(exclusions))},
-        retry_after=LOADING_SECONDS if hope else None,
-    )
+def _yielding_to(frame: Frame, primary: int, yielding: Flags | None) -> int | None:
+    preferred = frame.figures.preferred
+    if preferred is None or yielding is None:
+        return None
+    found = np.flatnonzero(yielding & (preferred == primary))
+    return int(found[0]) if len(found) else None

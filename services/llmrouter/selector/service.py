@@ -9,9 +9,11 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.state_store import SqliteState
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -23,23 +25,34 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     Raises:
         RouterError: UNKNOWN_STRATEGY when the default strategy is, naming the setting.
     """
+
+    def returned(address: str) -> None:
+        selector.breakers.returned(address)
+
     watcher = EndpointWatcher(
-        settings.inference_addresses, dialler.channel, interval=settings.refresh_interval_seconds
+        settings.inference_addresses,
+        dialler.channel,
+        interval=settings.refresh_interval_seconds,
+        returned=returned,
     )
+    store = SqliteState(settings.state_path or data / "selector.sqlite")
     try:
-        servicer = SelectorServicer(settings, watcher.served)
+        selector = ModelSelector(settings, watcher.served, store=store)
     except RouterError as error:
         message = f"selector.default_strategy: {error.message}"
         raise RouterError(error.reason, message) from error
+    servicer = SelectorServicer(selector)
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
+        selector.restore(await store.load())
         await watcher.start()
         placement.start()
 
     async def close() -> None:
         await placement.close()
         await watcher.close()
+        await store.close()
 
     return Service(
         name="selector",

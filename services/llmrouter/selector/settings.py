@@ -2,13 +2,47 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from collections import Counter
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
-__all__ = ["CatalogEntry", "SelectorSettings", "StrategyWeights"]
+__all__ = [
+    "DEFAULT_FAILURE_CLASSES",
+    "BreakerSettings",
+    "CatalogEntry",
+    "DecisionSettings",
+    "FailureClass",
+    "SelectorSettings",
+    "StrategySettings",
+    "StrategyWeights",
+]
+
+FailureClass = Literal[
+    "GENERATION_FAILED",
+    "MODEL_UNAVAILABLE",
+    "UPSTREAM_UNAVAILABLE",
+    "ANSWER_BROKEN_OFF",
+    "INTERNAL",
+    "QUEUE_FULL",
+    "MEMORY_PRESSURE",
+    "DEADLINE_EXCEEDED",
+]
+"""Error reasons that may be a model's own fault; a bad request never is."""
+
+DEFAULT_FAILURE_CLASSES: tuple[FailureClass, ...] = (
+    "GENERATION_FAILED",
+    "MODEL_UNAVAILABLE",
+    "UPSTREAM_UNAVAILABLE",
+    "ANSWER_BROKEN_OFF",
+    "INTERNAL",
+)
 
 
 class CatalogEntry(Section):
@@ -21,11 +55,49 @@ class CatalogEntry(Section):
     quality: float = Field(
         default=0.3, ge=0, le=1, description="Quality of the unquantised checkpoint, 0 to 1."
     )
-    input_price: float = Field(
-        default=0.05, ge=0, le=1e6, description="US dollars per 1e6 prompt tokens."
+    input_price: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        description="US dollars per 1e6 prompt tokens; absent takes `unlisted_price`.",
     )
-    output_price: float = Field(
-        default=0.05, ge=0, le=1e6, description="US dollars per 1e6 generated tokens."
+    output_price: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        description="US dollars per 1e6 generated tokens; absent takes `unlisted_price`.",
+    )
+    cached_input_price: float | None = Field(
+        default=None,
+        ge=0,
+        le=1e6,
+        description="US dollars per 1e6 prompt tokens that are not computed again; absent takes "
+        "the price of prompt tokens.",
+    )
+    tags: tuple[str, ...] = Field(
+        default=(), max_length=16, description="What requests may ask for, such as `region=eu`."
+    )
+    allow_tenants: tuple[str, ...] = Field(
+        default=(), max_length=1000, description="Only these tenants may use it; none means all."
+    )
+    deny_tenants: tuple[str, ...] = Field(
+        default=(), max_length=1000, description="These tenants may not use it."
+    )
+    weight: float = Field(
+        default=1.0, ge=0, le=1e6, description="Its share in the strategy `weighted`."
+    )
+    time_to_first_token: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="Seconds believed before any was measured, for a prompt of 50 tokens.",
+    )
+    seconds_per_token: float | None = Field(
+        default=None,
+        gt=0,
+        le=3600,
+        description="Seconds believed before any was measured; absent takes the engine's own "
+        "time of a step.",
     )
 
 
@@ -40,6 +112,77 @@ class StrategyWeights(Section):
         ge=0,
         le=100,
         description="Weight of room in the context and of recent success.",
+    )
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> StrategyWeights:
+        if not any(self.model_dump().values()):
+            raise ValueError("has only weights of 0; give at least one scorer weight")
+        return self
+
+
+ScorerName = Literal["speed", "quality", "cost", "value", "compatibility", "load", "weight"]
+PickerName = Literal["best", "weighted-random", "power-of-two", "round-robin"]
+
+
+class StrategySettings(Section):
+    """A strategy of one's own, composed of the known scorers and pickers."""
+
+    weights: dict[ScorerName, float] = Field(
+        default_factory=dict, description="How much each scorer counts; those left out do not."
+    )
+    picker: PickerName = Field(default="best", description="How the scores lead to an order.")
+    min_quality: float = Field(
+        default=0.0, ge=0, le=1, description="Models of lower quality are excluded."
+    )
+
+    @field_validator("weights")
+    @classmethod
+    def _in_bounds(cls, weights: dict[ScorerName, float]) -> dict[ScorerName, float]:
+        for name, weight in weights.items():
+            if not 0 <= weight <= 100:
+                raise ValueError(f"gives {name} the weight {weight}; it must be 0 to 100")
+        if weights and not any(weights.values()):
+            raise ValueError("has only weights of 0; give at least one scorer weight")
+        return weights
+
+    @model_validator(mode="after")
+    def _scores_where_needed(self) -> StrategySettings:
+        if self.picker in {"best", "power-of-two"} and not self.weights:
+            raise ValueError(f"has no weights, by which `{self.picker}` picks; give some")
+        return self
+
+
+class BreakerSettings(Section):
+    """When an endpoint that fails is left alone."""
+
+    failures: int = Field(default=5, ge=1, le=1000, description="Failures in a row that open it.")
+    open_seconds: float = Field(
+        default=60, ge=0.001, le=86_400, description="How long it stays open before it probes."
+    )
+    successes: int = Field(
+        default=3, ge=1, le=1000, description="Successes in a row that close it again."
+    )
+    probes: int = Field(default=1, ge=1, le=1000, description="Requests at once while it probes.")
+    failure_classes: tuple[FailureClass, ...] = Field(
+        default=DEFAULT_FAILURE_CLASSES, description="Error reasons that count as failures."
+    )
+
+
+class DecisionSettings(Section):
+    """How past choices are remembered."""
+
+    count: int = Field(
+        default=10_000, ge=0, le=1_000_000, description="Choices kept at most; 0 keeps none."
+    )
+    max_bytes: int = Field(
+        default=64 << 20, ge=0, le=1 << 40, description="Bytes of their records at most."
+    )
+    report_seconds: float = Field(
+        default=3600,
+        ge=1,
+        le=86_400,
+        description="How long a plan's outcomes may be reported after it was issued.",
     )
 
 
@@ -86,7 +229,10 @@ class SelectorSettings(Section):
         default=0.3, ge=0, le=1, description="Quality of unlisted models."
     )
     unlisted_price: float = Field(
-        default=0.05, ge=0, le=1e6, description="US dollars per 1e6 tokens of unlisted models."
+        default=0.05,
+        ge=0,
+        le=1e6,
+        description="US dollars per 1e6 tokens of unlisted models, and of listed ones without.",
     )
     default_strategy: str = Field(
         default="balanced",
@@ -96,6 +242,15 @@ class SelectorSettings(Section):
     )
     balanced: StrategyWeights = Field(
         default=StrategyWeights(), description="Weights of the strategy `balanced`."
+    )
+    strategies: dict[str, StrategySettings] = Field(
+        default_factory=dict, max_length=100, description="Strategies of one's own, by name."
+    )
+    breaker: BreakerSettings = Field(
+        default=BreakerSettings(), description="Circuit breakers of the endpoints."
+    )
+    decisions: DecisionSettings = Field(
+        default=DecisionSettings(), description="Memory of past choices."
     )
     fallbacks: int = Field(default=2, ge=0, le=15, description="Fallbacks in a plan at most.")
     expected_output_tokens: int = Field(
@@ -122,3 +277,39 @@ class SelectorSettings(Section):
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."
     )
+    state_path: Path | None = Field(
+        default=None,
+        description="File that keeps rollouts and breakers over a restart; absent takes "
+        "`selector.sqlite` in the data directory.",
+    )
+    affinity_bound: float = Field(
+        default=1.5,
+        ge=1,
+        le=100,
+        description="A conversation leaves the replica that knows it once that has so many times "
+        "the mean load.",
+    )
+
+    @field_validator("catalog")
+    @classmethod
+    def _names_are_clear(cls, catalog: tuple[CatalogEntry, ...]) -> tuple[CatalogEntry, ...]:
+        twice = [name for name, count in Counter(one.name for one in catalog).items() if count > 1]
+        if twice:
+            raise ValueError(f"names {twice[0]} twice; keep one of the entries")
+        leads: dict[str, set[str]] = {}
+        for entry in catalog:
+            for alias in entry.aliases:
+                leads.setdefault(alias, set()).add(entry.name)
+        try:
+            TopologicalSorter(leads).prepare()
+        except CycleError as error:
+            around = " -> ".join(reversed(error.args[1]))
+            raise ValueError(f"has aliases that lead in a circle: {around}") from None
+        return catalog
+
+    @field_validator("catalog")
+    @classmethod
+    def _someone_has_weight(cls, catalog: tuple[CatalogEntry, ...]) -> tuple[CatalogEntry, ...]:
+        if catalog and not any(entry.weight for entry in catalog):
+            raise ValueError("gives every model the weight 0; give at least one some weight")
+        return catalog

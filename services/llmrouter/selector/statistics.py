@@ -1,4 +1,4 @@
-"""What has been observed of each model version: decayed means in bounded memory.
+"""What has been observed of each model version and each of its endpoints, in bounded memory.
 
 Time is passed in as seconds of any monotonic clock, so that tests need no waiting.
 """
@@ -6,13 +6,22 @@ Time is passed in as seconds of any monotonic clock, so that tests need no waiti
 from __future__ import annotations
 
 import math
-from collections import OrderedDict
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field, replace
 
-__all__ = ["PRIORS", "DecayedMean", "ModelStatistics", "Observation", "Priors", "StatisticsBook"]
+import numpy as np
+
+from llmrouter.common.generation import Usage
+from llmrouter.selector.evidence import EvidenceTable, Key, Measure, prior_belief
+from llmrouter.selector.recent import RecentCounts
+from llmrouter.selector.sketch import TimeSketch
+from llmrouter.selector.tokenizer_book import BYTES_PER_TOKEN
+
+__all__ = ["PRIORS", "Observation", "Priors", "Seen", "StatisticsBook", "prefill_pace"]
 
 _FIXED_PROMPT_TOKENS = 64
 """The part of the time to first token that every prompt pays, as tokens of prefill."""
+_LONGEST_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,134 +33,176 @@ class Priors:
     prompt_tokens: int = 50
     seconds_per_token: float = 0.02
     error_rate: float = 0.0
-    weight: float = 2.0
-    """Observations that the belief counts for."""
 
 
 PRIORS = Priors()
+
+
+def prefill_pace(seconds: float, prompt_tokens: float) -> float:
+    """Return a time to first token per prompt token: long prompts make no model look slow."""
+    return seconds / (prompt_tokens + _FIXED_PROMPT_TOKENS)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
     """How one attempt went; None where nothing was measured."""
 
+    error_reason: str = ""
+    """Empty when it answered."""
     failed: bool = False
     """By the model's fault."""
     counts: bool = True
     """Whether it says anything about failing; False for faults of the caller."""
     time_to_first_token: float | None = None
-    """Seconds."""
+    """Seconds, waiting for a slot included."""
     seconds_per_token: float | None = None
+    queue_seconds: float | None = None
+    """Waiting for a slot."""
+    waited: float | None = None
+    """Seconds that someone waited in vain for a first token before giving up."""
+    usage: Usage | None = None
+    """As the model counted, its chat template included; None when it did not get so far."""
+    prompt_bytes: int = 0
+    """UTF-8 bytes that the caller sent."""
+    cost: float = 0.0
+    """US dollars."""
+
+    def costing(self, cost: float) -> Observation:
+        """Return the same with its cost in US dollars."""
+        return replace(self, cost=cost)
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one key has seen since start, and its percentiles."""
+
+    first: TimeSketch
+    per_token: TimeSketch
+    queue: TimeSketch
+    attempts: int = 0
+    failures: int = 0
+    errors: Counter[str] = field(default_factory=Counter)
     prompt_tokens: int = 0
-    """As the model counted them, its chat template included; 0 when it did not get so far."""
+    completion_tokens: int = 0
+    cost: float = 0.0
+    recent: RecentCounts = field(default_factory=RecentCounts)
 
+    @classmethod
+    def none(cls, half_life: float) -> Seen:
+        """Return what was seen before the first attempt."""
+        return cls(TimeSketch(half_life), TimeSketch(half_life), TimeSketch(half_life))
 
-class DecayedMean:
-    """A mean in which an observation counts half after each half-life."""
-
-    def __init__(self, half_life: float) -> None:
-        self._half_life = half_life
-        self._sum = 0.0
-        self._weight = 0.0
-        self._at = -math.inf
-
-    def _fade(self, now: float) -> float:
-        """Return what is left of the evidence; a clock that stands still fades nothing."""
-        return math.exp2(-max(0.0, now - self._at) / self._half_life)
-
-    def add(self, value: float, now: float) -> None:
-        """Take in one observation made at `now` (seconds)."""
-        fade = self._fade(now)
-        self._sum = self._sum * fade + value
-        self._weight = self._weight * fade + 1.0
-        self._at = max(self._at, now)
-
-    def observed(self) -> float | None:
-        """Return the mean of the evidence alone; None before the first observation."""
-        return self._sum / self._weight if self._weight > 0 else None
-
-    def believed(self, now: float, prior: float, prior_weight: float) -> float:
-        """Return the mean drawn towards `prior`, the more so the older the evidence."""
-        fade = self._fade(now)
-        total = self._weight * fade + prior_weight
-        return (self._sum * fade + prior * prior_weight) / total
-
-
-class ModelStatistics:
-    """Observations of one version of one model."""
-
-    def __init__(self, half_life: float, priors: Priors = PRIORS) -> None:
-        self._priors = priors
-        self.attempts = 0
-        self.failures = 0
-        self._errors = DecayedMean(half_life)
-        self._first = DecayedMean(half_life)
-        self._prefill = DecayedMean(half_life)
-        self._per_token = DecayedMean(half_life)
-
-    def observe(self, outcome: Observation, now: float) -> None:
-        """Take in how one attempt that ended at `now` (seconds) went."""
+    def take(self, outcome: Observation, now: float) -> None:
+        """Take in how one attempt went."""
         self.attempts += 1
-        if outcome.counts:
-            self.failures += outcome.failed
-            self._errors.add(float(outcome.failed), now)
-        first, prompt = outcome.time_to_first_token, outcome.prompt_tokens
-        for mean, value in (
-            (self._first, first),
-            (self._prefill, first / (prompt + _FIXED_PROMPT_TOKENS) if first and prompt else None),
-            (self._per_token, outcome.seconds_per_token),
+        self.failures += outcome.failed
+        if outcome.error_reason:
+            self.errors[outcome.error_reason] += 1
+        usage = outcome.usage or Usage()
+        self.prompt_tokens += usage.prompt_tokens
+        self.completion_tokens += usage.completion_tokens
+        self.cost += outcome.cost
+        counts = (1.0, float(outcome.failed), float(usage.completion_tokens), outcome.cost)
+        self.recent.add(counts, now)
+        for sketch, value in (
+            (self.first, outcome.time_to_first_token),
+            (self.per_token, outcome.seconds_per_token),
+            (self.queue, outcome.queue_seconds),
         ):
-            if value is not None and math.isfinite(value) and value > 0:
-                mean.add(value, now)
-
-    def error_rate(self, now: float) -> float:
-        """Return the believed share of failures, 0 to 1."""
-        return self._errors.believed(now, self._priors.error_rate, self._priors.weight)
-
-    def time_to_first_token(self, now: float, prompt_tokens: int) -> float:
-        """Return the believed time to the first token of such a prompt in seconds.
-
-        It grows with the prompt, so that long prompts do not make a model look slow to short ones.
-        """
-        priors = self._priors
-        prior = priors.time_to_first_token / (priors.prompt_tokens + _FIXED_PROMPT_TOKENS)
-        per_token = self._prefill.believed(now, prior, priors.weight)
-        return per_token * (prompt_tokens + _FIXED_PROMPT_TOKENS)
-
-    def seconds_per_token(self, now: float) -> float:
-        """Return the believed time between two tokens in seconds."""
-        return self._per_token.believed(now, self._priors.seconds_per_token, self._priors.weight)
-
-    def observed_time_to_first_token(self) -> float | None:
-        """Return the measured mean in seconds; None before the first observation."""
-        return self._first.observed()
-
-    def observed_tokens_per_second(self) -> float:
-        """Return the measured rate; 0 before the first observation."""
-        per_token = self._per_token.observed()
-        return 1 / per_token if per_token else 0.0
+            if value is not None and 0 <= value <= _LONGEST_SECONDS:
+                sketch.add(value, now)
 
 
 class StatisticsBook:
-    """Statistics of the model versions seen last; the longest unseen one is forgotten first."""
+    """Statistics of the versions and endpoints seen last; the longest unseen is forgotten first."""
 
-    def __init__(self, half_life: float, max_models: int = 1024) -> None:
+    def __init__(self, half_life: float, most: int = 16_384) -> None:
+        """Make an empty book.
+
+        Args:
+            half_life: Seconds after which an observation counts half.
+            most: Versions and endpoints remembered, together.
+        """
         self._half_life = half_life
-        self._max_models = max_models
-        self._unseen = ModelStatistics(half_life)
-        self._models: OrderedDict[tuple[str, str], ModelStatistics] = OrderedDict()
-
-    def of(self, model: str, version: str) -> ModelStatistics:
-        """Return the statistics of a version, to be read only; empty if it was never observed."""
-        return self._models.get((model, version), self._unseen)
-
-    def observe(self, model: str, version: str, outcome: Observation, now: float) -> None:
-        """Take in how one attempt on a version went."""
-        statistics = self._models.setdefault((model, version), ModelStatistics(self._half_life))
-        statistics.observe(outcome, now)
-        self._models.move_to_end((model, version))
-        while len(self._models) > self._max_models:
-            self._models.popitem(last=False)
+        self.evidence = EvidenceTable(half_life, most)
+        """For choices: decayed means by row."""
+        self._seen: dict[Key, Seen] = {}
 
     def __len__(self) -> int:
-        return len(self._models)
+        return len(self._seen)
+
+    def observe(
+        self,
+        endpoint: Key,
+        outcome: Observation,
+        now: float,
+        bytes_per_token: float = BYTES_PER_TOKEN,
+    ) -> None:
+        """Take in how one attempt went on an endpoint.
+
+        Args:
+            endpoint: Where it was made.
+            outcome: How it went.
+            now: When it ended, in seconds.
+            bytes_per_token: What is believed of prompts there that nobody counted.
+        """
+        measured = _measured(outcome)
+        model, version, _ = endpoint
+        for key in ((model, version, ""), endpoint):
+            values = self._at_least(key, outcome, now, bytes_per_token) or measured
+            lost = self.evidence.add(key, values, now)
+            if lost is not None:
+                del self._seen[lost]
+            seen = self._seen.get(key)
+            if seen is None:
+                seen = self._seen[key] = Seen.none(self._half_life)
+            seen.take(outcome, now)
+
+    def _at_least(
+        self, key: Key, outcome: Observation, now: float, bytes_per_token: float
+    ) -> tuple[float | None, ...] | None:
+        """Return what waiting in vain says: no better pace than that, where one is believed.
+
+        So a model that hangs comes to look as slow as it is, though nobody says that it failed.
+        """
+        waited = _positive(outcome.waited)
+        if waited is None:
+            return None
+        pace = prefill_pace(waited, outcome.prompt_bytes / bytes_per_token)
+        usual = prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens)
+        believed = self._mean(key, Measure.PREFILL, now, usual)
+        return (None, pace, None) if pace > believed else None
+
+    def seen(self, key: Key) -> Seen | None:
+        """Return what a version (without address) or endpoint has seen; to be read only."""
+        return self._seen.get(key)
+
+    def error_rate(self, key: Key, now: float) -> float:
+        """Return the believed share of failures, 0 to 1."""
+        return self._mean(key, Measure.ERROR, now, PRIORS.error_rate)
+
+    def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
+        evidence = self.evidence.read(np.array([self.evidence.row(key)]), now)
+        priors = np.full((1, len(Measure)), prior)
+        return float(evidence.believed(prior_belief(priors))[0, measure])
+
+
+def _measured(outcome: Observation) -> tuple[float | None, ...]:
+    """Return the values of the measures; what has no meaning is none."""
+    usage = outcome.usage or Usage()
+    prompt, first = usage.prompt_tokens, _positive(outcome.time_to_first_token)
+    pace = None
+    if first is not None and prompt:
+        computing = max(first - (outcome.queue_seconds or 0.0), first / 100)
+        pace = prefill_pace(computing, prompt)
+    return (
+        float(outcome.failed) if outcome.counts else None,
+        pace,
+        _positive(outcome.seconds_per_token),
+    )
+
+
+def _positive(value: float | None) -> float | None:
+    if value is None or not math.isfinite(value) or value <= 0:
+        return None
+    return min(value, _LONGEST_SECONDS)

@@ -1,22 +1,32 @@
-"""Strategies: what counts how much. Other packages register theirs as `llmrouter.strategies`."""
+"""Strategies: what counts how much, and how the scores lead to an order.
+
+Other packages register theirs as `llmrouter.strategies`.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from importlib.metadata import entry_points
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector.settings import StrategyWeights
+from llmrouter.selector.pickers import PICKERS
+from llmrouter.selector.scorers import SCORERS, Scorer
+from llmrouter.selector.settings import StrategySettings, StrategyWeights
 
 __all__ = [
     "BALANCED",
     "BUILT_IN",
     "COST_OPTIMIZED",
     "GROUP",
+    "LEAST_LOADED",
     "QUALITY_FIRST",
+    "RANDOM",
+    "ROUND_ROBIN",
     "SPEED_PRIORITY",
+    "WEIGHTED",
     "Strategy",
     "find_strategy",
     "load_strategies",
@@ -28,34 +38,85 @@ GROUP = "llmrouter.strategies"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Strategy:
-    """How candidates are ranked: by the sum of weight x value, after `min_quality`."""
+    """How candidates are ranked: by the sum of weight x value, after the filters."""
 
     name: str
-    speed: float = 0.0
-    quality: float = 0.0
-    cost: float = 0.0
-    compatibility: float = 1.0
+    weights: Mapping[str, float] = field(default_factory=dict)
+    """By the scorer's name: 0 or more. Multiplying all by a number changes no order."""
+    picker: str = "best"
+    """Name of the picker, as in `pickers.PICKERS`."""
     min_quality: float = 0.0
     """Models of lower quality are excluded, 0 to 1; a request may ask for more."""
-    cost_per_quality: bool = False
-    """Whether `cost` judges quality per dollar among the candidates instead of dollars alone."""
+    scorers: Mapping[str, Scorer] = field(default_factory=dict)
+    """Scorers of its own, by names that `weights` gives."""
+    predicts: bool = False
+    """Whether a predictor is asked first, whose chances stand for the quality; such a strategy is
+    known only where the selector has a predictor."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant.
+
+        Raises:
+            ValueError: Naming the weight, scorer or picker.
+        """
+        if self.picker not in PICKERS:
+            raise ValueError(f"{self.name} has the picker {self.picker}; known: {_named(PICKERS)}")
+        known = {**SCORERS, **self.scorers}
+        unknown = sorted(set(self.weights) - set(known))
+        if unknown:
+            raise ValueError(f"{self.name} weighs {unknown[0]}; scorers are {_named(known)}")
+        for name, weight in self.weights.items():
+            if not 0 <= weight < float("inf"):
+                raise ValueError(f"{self.name} gives {name} the weight {weight}; it must be 0 up")
+        if self.weights and not any(self.weights.values()):
+            raise ValueError(f"{self.name} has only weights of 0")
+
+    @cached_property
+    def composition(self) -> tuple[tuple[str, float, Scorer], ...]:
+        """The scorers that count: name, weight and scorer."""
+        known = {**SCORERS, **self.scorers}
+        return tuple((name, weight, known[name]) for name, weight in self.weights.items() if weight)
 
 
-BALANCED = Strategy("balanced", speed=0.3, quality=0.4, cost=0.3)
-QUALITY_FIRST = Strategy("quality-first", speed=0.01, quality=1.0, cost=0.01)
-COST_OPTIMIZED = Strategy("cost-optimized", cost=1.0, min_quality=0.2, cost_per_quality=True)
-SPEED_PRIORITY = Strategy("speed-priority", speed=1.0, quality=0.05, cost=0.05)
+BALANCED = Strategy("balanced", {"speed": 0.3, "quality": 0.4, "cost": 0.3, "compatibility": 1.0})
+QUALITY_FIRST = Strategy(
+    "quality-first", {"speed": 0.01, "quality": 1.0, "cost": 0.01, "compatibility": 1.0}
+)
+COST_OPTIMIZED = Strategy("cost-optimized", {"value": 1.0, "compatibility": 1.0}, min_quality=0.2)
+SPEED_PRIORITY = Strategy(
+    "speed-priority", {"speed": 1.0, "quality": 0.05, "cost": 0.05, "compatibility": 1.0}
+)
+LEAST_LOADED = Strategy("least-loaded", {"load": 1.0, "compatibility": 0.1})
+ROUND_ROBIN = Strategy("round-robin", picker="round-robin")
+RANDOM = Strategy("random", picker="weighted-random")
+WEIGHTED = Strategy("weighted", {"weight": 1.0}, picker="weighted-random")
 
-BUILT_IN = (BALANCED, QUALITY_FIRST, COST_OPTIMIZED, SPEED_PRIORITY)
+BUILT_IN = (
+    BALANCED,
+    QUALITY_FIRST,
+    COST_OPTIMIZED,
+    SPEED_PRIORITY,
+    LEAST_LOADED,
+    ROUND_ROBIN,
+    RANDOM,
+    WEIGHTED,
+)
 
 
-def load_strategies(balanced: StrategyWeights | None = None) -> dict[str, Strategy]:
-    """Return every registered strategy by name; one that cannot be loaded is logged and left out.
+def load_strategies(
+    balanced: StrategyWeights | None = None,
+    own: Mapping[str, StrategySettings] | None = None,
+    *,
+    predictor: bool = False,
+) -> dict[str, Strategy]:
+    """Return every known strategy by name; one that cannot be loaded is logged and left out.
 
     Args:
         balanced: Weights for `balanced`; None keeps the registered ones.
+        own: Those of the configuration, which stand above all others.
+        predictor: Whether there is a predictor, without which strategies that ask it are left out.
     """
     found = {strategy.name: strategy for strategy in BUILT_IN}
     for point in entry_points(group=GROUP):
@@ -69,8 +130,15 @@ def load_strategies(balanced: StrategyWeights | None = None) -> dict[str, Strate
         else:
             _log.error("strategy %s (%s) is not a Strategy", point.name, point.value)
     if balanced is not None:
-        found["balanced"] = replace(found["balanced"], **balanced.model_dump())
-    return dict(sorted(found.items()))
+        found["balanced"] = replace(found["balanced"], weights=balanced.model_dump())
+    for name, told in (own or {}).items():
+        weights = {str(key): value for key, value in told.weights.items()}
+        found[name] = Strategy(name, weights, told.picker, told.min_quality)
+    return {name: one for name, one in sorted(found.items()) if predictor or not one.predicts}
+
+
+def _named(known: Mapping[str, object]) -> str:
+    return ", ".join(sorted(known))
 
 
 def find_strategy(strategies: Mapping[str, Strategy], name: str) -> Strategy:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import numpy as np
+from numpy.typing import NDArray
 
-from llmrouter.selector.statistics import DecayedMean
+from llmrouter.selector.evidence import PRIOR_WEIGHT, Array, EvidenceTable, Key
 
-__all__ = ["BYTES_PER_TOKEN", "TokenizerBook"]
+__all__ = ["BYTES_PER_TOKEN", "TokenizerBook", "tokenizer_key"]
 
 BYTES_PER_TOKEN = 4.0
 """What is believed before anything was observed, and again when evidence has faded."""
-_PRIOR_WEIGHT = 2.0
-"""Observations that the belief counts for."""
 _TEACHING_BYTES = 512
 """Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
+
+
+def tokenizer_key(tokenizer: str) -> Key:
+    """Return the key of what is learned of a tokenizer."""
+    return tokenizer, "", ""
 
 
 class TokenizerBook:
@@ -24,26 +28,32 @@ class TokenizerBook:
     """
 
     def __init__(self, half_life: float, most: int = 1024) -> None:
-        self._half_life = half_life
-        self._most = most
-        self._means: OrderedDict[str, DecayedMean] = OrderedDict()
+        """Make an empty book.
+
+        Args:
+            half_life: Seconds after which an observation counts half.
+            most: Tokenizers remembered at most.
+        """
+        self.evidence = EvidenceTable(half_life, most, measures=1)
+        """Tokens per byte by `tokenizer_key`."""
 
     def observe(self, tokenizer: str, prompt_bytes: int, prompt_tokens: int, now: float) -> None:
         """Take in that a prompt of so many bytes has so many tokens, its chat template included."""
-        if prompt_tokens <= 0 or prompt_bytes < _TEACHING_BYTES:
-            return
-        mean = self._means.setdefault(tokenizer, DecayedMean(self._half_life))
-        mean.add(prompt_tokens / prompt_bytes, now)
-        self._means.move_to_end(tokenizer)
-        while len(self._means) > self._most:
-            self._means.popitem(last=False)
+        if prompt_tokens > 0 and prompt_bytes >= _TEACHING_BYTES:
+            self.evidence.add(tokenizer_key(tokenizer), [prompt_tokens / prompt_bytes], now)
 
     def bytes_per_token(self, tokenizer: str, now: float) -> float:
         """Return the believed UTF-8 bytes of prompt per token, at least 1: no token has less."""
-        mean = self._means.get(tokenizer)
-        if mean is None:
-            return BYTES_PER_TOKEN
-        return max(1.0, 1.0 / mean.believed(now, 1.0 / BYTES_PER_TOKEN, _PRIOR_WEIGHT))
+        row = self.evidence.row(tokenizer_key(tokenizer))
+        return float(self.believed(np.array([row]), now)[0])
+
+    def believed(self, rows: NDArray[np.intp], now: float) -> Array:
+        """Return the same for rows of `evidence`."""
+        data, fade = self.evidence.read(rows, now)
+        # As `Evidence.believed`, turned over.
+        prior = PRIOR_WEIGHT / BYTES_PER_TOKEN
+        believed = (data[:, 1] * fade + PRIOR_WEIGHT) / (data[:, 0] * fade + prior)
+        return np.maximum(1.0, believed)
 
     def __len__(self) -> int:
-        return len(self._means)
+        return len(self.evidence)

@@ -36,7 +36,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     fit, the fewest tokens it can have. Another model may answer.
     """
     ERROR_REASON_NO_CANDIDATE: _ErrorReason.ValueType  # 5
-    """FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
+    """FAILED_PRECONDITION: every model was excluded; the message says why, and the metadata `nearest`
+    and `lacks` name the model that came closest and what it lacks. Do not retry.
+    """
     ERROR_REASON_MODEL_UNAVAILABLE: _ErrorReason.ValueType  # 6
     """UNAVAILABLE: the model is not loaded or could not be. Another model may answer."""
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 7
@@ -71,6 +73,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
     RetryInfo says when to come back. A model of another service may answer.
     """
+    ERROR_REASON_UNKNOWN_PLAN: _ErrorReason.ValueType  # 20
+    """NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
+    ERROR_REASON_ROLLOUT_CONFLICT: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
+    Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -93,7 +101,9 @@ ERROR_REASON_CONTEXT_TOO_LONG: ErrorReason.ValueType  # 4
 fit, the fewest tokens it can have. Another model may answer.
 """
 ERROR_REASON_NO_CANDIDATE: ErrorReason.ValueType  # 5
-"""FAILED_PRECONDITION: every model was excluded; the message says why. Do not retry."""
+"""FAILED_PRECONDITION: every model was excluded; the message says why, and the metadata `nearest`
+and `lacks` name the model that came closest and what it lacks. Do not retry.
+"""
 ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 6
 """UNAVAILABLE: the model is not loaded or could not be. Another model may answer."""
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 7
@@ -127,5 +137,11 @@ ERROR_REASON_ANSWER_BROKEN_OFF: ErrorReason.ValueType  # 18
 ERROR_REASON_MEMORY_PRESSURE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
 RetryInfo says when to come back. A model of another service may answer.
+"""
+ERROR_REASON_UNKNOWN_PLAN: ErrorReason.ValueType  # 20
+"""NOT_FOUND: the plan was never issued by this selector, or is forgotten. Do not retry."""
+ERROR_REASON_ROLLOUT_CONFLICT: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
+Do not retry.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

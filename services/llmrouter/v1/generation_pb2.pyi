@@ -499,6 +499,10 @@ class RoutingWishes(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     MIN_QUALITY_FIELD_NUMBER: _builtins.int
     MAX_COST_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    MAX_LATENCY_FIELD_NUMBER: _builtins.int
+    MAX_TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -506,7 +510,28 @@ class RoutingWishes(_message.Message):
     min_quality: _builtins.float
     """Lowest acceptable quality; 0 to 1, default 0."""
     max_cost: _builtins.float
-    """Highest acceptable cost of this request in US dollars; 0, the default, sets no ceiling."""
+    """Highest acceptable cost of this request in US dollars; 0, the default, sets no ceiling. It goes by
+    the estimate: prompt tokens with a margin, and `max_tokens` or the configured length of an answer.
+    What the request costs in the end may be more.
+    """
+    session: _builtins.str
+    """Names a conversation, at most 128 bytes: while a new version is rolled out, requests of one
+    session stay on one version. Empty takes the user, or else the beginning of the chat.
+    """
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags that the model must carry, such as `region=eu`; at most 16, each 1 to 64 bytes."""
+
+    @_builtins.property
+    def max_latency(self) -> _duration_pb2.Duration:
+        """Highest acceptable time to the complete answer, as estimated with a margin; 0 to 1 day. Absent
+        or 0 sets no ceiling.
+        """
+
+    @_builtins.property
+    def max_time_to_first_token(self) -> _duration_pb2.Duration:
+        """Highest acceptable time to the first token, likewise."""
+
     def __init__(
         self,
         *,
@@ -514,10 +539,14 @@ class RoutingWishes(_message.Message):
         strategy: _builtins.str = ...,
         min_quality: _builtins.float = ...,
         max_cost: _builtins.float = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        max_latency: _duration_pb2.Duration | None = ...,
+        max_time_to_first_token: _duration_pb2.Duration | None = ...,
+        session: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "min_quality", b"min_quality", "model", b"model", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -41,6 +41,98 @@ PLAN_MODE_FIRST_OF: PlanMode.ValueType  # 1
 """In order, until one answers."""
 Global___PlanMode: _TypeAlias = PlanMode  # noqa: Y015
 
+class _BreakerState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BreakerStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BreakerState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BREAKER_STATE_UNSPECIFIED: _BreakerState.ValueType  # 0
+    """Never sent."""
+    BREAKER_STATE_CLOSED: _BreakerState.ValueType  # 1
+    """It does."""
+    BREAKER_STATE_OPEN: _BreakerState.ValueType  # 2
+    """It does not: too many failed in a row."""
+    BREAKER_STATE_HALF_OPEN: _BreakerState.ValueType  # 3
+    """A few, to see whether they succeed again."""
+
+class BreakerState(_BreakerState, metaclass=_BreakerStateEnumTypeWrapper):
+    """Represents whether a circuit breaker lets requests through."""
+
+BREAKER_STATE_UNSPECIFIED: BreakerState.ValueType  # 0
+"""Never sent."""
+BREAKER_STATE_CLOSED: BreakerState.ValueType  # 1
+"""It does."""
+BREAKER_STATE_OPEN: BreakerState.ValueType  # 2
+"""It does not: too many failed in a row."""
+BREAKER_STATE_HALF_OPEN: BreakerState.ValueType  # 3
+"""A few, to see whether they succeed again."""
+Global___BreakerState: _TypeAlias = BreakerState  # noqa: Y015
+
+class _RolloutState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_STATE_UNSPECIFIED: _RolloutState.ValueType  # 0
+    """Never sent."""
+    ROLLOUT_STATE_RUNNING: _RolloutState.ValueType  # 1
+    """Goes on to the next stage when it is time."""
+    ROLLOUT_STATE_PAUSED: _RolloutState.ValueType  # 2
+    """Keeps its share; still rolls back."""
+    ROLLOUT_STATE_COMPLETED: _RolloutState.ValueType  # 3
+    """All traffic goes to the new version."""
+    ROLLOUT_STATE_ROLLED_BACK: _RolloutState.ValueType  # 4
+    """The new version was worse and gets no traffic."""
+    ROLLOUT_STATE_ABORTED: _RolloutState.ValueType  # 5
+    """Someone ended it; the new version gets no traffic."""
+
+class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
+    """Represents where a rollout is."""
+
+ROLLOUT_STATE_UNSPECIFIED: RolloutState.ValueType  # 0
+"""Never sent."""
+ROLLOUT_STATE_RUNNING: RolloutState.ValueType  # 1
+"""Goes on to the next stage when it is time."""
+ROLLOUT_STATE_PAUSED: RolloutState.ValueType  # 2
+"""Keeps its share; still rolls back."""
+ROLLOUT_STATE_COMPLETED: RolloutState.ValueType  # 3
+"""All traffic goes to the new version."""
+ROLLOUT_STATE_ROLLED_BACK: RolloutState.ValueType  # 4
+"""The new version was worse and gets no traffic."""
+ROLLOUT_STATE_ABORTED: RolloutState.ValueType  # 5
+"""Someone ended it; the new version gets no traffic."""
+Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
+
+class _RolloutAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RolloutActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLLOUT_ACTION_UNSPECIFIED: _RolloutAction.ValueType  # 0
+    """Refused with INVALID_ARGUMENT."""
+    ROLLOUT_ACTION_PAUSE: _RolloutAction.ValueType  # 1
+    """Hold the share as it is."""
+    ROLLOUT_ACTION_RESUME: _RolloutAction.ValueType  # 2
+    """Go on after a pause."""
+    ROLLOUT_ACTION_ABORT: _RolloutAction.ValueType  # 3
+    """Give all traffic back to the old version."""
+
+class RolloutAction(_RolloutAction, metaclass=_RolloutActionEnumTypeWrapper):
+    """Represents what is to become of a rollout."""
+
+ROLLOUT_ACTION_UNSPECIFIED: RolloutAction.ValueType  # 0
+"""Refused with INVALID_ARGUMENT."""
+ROLLOUT_ACTION_PAUSE: RolloutAction.ValueType  # 1
+"""Hold the share as it is."""
+ROLLOUT_ACTION_RESUME: RolloutAction.ValueType  # 2
+"""Go on after a pause."""
+ROLLOUT_ACTION_ABORT: RolloutAction.ValueType  # 3
+"""Give all traffic back to the old version."""
+Global___RolloutAction: _TypeAlias = RolloutAction  # noqa: Y015
+
 @_typing.final
 class SelectRequest(_message.Message):
     """Represents what must be known of a request to choose its model."""
@@ -54,12 +146,25 @@ class SelectRequest(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     N_FIELD_NUMBER: _builtins.int
     TRIED_FIELD_NUMBER: _builtins.int
+    QUESTION_KEY_FIELD_NUMBER: _builtins.int
+    CONVERSATION_KEY_FIELD_NUMBER: _builtins.int
+    BRIEF_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
     """Tokens to be generated at most; 0 when the caller set no limit."""
     n: _builtins.int
     """Answers to be generated, each of which costs its own tokens; 0, which counts as 1, to 16."""
+    question_key: _builtins.bytes
+    """Fingerprint of the question, at most 64 bytes: whatever is drawn is drawn from it, so that the
+    same question meets the same model. Empty draws from the request's id.
+    """
+    conversation_key: _builtins.bytes
+    """Fingerprint of how the conversation began, at most 64 bytes: its turns go to the replica that
+    has computed their prefix already. Empty prefers none.
+    """
+    brief: _builtins.bool
+    """Leaves the candidates' components and the exclusions out of the plan; `Explain` tells them."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks."""
@@ -89,10 +194,13 @@ class SelectRequest(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         n: _builtins.int = ...,
         tried: _abc.Iterable[Global___TriedCandidate] | None = ...,
+        question_key: _builtins.bytes = ...,
+        conversation_key: _builtins.bytes = ...,
+        brief: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "context", b"context", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "capabilities", b"capabilities", "context", b"context", "conversation_key", b"conversation_key", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "question_key", b"question_key", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -107,22 +215,26 @@ class TriedCandidate(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    TOO_LONG_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
     """Its version."""
     address: _builtins.str
     """Where it was tried: `host:port`; empty where it could answer nowhere."""
+    too_long: _builtins.bool
+    """Whether the prompt was too long for it there: it is so wherever its context is no larger."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         version: _builtins.str = ...,
         address: _builtins.str = ...,
+        too_long: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "model", b"model", "too_long", b"too_long", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -139,7 +251,9 @@ class ScoreComponent(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     EXPLANATION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the scorer: `speed`, `quality`, `cost` or `compatibility`."""
+    """Name of the scorer: `speed`, `quality`, `cost`, `value`, `compatibility`, `load`, `weight`,
+    `predicted` or one of a strategy's own.
+    """
     value: _builtins.float
     """The scorer's verdict; 0 to 1, higher is better."""
     weight: _builtins.float
@@ -176,6 +290,7 @@ class Candidate(_message.Message):
     ESTIMATED_COST_FIELD_NUMBER: _builtins.int
     ESTIMATED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -195,6 +310,8 @@ class Candidate(_message.Message):
     only where no model can: an answer that one of them gave before may be kept, and is given under
     this version. They are not to be called.
     """
+    context: _builtins.int
+    """Tokens of prompt and answer that fit at this address."""
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreComponent]:
         """The scorers' verdicts."""
@@ -210,10 +327,11 @@ class Candidate(_message.Message):
         estimated_cost: _builtins.float = ...,
         estimated_prompt_tokens: _builtins.int = ...,
         away: _builtins.str = ...,
+        context: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "components", b"components", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "components", b"components", "context", b"context", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -227,19 +345,23 @@ class Exclusion(_message.Message):
 
     MODEL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     reason: _builtins.str
     """One sentence for people: why not."""
+    version: _builtins.str
+    """Its version; empty while no endpoint serves it."""
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         reason: _builtins.str = ...,
+        version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -258,6 +380,7 @@ class Plan(_message.Message):
     STRATEGY_FIELD_NUMBER: _builtins.int
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    SHADOWS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the plan."""
     mode: Global___PlanMode.ValueType
@@ -274,7 +397,13 @@ class Plan(_message.Message):
 
     @_builtins.property
     def exclusions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Exclusion]:
-        """Everyone else, with the reason."""
+        """Everyone else, with the reason; empty in a brief plan."""
+
+    @_builtins.property
+    def shadows(self) -> _containers.RepeatedCompositeFieldContainer[Global___Candidate]:
+        """Models that are to answer as well, for nobody: their answers are dropped, their outcomes are
+        reported like any other.
+        """
 
     def __init__(
         self,
@@ -286,10 +415,11 @@ class Plan(_message.Message):
         strategy: _builtins.str = ...,
         policy_version: _builtins.str = ...,
         reason: _builtins.str = ...,
+        shadows: _abc.Iterable[Global___Candidate] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "shadows", b"shadows", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -333,6 +463,8 @@ class Outcome(_message.Message):
     TIME_PER_TOKEN_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
     PROMPT_BYTES_FIELD_NUMBER: _builtins.int
+    QUEUE_TIME_FIELD_NUMBER: _builtins.int
+    WAITED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model tried."""
     version: _builtins.str
@@ -355,6 +487,16 @@ class Outcome(_message.Message):
     def usage(self) -> _generation_pb2.Usage:
         """Tokens counted by the engine; absent when it failed."""
 
+    @_builtins.property
+    def queue_time(self) -> _duration_pb2.Duration:
+        """Waiting for a slot, by the engine's clock; absent when it failed."""
+
+    @_builtins.property
+    def waited(self) -> _duration_pb2.Duration:
+        """How long a first delta was waited for that never came: a model that hangs is slow, whoever gave
+        up. Absent when one came.
+        """
+
     def __init__(
         self,
         *,
@@ -366,10 +508,12 @@ class Outcome(_message.Message):
         time_per_token: _duration_pb2.Duration | None = ...,
         usage: _generation_pb2.Usage | None = ...,
         prompt_bytes: _builtins.int = ...,
+        queue_time: _duration_pb2.Duration | None = ...,
+        waited: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "waited", b"waited"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_reason", b"error_reason", "model", b"model", "prompt_bytes", b"prompt_bytes", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "error_reason", b"error_reason", "model", b"model", "prompt_bytes", b"prompt_bytes", "queue_time", b"queue_time", "time_per_token", b"time_per_token", "time_to_first_token", b"time_to_first_token", "usage", b"usage", "version", b"version", "waited", b"waited"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,12 +559,17 @@ class ReportOutcomeResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    COUNTED_FIELD_NUMBER: _builtins.int
+    counted: _builtins.int
+    """Outcomes that counted: those of the plan's own candidates that were not reported before."""
     def __init__(
         self,
+        *,
+        counted: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["counted", b"counted"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -444,10 +593,116 @@ class ListCatalogRequest(_message.Message):
 Global___ListCatalogRequest: _TypeAlias = ListCatalogRequest  # noqa: Y015
 
 @_typing.final
+class TimeDistribution(_message.Message):
+    """Represents how a time is distributed. All of it is decayed: old evidence fades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MEAN_FIELD_NUMBER: _builtins.int
+    MEAN_ERROR_FIELD_NUMBER: _builtins.int
+    MEDIAN_FIELD_NUMBER: _builtins.int
+    P95_FIELD_NUMBER: _builtins.int
+    P99_FIELD_NUMBER: _builtins.int
+    EVIDENCE_FIELD_NUMBER: _builtins.int
+    evidence: _builtins.float
+    """Observations that the evidence is worth now."""
+    @_builtins.property
+    def mean(self) -> _duration_pb2.Duration:
+        """Mean."""
+
+    @_builtins.property
+    def mean_error(self) -> _duration_pb2.Duration:
+        """Standard error of the mean: how uncertain it is."""
+
+    @_builtins.property
+    def median(self) -> _duration_pb2.Duration:
+        """Half of the times were shorter, within 4 %, as the following."""
+
+    @_builtins.property
+    def p95(self) -> _duration_pb2.Duration:
+        """95 % of the times were shorter."""
+
+    @_builtins.property
+    def p99(self) -> _duration_pb2.Duration:
+        """99 % of the times were shorter."""
+
+    def __init__(
+        self,
+        *,
+        mean: _duration_pb2.Duration | None = ...,
+        mean_error: _duration_pb2.Duration | None = ...,
+        median: _duration_pb2.Duration | None = ...,
+        p95: _duration_pb2.Duration | None = ...,
+        p99: _duration_pb2.Duration | None = ...,
+        evidence: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["mean", b"mean", "mean_error", b"mean_error", "median", b"median", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evidence", b"evidence", "mean", b"mean", "mean_error", b"mean_error", "median", b"median", "p95", b"p95", "p99", b"p99"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeDistribution: _TypeAlias = TimeDistribution  # noqa: Y015
+
+@_typing.final
+class RecentStatistics(_message.Message):
+    """Represents what happened within the last minute."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """Attempts reported."""
+    failures: _builtins.int
+    """Those that failed by the model's fault."""
+    completion_tokens: _builtins.int
+    """Tokens generated."""
+    cost: _builtins.float
+    """US dollars spent."""
+    def __init__(
+        self,
+        *,
+        attempts: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+        cost: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "completion_tokens", b"completion_tokens", "cost", b"cost", "failures", b"failures"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RecentStatistics: _TypeAlias = RecentStatistics  # noqa: Y015
+
+@_typing.final
 class ModelStatistics(_message.Message):
     """Represents what has been observed of a model. Means are decayed: old evidence fades."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class ErrorsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     ATTEMPTS_FIELD_NUMBER: _builtins.int
     FAILURES_FIELD_NUMBER: _builtins.int
@@ -455,6 +710,14 @@ class ModelStatistics(_message.Message):
     TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
     BYTES_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_FIELD_NUMBER: _builtins.int
+    PER_TOKEN_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    ERRORS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    RECENT_FIELD_NUMBER: _builtins.int
     attempts: _builtins.int
     """Attempts reported since start."""
     failures: _builtins.int
@@ -465,9 +728,35 @@ class ModelStatistics(_message.Message):
     """Decayed mean of generated tokens per second; 0 before the first observation."""
     bytes_per_token: _builtins.float
     """Decayed bytes of prompt per token, learned together with the models that share its tokenizer."""
+    prompt_tokens: _builtins.int
+    """Prompt tokens since start."""
+    completion_tokens: _builtins.int
+    """Tokens generated since start."""
+    cost: _builtins.float
+    """US dollars spent since start."""
     @_builtins.property
     def time_to_first_token(self) -> _duration_pb2.Duration:
         """Decayed mean; absent before the first observation."""
+
+    @_builtins.property
+    def first_token(self) -> Global___TimeDistribution:
+        """Time to the first token; absent before the first observation, as the following."""
+
+    @_builtins.property
+    def per_token(self) -> Global___TimeDistribution:
+        """Time between two tokens."""
+
+    @_builtins.property
+    def queue(self) -> Global___TimeDistribution:
+        """Waiting for a slot."""
+
+    @_builtins.property
+    def errors(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Attempts that failed since start by ErrorReason without its prefix, by whomsoever's fault."""
+
+    @_builtins.property
+    def recent(self) -> Global___RecentStatistics:
+        """The last minute."""
 
     def __init__(
         self,
@@ -478,14 +767,70 @@ class ModelStatistics(_message.Message):
         time_to_first_token: _duration_pb2.Duration | None = ...,
         tokens_per_second: _builtins.float = ...,
         bytes_per_token: _builtins.float = ...,
+        first_token: Global___TimeDistribution | None = ...,
+        per_token: Global___TimeDistribution | None = ...,
+        queue: Global___TimeDistribution | None = ...,
+        errors: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        prompt_tokens: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+        cost: _builtins.float = ...,
+        recent: Global___RecentStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["time_to_first_token", b"time_to_first_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_token", b"first_token", "per_token", b"per_token", "queue", b"queue", "recent", b"recent", "time_to_first_token", b"time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_per_token", b"bytes_per_token", "error_rate", b"error_rate", "failures", b"failures", "time_to_first_token", b"time_to_first_token", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "bytes_per_token", b"bytes_per_token", "completion_tokens", b"completion_tokens", "cost", b"cost", "error_rate", b"error_rate", "errors", b"errors", "failures", b"failures", "first_token", b"first_token", "per_token", b"per_token", "prompt_tokens", b"prompt_tokens", "queue", b"queue", "recent", b"recent", "time_to_first_token", b"time_to_first_token", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelStatistics: _TypeAlias = ModelStatistics  # noqa: Y015
+
+@_typing.final
+class CatalogEndpoint(_message.Message):
+    """Represents one replica of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    LOAD_FIELD_NUMBER: _builtins.int
+    OUTSTANDING_TOKENS_FIELD_NUMBER: _builtins.int
+    BREAKER_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """Address of the inference service: `host:port`."""
+    load: _builtins.float
+    """Requests there per slot; 0 is idle, over 1 means that some wait."""
+    outstanding_tokens: _builtins.int
+    """Tokens of plans whose outcome is not known yet."""
+    breaker: Global___BreakerState.ValueType
+    """Whether its circuit breaker lets requests through."""
+    draining: _builtins.bool
+    """Whether it takes no new requests."""
+    context: _builtins.int
+    """Tokens of prompt and answer that fit there."""
+    @_builtins.property
+    def statistics(self) -> Global___ModelStatistics:
+        """What has been observed there."""
+
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        load: _builtins.float = ...,
+        outstanding_tokens: _builtins.int = ...,
+        breaker: Global___BreakerState.ValueType = ...,
+        statistics: Global___ModelStatistics | None = ...,
+        draining: _builtins.bool = ...,
+        context: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "breaker", b"breaker", "context", b"context", "draining", b"draining", "load", b"load", "outstanding_tokens", b"outstanding_tokens", "statistics", b"statistics"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CatalogEndpoint: _TypeAlias = CatalogEndpoint  # noqa: Y015
 
 @_typing.final
 class CatalogModel(_message.Message):
@@ -503,6 +848,10 @@ class CatalogModel(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _builtins.int
     ADDRESSES_FIELD_NUMBER: _builtins.int
     STATISTICS_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_PRICE_FIELD_NUMBER: _builtins.int
+    ASSUMED_PRICES_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    ENDPOINTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -515,6 +864,10 @@ class CatalogModel(_message.Message):
     """US dollars per million generated tokens."""
     context: _builtins.int
     """Tokens of prompt and answer together."""
+    cached_input_price: _builtins.float
+    """US dollars per million prompt tokens that were not computed again."""
+    assumed_prices: _builtins.bool
+    """Whether a price is missing in the configuration, so that one was assumed."""
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Other names that lead to it."""
@@ -531,6 +884,14 @@ class CatalogModel(_message.Message):
     def statistics(self) -> Global___ModelStatistics:
         """What has been observed."""
 
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags that requests may ask for."""
+
+    @_builtins.property
+    def endpoints(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogEndpoint]:
+        """The replicas, in order of their addresses."""
+
     def __init__(
         self,
         *,
@@ -544,10 +905,14 @@ class CatalogModel(_message.Message):
         capabilities: _abc.Iterable[_builtins.str] | None = ...,
         addresses: _abc.Iterable[_builtins.str] | None = ...,
         statistics: Global___ModelStatistics | None = ...,
+        cached_input_price: _builtins.float = ...,
+        assumed_prices: _builtins.bool = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        endpoints: _abc.Iterable[Global___CatalogEndpoint] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "aliases", b"aliases", "capabilities", b"capabilities", "context", b"context", "input_price", b"input_price", "name", b"name", "output_price", b"output_price", "quality", b"quality", "statistics", b"statistics", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["addresses", b"addresses", "aliases", b"aliases", "assumed_prices", b"assumed_prices", "cached_input_price", b"cached_input_price", "capabilities", b"capabilities", "context", b"context", "endpoints", b"endpoints", "input_price", b"input_price", "name", b"name", "output_price", b"output_price", "quality", b"quality", "statistics", b"statistics", "tags", b"tags", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -562,8 +927,11 @@ class ListCatalogResponse(_message.Message):
     MODELS_FIELD_NUMBER: _builtins.int
     STRATEGIES_FIELD_NUMBER: _builtins.int
     DEFAULT_STRATEGY_FIELD_NUMBER: _builtins.int
+    DEGRADED_FIELD_NUMBER: _builtins.int
     default_strategy: _builtins.str
     """The strategy taken when a request names none."""
+    degraded: _builtins.str
+    """One sentence: what a restart would forget, and why; empty while the state is kept."""
     @_builtins.property
     def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___CatalogModel]:
         """In order of their names."""
@@ -578,11 +946,650 @@ class ListCatalogResponse(_message.Message):
         models: _abc.Iterable[Global___CatalogModel] | None = ...,
         strategies: _abc.Iterable[_builtins.str] | None = ...,
         default_strategy: _builtins.str = ...,
+        degraded: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_strategy", b"default_strategy", "models", b"models", "strategies", b"strategies"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_strategy", b"default_strategy", "degraded", b"degraded", "models", b"models", "strategies", b"strategies"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCatalogResponse: _TypeAlias = ListCatalogResponse  # noqa: Y015
+
+@_typing.final
+class ExplainRequest(_message.Message):
+    """Represents a question about a past choice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_ID_FIELD_NUMBER: _builtins.int
+    plan_id: _builtins.str
+    """Identifies the plan. Required."""
+    def __init__(
+        self,
+        *,
+        plan_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan_id", b"plan_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainRequest: _TypeAlias = ExplainRequest  # noqa: Y015
+
+@_typing.final
+class ExplainResponse(_message.Message):
+    """Represents a past choice, made again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PLAN_FIELD_NUMBER: _builtins.int
+    RECORD_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """What it was made from: one JSON object, as `ExportDecisions` gives it."""
+    @_builtins.property
+    def plan(self) -> Global___Plan:
+        """The plan in full."""
+
+    def __init__(
+        self,
+        *,
+        plan: Global___Plan | None = ...,
+        record: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["plan", b"plan", "record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExplainResponse: _TypeAlias = ExplainResponse  # noqa: Y015
+
+@_typing.final
+class ExportDecisionsRequest(_message.Message):
+    """Represents a request for past choices."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """The most recent ones only; 0 gives all that are kept."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDecisionsRequest: _TypeAlias = ExportDecisionsRequest  # noqa: Y015
+
+@_typing.final
+class ExportDecisionsResponse(_message.Message):
+    """Represents one past choice."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORD_FIELD_NUMBER: _builtins.int
+    record: _builtins.str
+    """One JSON object: features of the request, statistics and predictions of the candidates, the draw,
+    the order and the outcomes known so far. No text of the prompt, no user.
+    """
+    def __init__(
+        self,
+        *,
+        record: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["record", b"record"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportDecisionsResponse: _TypeAlias = ExportDecisionsResponse  # noqa: Y015
+
+@_typing.final
+class Breaker(_message.Message):
+    """Represents the circuit breaker of one endpoint."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    SUCCESSES_FIELD_NUMBER: _builtins.int
+    RETRY_IN_FIELD_NUMBER: _builtins.int
+    LAST_ERROR_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """Its version."""
+    address: _builtins.str
+    """Address of the inference service: `host:port`."""
+    state: Global___BreakerState.ValueType
+    """Whether it lets requests through."""
+    failures: _builtins.int
+    """Failures in a row."""
+    successes: _builtins.int
+    """Successes in a row while half open."""
+    last_error: _builtins.str
+    """Name of the ErrorReason of the last failure, without its prefix."""
+    @_builtins.property
+    def retry_in(self) -> _duration_pb2.Duration:
+        """Until it lets requests probe; 0 unless open."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        address: _builtins.str = ...,
+        state: Global___BreakerState.ValueType = ...,
+        failures: _builtins.int = ...,
+        successes: _builtins.int = ...,
+        retry_in: _duration_pb2.Duration | None = ...,
+        last_error: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["retry_in", b"retry_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "failures", b"failures", "last_error", b"last_error", "model", b"model", "retry_in", b"retry_in", "state", b"state", "successes", b"successes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Breaker: _TypeAlias = Breaker  # noqa: Y015
+
+@_typing.final
+class ListBreakersRequest(_message.Message):
+    """Represents a request for the circuit breakers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBreakersRequest: _TypeAlias = ListBreakersRequest  # noqa: Y015
+
+@_typing.final
+class ListBreakersResponse(_message.Message):
+    """Represents the circuit breakers that are not in their first state."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BREAKERS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def breakers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Breaker]:
+        """In order of model, version and address."""
+
+    def __init__(
+        self,
+        *,
+        breakers: _abc.Iterable[Global___Breaker] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["breakers", b"breakers"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListBreakersResponse: _TypeAlias = ListBreakersResponse  # noqa: Y015
+
+@_typing.final
+class ResetBreakersRequest(_message.Message):
+    """Represents circuit breakers to close; an empty field matches all."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    address: _builtins.str
+    """Address of the inference service: `host:port`."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        address: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakersRequest: _TypeAlias = ResetBreakersRequest  # noqa: Y015
+
+@_typing.final
+class ResetBreakersResponse(_message.Message):
+    """Represents that circuit breakers were closed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CLOSED_FIELD_NUMBER: _builtins.int
+    closed: _builtins.int
+    """How many there were."""
+    def __init__(
+        self,
+        *,
+        closed: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["closed", b"closed"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResetBreakersResponse: _TypeAlias = ResetBreakersResponse  # noqa: Y015
+
+@_typing.final
+class Cost(_message.Message):
+    """Represents what one account has spent since start."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    PLANS_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    ESTIMATED_FIELD_NUMBER: _builtins.int
+    ACTUAL_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """`model`, `tenant` or `user`."""
+    name: _builtins.str
+    """Name of the model, tenant, or tenant and user as `tenant/user`. `(others)` holds what no account
+    was kept for: there are at most 10,000 of a kind.
+    """
+    plans: _builtins.int
+    """Plans issued."""
+    attempts: _builtins.int
+    """Attempts that were paid for."""
+    estimated: _builtins.float
+    """US dollars that the plans' primaries were estimated to cost."""
+    actual: _builtins.float
+    """US dollars spent."""
+    prompt_tokens: _builtins.int
+    """Prompt tokens, those included that were not computed again."""
+    cached_prompt_tokens: _builtins.int
+    """Prompt tokens that were not computed again."""
+    completion_tokens: _builtins.int
+    """Tokens generated."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+        name: _builtins.str = ...,
+        plans: _builtins.int = ...,
+        attempts: _builtins.int = ...,
+        estimated: _builtins.float = ...,
+        actual: _builtins.float = ...,
+        prompt_tokens: _builtins.int = ...,
+        cached_prompt_tokens: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actual", b"actual", "attempts", b"attempts", "cached_prompt_tokens", b"cached_prompt_tokens", "completion_tokens", b"completion_tokens", "estimated", b"estimated", "kind", b"kind", "name", b"name", "plans", b"plans", "prompt_tokens", b"prompt_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Cost: _TypeAlias = Cost  # noqa: Y015
+
+@_typing.final
+class ListCostsRequest(_message.Message):
+    """Represents a request for costs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    kind: _builtins.str
+    """`model`, `tenant` or `user`; empty gives all."""
+    def __init__(
+        self,
+        *,
+        kind: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCostsRequest: _TypeAlias = ListCostsRequest  # noqa: Y015
+
+@_typing.final
+class ListCostsResponse(_message.Message):
+    """Represents what was spent."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COSTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def costs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Cost]:
+        """By kind, then dearest first; at most 1,000 of a kind."""
+
+    def __init__(
+        self,
+        *,
+        costs: _abc.Iterable[Global___Cost] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["costs", b"costs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListCostsResponse: _TypeAlias = ListCostsResponse  # noqa: Y015
+
+@_typing.final
+class RolloutSpec(_message.Message):
+    """Represents how a new version is to take over. An absent or zero field takes the default beside it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    NEW_VERSION_FIELD_NUMBER: _builtins.int
+    OLD_VERSION_FIELD_NUMBER: _builtins.int
+    STAGES_FIELD_NUMBER: _builtins.int
+    INTERVAL_FIELD_NUMBER: _builtins.int
+    MIN_SAMPLES_FIELD_NUMBER: _builtins.int
+    MAX_ERROR_RATE_FIELD_NUMBER: _builtins.int
+    MAX_SLOWDOWN_FIELD_NUMBER: _builtins.int
+    SHADOW_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model. Required."""
+    new_version: _builtins.str
+    """The version that is to get the traffic. Required; an endpoint must serve it."""
+    old_version: _builtins.str
+    """The version that has the traffic; default the other one that is served, if there is only one."""
+    min_samples: _builtins.int
+    """Attempts on the new version that a stage needs before the next; 1 to 1,000,000, default 50."""
+    max_error_rate: _builtins.float
+    """Share of failures beyond which it is rolled back at once; over 0 to 1, default 0.05."""
+    max_slowdown: _builtins.float
+    """How many times slower than the old version it may be, to the first token and per token; 1 to
+    100, default 1.25.
+    """
+    shadow: _builtins.float
+    """Share of the old version's requests that the new one answers too, for nobody, in a stage before
+    the first; 0 to 1, default 0, which has no such stage.
+    """
+    @_builtins.property
+    def stages(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Shares of the traffic by stage: rising, over 0 to 1, the last one 1; at most 16, default 0.1,
+        0.3, 0.7 and 1.
+        """
+
+    @_builtins.property
+    def interval(self) -> _duration_pb2.Duration:
+        """How long a stage lasts at least; 0.1 second to 30 days, default 5 minutes."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        new_version: _builtins.str = ...,
+        old_version: _builtins.str = ...,
+        stages: _abc.Iterable[_builtins.float] | None = ...,
+        interval: _duration_pb2.Duration | None = ...,
+        min_samples: _builtins.int = ...,
+        max_error_rate: _builtins.float = ...,
+        max_slowdown: _builtins.float = ...,
+        shadow: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interval", b"interval", "max_error_rate", b"max_error_rate", "max_slowdown", b"max_slowdown", "min_samples", b"min_samples", "model", b"model", "new_version", b"new_version", "old_version", b"old_version", "shadow", b"shadow", "stages", b"stages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RolloutSpec: _TypeAlias = RolloutSpec  # noqa: Y015
+
+@_typing.final
+class VersionSamples(_message.Message):
+    """Represents what was seen of one version during a rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FAILURES_FIELD_NUMBER: _builtins.int
+    FIRST_TOKEN_PACE_FIELD_NUMBER: _builtins.int
+    TIME_PER_TOKEN_FIELD_NUMBER: _builtins.int
+    attempts: _builtins.int
+    """Attempts."""
+    failures: _builtins.int
+    """Those that failed by the version's fault."""
+    @_builtins.property
+    def first_token_pace(self) -> _duration_pb2.Duration:
+        """Geometric mean of the time to the first token per token of the prompt; absent before any."""
+
+    @_builtins.property
+    def time_per_token(self) -> _duration_pb2.Duration:
+        """Geometric mean of the time between tokens; absent before any."""
+
+    def __init__(
+        self,
+        *,
+        attempts: _builtins.int = ...,
+        failures: _builtins.int = ...,
+        first_token_pace: _duration_pb2.Duration | None = ...,
+        time_per_token: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["first_token_pace", b"first_token_pace", "time_per_token", b"time_per_token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "failures", b"failures", "first_token_pace", b"first_token_pace", "time_per_token", b"time_per_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VersionSamples: _TypeAlias = VersionSamples  # noqa: Y015
+
+@_typing.final
+class Rollout(_message.Message):
+    """Represents one rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    SHARE_FIELD_NUMBER: _builtins.int
+    IN_STAGE_FIELD_NUMBER: _builtins.int
+    OLD_SAMPLES_FIELD_NUMBER: _builtins.int
+    NEW_SAMPLES_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    state: Global___RolloutState.ValueType
+    """Where it is."""
+    stage: _builtins.int
+    """Index of the stage, from 0; -1 is the stage of shadows."""
+    share: _builtins.float
+    """The new version's share of the traffic now; 0 to 1."""
+    reason: _builtins.str
+    """One sentence for people: why it ended; empty before."""
+    @_builtins.property
+    def spec(self) -> Global___RolloutSpec:
+        """What is rolled out, and how, defaults filled in."""
+
+    @_builtins.property
+    def in_stage(self) -> _duration_pb2.Duration:
+        """How long the stage has lasted, pauses left out."""
+
+    @_builtins.property
+    def old_samples(self) -> Global___VersionSamples:
+        """The old version, since the rollout began."""
+
+    @_builtins.property
+    def new_samples(self) -> Global___VersionSamples:
+        """The new version, in this stage."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___RolloutSpec | None = ...,
+        state: Global___RolloutState.ValueType = ...,
+        stage: _builtins.int = ...,
+        share: _builtins.float = ...,
+        in_stage: _duration_pb2.Duration | None = ...,
+        old_samples: Global___VersionSamples | None = ...,
+        new_samples: Global___VersionSamples | None = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["in_stage", b"in_stage", "new_samples", b"new_samples", "old_samples", b"old_samples", "spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["in_stage", b"in_stage", "new_samples", b"new_samples", "old_samples", b"old_samples", "reason", b"reason", "share", b"share", "spec", b"spec", "stage", b"stage", "state", b"state"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Rollout: _TypeAlias = Rollout  # noqa: Y015
+
+@_typing.final
+class StartRolloutRequest(_message.Message):
+    """Represents a request to roll out a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SPEC_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def spec(self) -> Global___RolloutSpec:
+        """What, and how."""
+
+    def __init__(
+        self,
+        *,
+        spec: Global___RolloutSpec | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutRequest: _TypeAlias = StartRolloutRequest  # noqa: Y015
+
+@_typing.final
+class StartRolloutResponse(_message.Message):
+    """Represents that a rollout began."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout."""
+
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartRolloutResponse: _TypeAlias = StartRolloutResponse  # noqa: Y015
+
+@_typing.final
+class ListRolloutsRequest(_message.Message):
+    """Represents a request for the rollouts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsRequest: _TypeAlias = ListRolloutsRequest  # noqa: Y015
+
+@_typing.final
+class ListRolloutsResponse(_message.Message):
+    """Represents the rollouts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUTS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollouts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Rollout]:
+        """In order of the models' names."""
+
+    def __init__(
+        self,
+        *,
+        rollouts: _abc.Iterable[Global___Rollout] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollouts", b"rollouts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListRolloutsResponse: _TypeAlias = ListRolloutsResponse  # noqa: Y015
+
+@_typing.final
+class ChangeRolloutRequest(_message.Message):
+    """Represents a change of a rollout."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    action: Global___RolloutAction.ValueType
+    """What to do."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        action: Global___RolloutAction.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRolloutRequest: _TypeAlias = ChangeRolloutRequest  # noqa: Y015
+
+@_typing.final
+class ChangeRolloutResponse(_message.Message):
+    """Represents that a rollout was changed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROLLOUT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def rollout(self) -> Global___Rollout:
+        """The rollout."""
+
+    def __init__(
+        self,
+        *,
+        rollout: Global___Rollout | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["rollout", b"rollout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeRolloutResponse: _TypeAlias = ChangeRolloutResponse  # noqa: Y015

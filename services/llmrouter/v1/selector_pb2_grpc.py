@@ -45,6 +45,46 @@ class SelectorServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
                 _registered_method=True)
+        self.Explain = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/Explain',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.FromString,
+                _registered_method=True)
+        self.ExportDecisions = channel.unary_stream(
+                '/llmrouter.v1.SelectorService/ExportDecisions',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.FromString,
+                _registered_method=True)
+        self.ListBreakers = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListBreakers',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.FromString,
+                _registered_method=True)
+        self.ResetBreakers = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ResetBreakers',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.FromString,
+                _registered_method=True)
+        self.ListCosts = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListCosts',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
+                _registered_method=True)
+        self.StartRollout = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/StartRollout',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.FromString,
+                _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListRollouts',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
+        self.ChangeRollout = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ChangeRollout',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.FromString,
+                _registered_method=True)
         self.ListCatalog = channel.unary_unary(
                 '/llmrouter.v1.SelectorService/ListCatalog',
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
@@ -64,8 +104,67 @@ class SelectorServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReportOutcome(self, request, context):
-        """Takes in how attempts went; moves the models' statistics. Not safe to retry blindly:
-        each outcome counts once.
+        """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
+        plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Explain(self, request, context):
+        """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
+        Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportDecisions(self, request, context):
+        """Streams the records of past choices, oldest first. They hold no text. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListBreakers(self, request, context):
+        """Lists the circuit breakers that are not in their first state. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResetBreakers(self, request, context):
+        """Closes circuit breakers by hand. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListCosts(self, request, context):
+        """Lists what was spent since start, by model, tenant and user. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartRollout(self, request, context):
+        """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+        rollout of the model is active. Not safe to retry blindly.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListRollouts(self, request, context):
+        """Lists the last rollout of every model. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeRollout(self, request, context):
+        """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+        to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -90,6 +189,46 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     servicer.ReportOutcome,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.SerializeToString,
+            ),
+            'Explain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Explain,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.SerializeToString,
+            ),
+            'ExportDecisions': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportDecisions,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.SerializeToString,
+            ),
+            'ListBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBreakers,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.SerializeToString,
+            ),
+            'ResetBreakers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResetBreakers,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.SerializeToString,
+            ),
+            'ListCosts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListCosts,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.SerializeToString,
+            ),
+            'StartRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartRollout,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.SerializeToString,
+            ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.SerializeToString,
+            ),
+            'ChangeRollout': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeRollout,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.SerializeToString,
             ),
             'ListCatalog': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCatalog,
@@ -152,6 +291,222 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ReportOutcome',
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Explain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/Explain',
+            llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ExplainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportDecisions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ExportDecisions',
+            llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ExportDecisionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListBreakers',
+            llmrouter_dot_v1_dot_selector__pb2.ListBreakersRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResetBreakers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ResetBreakers',
+            llmrouter_dot_v1_dot_selector__pb2.ResetBreakersRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ResetBreakersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListCosts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListCosts',
+            llmrouter_dot_v1_dot_selector__pb2.ListCostsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListCostsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/StartRollout',
+            llmrouter_dot_v1_dot_selector__pb2.StartRolloutRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.StartRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListRollouts',
+            llmrouter_dot_v1_dot_selector__pb2.ListRolloutsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeRollout(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ChangeRollout',
+            llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ChangeRolloutResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,8 +36,30 @@ class SelectorServiceStub:
     Select: _grpc.UnaryUnaryMultiCallable[_selector_pb2.SelectRequest, _selector_pb2.SelectResponse]
     """Chooses a primary model and ordered fallbacks for one request. Safe to retry."""
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ReportOutcomeRequest, _selector_pb2.ReportOutcomeResponse]
-    """Takes in how attempts went; moves the models' statistics. Not safe to retry blindly:
-    each outcome counts once.
+    """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
+    plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+    """
+    Explain: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ExplainRequest, _selector_pb2.ExplainResponse]
+    """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
+    Safe to retry.
+    """
+    ExportDecisions: _grpc.UnaryStreamMultiCallable[_selector_pb2.ExportDecisionsRequest, _selector_pb2.ExportDecisionsResponse]
+    """Streams the records of past choices, oldest first. They hold no text. Safe to retry."""
+    ListBreakers: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListBreakersRequest, _selector_pb2.ListBreakersResponse]
+    """Lists the circuit breakers that are not in their first state. Safe to retry."""
+    ResetBreakers: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ResetBreakersRequest, _selector_pb2.ResetBreakersResponse]
+    """Closes circuit breakers by hand. Safe to retry."""
+    ListCosts: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCostsRequest, _selector_pb2.ListCostsResponse]
+    """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+    StartRollout: _grpc.UnaryUnaryMultiCallable[_selector_pb2.StartRolloutRequest, _selector_pb2.StartRolloutResponse]
+    """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+    rollout of the model is active. Not safe to retry blindly.
+    """
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListRolloutsRequest, _selector_pb2.ListRolloutsResponse]
+    """Lists the last rollout of every model. Safe to retry."""
+    ChangeRollout: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ChangeRolloutRequest, _selector_pb2.ChangeRolloutResponse]
+    """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+    to retry.
     """
     ListCatalog: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]
     """Lists the catalog with its live statistics. Safe to retry."""
@@ -50,8 +72,30 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     Select: _aio.UnaryUnaryMultiCallable[_selector_pb2.SelectRequest, _selector_pb2.SelectResponse]  # type: ignore[assignment]
     """Chooses a primary model and ordered fallbacks for one request. Safe to retry."""
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_selector_pb2.ReportOutcomeRequest, _selector_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
-    """Takes in how attempts went; moves the models' statistics. Not safe to retry blindly:
-    each outcome counts once.
+    """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
+    plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+    """
+    Explain: _aio.UnaryUnaryMultiCallable[_selector_pb2.ExplainRequest, _selector_pb2.ExplainResponse]  # type: ignore[assignment]
+    """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
+    Safe to retry.
+    """
+    ExportDecisions: _aio.UnaryStreamMultiCallable[_selector_pb2.ExportDecisionsRequest, _selector_pb2.ExportDecisionsResponse]  # type: ignore[assignment]
+    """Streams the records of past choices, oldest first. They hold no text. Safe to retry."""
+    ListBreakers: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListBreakersRequest, _selector_pb2.ListBreakersResponse]  # type: ignore[assignment]
+    """Lists the circuit breakers that are not in their first state. Safe to retry."""
+    ResetBreakers: _aio.UnaryUnaryMultiCallable[_selector_pb2.ResetBreakersRequest, _selector_pb2.ResetBreakersResponse]  # type: ignore[assignment]
+    """Closes circuit breakers by hand. Safe to retry."""
+    ListCosts: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCostsRequest, _selector_pb2.ListCostsResponse]  # type: ignore[assignment]
+    """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+    StartRollout: _aio.UnaryUnaryMultiCallable[_selector_pb2.StartRolloutRequest, _selector_pb2.StartRolloutResponse]  # type: ignore[assignment]
+    """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+    rollout of the model is active. Not safe to retry blindly.
+    """
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListRolloutsRequest, _selector_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    """Lists the last rollout of every model. Safe to retry."""
+    ChangeRollout: _aio.UnaryUnaryMultiCallable[_selector_pb2.ChangeRolloutRequest, _selector_pb2.ChangeRolloutResponse]  # type: ignore[assignment]
+    """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+    to retry.
     """
     ListCatalog: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]  # type: ignore[assignment]
     """Lists the catalog with its live statistics. Safe to retry."""
@@ -73,8 +117,78 @@ class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _selector_pb2.ReportOutcomeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_selector_pb2.ReportOutcomeResponse, _abc.Awaitable[_selector_pb2.ReportOutcomeResponse]]:
-        """Takes in how attempts went; moves the models' statistics. Not safe to retry blindly:
-        each outcome counts once.
+        """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
+        plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+
+    @_abc_1.abstractmethod
+    def Explain(
+        self,
+        request: _selector_pb2.ExplainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ExplainResponse, _abc.Awaitable[_selector_pb2.ExplainResponse]]:
+        """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
+        Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ExportDecisions(
+        self,
+        request: _selector_pb2.ExportDecisionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_selector_pb2.ExportDecisionsResponse], _abc.AsyncIterator[_selector_pb2.ExportDecisionsResponse]]:
+        """Streams the records of past choices, oldest first. They hold no text. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ListBreakers(
+        self,
+        request: _selector_pb2.ListBreakersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListBreakersResponse, _abc.Awaitable[_selector_pb2.ListBreakersResponse]]:
+        """Lists the circuit breakers that are not in their first state. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ResetBreakers(
+        self,
+        request: _selector_pb2.ResetBreakersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ResetBreakersResponse, _abc.Awaitable[_selector_pb2.ResetBreakersResponse]]:
+        """Closes circuit breakers by hand. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ListCosts(
+        self,
+        request: _selector_pb2.ListCostsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListCostsResponse, _abc.Awaitable[_selector_pb2.ListCostsResponse]]:
+        """Lists what was spent since start, by model, tenant and user. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def StartRollout(
+        self,
+        request: _selector_pb2.StartRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.StartRolloutResponse, _abc.Awaitable[_selector_pb2.StartRolloutResponse]]:
+        """Begins to move a model's traffic from one version to another. ROLLOUT_CONFLICT while another
+        rollout of the model is active. Not safe to retry blindly.
+        """
+
+    @_abc_1.abstractmethod
+    def ListRollouts(
+        self,
+        request: _selector_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListRolloutsResponse, _abc.Awaitable[_selector_pb2.ListRolloutsResponse]]:
+        """Lists the last rollout of every model. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ChangeRollout(
+        self,
+        request: _selector_pb2.ChangeRolloutRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ChangeRolloutResponse, _abc.Awaitable[_selector_pb2.ChangeRolloutResponse]]:
+        """Pauses, resumes or aborts a rollout. ROLLOUT_CONFLICT when it is not in a state for that. Safe
+        to retry.
         """
 
     @_abc_1.abstractmethod

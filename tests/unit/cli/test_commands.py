@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import subprocess
 import sys
@@ -33,6 +34,18 @@ from tests.unit.client.fake_gateway import (
             f"no selector answers at {AWAY}, which --address says;",
         ),
         (["stats", "--selector", AWAY], f"no selector answers at {AWAY}, which --selector says;"),
+        (
+            ["breakers", "list", "--selector", AWAY],
+            f"no selector answers at {AWAY}, which --selector says;",
+        ),
+        (
+            ["rollout", "status", "--selector", AWAY],
+            f"no selector answers at {AWAY}, which --selector says;",
+        ),
+        (
+            ["decisions", "explain", "p1", "--address", AWAY],
+            f"no selector answers at {AWAY}, which --address says;",
+        ),
         (["chat", "--address", AWAY], f"no gateway answers at {AWAY}, which --address says;"),
     ],
 )
@@ -79,9 +92,89 @@ def test_numbers_are_never_folded_on_a_narrow_terminal(command, monkeypatch):
 def test_stats_of_selector_and_cache(address):
     shown = run("stats", "--selector", address, "--cache", address)
     (data,) = lines(run("stats", "--selector", address, "--cache", address, "--json"))
-    for fact in ("small", "ready", "41 ms", "97", "memory", "75%"):
+    for fact in ("small", "ready", "41 ms", "83 ms", "97", "half-open", "0.25", "tenant acme"):
         assert fact in shown.stdout
+    for fact in ("memory", "75%"):
+        assert fact in shown.stdout
+    assert data["costs"][0]["name"] == "acme"
     assert data["cache"]["levels"][0]["level"] == "CACHE_LEVEL_MEMORY"
+
+
+@pytest.mark.parametrize("away", ["", "h:1 does not answer"])
+def test_select_says_where_a_model_is_served_unless_it_is_away(away):
+    with serving_in_thread(FakeGateway(), FakeSelector(away)) as address:
+        shown = run("select", "hi", "--address", address).stdout
+    assert ("served at" in shown) is not bool(away)
+
+
+def test_select_asks_with_the_wishes_of_its_flags():
+    selector = FakeSelector()
+    flags = ("--min-quality", "0.5", "--max-cost", "0.01", "--max-latency", "2.5", "--tag", "a=b")
+    with serving_in_thread(FakeGateway(), selector) as address:
+        run("select", "hi", "--address", address, *flags, "--session", "s")
+    routing = selector.requests[0].routing
+    assert (routing.min_quality, routing.max_cost) == (0.5, 0.01)
+    assert routing.max_latency.ToMilliseconds() == 2500
+    assert (list(routing.tags), routing.session) == (["a=b"], "s")
+
+
+def test_a_past_choice_is_explained_again(tmp_path):
+    selector = FakeSelector()
+    with serving_in_thread(FakeGateway(), selector) as address:
+        shown = run("decisions", "explain", "p1", "--address", address)
+        (data,) = lines(run("decisions", "explain", "p1", "--json", "--address", address))
+    assert selector.requests[0].plan_id == "p1"
+    for fact in ("small @ v1", "97 tokens/s", "gone"):
+        assert fact in shown.stdout
+    assert data == {"plan_id": "p1"}
+
+
+def test_choices_are_exported_one_per_line_to_standard_output_or_a_file(tmp_path):
+    selector, file = FakeSelector(), tmp_path / "decisions.jsonl"
+    with serving_in_thread(FakeGateway(), selector) as address:
+        told = lines(run("decisions", "export", "--limit", "3", "--address", address))
+        written = run("decisions", "export", "--out", str(file), "--address", address)
+        refused = run("decisions", "export", "--out", str(tmp_path), "--address", address)
+    assert [one["plan_id"] for one in told] == ["p0", "p1", "p2"]
+    assert [request.limit for request in selector.requests[:2]] == [3, 0]
+    assert file.read_text().splitlines() == [json.dumps(one) for one in told]
+    assert "3 choices written" in written.stderr
+    assert refused.exit_code == 1
+    assert "cannot be written" in refused.stderr
+
+
+def test_breakers_are_listed_and_reset():
+    selector = FakeSelector()
+    with serving_in_thread(FakeGateway(), selector) as address:
+        shown = run("breakers", "list", "--selector", address)
+        (data,) = lines(run("breakers", "list", "--json", "--selector", address))
+        closed = run("breakers", "reset", "--model", "small", "--selector", address)
+    for fact in ("small @ v1", "h:1", "open", "42 s", "INTERNAL"):
+        assert fact in shown.stdout
+    assert data["breakers"][0]["failures"] == 5
+    assert closed.stdout == "1 closed\n"
+    assert selector.requests[0].model == "small"
+
+
+def test_a_rollout_is_started_shown_and_changed():
+    selector = FakeSelector()
+    flags = ("--stages", "5,50,100", "--interval", "60", "--max-errors", "2", "--shadow", "10")
+    with serving_in_thread(FakeGateway(), selector) as address:
+        started = run("rollout", "start", "small", "v2", "--selector", address, *flags)
+        shown = run("rollout", "status", "--selector", address)
+        (data,) = lines(run("rollout", "status", "--json", "--selector", address))
+        for verb in ("pause", "resume", "abort"):
+            assert run("rollout", verb, "small", "--selector", address).exit_code == 0
+    assert started.exit_code == 0
+    spec = selector.requests[0].spec
+    assert (spec.model, spec.new_version, spec.interval.seconds) == ("small", "v2", 60)
+    assert list(spec.stages) == [0.05, 0.5, 1.0]
+    assert (spec.max_error_rate, spec.shadow) == (0.02, 0.1)
+    for fact in ("rolled back", "3 of 9 attempts", "33.3%"):
+        assert fact in shown.stdout
+    assert data["rollouts"][0]["spec"]["new_version"] == "v2"
+    assert [request.action for request in selector.requests[1:]] == [1, 2, 3]
+    assert run("rollout", "start", "a", "v2", "--stages", "few").exit_code == 2
 
 
 def test_a_defect_shows_no_traceback(monkeypatch):

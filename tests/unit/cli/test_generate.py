@@ -40,6 +40,14 @@ def test_generate_sends_what_it_was_told(address, gateway):
     assert gateway.deadlines[0] <= 30.2  # gRPC rounds it up
 
 
+def test_generate_sends_who_may_answer(address, gateway):
+    flags = "--min-quality 0.5 --max-cost 0.01 --max-latency 2 --tag a=b --tag c --session s"
+    assert run("generate", "hi", *flags.split(), "--address", address).exit_code == 0
+    routing = gateway.requests[0].routing
+    assert (routing.min_quality, routing.max_cost, routing.session) == (0.5, 0.01, "s")
+    assert (list(routing.tags), routing.max_latency.seconds) == (["a=b", "c"], 2)
+
+
 def test_generate_sends_what_shapes_the_draw(address, gateway):
     options = (
         "--min-p 0.05 --repetition-penalty 1.1 --presence-penalty 0.5 --frequency-penalty -0.5 "

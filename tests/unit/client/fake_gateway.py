@@ -105,8 +105,9 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
 
 
 class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
-    def __init__(self) -> None:
+    def __init__(self, away: str = "") -> None:
         self.requests: list[Any] = []
+        self.away = away
 
     async def Select(self, request, context):
         self.requests.append(request)
@@ -122,6 +123,8 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
             selector_pb2.Candidate(model=m, version="v1", address="h:1", score=s, components=parts)
             for m, s in (("small", 0.62), ("large", 0.58))
         ]
+        for candidate in candidates:
+            candidate.away = self.away
         plan = selector_pb2.Plan(
             id="p1",
             mode=selector_pb2.PLAN_MODE_FIRST_OF,
@@ -136,8 +139,67 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
         seen = selector_pb2.ModelStatistics(
             attempts=7, tokens_per_second=97, time_to_first_token=Duration(nanos=41_000_000)
         )
-        model = selector_pb2.CatalogModel(name="small", addresses=["h:1"], statistics=seen)
+        seen.first_token.p95.nanos = 83_000_000
+        seen.first_token.mean.nanos = 41_000_000
+        endpoint = selector_pb2.CatalogEndpoint(
+            address="h:1", load=0.25, statistics=seen, breaker=selector_pb2.BREAKER_STATE_HALF_OPEN
+        )
+        model = selector_pb2.CatalogModel(
+            name="small", addresses=["h:1"], statistics=seen, endpoints=[endpoint]
+        )
         return selector_pb2.ListCatalogResponse(models=[model], default_strategy="balanced")
+
+    async def ListCosts(self, request, context):
+        cost = selector_pb2.Cost(kind="tenant", name="acme", plans=3, actual=0.25)
+        return selector_pb2.ListCostsResponse(costs=[cost])
+
+    async def Explain(self, request, context):
+        self.requests.append(request)
+        plan = (await self.Select(request, context)).plan
+        return selector_pb2.ExplainResponse(plan=plan, record='{"plan_id": "p1"}')
+
+    async def ExportDecisions(self, request, context):
+        self.requests.append(request)
+        for number in range(3):
+            yield selector_pb2.ExportDecisionsResponse(record=f'{{"plan_id": "p{number}"}}')
+
+    async def ListBreakers(self, request, context):
+        breaker = selector_pb2.Breaker(
+            model="small",
+            version="v1",
+            address="h:1",
+            state=selector_pb2.BREAKER_STATE_OPEN,
+            failures=5,
+            retry_in=Duration(seconds=42),
+            last_error="INTERNAL",
+        )
+        return selector_pb2.ListBreakersResponse(breakers=[breaker])
+
+    async def StartRollout(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.StartRolloutResponse(rollout=self.rollout())
+
+    async def ListRollouts(self, request, context):
+        return selector_pb2.ListRolloutsResponse(rollouts=[self.rollout()])
+
+    async def ChangeRollout(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.ChangeRolloutResponse(rollout=self.rollout())
+
+    def rollout(self):
+        spec = selector_pb2.RolloutSpec(
+            model="small", old_version="v1", new_version="v2", stages=[0.1, 1.0]
+        )
+        return selector_pb2.Rollout(
+            spec=spec,
+            state=selector_pb2.ROLLOUT_STATE_ROLLED_BACK,
+            reason="3 of 9 attempts on v2 failed",
+            new_samples=selector_pb2.VersionSamples(attempts=9, failures=3),
+        )
+
+    async def ResetBreakers(self, request, context):
+        self.requests.append(request)
+        return selector_pb2.ResetBreakersResponse(closed=1)
 
 
 class FakeCache(cache_pb2_grpc.CacheServiceServicer):

@@ -5,7 +5,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from llmrouter.common.answer_key import KEY_BYTES, answer_key
+from llmrouter.common.answer_key import KEY_BYTES, answer_key, conversation_key, question_key
 from llmrouter.common.generation import (
     CacheMode,
     CacheWishes,
@@ -113,3 +113,42 @@ def test_every_sampling_option_is_in_the_key_or_known_not_to_matter():
     names = {field.name for field in fields(SamplingOptions)}
     source = inspect.getsource(answer_key)
     assert {name for name in names if f"options.{name}" not in source} == set()
+
+
+def turn(role, text):
+    return Message(role, (text,))
+
+
+def talk(*turns):
+    return conversation_key(GenerationRequest(messages=turns), "default")
+
+
+def test_all_turns_of_a_conversation_share_a_key_and_other_conversations_do_not():
+    system, user = turn(Role.SYSTEM, "Be brief."), turn(Role.USER, "Where?")
+    first = talk(system, user)
+    assert len(first) == KEY_BYTES
+    assert talk(system, user, turn(Role.ASSISTANT, "There."), turn(Role.USER, "Why?")) == first
+    others = {
+        talk(user),
+        talk(system, turn(Role.USER, "When?")),
+        talk(turn(Role.SYSTEM, "Be long."), user),
+        conversation_key(GenerationRequest(messages=(system, user)), "other"),
+    }
+    assert len(others | {first}) == 5
+
+
+def test_a_raw_prompt_is_no_conversation():
+    assert conversation_key(ASKED, "default") == b""
+
+
+def test_only_the_beginning_of_a_long_instruction_counts():
+    long = "x" * 5000
+    user = turn(Role.USER, "Where?")
+    assert talk(turn(Role.SYSTEM, long + "a"), user) == talk(turn(Role.SYSTEM, long + "b"), user)
+    assert talk(turn(Role.SYSTEM, "a" + long), user) != talk(turn(Role.SYSTEM, "b" + long), user)
+
+
+def test_a_question_has_one_key_whichever_model_answers():
+    assert question_key(ASKED, "default") == key(model="", version="")
+    assert question_key(ASKED, "default") != question_key(replace(ASKED, prompt="Who?"), "default")
+    assert question_key(ASKED, "default") != question_key(ASKED, "other")

@@ -95,6 +95,13 @@ BAD = [
     (routed(min_quality=math.nan), "routing.min_quality", "nan"),
     (routed(max_cost=-1), "routing.max_cost", "-1"),
     (routed(max_cost=math.nan), "routing.max_cost", "nan"),
+    (routed(max_latency=-1), "routing.max_latency", "-1"),
+    (routed(max_latency=math.nan), "routing.max_latency", "nan"),
+    (routed(max_time_to_first_token=86_401), "routing.max_time_to_first_token", "86401"),
+    (routed(session="s" * 129), "routing.session", "129"),
+    (routed(tags=("t",) * 17), "routing.tags", "17"),
+    (routed(tags=("good", "t" * 65)), "routing.tags[1]", "65"),
+    (routed(tags=("",)), "routing.tags[0]", "0"),
 ]
 
 

@@ -47,6 +47,10 @@ routing = st.builds(
     strategy=words,
     min_quality=st.floats(0, 1),
     max_cost=st.floats(0, 9),
+    tags=st.lists(words, max_size=3).map(tuple),
+    max_latency=st.integers(0, 86_400).map(float),
+    max_time_to_first_token=st.integers(0, 86_400).map(float),
+    session=words,
 )
 wishes = st.builds(
     domain.CacheWishes,

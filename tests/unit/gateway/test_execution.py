@@ -10,6 +10,7 @@ from tests.unit.gateway.doubles import (
     FIRST,
     GREEDY,
     PLAN,
+    SECOND,
     Replanner,
     Reporter,
     Runner,
@@ -17,6 +18,7 @@ from tests.unit.gateway.doubles import (
     collect,
     error,
     planned,
+    play,
     started,
     text,
 )
@@ -24,7 +26,7 @@ from tests.unit.gateway.doubles import (
 from llmrouter.common.errors import RULES, Reason, Retry, RouterError
 from llmrouter.common.generation import Delta, Finished, Started, Timings, Usage
 from llmrouter.gateway.execution import Execution
-from llmrouter.gateway.plan import Candidate, Plan
+from llmrouter.gateway.plan import Candidate, Plan, Tried
 
 ANSWER = answer_events()
 OTHER = answer_events("second", "v2")
@@ -121,6 +123,22 @@ async def test_outcomes_are_reported_with_what_was_measured():
     assert outcome.prompt_bytes == GREEDY.prompt_bytes
 
 
+async def test_how_long_a_first_token_was_waited_for_in_vain_is_told():
+    reporter = Reporter()
+    stream = Execution(Runner(first=[ANSWER[0], 60]), reporter, Replanner()).generate(
+        planned(), CONTEXT
+    )
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await collect(stream)
+    await stream.aclose()
+    [(_, (outcome,))] = reporter.reports
+    assert (outcome.error_reason, outcome.time_to_first_token) == ("CANCELLED", None)
+    assert 0.04 <= outcome.waited < 10
+    await execute(Runner(first=ANSWER), reporter)
+    assert reporter.reports[1][1][0].waited is None
+
+
 async def test_the_engines_own_clock_tells_the_time_per_token_where_it_is_known():
     reporter = Reporter()
     finished = Finished(Usage(3, 6), Timings(decode=0.5))
@@ -175,12 +193,29 @@ async def test_a_spent_plan_is_followed_by_a_new_one_without_those_who_failed():
     assert started(events).plan_id == "plan-2"
     assert [one.model for one in events[-1].attempts] == ["first", "second", "third"]
     [tried] = replanner.asked
-    # Too long for a model is too long wherever it runs.
-    assert [(one.model, one.address) for one in tried] == [("first", ""), ("second", "two:2")]
+    assert tried == (Tried(FIRST, too_long=True), Tried(SECOND))
     told = [
         (plan, [one.candidate.model for one in outcomes]) for plan, outcomes in reporter.reports
     ]
     assert told == [("plan-1", ["first", "second"]), ("plan-2", ["third"])]
+
+
+class Placed(Runner):
+    """Inference: a script per place."""
+
+    def infer(self, candidate, request, context):
+        return play(self.scripts[candidate.address], self.log)
+
+
+async def test_what_is_too_long_in_one_place_is_so_only_where_the_context_is_no_larger():
+    places = [Candidate("first", "v1", f"host:{context}", context) for context in (1024, 512, 8192)]
+    too_long = error(Reason.CONTEXT_TOO_LONG)
+    runner = Placed(**{"host:1024": [too_long], "host:8192": ANSWER})
+    plan = Plan("plan-4", tuple(places))
+    stream = Execution(runner, Reporter(), Replanner()).generate(planned(plan=plan), CONTEXT)
+    events = await collect(stream)
+    assert text(events) == "Paris"
+    assert [one.address for one in events[-1].attempts] == ["host:1024", "host:8192"]
 
 
 async def test_when_nobody_is_left_the_last_refusal_surfaces_with_its_numbers():

@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from llmrouter.common.generation import RoutingWishes, Usage
+from llmrouter.selector.breakers import BreakerBook
 from llmrouter.selector.catalog import ServedModel, build_catalog
-from llmrouter.selector.settings import CatalogEntry
+from llmrouter.selector.issued import Outstanding
+from llmrouter.selector.live import LiveCatalog
+from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.plan import Selection
+from llmrouter.selector.selection import Policy, choose
+from llmrouter.selector.settings import CatalogEntry, SelectorSettings
+from llmrouter.selector.statistics import Observation, StatisticsBook
+from llmrouter.selector.strategies import BALANCED
+from llmrouter.selector.telling import tell
+from llmrouter.selector.tokenizer_book import TokenizerBook
+from llmrouter.selector.view import loads_of, view_of
 
 
 class Clock:
@@ -31,3 +43,66 @@ def catalog_of(*entries, without=()):
     """A catalog in which every entry is served but those named in `without`."""
     held = [served(one.name) for one in entries if one.name not in without]
     return build_catalog(entries, held)
+
+
+def request_of(prompt_bytes=200, **values):
+    """A request; whatever is no field of `Selection` is a wish."""
+    fields = {name: values.pop(name) for name in list(values) if name in Selection.__slots__}
+    fields.setdefault("request_id", "r")
+    fields["capabilities"] = frozenset(fields.get("capabilities", ()))
+    return Selection(prompt_bytes=prompt_bytes, wishes=RoutingWishes(**values), **fields)
+
+
+def figures_of(view, book=None, breakers=None, tokenizers=None, now=0.0, **more):
+    """The live numbers of a view that nothing was asked of yet."""
+    outstanding = Outstanding(10)
+    outstanding.arrange(view.endpoints)
+    live = LiveCatalog(
+        SelectorSettings(),
+        tuple,
+        book or StatisticsBook(60),
+        tokenizers or TokenizerBook(60),
+        breakers or BreakerBook(SelectorSettings().breaker),
+        outstanding,
+    )
+    live.loads = loads_of(view, [one for model in view.models for one in model.endpoints])
+    return live.figures(view, now, spread=True, **more)
+
+
+def chosen(
+    catalog, strategy=BALANCED, book=None, policy=None, figures=None, tokenizers=None, **request
+):
+    """What is chosen from a catalog, as numbers."""
+    view = view_of(catalog)
+    numbers = figures_of(view, book, tokenizers=tokenizers) if figures is None else figures(view)
+    return choose(request_of(**request), view, numbers, strategy, policy or Policy())
+
+
+def planned(*arguments, **request):
+    """What is chosen from a catalog, as a plan."""
+    return tell(chosen(*arguments, **request))
+
+
+def selector_of(held, clock=None, **settings):
+    """A selector of these served models."""
+    return ModelSelector(
+        SelectorSettings(**settings),
+        held if callable(held) else lambda: tuple(held),
+        clock=clock or Clock(),
+        wall=lambda: 1000.0,
+    )
+
+
+def answered(tokens=10, first=0.1, per_token=0.01, **values):
+    """How an attempt went that answered."""
+    return Observation(
+        time_to_first_token=first,
+        seconds_per_token=per_token,
+        usage=Usage(100, tokens),
+        **values,
+    )
+
+
+def failed(reason="GENERATION_FAILED"):
+    """How an attempt went that failed by the model's fault."""
+    return Observation(error_reason=reason, failed=True)

@@ -7,6 +7,7 @@ from tests.unit.selector.building import catalog_of, entry, served
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import build_catalog
+from llmrouter.selector.view import view_of
 
 SMOL = entry("smol-int8", aliases=("smol",), quality=0.3)
 
@@ -77,7 +78,7 @@ def test_a_version_that_served_before_is_away_until_one_is_ready(silent, why, lo
         [model] = catalog.resolve(wish)
         assert (model.version, model.away, model.trouble) == ("v1", True, why)
         assert (model.loading, model.context) == (loading, 8192)
-    assert catalog.find("smol-int8", "v1") is None
+    assert view_of(catalog).find("smol-int8", "v1") is None
     ready = served("smol-int8", "v2", "host:2")
     assert names(build_catalog([SMOL], [last, ready]).models) == ["smol-int8@v2"]
 
@@ -85,7 +86,8 @@ def test_a_version_that_served_before_is_away_until_one_is_ready(silent, why, lo
 def test_a_served_model_that_is_not_configured_joins_with_defaults():
     catalog = build_catalog([], [served("new")], unlisted_quality=0.6, unlisted_price=2.0)
     (model,) = catalog.resolve("new")
-    assert (model.quality, model.entry.input_price, model.entry.output_price) == (0.6, 2.0, 2.0)
+    assert (model.quality, model.prices.input, model.prices.output) == (0.6, 2.0, 2.0)
+    assert model.prices.assumed
 
 
 def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():
@@ -100,10 +102,10 @@ def test_endpoints_of_one_version_are_one_model_and_versions_are_apart():
     )
     first, second = catalog.models
     assert [one.address for one in first.endpoints] == ["host:1", "host:2"]
-    assert first.context == 2048
+    assert first.context == 8192
     assert (second.version, second.context) == ("v2", 8192)
-    assert catalog.find("smol-int8", "v2") is second
-    assert catalog.find("smol-int8", "v3") is None
+    assert view_of(catalog).find("smol-int8", "v2") is second
+    assert view_of(catalog).find("smol-int8", "v3") is None
 
 
 def test_quality_is_the_prior_lowered_by_the_measured_loss():
@@ -141,7 +143,7 @@ def test_versions_stand_side_by_side_and_the_stable_one_is_meant_where_none_is_n
     assert names(catalog.models) == names(catalog.resolve("m")) == ["m@v2"]
     assert names(catalog.resolve("m@v1")) == names(catalog.resolve("x@old")) == ["m@v1"]
     assert names(catalog.resolve("m@stable")) == ["m@v2"]
-    assert catalog.find("m", "v1") is not None
+    assert view_of(catalog).find("m", "v1")
     with pytest.raises(RouterError, match="served: m@v2, m@v1"):
         catalog.resolve("m@v9")
 

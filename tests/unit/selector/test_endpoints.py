@@ -142,8 +142,8 @@ async def test_where_nothing_can_be_watched_the_models_are_asked_for_again_and_a
 
 
 async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(inference, watching):
-    clock = Clock()
-    watcher = await watching(inference.address, interval=0.05, clock=clock)
+    clock, back = Clock(), []
+    watcher = await watching(inference.address, interval=0.05, clock=clock, returned=back.append)
     inference.does = "down"
     inference.tell()
     asked = inference.asked
@@ -154,9 +154,11 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
     [last] = watcher.served()
     assert (last.name, last.version, last.ready, last.silent) == ("m", "v", False, True)
     assert watcher.nodes() == ()
+    assert back == []
     inference.does = "watch"
     await until(lambda: len(watcher.served()) == 2)
     assert watcher.served()[0].ready
+    assert back == [inference.address]
 
 
 async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):

@@ -16,7 +16,7 @@ def taught(prompt_bytes, prompt_tokens):
 
 def test_prompts_move_the_belief_of_their_tokenizer_alone_and_it_fades_back():
     book = taught(10_000, 1000)
-    assert book.bytes_per_token("tok", 0) == pytest.approx(10, rel=0.01)
+    assert book.bytes_per_token("tok", 0) == pytest.approx(10, rel=0.05)
     assert book.bytes_per_token("other", 0) == BYTES_PER_TOKEN
     assert book.bytes_per_token("tok", 1e6) == pytest.approx(BYTES_PER_TOKEN)
 

@@ -1,0 +1,85 @@
+"""`decisions`: what the selector chose, and why."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled
+from llmrouter.cli.output import Json, err, show_table
+from llmrouter.cli.places import Place, selector_at
+from llmrouter.cli.select import chosen, explained
+from llmrouter.common.settings import ConfigError
+from llmrouter.v1 import selector_pb2, selector_pb2_grpc
+
+__all__ = ["app"]
+
+_EXPORT_SECONDS = 600.0
+
+app = typer.Typer(help="See what the selector chose, and why.", no_args_is_help=True)
+
+Selector = Annotated[str | None, typer.Option("--address", help="host:port of the selector.")]
+
+
+@app.command()
+def explain(
+    plan: Annotated[str, typer.Argument(help="Id of the plan, as an answer's route shows it.")],
+    address: Selector = None,
+    as_json: Json = False,
+) -> None:
+    """Make a past choice again from its record."""
+    answer = asyncio.run(_explain(selector_at(address, "--address"), plan))
+    if as_json:
+        typer.echo(answer.record)
+        return
+    show_table(chosen(answer.plan))
+    show_table(explained(answer.plan))
+
+
+@app.command()
+def export(
+    limit: Annotated[int, typer.Option(min=0, help="The newest so many; 0 is all.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="File to write; standard output else.")] = None,
+    address: Selector = None,
+) -> None:
+    """Write past choices as JSON, one per line, oldest first. They hold no text."""
+    selector = selector_at(address, "--address")
+    if out is None:
+        asyncio.run(_export(selector, limit, None))
+        return
+    try:
+        with out.open("w", encoding="utf-8") as file:
+            count = asyncio.run(_export(selector, limit, file.write))
+    except OSError as error:
+        raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
+    err().print(f"{count} choices written to {out}", markup=False)
+
+
+async def _explain(selector: Place, plan: str) -> selector_pb2.ExplainResponse:
+    async with dialled(selector) as channel:
+        stub = selector_pb2_grpc.SelectorServiceStub(channel)
+        request = selector_pb2.ExplainRequest(plan_id=plan)
+        return await stub.Explain(request, timeout=TIMEOUT_SECONDS)
+
+
+async def _export(selector: Place, limit: int, write: Callable[[str], object] | None) -> int:
+    count = 0
+    async for record in _records(selector, limit):
+        count += 1
+        if write is None:
+            typer.echo(record)
+        else:
+            write(record + "\n")
+    return count
+
+
+async def _records(selector: Place, limit: int) -> AsyncIterator[str]:
+    async with dialled(selector) as channel:
+        stub = selector_pb2_grpc.SelectorServiceStub(channel)
+        request = selector_pb2.ExportDecisionsRequest(limit=limit)
+        async for answer in stub.ExportDecisions(request, timeout=_EXPORT_SECONDS):
+            yield answer.record

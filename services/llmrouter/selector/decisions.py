@@ -1,0 +1,188 @@
+"""Past choices: a record holds all that its choice was made from, so that it can be made again."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from llmrouter.selector.evidence import Measure
+from llmrouter.selector.figures import Figures, Frame
+from llmrouter.selector.plan import Candidate, Plan, Selection
+from llmrouter.selector.selection import Choice, Policy, choose, draw_of
+from llmrouter.selector.strategies import Strategy
+from llmrouter.selector.telling import tell
+from llmrouter.selector.view import CatalogView
+
+__all__ = ["Decision", "DecisionLog", "record_of", "record_text"]
+
+_FIXED_BYTES = 1024
+"""What a record takes besides its arrays."""
+
+
+@dataclass(slots=True)
+class Decision:
+    """One choice. Catalog and strategy are shared with other records."""
+
+    request: Selection
+    view: CatalogView
+    figures: Figures
+    strategy: Strategy
+    policy: Policy
+    policy_version: str
+    at: float
+    """Seconds since the epoch, for people."""
+    shadows: tuple[Candidate, ...] = ()
+    outcomes: list[dict[str, Any]] = field(default_factory=list)
+    """What is known of its attempts so far."""
+
+    def again(self) -> Choice:
+        """Make the choice again: the same, exactly."""
+        return choose(self.request, self.view, self.figures, self.strategy, self.policy)
+
+    def plan_again(self) -> Plan:
+        """Return the plan of that choice, in full."""
+        return replace(tell(self.again()), shadows=self.shadows)
+
+    @property
+    def bytes(self) -> int:
+        """Memory of this record alone."""
+        return _FIXED_BYTES + self.figures.bytes
+
+
+class DecisionLog:
+    """A bounded memory of choices; the oldest is forgotten first."""
+
+    def __init__(self, most: int, max_bytes: int) -> None:
+        """Make an empty log.
+
+        Args:
+            most: Choices remembered at most; 0 remembers none.
+            max_bytes: Bytes of their records at most.
+        """
+        self._most, self._max_bytes = most, max_bytes
+        self._kept: OrderedDict[str, Decision] = OrderedDict()
+        self._views: Counter[int] = Counter()
+        self.bytes = 0
+        """Memory of all records, and of the catalogs that they share."""
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, plan_id: str, decision: Decision) -> None:
+        """Remember a choice, and forget what no longer fits."""
+        if self._most == 0:
+            return
+        self._kept[plan_id] = decision
+        self.bytes += decision.bytes
+        self._views[id(decision.view)] += 1
+        if self._views[id(decision.view)] == 1:
+            self.bytes += decision.view.bytes
+        while len(self._kept) > self._most or (self.bytes > self._max_bytes and self._kept):
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, oldest = self._kept.popitem(last=False)
+        self.bytes -= oldest.bytes
+        self._views[id(oldest.view)] -= 1
+        if not self._views[id(oldest.view)]:
+            del self._views[id(oldest.view)]
+            self.bytes -= oldest.view.bytes
+
+    def get(self, plan_id: str) -> Decision | None:
+        """Return a choice; None when it is forgotten."""
+        return self._kept.get(plan_id)
+
+    def newest(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
+        """Yield the newest choices, oldest first; a `limit` of 0 yields all."""
+        kept = list(self._kept.items())
+        return iter(kept[-limit:] if limit else kept)
+
+
+def record_text(plan_id: str, decision: Decision) -> str:
+    """Return a choice as one line of JSON: numbers and names, no text and no user."""
+    return json.dumps(record_of(plan_id, decision), allow_nan=False)
+
+
+def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
+    """Return a choice as plain data: numbers and names, no text and no user."""
+    choice = decision.again()
+    plan = tell(choice)
+    return {
+        "plan_id": plan_id,
+        "at": round(decision.at, 3),
+        "tenant": decision.request.tenant,
+        "policy_version": decision.policy_version,
+        "strategy": plan.strategy,
+        "reason": plan.reason,
+        "request": _features(decision.request, choice.frame),
+        "draw": draw_of(decision.request),
+        "candidates": [_statistics(choice, row) for row in range(len(decision.view.models))],
+        "order": _order(choice, plan),
+        "exclusions": [
+            {"model": one.model, "version": one.version, "reason": one.reason}
+            for one in plan.exclusions
+        ],
+        "outcomes": list(decision.outcomes),
+    }
+
+
+def _features(request: Selection, frame: Frame) -> dict[str, Any]:
+    wishes = request.wishes
+    return {
+        "prompt_bytes": request.prompt_bytes,
+        "max_tokens": request.max_tokens,
+        "n": request.n,
+        "capabilities": sorted(request.capabilities),
+        "expected_output_tokens": frame.output_tokens,
+        "model": wishes.model,
+        "min_quality": wishes.min_quality,
+        "max_cost": wishes.max_cost,
+        "max_latency": wishes.max_latency,
+        "max_time_to_first_token": wishes.max_time_to_first_token,
+        "tags": list(wishes.tags),
+    }
+
+
+def _order(choice: Choice, plan: Plan) -> list[dict[str, Any]]:
+    return [
+        {
+            "model": one.model,
+            "version": one.version,
+            "address": one.address,
+            "score": one.score,
+            "estimated_cost": one.estimated_cost,
+            "estimated_prompt_tokens": one.estimated_prompt_tokens,
+            "verdicts": {part.name: part.value for part in one.components},
+        }
+        for one in plan.candidates
+    ]
+
+
+def _statistics(choice: Choice, row: int) -> dict[str, Any]:
+    """Return what was believed of one model version."""
+    frame, figures = choice.frame, choice.frame.figures
+    model = frame.view.models[row]
+    believed = figures.believed[row].tolist()
+    told = {
+        "model": model.name,
+        "version": model.version,
+        "quality": model.quality,
+        "error_rate": believed[Measure.ERROR],
+        "seconds_per_token": believed[Measure.PER_TOKEN],
+        "bytes_per_token": float(figures.bytes_per_token[row]),
+        "time_to_first_token": _finite(frame.first[row]),
+        "seconds": _finite(frame.seconds[row]),
+        "cost": float(frame.cost[row]),
+        "pressure": _finite(frame.least_pressure[row]),
+    }
+    if figures.predicted is not None:
+        told["predicted"] = float(figures.predicted[row])
+    return told
+
+
+def _finite(value: float) -> float | None:
+    """Return a number for JSON, which knows no infinity."""
+    return float(value) if value < float("inf") else None

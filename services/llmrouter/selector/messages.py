@@ -1,0 +1,164 @@
+"""Requests, outcomes and plans to domain values and back."""
+
+from __future__ import annotations
+
+from google.protobuf import duration_pb2
+
+from llmrouter.common.errors import Reason, invalid
+from llmrouter.common.validation import validate_context, validate_routing
+from llmrouter.common.wire import decode_context, seconds
+from llmrouter.common.wire_event import decode_usage
+from llmrouter.common.wire_routing import decode_routing
+from llmrouter.selector.evidence import Key
+from llmrouter.selector.plan import Candidate, Plan, Selection, Tried
+from llmrouter.selector.statistics import Observation
+from llmrouter.v1 import selector_pb2 as pb
+
+__all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
+
+_GIVEN_UP = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
+"""Reasons for which nothing came although nothing failed."""
+_MAX_ANSWERS = 16
+_MAX_CAPABILITIES = 16
+_MAX_CAPABILITY = 64
+_MAX_KEY_BYTES = 64
+_MAX_OUTCOMES = 64
+_MAX_SECONDS = 86_400
+_MAX_PROMPT_BYTES = 1 << 30
+_MAX_TRIED = 64
+
+
+def decode_selection(request: pb.SelectRequest) -> Selection:
+    """Return what is known of a request.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for a field out of its bounds.
+    """
+    context, wishes = decode_context(request.context), decode_routing(request.routing)
+    validate_context(context)
+    validate_routing(wishes)
+    capabilities = frozenset(request.capabilities)
+    _check_sizes(request, capabilities)
+    return Selection(
+        request_id=context.request_id,
+        prompt_bytes=request.prompt_bytes,
+        max_tokens=request.max_tokens,
+        capabilities=capabilities,
+        wishes=wishes,
+        n=max(1, request.n),
+        tenant=context.tenant,
+        user=context.user,
+        question_key=request.question_key,
+        conversation_key=request.conversation_key,
+        tried=frozenset(
+            Tried(one.model, one.version, one.address, one.too_long) for one in request.tried
+        ),
+    )
+
+
+def _check_sizes(request: pb.SelectRequest, capabilities: frozenset[str]) -> None:
+    if request.prompt_bytes > _MAX_PROMPT_BYTES:
+        raise invalid("prompt_bytes", f"{request.prompt_bytes} is above {_MAX_PROMPT_BYTES}")
+    if request.n > _MAX_ANSWERS:
+        raise invalid("n", f"{request.n} is above {_MAX_ANSWERS}")
+    if len(request.capabilities) > _MAX_CAPABILITIES:
+        raise invalid("capabilities", f"{len(request.capabilities)} given; at most 16 are allowed")
+    if capabilities and max(map(len, capabilities)) > _MAX_CAPABILITY:
+        raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
+    if len(request.tried) > _MAX_TRIED:
+        raise invalid("tried", f"{len(request.tried)} given; at most {_MAX_TRIED} are allowed")
+    keys = {"question_key": request.question_key, "conversation_key": request.conversation_key}
+    for name, key in keys.items():
+        if len(key) > _MAX_KEY_BYTES:
+            raise invalid(name, f"has {len(key)} bytes; at most {_MAX_KEY_BYTES} are allowed")
+
+
+def decode_outcomes(
+    request: pb.ReportOutcomeRequest, faults: frozenset[str]
+) -> list[tuple[Key, Observation]]:
+    """Return endpoint and observation of each attempt.
+
+    Args:
+        request: The report.
+        faults: Error reasons that are a model's own fault; those of callers say nothing about it.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT for none or too many outcomes, or an impossible number.
+    """
+    count = len(request.outcomes)
+    if not 1 <= count <= _MAX_OUTCOMES:
+        raise invalid("outcomes", f"{count} given; 1 to {_MAX_OUTCOMES} are allowed")
+    return [
+        ((one.model, one.version, one.address), _decode_outcome(one, faults))
+        for one in request.outcomes
+    ]
+
+
+def _decode_outcome(outcome: pb.Outcome, faults: frozenset[str]) -> Observation:
+    failed = outcome.error_reason in faults
+    if outcome.prompt_bytes > _MAX_PROMPT_BYTES:
+        raise invalid("outcomes.prompt_bytes", f"is {outcome.prompt_bytes}; at most 1 GiB")
+    usage = decode_usage(outcome.usage) if outcome.HasField("usage") else None
+    if usage is not None and usage.cached_prompt_tokens > usage.prompt_tokens:
+        told = f"is {usage.cached_prompt_tokens}; at most prompt_tokens, {usage.prompt_tokens}"
+        raise invalid("outcomes.usage.cached_prompt_tokens", told)
+    return Observation(
+        error_reason=outcome.error_reason[:64],
+        failed=failed,
+        counts=failed or not outcome.error_reason,
+        time_to_first_token=_time(outcome, "time_to_first_token"),
+        seconds_per_token=_time(outcome, "time_per_token"),
+        queue_seconds=_time(outcome, "queue_time"),
+        waited=_time(outcome, "waited") if outcome.error_reason in _GIVEN_UP else None,
+        usage=usage,
+        prompt_bytes=outcome.prompt_bytes,
+    )
+
+
+def _time(outcome: pb.Outcome, name: str) -> float | None:
+    if not outcome.HasField(name):  # type: ignore[arg-type]
+        return None
+    value: duration_pb2.Duration = getattr(outcome, name)
+    told = seconds(value)
+    if not 0 <= told <= _MAX_SECONDS:
+        raise invalid(f"outcomes.{name}", f"is {told:g} s; it must be 0 to {_MAX_SECONDS} s")
+    return told
+
+
+def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
+    """Return the proto of a plan."""
+    return pb.Plan(
+        id=plan_id,
+        mode=pb.PLAN_MODE_FIRST_OF,
+        candidates=[_encode_candidate(one) for one in plan.candidates],
+        exclusions=[
+            pb.Exclusion(model=one.model, reason=one.reason, version=one.version)
+            for one in plan.exclusions
+        ],
+        strategy=plan.strategy,
+        policy_version=policy_version,
+        reason=plan.reason,
+        shadows=[_encode_candidate(one) for one in plan.shadows],
+    )
+
+
+def _encode_candidate(one: Candidate) -> pb.Candidate:
+    return pb.Candidate(
+        model=one.model,
+        version=one.version,
+        address=one.address,
+        score=one.score,
+        components=[
+            pb.ScoreComponent(
+                name=part.name,
+                value=part.value,
+                weight=part.weight,
+                explanation=part.explanation,
+            )
+            for part in one.components
+        ],
+        estimated_cost=one.estimated_cost,
+        estimated_prompt_tokens=one.estimated_prompt_tokens,
+        away=one.away,
+        context=one.context,
+    )

@@ -1,0 +1,277 @@
+"""The selector itself: chooses, remembers what it chose, and learns from what came of it."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
+from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.costs import SHADOWS, CostBook
+from llmrouter.selector.decisions import Decision, DecisionLog
+from llmrouter.selector.evidence import Key, Measure
+from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
+from llmrouter.selector.live import LiveCatalog
+from llmrouter.selector.plan import Plan, Selection
+from llmrouter.selector.prediction import Predictor
+from llmrouter.selector.rollout_book import RolloutBook
+from llmrouter.selector.selection import Choice, Policy, choose
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.state_store import Documents, StateStore
+from llmrouter.selector.statistics import Observation, StatisticsBook
+from llmrouter.selector.strategies import Strategy, find_strategy, load_strategies
+from llmrouter.selector.telling import tell
+from llmrouter.selector.tokenizer_book import TokenizerBook
+from llmrouter.selector.view import CatalogView
+
+__all__ = ["ModelSelector"]
+
+_FRESH_SECONDS = 10.0
+"""How long a plan stands for load unless its outcome comes, or two intervals if that is longer."""
+
+
+class ModelSelector:
+    """Chooses models; everything it knows is in memory that is bounded."""
+
+    def __init__(
+        self,
+        settings: SelectorSettings,
+        served: Callable[[], tuple[ServedModel, ...]],
+        *,
+        strategies: Mapping[str, Strategy] | None = None,
+        predictor: Predictor | None = None,
+        store: StateStore | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        wall: Callable[[], float] = time.time,
+    ) -> None:
+        """Compose the selector.
+
+        Args:
+            settings: Its settings.
+            served: What the inference services hold now: `EndpointWatcher.served`.
+            strategies: By name; None loads the registered and the configured ones.
+            predictor: Asked by strategies that predict; None leaves them out.
+            store: Keeps what outlives a restart; None keeps nothing.
+            clock: Monotonic seconds.
+            wall: Seconds since the epoch.
+
+        Raises:
+            RouterError: UNKNOWN_STRATEGY when the default strategy does not exist.
+        """
+        self.settings = settings
+        self.strategies = dict(strategies or _strategies(settings, predictor))
+        find_strategy(self.strategies, settings.default_strategy)
+        self.clock = clock
+        self._wall = wall
+        self._predictor = predictor
+        self._policy = Policy(
+            settings.fallbacks, settings.expected_output_tokens, settings.affinity_bound
+        )
+        self.policy_version = _fingerprint(settings, self.strategies)
+        self.statistics = StatisticsBook(settings.statistics_half_life_seconds)
+        self.tokenizers = TokenizerBook(settings.statistics_half_life_seconds)
+        self.breakers = BreakerBook(settings.breaker, changed=self._keep_breaker)
+        self.costs = CostBook()
+        fresh = max(_FRESH_SECONDS, 2 * settings.refresh_interval_seconds)
+        self.outstanding = Outstanding(fresh)
+        books = self.statistics, self.tokenizers, self.breakers, self.outstanding
+        self.live = LiveCatalog(settings, served, *books)
+        self.store = store
+        self.rollouts = RolloutBook(store)
+        self._issued = IssuedPlans(settings.decisions.report_seconds)
+        self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
+
+    def restore(self, documents: Documents) -> None:
+        """Go on with what was kept before a restart."""
+        now = self.clock()
+        self.rollouts.restore(documents.get("rollout", {}), now)
+        self.breakers.restore(documents.get("breaker", {}), now, self._wall())
+
+    def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
+        """Choose a primary and fallbacks; return the plan and its id.
+
+        Args:
+            request: What is known of the request.
+            brief: Leaves components and exclusions out.
+
+        Raises:
+            RouterError: As `choose`; UNKNOWN_STRATEGY.
+        """
+        now, view, wishes = self.clock(), self.live.view(), request.wishes
+        strategy = find_strategy(self.strategies, wishes.strategy or self.settings.default_strategy)
+        predicted = None
+        if strategy.predicts and self._predictor is not None:
+            predicted = self._predictor.predict(request, tuple(view.rows))
+        figures = self.live.figures(
+            view,
+            now,
+            turns=strategy.picker == "round-robin",
+            spread=wishes.max_latency > 0 or wishes.max_time_to_first_token > 0,
+            predicted=predicted,
+            preferred=self.rollouts.preferred(view, request),
+        )
+        choice = choose(request, view, figures, strategy, self._policy)
+        plan_id = secrets.token_hex(16)
+        plan = self._shadowed(tell(choice, brief=brief), request, view)
+        self._remember(plan_id, plan, choice, now)
+        return plan_id, plan
+
+    def _remember(self, plan_id: str, plan: Plan, choice: Choice, now: float) -> None:
+        """Take in that a plan was issued."""
+        frame, strategy, first = choice.frame, choice.strategy, plan.candidates[0]
+        request = frame.request
+        if strategy.picker == "round-robin":
+            self.live.took_turn((first.model, first.version))
+        self._issued.add(plan_id, issue(request, plan, now))
+        if not first.away:
+            self.breakers.begin(first.endpoint, now)
+            tokens = first.estimated_prompt_tokens + frame.output_tokens
+            self.outstanding.add(plan_id, first.endpoint, tokens, now)
+        self.costs.estimate(first.model, request.tenant, request.user, first.estimated_cost)
+        decision = Decision(
+            request,
+            frame.view,
+            frame.figures,
+            strategy,
+            self._policy,
+            self.policy_version,
+            self._wall(),
+            plan.shadows,
+        )
+        self._decisions.add(plan_id, decision)
+
+    def report(self, plan_id: str, attempts: Sequence[tuple[Key, Observation]]) -> int:
+        """Take in how attempts went; return how many counted.
+
+        Each candidate of a plan counts once; what nobody serves any more teaches nothing.
+
+        Args:
+            plan_id: Of the plan that they were made for.
+            attempts: Endpoint and what was observed, in order.
+
+        Raises:
+            RouterError: UNKNOWN_PLAN when it was never issued here, or is forgotten.
+        """
+        issued = self._issued.get(plan_id)
+        if issued is None:
+            raise _unknown_plan(plan_id)
+        now = self.clock()
+        self.outstanding.settle(plan_id)
+        decision = self._decisions.get(plan_id)
+        counted = 0
+        for key, outcome in attempts:
+            if key not in issued.endpoints + issued.shadows or key in issued.reported:
+                continue
+            issued.reported.add(key)
+            counted += 1
+            priced = self._priced(key, outcome)
+            if priced.usage is not None:
+                who = (SHADOWS, "") if key in issued.shadows else (issued.tenant, issued.user)
+                self.costs.spend(key[0], *who, priced.usage, priced.cost)
+            self._learn(key, priced, now)
+            if decision is not None:
+                decision.outcomes.append(_outcome_record(key, priced))
+        return counted
+
+    def decision(self, plan_id: str) -> Decision:
+        """Return what a past choice was made from.
+
+        Raises:
+            RouterError: UNKNOWN_PLAN when it is forgotten.
+        """
+        decision = self._decisions.get(plan_id)
+        if decision is None:
+            raise _unknown_plan(plan_id)
+        return decision
+
+    def decisions(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
+        """Yield the newest choices by plan id, oldest first; a `limit` of 0 yields all."""
+        return self._decisions.newest(limit)
+
+    def _keep_breaker(self, key: Key, breaker: Breaker | None) -> None:
+        if self.store is not None:
+            told = None if breaker is None else opened_record(key, breaker, self._wall())
+            self.store.put("breaker", " ".join(key), told)
+
+    def _shadowed(self, plan: Plan, request: Selection, view: CatalogView) -> Plan:
+        """Return the plan with the version that is to answer as well, where a rollout has one."""
+        first = plan.candidates[0]
+        version = self.rollouts.shadow(first.model, first.version, request)
+        model = view.find(first.model, version) if version and not first.away else None
+        if model is None:
+            return plan
+        endpoint = model.endpoints[0]
+        shadow = replace(
+            first,
+            version=version,
+            address=endpoint.address,
+            context=endpoint.context,
+            score=0.0,
+            components=(),
+        )
+        return replace(plan, shadows=(shadow,))
+
+    def _priced(self, key: Key, outcome: Observation) -> Observation:
+        model = self.live.view().find(*key[:2])
+        if model is None or outcome.usage is None:
+            return outcome
+        return outcome.costing(model.prices.cost(outcome.usage))
+
+    def _learn(self, key: Key, outcome: Observation, now: float) -> None:
+        model = self.live.view().find(*key[:2])
+        if model is not None:
+            learned = self.tokenizers.bytes_per_token(model.tokenizer, now)
+            self.statistics.observe(key, outcome, now, learned)
+        if model is not None and outcome.usage is not None:
+            prompt_tokens = outcome.usage.prompt_tokens
+            self.tokenizers.observe(model.tokenizer, outcome.prompt_bytes, prompt_tokens, now)
+        self.rollouts.observe(key[0], key[1], outcome, now)
+        if outcome.error_reason == Reason.DRAINING:
+            self.live.drains(key, now)
+        if outcome.failed:
+            self.breakers.fail(key, outcome.error_reason, now)
+        elif outcome.error_reason:
+            self.breakers.abandon(key, now)
+        elif self.breakers.succeed(key, now):
+            # It works again: that it failed before says nothing any more.
+            for one in (key, (key[0], key[1], "")):
+                self.statistics.evidence.forget(one, Measure.ERROR)
+
+
+def _strategies(settings: SelectorSettings, predictor: Predictor | None) -> dict[str, Strategy]:
+    has = predictor is not None
+    return load_strategies(settings.balanced, settings.strategies, predictor=has)
+
+
+def _unknown_plan(plan_id: str) -> RouterError:
+    return RouterError(
+        Reason.UNKNOWN_PLAN,
+        f"no plan {plan_id[:64]!r} is known; it was never issued here, or is forgotten",
+    )
+
+
+def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
+    usage = outcome.usage
+    return {
+        "model": key[0],
+        "version": key[1],
+        "address": key[2],
+        "error_reason": outcome.error_reason,
+        "time_to_first_token": outcome.time_to_first_token,
+        "seconds_per_token": outcome.seconds_per_token,
+        "prompt_tokens": usage.prompt_tokens if usage else 0,
+        "completion_tokens": usage.completion_tokens if usage else 0,
+        "cost": outcome.cost,
+    }
+
+
+def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
+    """Return 16 hex digits that change with catalog or strategy configuration."""
+    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses", "state_path"})
+    told += "".join(repr(strategies[name]) for name in sorted(strategies))
+    return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

@@ -1,0 +1,104 @@
+"""What is asked of the selector, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from llmrouter.common.generation import RoutingWishes
+
+__all__ = ["Candidate", "Component", "Exclusion", "Plan", "Selection", "Tried"]
+
+
+class Tried(NamedTuple):
+    """A candidate of an earlier plan that has failed the request."""
+
+    model: str
+    version: str
+    address: str
+    """Empty stands for all its endpoints."""
+    too_long: bool = False
+    """Whether the prompt was too long there, and so is wherever the context is no larger."""
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What must be known of a request to choose its model."""
+
+    request_id: str
+    prompt_bytes: int
+    """UTF-8 bytes the model is to read."""
+    max_tokens: int = 0
+    """0 when the caller set no limit."""
+    capabilities: frozenset[str] = frozenset()
+    wishes: RoutingWishes = field(default_factory=RoutingWishes)
+    n: int = 1
+    """Answers to one prompt, each of which costs its own tokens."""
+    tenant: str = "default"
+    user: str = ""
+    question_key: bytes = b""
+    """Fingerprint of the question, from which all draws are made; empty takes the request's id."""
+    conversation_key: bytes = b""
+    """Fingerprint of how the conversation began; empty prefers no replica."""
+    tried: frozenset[Tried] = frozenset()
+    """Who has failed it and may not be planned with again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One scorer's verdict."""
+
+    name: str
+    value: float
+    """0 to 1, higher is better."""
+    weight: float
+    explanation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One model version that may answer."""
+
+    model: str
+    version: str
+    address: str
+    score: float
+    components: tuple[Component, ...]
+    """Empty in a brief plan."""
+    estimated_cost: float
+    """US dollars."""
+    estimated_prompt_tokens: int
+    context: int = 0
+    """Tokens of prompt and answer that fit at its address."""
+    probably_fits: bool = True
+    """Whether they hold the prompt, as estimated, and the answer."""
+    away: str = ""
+    """Why it cannot generate now, nor can any other; answers it gave may be kept. One phrase."""
+
+    @property
+    def endpoint(self) -> tuple[str, str, str]:
+        """Model, version and address."""
+        return self.model, self.version, self.address
+
+
+class Exclusion(NamedTuple):
+    """One model that may not answer, and why."""
+
+    model: str
+    reason: str
+    version: str = ""
+    """Empty while no endpoint serves it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Who answers, in which order, and why."""
+
+    candidates: tuple[Candidate, ...]
+    """The primary first; at least one."""
+    exclusions: tuple[Exclusion, ...]
+    """Empty in a brief plan."""
+    strategy: str
+    reason: str
+    shadows: tuple[Candidate, ...] = ()
+    """Models that are to answer as well, for nobody."""

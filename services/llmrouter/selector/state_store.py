@@ -1,0 +1,133 @@
+"""What the selector remembers over a restart: small documents in SQLite, written in a thread.
+
+Losing the store loses no request: what cannot be written is told in the log and by `trouble`, and
+the selector goes on with what it has in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import sqlite3
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Protocol
+
+__all__ = ["Documents", "SqliteState", "StateStore"]
+
+Documents = dict[str, dict[str, dict[str, Any]]]
+"""By kind and key."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS state (
+    kind TEXT NOT NULL, key TEXT NOT NULL, data TEXT NOT NULL, PRIMARY KEY (kind, key)
+) WITHOUT ROWID
+"""
+_WAIT_SECONDS = 5.0
+_log = logging.getLogger(__name__)
+
+
+class StateStore(Protocol):
+    """Where documents go; `put` returns at once."""
+
+    @property
+    def trouble(self) -> str:
+        """What is lost at a restart, and why; empty while all is well."""
+        ...
+
+    def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        """Keep a document from now on; None drops it."""
+        ...
+
+
+class SqliteState:
+    """One file. A damaged one is set aside, named in the log, and begun anew."""
+
+    def __init__(self, path: Path) -> None:
+        """Prepare it; nothing is opened before `load`."""
+        self._path = path
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="selector-state")
+        self._connection: sqlite3.Connection | None = None
+        self.trouble = ""
+
+    async def load(self) -> Documents:
+        """Open the file and return all documents; none where it cannot be read."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, self._load)
+
+    def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        """Keep a document; writes happen in their order. After `close`, nothing is kept."""
+        text = None if data is None else json.dumps(data)
+        with contextlib.suppress(RuntimeError):  # an outcome that came while it closed
+            self._thread.submit(self._put, kind, key, text)
+
+    async def close(self) -> None:
+        """Write what waits, then close. Safe to call twice."""
+        with contextlib.suppress(RuntimeError):  # closed already
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    def _load(self) -> Documents:
+        try:
+            return self._read()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError):
+                self._fail(error)
+                return {}
+            return self._begin_anew(error)
+        except OSError as error:
+            self._fail(error)
+            return {}
+
+    def _begin_anew(self, error: Exception) -> Documents:
+        aside = self._path.with_name(f"{self._path.name}.damaged")
+        _log.error("%s is damaged (%s); set aside as %s", self._path, error, aside.name)
+        try:
+            self._close()
+            self._path.replace(aside)
+            return self._read()
+        except (sqlite3.Error, OSError) as again:
+            self._fail(again)
+            return {}
+
+    def _read(self) -> Documents:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._connection = sqlite3.connect(
+            self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+        self._connection.execute("PRAGMA journal_mode=WAL")
+        self._connection.execute("PRAGMA synchronous=NORMAL")
+        self._connection.execute(_SCHEMA)
+        found: Documents = {}
+        for kind, key, text in self._connection.execute("SELECT kind, key, data FROM state"):
+            with contextlib.suppress(ValueError):
+                data = json.loads(text)
+                if isinstance(data, dict):
+                    found.setdefault(kind, {})[key] = data
+        return found
+
+    def _put(self, kind: str, key: str, text: str | None) -> None:
+        if self._connection is None:
+            return
+        try:
+            if text is None:
+                self._connection.execute("DELETE FROM state WHERE kind=? AND key=?", (kind, key))
+            else:
+                self._connection.execute("REPLACE INTO state VALUES (?, ?, ?)", (kind, key, text))
+        except sqlite3.Error as error:
+            self._fail(error)
+        else:
+            self.trouble = ""
+
+    def _fail(self, error: Exception) -> None:
+        if not self.trouble:
+            _log.warning("the selector's state cannot be kept in %s: %s", self._path, error)
+        self.trouble = f"{self._path} cannot be used ({error}): a restart forgets what changes"
+
+    def _close(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None

@@ -1,0 +1,150 @@
+"""A choice in words: candidates with their scores, and for everyone else why not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from llmrouter.selector.leniency import LATENCY, too_small
+from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
+from llmrouter.selector.selection import Choice
+
+__all__ = ["tell"]
+
+
+def tell(choice: Choice, *, brief: bool = False) -> Plan:
+    """Return the plan.
+
+    Args:
+        choice: What was chosen.
+        brief: Leaves components and exclusions out, which cost time for each model.
+    """
+    return Plan(
+        candidates=tuple(
+            _candidate(choice, row, place, brief=brief) for row, place in choice.picked
+        ),
+        exclusions=() if brief else tuple(_exclusions(choice)),
+        strategy=choice.strategy.name,
+        reason=_reason(choice),
+    )
+
+
+def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidate:
+    frame = choice.frame
+    model, version, address = frame.view.endpoints[place]
+    return Candidate(
+        model=model,
+        version=version,
+        address=address,
+        score=choice.scores.item(row),
+        components=() if brief else _components(choice, row),
+        estimated_cost=frame.cost.item(row),
+        estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens.item(row))),
+        context=int(frame.view.context[place]),
+        probably_fits=bool(frame.needed[row] <= frame.view.context[place]),
+        away=frame.view.models[row].trouble if frame.view.away[row] else "",
+    )
+
+
+def _components(choice: Choice, row: int) -> tuple[Component, ...]:
+    parts = zip(choice.strategy.composition, choice.verdicts, strict=True)
+    return tuple(
+        Component(name, values.item(row), weight, scorer.why(choice.frame, row))
+        for (name, weight, scorer), values in parts
+    )
+
+
+def _exclusions(choice: Choice) -> Iterator[Exclusion]:
+    """Yield every model meant who is not a candidate, each once."""
+    view = choice.frame.view
+    yield from _absent(choice)
+    told = {row for row, _ in choice.picked}
+    for row, why in _reasons(choice):
+        if row not in told:
+            told.add(row)
+            model = view.models[row]
+            yield Exclusion(model.name, why() if callable(why) else why, model.version)
+    scores = choice.scores.tolist()
+    for rank, row in enumerate(choice.order.tolist(), 1):
+        if row not in told:
+            why = f"ranked {rank} with score {scores[row]:.3f}; the plan is full"
+            model = view.models[row]
+            yield Exclusion(model.name, why, model.version)
+
+
+def _absent(choice: Choice) -> Iterator[Exclusion]:
+    """Yield the models that no endpoint serves."""
+    view, wish = choice.frame.view, choice.frame.request.wishes.model
+    names = {view.models[row].name for row in choice.among.nonzero()[0].tolist()}
+    for model in view.absent:
+        meant = not wish or model.name in names
+        yield Exclusion(model.name, model.trouble if meant else f"{wish} was asked for")
+
+
+def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
+    """Yield the rows that may not answer and why not; the first reason of a row counts."""
+    frame, strategy = choice.frame, choice.strategy
+    wish = frame.request.wishes.model
+    for row in (frame.view.meant & ~choice.among).nonzero()[0].tolist():
+        yield row, f"{wish} was asked for"
+    for one, fails in choice.failed:
+        for row in (fails & choice.among).nonzero()[0].tolist():
+            yield row, partial(one.why, frame, strategy, row)
+    for row in (choice.suitable & ~choice.roomy).nonzero()[0].tolist():
+        yield row, partial(too_small, frame, row)
+    for row in (choice.roomy & ~choice.timely).nonzero()[0].tolist():
+        yield row, partial(LATENCY.why, frame, strategy, row)
+    for row in (choice.timely & ~choice.present).nonzero()[0].tolist():
+        yield row, frame.view.models[row].trouble
+    if choice.yielding is not None:
+        for row in choice.yielding.nonzero()[0].tolist():
+            yield row, "a rollout sends this session to another version"
+
+
+def _reason(choice: Choice) -> str:
+    view, order = choice.frame.view, choice.order
+    first = view.models[int(order[0])]
+    if first.away:
+        return f"{first.name} cannot serve now: {first.trouble}; only kept answers can be given"
+    wish = choice.frame.request.wishes.model
+    if wish and len(order) == 1:
+        return f"{first.name} was asked for" + (f" as {wish}" if wish != first.name else "")
+    if choice.strategy.picker == "round-robin":
+        return f"it is {first.name}'s turn among {choice.leading} models"
+    if choice.strategy.picker == "weighted-random":
+        return f"{first.name} was drawn from {_chance(choice)}"
+    return _compared(choice, first.name)
+
+
+def _chance(choice: Choice) -> str:
+    leading, score = choice.leading, choice.scores.item(int(choice.order[0]))
+    total = float(choice.scores[choice.order[:leading]].sum())
+    share = score / total if total > 0 else 1 / leading
+    return f"{leading} models, for which its chance is {share:.0%}"
+
+
+def _compared(choice: Choice, name: str) -> str:
+    order, strategy = choice.order, choice.strategy
+    score = choice.scores.item(int(order[0]))
+    scored = f"{name} has the best score for {strategy.name}, {score:.4f}"
+    if len(order) == 1:
+        return f"{scored}; no other model may answer"
+    if choice.leading == 1:
+        return f"{scored}, of those whose context probably holds the prompt"
+    first, second = int(order[0]), int(order[1])
+    against = choice.scores.item(second)
+    if against > score:
+        return f"{name} is the better of two drawn for {strategy.name}, with score {score:.4f}"
+    lead = _lead(choice, first, second)
+    other = choice.frame.view.models[second].name
+    return f"{scored} against {against:.4f} of {other}{lead}"
+
+
+def _lead(choice: Choice, first: int, second: int) -> str:
+    """Return what puts the first before the second most."""
+    ahead, name = 0.0, ""
+    for (one, weight, _), values in zip(choice.strategy.composition, choice.verdicts, strict=True):
+        lead = weight * (values.item(first) - values.item(second))
+        if lead > ahead:
+            ahead, name = lead, one
+    return f", ahead by {name}" if name else ""

@@ -1,0 +1,41 @@
+"""What a caller may ask of the selector, as keyword arguments."""
+
+import pytest
+
+from llmrouter_client import LlmrouterError
+from llmrouter_client.requests import request_from
+
+
+def test_every_wish_reaches_the_request():
+    routing = request_from(
+        "hi",
+        {
+            "model": "m",
+            "strategy": "s",
+            "min_quality": 0.5,
+            "max_cost": 0.01,
+            "max_latency": 2.5,
+            "max_time_to_first_token": 0.25,
+            "tags": ["region=eu", "gpu"],
+            "session": "talk-1",
+        },
+    ).routing
+    assert (routing.model, routing.strategy, routing.session) == ("m", "s", "talk-1")
+    assert (routing.min_quality, routing.max_cost) == (0.5, 0.01)
+    assert routing.max_latency.ToMilliseconds() == 2500
+    assert routing.max_time_to_first_token.ToMilliseconds() == 250
+    assert list(routing.tags) == ["region=eu", "gpu"]
+
+
+def test_what_is_not_wished_stays_absent():
+    routing = request_from("hi", {"max_latency": None}).routing
+    assert not routing.HasField("max_latency")
+    assert not routing.HasField("max_time_to_first_token")
+    assert not routing.tags
+
+
+@pytest.mark.parametrize("wrong", [{"tags": "region=eu"}, {"tags": 5}, {"max_latency": "soon"}])
+def test_a_wish_that_fits_no_field_is_refused(wrong):
+    with pytest.raises(LlmrouterError) as refused:
+        request_from("hi", wrong)
+    assert refused.value.reason == "INVALID_ARGUMENT"

@@ -1,0 +1,399 @@
+"""Rollouts move by stages on evidence and roll back when the new version is worse."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from tests.unit.selector.building import Clock, answered, failed, request_of, selector_of, served
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.wire import duration
+from llmrouter.selector.comparison import Logarithms, Samples, fails_too_often, slower
+from llmrouter.selector.rollouts import Rollout, RolloutSpec, RolloutState
+from llmrouter.selector.servicer import SelectorServicer
+from llmrouter.v1 import selector_pb2 as pb
+
+SPEC = RolloutSpec("m", "v1", "v2", interval=100, min_samples=10)
+HELD = (served("m", "v1"), served("m", "v2"), served("other", "v1"))
+
+
+def many(rollout, version, count, now, outcome=None):
+    for _ in range(count):
+        rollout.observe(version, outcome or answered(), now)
+
+
+def noisy(dice, seconds):
+    return answered(per_token=seconds * math.exp(dice.gauss(0, 0.2)))
+
+
+def test_a_stage_needs_its_time_and_its_samples_and_the_last_one_completes():
+    rollout, now = Rollout.begin(SPEC, 0), 0
+    for share in SPEC.stages:
+        assert rollout.share == share
+        many(rollout, "v2", 9, now + 200)
+        assert rollout.share == share
+        now += 200
+        many(rollout, "v2", 1, now)
+    assert rollout.state is RolloutState.COMPLETED
+    assert rollout.share == 1.0
+    rollout = Rollout.begin(SPEC, 0)
+    many(rollout, "v2", 100, 99)
+    assert rollout.stage == 0
+    rollout.look(100)
+    assert rollout.stage == 1
+    assert rollout.new.attempts == 0
+
+
+def test_a_version_that_always_fails_is_rolled_back_by_its_second_answer():
+    rollout = Rollout.begin(SPEC, 0)
+    many(rollout, "v2", 2, 1, failed())
+    assert rollout.state is RolloutState.ROLLED_BACK
+    assert rollout.share == 0
+    assert "2 of 2 attempts on v2 failed, more than 5%" in rollout.reason
+
+
+def test_one_failure_among_good_answers_is_no_reason_to_roll_back():
+    rollout = Rollout.begin(SPEC, 0)
+    many(rollout, "v2", 1, 1, failed())
+    many(rollout, "v2", 200, 1)
+    many(rollout, "v2", 3, 1, failed())
+    assert rollout.state is RolloutState.RUNNING
+
+
+def test_a_version_that_is_much_slower_is_rolled_back_and_one_that_varies_is_not():
+    dice = random.Random(3)  # noqa: S311
+    for factor, expected in ((2.0, RolloutState.ROLLED_BACK), (1.1, RolloutState.RUNNING)):
+        rollout = Rollout.begin(replace(SPEC, interval=1e6), 0)
+        for _ in range(200):
+            rollout.observe("v1", noisy(dice, 0.01), 1)
+            rollout.observe("v2", noisy(dice, 0.01 * factor), 1)
+        assert rollout.state is expected
+    assert "each token" not in rollout.reason
+
+
+def test_times_that_vary_a_lot_need_more_evidence_than_a_few_answers():
+    old, new = Logarithms(), Logarithms()
+    for number in range(26):
+        spread = 1.0 if number % 2 else -1.0
+        old.add(math.exp(spread))
+        new.add(math.exp(0.4 + spread))
+    assert new.mean - old.mean > math.log(1.25)
+    assert not slower(old, new, 1.25)
+
+
+def test_faults_of_callers_say_nothing_of_a_version():
+    rollout = Rollout.begin(SPEC, 0)
+    many(rollout, "v2", 50, 1, replace(failed("CANCELLED"), failed=False, counts=False))
+    assert (rollout.new.attempts, rollout.state) == (0, RolloutState.RUNNING)
+
+
+def test_a_pause_holds_the_share_and_its_time_does_not_count():
+    rollout = Rollout.begin(SPEC, 0)
+    rollout.look(50)
+    rollout.pause(60)
+    many(rollout, "v2", 50, 1000)
+    assert (rollout.share, rollout.elapsed) == (0.1, 60)
+    rollout.resume(2000)
+    rollout.look(2039)
+    assert rollout.stage == 0
+    rollout.look(2040)
+    assert rollout.stage == 1
+
+
+def test_a_paused_rollout_still_rolls_back():
+    rollout = Rollout.begin(SPEC, 0)
+    rollout.pause(0)
+    many(rollout, "v2", 5, 1, failed())
+    assert rollout.state is RolloutState.ROLLED_BACK
+
+
+def test_a_shadow_stage_comes_first_and_gives_nobody_the_new_version():
+    rollout = Rollout.begin(replace(SPEC, shadow=0.5), 0)
+    assert (rollout.share, rollout.shadow_share) == (0.0, 0.5)
+    many(rollout, "v2", 10, 100)
+    assert (rollout.share, rollout.shadow_share) == (0.1, 0.0)
+
+
+@given(st.floats(0, 1, exclude_max=True), st.integers(0, 3))
+def test_a_session_that_moved_stays_moved_in_later_stages(place, stage):
+    rollout = Rollout(SPEC, stage=stage)
+    later = Rollout(SPEC, stage=min(3, stage + 1))
+    assert later.takes(place) or not rollout.takes(place)
+    assert Rollout(SPEC, stage=3).takes(place)
+
+
+def test_false_alarms_are_rare():
+    dice, alarms = random.Random(5), 0  # noqa: S311
+    for _ in range(100):
+        rollout = Rollout.begin(replace(SPEC, interval=1e9), 0)
+        for _ in range(150):
+            bad = dice.random() < 0.01
+            rollout.observe("v1", noisy(dice, 0.01), 1)
+            rollout.observe("v2", failed() if bad else noisy(dice, 0.01), 1)
+        alarms += rollout.state is RolloutState.ROLLED_BACK
+    assert alarms <= 3
+
+
+def test_the_tests_hold_at_their_edges():
+    assert not fails_too_often(Samples(), 0.05)
+    assert not fails_too_often(Samples(10, 10), 1.0)
+    assert fails_too_often(Samples(1000, 80), 0.05)
+    assert not fails_too_often(Samples(1000, 51), 0.05)
+    steady, twice = Logarithms(), Logarithms()
+    for _ in range(20):
+        steady.add(1.0)
+        twice.add(2.0)
+    assert slower(steady, twice, 1.5)
+    assert not slower(steady, steady, 1.0)
+    assert not slower(twice, steady, 1.0)
+    for nonsense in (None, 0.0, -1.0, math.nan, math.inf):
+        steady.add(nonsense)
+    assert steady.count == 20
+
+
+class AnyHistory(RuleBasedStateMachine):
+    """A rollout under any history and a clock that jumps."""
+
+    def __init__(self):
+        super().__init__()
+        self.now = 0.0
+        self.rollout = Rollout.begin(
+            RolloutSpec("m", "v1", "v2", interval=10, min_samples=3, shadow=0.2), 0.0
+        )
+        self.ended = None
+        self.stage = -1
+
+    @rule(seconds=st.sampled_from([-1e9, -1.0, 0.5, 5.0, 11.0, 1e9]))
+    def time_passes(self, seconds):
+        self.now += seconds
+        self.rollout.look(self.now)
+
+    @rule(version=st.sampled_from(["v1", "v2", "v3"]), bad=st.booleans())
+    def observe(self, version, bad):
+        self.rollout.observe(version, failed() if bad else answered(), self.now)
+
+    @rule()
+    def pause(self):
+        if self.rollout.state is RolloutState.RUNNING:
+            self.rollout.pause(self.now)
+
+    @rule()
+    def resume(self):
+        if self.rollout.state is RolloutState.PAUSED:
+            self.rollout.resume(self.now)
+
+    @rule()
+    def restart(self):
+        again = Rollout.from_data(self.rollout.data(), self.now)
+        assert again.data() == self.rollout.data()
+        assert (again.share, again.shadow_share) == (self.rollout.share, self.rollout.shadow_share)
+        self.rollout = again
+
+    @invariant()
+    def what_always_holds(self):
+        rollout = self.rollout
+        assert 0 <= rollout.share <= 1
+        assert rollout.elapsed >= 0
+        assert rollout.stage >= self.stage
+        self.stage = rollout.stage
+        if self.ended is not None:
+            assert (rollout.state, rollout.share) == self.ended
+        if not rollout.state.active:
+            assert rollout.reason
+            assert rollout.share in {0.0, 1.0}
+            self.ended = (rollout.state, rollout.share)
+
+
+TestAnyHistory = AnyHistory.TestCase
+TestAnyHistory.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+
+
+async def start(selector, **spec):
+    spec = {"model": "m", "new_version": "v2", "old_version": "v1", **spec}
+    servicer = SelectorServicer(selector)
+    request = pb.StartRolloutRequest(spec=pb.RolloutSpec(**spec))
+    return (await servicer.StartRollout(request, None)).rollout
+
+
+def version_of(selector, **request):
+    return selector.select(request_of(model="m", **request))[1].candidates[0].version
+
+
+async def test_sessions_are_split_by_the_share_and_stick_and_the_old_version_stands_behind():
+    clock = Clock()
+    selector = selector_of(HELD, clock, catalog=())
+    await start(selector, interval=duration(100), min_samples=1)
+    before = {}
+    for number in range(500):
+        plan = selector.select(request_of(model="m", session=str(number)))[1]
+        before[number] = plan.candidates[0].version
+        assert {one.version for one in plan.candidates} == {"v1", "v2"}
+    assert 25 < sum(version == "v2" for version in before.values()) < 85
+    clock.now += 101
+    plan_id, plan = next(
+        (plan_id, plan)
+        for plan_id, plan in (
+            selector.select(request_of(model="m", session=str(n))) for n in range(500)
+        )
+        if plan.candidates[0].version == "v2"
+    )
+    selector.report(plan_id, [(plan.candidates[0].endpoint, answered())])
+    moved = {n: version_of(selector, session=str(n)) for n in before}
+    assert 110 < sum(version == "v2" for version in moved.values()) < 190
+    assert all(moved[n] == "v2" for n, version in before.items() if version == "v2")
+
+
+async def test_without_a_session_the_user_or_the_conversation_sticks():
+    selector = selector_of(HELD, catalog=())
+    await start(selector, stages=[0.5, 1.0])
+    for name, keys in (("user", ["a", "b", "c", "d"]), ("conversation_key", [b"1", b"2", b"3"])):
+        for key in keys:
+            versions = {version_of(selector, request_id=str(n), **{name: key}) for n in range(5)}
+            assert len(versions) == 1
+    spread = {version_of(selector, request_id=str(n)) for n in range(50)}
+    assert spread == {"v1", "v2"}
+
+
+async def test_a_new_version_that_fails_is_rolled_back_within_its_interval_and_gets_no_traffic():
+    selector = selector_of(HELD, catalog=())
+    await start(selector)
+    for number in range(200):
+        plan_id, plan = selector.select(request_of(model="m", session=str(number)))
+        first = plan.candidates[0]
+        bad = first.version == "v2"
+        told = [(first.endpoint, failed() if bad else answered())]
+        if bad:  # the old version stands in
+            told.append((plan.candidates[1].endpoint, answered()))
+        assert selector.report(plan_id, told) == len(told)
+    (rollout,) = selector.rollouts.all(100.0)
+    assert rollout.state is RolloutState.ROLLED_BACK
+    assert rollout.new.failures <= 3
+    assert {version_of(selector, session=str(n)) for n in range(100)} == {"v1"}
+    plan = selector.select(request_of(model="m"))[1]
+    assert plan.candidates[1].version == "v2"  # better than nothing
+
+
+async def test_a_version_asked_for_by_name_is_not_rolled_out():
+    selector = selector_of(HELD, catalog=())
+    await start(selector)
+    for version in ("v1", "v2"):
+        plan = selector.select(request_of(model=f"m@{version}"))[1]
+        assert [one.version for one in plan.candidates] == [version]
+
+
+async def test_a_version_that_is_not_the_stable_one_gets_traffic_only_while_it_is_rolled_out():
+    stable = served("m", "v1", names=frozenset({"stable"}))
+    selector = selector_of((stable, served("m", "v2")), catalog=())
+    assert version_of(selector) == "v1"
+    await start(selector, stages=[0.5, 1.0])
+    versions = {version_of(selector, session=str(number)) for number in range(50)}
+    assert versions == {"v1", "v2"}
+    selector.rollouts.abort("m", 100.0)
+    assert {version_of(selector, session=str(number)) for number in range(50)} == {"v1"}
+
+
+async def test_no_traffic_is_rolled_out_to_a_version_that_is_away():
+    selector = selector_of((HELD[0], served("m", "v2", ready=False, silent=True)), catalog=())
+    with pytest.raises(RouterError, match="no endpoint serves the new_version m@v2; served: v1"):
+        await start(selector)
+
+
+async def test_where_the_new_version_is_broken_its_sessions_get_the_old_one():
+    selector = selector_of(HELD, catalog=())
+    await start(selector, stages=[1.0])
+    assert version_of(selector) == "v2"
+    for _ in range(5):
+        selector.breakers.fail(("m", "v2", "host:1"), "INTERNAL", 100.0)
+    assert version_of(selector) == "v1"
+
+
+async def test_shadows_answer_for_nobody_and_their_outcomes_count():
+    selector = selector_of(HELD, catalog=())
+    await start(selector, shadow=0.5, min_samples=5, interval=duration(0.1))
+    shadowed = 0
+    for number in range(100):
+        request = request_of(model="m", request_id=str(number), tenant="acme")
+        plan_id, plan = selector.select(request)
+        if not plan.shadows:
+            continue
+        shadowed += 1
+        assert (plan.candidates[0].version, plan.shadows[0].version) == ("v1", "v2")
+        assert selector.report(plan_id, [(plan.shadows[0].endpoint, answered())]) == 1
+        if shadowed == 4:
+            break
+    (rollout,) = selector.rollouts.all(100.0)
+    assert (rollout.stage, rollout.new.attempts) == (-1, 4)
+    tenants = dict(selector.costs.accounts("tenant"))
+    assert tenants["(shadows)"].attempts == 4
+    assert tenants["acme"].attempts == 0
+
+
+@pytest.mark.parametrize(
+    ("wrong", "reason", "why"),
+    [
+        ({"model": "none"}, Reason.UNKNOWN_MODEL, "no endpoint serves"),
+        ({"new_version": "v9"}, Reason.UNKNOWN_MODEL, "served: v1, v2"),
+        ({"old_version": "v9"}, Reason.UNKNOWN_MODEL, "old_version"),
+        ({"new_version": ""}, Reason.INVALID_ARGUMENT, "new_version"),
+        ({"old_version": "v2"}, Reason.INVALID_ARGUMENT, "old_version"),
+        ({"stages": [0.5, 0.1, 1.0]}, Reason.INVALID_ARGUMENT, "stages"),
+        ({"stages": [0.0, 1.0]}, Reason.INVALID_ARGUMENT, "stages"),
+        ({"stages": [0.5]}, Reason.INVALID_ARGUMENT, "stages"),
+        ({"stages": [math.nan, 1.0]}, Reason.INVALID_ARGUMENT, "stages"),
+        ({"stages": [n / 20 for n in range(1, 21)]}, Reason.INVALID_ARGUMENT, "stages"),
+        ({"interval": duration(1e9)}, Reason.INVALID_ARGUMENT, "interval"),
+        ({"interval": duration(-1)}, Reason.INVALID_ARGUMENT, "interval"),
+        ({"min_samples": 2_000_000}, Reason.INVALID_ARGUMENT, "min_samples"),
+        ({"max_error_rate": 2.0}, Reason.INVALID_ARGUMENT, "max_error_rate"),
+        ({"max_error_rate": math.nan}, Reason.INVALID_ARGUMENT, "max_error_rate"),
+        ({"max_slowdown": 0.5}, Reason.INVALID_ARGUMENT, "max_slowdown"),
+        ({"shadow": -0.5}, Reason.INVALID_ARGUMENT, "shadow"),
+    ],
+)
+async def test_a_rollout_that_cannot_be_meant_is_refused(wrong, reason, why):
+    with pytest.raises(RouterError, match=why) as refused:
+        await start(selector_of(HELD, catalog=()), **wrong)
+    assert refused.value.reason is reason
+
+
+async def test_the_old_version_is_the_only_other_one_and_defaults_are_filled_in():
+    rollout = await start(selector_of(HELD, catalog=()), old_version="")
+    assert rollout.spec.old_version == "v1"
+    assert list(rollout.spec.stages) == [0.1, 0.3, 0.7, 1.0]
+    assert (rollout.spec.interval.seconds, rollout.spec.min_samples) == (300, 50)
+    assert (rollout.state, rollout.share) == (pb.ROLLOUT_STATE_RUNNING, 0.1)
+
+
+async def test_a_rollout_is_paused_resumed_and_aborted_on_the_wire():
+    selector = selector_of(HELD, catalog=())
+    servicer = SelectorServicer(selector)
+
+    async def change(action):
+        request = pb.ChangeRolloutRequest(model="m", action=action)
+        return (await servicer.ChangeRollout(request, None)).rollout.state
+
+    with pytest.raises(RouterError, match="was never started") as refused:
+        await change(pb.ROLLOUT_ACTION_PAUSE)
+    assert refused.value.reason is Reason.ROLLOUT_CONFLICT
+    await start(selector)
+    with pytest.raises(RouterError, match="already") as refused:
+        await start(selector)
+    assert refused.value.reason is Reason.ROLLOUT_CONFLICT
+    assert await change(pb.ROLLOUT_ACTION_PAUSE) == pb.ROLLOUT_STATE_PAUSED
+    assert await change(pb.ROLLOUT_ACTION_PAUSE) == pb.ROLLOUT_STATE_PAUSED
+    assert await change(pb.ROLLOUT_ACTION_RESUME) == pb.ROLLOUT_STATE_RUNNING
+    assert await change(pb.ROLLOUT_ACTION_ABORT) == pb.ROLLOUT_STATE_ABORTED
+    assert version_of(selector) == "v1"
+    with pytest.raises(RouterError, match="is aborted"):
+        await change(pb.ROLLOUT_ACTION_RESUME)
+    with pytest.raises(RouterError, match="action"):
+        await change(pb.ROLLOUT_ACTION_UNSPECIFIED)
+    await start(selector)
+    (listed,) = (await servicer.ListRollouts(pb.ListRolloutsRequest(), None)).rollouts
+    assert listed.state == pb.ROLLOUT_STATE_RUNNING
