@@ -40,6 +40,7 @@ class LlmrouterError(Exception):
         metadata: Facts that help, as strings.
         retry_after: Seconds to wait before trying again, when the server said so.
         violations: The wrong fields, for bad requests.
+        transport: Whether the connection failed: no service has said any of it.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class LlmrouterError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
         violations: tuple[FieldViolation, ...] = (),
+        transport: bool = False,
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -59,6 +61,7 @@ class LlmrouterError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
         self.violations = violations
+        self.transport = transport
 
 
 def from_rpc_error(
@@ -129,4 +132,5 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
         return LlmrouterError("INVALID_ARGUMENT", sentence, code=code, metadata={"detail": details})
     message = sentences.get(code) or f"{address} failed ({code.name}); its log may say why"
     reason = _UNSAID.get(code, "INTERNAL")
-    return LlmrouterError(reason, message, code=code, metadata={"detail": details})
+    facts = {"detail": details}
+    return LlmrouterError(reason, message, code=code, metadata=facts, transport=True)

@@ -18,7 +18,7 @@ async def asking(gateway: Place) -> AsyncIterator[AsyncClient]:
         try:
             yield client
         except LlmrouterError as error:
-            # Services give reasons of their own and no detail: this one is gRPC's.
-            if error.reason != "UPSTREAM_UNAVAILABLE" or "detail" not in error.metadata:
+            # A gateway that answers may say the same of a service behind it.
+            if error.reason != "UPSTREAM_UNAVAILABLE" or not error.transport:
                 raise
             raise LlmrouterError(error.reason, gateway.silence, code=error.code) from None

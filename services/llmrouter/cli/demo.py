@@ -44,14 +44,13 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Fetch a model, start everything, answer a question."""
-    _fetch(store, as_json=as_json)
+    _fetch(open_store(store, config), as_json=as_json)
     asyncio.run(_ask(config, store, as_json=as_json))
     if not as_json:
         out().print(_NEXT)
 
 
-def _fetch(store_path: Path | None, *, as_json: bool) -> None:
-    store = open_store(store_path)
+def _fetch(store: ModelStore, *, as_json: bool) -> None:
     if all(_is_held(store, f"{_MODEL}-{precision}") for precision in _PRECISIONS):
         return
     from llmrouter.inference.importers import run

@@ -22,7 +22,7 @@ from llmrouter.cli.output import (
     write_json,
 )
 from llmrouter.common.errors import RouterError
-from llmrouter.common.settings import data_directory
+from llmrouter.common.settings import data_directory, load_config, parse
 
 if TYPE_CHECKING:
     from llmrouter.inference.models.kinds import StoredModel
@@ -36,17 +36,31 @@ app = typer.Typer(
 )
 loading.add_to(app)
 
-StorePath = Annotated[Path | None, typer.Option("--store", help="Folder that holds the models.")]
+StorePath = Annotated[
+    Path | None,
+    typer.Option("--store", help="Folder of the models; by default as the settings say."),
+]
 _Precisions = Annotated[
     list[str] | None,
     typer.Option("--precision", help="int8, int4 or fp32; repeat it. All of them by default."),
 ]
 
 
-def open_store(path: Path | None) -> ModelStore:
-    """Return the store at `path`, or the one every command uses by default."""
-    from llmrouter.inference.models.store import ModelStore
+def open_store(path: Path | None, config: Path | None = None) -> ModelStore:
+    """Return the store at `path`, else the one that an inference service with these settings has.
 
+    Args:
+        path: What `--store` says.
+        config: What `--config` says; None for LLMROUTER_CONFIG, or no file at all.
+
+    Raises:
+        ConfigError: The settings are wrong.
+    """
+    from llmrouter.inference.models.store import ModelStore
+    from llmrouter.inference.settings import InferenceSettings
+
+    if path is None:
+        path = parse(InferenceSettings, load_config(config).get("inference"), "inference").store
     return ModelStore(path or data_directory() / "models")
 
 
@@ -152,6 +166,8 @@ def verify(
             _tell_verified(results[-1])
     if as_json:
         write_json({"models": results})
+    elif not results:
+        err().print(f"[yellow]no models[/] in {escape(str(held.root))}", soft_wrap=True)
     if any(result["error"] for result in results):
         raise typer.Exit(1)
 

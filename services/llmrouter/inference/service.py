@@ -56,7 +56,8 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready:
-            remedy = "llmrouter models pull smollm2-135m-instruct, then llmrouter models load"
+            named = f" --store {store}" if settings.store else ""
+            remedy = f"llmrouter models pull smollm2-135m-instruct{named}, then models load"
             _log.warning("no model is ready", store=str(store), remedy=remedy)
 
     async def close() -> None:

@@ -40,6 +40,15 @@ def test_generate_sends_what_it_was_told(address, gateway):
     assert gateway.deadlines[0] <= 30.2  # gRPC rounds it up
 
 
+def test_a_service_behind_the_gateway_that_is_away_is_not_taken_for_the_gateway(address, gateway):
+    away = RouterError(
+        Reason.UPSTREAM_UNAVAILABLE, "selector does not answer", metadata={"detail": "refused"}
+    )
+    gateway.scripts = [[away]]
+    result = run("generate", "hi", "--address", address)
+    assert (result.exit_code, result.stderr) == (1, "error: selector does not answer\n")
+
+
 def test_generate_sends_who_may_answer(address, gateway):
     flags = "--min-quality 0.5 --max-cost 0.01 --max-latency 2 --tag a=b --tag c --session s"
     assert run("generate", "hi", *flags.split(), "--address", address).exit_code == 0

@@ -180,6 +180,17 @@ def test_models_pull_and_import(pulled, tmp_path):
     assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
 
 
+def test_without_a_flag_the_store_is_that_of_the_settings(tmp_path, monkeypatch):
+    imported(tmp_path / "kept" / "sound")
+    file = tmp_path / "llmrouter.yaml"
+    file.write_text(f"inference: {{store: {tmp_path / 'kept'}}}\n")
+    monkeypatch.setenv("LLMROUTER_CONFIG", str(file))
+    assert "sound" in run("models", "list").stdout
+    assert "whole" in run("models", "verify").stdout
+    monkeypatch.setenv("LLMROUTER_INFERENCE__STORE", str(tmp_path / "empty"))
+    assert f"no models in {tmp_path / 'empty'}" in run("models", "verify").stderr
+
+
 def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
     source = tmp_path / "b.gguf"
     source.touch()
@@ -215,3 +226,19 @@ def test_the_demo_fetches_once_and_asks_three_times(pulled, monkeypatch, tmp_pat
     assert all(r.sampling.temperature == 0 for r in gateway.requests)
     assert run("demo", "--store", str(tmp_path), "--json").exit_code == 0
     assert pulled == [("smollm2-135m-instruct", None)]
+
+
+def test_the_demo_fetches_to_the_store_that_it_runs_on(pulled, monkeypatch, tmp_path):
+    roots = []
+    monkeypatch.setattr(
+        "llmrouter.cli.demo._fetch", lambda store, *, as_json: roots.append(store.root)
+    )
+    monkeypatch.setattr("llmrouter.cli.demo._ask", asking_nothing)
+    file = tmp_path / "own.yaml"
+    file.write_text(f"inference: {{store: {tmp_path / 'kept'}}}\n")
+    assert run("demo", "--config", str(file)).exit_code == 0
+    assert roots == [tmp_path / "kept"]
+
+
+async def asking_nothing(config, store, *, as_json):
+    pass
