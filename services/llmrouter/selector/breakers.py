@@ -8,6 +8,7 @@ Pure state machines: time is passed in as seconds of a monotonic clock.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -17,6 +18,12 @@ from llmrouter.selector.evidence import Key
 from llmrouter.selector.settings import BreakerSettings
 
 __all__ = ["Breaker", "BreakerBook", "BreakerState", "opened_record"]
+
+
+_UNREACHED = "UPSTREAM_UNAVAILABLE"
+_RECONNECTING_SECONDS = 2.0
+"""How long a call to a service that is back may still find its old connection gone: channels wait
+half a second at most between two attempts, and an attempt takes its time (`dialling.py`)."""
 
 
 class BreakerState(StrEnum):
@@ -158,6 +165,8 @@ class BreakerBook:
         self._most = most
         self._changed = changed
         self._troubled: dict[Key, Breaker] = {}
+        self._back: dict[str, float] = {}
+        """When addresses came back, of those that did."""
 
     def succeed(self, key: Key, now: float) -> bool:
         """Take in that an endpoint answered; return whether that closed its breaker."""
@@ -176,6 +185,10 @@ class BreakerBook:
 
     def fail(self, key: Key, reason: str, now: float) -> None:
         """Take in that an endpoint failed by its own fault."""
+        since = now - self._back.get(key[2], -math.inf)
+        if reason == _UNREACHED and 0 <= since < _RECONNECTING_SECONDS:
+            self.abandon(key, now)  # The caller's connection is of the time before.
+            return
         breaker = self._troubled.pop(key, None) or Breaker(self._settings)
         before = breaker.state(now)
         breaker.fail(reason, now)
@@ -220,8 +233,13 @@ class BreakerBook:
             self._changed(key, None)
         return len(matching)
 
-    def returned(self, address: str) -> None:
+    def returned(self, address: str, now: float) -> None:
         """Take in that a service is back that did not answer: its models get a new chance."""
+        self._back = {
+            known: since
+            for known, since in self._back.items()
+            if now - since < _RECONNECTING_SECONDS
+        } | {address: now}
         back = [
             key for key, one in self._troubled.items() if key[2] == address and one.opened
         ]  # fmt: skip

@@ -27,7 +27,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     """
 
     def returned(address: str) -> None:
-        selector.breakers.returned(address)
+        selector.breakers.returned(address, selector.clock())
 
     watcher = EndpointWatcher(
         settings.inference_addresses,

@@ -56,14 +56,25 @@ def test_a_service_that_is_back_gets_a_new_chance_and_one_failure_ends_it(failur
     for key in (KEY, other):
         for _ in range(failures):
             book.fail(key, "UPSTREAM_UNAVAILABLE", 0)
-    book.returned("host:1")
+    book.returned("host:1", 0)
     assert book.blocked(0) == [other]
     assert told[-1] == (KEY, None)
-    book.fail(KEY, "UPSTREAM_UNAVAILABLE", 1)
-    assert sorted(book.blocked(1)) == [KEY, other]
-    book.returned("host:1")
-    book.succeed(KEY, 2)
+    book.fail(KEY, "UPSTREAM_UNAVAILABLE", 2)
+    assert sorted(book.blocked(2)) == [KEY, other]
+    book.returned("host:1", 3)
+    book.succeed(KEY, 3)
     assert [key for key, _ in book.troubled()] == [other]
+
+
+def test_calls_over_connections_of_before_tell_nothing_of_a_service_that_is_back():
+    book = BreakerBook(BreakerSettings(failures=2))
+    book.fail(KEY, "UPSTREAM_UNAVAILABLE", 0)
+    book.returned("host:1", 1)
+    for now in (1, 1.5, 2.9):
+        book.fail(KEY, "UPSTREAM_UNAVAILABLE", now)
+    assert book.blocked(2.9) == []
+    book.fail(KEY, "GENERATION_FAILED", 2.9)
+    assert book.blocked(2.9) == [KEY]
 
 
 def test_a_failure_while_it_probes_opens_it_again_for_as_long():
