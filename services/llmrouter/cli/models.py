@@ -13,6 +13,7 @@ from rich.markup import escape
 from llmrouter.cli import loading
 from llmrouter.cli.output import (
     Json,
+    counted,
     err,
     out,
     report_progress,
@@ -60,7 +61,9 @@ def open_store(path: Path | None, config: Path | None = None) -> ModelStore:
     from llmrouter.inference.settings import InferenceSettings
 
     if path is None:
-        path = parse(InferenceSettings, load_config(config).get("inference"), "inference").store
+        given = load_config(config)
+        section = given.get("inference")
+        path = parse(InferenceSettings, section, "inference", files=given.files).store
     return ModelStore(path or data_directory() / "models")
 
 
@@ -177,7 +180,9 @@ def _tell_verified(result: dict[str, Any]) -> None:
     if result["error"]:
         err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
     elif result["files"]:
-        out().print(f"[green]whole[/] {name} [dim]{result['files']} files as imported[/]")
+        out().print(
+            f"[green]whole[/] {name} [dim]{counted(result['files'], 'file')} as imported[/]"
+        )
     else:
         out().print(f"[yellow]not known[/] {name} [dim]nothing was recorded at its import[/]")
 
