@@ -10,6 +10,7 @@ from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.pressure import Pressure
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.residency import ModelState
+from llmrouter.inference.wire_speed import encode_speed
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2
 
@@ -61,6 +62,9 @@ def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
         result.precision = card.precision if card is not None else ""
         if card is not None and card.quality is not None:
             result.quality.CopyFrom(_quality(card.quality))
+        speed = encode_speed(card)
+        if speed is not None:
+            result.speed.CopyFrom(speed)
     if model.opened is not None:
         result.statistics.CopyFrom(_load(model.opened.engine.statistics()))
     return result

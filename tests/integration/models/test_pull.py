@@ -14,10 +14,12 @@ from tests.unit.inference.models.test_integrity import damage
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
-from llmrouter.inference.models import catalog, wheels
-from llmrouter.inference.models.catalog import CatalogEntry, WheelSource
+from llmrouter.inference.models import catalog
+from llmrouter.inference.models.catalog import CatalogEntry
 from llmrouter.inference.models.integrity import check_contents
-from llmrouter.inference.models.pip_location import WheelLocation
+from llmrouter.inference.models.sources import wheel as wheels
+from llmrouter.inference.models.sources.pip_location import WheelLocation
+from llmrouter.inference.models.sources.wheel import WheelSource
 from llmrouter.inference.models.store import ModelStore
 
 MEMBER = "package/tiny.gguf"
@@ -78,7 +80,7 @@ def test_a_bare_name_brings_every_precision(store: ModelStore, located: list[str
         assert folder.card.quality is not None
     assert left_over(store) == []
     order = list(dict.fromkeys(stages))
-    assert order[:4] == ["locate", "download", "unpack", "convert to int8"]
+    assert order[:4] == ["locate", "download", "unpack", "convert to fp32"]
 
 
 def test_what_is_there_is_not_pulled_again(store: ModelStore, located: list[str]) -> None:
@@ -155,7 +157,7 @@ def test_a_changed_wheel_leaves_nothing(store: ModelStore, located: list[str], w
 
 
 def test_a_disk_that_fills_while_converting_leaves_nothing(
-    store: ModelStore, located: list[str], monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, located: list[str], wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -166,4 +168,4 @@ def test_a_disk_that_fills_while_converting_leaves_nothing(
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE
     assert store.names() == []
     # The checked wheel stays, so that the next try need not fetch it again.
-    assert left_over(store) == [".downloads/tiny.whl"]
+    assert left_over(store) == [f".downloads/{sha256(wheel)[:32]}.whl"]

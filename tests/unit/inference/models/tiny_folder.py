@@ -44,7 +44,8 @@ def write_tiny_folder(folder: Path, template: str | None = TEMPLATE) -> Path:
     write_tokenizer(
         folder,
         Vocabulary(
-            tokens=tokens, types=types, merges=MERGES, pre_tokenizer="smollm",
+            tokens=tokens, types=types, merges=[tuple(one.split(" ")) for one in MERGES],
+            pre_tokenizer="smollm",
             bos=1, eos=2, pad=2, unknown=0, chat_template=template,
         ),
     )  # fmt: skip
