@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -69,3 +70,35 @@ def test_every_type_of_a_gguf_computes_the_same(tmp_path: Path, kind: str) -> No
     logits = Runner(converted(tmp_path / "tiny.gguf")).logits(TOKENS, keep=len(TOKENS))
     exact = decoder_logits(weights, WIDE, TOKENS)
     assert np.abs(logits - exact).max() < 1e-3 * np.abs(exact).max()
+
+
+@pytest.mark.parametrize(
+    ("text", "licence"),
+    [
+        ("---\nlicense: apache-2.0\ntags: []\n---\n# Tiny", "apache-2.0"),
+        ("---\ntags: []\n---\nlicense: mit", "unknown"),
+        ("license: mit", "unknown"),
+        ("---\nlicense: a b\n---", "unknown"),
+    ],
+)
+def test_the_licence_is_the_one_the_readme_states(tmp_path: Path, text: str, licence: str) -> None:
+    decoder = DECODERS["llama"]
+    write_folder(tmp_path / "folder", decoder, random_weights(decoder))
+    (tmp_path / "folder" / "README.md").write_text(text)
+    (tmp_path / "made").mkdir()
+    checkpoint = find_importer(tmp_path / "folder").open(tmp_path / "folder")
+    assert checkpoint.convert(tmp_path / "made", "int8", silent).licence == licence
+
+
+def test_tokens_that_end_a_turn_are_known_by_their_text(tmp_path: Path) -> None:
+    decoder = DECODERS["llama"]
+    tokens = [f"<{one}>" for one in range(decoder.vocabulary)]
+    tokens[3], tokens[7], tokens[9] = "<|im_end|>", "<|endoftext|>", "<|end|>"
+    types = [3 if one in {0, 1, 2, 3, 7} else 1 for one in range(decoder.vocabulary)]
+    fields = {
+        "tokenizer.ggml.tokens": tokens, "tokenizer.ggml.token_type": types,
+        "tokenizer.ggml.merges": ["<0> <1>"],
+    }  # fmt: skip
+    fields["tokenizer.ggml.tokens"][5] = "<0><1>"
+    write_gguf(tmp_path / "tiny.gguf", replace(decoder, fields=fields), random_weights(decoder))
+    assert converted(tmp_path / "tiny.gguf").eos_token_ids == (2, 3, 7)

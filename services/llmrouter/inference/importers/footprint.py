@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from llmrouter.inference.importers.architecture import LAYER_MATRICES, Architecture
+from llmrouter.inference.importers.bit_plan import planned_bits
 from llmrouter.inference.importers.quantise import BLOCK
 
 __all__ = ["Footprint", "footprint"]
@@ -46,31 +47,35 @@ def footprint(model: Architecture, precision: str, cache_tokens: int) -> Footpri
         precision: `int8`, `int4` or `fp32`.
         cache_tokens: Tokens, of all sequences together, whose keys and values are held.
     """
-    layer = sum(_matrix(model, part, precision) for part in LAYER_MATRICES)
+    inner = sum(
+        _matrix(model, part, precision, layer)
+        for layer in range(model.layers)
+        for part in LAYER_MATRICES
+    )
     table = model.vocab_size * model.hidden
     head = table * _FLOAT if precision == "fp32" else _blocks(table, 8)
     tables = head * (1 if model.tied else 2)
     angles = 2 * model.context * model.head_size // 2 * _FLOAT
     # Unquantised, the head reads its matrix as it lies (Gemm); in blocks it is laid out anew.
-    prepacked = model.layers * layer + (0 if precision == "fp32" else head)
+    prepacked = inner + (0 if precision == "fp32" else head)
     per_token = 2 * model.layers * model.shared_width * _FLOAT
     widths = 4 * model.hidden + model.query_width + 2 * model.shared_width
     widths += 3 * model.feed_forward
     workspace = _CHUNK * widths * _FLOAT + 2 * _ROWS * model.vocab_size * _FLOAT + _RUNTIME
     return Footprint(
         precision=precision,
-        weights=model.layers * layer + tables + angles,
+        weights=inner + tables + angles,
         prepacked=prepacked,
         cache=cache_tokens * per_token,
         workspace=workspace,
     )
 
 
-def _matrix(model: Architecture, part: str, precision: str) -> int:
+def _matrix(model: Architecture, part: str, precision: str, layer: int) -> int:
     rows, columns = model.matrix_shape(part)
     if precision == "fp32":
         return rows * columns * _FLOAT
-    return _blocks(rows * columns, 4 if precision == "int4" and "ffn" in part else 8)
+    return _blocks(rows * columns, planned_bits(precision, part, layer, model.layers))
 
 
 def _blocks(elements: int, bits: int) -> int:

@@ -13,7 +13,7 @@ from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.rope import Rope
 from llmrouter.inference.importers.shape_rules import broken_rule
-from llmrouter.inference.importers.tokenizer_files import Vocabulary
+from llmrouter.inference.importers.tokenizer_files import CONTROL, Vocabulary
 
 __all__ = ["FAMILIES", "read_architecture"]
 
@@ -22,6 +22,10 @@ FAMILIES = ("llama", "qwen2", "qwen3", "gemma", "gemma2", "phi3")
 
 _MAX_LAYERS = 1024
 _UNKNOWN_KEYS = ("expert_count", "attention.value_length_mla", "attention.q_lora_rank")
+_ENDS = frozenset({
+    "<|endoftext|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<end_of_turn>",
+})  # fmt: skip
+"""Control tokens that end a turn or a text wherever they are; files name only one of them."""
 _GEMMA2_LARGEST_LAYERS = 46
 """The one Gemma 2 whose scores are scaled by the width per head rather than by its size."""
 
@@ -63,7 +67,6 @@ class _Reader:
         turning, context = self._rope(head_size, context)
         layers = self._number("block_count", _MAX_LAYERS)
         vocab_size, gemma = len(words.tokens), self.name.startswith("gemma")
-        eot = self.fields.token("eot", vocab_size)
         return Architecture(
             name=self.name,
             vocab_size=vocab_size,
@@ -79,7 +82,7 @@ class _Reader:
             rope_interleaved=self.name == "llama",
             tied="output.weight" not in self.tensors.names,
             bos_token_id=words.bos,
-            eos_token_ids=tuple(dict.fromkeys((words.eos,) if eot is None else (words.eos, eot))),
+            eos_token_ids=self._ends(words),
             pad_token_id=words.pad,
             biases=self._biases(),
             head_norms=self.name == "qwen3",
@@ -91,6 +94,16 @@ class _Reader:
             logits_cap=self._cap("final_logit_softcapping", 30.0),
             windows=self._windows(layers, context),
         )
+
+    def _ends(self, words: Vocabulary) -> tuple[int, ...]:
+        """Return the tokens that end an answer: the one told, then those known by their text."""
+        turn = self.fields.token("eot", len(words.tokens))
+        known = [
+            index
+            for index, (token, kind) in enumerate(zip(words.tokens, words.types, strict=True))
+            if token in _ENDS and kind == CONTROL
+        ]
+        return tuple(dict.fromkeys([words.eos, *([] if turn is None else [turn]), *known]))
 
     def _refuse_unknown(self) -> None:
         for key in _UNKNOWN_KEYS:

@@ -69,19 +69,26 @@ class GgufTensors:
         """Return a whole vector, whether of the model or beside it."""
         self._check_type(name)
         kind, stored = self._bytes(name, 0, 1, 1)
-        return np.asarray(dequantize(stored[0], kind), np.float32)
+        return self._numbers(name, np.asarray(dequantize(stored[0], kind), np.float32))
 
     def rows(self, name: str, start: int, stop: int) -> Floats:
         """Return some rows of a matrix [out, in]."""
         kind, stored = self._stored(name, start, stop)
-        return np.asarray(dequantize(stored, kind), dtype=np.float32)
+        return self._numbers(name, np.asarray(dequantize(stored, kind), dtype=np.float32))
 
     def blocks(self, name: str, start: int, stop: int) -> Blocks | None:
         """Return some rows as they are stored; None for types of more than levels and scales."""
         if self._tensors[self._places[name].stored].kind not in _EXACT:
             return None
         kind, stored = self._stored(name, start, stop)
-        return _blocks(kind, stored)
+        found = _blocks(kind, stored)
+        self._numbers(name, found.scales)
+        return found
+
+    def _numbers(self, name: str, values: Floats) -> Floats:
+        if not np.isfinite(values).all():
+            raise bad_file(self._path, f"holds things in '{name}' that are no numbers")
+        return values
 
     def _stored(
         self, name: str, start: int, stop: int

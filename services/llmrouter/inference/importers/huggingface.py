@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,9 @@ _TEXT_FILES = (
     TOKENIZER_FILE, "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja",
 )  # fmt: skip
 _MAX_TEXT_BYTES = 128 * 2**20
+_README = "README.md"
+_MAX_README = 64 * 1024
+_LICENCE = re.compile(r"^license:[ \t]*([A-Za-z0-9.+-]{1,64})[ \t\r]*$", re.MULTILINE)
 _REMEDY = "fetch the folder again"
 
 
@@ -80,12 +84,22 @@ class HuggingFaceCheckpoint:
             target, self._model, self._tensors, precision,
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
-        return Converted(parameters, "unknown")
+        return Converted(parameters, _licence(self._folder))
 
     def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
         """Return what a precision takes in memory, as `Estimating` says."""
         tokens = self._model.context if cache_tokens is None else cache_tokens
         return footprint(self._model, precision, tokens)
+
+
+def _licence(folder: Path) -> str:
+    """Return the licence that the head of the folder's README states."""
+    if not (folder / _README).exists():
+        return "unknown"
+    with inside(folder, _README, _REMEDY).open("rb") as stream:
+        head = stream.read(_MAX_README).decode("utf-8", "replace").split("\n---")[0]
+    found = _LICENCE.search(head) if head.startswith("---") else None
+    return found[1] if found else "unknown"
 
 
 def read_ends(folder: Path, config: JsonObject) -> tuple[int, ...]:

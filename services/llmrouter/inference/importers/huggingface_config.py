@@ -106,6 +106,16 @@ def read_architecture(
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the field that is wrong or not supported.
     """
+    model = _described(config, family, ends, names)
+    problem = broken_rule(model)
+    if problem:
+        raise config.refuse("", f"has {problem}")
+    return model
+
+
+def _described(
+    config: JsonObject, family: Family, ends: Sequence[int], names: frozenset[str]
+) -> Architecture:
     heads = config.integer("num_attention_heads", 1, 1024)
     hidden = config.integer("hidden_size", 1, 1 << 16)
     head_size = _head_size(config, family, hidden, heads)
@@ -113,7 +123,7 @@ def read_architecture(
     promised = config.integer("max_position_embeddings", 1, _MAX_TOKENS)
     rope, context = read_rope(config, head_size, promised)
     vocab_size = config.integer("vocab_size", 1, _MAX_VOCABULARY)
-    model = Architecture(
+    return Architecture(
         name=family.name,
         vocab_size=vocab_size,
         context=context,
@@ -140,10 +150,6 @@ def read_architecture(
         logits_cap=_cap(config, family, "final_logit_softcapping", 30.0),
         windows=_windows(config, family, layers, context),
     )
-    problem = broken_rule(model)
-    if problem:
-        raise config.refuse("", f"has {problem}")
-    return model
 
 
 def _whole(config: JsonObject, name: str, most: int, default: int) -> int:

@@ -127,7 +127,10 @@ class HuggingFaceTensors:
                 found = opened.get_slice(stored)[rows]
         except (SafetensorError, OSError) as error:
             raise bad_file(file, f"cannot give '{stored}' ({error})") from None
-        return np.asarray(found, np.float32)
+        values = np.asarray(found, np.float32)
+        if not np.isfinite(values).all():
+            raise bad_file(file, f"holds things in '{stored}' that are no numbers")
+        return values
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
         stored = self._tensors.get(name)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from llmrouter.inference.importers.architecture import Activation, Architecture
+from llmrouter.inference.importers.bit_plan import planned_bits
 from llmrouter.inference.importers.matrices import Matrices, Stack
 from llmrouter.inference.importers.nodes import CONTRIB, Nodes
 from llmrouter.inference.importers.tensors import Floats, Tensors
@@ -101,20 +102,21 @@ class LayerWriter:
 
     def _product(self, name: str, parts: list[str], source: str) -> str:
         """Multiply by the matrices `parts`, one above the other, and add their biases."""
-        shapes = [self._arch.matrix_shape(part.rpartition(".")[2]) for part in parts]
+        layer, kinds = int(name.split(".")[1]), [part.rpartition(".")[2] for part in parts]
+        shapes = [self._arch.matrix_shape(kind) for kind in kinds]
         rows = tuple(
             (f"{part}.weight", shape[0]) for part, shape in zip(parts, shapes, strict=True)
         )
-        product = self._matrices.product(Stack(name, rows, shapes[0][1]), source)
-        biased = {part: part.rpartition(".")[2] in self._arch.biases for part in parts}
-        if not any(biased.values()):
+        bits = planned_bits(self._matrices.precision, kinds[0], layer, self._arch.layers)
+        product = self._matrices.product(Stack(name, rows, shapes[0][1]), source, bits)
+        if self._arch.biases.isdisjoint(kinds):
             return product
         bias: Floats = np.concatenate(
             [
                 self._tensors.vector(f"{part}.bias")
-                if biased[part]
+                if kind in self._arch.biases
                 else np.zeros(count, np.float32)
-                for part, (_, count) in zip(parts, rows, strict=True)
+                for part, kind, (_, count) in zip(parts, kinds, rows, strict=True)
             ]
         )
         return self._nodes.add("Add", [product, self._nodes.constant(f"{name}.bias", bias)])

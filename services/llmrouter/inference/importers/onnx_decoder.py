@@ -46,7 +46,7 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
         RouterError: MODEL_UNAVAILABLE naming the input, operator or weight that is not supported.
     """
     graph = _graph(file)
-    layers = _layers(file, [value.name for value in graph.input])
+    layers = _layers(file, [str(value.name) for value in graph.input])
     attention = sum(node.op_type == _ATTENTION for node in graph.node)
     if attention != layers:
         raise bad_file(
@@ -91,7 +91,8 @@ def _check_place(file: Path, tensor: Any) -> None:
     """Check that a weight lies in a file of the folder, and inside of it."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return
-    entries = {entry.key: entry.value for entry in tensor.external_data}
+    # What is no UTF-8 comes as bytes.
+    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     name = str(tensor.name)[:80]
     size = inside(file.parent, entries.get("location", ""), _REMEDY).stat().st_size
     try:

@@ -88,7 +88,7 @@ def _weight_files(graph: Path) -> list[Path]:
     """Return the files beside a checked graph that its weights lie in."""
     model = onnx.load(str(graph), load_external_data=False)
     names = {
-        entry.value
+        str(entry.value)
         for tensor in model.graph.initializer
         for entry in tensor.external_data
         if entry.key == "location"

@@ -10,21 +10,28 @@ from pathlib import Path
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from tokenizers.processors import TemplateProcessing
 
-__all__ = ["PRE_TOKENIZERS", "Vocabulary", "write_tokenizer"]
+__all__ = ["CONTROL", "PRE_TOKENIZERS", "Vocabulary", "write_tokenizer"]
 
-_CONTROL, _USER_DEFINED = 3, 4
+CONTROL, _USER_DEFINED = 3, 4
 
 _WORDS = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|%s"
     r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 _PATTERNS = {
-    "qwen2": _WORDS % r"\p{N}",
-    "llama-bpe": _WORDS % r"\p{N}{1,3}",
+    "qwen2": (_WORDS % r"\p{N}",),
+    "llama-bpe": (_WORDS % r"\p{N}{1,3}",),
+    "default": (
+        r"[\p{P}\$\+<=>\^~\|]+",
+        r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)",
+        r"\p{N}+",
+        r"[0-9][0-9][0-9]",
+    ),
 }
-"""How texts are split before pairs are merged, where it is not GPT-2's way."""
+"""How texts are split, by one pattern after the other, where it is not GPT-2's way. `default` is
+what llama.cpp does where a converter did not know."""
 
-PRE_TOKENIZERS = ("smollm", "gpt-2", "default", *_PATTERNS)
+PRE_TOKENIZERS = ("smollm", "gpt-2", *_PATTERNS)
 """Names of `tokenizer.ggml.pre` whose splitting rules are known here."""
 
 
@@ -70,7 +77,7 @@ def _tokenizer(vocabulary: Vocabulary) -> Tokenizer:
     normalized = vocabulary.pre_tokenizer is None and not vocabulary.prefix_space
     plain, control = [], []
     for token, kind in zip(vocabulary.tokens, vocabulary.types, strict=True):
-        if kind == _CONTROL:
+        if kind == CONTROL:
             control.append(AddedToken(token, special=True, normalized=False))
         elif kind == _USER_DEFINED:
             plain.append(AddedToken(token, normalized=normalized))
@@ -96,9 +103,9 @@ def _bytes(vocabulary: Vocabulary) -> Tokenizer:
         )
     )
     if pre in _PATTERNS:
-        split = pre_tokenizers.Split(Regex(_PATTERNS[pre]), "isolated")
+        splits = [pre_tokenizers.Split(Regex(one), "isolated") for one in _PATTERNS[pre]]
         letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, letters])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*splits, letters])
     else:
         letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
         digits = pre_tokenizers.Digits(individual_digits=True)

@@ -87,7 +87,7 @@ class ModelCard:
     architecture: str
     parameters: int
     precision: str
-    """`int8`, `int4` or `fp32`."""
+    """`int8`, `int4` or `fp32`; folders of others may also be `fp16` or `bf16`."""
     context: int
     """Tokens."""
     licence: str

@@ -14,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import rope
 from llmrouter.inference.importers.architecture import Architecture
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.bit_plan import planned_bits
 from llmrouter.inference.importers.budget import Budget, Choice, choose
 from llmrouter.inference.importers.footprint import Footprint, footprint
 from llmrouter.inference.importers.gguf import GgufImporter
@@ -69,9 +70,20 @@ def test_a_budget_that_nothing_fits_is_refused_with_the_arithmetic() -> None:
 
 
 def test_the_weights_of_the_demo_model_are_those_of_its_files() -> None:
-    for precision, size in (("int8", 153_509_888), ("int4", 115_168_768), ("fp32", 540_016_640)):
+    for precision, size in (("int8", 153_509_888), ("int4", 120_283_136), ("fp32", 540_016_640)):
         told = footprint(DEMO, precision, 1).weights
         assert 0.99 * size < told <= size
+
+
+def test_at_four_bits_the_feed_forward_of_inner_layers_is() -> None:
+    def four(part: str, layers: int) -> list[int]:
+        return [at for at in range(layers) if planned_bits("int4", part, at, layers) == 4]
+
+    assert four("ffn_down", 30) == list(range(2, 28))
+    assert four("ffn_up", 24) == list(range(2, 22))
+    assert four("ffn_gate", 2) == [0, 1], "a small model has no layers to spare"
+    assert four("attn_q", 30) == []
+    assert planned_bits("int8", "ffn_up", 5, 30) == 8
 
 
 def test_every_token_held_takes_its_keys_and_values() -> None:

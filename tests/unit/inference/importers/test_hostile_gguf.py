@@ -226,10 +226,13 @@ def test_unsupported_types_are_named_with_those_supported(store: ModelStore, who
 def test_other_files_are_refused_with_the_formats_known(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     store = ModelStore(tmp_path / "store")
-    for source, named in ((tmp_path / "notes.txt", "gguf"), (tmp_path / "none", "does not exist")):
+    for source, named, reason in (
+        (tmp_path / "notes.txt", "gguf", Reason.MODEL_UNAVAILABLE),
+        (tmp_path / "none", "does not exist", Reason.INVALID_ARGUMENT),
+    ):
         with pytest.raises(RouterError, match=named) as raised:
             run.import_checkpoint(source, "tiny", store)
-        assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+        assert raised.value.reason is reason
 
 
 def test_unknown_precisions_and_names(tmp_path: Path, whole: bytes) -> None:

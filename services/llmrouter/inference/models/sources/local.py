@@ -35,9 +35,7 @@ class LocalSource:
                 raise invalid("sha256", f"{self.path} is a folder; only a file has one checksum")
             return folder_sha256(self.path)
         if not self.path.is_file():
-            raise RouterError(
-                Reason.MODEL_UNAVAILABLE, f"{self.path} does not exist; check the path"
-            )
+            raise invalid("source", f"{self.path} does not exist; check the path")
         found = file_sha256(self.path)
         if self.sha256 not in (None, found):
             raise RouterError(
