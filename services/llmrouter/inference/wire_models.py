@@ -38,7 +38,9 @@ def encode_models(registry: ModelRegistry) -> list[pb.LoadedModel]:
 
 def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
     """Return one version as it is now."""
-    pointing = registry.aliases(model.key.name).items() if registry.serves(model) else ()
+    pointing = (
+        registry.shelf.aliases(model.key.name).items() if registry.shelf.serves(model) else ()
+    )
     result = pb.LoadedModel(
         name=model.key.name,
         label=model.key.label,
