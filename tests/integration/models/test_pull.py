@@ -134,15 +134,15 @@ def test_a_damaged_model_stays_while_it_cannot_be_replaced(
 
 def test_a_budget_chooses_what_is_pulled(store: ModelStore, located: list[str]) -> None:
     told: list[Choice] = []
-    made = run.pull("tiny", store, ["auto"], silent, Budget(2**30), told.append)
+    made = run.pull("tiny", store, ["auto"], silent, budget=Budget(2**30), on_choice=told.append)
     assert [one.path.name for one in made] == ["tiny-fp32"]
     assert [one.precision for one in told] == ["fp32"]
     least = min(one.total for one in told[0].footprints)
-    made = run.pull("tiny", store, ["auto"], silent, Budget(least), told.append)
+    made = run.pull("tiny", store, ["auto"], silent, budget=Budget(least), on_choice=told.append)
     assert [one.path.name for one in made] == ["tiny-int4"]
     assert store.names() == ["tiny-fp32", "tiny-int4"]
     with pytest.raises(RouterError, match="memory_budget"):
-        run.pull("tiny", store, ["auto"], silent, Budget(least - 1))
+        run.pull("tiny", store, ["auto"], silent, budget=Budget(least - 1))
 
 
 def test_the_checkpoint_of_a_model_can_be_had_again(store: ModelStore, located: list[str]) -> None:
