@@ -15,9 +15,17 @@ from grpc import StatusCode
 
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 
-__all__ = ["check_address", "check_option", "check_retries", "check_text", "refused"]
+__all__ = [
+    "check_address",
+    "check_api_key",
+    "check_option",
+    "check_retries",
+    "check_text",
+    "refused",
+]
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5})")
+_KEY = re.compile(r"[!-~]{1,16384}")
 _LONGEST_SHOWN = 60
 _CACHE_MODES = ("off", "read", "write", "read-write")
 _PRIORITIES = ("low", "normal", "high")
@@ -43,6 +51,19 @@ def check_address(address: object) -> str:
     if found is None or not 1 <= int(found[1]) <= 65535:
         raise _wrong("address", address, "host:port with a port of 1 to 65535, as localhost:50051")
     return str(address)
+
+
+def check_api_key(key: object) -> str | None:
+    """Return `key` if it can be sent; what is wrong is told without it.
+
+    Raises:
+        LlmrouterError: INVALID_ARGUMENT.
+    """
+    if key is None:
+        return None
+    if not isinstance(key, str) or _KEY.fullmatch(key) is None:
+        raise refused("api_key", "must be text of printable ASCII characters without blanks")
+    return key
 
 
 def check_retries(retries: object) -> int:

@@ -11,7 +11,7 @@ from typing import Any, Self, TypeVar, Unpack
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
-from llmrouter_client.arguments import check_address, check_option, check_retries
+from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
 from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
 from llmrouter_client.events import (
@@ -44,6 +44,7 @@ class AsyncClient:
 
     Args:
         address: `host:port` of the gateway.
+        api_key: Proves who asks, where the gateway wants that; sent with every call.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
 
@@ -52,12 +53,19 @@ class AsyncClient:
     """
 
     def __init__(
-        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+        self,
+        address: str = "localhost:50051",
+        *,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        retries: int = 2,
     ) -> None:
         check_option("timeout", timeout)
         self._address = check_address(address)
         self._timeout = timeout
         self._retries = check_retries(retries)
+        key = check_api_key(api_key)
+        self._metadata = None if key is None else (("authorization", f"Bearer {key}"),)
         self._channel: aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -81,7 +89,8 @@ class AsyncClient:
         request = request_from(prompt, options)
         stub, retrying = self._stub(), self._retrying(options)
         response = await self._unary(
-            lambda: stub.Generate(request, timeout=retrying.remaining()), retrying
+            lambda: stub.Generate(request, timeout=retrying.remaining(), metadata=self._metadata),
+            retrying,
         )
         return answer_from(response)
 
@@ -89,7 +98,9 @@ class AsyncClient:
         """Return the answer as it is generated; the call starts with the first event asked for."""
         request = gateway_pb2.StreamGenerateRequest(request=request_from(prompt, options))
         return Stream(
-            lambda timeout: self._stub().StreamGenerate(request, timeout=timeout),
+            lambda timeout: self._stub().StreamGenerate(
+                request, timeout=timeout, metadata=self._metadata
+            ),
             lambda: self._retrying(options),
             self._address,
         )
@@ -116,7 +127,8 @@ class AsyncClient:
         stub, retrying = self._stub(), self._retrying({"timeout": timeout})
         request = embedding_request_from(texts, model, truncate=truncate)
         response = await self._unary(
-            lambda: stub.Embed(request, timeout=retrying.remaining()), retrying
+            lambda: stub.Embed(request, timeout=retrying.remaining(), metadata=self._metadata),
+            retrying,
         )
         return embeddings_from(response)
 
@@ -133,7 +145,8 @@ class AsyncClient:
         stub, retrying = self._stub(), self._retrying({"timeout": timeout})
         request = gateway_pb2.ListModelsRequest()
         response = await self._unary(
-            lambda: stub.ListModels(request, timeout=retrying.remaining()), retrying
+            lambda: stub.ListModels(request, timeout=retrying.remaining(), metadata=self._metadata),
+            retrying,
         )
         return [model_from(model) for model in response.models]
 

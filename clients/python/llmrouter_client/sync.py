@@ -22,6 +22,7 @@ class Client:
 
     Args:
         address: `host:port` of the gateway.
+        api_key: Proves who asks, where the gateway wants that; sent with every call.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
 
@@ -30,9 +31,14 @@ class Client:
     """
 
     def __init__(
-        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+        self,
+        address: str = "localhost:50051",
+        *,
+        api_key: str | None = None,
+        timeout: float | None = None,
+        retries: int = 2,
     ) -> None:
-        self._client = AsyncClient(address, timeout=timeout, retries=retries)
+        self._client = AsyncClient(address, api_key=api_key, timeout=timeout, retries=retries)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="llmrouter-client", daemon=True

@@ -14,6 +14,7 @@ from llmrouter.cli import (
     demo,
     embed,
     generate,
+    keys,
     models,
     rollout,
     running,
@@ -42,6 +43,7 @@ app.command()(select.select)
 app.command()(stats.stats)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
+app.add_typer(keys.app, name="keys")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(breakers.app, name="breakers")

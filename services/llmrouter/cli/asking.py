@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from llmrouter.cli.places import Place
+from llmrouter.common.settings import given_api_key
 from llmrouter_client import AsyncClient, LlmrouterError
 
 __all__ = ["asking"]
@@ -14,7 +15,7 @@ __all__ = ["asking"]
 @asynccontextmanager
 async def asking(gateway: Place) -> AsyncIterator[AsyncClient]:
     """Give a client; that nothing answers is told with where the address is from."""
-    async with AsyncClient(gateway.address) as client:
+    async with AsyncClient(gateway.address, api_key=given_api_key()) as client:
         try:
             yield client
         except LlmrouterError as error:

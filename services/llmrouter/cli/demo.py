@@ -14,6 +14,7 @@ from llmrouter.cli.output import Json, err, out, report_progress, write_json
 from llmrouter.cli.running import Config
 from llmrouter.cli.stores import StorePath, open_store
 from llmrouter.common.errors import RouterError
+from llmrouter.common.settings import given_api_key
 from llmrouter_client import AsyncClient
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ async def _ask(config: Path | None, store: Path | None, *, as_json: bool) -> Non
         err().print("[dim]Starting gateway, selector, cache and inference …[/]")
     async with (
         suite.running(config, ports="free", store=store) as addresses,
-        AsyncClient(addresses.gateway) as client,
+        AsyncClient(addresses.gateway, api_key=given_api_key()) as client,
     ):
         for title, strategy in _ROUNDS:
             if as_json:

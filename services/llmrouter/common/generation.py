@@ -224,6 +224,8 @@ class RequestContext:
     priority: Priority = Priority.NORMAL
     deadline: float | None = field(default=None, compare=False)
     """When the caller gives up, on `time.monotonic`'s clock. It travels as gRPC's own deadline."""
+    models: frozenset[str] = frozenset()
+    """Models and aliases that the caller may use; empty means all. Only the selector is told."""
 
     def remaining(self) -> float | None:
         """Return the seconds left until the deadline; None when there is none."""

@@ -21,6 +21,7 @@ from llmrouter.common.setting_errors import in_words
 
 __all__ = [
     "ADDRESS_VARIABLE",
+    "API_KEY_VARIABLE",
     "ENVIRONMENTS",
     "SECTIONS",
     "ConfigError",
@@ -29,6 +30,7 @@ __all__ = [
     "SectionT",
     "data_directory",
     "given_address",
+    "given_api_key",
     "load_config",
     "parse",
     "quieten_grpc",
@@ -43,7 +45,12 @@ _INJECTED = re.compile(
 )
 ADDRESS_VARIABLE = "LLMROUTER_ADDRESS"
 """Says to those who ask where the gateway is, and stands above the settings."""
-_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE})
+API_KEY_VARIABLE = "LLMROUTER_API_KEY"
+"""What those who ask prove with who they are."""
+_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE, API_KEY_VARIABLE})
+_GUARDED = {"gateway": {"identity": {"anonymous": "never"}}}
+_DEFAULTS: Mapping[str, Mapping[str, Any]] = {"staging": _GUARDED, "production": _GUARDED}
+"""By environment: what stands below the files."""
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
 
@@ -106,6 +113,11 @@ class Configuration(dict[str, Any]):
         self.files = files
 
 
+def given_api_key(environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return the API key that a variable gives; None where it gives none."""
+    return environ.get(API_KEY_VARIABLE) or None
+
+
 def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Configuration:
     """Return the merged configuration: file, then overlay, then variables.
 
@@ -129,7 +141,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
         overlay = chosen.with_name(f"{chosen.stem}.{environment}{chosen.suffix}")
         if overlay.exists():
             files[overlay] = _read(overlay)
-    config: dict[str, Any] = {}
+    config = dict(_DEFAULTS.get(environment, {}))
     for file, said in files.items():
         _refuse_inline_secrets(said, str(file))
         config = _merge(config, said)

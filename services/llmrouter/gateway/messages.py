@@ -66,6 +66,7 @@ def encode_select(
         question_key=question_key(request, context.tenant),
         conversation_key=conversation_key(request, context.tenant),
         brief=True,
+        allowed_models=sorted(context.models),
     )
 
 
@@ -80,6 +81,7 @@ def encode_select_embedder(
         max_tokens=1,
         capabilities=[EMBEDDING],
         brief=True,
+        allowed_models=sorted(context.models),
     )
 
 

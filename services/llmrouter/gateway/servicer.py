@@ -18,6 +18,8 @@ from llmrouter.common.wire_event import encode_event
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
+from llmrouter.gateway.identity.authentication import Call, Identity
+from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
@@ -54,6 +56,7 @@ class GatewayServicer(GatewayServiceServicer):
         pipeline: Generator,
         embedder: TextEmbedder,
         selector_client: CatalogClient,
+        identity: Identity,
         settings: GatewaySettings,
     ) -> None:
         """Compose the service.
@@ -62,11 +65,13 @@ class GatewayServicer(GatewayServiceServicer):
             pipeline: The chain, as `build_pipeline` makes it.
             embedder: Turns texts into vectors, as `build_embedding` makes it.
             selector_client: Gives the catalog.
+            identity: Says who asks.
             settings: The gateway's settings.
         """
         self._pipeline = pipeline
         self._embedder = embedder
         self._selector = selector_client
+        self._identity = identity
         self._settings = settings
 
     async def Generate(  # noqa: N802 - named by the proto
@@ -99,8 +104,8 @@ class GatewayServicer(GatewayServiceServicer):
         """Turn texts into vectors."""
         asker = self._asker(context)
         try:
+            asker = self._admitted(context, asker, Scope.EMBED, request.model)
             with refusals_accounted(asker):
-                _check_request_id(context)
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
         except RouterError as error:
@@ -112,17 +117,23 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: pb.ListModelsRequest, context: Any
     ) -> pb.ListModelsResponse:
         """List the selector's catalog in order of names."""
-        del request, context
+        del request
+        asker = self._admitted(context, self._asker(context), Scope.MODELS)
         catalog = await self._selector.list_catalog()
-        return pb.ListModelsResponse(models=sorted(catalog.models, key=lambda model: model.name))
+        shown = [
+            one
+            for one in catalog.models
+            if not asker.models or not asker.models.isdisjoint((one.name, *one.aliases))
+        ]
+        return pb.ListModelsResponse(models=sorted(shown, key=lambda model: model.name))
 
     async def _events(
         self, request: generation_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[GenerationEvent]:
         asker = self._asker(context)
         try:
+            asker = self._admitted(context, asker, Scope.GENERATE, request.routing.model)
             with refusals_accounted(asker):
-                _check_request_id(context)
                 asked = decode_request(request)
             asker = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, asker)) as events:
@@ -132,8 +143,18 @@ class GatewayServicer(GatewayServiceServicer):
             error.metadata["request_id"] = asker.request_id
             raise
 
+    def _admitted(
+        self, context: Any, asker: RequestContext, scope: Scope, model: str = ""
+    ) -> RequestContext:
+        """Return who asks, as the call proves it; a refusal is accounted for."""
+        with refusals_accounted(asker):
+            _check_request_id(context)
+            call = Call(context.invocation_metadata(), context.peer(), asker.request_id)
+            who = self._identity.admit(call, scope, model)
+        return replace(asker, tenant=who.tenant, user=who.user, models=who.models)
+
     def _asker(self, context: Any) -> RequestContext:
-        """Return who asks and until when, from the call itself."""
+        """Return a nameless asker with the call's id and deadline."""
         given = _given_request_id(context)
         request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         left = context.time_remaining()

@@ -2,14 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Self
+from pathlib import Path
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.settings import Section
 
-__all__ = ["GatewaySettings"]
+__all__ = ["GatewaySettings", "IdentitySettings"]
+
+
+class IdentitySettings(Section):
+    """Who may call, and what is kept of it."""
+
+    anonymous: Literal["never", "loopback", "always"] = "loopback"
+    """From where callers without a credential are let in, as tenant `default`: from nowhere, from
+    this machine, or from everywhere. In staging and production it is `never` unless set."""
+    key_store: Path | None = None
+    """SQLite file of the API keys; `keys.sqlite` in the data directory by default."""
+    hash_secret_file: Path | None = None
+    """File with the secret under which keys are hashed, at least 16 bytes; by default one beside
+    the keys, made with the first key."""
+    audit_file: Path | None = None
+    """JSON lines of administrative acts and refusals; `audit.jsonl` in the data directory by
+    default."""
+    audit_max_bytes: int = Field(
+        default=64 << 20, ge=1 << 16, le=1 << 40, description="Bytes of the audit log at most."
+    )
 
 
 class GatewaySettings(Section):
@@ -37,6 +57,10 @@ class GatewaySettings(Section):
     )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."
+    )
+
+    identity: IdentitySettings = Field(
+        default=IdentitySettings(), description="Who may call the gateway."
     )
 
     @model_validator(mode="after")

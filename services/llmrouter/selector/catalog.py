@@ -156,6 +156,10 @@ class Catalog:
         """All versions of all models, whether meant or to be named."""
         return (*self.models, *self.others)
 
+    def models_named(self, names: Iterable[str]) -> frozenset[str]:
+        """Return the models that these names and aliases stand for."""
+        return frozenset(model for name in names for model in self._names.get(name, ()))
+
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
 

@@ -74,6 +74,18 @@ def _forbidden_why(frame: Frame, _: Strategy, row: int) -> str:
     return f"the tenant {frame.request.tenant} may not use it"
 
 
+def _unlisted(frame: Frame, _: Strategy) -> Flags | None:
+    if not frame.request.models:
+        return None
+    view = frame.view
+    listed = view.catalog.models_named(frame.request.models)
+    return np.fromiter((one.name not in listed for one in view.models), np.bool_, len(view.models))
+
+
+def _unlisted_why(frame: Frame, _: Strategy, row: int) -> str:
+    return "the caller may not use it"
+
+
 def _shut(frame: Frame, _: Strategy) -> Flags | None:
     return frame.shut
 
@@ -141,6 +153,7 @@ FILTERS = (
     Filter("capabilities", _cannot, _cannot_why),
     Filter("tags", _untagged, _untagged_why),
     Filter("tenant", _forbidden, _forbidden_why),
+    Filter("allowed", _unlisted, _unlisted_why),
     Filter("endpoints", _shut, _shut_why),
     Filter("weight", _weightless, _weightless_why),
     Filter("quality", _too_poor, _too_poor_why),

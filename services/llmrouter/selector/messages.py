@@ -18,10 +18,12 @@ __all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
 
 _GIVEN_UP = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
 """Reasons for which nothing came although nothing failed."""
+_MAX_ALLOWED = 256
 _MAX_ANSWERS = 16
 _MAX_CAPABILITIES = 16
 _MAX_CAPABILITY = 64
 _MAX_KEY_BYTES = 64
+_MAX_NAME_BYTES = 256
 _MAX_OUTCOMES = 64
 _MAX_SECONDS = 86_400
 _MAX_PROMPT_BYTES = 1 << 30
@@ -53,6 +55,7 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
         tried=frozenset(
             Tried(one.model, one.version, one.address, one.too_long) for one in request.tried
         ),
+        models=frozenset(request.allowed_models),
     )
 
 
@@ -67,6 +70,10 @@ def _check_sizes(request: pb.SelectRequest, capabilities: frozenset[str]) -> Non
         raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
     if len(request.tried) > _MAX_TRIED:
         raise invalid("tried", f"{len(request.tried)} given; at most {_MAX_TRIED} are allowed")
+    allowed = request.allowed_models
+    if len(allowed) > _MAX_ALLOWED or any(len(one.encode()) > _MAX_NAME_BYTES for one in allowed):
+        told = f"at most {_MAX_ALLOWED} names of at most {_MAX_NAME_BYTES} bytes may be given"
+        raise invalid("allowed_models", told)
     keys = {"question_key": request.question_key, "conversation_key": request.conversation_key}
     for name, key in keys.items():
         if len(key) > _MAX_KEY_BYTES:

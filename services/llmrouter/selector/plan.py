@@ -42,6 +42,8 @@ class Selection:
     """Fingerprint of how the conversation began; empty prefers no replica."""
     tried: frozenset[Tried] = frozenset()
     """Who has failed it and may not be planned with again."""
+    models: frozenset[str] = frozenset()
+    """Models and aliases that may answer; empty allows all."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,6 +79,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
     Do not retry.
     """
+    ERROR_REASON_UNAUTHENTICATED: _ErrorReason.ValueType  # 22
+    """UNAUTHENTICATED: the call brings no credential where one is needed, or one that is unknown, expired
+    or revoked. Do not retry.
+    """
+    ERROR_REASON_PERMISSION_DENIED: _ErrorReason.ValueType  # 23
+    """PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
+    `scope` or `model` names it. Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -143,5 +151,13 @@ ERROR_REASON_UNKNOWN_PLAN: ErrorReason.ValueType  # 20
 ERROR_REASON_ROLLOUT_CONFLICT: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the model's rollout is not in a state for what was asked, or there is none.
 Do not retry.
+"""
+ERROR_REASON_UNAUTHENTICATED: ErrorReason.ValueType  # 22
+"""UNAUTHENTICATED: the call brings no credential where one is needed, or one that is unknown, expired
+or revoked. Do not retry.
+"""
+ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 23
+"""PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
+`scope` or `model` names it. Do not retry.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -149,6 +149,7 @@ class SelectRequest(_message.Message):
     QUESTION_KEY_FIELD_NUMBER: _builtins.int
     CONVERSATION_KEY_FIELD_NUMBER: _builtins.int
     BRIEF_FIELD_NUMBER: _builtins.int
+    ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
@@ -184,6 +185,10 @@ class SelectRequest(_message.Message):
     def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedCandidate]:
         """Who has failed this request already and may not be planned with again; at most 64."""
 
+    @_builtins.property
+    def allowed_models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Models and aliases that the caller may use; at most 256 of up to 256 bytes. Empty allows all."""
+
     def __init__(
         self,
         *,
@@ -197,10 +202,11 @@ class SelectRequest(_message.Message):
         question_key: _builtins.bytes = ...,
         conversation_key: _builtins.bytes = ...,
         brief: _builtins.bool = ...,
+        allowed_models: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "capabilities", b"capabilities", "context", b"context", "conversation_key", b"conversation_key", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "question_key", b"question_key", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_models", b"allowed_models", "brief", b"brief", "capabilities", b"capabilities", "context", b"context", "conversation_key", b"conversation_key", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "question_key", b"question_key", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,8 @@ def config(tmp_path, store):
             "port": ports["gateway"],
             "selector_address": f"127.0.0.1:{ports['selector']}",
             "cache_address": f"127.0.0.1:{ports['cache']}",
+            "identity": {"anonymous": "loopback", "key_store": str(tmp_path / "keys.sqlite")}
+            | {"audit_file": str(tmp_path / "audit.jsonl")},
         },
         "selector": {
             "port": ports["selector"],
@@ -76,20 +78,25 @@ async def wait_until_ready(port):
     raise AssertionError(f"the service on port {port} never became ready")
 
 
-async def wait_until_routable(port):
+async def wait_until_routable(port, key=None):
     """The selector looks for models from time to time; wait until it has seen ours."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = GatewayServiceStub(channel)
         for _ in range(START_SECONDS * 10):
-            models = (await stub.ListModels(gateway_pb2.ListModelsRequest(), timeout=5)).models
+            request = gateway_pb2.ListModelsRequest()
+            models = (await stub.ListModels(request, timeout=5, metadata=bearing(key))).models
             if any(model.addresses for model in models):
                 return
             await asyncio.sleep(0.1)
     raise AssertionError("no model ever became routable")
 
 
+def bearing(key):
+    return None if key is None else (("authorization", f"Bearer {key}"),)
+
+
 @contextlib.asynccontextmanager
-async def four_processes(path, ports):
+async def four_processes(path, ports, key=None):
     """Each service as a program of its own; yields the processes by name."""
     running = {}
     try:
@@ -100,7 +107,7 @@ async def four_processes(path, ports):
             )  # fmt: skip
         for name in SERVICES:
             await wait_until_ready(ports[name])
-        await wait_until_routable(ports["gateway"])
+        await wait_until_routable(ports["gateway"], key)
         yield running
     finally:
         for process in running.values():

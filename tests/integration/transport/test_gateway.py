@@ -12,6 +12,9 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
+from llmrouter.gateway.identity.api_keys import ApiKey, make
+from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.servicer import GatewayServicer
@@ -114,14 +117,40 @@ def event(**kind):
     return inference_pb2.InferResponse(event=generation_pb2.GenerationEvent(**kind))
 
 
+class Keys:
+    """The keys of a gateway, in memory; also hears of refusals."""
+
+    secret = b"s" * 32
+
+    def __init__(self):
+        self.kept, self.refusals = {}, []
+
+    def find(self, identifier):
+        return self.kept.get(identifier)
+
+    def tell(self, act, **facts):
+        self.refusals.append(facts)
+
+    def headers(self, **allows):
+        key, text = make(self.secret, ApiKey("", "k", b"", 0.0, **allows))
+        self.kept[key.id] = key
+        return (("authorization", f"Bearer {text}"),)
+
+
 class Suite:
     def __init__(self):
+        self.keys = Keys()
         self.selector, self.cache, self.inference = Selector(), Cache(), Inference()
         self.stub = None
 
 
 @pytest.fixture
-async def suite(serve):
+def anonymous():
+    return "loopback"
+
+
+@pytest.fixture
+async def suite(serve, anonymous):
     built = Suite()
     add = [
         (add_SelectorServiceServicer_to_server, built.selector),
@@ -138,6 +167,7 @@ async def suite(serve):
         build_pipeline(settings, selector, cache, dialler),
         build_embedding(settings, selector, dialler),
         SelectorClient(selector, 1),
+        Identity(built.keys, anonymous, built.keys),
         settings,
     )
     channel = await serve(lambda server: add_GatewayServiceServicer_to_server(gateway, server))
@@ -308,3 +338,62 @@ async def test_texts_out_of_bounds_reach_nobody_and_name_their_field(suite):
     assert error.violations[0].field == "texts[1]"
     assert "request_id" in error.metadata
     assert suite.selector.asked == []
+
+
+async def refused(call):
+    with pytest.raises(aio.AioRpcError) as failure:
+        await call
+    return from_rpc_error(failure.value, "gateway")
+
+
+@pytest.mark.parametrize("anonymous", ["never"])
+async def test_without_a_credential_no_call_is_let_in_and_each_is_accounted_for(suite, anonymous):
+    texts = embedding_pb2.EmbedRequest(texts=["red"])
+    with capture_logs() as lines:
+        for call in (
+            lambda: suite.stub.Generate(ask()),
+            lambda: stream(suite, ask()),
+            lambda: suite.stub.Embed(texts),
+            lambda: suite.stub.ListModels(gateway_pb2.ListModelsRequest()),
+        ):
+            error = await refused(call())
+            assert (error.reason, error.status) == (Reason.UNAUTHENTICATED, "UNAUTHENTICATED")
+    assert [line["outcome"] for line in lines if line["event"] == "request"] == [
+        "UNAUTHENTICATED"
+    ] * 4
+    assert [one["scope"] for one in suite.keys.refusals] == [
+        "generate", "generate", "embed", "models"
+    ]  # fmt: skip
+    assert suite.selector.asked == []
+
+
+async def test_tenant_and_user_come_from_the_key_and_travel_to_inference(suite):
+    metadata = suite.keys.headers(tenant="acme", user="ann", models=frozenset({"working"}))
+    with capture_logs() as lines:
+        await stream(suite, ask(), metadata=(*metadata, ("x-tenant", "other")), timeout=10)
+    sent, _ = suite.inference.calls[-1]
+    assert (sent.context.tenant, sent.context.user) == ("acme", "ann")
+    assert list(suite.selector.asked[-1].allowed_models) == ["working"]
+    assert [line["tenant"] for line in lines if line["event"] == "request"] == ["acme"]
+
+
+async def test_what_one_tenant_asked_is_not_answered_to_another_from_the_cache(suite):
+    for tenant in ("acme", "other"):
+        await stream(suite, ask(), metadata=suite.keys.headers(tenant=tenant))
+    assert len(suite.inference.calls) == 2
+
+
+async def test_a_key_is_held_to_its_scopes_and_models(suite):
+    metadata = suite.keys.headers(scopes=frozenset({Scope.GENERATE}), models=frozenset({"working"}))
+    texts = embedding_pb2.EmbedRequest(texts=["red"])
+    error = await refused(suite.stub.Embed(texts, metadata=metadata))
+    assert (error.reason, error.metadata["scope"]) == (Reason.PERMISSION_DENIED, "embed")
+    error = await refused(stream(suite, ask(model="broken"), metadata=metadata))
+    assert (error.reason, error.metadata["model"]) == (Reason.PERMISSION_DENIED, "broken")
+    assert (await stream(suite, ask(), metadata=metadata))[-1].finished
+
+
+async def test_a_key_is_shown_the_models_that_it_may_use(suite):
+    metadata = suite.keys.headers(models=frozenset({"b"}))
+    answer = await suite.stub.ListModels(gateway_pb2.ListModelsRequest(), metadata=metadata)
+    assert [model.name for model in answer.models] == ["b"]

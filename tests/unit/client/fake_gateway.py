@@ -65,11 +65,13 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
         self.scripts = list(scripts) or [whole_answer()]
         self.requests: list[Any] = []
         self.deadlines: list[float] = []
+        self.credentials: list[str | None] = []
         self.ended = threading.Event()
 
     def _next(self, request: Any, context: Any) -> list[Step]:
         self.requests.append(request)
         self.deadlines.append(context.time_remaining())
+        self.credentials.append(dict(context.invocation_metadata()).get("authorization"))
         return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
 
     async def StreamGenerate(self, request, context) -> AsyncIterator[Any]:

@@ -89,6 +89,13 @@ def test_a_client_of_nowhere(kind, address, more, sentence):
     assert sentence in told(lambda: kind(address, **more))
 
 
+@pytest.mark.parametrize("key", ["", "two words", "zwölf", "line\nbreak", "x" * 20_000, b"k", 5])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_a_key_that_cannot_be_sent_is_refused_without_being_repeated(kind, key):
+    message = told(lambda: kind("here:1", api_key=key))
+    assert message == "api_key must be text of printable ASCII characters without blanks"
+
+
 @pytest.mark.parametrize("address", ["here:1", "127.0.0.1:65535", "[::1]:5", "a-b.c_d:80"])
 def test_addresses_that_can_be(address):
     AsyncClient(address)

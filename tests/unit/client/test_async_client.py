@@ -342,3 +342,12 @@ def test_a_number_that_no_proto_carries_is_refused_in_the_gateways_own_words(fie
         request_from("hi", {field: value})
     told, expected = ours.value.violations[0], theirs.value.violations[0]
     assert (told.field, told.description) == (expected.field, expected.description)
+
+
+@pytest.mark.parametrize(("key", "sent"), [("llmr_k", "Bearer llmr_k"), (None, None)])
+async def test_every_call_brings_the_key(key, sent):
+    gateway = FakeGateway()
+    async with serving(gateway) as address, AsyncClient(address, api_key=key) as client:
+        await client.generate("hi")
+        await collect(client.stream("hi"))
+    assert gateway.credentials == [sent, sent]

@@ -117,6 +117,21 @@ def test_a_variable_that_holds_the_wrong_value_is_told_however_it_is_written(var
         parse(SuiteSettings, load_config(None, {variable: value}), "", {variable: value})
 
 
+@pytest.mark.parametrize(
+    ("environment", "anonymous"),
+    [("development", "loopback"), ("staging", "never"), ("production", "never")],
+)
+def test_only_in_development_are_callers_without_a_credential_let_in_unless_it_is_set(
+    config, environment, anonymous
+):
+    environ = {"LLMROUTER_ENV": environment}
+    settings = parse(SuiteSettings, load_config(None, environ), "", environ)
+    assert settings.gateway.identity.anonymous == anonymous
+    path = config("gateway: {identity: {anonymous: always}}")
+    settings = parse(SuiteSettings, load_config(path, environ), "", environ)
+    assert settings.gateway.identity.anonymous == "always"
+
+
 def test_settings_are_frozen():
     settings = parse(GatewaySettings, {}, "gateway")
     with pytest.raises(ValidationError):
@@ -209,8 +224,8 @@ def test_a_variable_over_a_file_is_what_is_told(config):
         parse(SuiteSettings, given, "", environ, given.files)
 
 
-def test_the_variable_that_says_where_to_ask_is_no_setting():
-    assert load_config(None, {"LLMROUTER_ADDRESS": "a:1"}) == {}
+def test_what_variables_say_to_those_who_ask_is_no_setting():
+    assert load_config(None, {"LLMROUTER_ADDRESS": "a:1", "LLMROUTER_API_KEY": "llmr_x"}) == {}
 
 
 @pytest.mark.parametrize(

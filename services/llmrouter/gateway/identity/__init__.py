@@ -1,0 +1,1 @@
+"""Who asks, by what they prove it, and what they may."""

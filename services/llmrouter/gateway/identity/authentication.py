@@ -1,0 +1,155 @@
+"""From what came with a call to who asks. Pure but for the log of refusals."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+from urllib.parse import unquote
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.gateway.identity.api_keys import ApiKey, authenticate, is_api_key
+from llmrouter.gateway.identity.principal import (
+    ANONYMOUS,
+    Principal,
+    Scope,
+    require,
+    require_model,
+)
+
+__all__ = ["Anonymous", "Auditor", "Call", "Identity", "Keys", "is_loopback"]
+
+Anonymous = Literal["never", "loopback", "always"]
+_BEARER = "bearer "
+_MOST_CREDENTIAL = 16_384
+
+
+class Keys(Protocol):
+    """The keys there are."""
+
+    @property
+    def secret(self) -> bytes:
+        """What they are hashed under."""
+        ...
+
+    def find(self, identifier: str) -> ApiKey | None:
+        """Return the key of this id."""
+        ...
+
+
+class Auditor(Protocol):
+    """Where refusals are told."""
+
+    def tell(self, act: str, **facts: object) -> None:
+        """Keep one act."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What is known of a call before anything is believed."""
+
+    metadata: Iterable[tuple[str, str | bytes]]
+    peer: str
+    """As gRPC names it, such as `ipv4:127.0.0.1:5000`."""
+    request_id: str
+
+
+class Identity:
+    """Says who asks and refuses what is not allowed.
+
+    Args:
+        keys: The keys there are.
+        anonymous: From where callers without a credential are let in.
+        audit: Is told of every refusal.
+        clock: Seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        keys: Keys,
+        anonymous: Anonymous,
+        audit: Auditor,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._keys, self._anonymous, self._audit, self._clock = keys, anonymous, audit, clock
+
+    def admit(self, call: Call, scope: Scope, model: str = "") -> Principal:
+        """Return who asks.
+
+        Args:
+            call: What came with it.
+            scope: What is to be done.
+            model: Which model is asked for by name, if any.
+
+        Raises:
+            RouterError: UNAUTHENTICATED or PERMISSION_DENIED; STORE_FAILED when keys cannot be
+                read.
+        """
+        principal = None
+        try:
+            principal = self._identified(call)
+            require(principal, scope)
+            require_model(principal, model)
+        except RouterError as error:
+            self._audit.tell(
+                "refused",
+                reason=error.reason.value,
+                scope=scope.value,
+                model=model,
+                credential=error.metadata.get("key", principal.credential if principal else ""),
+                peer=call.peer,
+                request_id=call.request_id,
+            )
+            raise
+        return principal
+
+    def _identified(self, call: Call) -> Principal:
+        credential = _credential(call.metadata)
+        if credential is None:
+            return self._unnamed(call.peer)
+        if not is_api_key(credential):
+            raise _refused("the credential is no API key of this gateway; one begins with llmr_")
+        return authenticate(credential, self._keys.find, self._keys.secret, self._clock())
+
+    def _unnamed(self, peer: str) -> Principal:
+        if self._anonymous == "always" or (self._anonymous == "loopback" and is_loopback(peer)):
+            return ANONYMOUS
+        raise _refused(
+            "the call brings no credential; send `authorization: Bearer KEY` "
+            "(LLMROUTER_API_KEY of the command line, api_key of the Python client)"
+        )
+
+
+def is_loopback(peer: str) -> bool:
+    """Return whether a caller is on this machine, by the name that gRPC has for it."""
+    kind, _, place = unquote(peer).partition(":")
+    if kind in ("inprocess", "unix"):
+        return True
+    host = place.rpartition(":")[0].strip("[]").partition("%")[0]
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_loopback
+
+
+def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
+    """Return the one credential of a call; None where there is none."""
+    found = [value for key, value in metadata if key == "authorization"]
+    if not found:
+        return None
+    value = found[0]
+    if len(found) > 1 or not isinstance(value, str) or value[: len(_BEARER)].lower() != _BEARER:
+        raise _refused("`authorization` must come once, as `Bearer` and the credential")
+    credential = value[len(_BEARER) :].strip()
+    if not 0 < len(credential) <= _MOST_CREDENTIAL:
+        raise _refused("the credential is empty or too long")
+    return credential
+
+
+def _refused(message: str) -> RouterError:
+    return RouterError(Reason.UNAUTHENTICATED, message)

@@ -1,0 +1,70 @@
+"""Who asks, as it was proven, and what that allows. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from llmrouter.common.errors import Reason, RouterError
+
+__all__ = ["ALL_SCOPES", "ANONYMOUS", "Principal", "Scope", "require", "require_model"]
+
+
+class Scope(StrEnum):
+    """What a caller may be allowed to do."""
+
+    GENERATE = "generate"
+    EMBED = "embed"
+    MODELS = "models"
+    """List the models."""
+
+
+ALL_SCOPES = frozenset(Scope)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A caller who is known."""
+
+    tenant: str = "default"
+    """Owner of limits and of cached answers."""
+    user: str = ""
+    """End user within the tenant; may be empty."""
+    scopes: frozenset[Scope] = ALL_SCOPES
+    models: frozenset[str] = frozenset()
+    """Names of models and aliases that it may use; empty means all."""
+    credential: str = "anonymous"
+    """What proved it, for logs: a key's id, never the key."""
+
+
+ANONYMOUS = Principal()
+
+
+def require(principal: Principal, scope: Scope) -> None:
+    """Refuse a caller that lacks a scope.
+
+    Raises:
+        RouterError: PERMISSION_DENIED naming the scope and those it has.
+    """
+    if scope not in principal.scopes:
+        held = ", ".join(sorted(principal.scopes)) or "none"
+        message = f"this needs the scope '{scope}'; the scopes of {principal.credential} are {held}"
+        raise RouterError(Reason.PERMISSION_DENIED, message, metadata={"scope": scope.value})
+
+
+def require_model(principal: Principal, name: str) -> None:
+    """Refuse a model that is named and not allowed.
+
+    Args:
+        principal: Who asks.
+        name: `name`, `name@version` or alias as asked for; empty leaves the choice to the
+            selector, which is told the models that are allowed.
+
+    Raises:
+        RouterError: PERMISSION_DENIED naming the models that are.
+    """
+    bare = name.partition("@")[0]
+    if bare and principal.models and bare not in principal.models:
+        known = ", ".join(sorted(principal.models))
+        message = f"{principal.credential} may not use '{bare}'; it may use {known}"
+        raise RouterError(Reason.PERMISSION_DENIED, message, metadata={"model": bare})

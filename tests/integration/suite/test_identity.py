@@ -1,0 +1,91 @@
+"""Keys made on the command line open a running gateway, and close it again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+import yaml
+from tests.integration.suite.conftest import four_processes
+from tests.unit.cli.driving import lines, run
+
+from llmrouter import suite
+from llmrouter_client import AsyncClient, LlmrouterError
+
+
+@pytest.fixture(params=["one process", "four processes"])
+async def guarded(request, config):
+    """Configuration and gateway of a suite that lets nobody in without a credential."""
+    path, ports = config
+    settings = yaml.safe_load(path.read_text())
+    settings["gateway"]["identity"]["anonymous"] = "never"
+    path.write_text(json.dumps(settings))
+    if request.param == "one process":
+        async with suite.running(path) as addresses:
+            yield path, addresses.gateway
+    else:
+        opening = made(path, "opening")
+        async with four_processes(path, ports, opening["text"]):
+            yield path, f"127.0.0.1:{ports['gateway']}"
+
+
+def made(path, *flags):
+    (told,) = lines(run("keys", "create", *flags, "--config", str(path), "--json"))
+    return told
+
+
+async def ask(address, key):
+    async with AsyncClient(address, api_key=key) as client:
+        return (await client.generate("abcd", temperature=0, max_tokens=2)).model
+
+
+async def refusal(address, key):
+    with pytest.raises(LlmrouterError) as refused:
+        await ask(address, key)
+    return refused.value.reason
+
+
+async def until(wanted, look):
+    async with asyncio.timeout(30):
+        while await look() != wanted:  # noqa: ASYNC110 - looks from outside, like a caller
+            await asyncio.sleep(0.1)
+
+
+async def outcome(address, key):
+    try:
+        return await ask(address, key)
+    except LlmrouterError as error:
+        return error.reason
+
+
+async def test_a_key_opens_the_gateway_until_it_is_revoked(guarded):
+    path, address = guarded
+    assert await refusal(address, None) == "UNAUTHENTICATED"
+    told = made(path, "ci", "--tenant", "acme", "--scope", "generate")
+    await until("tiny", lambda: outcome(address, told["text"]))
+    async with AsyncClient(address, api_key=told["text"]) as client:
+        with pytest.raises(LlmrouterError) as refused:
+            await client.models()
+    assert refused.value.reason == "PERMISSION_DENIED"
+    run("keys", "revoke", "ci", "--config", str(path))
+    await until("UNAUTHENTICATED", lambda: outcome(address, told["text"]))
+
+
+async def test_a_key_for_another_model_gets_no_answer_of_this_one(guarded):
+    path, address = guarded
+    told = made(path, "ci", "--model", "another")
+    await until("NO_CANDIDATE", lambda: outcome(address, told["text"]))
+
+
+async def test_refusals_and_acts_stand_in_one_log(guarded):
+    path, address = guarded
+    made(path, "ci")
+    await refusal(address, None)
+    file = path.with_name("audit.jsonl")
+
+    async def acts():
+        return {json.loads(line)["act"] for line in file.read_text().splitlines()}
+
+    await until({"key.created", "refused"}, acts)
+    assert "llmr_" not in file.read_text()
