@@ -8,10 +8,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.identity.audit import AuditTrail
-from llmrouter.gateway.identity.authentication import Identity
-from llmrouter.gateway.identity.key_book import KeyBook
-from llmrouter.gateway.identity.places import audit_file, key_store
+from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
@@ -25,18 +22,12 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
     pipeline = build_pipeline(settings, selector, cache, dialler)
-    keys = KeyBook(key_store(settings.identity, data))
-    audit = AuditTrail(audit_file(settings.identity, data))
-
-    async def close() -> None:
-        await keys.close()
-        await audit.close()
-
+    desk = Desk(settings.identity, data)
     servicer = GatewayServicer(
         pipeline,
         build_embedding(settings, selector, dialler),
         SelectorClient(selector, settings.selector_timeout_seconds),
-        Identity(keys, settings.identity.anonymous, audit),
+        desk.identity,
         settings,
     )
     return Service(
@@ -45,8 +36,8 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
-        start=keys.start,
-        close=close,
+        start=desk.start,
+        close=desk.close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

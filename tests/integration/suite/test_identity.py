@@ -9,6 +9,7 @@ import pytest
 import yaml
 from tests.integration.suite.conftest import four_processes
 from tests.unit.cli.driving import lines, run
+from tests.unit.gateway.identity import provider
 
 from llmrouter import suite
 from llmrouter_client import AsyncClient, LlmrouterError
@@ -76,6 +77,29 @@ async def test_a_key_for_another_model_gets_no_answer_of_this_one(guarded):
     path, address = guarded
     told = made(path, "ci", "--model", "another")
     await until("NO_CANDIDATE", lambda: outcome(address, told["text"]))
+
+
+async def test_a_token_of_the_configured_provider_opens_it_too(config, tmp_path):
+    path, _ = config
+    (tmp_path / "jwks.json").write_text(json.dumps(provider.jwks("ES256")))
+    body = yaml.safe_load(path.read_text())
+    body["gateway"]["identity"] |= {
+        "anonymous": "never",
+        "jwt": {
+            "jwks": str(tmp_path / "jwks.json"),
+            "issuer": provider.ISSUER,
+            "audience": provider.AUDIENCE,
+            "scope_claim": "scope",
+        },
+    }
+    path.write_text(json.dumps(body))
+    async with suite.running(path) as addresses:
+        good = provider.token(scope="generate")
+        await until("tiny", lambda: outcome(addresses.gateway, good))
+        assert await refusal(addresses.gateway, provider.token(scope="embed")) == (
+            "PERMISSION_DENIED"
+        )
+        assert await refusal(addresses.gateway, provider.token(exp=1)) == "UNAUTHENTICATED"
 
 
 async def test_refusals_and_acts_stand_in_one_log(guarded):

@@ -19,7 +19,7 @@ from llmrouter.gateway.identity.principal import (
     require_model,
 )
 
-__all__ = ["Anonymous", "Auditor", "Call", "Identity", "Keys", "is_loopback"]
+__all__ = ["Anonymous", "Auditor", "Call", "Identity", "Keys", "Tokens", "is_loopback"]
 
 Anonymous = Literal["never", "loopback", "always"]
 _BEARER = "bearer "
@@ -36,6 +36,18 @@ class Keys(Protocol):
 
     def find(self, identifier: str) -> ApiKey | None:
         """Return the key of this id."""
+        ...
+
+
+class Tokens(Protocol):
+    """What reads the tokens of an identity provider."""
+
+    def principal(self, token: str) -> Principal:
+        """Return who brings it.
+
+        Raises:
+            RouterError: UNAUTHENTICATED.
+        """
         ...
 
 
@@ -64,6 +76,7 @@ class Identity:
         keys: The keys there are.
         anonymous: From where callers without a credential are let in.
         audit: Is told of every refusal.
+        tokens: Reads JSON Web Tokens, where they are taken.
         clock: Seconds since the epoch.
     """
 
@@ -72,9 +85,11 @@ class Identity:
         keys: Keys,
         anonymous: Anonymous,
         audit: Auditor,
+        tokens: Tokens | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._keys, self._anonymous, self._audit, self._clock = keys, anonymous, audit, clock
+        self._keys, self._tokens, self._clock = keys, tokens, clock
+        self._anonymous, self._audit = anonymous, audit
 
     def admit(self, call: Call, scope: Scope, model: str = "") -> Principal:
         """Return who asks.
@@ -110,9 +125,11 @@ class Identity:
         credential = _credential(call.metadata)
         if credential is None:
             return self._unnamed(call.peer)
-        if not is_api_key(credential):
-            raise _refused("the credential is no API key of this gateway; one begins with llmr_")
-        return authenticate(credential, self._keys.find, self._keys.secret, self._clock())
+        if is_api_key(credential):
+            return authenticate(credential, self._keys.find, self._keys.secret, self._clock())
+        if self._tokens is not None:
+            return self._tokens.principal(credential)
+        raise _refused("the credential is no API key of this gateway; one begins with llmr_")
 
     def _unnamed(self, peer: str) -> Principal:
         if self._anonymous == "always" or (self._anonymous == "loopback" and is_loopback(peer)):

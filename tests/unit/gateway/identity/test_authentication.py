@@ -7,7 +7,7 @@ import pytest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.api_keys import ApiKey, make
 from llmrouter.gateway.identity.authentication import Call, Identity, is_loopback
-from llmrouter.gateway.identity.principal import ANONYMOUS, Scope
+from llmrouter.gateway.identity.principal import ANONYMOUS, Principal, Scope
 
 SECRET = b"s" * 32
 HERE, THERE = "ipv4:127.0.0.1:5000", "ipv4:10.0.0.7:5000"
@@ -39,8 +39,10 @@ def audit():
 
 @pytest.fixture
 def admit(audit):
-    def call(*headers, peer=THERE, anonymous="loopback", scope=Scope.GENERATE, model=""):
-        identity = Identity(Keys(), anonymous, audit, lambda: 1.0)
+    def call(
+        *headers, peer=THERE, anonymous="loopback", scope=Scope.GENERATE, model="", tokens=None
+    ):
+        identity = Identity(Keys(), anonymous, audit, tokens, lambda: 1.0)
         metadata = [("user-agent", "x"), *(("authorization", one) for one in headers)]
         return identity.admit(Call(metadata, peer, "r-1"), scope, model)
 
@@ -116,6 +118,18 @@ def test_a_wrong_credential_is_refused_even_where_none_is_needed(admit, audit, h
     assert (act, facts["reason"], facts["request_id"]) == ("refused", "UNAUTHENTICATED", "r-1")
     for secret in ("hunter2", TEXT[-20:]):
         assert secret not in str(audit.told) + refused.value.message
+
+
+class Tokens:
+    def principal(self, token):
+        return Principal(user=token)
+
+
+def test_what_is_no_key_is_read_as_a_token_where_those_are_taken(admit):
+    assert admit("Bearer a.b.c", tokens=Tokens()).user == "a.b.c"
+    assert admit(f"Bearer {TEXT}", tokens=Tokens()).tenant == "acme"
+    with pytest.raises(RouterError, match="not known"):
+        admit("Bearer llmr_a.b.c", tokens=Tokens())
 
 
 def test_a_scope_that_a_key_lacks_is_refused_and_told(admit, audit):
