@@ -175,8 +175,7 @@ TEST(Sampling, TopKBreaksTiesByTheLowestId) {
 }
 
 TEST(Sampling, TopPKeepsTheSmallestSetWithItsMass) {
-  std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F),
-                                     std::log(0.05F)};
+  std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F), std::log(0.05F)};
   const std::vector<double> shares = Shares(logits, {.top_p = 0.7F, .seed = 2}, 20000);
   EXPECT_NEAR(shares[0], 0.5 / 0.8, 0.02);
   EXPECT_NEAR(shares[1], 0.3 / 0.8, 0.02);

@@ -5,9 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmrouter.common.dialling import Dialler
+from llmrouter.common.guard import Gate
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.gateway.clients import SelectorClient
+from llmrouter.gateway.http.app import HttpApi
+from llmrouter.gateway.http.door import HttpDoor
 from llmrouter.gateway.pipeline import build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
@@ -21,18 +24,24 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
     pipeline = build_pipeline(settings, selector, cache, dialler)
-    servicer = GatewayServicer(
-        pipeline,
-        build_embedding(settings, selector, dialler),
-        SelectorClient(selector, settings.selector_timeout_seconds),
-        settings,
-    )
+    embedder = build_embedding(settings, selector, dialler)
+    catalog = SelectorClient(selector, settings.selector_timeout_seconds)
+    servicer = GatewayServicer(pipeline, embedder, catalog, settings)
+
+    async def list_models() -> list[tuple[str, str]]:
+        found = await catalog.list_catalog()
+        return sorted((model.name, model.version) for model in found.models if model.addresses)
+
+    def door(gate: Gate) -> HttpDoor:
+        return HttpDoor(HttpApi(pipeline, embedder, list_models, settings, gate).app, settings)
+
     return Service(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        door=None if settings.http_port is None else door,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 
