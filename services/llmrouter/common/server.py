@@ -20,7 +20,7 @@ from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["OPTIONS", "ServiceServer", "until_signalled"]
+__all__ = ["OPTIONS", "ServiceServer", "until_signalled", "why_unbound"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
 _log = structlog.get_logger("llmrouter.server")
@@ -65,7 +65,7 @@ class ServiceServer:
         if not bound:
             raise ConfigError(
                 f"{self._name} cannot listen on {address_of(host, port)}: "
-                f"{_why_unbound(self._name, host, port)}"
+                f"{why_unbound(self._name, host, port)}"
             )
         await self.set_ready(False)
         await self._server.start()
@@ -88,8 +88,15 @@ class ServiceServer:
         await self._server.stop(0 if self._gate.active else 0.5)
 
 
-def _why_unbound(name: str, host: str, port: int) -> str:
-    """Return why an address cannot be listened on; gRPC does not tell, the system does."""
+def why_unbound(name: str, host: str, port: int, field: str = "port") -> str:
+    """Return why an address cannot be listened on; gRPC does not tell, the system does.
+
+    Args:
+        name: The service.
+        host: Its address.
+        port: Its port.
+        field: The setting of the port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -102,8 +109,8 @@ def _why_unbound(name: str, host: str, port: int) -> str:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"{host} is no address of this machine; set {name}.host"
         if error.errno == errno.EACCES:
-            return f"the system reserves ports this low; set {name}.port"
-    return f"the port is in use; stop what uses it or set {name}.port"
+            return f"the system reserves ports this low; set {name}.{field}"
+    return f"the port is in use; stop what uses it or set {name}.{field}"
 
 
 async def until_signalled(hosted: AbstractAsyncContextManager[object]) -> None:

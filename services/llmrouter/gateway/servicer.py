@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import re
-import time
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
-from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_event import encode_event
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
+from llmrouter.gateway.callers import (
+    REQUEST_ID_KEY,
+    TextEmbedder,
+    check_request_id,
+    context_of,
+    known_as,
+)
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
@@ -26,10 +29,7 @@ from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["REQUEST_ID_KEY", "CatalogClient", "GatewayServicer", "TextEmbedder"]
-
-REQUEST_ID_KEY = "x-request-id"
-_REQUEST_ID = re.compile(r"[!-~]{1,64}")
+__all__ = ["CatalogClient", "GatewayServicer", "shown_models"]
 
 
 class CatalogClient(Protocol):
@@ -37,14 +37,6 @@ class CatalogClient(Protocol):
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog."""
-        ...
-
-
-class TextEmbedder(Protocol):
-    """What the servicer needs in order to turn texts into vectors."""
-
-    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
-        """Return the vectors in the order of the texts."""
         ...
 
 
@@ -120,12 +112,7 @@ class GatewayServicer(GatewayServiceServicer):
         del request
         asker = self._admitted(context, self._asker(context), Scope.MODELS)
         catalog = await self._selector.list_catalog()
-        shown = [
-            one
-            for one in catalog.models
-            if not asker.models or not asker.models.isdisjoint((one.name, *one.aliases))
-        ]
-        return pb.ListModelsResponse(models=sorted(shown, key=lambda model: model.name))
+        return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
 
     async def _events(
         self, request: generation_pb2.GenerateRequest, context: Any
@@ -148,28 +135,24 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> RequestContext:
         """Return who asks, as the call proves it; a refusal is accounted for."""
         with refusals_accounted(asker):
-            _check_request_id(context)
+            check_request_id(_given_request_id(context))
             call = Call(context.invocation_metadata(), context.peer(), asker.request_id)
             who = self._identity.admit(call, scope, model)
-        return replace(asker, tenant=who.tenant, user=who.user, models=who.models)
+        return known_as(asker, who)
 
     def _asker(self, context: Any) -> RequestContext:
         """Return a nameless asker with the call's id and deadline."""
-        given = _given_request_id(context)
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        left = context.time_remaining()
-        if left is None:
-            left = self._settings.default_deadline_seconds
-        left = min(left, self._settings.max_deadline_seconds)
-        return RequestContext(request_id, deadline=time.monotonic() + left)
+        return context_of(_given_request_id(context), context.time_remaining(), self._settings)
+
+
+def shown_models(
+    models: Iterable[selector_pb2.CatalogModel], allowed: frozenset[str]
+) -> list[selector_pb2.CatalogModel]:
+    """Return the models that a caller may use, in order of their names; `allowed` empty is all."""
+    shown = (one for one in models if not allowed or allowed & {one.name, *one.aliases})
+    return sorted(shown, key=lambda model: model.name)
 
 
 def _given_request_id(context: Any) -> str | None:
     given = [value for key, value in context.invocation_metadata() if key == REQUEST_ID_KEY]
     return given[0] if given else None
-
-
-def _check_request_id(context: Any) -> None:
-    given = _given_request_id(context)
-    if given is not None and not _REQUEST_ID.fullmatch(given):
-        raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")

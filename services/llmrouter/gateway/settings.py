@@ -74,6 +74,18 @@ class GatewaySettings(Section):
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=50051, ge=0, le=65535, description="Port; 0 takes a free one.")
+    http_port: int | None = Field(
+        default=8080, ge=0, le=65535, description="Port of the HTTP API; null has none."
+    )
+    http_max_body_bytes: int = Field(
+        default=8 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."
+    )
+    http_body_seconds: float = Field(
+        default=30, gt=0, le=3600, description="Wait for the whole of a request over HTTP at most."
+    )
+    http_connections: int = Field(
+        default=4096, ge=1, le=1 << 20, description="Connections over HTTP at most."
+    )
     selector_address: Address = Field(
         default="127.0.0.1:50052", description="The selector, as `host:port`."
     )

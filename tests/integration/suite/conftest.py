@@ -44,10 +44,11 @@ def free_ports(count):
 @pytest.fixture
 def config(tmp_path, store):
     """A configuration on free ports; JSON is YAML."""
-    ports = dict(zip(SERVICES, free_ports(4), strict=True))
+    ports = dict(zip((*SERVICES, "http"), free_ports(5), strict=True))
     body = {
         "gateway": {
             "port": ports["gateway"],
+            "http_port": ports["http"],
             "selector_address": f"127.0.0.1:{ports['selector']}",
             "cache_address": f"127.0.0.1:{ports['cache']}",
             "identity": {"anonymous": "loopback", "key_store": str(tmp_path / "keys.sqlite")}

@@ -6,13 +6,13 @@ import grpc
 import pytest
 from grpc import aio
 from structlog.testing import capture_logs
+from tests.unit.gateway.identity.key_ring import KeyRing
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.identity.api_keys import ApiKey, make
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.pipeline import build_embedding, build_pipeline
@@ -117,29 +117,9 @@ def event(**kind):
     return inference_pb2.InferResponse(event=generation_pb2.GenerationEvent(**kind))
 
 
-class Keys:
-    """The keys of a gateway, in memory; also hears of refusals."""
-
-    secret = b"s" * 32
-
-    def __init__(self):
-        self.kept, self.refusals = {}, []
-
-    def find(self, identifier):
-        return self.kept.get(identifier)
-
-    def tell(self, act, **facts):
-        self.refusals.append(facts)
-
-    def headers(self, **allows):
-        key, text = make(self.secret, ApiKey("", "k", b"", 0.0, **allows))
-        self.kept[key.id] = key
-        return (("authorization", f"Bearer {text}"),)
-
-
 class Suite:
     def __init__(self):
-        self.keys = Keys()
+        self.keys = KeyRing()
         self.selector, self.cache, self.inference = Selector(), Cache(), Inference()
         self.stub = None
 

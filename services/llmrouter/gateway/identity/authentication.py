@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 from urllib.parse import unquote
@@ -103,23 +104,36 @@ class Identity:
             RouterError: UNAUTHENTICATED or PERMISSION_DENIED; STORE_FAILED when keys cannot be
                 read.
         """
-        principal = None
-        try:
+        with self._audited(call, scope=scope.value):
             principal = self._identified(call)
+        with self._audited(call, scope=scope.value, credential=principal.credential):
             require(principal, scope)
-            require_model(principal, model)
-        except RouterError as error:
-            self._audit.tell(
-                "refused",
-                reason=error.reason.value,
-                scope=scope.value,
-                model=model,
-                credential=error.metadata.get("key", principal.credential if principal else ""),
-                peer=call.peer,
-                request_id=call.request_id,
-            )
-            raise
+        self.admit_model(call, principal, model)
         return principal
+
+    def admit_model(self, call: Call, principal: Principal, model: str) -> None:
+        """Refuse a model that is named and not allowed.
+
+        Args:
+            call: What came with it.
+            principal: Who asks, as `admit` returned it.
+            model: As `require_model` takes it.
+
+        Raises:
+            RouterError: PERMISSION_DENIED.
+        """
+        with self._audited(call, model=model, credential=principal.credential):
+            require_model(principal, model)
+
+    @contextmanager
+    def _audited(self, call: Call, **facts: object) -> Iterator[None]:
+        try:
+            yield
+        except RouterError as error:
+            known = {"credential": f"key {key}"} if (key := error.metadata.get("key")) else {}
+            told = {"reason": error.reason.value, "peer": call.peer, "request_id": call.request_id}
+            self._audit.tell("refused", **told, **{**facts, **known})
+            raise
 
     def _identified(self, call: Call) -> Principal:
         credential = _credential(call.metadata)
@@ -127,17 +141,23 @@ class Identity:
             return self._unnamed(call.peer)
         if is_api_key(credential):
             return authenticate(credential, self._keys.find, self._keys.secret, self._clock())
-        if self._tokens is not None:
+        if self._tokens is not None and credential.count(".") == 2:
             return self._tokens.principal(credential)
+        if self._lets_in_unnamed(call.peer):
+            return ANONYMOUS  # OpenAI's clients must send something, and people send "none"
         raise _refused("the credential is no API key of this gateway; one begins with llmr_")
 
     def _unnamed(self, peer: str) -> Principal:
-        if self._anonymous == "always" or (self._anonymous == "loopback" and is_loopback(peer)):
+        if self._lets_in_unnamed(peer):
             return ANONYMOUS
         raise _refused(
             "the call brings no credential; send `authorization: Bearer KEY` "
             "(LLMROUTER_API_KEY of the command line, api_key of the Python client)"
         )
+
+    def _lets_in_unnamed(self, peer: str) -> bool:
+        here = self._anonymous == "loopback" and is_loopback(peer)
+        return here or self._anonymous == "always"
 
 
 def is_loopback(peer: str) -> bool:

@@ -106,7 +106,6 @@ def test_a_key_says_who_asks(admit, header):
         ((b"Bearer x",), "must come once"),
         (("Bearer ",), "empty or too long"),
         (("Bearer " + "x" * 20_000,), "empty or too long"),
-        (("Bearer hunter2",), "no API key of this gateway"),
         ((f"Bearer {TEXT[:-1]}",), "not known"),
     ],
 )
@@ -116,8 +115,7 @@ def test_a_wrong_credential_is_refused_even_where_none_is_needed(admit, audit, h
     assert refused.value.reason is Reason.UNAUTHENTICATED
     ((act, facts),) = audit.told
     assert (act, facts["reason"], facts["request_id"]) == ("refused", "UNAUTHENTICATED", "r-1")
-    for secret in ("hunter2", TEXT[-20:]):
-        assert secret not in str(audit.told) + refused.value.message
+    assert TEXT[-20:] not in str(audit.told) + refused.value.message
 
 
 class Tokens:
@@ -130,6 +128,13 @@ def test_what_is_no_key_is_read_as_a_token_where_those_are_taken(admit):
     assert admit(f"Bearer {TEXT}", tokens=Tokens()).tenant == "acme"
     with pytest.raises(RouterError, match="not known"):
         admit("Bearer llmr_a.b.c", tokens=Tokens())
+
+
+def test_what_is_no_credential_at_all_counts_as_none(admit):
+    assert admit("Bearer none", anonymous="always") == ANONYMOUS
+    assert admit("Bearer none", anonymous="loopback", peer=HERE, tokens=Tokens()) == ANONYMOUS
+    with pytest.raises(RouterError, match="no API key of this gateway"):
+        admit("Bearer none", anonymous="loopback")
 
 
 def test_a_scope_that_a_key_lacks_is_refused_and_told(admit, audit):
