@@ -63,7 +63,8 @@ class CTranslate2Checkpoint(GgufCheckpoint):
 
         def weights(name: str) -> Floats:
             nonlocal parameters
-            found = np.ascontiguousarray(self._weights(name))
+            # Quantising writes into what it is given; plain numbers come as the file's own pages.
+            found = np.require(self._weights(name), requirements=["C", "W"])
             parameters += found.size
             return found
 
