@@ -388,9 +388,9 @@ class SamplingOptions(_message.Message):
     looked for in the text after them. 0 to 1,000,000 and at most `max_tokens`, default 0.
     """
     n: _builtins.int
-    """Answers to generate; 1 to 16 and at most the model's slots, default 1. The prompt is computed
-    once. With a seed, answer i draws from a stream of its own and answer 0 is the only one of n = 1;
-    with temperature 0 all are equal.
+    """Answers to generate; 1 to 16, default 1. A model with fewer slots refuses by UNSUPPORTED_OPTION.
+    The prompt is computed once. With a seed, answer i draws from a stream of its own and answer 0 is
+    the only one of n = 1; with temperature 0 all are equal.
     """
     logprobs: _builtins.bool
     """Whether deltas tell how likely each token was; default false."""
@@ -403,7 +403,7 @@ class SamplingOptions(_message.Message):
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
         """Added to the logits of tokens, by their ids, before penalties and temperature; at most 1,024
-        entries, ids within the model's vocabulary, each bias -100 to 100.
+        entries, each bias -100 to 100. A model without such a token refuses by UNSUPPORTED_OPTION.
         """
 
     @_builtins.property
