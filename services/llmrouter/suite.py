@@ -131,7 +131,8 @@ def load_settings(config: Path | None) -> SuiteSettings:
     Raises:
         ConfigError: Naming what is wrong.
     """
-    return parse(SuiteSettings, load_config(config), "")
+    given = load_config(config)
+    return parse(SuiteSettings, given, "", files=given.files)
 
 
 @contextlib.asynccontextmanager

@@ -98,6 +98,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def _is_span(value: object) -> bool:
+    return _is_number(value) and value > 0  # type: ignore[operator]  # a number by now
+
+
 def _is_finite(value: object) -> bool:
     return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]  # a number by now
 
@@ -188,6 +192,6 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),
-    "timeout": ("timeout", _is_number, "a number of seconds"),
+    "timeout": ("timeout", _is_span, "a number of seconds above 0"),
 }  # fmt: skip
 """Keyword argument to its field in the protos, what it can hold, and what it is to be."""

@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import err, facts, show_table, visible, write_json
+from llmrouter.cli.output import counted, err, facts, show_table, visible, write_json
 from llmrouter_client import (
     Attempt,
     ChoiceFinished,
@@ -93,7 +93,7 @@ class Route:
         tokens, decode = finished.usage.completion_tokens, finished.timings.decode
         cached = self._started is not None and self._started.cached
         rate = f"{(tokens - 1) / decode:.0f} tokens/s, " if decode > 0 and not cached else ""
-        return f"{rate}{tokens} tokens in {self._total:.2f} s"
+        return f"{rate}{counted(tokens, 'token')} in {self._total:.2f} s"
 
 
 async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:

@@ -77,7 +77,12 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler = await continuation(handler_call_details)
         if handler is None or handler_call_details.method.startswith(_UNGUARDED):
             return handler
-        return guarded(handler, self._gate)
+        handler = guarded(handler, self._gate)
+        if not handler.response_streaming:
+            return handler
+        return grpc.unary_stream_rpc_method_handler(
+            _writing(handler.unary_stream), None, handler.response_serializer
+        )
 
 
 def guarded(handler: Any, gate: Gate) -> Any:
@@ -143,6 +148,24 @@ def _guard_stream(
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
             await _abort(context, error, gate.service)
+
+    return behaviour
+
+
+def _writing(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+    """Return a handler that writes a stream itself, and closes it however the call ends.
+
+    gRPC would leave a generator open whose event it could not send to a caller that is gone, until
+    the collector finds it, and log a trace of what whoever accounts for the call tells anyway.
+    """
+
+    async def behaviour(request: Any, context: Any) -> None:
+        async with contextlib.aclosing(stream(request, context)) as events:  # type: ignore[type-var]
+            async for event in events:
+                try:
+                    await context.write(event)
+                except aio.InternalError:
+                    raise asyncio.CancelledError from None  # what a caller that leaves is told as
 
     return behaviour
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from tests.unit.cli.driving import AWAY, COMMAND, lines, run
@@ -78,15 +80,35 @@ def test_select_explains_every_score():
     assert data[0]["candidates"][0]["components"][0]["name"] == "speed"
 
 
-@pytest.mark.parametrize("command", [("select", "hi", "--explain"), ("stats",)])
-def test_numbers_are_never_folded_on_a_narrow_terminal(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", [200, 100, 80, 64, 63, 50, 40, 30])
+@pytest.mark.parametrize(
+    "command", [("select", "hi", "--explain"), ("stats",), ("breakers", "list"), ("rollout",)]
+)
+def test_numbers_are_never_cut_or_folded_on_a_narrow_terminal(command, columns, monkeypatch):
+    def shown(width):
+        monkeypatch.setenv("COLUMNS", str(width))
+        result = run(*command, *flags[command[0]])
+        assert result.exit_code == 0
+        return re.sub(r"\x1b\[[\d;]*m", "", result.stdout)
+
     monkeypatch.setenv("FORCE_COLOR", "1")
     with serving_in_thread(FakeGateway(), FakeSelector()) as address:
-        flags = ("--selector", address, "--cache", address)
-        shown = run(*command, *(flags if command == ("stats",) else ("--address", address)))
-    assert shown.exit_code == 0
-    assert "…" not in shown.stdout
+        flags = {
+            "select": ("--address", address),
+            "stats": ("--selector", address, "--cache", address),
+            "breakers": ("--selector", address),
+            "rollout": ("status", "--selector", address),
+        }
+        narrow, wide = shown(columns), shown(400)
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert Counter(numbers(narrow)) >= Counter(numbers(wide))
+
+
+def numbers(text):
+    """The numbers with their units, without addresses and ids, which may be folded."""
+    words = re.sub(r"\S*(:\d|[a-z]\d|\d[a-z-])\S*", " ", text)
+    return re.findall(r"\$?\d[\d.,]*%?(?: (?:ms|[kMG]?B)\b)?", words)
 
 
 def test_stats_of_selector_and_cache(address):
