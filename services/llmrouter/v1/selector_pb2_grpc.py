@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class SelectorServiceStub:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def __init__(self, channel):
@@ -93,7 +93,7 @@ class SelectorServiceStub:
 
 
 class SelectorServiceServicer:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def Select(self, request, context):
@@ -244,7 +244,7 @@ def add_SelectorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SelectorService:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     @staticmethod

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SelectorServiceStub:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -66,7 +66,7 @@ class SelectorServiceStub:
 
 @_typing.type_check_only
 class SelectorServiceAsyncStub(SelectorServiceStub):
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Select: _aio.UnaryUnaryMultiCallable[_selector_pb2.SelectRequest, _selector_pb2.SelectResponse]  # type: ignore[assignment]
@@ -101,7 +101,7 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     """Lists the catalog with its live statistics. Safe to retry."""
 
 class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     @_abc_1.abstractmethod
     def Select(
