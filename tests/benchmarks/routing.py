@@ -18,8 +18,9 @@ from tests.benchmarks.routing_measures import calibration_error, curve
 from tests.benchmarks.routing_plot import draw
 
 from llmrouter.common.prompt_features import features_of
+from llmrouter.selector.learned.examples import Example
 from llmrouter.selector.learned.learner import Learner
-from llmrouter.selector.learned.policy import Option, choose
+from llmrouter.selector.learned.policy import pick
 
 SEEDS = 5
 TIMED = 500
@@ -92,8 +93,8 @@ def learn(features, weak, strong, rows):
     """A learner that was told the grades of `rows` and has trained."""
     learner = Learner(capacity=len(rows))
     for row in rows:
-        learner.observe(str(row), features[row], "weak", weak[row])
-        learner.observe(str(row), features[row], "strong", strong[row])
+        grades = {"weak": weak[row], "strong": strong[row]}
+        learner.add(Example(str(row), features[row], grades))
     learner.adopt(learner.training()())
     return learner
 
@@ -141,7 +142,8 @@ def _time_one(learner, prompt, priors):
     features = features_of(prompt)
     between = time.perf_counter()
     chances = learner.chances(features, priors)
-    choose([Option("weak", chances["weak"], 1.0), Option("strong", chances["strong"], 20.0)])
+    values = np.array([chances[name].value for name in ("weak", "strong")])
+    pick(values, np.array([one.grades for one in chances.values()]), np.array([1.0, 20.0]))
     return 1e3 * (time.perf_counter() - began), 1e3 * (between - began)
 
 

@@ -23,8 +23,9 @@ from llmrouter.common.generation import FinishReason
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.prompt_features import features_of
 from llmrouter.gateway.cascade import CascadePolicy, confidence, judge
+from llmrouter.selector.learned.examples import Example
 from llmrouter.selector.learned.learner import Learner
-from llmrouter.selector.learned.policy import Option, choose
+from llmrouter.selector.learned.policy import pick
 from llmrouter_client import AsyncClient
 
 WEAK = "smollm2-135m-instruct-int8"
@@ -159,8 +160,7 @@ def learn(answered):
     learner = Learner(capacity=len(answered))
     for one in answered:
         features = features_of(one.task["prompt"])
-        for model, right in one.right.items():
-            learner.observe(one.task["id"], features, model, right)
+        learner.add(Example(one.task["id"], features, one.right))
     learner.adopt(learner.training()())
     return learner
 
@@ -170,8 +170,11 @@ def routed(learner, answered, tolerance):
     sent = []
     for one in answered:
         known = learner.chances(features_of(one.task["prompt"]), {"weak": 0.3, "strong": 0.5})
-        options = [Option(name, known[name], cost) for name, cost in _COSTS.items()]
-        sent.append(choose(options, tolerance=tolerance).ordered[0].model == "strong")
+        chances = np.array([known[name].value for name in _COSTS])
+        grades = np.array([known[name].grades for name in _COSTS])
+        costs = np.array(list(_COSTS.values()))
+        picked = pick(chances, grades, costs, tolerance=tolerance)
+        sent.append(bool(picked.first[1]))
     return sent
 
 

@@ -15,7 +15,9 @@ from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
+from llmrouter.common.prompt_features import features_of
 from llmrouter.common.wire import duration
+from llmrouter.common.wire_features import encode_features
 from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
 
 __all__ = ["chosen", "explained", "select"]
@@ -26,7 +28,7 @@ _MAX_TOKENS = 1_000_000
 def select(
     *,
     prompt: Annotated[
-        str, typer.Argument(help="The question, of which only the size is sent; - reads stdin.")
+        str, typer.Argument(help="The question, of which no text is sent; - reads stdin.")
     ],
     explain: Annotated[bool, typer.Option("--explain", help="Show every score.")] = False,
     model: ModelName = None,
@@ -57,6 +59,7 @@ def select(
             session=session or "",
         ),
         prompt_bytes=len(question.encode()),
+        features=encode_features(features_of(question)),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
     )

@@ -8,7 +8,7 @@ import typer
 
 from llmrouter_client import Options
 
-__all__ = ["MaxCost", "MaxLatency", "MinQuality", "Session", "Tags", "limits"]
+__all__ = ["MaxCost", "MaxLatency", "MinQuality", "NoExploration", "Session", "Tags", "limits"]
 
 MinQuality = Annotated[
     float | None, typer.Option(min=0, max=1, help="Lowest acceptable quality, 0 to 1.")
@@ -25,6 +25,10 @@ Tags = Annotated[
 ]
 Session = Annotated[
     str | None, typer.Option(help="Keeps a conversation on one version during a rollout.")
+]
+NoExploration = Annotated[
+    bool,
+    typer.Option("--no-exploration", help="Never answer by a model only to learn about it."),
 ]
 
 

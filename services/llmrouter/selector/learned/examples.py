@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ class Example:
     """One prompt and how the answers to it were graded."""
 
     key: str
-    """The request's id; a later grade of the same request joins its example."""
+    """The plan's id; a later grade under the same plan joins its example."""
     features: PromptFeatures
     grades: Mapping[str, float]
     """0 (bad) to 1 (good) for each model that answered."""
+    at: float = 0.0
+    """When it was first graded, in seconds since the epoch."""
 
 
 class Examples:
@@ -41,25 +43,25 @@ class Examples:
         """Return how many prompts are remembered."""
         return len(self._kept)
 
-    def add(self, example: Example) -> None:
-        """Remember grades; those of a prompt already remembered join or replace its own."""
+    def add(self, example: Example) -> tuple[Example, tuple[str, ...]]:
+        """Remember grades; those of a prompt already remembered join or replace its own.
+
+        Returns:
+            What is remembered of this prompt now, and the keys of those that had to go.
+        """
         known = self._kept.get(example.key)
         if known is not None:
             merged = {**known.grades, **example.grades}
-            self._kept[example.key] = Example(example.key, known.features, merged)
-            return
+            example = replace(known, grades=merged)
         self._kept[example.key] = example
+        gone = []
         while len(self._kept) > self._capacity:
-            self._kept.popitem(last=False)
+            gone.append(self._kept.popitem(last=False)[0])
+        return example, tuple(gone)
 
-    def forget(self, model: str) -> None:
-        """Drop what is known of a model that has gone."""
-        for key, one in list(self._kept.items()):
-            grades = {name: grade for name, grade in one.grades.items() if name != model}
-            if grades:
-                self._kept[key] = Example(key, one.features, grades)
-            else:
-                del self._kept[key]
+    def count(self, model: str) -> int:
+        """Return how many graded answers of a model are remembered."""
+        return sum(model in one.grades for one in self._kept.values())
 
     def all(self) -> tuple[Example, ...]:
         """Return what is remembered now; unchanging, so that a thread may work on it."""

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmrouter.selector.learned.chances import Chance
+import numpy as np
 
-__all__ = ["NEVER", "Choice", "Exploration", "Option", "choose"]
+from llmrouter.selector.evidence import Array
+
+__all__ = ["NEVER", "Exploration", "Pick", "pick"]
 
 _HAIR = 1e-12
 """Differences below it come from rounding."""
-
-
-@dataclass(frozen=True, slots=True)
-class Option:
-    """One model that may answer."""
-
-    model: str
-    chance: Chance
-    cost: float
-    """US dollars for this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,34 +28,41 @@ NEVER = Exploration(ceiling=0.0)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """The options in the order in which they are to be tried."""
+class Pick:
+    """Which of m options come first."""
 
-    ordered: tuple[Option, ...]
-    reason: str
-    """One sentence for people."""
+    first: np.ndarray[tuple[int], np.dtype[np.bool_]]
+    """m: one, or several between which nothing tells a difference."""
+    needed: float
+    """The chance that was asked for, 0 to 1."""
+    cleared: bool
+    """Whether any option has it."""
     explored: bool = False
     """Whether the first was taken to learn about it."""
     propensity: float = 1.0
     """With which probability the first was taken: what an off-policy evaluation divides by."""
 
 
-def choose(
-    options: Sequence[Option],
+def pick(
+    chances: Array,
+    grades: Array,
+    costs: Array,
     *,
     min_quality: float = 0.0,
     tolerance: float = 0.05,
     exploration: Exploration = NEVER,
     draw: float = 1.0,
-) -> Choice:
-    """Order the options of one request.
+) -> Pick:
+    """Pick among the options of one request.
 
     First the cheapest whose chance clears `min_quality`; without such a wish, the cheapest whose
-    chance is at most `tolerance` below the best one. The others follow by falling chance. When no
+    chance is at most `tolerance` below the best one. Whoever follows is ordered by chance. When no
     chance clears the wish the best comes first: filters, not this policy, refuse requests.
 
     Args:
-        options: At least one; those that filters left over.
+        chances: m, 0 to 1: of answering well; of those that filters left over, at least one.
+        grades: m: how many graded answers each chance rests on.
+        costs: m, US dollars for this request.
         min_quality: The caller's wish, 0 to 1; 0 for none.
         tolerance: What the cheaper model may be worse, 0 to 1.
         exploration: Bounds exploration; `NEVER` for callers who opt out.
@@ -73,36 +71,19 @@ def choose(
     Raises:
         ValueError: There is no option.
     """
-    if not options:
+    if not len(chances):
         raise ValueError("there is no option to choose from")
-    ranked = sorted(options, key=lambda one: (-one.chance.value, one.cost, one.model))
-    needed = min_quality or ranked[0].chance.value - tolerance
-    clearing = [one for one in ranked if one.chance.value >= needed - _HAIR]
-    first = min(clearing, key=lambda one: one.cost) if clearing else ranked[0]
-    least, share = _to_explore(ranked, first, exploration)
+    needed = min_quality or max(0.0, float(chances.max()) - tolerance)
+    clearing = chances >= needed - _HAIR
+    cleared = bool(clearing.any())
+    first = clearing & (costs == costs[clearing].min()) if cleared else np.ones_like(clearing)
+    first &= chances == chances[first].max()
+    least = grades == grades.min()
+    least &= chances == chances[least].max()
+    share = 0.0
+    if not (least & first).any():
+        missing = max(0.0, 1 - float(grades.min()) / max(1, exploration.enough))
+        share = exploration.ceiling * missing
     if draw < share:
-        reason = f"{least.model} to learn about it: {least.chance.grades} graded answers so far"
-        return Choice(_ahead(least, ranked), reason, explored=True, propensity=share)
-    return Choice(_ahead(first, ranked), _reason(first, needed, clearing), propensity=1 - share)
-
-
-def _to_explore(
-    ranked: Sequence[Option], first: Option, exploration: Exploration
-) -> tuple[Option, float]:
-    """Return the option that least is known of, and the share of requests that it may have."""
-    least = min(ranked, key=lambda one: one.chance.grades)
-    if least.model == first.model:
-        return least, 0.0
-    missing = max(0.0, 1 - least.chance.grades / max(1, exploration.enough))
-    return least, exploration.ceiling * missing
-
-
-def _ahead(first: Option, ranked: Sequence[Option]) -> tuple[Option, ...]:
-    return (first, *(one for one in ranked if one is not first))
-
-
-def _reason(first: Option, needed: float, clearing: Sequence[Option]) -> str:
-    chance = f"{first.model}, whose chance of a good answer is {first.chance.value:.0%},"
-    if not clearing:
-        return f"{chance} comes nearest to {needed:.0%}"
-    return f"{chance} is the cheapest of those that reach {needed:.0%}"
+        return Pick(least, needed, cleared, explored=True, propensity=share)
+    return Pick(first, needed, cleared, propensity=1 - share)

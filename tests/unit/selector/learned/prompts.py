@@ -31,7 +31,6 @@ def examples(count, models=("small", "large")):
 def taught(count, capacity=4096):
     learner = Learner(capacity)
     for one in examples(count):
-        for model, grade in one.grades.items():
-            learner.observe(one.key, one.features, model, grade)
+        learner.add(one)
     learner.adopt(learner.training()())
     return learner

@@ -8,6 +8,7 @@ from llmrouter.common.prompt_features import features_of
 from llmrouter.selector.learned import regression
 from llmrouter.selector.learned.calibration import calibrate
 from llmrouter.selector.learned.chances import UNTRAINED, train
+from llmrouter.selector.learned.examples import Example
 from llmrouter.selector.learned.kernel import likeness, points_of
 from llmrouter.selector.learned.learner import Learner
 
@@ -58,7 +59,7 @@ def test_a_new_model_has_its_prior_beside_those_learned_and_a_gone_one_is_not_to
 def test_a_few_grades_move_the_prior_only_a_little():
     learner = Learner()
     for one in examples(2):
-        learner.observe(one.key, one.features, "large", 1.0)
+        learner.add(Example(one.key, one.features, {"large": 1.0}))
     learner.adopt(learner.training()())
 
     assert 0.3 < learner.chances(features_of("x"), {"large": 0.3})["large"].value < 0.5
