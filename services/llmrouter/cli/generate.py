@@ -98,12 +98,9 @@ def generate(
     options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(
-        Options(logit_bias=shaping.biases(logit_bias), cache=False if no_cache else None)
-    )
+    options.update(Options(logit_bias=shaping.bias(logit_bias), cache=False if no_cache else None))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
-    options.update(Options(explore=False if no_exploration else None))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     question, gateway = question_from(prompt), gateway_at(address)
     asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
 

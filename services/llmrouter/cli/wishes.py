@@ -38,8 +38,9 @@ def limits(
     max_latency: float | None,
     tags: list[str] | None,
     session: str | None,
+    no_exploration: bool = False,
 ) -> Options:
     """Return the client's options for these flags."""
     told = Options(min_quality=min_quality, max_cost=max_cost, max_latency=max_latency)
-    told.update(Options(tags=tags, session=session))
+    told.update(Options(tags=tags, session=session, explore=False if no_exploration else None))
     return told
