@@ -29,8 +29,9 @@ test: $(STAMP) ## Run the default tests (under 15 minutes on 2 cores)
 test-all: $(STAMP) ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -m ''
 
-bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json ARGS='…'
-	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' $(ARGS)
+bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAIN=rows ARGS='…'
+	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' \
+		$(if $(DATA),--data '$(DATA)') $(if $(TRAIN),--train '$(TRAIN)') $(ARGS)
 
 bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
 	$(BIN)/python -m tests.benchmarks.peers.install

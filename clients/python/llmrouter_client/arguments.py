@@ -189,6 +189,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
         "a list of texts",
     ),
     "session": ("routing.session", _is_text, "text"),
+    "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),

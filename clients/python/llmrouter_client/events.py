@@ -159,6 +159,8 @@ class Answer:
     timings: Timings
     attempts: tuple[Attempt, ...]
     choices: tuple[Choice, ...] = ()
+    plan_id: str = ""
+    """By which it can be rated; see `AsyncClient.rate`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +213,7 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         timings=finished.timings,
         attempts=finished.attempts,
         choices=choices,
+        plan_id=started.plan_id,
     )
 
 

@@ -50,7 +50,8 @@ class Options(TypedDict, total=False):
     """A model name, `name@version` or alias; the selector chooses by default."""
     strategy: str | None
     """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`,
-    `least-loaded`, `round-robin`, `random`, `weighted` or one that the operator configured."""
+    `least-loaded`, `round-robin`, `random`, `weighted`, `learned` or one that the operator
+    configured."""
     temperature: float | None
     """0 to 2; 0 always picks the most likely token."""
     top_k: int | None
@@ -100,6 +101,9 @@ class Options(TypedDict, total=False):
     """Tags that the model must carry, such as `region=eu`."""
     session: str | None
     """Names a conversation, which stays on one version while a new one is rolled out."""
+    explore: bool | None
+    """Whether a model may answer only to be learned about, by the strategy `learned`; True by
+    default."""
     priority: Literal["low", "normal", "high"] | None
     """How urgent it is, `normal` by default; a higher class takes the slots of a lower one."""
     timeout: float | None
@@ -214,6 +218,7 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         max_cost=options.get("max_cost") or 0.0,
         tags=options.get("tags") or (),
         session=options.get("session") or "",
+        no_exploration=options.get("explore") is False,
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),

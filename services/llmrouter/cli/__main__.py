@@ -15,6 +15,7 @@ from llmrouter.cli import (
     embed,
     generate,
     models,
+    rate,
     rollout,
     running,
     select,
@@ -39,6 +40,7 @@ app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(embed.embed)
 app.command()(select.select)
+app.command()(rate.rate)
 app.command()(stats.stats)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")

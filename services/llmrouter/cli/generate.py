@@ -32,7 +32,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         help="balanced, quality-first, cost-optimized, speed-priority, least-loaded, "
-        "round-robin, random, weighted or your own.",
+        "round-robin, random, weighted, learned or your own.",
     ),
 ]
 Temperature = Annotated[
@@ -84,6 +84,7 @@ def generate(
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
+    no_exploration: wishes.NoExploration = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = None,
@@ -92,15 +93,14 @@ def generate(
 ) -> None:
     """Ask one question and watch the answer come."""
     # In groups that each fit a line: a function is to fit on a screen.
-    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout)
+    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
     options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
     options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
     options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(Options(logit_bias=shaping.biases(logit_bias)))
+    options.update(Options(logit_bias=shaping.bias(logit_bias), cache=False if no_cache else None))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
-    options.update(Options(cache=False if no_cache else None, priority=priority))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     question, gateway = question_from(prompt), gateway_at(address)
     asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
 

@@ -18,7 +18,7 @@ __all__ = [
     "PresencePenalty",
     "RepetitionPenalty",
     "TopLogprobs",
-    "biases",
+    "bias",
     "penalties",
 ]
 
@@ -55,7 +55,7 @@ def penalties(repetition: float | None, presence: float | None, frequency: float
     )
 
 
-def biases(entries: list[str] | None) -> dict[int, float]:
+def bias(entries: list[str] | None) -> dict[int, float]:
     """Return the logit biases by token id.
 
     Raises:

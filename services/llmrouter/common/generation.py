@@ -185,6 +185,8 @@ class RoutingWishes:
     """Highest acceptable seconds to the first token; 0 sets no ceiling."""
     session: str = ""
     """Names a conversation whose requests stay on one version during a rollout."""
+    no_exploration: bool = False
+    """Whether the request never goes to a model only to learn about it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from grpc import aio
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.prompt_features import features_of, question_text
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.answers import Answer
@@ -23,7 +24,7 @@ from llmrouter.gateway.messages import (
     encode_ttl,
 )
 from llmrouter.gateway.plan import Outcome, Plan, Tried
-from llmrouter.v1 import cache_pb2, selector_pb2
+from llmrouter.v1 import cache_pb2, rating_pb2, selector_pb2
 from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 
@@ -42,11 +43,13 @@ class SelectorClient:
     Args:
         channel: A `grpc.aio` channel or one in process.
         timeout: Seconds to wait for one answer.
+        features: Whether it is told what prompts are like, for learned routing.
     """
 
-    def __init__(self, channel: Any, timeout: float) -> None:
+    def __init__(self, channel: Any, timeout: float, *, features: bool = True) -> None:
         self._stub: SelectorServiceAsyncStub = SelectorServiceStub(channel)
         self._timeout = timeout
+        self._features = features
 
     async def select(
         self,
@@ -55,7 +58,8 @@ class SelectorClient:
         tried: tuple[Tried, ...] = (),
     ) -> Plan:
         """Return the plan for one request, without those that were `tried`."""
-        message = encode_select(request, context, tried)
+        features = features_of(question_text(request)) if self._features else None
+        message = encode_select(request, context, tried, features)
         remaining = context.remaining()
         response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
         return decode_plan(response.plan)
@@ -77,6 +81,16 @@ class SelectorClient:
             outcomes=[encode_outcome(outcome) for outcome in outcomes],
         )
         await _ask(self._stub.ReportOutcome, message, "selector", self._timeout, None)
+
+    async def rate_outcome(
+        self, request: rating_pb2.RateOutcomeRequest, context: RequestContext
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Send a verdict on, as it is on the wire; return what became of it."""
+        who = encode_context(context)
+        message = rating_pb2.SelectorServiceRateOutcomeRequest(context=who, request=request)
+        remaining = context.remaining()
+        answer = await _ask(self._stub.RateOutcome, message, "selector", self._timeout, remaining)
+        return answer.response
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog as it is on the wire: the gateway hands it on unread."""

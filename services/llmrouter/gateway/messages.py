@@ -9,6 +9,7 @@ from llmrouter.common.capabilities import EMBEDDING, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.prompt_features import PromptFeatures
 from llmrouter.common.wire import duration, encode_context
 from llmrouter.common.wire_event import (
     decode_finish_reason,
@@ -18,6 +19,7 @@ from llmrouter.common.wire_event import (
     encode_logprobs,
     encode_usage,
 )
+from llmrouter.common.wire_features import encode_features
 from llmrouter.common.wire_routing import encode_routing
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode, Tried
@@ -38,14 +40,18 @@ _MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
 
 
 def encode_select(
-    request: GenerationRequest, context: RequestContext, tried: tuple[Tried, ...] = ()
+    request: GenerationRequest,
+    context: RequestContext,
+    tried: tuple[Tried, ...] = (),
+    features: PromptFeatures | None = None,
 ) -> selector_pb2.SelectRequest:
-    """Return what the selector may know of a request: sizes and wishes, no text.
+    """Return what the selector may know of a request: sizes, wishes and features, no text.
 
     Args:
         request: The request.
         context: Who asks.
         tried: Who has failed it already.
+        features: What its prompt is like; None tells nothing of it.
     """
     return selector_pb2.SelectRequest(
         context=encode_context(context),
@@ -66,6 +72,7 @@ def encode_select(
         question_key=question_key(request, context.tenant),
         conversation_key=conversation_key(request, context.tenant),
         brief=True,
+        features=None if features is None else encode_features(features),
     )
 
 

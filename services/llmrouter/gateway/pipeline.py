@@ -33,7 +33,9 @@ def build_pipeline(
         cache_channel: A channel to the cache.
         dialler: Gives channels to the inference services that plans name.
     """
-    selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
+    selector = SelectorClient(
+        selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
+    )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
     execution = Execution(upstream, reporter, selector)

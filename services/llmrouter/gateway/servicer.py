@@ -11,21 +11,28 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_event import encode_event
+from llmrouter.common.wire_rating import decode_rating
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
 from llmrouter.gateway.callers import REQUEST_ID_KEY, TextEmbedder, check_request_id, context_of
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.settings import GatewaySettings
-from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
+from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["CatalogClient", "GatewayServicer"]
+__all__ = ["GatewayServicer", "InnerSelector"]
 
 
-class CatalogClient(Protocol):
+class InnerSelector(Protocol):
     """What the servicer itself needs of the selector."""
+
+    async def rate_outcome(
+        self, request: rating_pb2.RateOutcomeRequest, context: RequestContext
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Take in how good an answer was."""
+        ...
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog."""
@@ -39,7 +46,7 @@ class GatewayServicer(GatewayServiceServicer):
         self,
         pipeline: Generator,
         embedder: TextEmbedder,
-        selector_client: CatalogClient,
+        selector_client: InnerSelector,
         settings: GatewaySettings,
     ) -> None:
         """Compose the service.
@@ -47,7 +54,7 @@ class GatewayServicer(GatewayServiceServicer):
         Args:
             pipeline: The chain, as `build_pipeline` makes it.
             embedder: Turns texts into vectors, as `build_embedding` makes it.
-            selector_client: Gives the catalog.
+            selector_client: Gives the catalog, and takes ratings.
             settings: The gateway's settings.
         """
         self._pipeline = pipeline
@@ -93,6 +100,14 @@ class GatewayServicer(GatewayServiceServicer):
             error.metadata["request_id"] = asker.request_id
             raise
         return encode_embedding_result(result)
+
+    async def RateOutcome(  # noqa: N802 - named by the proto
+        self, request: rating_pb2.RateOutcomeRequest, context: Any
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Check a verdict and pass it on."""
+        _check_request_id(context)
+        decode_rating(request)
+        return await self._selector.rate_outcome(request, self._asker(context))
 
     async def ListModels(  # noqa: N802 - named by the proto
         self, request: pb.ListModelsRequest, context: Any

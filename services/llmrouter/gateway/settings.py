@@ -47,6 +47,11 @@ class GatewaySettings(Section):
     selector_timeout_seconds: float = Field(
         default=5, gt=0, le=60, description="Wait for one answer of the selector at most."
     )
+    prompt_features: bool = Field(
+        default=True,
+        description="Whether the selector is told what prompts are like (561 bytes, no text), "
+        "which learned routing needs.",
+    )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."
     )

@@ -503,6 +503,7 @@ class RoutingWishes(_message.Message):
     MAX_LATENCY_FIELD_NUMBER: _builtins.int
     MAX_TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    NO_EXPLORATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -517,6 +518,10 @@ class RoutingWishes(_message.Message):
     session: _builtins.str
     """Names a conversation, at most 128 bytes: while a new version is rolled out, requests of one
     session stay on one version. Empty takes the user, or else the beginning of the chat.
+    """
+    no_exploration: _builtins.bool
+    """Keeps the request out of exploration: by the strategy `learned`, a small share of requests goes to
+    models of which little is known yet (`selector.learned.exploration`). Default false.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -543,10 +548,11 @@ class RoutingWishes(_message.Message):
         max_latency: _duration_pb2.Duration | None = ...,
         max_time_to_first_token: _duration_pb2.Duration | None = ...,
         session: _builtins.str = ...,
+        no_exploration: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

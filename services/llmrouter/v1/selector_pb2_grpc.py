@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from llmrouter.v1 import rating_pb2 as llmrouter_dot_v1_dot_rating__pb2
 from llmrouter.v1 import selector_pb2 as llmrouter_dot_v1_dot_selector__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class SelectorServiceStub:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def __init__(self, channel):
@@ -44,6 +45,11 @@ class SelectorServiceStub:
                 '/llmrouter.v1.SelectorService/ReportOutcome',
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+                _registered_method=True)
+        self.RateOutcome = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/RateOutcome',
+                request_serializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.FromString,
                 _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/llmrouter.v1.SelectorService/Explain',
@@ -93,7 +99,7 @@ class SelectorServiceStub:
 
 
 class SelectorServiceServicer:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def Select(self, request, context):
@@ -106,6 +112,15 @@ class SelectorServiceServicer:
     def ReportOutcome(self, request, context):
         """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
         plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RateOutcome(self, request, context):
+        """Takes in how good an answer was, for learned routing. UNKNOWN_PLAN for a plan that was never issued
+        here, is forgotten or is another tenant's. Safe to retry: a model's later grade under the same plan
+        takes the place of the earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -190,6 +205,11 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.SerializeToString,
             ),
+            'RateOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RateOutcome,
+                    request_deserializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.SerializeToString,
+            ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ExplainRequest.FromString,
@@ -244,7 +264,7 @@ def add_SelectorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SelectorService:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     @staticmethod
@@ -291,6 +311,33 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ReportOutcome',
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/RateOutcome',
+            llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.SerializeToString,
+            llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

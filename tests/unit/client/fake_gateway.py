@@ -21,6 +21,7 @@ from llmrouter.v1 import (
     embedding_pb2,
     gateway_pb2,
     gateway_pb2_grpc,
+    rating_pb2,
     selector_pb2,
     selector_pb2_grpc,
 )
@@ -98,6 +99,10 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
             for index, _ in enumerate(request.texts)
         ]
         return embedding_pb2.EmbedResponse(model="mini", version="v1", embeddings=vectors)
+
+    async def RateOutcome(self, request, context):
+        self.requests.append(request)
+        return rating_pb2.RateOutcomeResponse(model="small", grade=0.75, grades=12)
 
     async def ListModels(self, request, context):
         models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]
