@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
+    "cache", "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
 )  # fmt: skip
 
 

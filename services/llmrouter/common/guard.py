@@ -67,6 +67,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -74,10 +75,15 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the guarded handler; health and reflection answer even while draining."""
+        method = handler_call_details.method
+        known = self._guarded.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_UNGUARDED):
+        if handler is None or method.startswith(_UNGUARDED):
             return handler
-        return guarded(handler, self._gate)
+        self._guarded[method] = guarded(handler, self._gate)
+        return self._guarded[method]
 
 
 def guarded(handler: Any, gate: Gate) -> Any:

@@ -9,7 +9,12 @@ from typing import Any
 from llmrouter.common.errors import invalid
 from llmrouter.selector.costs import KINDS
 from llmrouter.selector.decisions import record_text
-from llmrouter.selector.encoding import encode_breakers, encode_catalog, encode_costs
+from llmrouter.selector.encoding import (
+    encode_breakers,
+    encode_catalog,
+    encode_costs,
+    encode_versions,
+)
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
@@ -52,6 +57,14 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
         return encode_catalog(self._selector)
+
+    async def ListVersions(  # noqa: N802 - the proto's name
+        self,
+        request: pb.ListVersionsRequest,
+        context: Any,
+    ) -> pb.ListVersionsResponse:
+        """List the versions of all models."""
+        return encode_versions(self._selector)
 
     async def Explain(  # noqa: N802 - the proto's name
         self,
