@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmrouter.cli import formats, shaping, wishes
+from llmrouter.cli import caching, formats, shaping, wishes
 from llmrouter.cli.answering import show
 from llmrouter.cli.asking import asking
 from llmrouter.cli.output import Json
@@ -77,7 +77,11 @@ def generate(
     json_schema: formats.JsonSchema = None,
     regex: formats.Regex = None,
     grammar: formats.Grammar = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
+    no_cache: caching.NoCache = False,
+    cache: caching.Cache = None,
+    cache_ttl: caching.CacheTtl = None,
+    cache_tag: caching.CacheTags = None,
+    cache_allow: caching.CacheAllow = None,
     priority: Urgency = None,
     min_quality: wishes.MinQuality = None,
     max_cost: wishes.MaxCost = None,
@@ -92,15 +96,13 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Ask one question and watch the answer come."""
-    # In groups that each fit a line: a function is to fit on a screen.
     options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
-    options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
-    options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
+    options.update(shaping.drawn(temperature, seed, top_k, top_p, min_p, max_tokens, stop, n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
-    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(Options(logit_bias=shaping.bias(logit_bias), cache=False if no_cache else None))
+    options.update(shaping.tokens(logit_bias, logprobs, top_logprobs, min_tokens))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
     question, gateway = question_from(prompt), gateway_at(address)
     asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
 
@@ -123,7 +125,7 @@ def question_from(given: str) -> str:
 
 
 async def _generate(
-    gateway: Place, prompt: str, options: Options, *, as_json: bool, route: bool
+    gateway: Place, prompt: str, options: Options, as_json: bool, route: bool
 ) -> None:
     async with asking(gateway) as client:
         await show(client.stream(prompt, **options), as_json=as_json, route=route)

@@ -8,12 +8,16 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.guard import Gate
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
-from llmrouter.gateway.pipeline import build_embedding, build_pipeline
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.versions import VersionWatch
+from llmrouter.gateway.watching import CacheWatch
 from llmrouter.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -23,17 +27,31 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     """Return the service; it reaches the others through `dialler`."""
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
-    pipeline = build_pipeline(settings, selector, cache, dialler)
+    selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
+    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
+    versions = VersionWatch(selector_client, cache_client)
+    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    watch = CacheWatch(cache_client, shared.near, shared.savings)
+    pipeline = build_pipeline(settings, selector, cache, dialler, shared)
     embedder = build_embedding(settings, selector, dialler)
-    catalog = SelectorClient(selector, settings.selector_timeout_seconds)
-    servicer = GatewayServicer(pipeline, embedder, catalog, settings)
+    servicer = GatewayServicer(pipeline.generator, embedder, selector_client, settings)
+
+    async def start() -> None:
+        await watch.start()
+        await versions.start()
+
+    async def close() -> None:
+        await versions.close()
+        await pipeline.flights.close()
+        await watch.close()
 
     async def list_models() -> list[tuple[str, str]]:
-        found = await catalog.list_catalog()
+        found = await selector_client.list_catalog()
         return sorted((model.name, model.version) for model in found.models if model.addresses)
 
     def door(gate: Gate) -> HttpDoor:
-        return HttpDoor(HttpApi(pipeline, embedder, list_models, settings, gate).app, settings)
+        api = HttpApi(pipeline.generator, embedder, list_models, settings, gate)
+        return HttpDoor(api.app, settings)
 
     return Service(
         name="gateway",
@@ -42,6 +60,8 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         host=settings.host,
         port=settings.port,
         door=None if settings.http_port is None else door,
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

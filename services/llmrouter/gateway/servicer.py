@@ -105,7 +105,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: rating_pb2.RateOutcomeRequest, context: Any
     ) -> rating_pb2.RateOutcomeResponse:
         """Check a verdict and pass it on."""
-        _check_request_id(context)
+        check_request_id(_given_request_id(context))
         decode_rating(request)
         return await self._selector.rate_outcome(request, self._asker(context))
 

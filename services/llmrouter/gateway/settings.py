@@ -44,6 +44,19 @@ class GatewaySettings(Section):
     cache_timeout_seconds: float = Field(
         default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."
     )
+    cache_memory_max_bytes: int = Field(
+        default=32 << 20,
+        ge=0,
+        le=1 << 40,
+        description="Bytes of answers in the gateway's own memory at most; 0 keeps none there.",
+    )
+    cache_lease_wait_seconds: float = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="Wait for an answer that another gateway is generating at most; 0 generates at "
+        "once.",
+    )
     selector_timeout_seconds: float = Field(
         default=5, gt=0, le=60, description="Wait for one answer of the selector at most."
     )
