@@ -38,6 +38,7 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         register=lambda server: add_CacheServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         close=tiers.close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )

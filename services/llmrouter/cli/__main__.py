@@ -14,6 +14,7 @@ from llmrouter.cli import (
     demo,
     embed,
     generate,
+    health,
     models,
     rollout,
     running,
@@ -40,6 +41,7 @@ app.command()(chat.chat)
 app.command()(embed.embed)
 app.command()(select.select)
 app.command()(stats.stats)
+app.command()(health.health)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 app.add_typer(rollout.app, name="rollout")

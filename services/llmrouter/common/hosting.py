@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer, until_signalled
 
 __all__ = ["Hosted", "Service", "run_until_signalled"]
@@ -35,6 +36,8 @@ class Service:
     """Adds its servicer to a server."""
     host: str
     port: int
+    listening: Listening = field(default_factory=Listening)
+    """What else its settings say of its port."""
     beside: tuple[str, ...] = ()
     """Full names of other gRPC services that `register` adds."""
     start: Callable[[], Awaitable[None]] = _nothing
@@ -60,7 +63,7 @@ class Hosted:
         self.channel = InProcessChannel(inside)
         self.address = ""
         names = (service.grpc_name, *service.beside)
-        self._server = ServiceServer(service.name, names, service.register, gate)
+        self._server = ServiceServer(service.name, names, service.register, gate, service.listening)
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.

@@ -33,6 +33,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

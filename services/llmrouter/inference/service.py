@@ -43,8 +43,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         data: The data directory, for the default store.
 
     Raises:
-        RouterError: The backend's name is unknown, or that of a model to load; the store that the
-            settings name is not there.
+        RouterError: The backend, a model to load or the store that the settings name is not there.
     """
     store = _store(settings, data)
     reader = MemoryReader()
@@ -78,6 +77,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         register=register,
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
