@@ -103,6 +103,14 @@ def test_by_default_streams_with_the_default_deadline_finish_before_their_pod_en
         assert told.drain_grace_seconds > SuiteSettings().gateway.default_deadline_seconds
 
 
+def test_by_default_callers_have_gone_elsewhere_before_a_gateway_refuses_them():
+    objects = render()
+    [container] = pod_spec(objects, "Deployment", "gateway")["containers"]
+    age = settings_of(objects, "gateway").gateway.connection_age_seconds
+    # gRPC lets ages differ by a tenth, lest all connections be renewed at once.
+    assert container["lifecycle"]["preStop"]["sleep"]["seconds"] > 1.1 * age
+
+
 def test_probes_ask_where_health_is_answered(objects):
     for one in workloads(objects):
         component = one["metadata"]["labels"]["app.kubernetes.io/component"]

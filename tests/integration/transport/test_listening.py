@@ -22,11 +22,13 @@ class Named:
 
     def __init__(self, name):
         self.name = name
+        self.peers = set()
         self.begun = asyncio.Event()
         self.may = asyncio.Event()
         self.may.set()
 
     async def say(self, request, context):
+        self.peers.add(context.peer())
         self.begun.set()
         await self.may.wait()
         return self.name.encode()
@@ -116,6 +118,16 @@ async def test_a_connection_past_its_age_is_renewed_without_ending_its_calls():
         named.may.set()
         assert await running == b"one"
         assert await say(channel) == b"one"
+        await dialler.close()
+
+
+async def test_no_call_fails_while_connections_are_renewed():
+    named = Named("one")
+    async with hosted(named, connection_age_seconds=1) as (address, _):
+        dialler = Dialler()
+        async with asyncio.timeout(30):
+            while len(named.peers) < 3:
+                assert await say(dialler.channel(address)) == b"one"
         await dialler.close()
 
 
