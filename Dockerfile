@@ -39,6 +39,7 @@ RUN python -m pip uninstall --yes pip setuptools wheel \
 ENV PATH=/opt/llmrouter/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
+    HOME=/tmp \
     XDG_DATA_HOME=/var/lib \
     LLMROUTER_ENV=production \
     LLMROUTER_GATEWAY__HOST=0.0.0.0 \

@@ -127,6 +127,7 @@ def told(built):
             "PATH": f"{built}/opt/llmrouter/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "XDG_DATA_HOME": str(built / "data"),
             "TMPDIR": "/mnt",
+            "HOME": "/mnt",
             **{f"LLMROUTER_{name.upper()}__PORT": str(port) for name, port in ports.items()},
         }
     )
@@ -158,7 +159,7 @@ def test_a_model_is_pulled_on_a_read_only_root_as_the_init_container_does(built,
          "--store", str(store)],
         env=told, capture_output=True, text=True, check=False, timeout=900,
     )  # fmt: skip
-    if "pip cannot locate" in done.stderr:
+    if "pip cannot locate" in done.stderr and "No matching distribution" in done.stderr:
         pytest.skip("no package index is reached from here")
     assert done.returncode == 0, done.stderr
     assert (store / "smollm2-135m-instruct-int8/genai_config.json").exists()
