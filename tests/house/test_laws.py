@@ -27,7 +27,7 @@ EDGE = {
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
         "gateway/upstream.py",
         "inference/model_servicer.py", "inference/service.py", "inference/servicer.py",
-        "inference/wire_models.py",
+        "inference/wire_models.py", "inference/wire_speed.py",
         "selector/encoding.py", "selector/endpoints.py", "selector/messages.py",
         "selector/placing.py", "selector/rollout_messages.py",
         "selector/service.py", "selector/servicer.py", "selector/wire_placement.py",

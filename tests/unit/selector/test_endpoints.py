@@ -13,6 +13,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.guard import DETAILS_KEY
 from llmrouter.common.wire_errors import to_status
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.statistics import PRIORS, Priors
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2, model_pb2_grpc
 
@@ -269,3 +270,11 @@ async def test_a_service_is_a_node_with_all_that_lies_in_its_store(inference, wa
     assert (coming.key, coming.ready, coming.settled, coming.memory) == (
         ("m", "w"), False, False, 7,
     )  # fmt: skip
+
+
+async def test_a_measured_speed_is_what_is_believed_of_the_model_there(inference, watching):
+    inference.models[0].speed.CopyFrom(pb.ModelSpeed(prefill_rate=1000, decode_rate=50))
+    watcher = await watching(inference.address)
+    measured, other = watcher.served()
+    assert measured.priors == Priors.measured(1000, 50)
+    assert other.priors == PRIORS
