@@ -39,6 +39,7 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         host=settings.host,
         port=settings.port,
         stopping=servicer.stop_waiting,
+        listening=settings,
         close=tiers.close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )

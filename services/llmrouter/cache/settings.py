@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from llmrouter.common.settings import Section
+from llmrouter.common.listening import Listening
 
 __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings"]
 
@@ -19,7 +19,7 @@ _ENTRIES_ON_DISK = 64
 store of a few would have to drop nearly everything to find so many."""
 
 
-class CacheSettings(Section):
+class CacheSettings(Listening):
     """Settings of the cache (`cache:` in the file)."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")

@@ -14,6 +14,7 @@ from llmrouter.cli import (
     demo,
     embed,
     generate,
+    health,
     invalidate,
     models,
     rate,
@@ -43,6 +44,7 @@ app.command()(embed.embed)
 app.command()(select.select)
 app.command()(rate.rate)
 app.command()(invalidate.invalidate)
+app.command()(health.health)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 app.add_typer(rollout.app, name="rollout")

@@ -59,6 +59,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         door=None if settings.http_port is None else door,
         start=start,
         close=close,

@@ -45,8 +45,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         data: The data directory, for the default store.
 
     Raises:
-        RouterError: The backend's name is unknown, or that of a model to load; the store that the
-            settings name is not there.
+        RouterError: The backend, a model to load or the store that the settings name is not there.
     """
     store = _store(settings, data)
     reader = MemoryReader()
@@ -80,6 +79,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         register=register,
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
@@ -146,7 +146,7 @@ def _warn_of_no_model(store: Path, *, named: bool) -> None:
 
 def _remote(settings: InferenceSettings, registry: ModelRegistry) -> RemoteModels:
     remote = open_providers(settings.providers, read_variable)
-    stored = {key_of(name).name for name in registry.names_in_store()}
+    stored = {key_of(name).name for name in registry.shelf.names_in_store()}
     twice = [model.name for model in remote if model.name in stored]
     if twice:
         told = f"name {', '.join(twice)}, which the store has too; rename one"

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from llmrouter.common.settings import Section
+from llmrouter.common.listening import Listening
 from llmrouter.inference.backends.devices import DEVICE
 from llmrouter.inference.remote.settings import ProviderSettings
 
@@ -19,7 +19,7 @@ def _unquoted(value: object) -> object:
     return "off" if value is False else value
 
 
-class InferenceSettings(Section):
+class InferenceSettings(Listening):
     """The `inference` section of the configuration."""
 
     host: str = "127.0.0.1"
