@@ -92,6 +92,11 @@ class SelectorClient:
         answer = await ask(self._stub.RateOutcome, message, "selector", self._timeout, remaining)
         return answer.response
 
+    async def served(self) -> list[tuple[str, str]]:
+        """Return name and version of every model that may be asked, in order of names."""
+        found = await self.list_catalog()
+        return sorted((model.name, model.version) for model in found.models if model.addresses)
+
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog as it is on the wire: the gateway hands it on unread."""
         message = selector_pb2.ListCatalogRequest()

@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmrouter.common.dialling import Dialler
-from llmrouter.common.guard import Gate
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.http.app import HttpApi
-from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
@@ -45,14 +43,6 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         await pipeline.flights.close()
         await watch.close()
 
-    async def list_models() -> list[tuple[str, str]]:
-        found = await selector_client.list_catalog()
-        return sorted((model.name, model.version) for model in found.models if model.addresses)
-
-    def door(gate: Gate) -> HttpDoor:
-        api = HttpApi(pipeline.generator, embedder, list_models, settings, gate)
-        return HttpDoor(api.app, settings)
-
     return Service(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
@@ -60,7 +50,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         host=settings.host,
         port=settings.port,
         listening=settings,
-        door=None if settings.http_port is None else door,
+        door=http_door(pipeline.generator, embedder, selector_client.served, settings),
         start=start,
         close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
