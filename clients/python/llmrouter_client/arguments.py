@@ -27,7 +27,7 @@ __all__ = [
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 _KEY = re.compile(r"[!-~]{1,16384}")
 _LONGEST_SHOWN = 60
-_CACHE_MODES = ("off", "read", "write", "read-write")
+_CACHE_MODES = ("off", "read", "write", "read-write", "refresh")
 _PRIORITIES = ("low", "normal", "high")
 
 
@@ -140,6 +140,10 @@ def _is_list_of_texts(value: object) -> bool:
     return listed and all(isinstance(one, str) for one in value)  # type: ignore[attr-defined]
 
 
+def _is_list_of_names(value: object) -> bool:
+    return _is_list_of_texts(value) and not isinstance(value, str)
+
+
 def _is_bias(value: object) -> bool:
     return isinstance(value, Mapping) and all(
         _is_count(token) and -(1 << 31) <= token < 1 << 31 and _is_number(bias)
@@ -198,18 +202,18 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     ),
     "cache": ("cache.mode", _is_cache_wish, f"True, False or one of {', '.join(_CACHE_MODES)}"),
     "cache_ttl": ("cache.ttl", _is_finite, "a number of seconds"),
+    "cache_tags": ("cache.tags", _is_list_of_names, "a list of texts"),
+    "cache_drawn": ("cache.drawn", _is_flag, "True or False"),
+    "cache_stale": ("cache.stale", _is_flag, "True or False"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
     "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),
     "max_time_to_first_token": (
         "routing.max_time_to_first_token", _is_finite, "a number of seconds"
     ),
-    "tags": (
-        "routing.tags",
-        lambda value: _is_list_of_texts(value) and not isinstance(value, str),
-        "a list of texts",
-    ),
+    "tags": ("routing.tags", _is_list_of_names, "a list of texts"),
     "session": ("routing.session", _is_text, "text"),
+    "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),

@@ -24,7 +24,8 @@ __all__ = ["Commands"]
 _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
 _FLAG = re.compile(r"^(?:sampling|routing|cache)\.(?:response_format\.)?([a-z_]+)(\[.*?\])?")
-_NO_FLAG = frozenset({"response_format", "ttl", "mode"})
+_CACHE = {"ttl": "--cache-ttl", "mode": "--cache", "tags": "--cache-tag"}
+_NO_FLAG = frozenset({"response_format"})
 _FIELDS_SAID = re.compile(
     r"(?<![\w.'\"/-])(?:sampling\.|routing\.)?(logit_bias|max_tokens|min_tokens|top_k|top_p|min_p"
     r"|top_logprobs|logprobs|repetition_penalty|presence_penalty|frequency_penalty|truncate)"
@@ -129,4 +130,4 @@ def _flag(field: str) -> str:
     found = _FLAG.match(field)
     if found is None or found[1] in _NO_FLAG:
         return field
-    return f"--{found[1].replace('_', '-')}"
+    return _CACHE.get(found[1]) or f"--{found[1].replace('_', '-')}"

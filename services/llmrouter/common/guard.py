@@ -67,6 +67,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -74,15 +75,20 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the guarded handler; health and reflection answer even while draining."""
+        method = handler_call_details.method
+        known = self._guarded.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_UNGUARDED):
+        if handler is None or method.startswith(_UNGUARDED):
             return handler
         handler = guarded(handler, self._gate)
-        if not handler.response_streaming:
-            return handler
-        return grpc.unary_stream_rpc_method_handler(
-            _writing(handler.unary_stream), None, handler.response_serializer
-        )
+        if handler.response_streaming:
+            handler = grpc.unary_stream_rpc_method_handler(
+                _writing(handler.unary_stream), None, handler.response_serializer
+            )
+        self._guarded[method] = handler
+        return handler
 
 
 def guarded(handler: Any, gate: Gate) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import structlog
@@ -12,6 +12,7 @@ import structlog
 from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer, until_signalled
 
 __all__ = ["Door", "Hosted", "Service", "run_until_signalled"]
@@ -55,6 +56,8 @@ class Service:
     """Adds its servicer to a server."""
     host: str
     port: int
+    listening: Listening = field(default_factory=Listening)
+    """What else its settings say of its port."""
     beside: tuple[str, ...] = ()
     """Full names of other gRPC services that `register` adds."""
     door: Callable[[Gate], Door] | None = None
@@ -85,7 +88,7 @@ class Hosted:
         """Of its other door; empty where it has none."""
         self._door = service.door(gate) if service.door is not None else None
         names = (service.grpc_name, *service.beside)
-        self._server = ServiceServer(service.name, names, service.register, gate)
+        self._server = ServiceServer(service.name, names, service.register, gate, service.listening)
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.

@@ -34,6 +34,7 @@ __all__ = [
     "load_config",
     "parse",
     "quieten_grpc",
+    "read_variable",
     "told_by",
 ]
 
@@ -98,6 +99,11 @@ def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
     """Return where models and answers are kept by default (XDG base directory)."""
     base = environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
     return Path(base) / "llmrouter"
+
+
+def read_variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a variable that the settings name, as for a secret; None where it is not set."""
+    return environ.get(name)
 
 
 def given_address(environ: Mapping[str, str] = os.environ) -> str | None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from llmrouter.common.dialling import Dialler
-from llmrouter.common.guard import Gate
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.http.app import HttpApi
-from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
-from llmrouter.gateway.pipeline import build_embedding, build_pipeline
-from llmrouter.gateway.servicer import GatewayServicer, shown_models
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.versions import VersionWatch
+from llmrouter.gateway.watching import CacheWatch
 from llmrouter.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -24,19 +26,28 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     """Return the service; it reaches the others through `dialler`."""
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
-    pipeline = build_pipeline(settings, selector, cache, dialler)
+    selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
+    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
+    versions = VersionWatch(selector_client, cache_client)
+    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    watch = CacheWatch(cache_client, shared.near, shared.savings)
+    pipeline = build_pipeline(settings, selector, cache, dialler, shared)
     embedder = build_embedding(settings, selector, dialler)
-    catalog = SelectorClient(selector, settings.selector_timeout_seconds)
     desk = Desk(settings.identity, data)
-    servicer = GatewayServicer(pipeline, embedder, catalog, desk.identity, settings)
+    servicer = GatewayServicer(
+        pipeline.generator, embedder, selector_client, desk.identity, settings
+    )
 
-    async def list_models(allowed: frozenset[str]) -> list[tuple[str, str]]:
-        found = shown_models((await catalog.list_catalog()).models, allowed)
-        return [(model.name, model.version) for model in found if model.addresses]
+    async def start() -> None:
+        await desk.start()
+        await watch.start()
+        await versions.start()
 
-    def door(gate: Gate) -> HttpDoor:
-        api = HttpApi(pipeline, embedder, list_models, desk.identity, settings, gate)
-        return HttpDoor(api.app, settings)
+    async def close() -> None:
+        await versions.close()
+        await pipeline.flights.close()
+        await watch.close()
+        await desk.close()
 
     return Service(
         name="gateway",
@@ -44,9 +55,12 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
-        door=None if settings.http_port is None else door,
-        start=desk.start,
-        close=desk.close,
+        listening=settings,
+        door=http_door(
+            pipeline.generator, embedder, selector_client.served, desk.identity, settings
+        ),
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -11,6 +11,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_event import encode_event
+from llmrouter.common.wire_rating import decode_rating
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
@@ -21,19 +22,26 @@ from llmrouter.gateway.callers import (
     context_of,
     known_as,
 )
+from llmrouter.gateway.clients import shown_models
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.settings import GatewaySettings
-from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
+from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["CatalogClient", "GatewayServicer", "shown_models"]
+__all__ = ["GatewayServicer", "InnerSelector"]
 
 
-class CatalogClient(Protocol):
+class InnerSelector(Protocol):
     """What the servicer itself needs of the selector."""
+
+    async def rate_outcome(
+        self, request: rating_pb2.RateOutcomeRequest, context: RequestContext
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Take in how good an answer was."""
+        ...
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog."""
@@ -47,7 +55,7 @@ class GatewayServicer(GatewayServiceServicer):
         self,
         pipeline: Generator,
         embedder: TextEmbedder,
-        selector_client: CatalogClient,
+        selector_client: InnerSelector,
         identity: Identity,
         settings: GatewaySettings,
     ) -> None:
@@ -56,7 +64,7 @@ class GatewayServicer(GatewayServiceServicer):
         Args:
             pipeline: The chain, as `build_pipeline` makes it.
             embedder: Turns texts into vectors, as `build_embedding` makes it.
-            selector_client: Gives the catalog.
+            selector_client: Gives the catalog, and takes ratings.
             identity: Says who asks.
             settings: The gateway's settings.
         """
@@ -105,6 +113,14 @@ class GatewayServicer(GatewayServiceServicer):
             raise
         return encode_embedding_result(result)
 
+    async def RateOutcome(  # noqa: N802 - named by the proto
+        self, request: rating_pb2.RateOutcomeRequest, context: Any
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Check a verdict and pass it on."""
+        asker = self._admitted(context, self._asker(context), Scope.GENERATE)
+        decode_rating(request)
+        return await self._selector.rate_outcome(request, asker)
+
     async def ListModels(  # noqa: N802 - named by the proto
         self, request: pb.ListModelsRequest, context: Any
     ) -> pb.ListModelsResponse:
@@ -143,14 +159,6 @@ class GatewayServicer(GatewayServiceServicer):
     def _asker(self, context: Any) -> RequestContext:
         """Return a nameless asker with the call's id and deadline."""
         return context_of(_given_request_id(context), context.time_remaining(), self._settings)
-
-
-def shown_models(
-    models: Iterable[selector_pb2.CatalogModel], allowed: frozenset[str]
-) -> list[selector_pb2.CatalogModel]:
-    """Return the models that a caller may use, in order of their names; `allowed` empty is all."""
-    shown = (one for one in models if not allowed or allowed & {one.name, *one.aliases})
-    return sorted(shown, key=lambda model: model.name)
 
 
 def _given_request_id(context: Any) -> str | None:

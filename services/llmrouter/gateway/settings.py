@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
+from llmrouter.common.listening import Listening
 from llmrouter.common.settings import Section
 
 __all__ = ["GatewaySettings", "IdentitySettings", "JwtSettings"]
@@ -69,7 +70,7 @@ class IdentitySettings(Section):
     )
 
 
-class GatewaySettings(Section):
+class GatewaySettings(Listening):
     """Where the gateway listens, whom it asks and how long it waits."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
@@ -101,8 +102,26 @@ class GatewaySettings(Section):
     cache_timeout_seconds: float = Field(
         default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."
     )
+    cache_memory_max_bytes: int = Field(
+        default=32 << 20,
+        ge=0,
+        le=1 << 40,
+        description="Bytes of answers in the gateway's own memory at most; 0 keeps none there.",
+    )
+    cache_lease_wait_seconds: float = Field(
+        default=10,
+        ge=0,
+        le=3600,
+        description="Wait for an answer that another gateway is generating at most; 0 generates at "
+        "once.",
+    )
     selector_timeout_seconds: float = Field(
         default=5, gt=0, le=60, description="Wait for one answer of the selector at most."
+    )
+    prompt_features: bool = Field(
+        default=True,
+        description="Whether the selector is told what prompts are like (561 bytes, no text), "
+        "which learned routing needs.",
     )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."

@@ -80,14 +80,15 @@ async def wait_until_ready(port):
 
 
 async def wait_until_routable(port, key=None):
-    """The selector looks for models from time to time; wait until it has seen ours."""
+    """Wait until the gateway has found the selector, and the selector our models."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = GatewayServiceStub(channel)
         for _ in range(START_SECONDS * 10):
-            request = gateway_pb2.ListModelsRequest()
-            models = (await stub.ListModels(request, timeout=5, metadata=bearing(key))).models
-            if any(model.addresses for model in models):
-                return
+            with contextlib.suppress(grpc.aio.AioRpcError):  # it looked before the selector was up
+                request = gateway_pb2.ListModelsRequest()
+                found = await stub.ListModels(request, timeout=5, metadata=bearing(key))
+                if any(model.addresses for model in found.models):
+                    return
             await asyncio.sleep(0.1)
     raise AssertionError("no model ever became routable")
 

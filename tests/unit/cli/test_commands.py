@@ -13,11 +13,14 @@ from collections import Counter
 import pytest
 from tests.unit.cli.driving import AWAY, COMMAND, lines, run
 from tests.unit.client.fake_gateway import (
+    FakeCache,
     FakeGateway,
     FakeSelector,
     serving_in_thread,
     whole_answer,
 )
+
+from llmrouter.v1 import cache_pb2, generation_pb2
 
 
 @pytest.mark.parametrize(
@@ -197,6 +200,50 @@ def test_a_rollout_is_started_shown_and_changed():
     assert data["rollouts"][0]["spec"]["new_version"] == "v2"
     assert [request.action for request in selector.requests[1:]] == [1, 2, 3]
     assert run("rollout", "start", "a", "v2", "--stages", "few").exit_code == 2
+
+
+def test_stats_of_the_cache_alone_show_what_it_spared(address):
+    shown = run("stats", "cache", "--cache", address)
+    (data,) = lines(run("stats", "cache", "--cache", address, "--json"))
+    told = ("gateway", "exact", "12", "1,234", "$0.5000", "9.0", "in flight", "joined", "acme",
+            "2 gateways connected, 3 invalidations")  # fmt: skip
+    for fact in told:
+        assert fact in shown.stdout
+    assert data["savings"][0]["hits"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        (("--tag", "t"), {"tag": "t"}),
+        (("--key", "ab" * 32), {"key": b"\xab" * 32}),
+        (("--model", "m@v"), {"model": {"model": "m", "version": "v"}}),
+        (("--model", "m"), {"model": {"model": "m"}}),
+        (("--all", "--tenant", "acme"), {"tenant": True}),
+    ],
+)
+def test_invalidate_names_one_target(address, flags, asked):
+    FakeCache.invalidated.clear()
+    (data,) = lines(run("invalidate", *flags, "--cache", address, "--json"))
+    assert data == {"event": "invalidated", "sequence": 4}
+    context = generation_pb2.RequestContext(
+        request_id="cli", tenant="acme" if "acme" in flags else "default"
+    )
+    assert FakeCache.invalidated == [cache_pb2.InvalidateRequest(context=context, **asked)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "give one of --key, --tag, --model and --all"),
+        (("--tag", "t", "--all"), "give one of"),
+        (("--key", "xyz"), "is not hexadecimal"),
+    ],
+)
+def test_an_invalidation_of_nothing_or_of_two_things_is_wrong_usage(flags, told):
+    refused = run("invalidate", *flags)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
 
 
 def test_a_defect_shows_no_traceback(monkeypatch):

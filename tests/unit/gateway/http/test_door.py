@@ -8,12 +8,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.unit.gateway.doubles import answer_events
 from tests.unit.gateway.http.conftest import serving
+from tests.unit.gateway.identity.key_ring import KeyRing
 
 from llmrouter.common.guard import Gate
 from llmrouter.common.settings import ConfigError
 from llmrouter.gateway.http import door
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody
+from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.settings import GatewaySettings
 
 
@@ -143,10 +145,13 @@ async def status_of(path, body):
         async def embed(self, request, context):
             raise AssertionError("no vectors are asked of this chain")
 
-    async def list_models():
+    async def list_models(allowed):
+        del allowed
         return []
 
-    api = HttpApi(Chain(), Chain(), list_models, GatewaySettings(), Gate("gateway"))
+    keys = KeyRing()
+    identity = Identity(keys, "always", keys)
+    api = HttpApi(Chain(), Chain(), list_models, identity, GatewaySettings(), Gate("gateway"))
     found = []
     coming = [{"type": "http.request", "body": json.dumps(body).encode()}]
 
