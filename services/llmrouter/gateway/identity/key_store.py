@@ -46,7 +46,9 @@ class KeyStore:
         with self._failures_told():
             if not self._path.exists():
                 return {}, b""
-            with self._opened() as database:
+            # Only to be read: it may lie in a mounted secret.
+            place = f"{self._path.resolve().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(place, timeout=_WAIT_SECONDS, uri=True)) as database:
                 rows = database.execute("SELECT id, data FROM keys").fetchall()
             return {identifier: _decoded(data) for identifier, data in rows}, self._secret()
 

@@ -73,6 +73,16 @@ def test_a_secret_may_be_a_file_of_ones_own_but_not_a_short_one(tmp_path):
         KeyStore(tmp_path / "keys", tmp_path / "none").secret()
 
 
+def test_keys_are_read_where_nothing_can_be_written(store, tmp_path):
+    key = created(store)
+    folder = tmp_path / "deep"
+    for path in (*folder.iterdir(), folder):
+        path.chmod(0o500)
+    before = sorted((one.name, one.stat().st_mtime_ns) for one in folder.iterdir())
+    assert set(store.load()[0]) == {key.id}
+    assert sorted((one.name, one.stat().st_mtime_ns) for one in folder.iterdir()) == before
+
+
 @pytest.mark.parametrize("damage", [b"no database at all, but long enough to be one" * 9, b"{}"])
 def test_a_damaged_store_is_told_by_its_name(store, damage, tmp_path):
     created(store)
