@@ -54,7 +54,6 @@ Urgency = Annotated[
 
 
 def generate(
-    *,
     prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
     model: ModelName = None,
     strategy: Strategy = None,
@@ -103,8 +102,7 @@ def generate(
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
-    question, gateway = question_from(prompt), gateway_at(address)
-    asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
+    asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
 
 
 def question_from(given: str) -> str:

@@ -6,7 +6,7 @@ import signal
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.integration.suite.conftest import four_processes
+from tests.integration.suite.conftest import SERVICES, four_processes
 
 from llmrouter import suite
 from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, model_pb2
@@ -187,8 +187,8 @@ async def test_inference_refuses_a_neighbour_that_does_not_say_who_asks(config, 
 async def test_every_service_answers_reflection(config):
     path, ports = config
     async with four_processes(path, ports):
-        for name, port in ports.items():
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for name in SERVICES:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[name]}") as channel:
                 stub = reflection_pb2_grpc.ServerReflectionStub(channel)
                 call = stub.ServerReflectionInfo(
                     iter([reflection_pb2.ServerReflectionRequest(list_services="")])
