@@ -1,8 +1,9 @@
 """The fingerprint of everything that changes an answer.
 
 Version 4, in two steps. The question is SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8)
-of the version tag, tenant, input and sampling options. The key is SHA-256 over the question, the
-length of the model's name, the name and its version: one question has a key per model version.
+of the version tag, tenant, input, sampling options and, of a caller who is held to some models,
+those. The key is SHA-256 over the question, the length of the model's name, the name and its
+version: one question has a key per model version.
 
 What does not change an answer is left out, so that more requests meet: cache wishes, routing,
 priority and deadline; the order of stop strings and logit biases, doubled stop strings and biases
@@ -43,8 +44,17 @@ def answer_key(question: bytes, model: str, version: str) -> bytes:
     return hashlib.sha256(facts).digest()
 
 
-def question_key(request: GenerationRequest, tenant: str) -> bytes:
-    """Return the 32 bytes that stand for all that a tenant asks, whoever answers."""
+def question_key(
+    request: GenerationRequest, tenant: str, models: frozenset[str] = frozenset()
+) -> bytes:
+    """Return the 32 bytes that stand for all that a tenant asks, whoever answers.
+
+    Args:
+        request: What is asked.
+        tenant: Whose it is.
+        models: The models that the caller is held to, if any: it shall not meet what others of its
+            tenant were answered by models that it may not use.
+    """
     options = request.sampling
     # A greedy answer does not depend on what only shapes a draw.
     drawn = options.temperature != 0
@@ -71,6 +81,8 @@ def question_key(request: GenerationRequest, tenant: str) -> bytes:
         "response_format": None if wanted is None else [wanted.kind.value, wanted.text],
         "top_logprobs": options.top_logprobs if options.logprobs else 0,
     }
+    if models:
+        facts["models"] = sorted(models)
     return hashlib.sha256(_canonical(facts).encode("utf-8", "surrogatepass")).digest()
 
 

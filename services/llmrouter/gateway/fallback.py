@@ -94,7 +94,7 @@ class Fallback:
     async def _find(
         self, request: GenerationRequest, context: RequestContext
     ) -> tuple[Found | None, Candidate | None]:
-        question = question_key(request, context.tenant)
+        question = question_key(request, context.tenant, context.models)
         candidate = self._sticky.recall(question, request.routing)
         if candidate is None:
             return None, None

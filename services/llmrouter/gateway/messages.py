@@ -73,7 +73,7 @@ def encode_select(
             )
             for one in tried
         ],
-        question_key=question_key(request, context.tenant),
+        question_key=question_key(request, context.tenant, context.models),
         conversation_key=conversation_key(request, context.tenant),
         brief=True,
         allowed_models=sorted(context.models),

@@ -88,7 +88,7 @@ class NearCaching:
                 yield event
 
     def _keyed(self, planned: PlannedRequest, context: RequestContext) -> PlannedRequest:
-        question = question_key(planned.request, context.tenant)
+        question = question_key(planned.request, context.tenant, context.models)
         planned = self._sticky.prefer(replace(planned, question=question))
         first = planned.plan.candidates[0]
         routing = planned.request.routing

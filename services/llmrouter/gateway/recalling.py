@@ -74,7 +74,7 @@ class Recalling:
     ) -> tuple[Answer, Candidate] | None:
         if not (self._near.hears and request.cache.mode in READS and may_be_shared(request)):
             return None
-        question = question_key(request, context.tenant)
+        question = question_key(request, context.tenant, context.models)
         candidate = self._sticky.recall(question, request.routing)
         if candidate is None or not self._serves(candidate.model, candidate.version):
             return None

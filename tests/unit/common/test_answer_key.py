@@ -252,3 +252,11 @@ def test_no_tenant_stores_where_another_does(tenant, other, its_key, others_key)
 def test_the_key_of_a_version_of_the_format_never_changes():
     expected = "92e961df12cbaa44f3f43547f736797bfcb3f565fa346e85c5419b964e885929"
     assert key().hex() == expected
+
+
+def test_callers_that_are_held_to_models_share_questions_with_those_held_to_the_same():
+    free, held = question_key(ASKED, "default"), frozenset({"a", "b"})
+    assert question_key(ASKED, "default", frozenset()) == free
+    assert question_key(ASKED, "default", held) == question_key(ASKED, "default", frozenset("ba"))
+    others = [question_key(ASKED, "default", frozenset(one)) for one in ("a", "b", "abc")]
+    assert len({free, question_key(ASKED, "default", held), *others}) == 5

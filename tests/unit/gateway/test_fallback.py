@@ -49,8 +49,8 @@ class Rig:
     def link(self):
         return Fallback(self.cache, self.sticky, self.savings, self.following)
 
-    async def ask(self, request=ALLOWING):
-        return await collect(self.link().generate(request, CONTEXT))
+    async def ask(self, request=ALLOWING, context=CONTEXT):
+        return await collect(self.link().generate(request, context))
 
 
 @pytest.mark.parametrize(
@@ -129,3 +129,8 @@ async def test_on_better_days_it_passes_everything_on_and_closes_what_is_behind_
     async with aclosing(rig.link().generate(ALLOWING, CONTEXT)) as events:
         await anext(events)
     assert rig.following.log == ["closed", "closed"]
+
+
+async def test_a_caller_that_may_not_use_the_model_is_not_given_what_it_answered():
+    with pytest.raises(RouterError):
+        await Rig().ask(context=replace(CONTEXT, models=frozenset({"second"})))

@@ -110,3 +110,9 @@ async def test_without_news_of_the_cache_it_goes_on(rig):
     rig.near.lost()
     assert text(await rig.ask()) == "anew"
     assert rig.following.log == ["closed"]
+
+
+async def test_a_caller_that_may_not_use_the_model_is_not_given_what_it_answered(rig):
+    held = replace(CONTEXT, models=frozenset({"second"}))
+    assert text(await rig.ask(context=held)) == "anew"
+    assert text(await rig.ask()) == "Paris"
