@@ -150,11 +150,31 @@ def imports_of_the_package(root: Path) -> list[str]:
 def asserted_clocks(root: Path) -> list[str]:
     """Where a test judges by how long something took; benchmarks may."""
     return [
-        f"{path.relative_to(root)}:{node.lineno}"
+        f"{path.relative_to(root)}:{line}"
         for path in sorted((root / "tests").rglob("*.py"))
         if "benchmarks" not in path.parts
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Assert) and any(map(_reads_a_clock, ast.walk(node)))
+        for line in _judged_by_a_clock(ast.parse(path.read_text()))
+    ]
+
+
+def _judged_by_a_clock(tree: ast.Module) -> list[int]:
+    """Return the lines of assertions that read a clock, or a span that was read off one."""
+    nodes = list(ast.walk(tree))
+    spans = {
+        target.id
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.BinOp)
+        if any(map(_reads_a_clock, ast.walk(node.value)))
+        for target in node.targets
+        if isinstance(target, ast.Name) and isinstance(node.value.op, ast.Sub)
+    }
+    return [
+        node.lineno
+        for node in nodes
+        if isinstance(node, ast.Assert)
+        for part in [list(ast.walk(node))]
+        if any(map(_reads_a_clock, part))
+        or any(isinstance(one, ast.Name) and one.id in spans for one in part)
     ]
 
 
@@ -162,9 +182,8 @@ def _reads_a_clock(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call):
         return False
     called = node.func
-    return (
-        called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
-    ) in CLOCKS
+    name = called.attr if isinstance(called, ast.Attribute) else getattr(called, "id", "")
+    return name in CLOCKS
 
 
 LAWS: list[Callable[[Path], list[str]]] = [

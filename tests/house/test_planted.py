@@ -45,6 +45,11 @@ PLANTED += [
     (house.asserted_clocks, "tests/unit/test_a.py", "assert time.monotonic() - began < 1"),
     (house.asserted_clocks, "tests/unit/test_a.py", "assert loop.time() < began + 2"),
     (house.asserted_clocks, "tests/unit/test_a.py", "assert perf_counter() >= then"),
+    (
+        house.asserted_clocks,
+        "tests/unit/test_a.py",
+        "took = time.monotonic() - began\nassert took < 1",
+    ),
 ]
 CLEAN = {
     f"{SERVICES}/__init__.py": '"""The suite."""',
