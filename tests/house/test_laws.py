@@ -20,7 +20,7 @@ EDGE = {
     SERVICES / name for name in (
         "cache/service.py", "cache/servicer.py", "cli/breakers.py", "cli/calling.py",
         "cli/decisions.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
-        "cli/health.py",
+        "cli/health.py", "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
         "common/wire_event.py", "common/wire_request.py", "common/wire_routing.py",

@@ -28,6 +28,7 @@ from llmrouter_client.events import (
 )
 from llmrouter_client.requests import Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
+from llmrouter_client.tls import Tls
 
 __all__ = [
     "Answer",
@@ -51,6 +52,7 @@ __all__ = [
     "Stream",
     "SyncStream",
     "Timings",
+    "Tls",
     "TokenLogprob",
     "TopLogprob",
     "Usage",
