@@ -105,6 +105,9 @@ spec:
       volumeMounts:
         - {name: config, mountPath: /etc/llmrouter, readOnly: true}
         - {name: temporary, mountPath: /tmp}
+        {{- if ne .root.Values.tls.mode "none" }}
+        - {name: tls, mountPath: /etc/llmrouter-tls, readOnly: true}
+        {{- end }}
         {{- if ne .service "gateway" }}
         - {name: data, mountPath: /var/lib/llmrouter{{ if eq .service "inference" }}/models{{ end }}}
         {{- end }}
@@ -114,6 +117,10 @@ spec:
         name: {{ $full }}
     - name: temporary
       emptyDir: {sizeLimit: 1Gi}
+    {{- if ne .root.Values.tls.mode "none" }}
+    - name: tls
+      secret: {secretName: {{ $full }}-tls, defaultMode: 0440}
+    {{- end }}
     {{- if eq .service "inference" }}
     {{- with $values.store.claim }}
     - name: data
