@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= cpu,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
+.PHONY: help install demo test test-all fuzz bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
@@ -29,8 +29,12 @@ test: $(STAMP) ## Run the default tests (under 15 minutes on 2 cores)
 test-all: $(STAMP) ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -m ''
 
-bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json ARGS='…'
-	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' $(ARGS)
+fuzz: $(STAMP) ## Damage checkpoints in new ways: ARGS='--seconds 600 --only gguf/'
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAIN=rows ARGS='…'
+	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' \
+		$(if $(DATA),--data '$(DATA)') $(if $(TRAIN),--train '$(TRAIN)') $(ARGS)
 
 bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
 	$(BIN)/python -m tests.benchmarks.peers.install

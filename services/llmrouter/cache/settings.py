@@ -49,6 +49,12 @@ class CacheSettings(Listening):
         le=MAX_TTL_SECONDS,
         description="How long an answer lives when its store names no time.",
     )
+    stale_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=MAX_TTL_SECONDS,
+        description="How long an expired answer is kept to stand in when no model can answer.",
+    )
     max_entry_bytes: int = Field(
         default=1 << 20, ge=1024, le=4 << 20, description="Bytes of one answer at most."
     )

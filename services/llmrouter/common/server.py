@@ -23,7 +23,7 @@ from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.listening import Listening
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["LIVENESS", "OPTIONS", "ServiceServer", "until_signalled"]
+__all__ = ["LIVENESS", "OPTIONS", "ServiceServer", "until_signalled", "why_unbound"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
 LIVENESS = "liveness"
@@ -107,7 +107,7 @@ class ServiceServer:
         if not bound:
             raise ConfigError(
                 f"{self._name} cannot listen on {address}: "
-                f"{_why_unbound(self._name, host, port, setting)}"
+                f"{why_unbound(self._name, host, port, setting)}"
             )
         return int(bound)
 
@@ -129,8 +129,15 @@ class ServiceServer:
             await self._probed.stop(0)
 
 
-def _why_unbound(name: str, host: str, port: int, setting: str) -> str:
-    """Return why an address cannot be listened on; gRPC does not tell, the system does."""
+def why_unbound(name: str, host: str, port: int, setting: str = "port") -> str:
+    """Return why an address cannot be listened on; gRPC does not tell, the system does.
+
+    Args:
+        name: The service.
+        host: Its address.
+        port: Its port.
+        setting: The name of its setting for the port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE

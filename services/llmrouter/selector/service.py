@@ -52,6 +52,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     async def close() -> None:
         await placement.close()
         await watcher.close()
+        await selector.teacher.close()
         await store.close()
 
     return Service(
