@@ -246,13 +246,34 @@ def test_the_autoscaler_alone_says_how_many_gateways_there_are():
 
 
 def test_entrances_lead_to_the_gateway():
-    objects = render("ingress.enabled=true", "gatewayApi.enabled=true")
-    [rule] = named(objects, "Ingress", "rel-llmrouter")["spec"]["rules"]
-    behind = rule["http"]["paths"][0]["backend"]["service"]
-    assert behind == {"name": "rel-llmrouter-gateway", "port": {"name": "grpc"}}
+    objects = render("ingress.enabled=true", "httpIngress.enabled=true", "gatewayApi.enabled=true")
+    for port in ("grpc", "http"):
+        [rule] = named(objects, "Ingress", port)["spec"]["rules"]
+        behind = rule["http"]["paths"][0]["backend"]["service"]
+        assert behind == {"name": "rel-llmrouter-gateway", "port": {"name": port}}
     [route] = named(objects, "GRPCRoute", "rel-llmrouter")["spec"]["rules"]
     assert route["backendRefs"] == [{"name": "rel-llmrouter-gateway", "port": 50051}]
-    assert not of_kind(render(), "Ingress", "GRPCRoute")
+    assert not of_kind(objects, "HTTPRoute")
+    assert not of_kind(render(), "Ingress", "GRPCRoute", "HTTPRoute")
+    objects = render("gatewayApi.enabled=true", 'gatewayApi.httpHostnames=["a.example.com"]')
+    http = named(objects, "HTTPRoute", "rel-llmrouter")["spec"]
+    assert http["hostnames"] == ["a.example.com"]
+    assert http["rules"][0]["backendRefs"][0]["port"] == 8080
+
+
+def test_a_gateway_speaks_http_where_it_says_so():
+    for wanted, port in (("true", 8080), ("false", None)):
+        objects = render(f"gateway.http={wanted}")
+        assert settings_of(objects, "gateway").gateway.http_port == port
+        [container] = pod_spec(objects, "Deployment", "gateway")["containers"]
+        assert ("http" in [one["name"] for one in container["ports"]]) is (port is not None)
+        for name in ("gateway", "gateway-headless"):
+            told = named(objects, "Service", name)["spec"]["ports"]
+            assert ("http" in [one["name"] for one in told]) is (port is not None)
+        [rule] = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
+        opened = {one["port"] for one in rule["ports"]}
+        assert opened == {50051, *([port] if port else [])}
+    assert "set gateway.http" in refused("gateway.http=false", "httpIngress.enabled=true")
 
 
 def test_secrets_are_referred_to():

@@ -122,14 +122,18 @@ DEFINITIONS = (
         "sigs.k8s.io/gateway-api@v1.3.0",
         "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",
     ),
+    (
+        "sigs.k8s.io/gateway-api@v1.3.0",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
 )
 """Modules that define kinds of their own, and where."""
 
 
 def definitions():
-    """Return the definitions of Certificate and GRPCRoute as their projects ship them."""
+    """Return the definitions of certificates and routes as their projects ship them."""
     if shutil.which("go") is None:
-        pytest.skip("Go is not installed, whose modules define Certificate and GRPCRoute")
+        pytest.skip("Go is not installed, whose modules define certificates and routes")
     for module, file in DEFINITIONS:
         told = subprocess.run(
             ["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True
@@ -187,7 +191,8 @@ def test_a_release_is_installed_upgraded_rolled_back_and_taken_away(cluster):
 
 def test_certificates_and_routes_are_what_their_projects_define(cluster):
     values = [
-        "gatewayApi.enabled=true", 'tls.mode="cert-manager"', 'tls.issuerRef={"name": "ours"}'
+        'gatewayApi={"enabled": true, "httpHostnames": ["a.b"]}',
+        'tls={"mode": "cert-manager", "issuerRef": {"name": "ours"}}',
     ]  # fmt: skip
     chosen = [part for one in values for part in ("--set-json", one)]
     cluster.helm("install", "two", str(CHART), *chosen)
@@ -196,8 +201,9 @@ def test_certificates_and_routes_are_what_their_projects_define(cluster):
         assert set(made) == {
             f"two-llmrouter-{name}" for name in ("gateway", "selector", "cache", "inference-main")
         }
-        routes = "/apis/gateway.networking.k8s.io/v1/namespaces/models/grpcroutes"
-        assert set(cluster.there(routes)) == {"two-llmrouter"}
+        for kind in ("grpcroutes", "httproutes"):
+            routes = f"/apis/gateway.networking.k8s.io/v1/namespaces/models/{kind}"
+            assert set(cluster.there(routes)) == {"two-llmrouter"}
     finally:
         cluster.helm("uninstall", "two")
 

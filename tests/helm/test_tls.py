@@ -102,7 +102,8 @@ def test_probes_go_where_there_is_no_tls(managed):
 def test_no_service_says_that_it_speaks_without_tls(managed):
     for objects, said in ((managed, None), (render(), "kubernetes.io/h2c")):
         for one in of_kind(objects, "Service"):
-            assert [port.get("appProtocol") for port in one["spec"]["ports"]] == [said]
+            [port] = [port for port in one["spec"]["ports"] if port["name"] == "grpc"]
+            assert port.get("appProtocol") == said
 
 
 def test_pods_with_certificates_may_do_no_more_than_others(managed):

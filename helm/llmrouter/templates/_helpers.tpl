@@ -92,6 +92,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{- end -}}
 {{- end -}}
 {{- if eq .service "gateway" -}}
+{{- $_ := set $decided "http_port" (ternary 8080 nil .values.http) -}}
 {{- $_ := set $decided "selector_address" (printf "%s:50052" (include "llmrouter.host" (dict "root" .root "name" "selector"))) -}}
 {{- $_ := set $decided "cache_address" (printf "%s:50053" (include "llmrouter.host" (dict "root" .root "name" "cache"))) -}}
 {{- else if eq .service "selector" -}}

@@ -76,6 +76,9 @@ spec:
       ports:
         - {name: grpc, containerPort: {{ include "llmrouter.port" .service }}}
         - {name: health, containerPort: 50060}
+        {{- if $values.http }}
+        - {name: http, containerPort: 8080}
+        {{- end }}
       # Live is a process that answers at all; ready is one that wants requests.
       startupProbe:
         grpc: {port: 50060, service: liveness}

@@ -7,14 +7,14 @@ import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import structlog
 from pydantic import Field, model_validator
 
 from llmrouter.common.settings import ConfigError, Section
 
-__all__ = ["ClientTls", "CredentialFiles", "Credentials", "ServerTls"]
+__all__ = ["ClientTls", "CredentialFiles", "Credentials", "ServerTls", "server_context"]
 
 _MAX_FILE_BYTES = 1 << 20
 _LOOK_SECONDS = 1.0
@@ -96,6 +96,17 @@ class CredentialFiles:
                 self._renew()
             return self._current
 
+    def context(self) -> ssl.SSLContext:
+        """Return what a socket of a service is secured by, with the certificates of the moment."""
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        if self._certificate is not None:
+            context.load_cert_chain(self._certificate, self._key, password=_no_password)
+        if self._ca is not None:
+            context.verify_mode = ssl.CERT_REQUIRED
+            context.load_verify_locations(self._ca)
+        return context
+
     def _renew(self) -> None:
         marks = self._look()
         if marks == self._marks:
@@ -160,6 +171,28 @@ class CredentialFiles:
                 f"{self._place}.{self._ca_name}: {self._ca} holds no certificates "
                 f"({_reason(error)})"
             ) from None
+
+
+class _RenewingContext(ssl.SSLContext):
+    """Has every connection secured by what the files then hold, client CAs too."""
+
+    _files: CredentialFiles
+    _shown: Credentials | None = None
+    _made: ssl.SSLContext
+
+    def wrap_bio(self, *bios: Any, **more: Any) -> ssl.SSLObject:
+        """Secure a connection, as asyncio asks for with each."""
+        current = self._files.current()
+        if current is not self._shown:
+            self._made, self._shown = self._files.context(), current
+        return self._made.wrap_bio(*bios, **more)
+
+
+def server_context(files: CredentialFiles) -> ssl.SSLContext:
+    """Return what secures a port of asyncio; every handshake shows what it then has to."""
+    context = _RenewingContext(ssl.PROTOCOL_TLS_SERVER)
+    context._files = files  # noqa: SLF001 - a context takes no arguments of others
+    return context
 
 
 def _no_password() -> str:
