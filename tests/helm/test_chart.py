@@ -201,8 +201,6 @@ def test_a_claim_of_yours_takes_the_place_of_volumes_and_pulls():
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "models"}}
     assert claim in spec["volumes"]
     assert "initContainers" not in spec
-    policy = named(objects, "NetworkPolicy", "inference-main")
-    assert len(policy["spec"]["egress"]) == 1
 
 
 def test_a_cache_without_a_volume_keeps_answers_in_memory():
@@ -234,6 +232,25 @@ def test_those_who_may_reach_the_gateway_can_be_named():
     assert rule["from"][0] == namespace
     question = named(objects, "Pod", "question")
     assert tested.items() <= question["metadata"]["labels"].items()
+
+
+def test_the_example_of_remote_providers_is_one_that_engines_take():
+    told = (CHART / "README.md").read_text().partition("A pool of remote providers")[2]
+    pools = yaml.safe_load(told.split("```")[1].removeprefix("yaml"))["inference"]["pools"]
+    objects = render(f"inference.pools={json.dumps(pools)}")
+    [provider] = settings_of(objects, "inference-remote").inference.providers
+    [engine] = pod_spec(objects, "StatefulSet", "inference-remote")["containers"]
+    assert provider.api_key_variable in [
+        one["name"] for one in engine["env"] if "secretKeyRef" in one.get("valueFrom", {})
+    ]
+
+
+def test_engines_reach_what_they_are_let_to():
+    def egress(objects):
+        return named(objects, "NetworkPolicy", "inference-main")["spec"]["egress"][1:]
+
+    assert egress(render()) == [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    assert egress(render('inference.pools={"main": {"egress": []}}')) == []
 
 
 def test_the_autoscaler_alone_says_how_many_gateways_there_are():
