@@ -9,8 +9,8 @@ from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.identity.jwks_book import JwksBook
 from llmrouter.gateway.identity.key_book import KeyBook
 from llmrouter.gateway.identity.places import audit_file, key_store
+from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.identity.tokens import TokenVerifier
-from llmrouter.gateway.settings import IdentitySettings
 
 __all__ = ["Desk"]
 

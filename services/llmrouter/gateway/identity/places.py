@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmrouter.gateway.identity.audit import AuditFile
 from llmrouter.gateway.identity.key_store import KeyStore
-from llmrouter.gateway.settings import IdentitySettings
+from llmrouter.gateway.identity.settings import IdentitySettings
 
 __all__ = ["audit_file", "key_store"]
 

@@ -9,7 +9,7 @@ import jwt
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.principal import ALL_SCOPES, Principal, Scope
-from llmrouter.gateway.settings import JwtSettings
+from llmrouter.gateway.identity.settings import JwtSettings
 
 __all__ = ["ALGORITHMS", "TokenVerifier", "read_jwks"]
 

@@ -10,7 +10,7 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from llmrouter.gateway.settings import JwtSettings
+from llmrouter.gateway.identity.settings import JwtSettings
 
 ISSUER, AUDIENCE = "https://id.example", "llmrouter"
 PRIVATE: dict[str, Any] = {

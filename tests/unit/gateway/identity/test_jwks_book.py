@@ -14,7 +14,7 @@ from tests.unit.gateway.identity.provider import jwks, settings
 
 from llmrouter.gateway.identity import jwks_book
 from llmrouter.gateway.identity.jwks_book import JwksBook
-from llmrouter.gateway.settings import JwtSettings
+from llmrouter.gateway.identity.settings import JwtSettings
 
 
 class Provider(ThreadingHTTPServer):
