@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from llmrouter.inference.models.memory_reader import MemoryReader
 from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import key_of
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
@@ -53,6 +55,8 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
+        for folder, why in (await asyncio.to_thread(strangers, store)).items():
+            _log.warning("a folder of the store is no model", folder=folder, why=why)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmrouter.inference.importers.base import Checkpoint, Converted
+from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
 from llmrouter.inference.models.folder import read_folder
@@ -57,7 +58,7 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
         RouterError: MODEL_UNAVAILABLE naming what is wrong, or a full disk. Precisions that were
             finished before stay.
     """
-    with store.scratch() as scratch:
+    with faults_told(job.origin.location, store), store.scratch() as scratch:
         yardstick = _Yardstick(job, scratch)
         # The unquantised one first: the others are measured by it.
         for precision in sorted(names, key=lambda one: one != _REFERENCE):
