@@ -49,7 +49,7 @@ def _writes_each(one: nodes.Node) -> bool:
 
 
 def _leaves(loop: nodes.For) -> bool:
-    return loop.find((nodes.Break, nodes.Continue)) is not None
+    return any(isinstance(one, nodes.Break | nodes.Continue) for one in loop.find_all(nodes.Stmt))
 
 
 def _stores(body: Sequence[nodes.Node], name: str) -> bool:
