@@ -57,8 +57,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
-        for folder, why in (await asyncio.to_thread(strangers, store)).items():
-            _log.warning("a folder of the store is no model", folder=folder, why=why)
+        await _tell_strangers(store)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready and not any(remote):
@@ -90,6 +89,11 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=lambda: registry.ready or any(remote),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+async def _tell_strangers(store: Path) -> None:
+    for folder, why in (await asyncio.to_thread(strangers, store)).items():
+        _log.warning("a folder of the store is no model", folder=folder, why=why)
 
 
 def _store(settings: InferenceSettings, data: Path) -> Path:
