@@ -67,13 +67,12 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         for one in (upkeep, registry, remote):
             await one.close()
 
-    cpu = CpuMeter(settings.threads or available_cores())
     infer = InferenceServicer(registry, remote, settings.max_tokens)
-    models = ModelServicer(registry, remote, monitor, cpu)
+    cpu = CpuMeter(settings.threads or available_cores())
 
     def register(server: Any) -> None:
         add_InferenceServiceServicer_to_server(infer, server)
-        add_ModelServiceServicer_to_server(models, server)
+        add_ModelServiceServicer_to_server(ModelServicer(registry, remote, monitor, cpu), server)
 
     return Service(
         name="inference",
