@@ -207,8 +207,10 @@ def _speed_cells(speed: Speed | None) -> list[str]:
 
 
 def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
-    """Return the folders that can be read, and what is wrong with the others by name."""
-    folders, broken = [], {}
+    """Return the models that can be read, and what is wrong with other folders by name."""
+    from llmrouter.inference.models.strangers import strangers
+
+    folders, broken = [], strangers(held.root)
     for name in held.names():
         try:
             folders.append(held.model(name))

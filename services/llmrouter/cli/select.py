@@ -15,6 +15,7 @@ from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, counted, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
+from llmrouter.common.text_bytes import text_bytes
 from llmrouter.common.wire import duration
 from llmrouter.v1 import features_pb2, generation_pb2, selector_pb2, selector_pb2_grpc
 
@@ -56,7 +57,7 @@ def select(
             tags=tag or (),
             session=session or "",
         ),
-        prompt_bytes=len(question.encode()),
+        prompt_bytes=text_bytes(question),
         features=_features(question),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],

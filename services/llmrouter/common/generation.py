@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from llmrouter.common.text_bytes import text_bytes
+
 __all__ = [
     "Attempt",
     "CacheLevel",
@@ -235,9 +237,9 @@ class GenerationRequest:
 
     @property
     def prompt_bytes(self) -> int:
-        """UTF-8 size of everything the model is to read, templates not counted."""
-        turns = sum(len(part.encode()) for turn in self.messages for part in turn.parts)
-        return turns + len(self.prompt.encode())
+        """Size by `text_bytes` of everything the model is to read, templates not counted."""
+        turns = sum(text_bytes(part) for turn in self.messages for part in turn.parts)
+        return turns + text_bytes(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,8 +128,10 @@ def _tags(field: str, tags: Sequence[str]) -> list[FieldViolation]:
 
 
 def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:
-    if not 1 <= len(texts) <= MAX_TEXTS:
-        return [FieldViolation("texts", f"has {len(texts)} texts; 1 to {MAX_TEXTS}")]
+    if not texts:
+        return [FieldViolation("texts", f"hold nothing; give 1 to {MAX_TEXTS}")]
+    if len(texts) > MAX_TEXTS:
+        return [FieldViolation("texts", f"are {len(texts)}; at most {MAX_TEXTS}")]
     found, total = [], 0
     for index, text in enumerate(texts):
         size = len(text.encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from llmrouter.inference.models.memory_reader import MemoryReader
 from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import key_of
 from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
@@ -55,6 +57,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
+        await _tell_strangers(store)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready and not any(remote):
@@ -64,13 +67,12 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         for one in (upkeep, registry, remote):
             await one.close()
 
-    cpu = CpuMeter(settings.threads or available_cores())
     infer = InferenceServicer(registry, remote, settings.max_tokens)
-    models = ModelServicer(registry, remote, monitor, cpu)
+    cpu = CpuMeter(settings.threads or available_cores())
 
     def register(server: Any) -> None:
         add_InferenceServiceServicer_to_server(infer, server)
-        add_ModelServiceServicer_to_server(models, server)
+        add_ModelServiceServicer_to_server(ModelServicer(registry, remote, monitor, cpu), server)
 
     return Service(
         name="inference",
@@ -86,6 +88,11 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=lambda: registry.ready or any(remote),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+async def _tell_strangers(store: Path) -> None:
+    for folder, why in (await asyncio.to_thread(strangers, store)).items():
+        _log.warning("a folder of the store is no model", folder=folder, why=why)
 
 
 def _store(settings: InferenceSettings, data: Path) -> Path:

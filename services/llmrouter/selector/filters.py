@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from llmrouter.common.capabilities import EMBEDDING
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
@@ -41,6 +42,8 @@ def _cannot(frame: Frame, _: Strategy) -> Flags | None:
 
 def _cannot_why(frame: Frame, _: Strategy, row: int) -> str:
     missing = sorted(frame.request.capabilities - frame.view.models[row].capabilities)
+    if EMBEDDING in missing:
+        return "it turns no texts into vectors; load an embedding model"
     return f"it cannot do {', '.join(missing)}"
 
 

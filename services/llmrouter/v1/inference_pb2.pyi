@@ -334,8 +334,9 @@ class LoadedModel(_message.Message):
     unless ready, and for embedding models.
     """
     longest_token_bytes: _builtins.int
-    """UTF-8 bytes that one token can stand for at most, so that a text of so many bytes has at least so
-    many tokens; 0 where there is no bound: its tokenizer or its chat template may leave text out.
+    """UTF-8 bytes that one token can stand for at most, so that a text of so many bytes, counted as in
+    `SelectRequest.prompt_bytes`, has at least so many tokens; 0 where no bound is proven: its
+    tokenizer or its chat template may leave text out.
     """
     label: _builtins.str
     """Label of this version: what follows the @ in the name of its folder; empty where nothing does."""

@@ -153,7 +153,10 @@ class SelectRequest(_message.Message):
     ALLOWED_MODELS_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
-    """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
+    """UTF-8 bytes the model is to read; 0 to 1 GiB. Not counted are those for which many tokenizers
+    have no token: F1, F2, 7F, and below 20 all but tab and line ends. Tokens are estimated from it
+    per model.
+    """
     max_tokens: _builtins.int
     """Tokens to be generated at most; 0 when the caller set no limit."""
     n: _builtins.int

@@ -4,6 +4,7 @@ import re
 
 import pytest
 import yaml
+from structlog.testing import capture_logs
 
 from llmrouter import suite
 from llmrouter.common.settings import ConfigError
@@ -49,3 +50,13 @@ async def test_the_default_store_need_not_be_there_yet(config, tmp_path, monkeyp
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "empty"))
     async with suite.running(path) as running:
         assert not running.serving
+
+
+async def test_a_folder_of_the_store_that_is_no_model_is_told_at_the_start(config, tmp_path):
+    (tmp_path / "store" / "half").mkdir(parents=True)
+    with capture_logs() as logs:
+        async with suite.running(config[0], store=tmp_path / "store") as running:
+            assert not running.serving
+    [told] = [log for log in logs if log.get("folder") == "half"]
+    assert told["log_level"] == "warning"
+    assert "it has no genai_config.json" in told["why"]

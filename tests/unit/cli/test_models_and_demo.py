@@ -127,6 +127,16 @@ def test_a_broken_folder_hides_no_other(tmp_path):
     assert json.loads(listed.stdout)["models"][0]["name"] == "broken"
 
 
+def test_a_folder_that_is_no_model_is_listed_as_such(held, tmp_path):
+    (tmp_path / "half").mkdir()
+    held.append(folder("whole"))
+    result = run("models", "list", "--store", str(tmp_path))
+    assert "whole" in result.stdout
+    assert "half: is no model folder: it has no genai_config.json" in result.stderr
+    listed = json.loads(run("models", "list", "--store", str(tmp_path), "--json").stdout)["models"]
+    assert [one["name"] for one in listed] == ["whole", "half"]
+
+
 def test_a_model_takes_one_line_of_a_narrow_terminal(held, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("FORCE_COLOR", "1")

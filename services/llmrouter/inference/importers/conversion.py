@@ -13,6 +13,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from llmrouter.inference.importers.base import Checkpoint, Converted
+from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
 from llmrouter.inference.models.folder import folder_card, read_folder
@@ -70,7 +71,7 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
     finished = {one for one in names if _is_finished(job, one, store.path(names[one]))}
     if finished == set(names):
         return [store.model(name) for name in names.values()]
-    with store.scratch() as scratch:
+    with faults_told(job.origin.location, store), store.scratch() as scratch:
         yardstick = _Yardstick(job, scratch)
         # The unquantised one first: the others are measured by it.
         for precision in sorted(names, key=lambda one: one != _REFERENCE):

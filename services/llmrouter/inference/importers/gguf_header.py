@@ -130,7 +130,12 @@ class _Walk:
                 "overlap"
             )
         for name, tensor in table.items():
-            if tensor.offset % alignment or start + tensor.offset + tensor.length > size:
+            if tensor.offset % alignment:
+                self._fail(
+                    f"places tensor '{name}' at {tensor.offset}, no multiple of its alignment "
+                    f"{alignment}; the file is damaged"
+                )
+            if start + tensor.offset + tensor.length > size:
                 self._fail(
                     f"places tensor '{name}' at {tensor.offset} with {tensor.length} bytes, "
                     f"outside its {size} bytes; the file is truncated or damaged"

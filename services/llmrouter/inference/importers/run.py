@@ -16,6 +16,7 @@ from llmrouter.inference.importers.base import Checkpoint, find_importer
 from llmrouter.inference.importers.budget import AUTO, Budget, Choice, choose
 from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
+from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.integrity import Damaged, ignore, to_fetch
@@ -123,7 +124,8 @@ def import_from(
     # What lies here already waits for nobody's download.
     place = nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading()
     with place as downloads, source.fetched(downloads, progress) as found:
-        checkpoint = find_importer(found.path, importer).open(found.path)
+        with faults_told(found.origin.location, store):
+            checkpoint = find_importer(found.path, importer).open(found.path)
         chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
         wanted = _check_precisions(chosen, checkpoint.precisions)
         job = Job(checkpoint, found.origin, None, progress)

@@ -164,6 +164,13 @@ class ModelStore:
         with _locked(self.downloads):
             yield self.downloads
 
+    def staged(self, file: Path) -> Path | None:
+        """Return where in its hidden folder `file` lies; None where it is in none."""
+        if not file.is_relative_to(self.root):
+            return None
+        hidden, *inner = file.relative_to(self.root).parts or [""]
+        return Path(*inner) if hidden.startswith(_STAGING) else None
+
     def recover(self) -> None:
         """Remove what broken installations left; put back what one was about to replace."""
         for path in self.root.glob(f"{_STAGING}*"):

@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
+from llmrouter.inference.models.template_proof import keeps_messages
 from llmrouter.inference.models.template_sandbox import (
     SPARE_SIZE,
+    MessagesRefusedError,
     TemplateEnvironment,
     TemplateError,
 )
 
-__all__ = ["ChatTemplate", "TemplateError"]
+__all__ = ["ChatTemplate", "MessagesRefusedError", "TemplateError"]
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
@@ -42,7 +44,10 @@ class ChatTemplate:
             raise TemplateError(f"the chat template is larger than {_MAX_SOURCE} characters")
         self._environment = TemplateEnvironment()
         try:
-            self._template = self._environment.from_string(source)
+            tree = self._environment.parse(source)
+            self.keeps_messages = keeps_messages(tree)
+            """Whether its form proves that it writes every message whole."""
+            self._template = self._environment.from_string(tree)
         except TemplateError:
             raise
         except Exception as error:  # a hostile template may raise anything, MemoryError too
@@ -54,7 +59,8 @@ class ChatTemplate:
         The assistant's turn is opened (`add_generation_prompt`).
 
         Raises:
-            TemplateError: The template refuses the messages, fails, or exceeds its bounds.
+            MessagesRefusedError: The template refuses the messages.
+            TemplateError: It fails, or exceeds its bounds.
         """
         environment = self._environment
         environment.bounds.size = SPARE_SIZE + 4 * sum(len(turn["content"]) for turn in messages)

@@ -23,7 +23,7 @@ from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-__all__ = ["SPARE_SIZE", "TemplateEnvironment", "TemplateError"]
+__all__ = ["SPARE_SIZE", "MessagesRefusedError", "TemplateEnvironment", "TemplateError"]
 
 SPARE_SIZE = 256 * 1024
 """What a text or container may grow to beyond four times the characters of the messages."""
@@ -51,7 +51,11 @@ _GLOBALS = frozenset({"range", "dict", "namespace"})
 
 
 class TemplateError(Exception):
-    """A template is refused; the message is for people."""
+    """A template is refused, or fails; the message is for people."""
+
+
+class MessagesRefusedError(TemplateError):
+    """A template works, and refuses the messages it was given."""
 
 
 class _BoundedCode(CodeGenerator):
@@ -274,7 +278,7 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
     def refuse(self, message: object) -> None:
         """Be `raise_exception`, by which templates refuse messages."""
         told = self.bounded_text(message)[:200]
-        raise TemplateError(f"the chat template refuses these messages: {told}")
+        raise MessagesRefusedError(f"the chat template refuses these messages: {told}")
 
 
 def _bounded_round(value: float, precision: int = 0, method: str = "common") -> float:

@@ -11,10 +11,10 @@ from typing import Any, Protocol
 
 from tokenizers import Tokenizer
 
-from llmrouter.common.errors import RouterError, invalid
-from llmrouter.common.generation import Message, Role
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
+from llmrouter.common.generation import Message
 from llmrouter.inference.models.folder import TOKENIZER_FILE
-from llmrouter.inference.models.template import ChatTemplate, TemplateError
+from llmrouter.inference.models.template import ChatTemplate, MessagesRefusedError, TemplateError
 from llmrouter.inference.models.token_bytes import token_bytes
 from llmrouter.inference.models.tokenizer_facts import TokenizerFacts, tokenizer_facts
 from llmrouter.inference.models.untrusted_json import (
@@ -40,8 +40,10 @@ _REMEDY = "import the model again"
 _MAX_TOKENIZER_BYTES = 128 * 1024 * 1024
 _MAX_TEMPLATE_BYTES = 1024 * 1024
 
-_BREAK = "\ufdd0"
-"""A code point that Unicode keeps free for inner use; breaks control tokens inside user text."""
+_FIELD = "chat.messages"
+
+_BREAKS = [chr(code) for code in range(0xFDD0, 0xFDF0)]
+"""Code points that Unicode keeps free for inner use; one breaks control tokens inside user text."""
 
 
 class TextFolder(Protocol):
@@ -107,7 +109,8 @@ class ModelText:
         template, to the bit.
 
         Raises:
-            RouterError: INVALID_ARGUMENT when the model has no template or it refuses.
+            RouterError: As `render`; INVALID_ARGUMENT when nothing is left to tell control tokens
+                in messages by.
         """
         if not any(self._control_pattern.search(message.text) for message in messages):
             return self._ids(self._tokenizer, self.render(messages))
@@ -117,7 +120,8 @@ class ModelText:
         """Return the conversation as the model's chat template writes it.
 
         Raises:
-            RouterError: INVALID_ARGUMENT when the model has no template or it refuses.
+            RouterError: UNSUPPORTED_OPTION when the model has no template or it refuses these
+                messages; GENERATION_FAILED when the template fails.
         """
         return self._render([(message.role.value, message.text) for message in messages])
 
@@ -134,19 +138,8 @@ class ModelText:
     def tokenizer_facts(self) -> TokenizerFacts:
         """Return what others may know of the tokenizer; call it in a thread."""
         facts = tokenizer_facts(self._tokenizer, self.token_bytes)
-        return facts if self._keeps_messages() else facts._replace(longest_token_bytes=0)
-
-    def _keeps_messages(self) -> bool:
-        """Whether the template writes messages as they are: many trim them."""
-        said = [f" \n {number} \n " for number in range(3)]
-        roles = (Role.USER, Role.ASSISTANT, Role.USER)
-        if self._template is None:
-            return True
-        try:
-            rendered = self._render(list(zip(roles, said, strict=True)))
-        except RouterError:
-            return False
-        return all(text in rendered for text in said)
+        whole = self._template is None or self._template.keeps_messages
+        return facts if whole else facts._replace(longest_token_bytes=0)
 
     @cached_property
     def _plain(self) -> Tokenizer:
@@ -156,16 +149,18 @@ class ModelText:
         return tokenizer
 
     def _render(self, turns: Sequence[tuple[str, str]]) -> str:
+        name = self._folder.name
         if self._template is None:
-            raise invalid(
-                "messages", f"{self._folder.name} has no chat template; send a raw prompt"
-            )
+            raise _unsupported(f"are not for {name}: it has no chat template; send a raw prompt")
         try:
             return self._template.render(
                 [{"role": role, "content": content} for role, content in turns], **self._variables
             )
+        except MessagesRefusedError as error:
+            raise _unsupported(f"are not for {name}: {error}") from error
         except TemplateError as error:
-            raise invalid("messages", f"{self._folder.name}: {error}") from error
+            told = f"{name} cannot read chats: {error}; it came with the model, so ask another one"
+            raise RouterError(Reason.GENERATION_FAILED, told) from error
 
     def _encode_apart(self, messages: Sequence[Message]) -> list[int]:
         """Encode with the control tokens inside of messages broken up while rendering.
@@ -173,23 +168,22 @@ class ModelText:
         The tokenizer cuts a text at its control tokens before anything else, so encoding the
         cuts one by one equals encoding the whole.
         """
-        turns = [(message.role.value, self._broken(message.text)) for message in messages]
-        rendered = self._render(turns)
+        mark = _unused(messages)
+
+        def broken(text: str) -> str:
+            return self._control_pattern.sub(lambda hit: mark.join(hit.group()), text)
+
+        rendered = self._render([(one.role.value, broken(one.text)) for one in messages])
         ids: list[int] = []
         end = 0
         for match in self._control_pattern.finditer(rendered):
-            ids += self._encode_plain(rendered[end : match.start()])
+            ids += self._encode_plain(rendered[end : match.start()], mark)
             ids.append(self._control[match.group()])
             end = match.end()
-        return ids + self._encode_plain(rendered[end:])
+        return ids + self._encode_plain(rendered[end:], mark)
 
-    def _broken(self, text: str) -> str:
-        text = text.replace(_BREAK, "")
-        return self._control_pattern.sub(lambda hit: _BREAK.join(hit.group()), text)
-
-    def _encode_plain(self, text: str) -> list[int]:
-        whole = text.replace(_BREAK, "")
-        return self._ids(self._plain, whole)
+    def _encode_plain(self, text: str, mark: str) -> list[int]:
+        return self._ids(self._plain, text.replace(mark, ""))
 
     def _ids(
         self, tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
@@ -197,6 +191,30 @@ class ModelText:
         with panics_told(self._folder.path / TOKENIZER_FILE):
             ids: list[int] = tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
             return ids
+
+
+def _unsupported(description: str) -> RouterError:
+    """Return the error for messages that another model may take."""
+    return RouterError(
+        Reason.UNSUPPORTED_OPTION,
+        f"{_FIELD} {description}",
+        violations=(FieldViolation(_FIELD, description),),
+    )
+
+
+def _unused(messages: Sequence[Message]) -> str:
+    """Return one of `_BREAKS` that no message has in it.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT: they have them all.
+    """
+    said = set().union(*(message.text for message in messages))
+    for mark in _BREAKS:
+        if mark not in said:
+            return mark
+    raise invalid(
+        _FIELD, "have control tokens beside all of U+FDD0 to U+FDEF; leave one of those out"
+    )
 
 
 def load_text(folder: TextFolder) -> ModelText:

@@ -9,14 +9,22 @@ from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["JsonObject", "broken_file", "inside", "read_json", "read_object"]
+__all__ = ["BrokenFileError", "JsonObject", "broken_file", "inside", "read_json", "read_object"]
 
 _MAX_JSON_BYTES = 16 * 1024 * 1024
 
 
-def broken_file(file: Path, problem: str, remedy: str) -> RouterError:
-    """Return MODEL_UNAVAILABLE naming the file, what is wrong with it and what helps."""
-    return RouterError(Reason.MODEL_UNAVAILABLE, f"{file}: {problem}; {remedy}")
+class BrokenFileError(RouterError):
+    """MODEL_UNAVAILABLE for a file of a model; its parts are kept for those who know better."""
+
+    def __init__(self, file: Path, problem: str, remedy: str) -> None:
+        super().__init__(Reason.MODEL_UNAVAILABLE, f"{file}: {problem}; {remedy}")
+        self.file, self.problem = file, problem
+
+
+def broken_file(file: Path, problem: str, remedy: str) -> BrokenFileError:
+    """Return the error naming the file, what is wrong with it and what helps."""
+    return BrokenFileError(file, problem, remedy)
 
 
 def inside(folder: Path, name: str, remedy: str) -> Path:

@@ -107,11 +107,30 @@ def test_unknown_metadata_types(store: ModelStore, whole: bytes, kind: int) -> N
 TENSOR = "blk.0.ffn_up.weight"
 
 
-@pytest.mark.parametrize("offset", [10**7, 2**40, 2**63, 2**64 - 32, 7])
+@pytest.mark.parametrize("offset", [10**7, 2**40, 2**63, 2**64 - 32])
 def test_tensors_outside_of_the_file(store: ModelStore, whole: bytes, offset: int) -> None:
     said = refusal(store, patched(whole, after(whole, TENSOR) + 24, "<Q", offset))
     assert TENSOR in said
     assert str(offset) in said
+
+
+def test_a_tensor_off_its_alignment_is_called_that(store: ModelStore, whole: bytes) -> None:
+    at = after(whole, TENSOR) + 4 + 2 * 8 + 4
+    told = refusal(store, patched(whole, at, "<Q", 7))
+    assert f"'{TENSOR}' at 7, no multiple of its alignment 32; the file is damaged" in told
+
+
+def test_what_makes_the_written_folder_refused_is_told_of_the_checkpoint(
+    store: ModelStore,
+) -> None:
+    source = store.root.parent / "tiny.gguf"
+    write_tiny_gguf(source, replace(TINY, fields={"tokenizer.chat_template": "{% for %}"}))
+    told = refusal(store, source)
+    assert told.startswith(
+        "tiny.gguf becomes a model that is refused, tokenizer_config.json: the chat template does "
+    )
+    assert told.endswith("; import another checkpoint")
+    assert ".importing" not in told
 
 
 @pytest.mark.parametrize("length", [0, 2**31 + 1, 2**63, 2**64 - 1])

@@ -7,6 +7,7 @@ import pytest
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.store import ModelStore
+from llmrouter.inference.models.strangers import strangers
 
 
 @pytest.fixture
@@ -108,3 +109,24 @@ def test_an_unknown_model_is_refused_with_those_there_are(store: ModelStore) -> 
         assert raised.value.reason is Reason.UNKNOWN_MODEL
     with pytest.raises(RouterError, match="there are: a"):
         store.folder("b")
+
+
+def test_what_is_half_written_is_known_by_its_place_inside(store: ModelStore) -> None:
+    with store.installing("a") as folder:
+        assert store.staged(folder / "onnx" / "model.onnx") == Path("onnx/model.onnx")
+    assert store.staged(store.path("a") / "model.onnx") is None
+    assert store.staged(store.root) is None
+    assert store.staged(store.root.parent / "elsewhere") is None
+
+
+def test_folders_that_are_no_models_are_told_with_what_they_lack(store: ModelStore) -> None:
+    assert strangers(store.root) == {}
+    install(store, "a")
+    (store.root / ".hidden").mkdir()
+    (store.root / "aliases.json").write_text("{}")
+    (store.root / "half" / "onnx").mkdir(parents=True)
+    (store.root / "half" / "model.onnx").write_text("")
+    [(name, why)] = strangers(store.root).items()
+    assert name == "half"
+    assert "has no genai_config.json (onnxruntime-genai)" in why
+    assert "import the model again, or move the folder out of the store" in why

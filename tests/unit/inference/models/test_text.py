@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 from tokenizers import Tokenizer, decoders, models
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import Reason, Retry, RouterError
 from llmrouter.common.generation import Message, Role
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.text import ModelText, load_text
@@ -56,9 +56,17 @@ def test_control_tokens_in_a_message_are_text(text: ModelText, parts: list[str])
     content = "".join(parts)
     ids = text.encode_chat(user(content))
     assert [one for one in ids if one < 3] == [1, 2, 1]
-    if "\ufdd0" not in content:
-        said = b"".join(text.token_bytes[one] for one in ids)
-        assert said == f"user\n{content}\nassistant\n".encode()
+    said = b"".join(text.token_bytes[one] for one in ids)
+    assert said == f"user\n{content}\nassistant\n".encode()
+
+
+def test_a_message_with_all_that_could_break_its_control_tokens_is_refused(text: ModelText) -> None:
+    every = "".join(map(chr, range(0xFDD0, 0xFDF0)))
+    assert text.encode_chat(user(every))
+    assert text.encode_chat(user("<|end|>" + every[1:]))
+    with pytest.raises(RouterError, match="U\\+FDD0") as raised:
+        text.encode_chat(user("<|end|>" + every))
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
 
 
 def test_control_tokens_of_a_raw_prompt_count(text: ModelText) -> None:
@@ -120,20 +128,50 @@ def test_a_template_file_goes_before_the_configuration(tmp_path: Path) -> None:
     assert load_text(read_folder(folder)).render(user("hello")) == "hello!"
 
 
-def test_messages_without_a_template_are_refused(tmp_path: Path) -> None:
+def test_messages_without_a_template_are_for_another_model(tmp_path: Path) -> None:
     text = load_text(read_folder(write_tiny_folder(tmp_path / "tiny", None)))
     assert not text.has_template
     with pytest.raises(RouterError, match="no chat template") as raised:
         text.encode_chat(user("hello"))
-    assert raised.value.reason is Reason.INVALID_ARGUMENT
+    assert raised.value.reason is Reason.UNSUPPORTED_OPTION
 
 
-def test_a_template_may_refuse_messages(tmp_path: Path) -> None:
+def test_messages_that_a_template_refuses_are_for_another_model(tmp_path: Path) -> None:
     template = "{{ raise_exception('no ' + messages[0].role) }}"
     text = load_text(read_folder(write_tiny_folder(tmp_path / "tiny", template)))
-    with pytest.raises(RouterError, match="no user") as raised:
+    with pytest.raises(RouterError) as raised:
         text.render(user("hello"))
-    assert raised.value.reason is Reason.INVALID_ARGUMENT
+    [violation] = raised.value.violations
+    assert raised.value.reason is Reason.UNSUPPORTED_OPTION
+    assert (violation.field, str(raised.value)) == (
+        "chat.messages",
+        "chat.messages are not for tiny: the chat template refuses these messages: no user",
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "told"),
+    [
+        (
+            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
+            "steps",
+        ),
+        ("{{ messages[0].nothing.more }}", "UndefinedError"),
+        ("{{ 'x' * 1000000000 }}", "repeats a sequence"),
+    ],
+)
+def test_a_template_that_fails_is_the_models_fault_and_another_one_is_asked(
+    tmp_path: Path, template: str, told: str
+) -> None:
+    text = load_text(read_folder(write_tiny_folder(tmp_path / "tiny", template)))
+    with pytest.raises(RouterError, match=told) as raised:
+        text.encode_chat(user("hello"))
+    assert (raised.value.reason, raised.value.retry) == (
+        Reason.GENERATION_FAILED,
+        Retry.OTHER_MODEL,
+    )
+    assert str(raised.value).startswith("tiny cannot read chats: the chat template")
+    assert not raised.value.violations
 
 
 @pytest.mark.parametrize("charsmap", ["", "AAAAAA=="])
