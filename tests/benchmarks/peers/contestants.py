@@ -4,6 +4,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrouter import _native
 from llmrouter.common.settings import data_directory
 
 __all__ = ["CONTEXT", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
@@ -57,6 +58,11 @@ def _openvino(name, weights, bits, **properties):
     return Contestant(name, "openvino", settings, needs=(GGUF / weights,), bits=bits)
 
 
+def _openvino_properties():
+    """Return the defaults, but that activations are quantised only with dot products of bytes."""
+    return {} if _native.detect_processor().vnni else {"DYNAMIC_QUANTIZATION_GROUP_SIZE": 0}
+
+
 def _genai():
     folder = data_directory() / "models" / f"{MODEL}-int8"
     settings = {**COMMON, "model": str(folder), "pad": 2}
@@ -76,8 +82,7 @@ def contestants():
         _ours("ours", 8),
         _ours("ours_4bit", 4),
         _genai(),
-        # Quantising activations as it goes costs more than it saves without dot products of bytes.
-        _openvino("openvino", "q8_0.gguf", 8, DYNAMIC_QUANTIZATION_GROUP_SIZE=0),
+        _openvino("openvino", "q8_0.gguf", 8, **_openvino_properties()),
         # The demo model's own file as it is, with the defaults.
         _openvino("openvino_q4_1", "q4_1.gguf", 4),
         _llamacpp("llamacpp", "q8_0.gguf", 8),
