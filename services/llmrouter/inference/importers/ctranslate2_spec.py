@@ -87,7 +87,9 @@ class _Weights:
         if len(shape) == 1:
             found = self._tensors.vector(name)
         else:
-            found = np.ascontiguousarray(self._tensors.rows(name, 0, shape[0]))
+            # Quantising writes into what it is given; plain numbers come as the file's own pages.
+            rows = self._tensors.rows(name, 0, shape[0])
+            found = np.require(rows, requirements=["C", "W"])
         self.count += found.size
         return found
 
