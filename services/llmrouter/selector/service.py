@@ -52,6 +52,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     async def close() -> None:
         await placement.close()
         await watcher.close()
+        await selector.teacher.close()
         await store.close()
 
     return Service(
@@ -60,6 +61,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
