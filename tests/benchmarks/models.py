@@ -1,4 +1,4 @@
-"""The figures of the models' life: loading, replicas, switching under load, more than fit."""
+"""The figures of the models' life: importing, loading, replicas, switching, more than fit."""
 
 import asyncio
 import contextlib
@@ -15,6 +15,7 @@ import grpc
 import psutil
 from rich.console import Console
 from rich.progress import track
+from tests.benchmarks.model_import import measure_import
 from tests.benchmarks.report import Report
 
 from llmrouter import suite
@@ -37,6 +38,9 @@ TARGETS = {
     "switch_cut_streams": ("at_most", 0.0),
     "switch_first_token_during_over_before": ("at_most", 2.0),
     "three_in_two_errors": ("at_most", 0.0),
+    "import_seconds": ("at_most", 30.0),
+    "import_peak_bytes": ("at_most", 1.2e9),
+    "import_perplexity_over_unquantised_int4": ("at_most", 1.08),
 }
 
 
@@ -237,6 +241,7 @@ def run() -> Report:
             "replicas": lambda: measure_replicas(folder, weights),
             "switch": lambda: asyncio.run(_switch(store)),
             "three in two": lambda: asyncio.run(_three_in_two(store)),
+            "import": lambda: measure_import(DEMO),
         }
         for step in track(steps, "Measuring", console=Console(stderr=True)):
             report.figures |= steps[step]()

@@ -108,8 +108,8 @@ def import_model(
         str | None,
         typer.Option(
             "--importer",
-            help="gguf, huggingface, gguf-ctranslate2 or your own; found by"
-            " the files unless named.",
+            help="gguf, huggingface, gguf-ctranslate2, huggingface-ctranslate2 or your own; found "
+            "by the files unless named.",
         ),
     ] = None,
     sha256: Annotated[

@@ -43,6 +43,7 @@ def verify(
 ) -> None:
     """Compare models with llama.cpp on the file they came from (needs xllamacpp)."""
     from llmrouter.inference.importers import run, verification
+    from llmrouter.inference.models import catalog
     from llmrouter.inference.models.integrity import check_contents
 
     held = existing_store(store)
@@ -50,6 +51,12 @@ def verify(
     if not names:
         there = ", ".join(held.names()) or "none"
         raise RouterError(Reason.UNKNOWN_MODEL, f"{name} is not in {held.root}; there are: {there}")
+    if checkpoint is None and not catalog.has_entry(name):
+        raise RouterError(
+            Reason.UNKNOWN_MODEL,
+            f"{name} did not come from the catalog; give --checkpoint with the GGUF that it was "
+            "imported from",
+        )
     for one in names:
         check_contents(held.model(one).path)
     with report_progress(as_json=as_json) as progress:

@@ -36,7 +36,8 @@ ctranslate2 = pytest.importorskip("ctranslate2", reason="needs the extra `ctrans
 
 from llmrouter.inference.backends import ctranslate2 as backend_module  # noqa: E402
 from llmrouter.inference.backends.ctranslate2 import CTranslate2Backend  # noqa: E402
-from llmrouter.inference.importers.ctranslate2 import GgufToCTranslate2, unpermute  # noqa: E402
+from llmrouter.inference.importers.ctranslate2 import GgufToCTranslate2  # noqa: E402
+from llmrouter.inference.importers.ctranslate2_spec import unpermute  # noqa: E402
 
 OPTIONS = BackendOptions(threads=1, batch_window_seconds=0.05, batch_padding=0.9)
 GREEDY = SamplingOptions(temperature=0.0, max_tokens=12)

@@ -60,26 +60,33 @@ def test_what_was_finished_before_an_interruption_stays(
     assert store.folder("tiny-int8").version == before
 
 
-def test_another_file_another_importer_or_damage_is_imported_anew(
+def test_another_file_another_version_or_damage_is_imported_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, store = tmp_path / "tiny.gguf", ModelStore(tmp_path / "store")
 
-    def version(seed: int = 5, importer: str | None = None) -> str:
+    def version(seed: int = 5) -> str:
         write_tiny_gguf(file, seed=seed)
-        (made,) = import_checkpoint(file, "tiny", store, ["int8"], importer=importer)
-        return made.version
+        return import_checkpoint(file, "tiny", store, ["int8"])[0].version
 
     first = version()
     damage(store.path("tiny-int8") / "tokenizer.json")
     assert version() == first
     check_contents(store.path("tiny-int8"))
     assert version(seed=6) != first
-    assert kind_of(store.path("tiny-int8")) is Kind.GENAI
-    version(seed=6, importer="gguf-ctranslate2")
-    assert kind_of(store.path("tiny-int8")) is Kind.CTRANSLATE2
+    assert version() == first
     monkeypatch.setattr(conversion, "version", lambda _: "another")
     assert version() == first
+    assert store.model("tiny-int8").card.importer == "GgufCheckpoint another"
+
+
+def test_another_importer_of_the_same_file_imports_it_anew(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2", reason="needs the extra `ctranslate2`")
+    file, store = tmp_path / "tiny.gguf", ModelStore(tmp_path / "store")
+    write_tiny_gguf(file)
+    for importer, kind in (("gguf", Kind.GENAI), ("gguf-ctranslate2", Kind.CTRANSLATE2)):
+        import_checkpoint(file, "tiny", store, ["int8"], importer=importer)
+        assert kind_of(store.path("tiny-int8")) is kind
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4", "fp32"])

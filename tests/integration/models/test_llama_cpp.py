@@ -88,3 +88,5 @@ def test_the_command_verifies_every_precision_that_is_here(tmp_path: Path) -> No
     models = json.loads(listed.stdout)["models"]
     assert [one["verified"]["engine"] for one in models] == ["llama.cpp", "llama.cpp"]
     assert CliRunner().invoke(app, ["models", "verify", "none", *place]).exit_code != 0
+    done = CliRunner().invoke(app, ["models", "verify", "tiny", *place[2:]])
+    assert (done.exit_code, "give --checkpoint with the GGUF" in done.stderr) == (1, True)

@@ -11,12 +11,14 @@ from llmrouter.inference.importers.quantise import BLOCK
 __all__ = ["Footprint", "footprint"]
 
 _FLOAT = 4
+_HALF = 2
+"""Of keys and values of quantised models, as the setting `cache_type` keeps them by default."""
 _CHUNK = 256
 """Tokens of a prompt that are computed at once."""
 _ROWS = 32
 """Rows whose logits are computed at once."""
-_RUNTIME = 64 * 2**20
-"""ONNX Runtime itself and the structures of a session (measured: 40 to 60 MiB)."""
+_RUNTIME = 96 * 2**20
+"""ONNX Runtime itself and the structures of a session (measured: 40 to 75 MiB)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,9 +27,9 @@ class Footprint:
 
     precision: str
     weights: int
-    """As they lie in the file, which is mapped."""
+    """Of the file: matrices are laid out anew for speed, and leave their place in it."""
     prepacked: int
-    """The matrices again, as the products lay them out for speed."""
+    """Matrices that are held as they lie too: rows of the embedding are looked up in a head."""
     cache: int
     """Keys and values of the tokens that are to be held."""
     workspace: int
@@ -57,8 +59,9 @@ def footprint(model: Architecture, precision: str, cache_tokens: int) -> Footpri
     tables = head * (1 if model.tied else 2)
     angles = 2 * model.context * model.head_size // 2 * _FLOAT
     # Unquantised, the head reads its matrix as it lies (Gemm); in blocks it is laid out anew.
-    prepacked = inner + (0 if precision == "fp32" else head)
-    per_token = 2 * model.layers * model.shared_width * _FLOAT
+    quantised = precision != "fp32"
+    prepacked = head if quantised and model.tied else 0
+    per_token = 2 * model.layers * model.shared_width * (_HALF if quantised else _FLOAT)
     widths = 4 * model.hidden + model.query_width + 2 * model.shared_width
     widths += 3 * model.feed_forward
     workspace = _CHUNK * widths * _FLOAT + 2 * _ROWS * model.vocab_size * _FLOAT + _RUNTIME

@@ -40,7 +40,7 @@ class GgufImporter:
 
 
 class GgufCheckpoint:
-    """One checked GGUF file; see `Checkpoint` for the contract."""
+    """One checked GGUF file; see `DecoderCheckpoint` for the contract."""
 
     precisions: tuple[str, ...] = PRECISIONS
 
@@ -49,31 +49,36 @@ class GgufCheckpoint:
         self._path = path
         header = read_header(path)
         fields = GgufFields(path, header.fields)
-        self._tensors = GgufTensors(path, header.tensors)
+        self.tensors = GgufTensors(path, header.tensors)
         self._vocabulary = read_vocabulary(path, fields)
-        self._model = read_architecture(path, fields, self._vocabulary, self._tensors)
-        self._tensors.check(self._model)
-        self._licence = _licence(fields)
+        self.model = read_architecture(path, fields, self._vocabulary, self.tensors)
+        self.tensors.check(self.model)
+        self.licence = _licence(fields)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._path, f"cannot become '{precision}'; one of {known}")
-        self._write_tokenizer(target)
-        write_genai_config(target, self._model)
+        self.write_texts(target)
+        write_genai_config(target, self.model)
         parameters = write_graph(
-            target, self._model, self._tensors, precision,
+            target, self.model, self.tensors, precision,
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
-        return Converted(parameters, self._licence)
+        return Converted(parameters, self.licence)
 
     def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
         """Return what a precision takes in memory, as `Estimating` says."""
-        tokens = self._model.context if cache_tokens is None else cache_tokens
-        return footprint(self._model, precision, tokens)
+        tokens = self.model.context if cache_tokens is None else cache_tokens
+        return footprint(self.model, precision, tokens)
 
-    def _write_tokenizer(self, target: Path) -> None:
+    def words(self) -> list[str]:
+        """Return the tokens, by id."""
+        return list(self._vocabulary.tokens)
+
+    def write_texts(self, target: Path) -> None:
+        """Write tokenizer and chat template, as `DecoderCheckpoint.write_texts` says."""
         try:
             write_tokenizer(target, self._vocabulary)
         except ValueError as error:

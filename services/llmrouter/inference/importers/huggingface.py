@@ -57,7 +57,7 @@ class HuggingFaceImporter:
 
 
 class HuggingFaceCheckpoint:
-    """One checked folder; see `Checkpoint` for the contract."""
+    """One checked folder; see `DecoderCheckpoint` for the contract."""
 
     precisions: tuple[str, ...] = PRECISIONS
 
@@ -66,30 +66,46 @@ class HuggingFaceCheckpoint:
         self._folder = folder
         config = read_object(inside(folder, _CONFIG, _REMEDY), _REMEDY)
         family = read_family(config)
-        self._tensors = HuggingFaceTensors(folder)
+        self.tensors = HuggingFaceTensors(folder)
         ends = read_ends(folder, config)
-        self._model = read_architecture(config, family, ends, self._tensors.names)
-        self._tensors.check(self._model, family.norm_offset)
-        self._texts = text_files(folder, self._model.vocab_size)
+        self.model = read_architecture(config, family, ends, self.tensors.names)
+        self.tensors.check(self.model, family.norm_offset)
+        self._texts = text_files(folder, self.model.vocab_size)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._folder, f"cannot become '{precision}'; one of {known}")
-        for file in self._texts:
-            shutil.copyfile(file, target / file.name)
-        write_genai_config(target, self._model)
+        self.write_texts(target)
+        write_genai_config(target, self.model)
         parameters = write_graph(
-            target, self._model, self._tensors, precision,
+            target, self.model, self.tensors, precision,
             lambda done, total: progress(f"convert to {precision}", done, total),
         )  # fmt: skip
-        return Converted(parameters, _licence(self._folder))
+        return Converted(parameters, self.licence)
+
+    @property
+    def licence(self) -> str:
+        """The licence that the folder's README states."""
+        return _licence(self._folder)
+
+    def words(self) -> list[str]:
+        """Return the tokens, by id; ids that the tokenizer does not use have made-up ones."""
+        known = load_tokenizer(self._folder, self.model.vocab_size).get_vocab()
+        by_id = {number: word for word, number in known.items()}
+        size = self.model.vocab_size
+        return [by_id.get(number, f"<unused {number}>") for number in range(size)]
+
+    def write_texts(self, target: Path) -> None:
+        """Copy tokenizer and chat template, as `DecoderCheckpoint.write_texts` says."""
+        for file in self._texts:
+            shutil.copyfile(file, target / file.name)
 
     def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
         """Return what a precision takes in memory, as `Estimating` says."""
-        tokens = self._model.context if cache_tokens is None else cache_tokens
-        return footprint(self._model, precision, tokens)
+        tokens = self.model.context if cache_tokens is None else cache_tokens
+        return footprint(self.model, precision, tokens)
 
 
 def _licence(folder: Path) -> str:

@@ -12,7 +12,7 @@ from llmrouter.inference.models.sources.hub import HubSource
 from llmrouter.inference.models.sources.joined_wheels import JoinedWheels
 from llmrouter.inference.models.sources.wheel import WheelSource
 
-__all__ = ["CATALOG", "CatalogEntry", "aliases", "find_entry"]
+__all__ = ["CATALOG", "CatalogEntry", "aliases", "find_entry", "has_entry"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +125,13 @@ CATALOG = (
 def aliases() -> dict[str, str]:
     """Return bare name to model name, for every entry."""
     return {entry.name: entry.model_name(entry.precisions[0]) for entry in CATALOG}
+
+
+def has_entry(name: str) -> bool:
+    """Whether a bare or full name can be pulled."""
+    return any(
+        name == entry.name or name in map(entry.model_name, entry.offered) for entry in CATALOG
+    )
 
 
 def find_entry(name: str, also: Sequence[str] = ()) -> tuple[CatalogEntry, tuple[str, ...]]:

@@ -87,8 +87,16 @@ def test_at_four_bits_the_feed_forward_of_inner_layers_is() -> None:
 
 
 def test_every_token_held_takes_its_keys_and_values() -> None:
-    one, two = (footprint(DEMO, "int8", count).cache for count in (1, 2))
-    assert one == two - one == 2 * 30 * 3 * 64 * 4
+    for precision, size in (("int8", 2), ("fp32", 4)):
+        one, two = (footprint(DEMO, precision, count).cache for count in (1, 2))
+        assert one == two - one == 2 * 30 * 3 * 64 * size
+
+
+def test_only_a_head_that_is_the_embedding_too_is_held_twice() -> None:
+    head = 49152 * 576 // 32 * (32 + 4)
+    assert footprint(DEMO, "int8", 1).prepacked == head
+    assert footprint(replace(DEMO, tied=False), "int8", 1).prepacked == 0
+    assert footprint(DEMO, "fp32", 1).prepacked == 0
 
 
 @given(context=st.integers(1, 1 << 17), layers=st.integers(1, 128), tied=st.booleans())
