@@ -27,7 +27,7 @@ from llmrouter_client.events import (
     Usage,
 )
 from llmrouter_client.ratings import Rated, Verdict
-from llmrouter_client.requests import Message, Options, ResponseFormat
+from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
 
 __all__ = [
@@ -40,6 +40,7 @@ __all__ = [
     "Delta",
     "Embedding",
     "Embeddings",
+    "Ensemble",
     "Event",
     "FieldViolation",
     "Finished",

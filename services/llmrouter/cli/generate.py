@@ -32,7 +32,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         help="balanced, quality-first, cost-optimized, speed-priority, least-loaded, "
-        "round-robin, random, weighted, learned or your own.",
+        "round-robin, random, weighted, learned, cascade or your own.",
     ),
 ]
 Temperature = Annotated[
@@ -85,6 +85,8 @@ def generate(
     tag: wishes.Tags = None,
     session: wishes.Session = None,
     no_exploration: wishes.NoExploration = False,
+    min_confidence: wishes.MinConfidence = None,
+    ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = None,
@@ -92,17 +94,15 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Ask one question and watch the answer come."""
-    # In groups that each fit a line: a function is to fit on a screen.
     options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
-    options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
-    options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
+    options.update(shaping.drawn(temperature, seed, top_k, top_p, min_p, max_tokens, stop, n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
-    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(Options(logit_bias=shaping.bias(logit_bias), cache=False if no_cache else None))
+    options.update(shaping.tokens(logit_bias, logprobs, top_logprobs, min_tokens))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
-    question, gateway = question_from(prompt), gateway_at(address)
-    asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
+    options.update(wishes.together(min_confidence, ensemble))
+    options.update(Options(cache=False if no_cache else None))
+    asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
 
 
 def question_from(given: str) -> str:
@@ -123,7 +123,7 @@ def question_from(given: str) -> str:
 
 
 async def _generate(
-    gateway: Place, prompt: str, options: Options, *, as_json: bool, route: bool
+    gateway: Place, prompt: str, options: Options, as_json: bool, route: bool
 ) -> None:
     async with asking(gateway) as client:
         await show(client.stream(prompt, **options), as_json=as_json, route=route)

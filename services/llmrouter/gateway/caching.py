@@ -22,6 +22,7 @@ from llmrouter.common.generation import (
     Started,
     Timings,
 )
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.gateway.answers import Answer, AnswerBuilder
 from llmrouter.gateway.plan import Candidate, PlannedGenerator, PlannedRequest
 from llmrouter.gateway.sticky import StickyChoice
@@ -71,7 +72,8 @@ class Caching:
         began = time.monotonic()
         request = planned.request
         mode = request.cache.mode
-        if mode is CacheMode.OFF or not request.sampling.deterministic:
+        single = planned.plan.mode is PlanMode.FIRST_OF
+        if mode is CacheMode.OFF or not single or not request.sampling.deterministic:
             status, key, answer = CacheStatus.BYPASSED, b"", None
         else:
             planned = self._sticky.prefer(planned, context)

@@ -9,6 +9,7 @@ from llmrouter.common.generation import Generator
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.clients import CacheClient, SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
@@ -38,7 +39,8 @@ def build_pipeline(
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
-    execution = Execution(upstream, reporter, selector)
+    cascade = CascadePolicy(**settings.cascade.model_dump())
+    execution = Execution(upstream, reporter, selector, cascade)
     shadowing = Shadowing(upstream, reporter, execution)
     caching = Caching(cache, shadowing, settings.cache_timeout_seconds)
     return Accounting(Deadline(Admission(Planning(selector, caching))))

@@ -10,7 +10,8 @@ from typing import TypedDict
 
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector.costs import Prices
+from llmrouter.common.prices import Prices
+from llmrouter.selector.costs import prices_of
 from llmrouter.selector.settings import CatalogEntry
 from llmrouter.selector.statistics import PRIORS, Priors
 
@@ -249,7 +250,7 @@ def build_catalog(
     others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        prices = Prices.of(listed[name], unlisted_price)
+        prices = prices_of(listed[name], unlisted_price)
         meant, further = _versions(listed[name], prices, by_name.get(name, []))
         models.extend(meant)
         others.extend(further)

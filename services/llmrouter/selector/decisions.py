@@ -121,6 +121,7 @@ def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
         "tenant": decision.request.tenant,
         "policy_version": decision.policy_version,
         "strategy": plan.strategy,
+        "mode": str(plan.mode),
         "reason": plan.reason,
         "request": _features(decision.request, choice.frame),
         "draw": draw_of(decision.request),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from google.protobuf import duration_pb2
 
 from llmrouter.common.errors import Reason, invalid
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.validation import validate_context, validate_routing
 from llmrouter.common.wire import decode_context, seconds
 from llmrouter.common.wire_event import decode_usage
@@ -19,6 +20,11 @@ __all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
 
 _GIVEN_UP = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
 """Reasons for which nothing came although nothing failed."""
+_MODES = {
+    PlanMode.FIRST_OF: pb.PLAN_MODE_FIRST_OF,
+    PlanMode.CASCADE: pb.PLAN_MODE_CASCADE,
+    PlanMode.ENSEMBLE: pb.PLAN_MODE_ENSEMBLE,
+}
 _MAX_ANSWERS = 16
 _MAX_CAPABILITIES = 16
 _MAX_CAPABILITY = 64
@@ -131,7 +137,7 @@ def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
     """Return the proto of a plan."""
     return pb.Plan(
         id=plan_id,
-        mode=pb.PLAN_MODE_FIRST_OF,
+        mode=_MODES[plan.mode],
         candidates=[_encode_candidate(one) for one in plan.candidates],
         exclusions=[
             pb.Exclusion(model=one.model, reason=one.reason, version=one.version)
@@ -163,4 +169,7 @@ def _encode_candidate(one: Candidate) -> pb.Candidate:
         estimated_prompt_tokens=one.estimated_prompt_tokens,
         away=one.away,
         context=one.context,
+        input_price=one.prices.input,
+        output_price=one.prices.output,
+        cached_input_price=one.prices.cached,
     )

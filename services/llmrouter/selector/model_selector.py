@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.rating import Rating
 from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
 from llmrouter.selector.catalog import ServedModel
@@ -136,11 +137,14 @@ class ModelSelector:
         if strategy.picker == "round-robin":
             self.live.took_turn((first.model, first.version))
         self._issued.add(plan_id, issue(request, plan, now))
+        asked = plan.candidates if plan.mode is PlanMode.ENSEMBLE else plan.candidates[:1]
         if not first.away:
-            self.breakers.begin(first.endpoint, now)
+            for one in asked:
+                self.breakers.begin(one.endpoint, now)
             tokens = first.estimated_prompt_tokens + frame.output_tokens
             self.outstanding.add(plan_id, first.endpoint, tokens, now)
-        self.costs.estimate(first.model, request.tenant, request.user, first.estimated_cost)
+        for one in asked:
+            self.costs.estimate(one.model, request.tenant, request.user, one.estimated_cost)
         decision = Decision(
             request,
             frame.view,

@@ -295,7 +295,7 @@ def test_an_unknown_strategy_is_refused_with_those_that_exist():
     strategies = load_strategies()
     assert {one.name for one in BUILT_IN} <= set(strategies)
     for unknown in ("best", "Learned", "ensemble"):
-        with pytest.raises(RouterError, match="balanced, cost-optimized") as caught:
+        with pytest.raises(RouterError, match="balanced, cascade, cost-optimized") as caught:
             find_strategy(strategies, unknown)
         assert caught.value.reason is Reason.UNKNOWN_STRATEGY
 
