@@ -101,6 +101,11 @@ class Model:
         """Name and version."""
         return self.entry.name, self.version
 
+    @property
+    def leaving(self) -> bool:
+        """Whether it is away, or nothing that holds it takes anything new."""
+        return self.away or all(one.draining for one in self.endpoints)
+
     def goes_by(self, version: str) -> bool:
         """Whether `version` is its fingerprint, or its label or an alias on some endpoint."""
         return version == self.version or any(version in one.names for one in self.endpoints)

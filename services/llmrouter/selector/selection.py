@@ -108,7 +108,7 @@ def choose(
     fitting = in_time(frame, roomy)
     if not fitting.any():
         raise refusal(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
-    present = _present(view, fitting)
+    present = _present(frame, fitting)
     yielding = _yielding(frame, present)
     frame.fitting = present if yielding is None else present & ~yielding
     order, leading, scores, verdicts = _ordered(frame, strategy)
@@ -130,11 +130,11 @@ def choose(
     )
 
 
-def _present(view: CatalogView, fitting: Flags) -> Flags:
+def _present(frame: Frame, fitting: Flags) -> Flags:
     """Return the rows without those that are away, unless there are no others."""
-    if not view.any_away:
+    if not frame.any_away:
         return fitting
-    present = fitting & ~view.away
+    present = fitting & ~frame.away
     return present if present.any() else fitting
 
 

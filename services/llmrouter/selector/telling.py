@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from llmrouter.common.plan_mode import PlanMode
+from llmrouter.selector.filters import shut_why
 from llmrouter.selector.leniency import LATENCY, too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
 from llmrouter.selector.scorers import Sufficient
@@ -46,7 +47,7 @@ def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidat
         context=int(frame.view.context[place]),
         prices=frame.view.models[row].prices,
         probably_fits=bool(frame.needed[row] <= frame.view.context[place]),
-        away=frame.view.models[row].trouble if frame.view.away[row] else "",
+        away=_trouble(choice, row) if frame.away[row] else "",
     )
 
 
@@ -74,6 +75,12 @@ def _exclusions(choice: Choice) -> Iterator[Exclusion]:
             why = _left_over(choice, rank, scores[row])
             model = view.models[row]
             yield Exclusion(model.name, why, model.version)
+
+
+def _trouble(choice: Choice, row: int) -> str:
+    """Return why a row that is away cannot generate now; one phrase."""
+    model = choice.frame.view.models[row]
+    return model.trouble if model.away else shut_why(choice.frame, row)
 
 
 def _left_over(choice: Choice, rank: int, score: float) -> str:
@@ -107,7 +114,7 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
     for row in (choice.roomy & ~choice.timely).nonzero()[0].tolist():
         yield row, partial(LATENCY.why, frame, strategy, row)
     for row in (choice.timely & ~choice.present).nonzero()[0].tolist():
-        yield row, frame.view.models[row].trouble
+        yield row, _trouble(choice, row)
     if choice.yielding is not None:
         for row in choice.yielding.nonzero()[0].tolist():
             yield row, "a rollout sends this session to another version"
@@ -115,9 +122,11 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
 
 def _reason(choice: Choice) -> str:
     view, order = choice.frame.view, choice.order
-    first = view.models[int(order[0])]
-    if first.away:
-        return f"{first.name} cannot serve now: {first.trouble}; only kept answers can be given"
+    row = int(order[0])
+    first = view.models[row]
+    if choice.frame.away[row]:
+        why = _trouble(choice, row)
+        return f"{first.name} cannot serve now: {why}; only kept answers can be given"
     if choice.mode is not PlanMode.FIRST_OF:
         return _together(choice)
     return _alone(choice, first.name)

@@ -362,6 +362,31 @@ async def test_a_rollout_that_cannot_be_meant_is_refused(wrong, reason, why):
     assert refused.value.reason is reason
 
 
+async def test_versions_may_be_named_by_label_or_alias_and_are_told_as_fingerprints():
+    held = (
+        served("m", "v1", names=frozenset({"stable", "spring"})),
+        served("m", "v2", names=frozenset({"latest"})),
+    )
+    selector = selector_of(held, catalog=())
+    rollout = await start(selector, new_version="latest", old_version="spring")
+    assert (rollout.spec.old_version, rollout.spec.new_version) == ("v1", "v2")
+    with pytest.raises(RouterError, match=r"served: v1 \(spring, stable\), v2 \(latest\)"):
+        await start(selector_of(held, catalog=()), new_version="autumn")
+    with pytest.raises(RouterError, match="must name one of the others"):
+        await start(selector_of(held, catalog=()), new_version="latest", old_version="v2")
+
+
+async def test_an_alias_that_leads_to_several_versions_is_refused_with_them():
+    names = frozenset({"latest"})
+    held = (
+        served("m", "v1"),
+        served("m", "v2", address="h:1", names=names),
+        served("m", "v3", address="h:2", names=names),
+    )
+    with pytest.raises(RouterError, match="'latest' names v2, v3; give one fingerprint"):
+        await start(selector_of(held, catalog=()), new_version="latest")
+
+
 async def test_the_old_version_is_the_only_other_one_and_defaults_are_filled_in():
     rollout = await start(selector_of(HELD, catalog=()), old_version="")
     assert rollout.spec.old_version == "v1"

@@ -311,6 +311,37 @@ def test_a_model_whose_replicas_drain_or_fail_is_left_out():
     assert why(plan)["b"] == "1 circuit breaker is open"
 
 
+@pytest.mark.parametrize(
+    ("held", "broken", "told"),
+    [
+        ([served("a", draining=True)], [], "every replica is draining"),
+        ([served("a")], ["host:1"], "1 circuit breaker is open"),
+        (
+            [served("a", draining=True), served("a", address="host:2")],
+            ["host:2"],
+            "1 circuit breaker is open, 1 drain",
+        ),
+    ],
+)
+def test_a_model_that_must_be_left_alone_is_away_where_no_other_can_answer(held, broken, told):
+    breakers = BreakerBook(BreakerSettings(failures=1))
+    for address in broken:
+        breakers.fail(("a", "v1", address), "INTERNAL", now=0.0)
+    plan = planned(
+        build_catalog([], held),
+        figures=lambda view: figures_of(view, breakers=breakers),
+        max_latency=10,
+    )
+    assert {one.away for one in plan.candidates} == {told}
+    assert plan.reason == f"a cannot serve now: {told}; only kept answers can be given"
+
+
+def test_one_that_failed_this_request_is_not_away_but_refused():
+    tried = frozenset({Tried("a", "v1", "host:1")})
+    with pytest.raises(RouterError, match="it has failed this request already"):
+        planned(build_catalog([], [served("a")]), tried=tried)
+
+
 def test_a_question_asked_of_one_replica_has_the_others_as_fallback():
     held = [served("a", address=f"host:{number}") for number in range(3)]
     plan = planned(build_catalog([], held))
