@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from google.protobuf import duration_pb2
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.plan_mode import PlanMode
@@ -135,36 +136,31 @@ def _time(outcome: pb.Outcome, name: str) -> float | None:
 
 def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
     """Return the proto of a plan."""
-    return pb.Plan(
+    told = pb.Plan(
         id=plan_id,
         mode=_MODES[plan.mode],
-        candidates=[_encode_candidate(one) for one in plan.candidates],
-        exclusions=[
-            pb.Exclusion(model=one.model, reason=one.reason, version=one.version)
-            for one in plan.exclusions
-        ],
         strategy=plan.strategy,
         policy_version=policy_version,
         reason=plan.reason,
-        shadows=[_encode_candidate(one) for one in plan.shadows],
     )
+    # Built in place: a message that is handed over is copied.
+    for one in plan.candidates:
+        _add_candidate(told.candidates, one)
+    for one in plan.shadows:
+        _add_candidate(told.shadows, one)
+    for left in plan.exclusions:
+        told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
+    return told
 
 
-def _encode_candidate(one: Candidate) -> pb.Candidate:
-    return pb.Candidate(
+def _add_candidate(
+    candidates: RepeatedCompositeFieldContainer[pb.Candidate], one: Candidate
+) -> None:
+    told = candidates.add(
         model=one.model,
         version=one.version,
         address=one.address,
         score=one.score,
-        components=[
-            pb.ScoreComponent(
-                name=part.name,
-                value=part.value,
-                weight=part.weight,
-                explanation=part.explanation,
-            )
-            for part in one.components
-        ],
         estimated_cost=one.estimated_cost,
         estimated_prompt_tokens=one.estimated_prompt_tokens,
         away=one.away,
@@ -173,3 +169,7 @@ def _encode_candidate(one: Candidate) -> pb.Candidate:
         output_price=one.prices.output,
         cached_input_price=one.prices.cached,
     )
+    for part in one.components:
+        told.components.add(
+            name=part.name, value=part.value, weight=part.weight, explanation=part.explanation
+        )
