@@ -90,7 +90,7 @@ class ModelSelector:
         books = self.statistics, self.tokenizers, self.breakers, self.outstanding
         self.live = LiveCatalog(settings, served, *books)
         self.store = store
-        self.rollouts = RolloutBook(store)
+        self.rollouts = RolloutBook(store, wall)
         self._issued = IssuedPlans(settings.decisions.report_seconds)
         self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
 
@@ -100,6 +100,17 @@ class ModelSelector:
         self.rollouts.restore(documents.get("rollout", {}), now)
         self.breakers.restore(documents.get("breaker", {}), now, self._wall())
         self.teacher.restore(documents.get(KIND, {}))
+
+    def take(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        """Take in what another selector changed in the state that they share."""
+        now = self.clock()
+        if kind == "rollout":
+            self.rollouts.take(key, data, now)
+        elif kind == "breaker":
+            model, version, address = (*key.rsplit(" ", 2), "", "")[:3]
+            self.breakers.take((model, version, address), data, now, self._wall())
+        elif kind == KIND:
+            self.teacher.take(key, data)
 
     def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
         """Choose a primary and fallbacks; return the plan and its id.
@@ -302,6 +313,7 @@ def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
 
 def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
     """Return 16 hex digits that change with catalog or strategy configuration."""
-    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses", "state_path"})
+    local = {"host", "port", "inference_addresses", "state_path", "redis"}
+    told = settings.model_dump_json(exclude=local)
     told += "".join(repr(strategies[name]) for name in sorted(strategies))
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
+from llmrouter.common.redis_settings import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
@@ -328,6 +329,10 @@ class SelectorSettings(Section):
         default=None,
         description="File that keeps rollouts, breakers and grades over a restart; absent takes "
         "`selector.sqlite` in the data directory.",
+    )
+    redis: RedisSettings = Field(
+        default=RedisSettings(),
+        description="Server that several selectors share rollouts, breakers and grades by.",
     )
     affinity_bound: float = Field(
         default=1.5,

@@ -1340,9 +1340,13 @@ class RolloutSpec(_message.Message):
     model: _builtins.str
     """Name of the model. Required."""
     new_version: _builtins.str
-    """The version that is to get the traffic. Required; an endpoint must serve it."""
+    """The version that is to get the traffic: its fingerprint, or a label or alias that leads to one
+    version. Required; an endpoint must serve it. A rollout tells the fingerprint.
+    """
     old_version: _builtins.str
-    """The version that has the traffic; default the other one that is served, if there is only one."""
+    """The version that has the traffic, likewise; default the other one that is served, if there is only
+    one.
+    """
     min_samples: _builtins.int
     """Attempts on the new version that a stage needs before the next; 1 to 1,000,000, default 50."""
     max_error_rate: _builtins.float

@@ -224,10 +224,9 @@ async def test_a_drained_address_that_goes_is_silent_like_any_other(inference, w
 async def test_a_model_that_is_being_unloaded_drains_unless_it_comes_back_on_demand(
     inference, watching, on_demand
 ):
-    watcher = await watching(inference.address, interval=60)
+    watcher = await watching(inference.address, interval=0.05)
     model = inference.models[0]
     model.state, model.on_demand = pb.MODEL_STATE_DRAINING, on_demand
-    inference.tell()
     await until(
         lambda: (
             (watcher.served()[0].draining, watcher.served()[0].on_demand)
@@ -235,7 +234,6 @@ async def test_a_model_that_is_being_unloaded_drains_unless_it_comes_back_on_dem
         )
     )
     model.state, model.on_demand = pb.MODEL_STATE_UNLOADED, False
-    inference.tell()
     await until(lambda: [one.name for one in watcher.served()] == ["broken"])
 
 
