@@ -23,7 +23,7 @@ __all__ = [
 _ROLES = ("system", "user", "assistant")
 _ELECTIONS = ("vote", "confidence", "judge")
 
-CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
+CacheMode: TypeAlias = Literal["off", "read", "write", "read-write", "refresh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +106,16 @@ class Options(TypedDict, total=False):
     """What the answer has to match, such as `{"json_schema": {...}}`; it parses unless it was cut,
     as its finish reason says."""
     cache: CacheMode | bool | None
-    """What the cache may do; True is `read-write`, False is `off`."""
+    """What the cache may do; True is `read-write`, False is `off`; `refresh` generates anew and
+    takes the place of what is stored."""
     cache_ttl: float | None
-    """Seconds a stored answer lives."""
+    """Seconds a stored answer lives, 1 to 31536000."""
+    cache_tags: Sequence[str] | None
+    """Names to invalidate the stored answer by; at most 16, each 1 to 64 bytes."""
+    cache_drawn: bool | None
+    """Whether answers left to chance may be read, kept and shared as well."""
+    cache_stale: bool | None
+    """Whether an answer that has expired may stand in when no model can answer."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -284,7 +291,12 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
     if isinstance(wish, bool):
         wish = "read-write" if wish else "off"
     name = "UNSPECIFIED" if wish is None else wish.upper().replace("-", "_")
-    wishes = generation_pb2.CacheWishes(mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"))
+    wishes = generation_pb2.CacheWishes(
+        mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"),
+        tags=options.get("cache_tags") or (),
+        drawn=bool(options.get("cache_drawn")),
+        stale=bool(options.get("cache_stale")),
+    )
     ttl = options.get("cache_ttl")
     if ttl is not None:
         wishes.ttl.FromNanoseconds(round(ttl * 1e9))

@@ -13,7 +13,7 @@ from rich.table import Table
 from llmrouter.cli import wishes
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
-from llmrouter.cli.output import Json, facts, show_table, table, write_json
+from llmrouter.cli.output import Json, counted, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.common.wire import duration
 from llmrouter.v1 import features_pb2, generation_pb2, selector_pb2, selector_pb2_grpc
@@ -87,12 +87,13 @@ async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selec
 def chosen(plan: selector_pb2.Plan) -> Table:
     """Return who answers and why, without the scores."""
     first, *others = plan.candidates
+    tokens = counted(first.estimated_prompt_tokens, "prompt token")
     rows = {
         "model": f"[bold green]{escape(first.model)}[/] [dim]@ {escape(first.version)}[/]",
         "why": escape(plan.reason),
         "strategy": escape(plan.strategy),
         "fallbacks": ", ".join(_fallback(one, first) for one in others) or "none",
-        "estimate": f"{first.estimated_prompt_tokens} prompt tokens, ${first.estimated_cost:.6f}",
+        "estimate": f"{tokens}, ${first.estimated_cost:.6f}",
     }
     if not first.away:
         rows["served at"] = escape(first.address)

@@ -17,6 +17,7 @@ from llmrouter.common.ensemble import EnsembleWish
 
 __all__ = [
     "Attempt",
+    "CacheLevel",
     "CacheMode",
     "CacheStatus",
     "CacheWishes",
@@ -66,6 +67,8 @@ class CacheMode(StrEnum):
     READ = "read"
     WRITE = "write"
     READ_WRITE = "read-write"
+    REFRESH = "refresh"
+    """Generates anew and takes the place of what is stored."""
 
 
 class CacheStatus(StrEnum):
@@ -77,6 +80,21 @@ class CacheStatus(StrEnum):
     HIT = "hit"
     UNAVAILABLE = "unavailable"
     """The cache service did not answer in time; the request went on without it."""
+    JOINED = "joined"
+    """The answer is that of an identical request that was in flight already."""
+    STALE = "stale"
+    """Degraded: no model could answer, and an answer that had expired stands in."""
+
+
+class CacheLevel(StrEnum):
+    """Where an answer was found, from the nearest to the farthest."""
+
+    GATEWAY = "gateway"
+    """Memory of the gateway's own process."""
+    MEMORY = "memory"
+    """Memory of the cache service."""
+    DISK = "disk"
+    """Disk of the cache service."""
 
 
 class FinishReason(StrEnum):
@@ -202,6 +220,12 @@ class CacheWishes:
     mode: CacheMode = CacheMode.READ_WRITE
     ttl_seconds: float = 0.0
     """How long a stored answer lives; 0 takes the configured default."""
+    tags: tuple[str, ...] = ()
+    """Names to invalidate the stored answer by; at most 16, sorted, each once, 1 to 64 bytes."""
+    drawn: bool = False
+    """Whether answers left to chance may be read, kept and shared as well."""
+    stale: bool = False
+    """Whether an answer that has expired may stand in when no model can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +275,8 @@ class Started:
     plan_id: str = ""
     prompt_tokens: int = 0
     """As the model counted them; 0 where it did not say."""
+    cached: CacheLevel | None = None
+    """Where a cached answer was found; None for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +336,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds, by the engine's own clock (zero for cached answers)."""
+    """Where the time went, in seconds, by the engine's own clock.
+
+    For a cached answer: where it went when it was generated.
+    """
 
     queue: float = 0.0
     prefill: float = 0.0

@@ -67,6 +67,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -74,10 +75,20 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the guarded handler; health and reflection answer even while draining."""
+        method = handler_call_details.method
+        known = self._guarded.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_UNGUARDED):
+        if handler is None or method.startswith(_UNGUARDED):
             return handler
-        return guarded(handler, self._gate)
+        handler = guarded(handler, self._gate)
+        if handler.response_streaming:
+            handler = grpc.unary_stream_rpc_method_handler(
+                _writing(handler.unary_stream), None, handler.response_serializer
+            )
+        self._guarded[method] = handler
+        return handler
 
 
 def guarded(handler: Any, gate: Gate) -> Any:
@@ -143,6 +154,24 @@ def _guard_stream(
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
             await _abort(context, error, gate.service)
+
+    return behaviour
+
+
+def _writing(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+    """Return a handler that writes a stream itself, and closes it however the call ends.
+
+    gRPC would leave a generator open whose event it could not send to a caller that is gone, until
+    the collector finds it, and log a trace of what whoever accounts for the call tells anyway.
+    """
+
+    async def behaviour(request: Any, context: Any) -> None:
+        async with contextlib.aclosing(stream(request, context)) as events:  # type: ignore[type-var]
+            async for event in events:
+                try:
+                    await context.write(event)
+                except aio.InternalError:
+                    raise asyncio.CancelledError from None  # what a caller that leaves is told as
 
     return behaviour
 

@@ -18,7 +18,6 @@ from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import (
     ConfigError,
     SectionT,
-    check_sections,
     data_directory,
     load_config,
     parse,
@@ -50,8 +49,7 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
         ConfigError: The configuration is wrong or the port is in use.
     """
     data = load_config(config)
-    check_sections(data)
-    settings = parse(program.settings, data.get(program.name), program.name)
+    settings = parse(program.settings, data.get(program.name), program.name, files=data.files)
     dialler = Dialler()
     try:
         await run_until_signalled(await program.build(settings, dialler, data_directory()))

@@ -6,6 +6,7 @@ Violations are collected, so that a caller learns of several at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.ensemble import Election
@@ -26,6 +27,7 @@ __all__ = [
     "validate_context",
     "validate_embedding",
     "validate_routing",
+    "validate_tags",
 ]
 
 MAX_TEXT_BYTES = 1 << 20
@@ -61,11 +63,11 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    found = [*_input(request), *_sampling(options), *_shaping(options), *_routing(request.routing)]
+    wishes = [*_routing(request.routing), *_tags("cache.tags", request.cache.tags)]
     if request.routing.ensemble is not None and options.n > 1:
         told = f"is {options.n}; an ensemble gives one answer: leave n or the ensemble out"
-        found.append(FieldViolation("sampling.n", told))
-    _refuse(found)
+        wishes.append(FieldViolation("sampling.n", told))
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *wishes])
 
 
 def validate_context(context: RequestContext) -> None:
@@ -96,6 +98,15 @@ def validate_routing(wishes: RoutingWishes) -> None:
     _refuse(_routing(wishes))
 
 
+def validate_tags(field: str, tags: Sequence[str]) -> None:
+    """Check the names that answers are invalidated by.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong tag: size and bound.
+    """
+    _refuse(_tags(field, tags))
+
+
 def validate_embedding(request: EmbeddingRequest) -> None:
     """Check texts against their bounds.
 
@@ -107,6 +118,18 @@ def validate_embedding(request: EmbeddingRequest) -> None:
     if size > _MAX_NAME_BYTES:
         found.append(FieldViolation("model", f"is {size} bytes; at most {_MAX_NAME_BYTES}"))
     _refuse(found)
+
+
+def _tags(field: str, tags: Sequence[str]) -> list[FieldViolation]:
+    if len(tags) > _MAX_TAGS:
+        return [FieldViolation(field, f"has {len(tags)} tags; at most {_MAX_TAGS}")]
+    found = []
+    for index, tag in enumerate(tags):
+        size = len(tag.encode())
+        if not 1 <= size <= _MAX_TAG_BYTES:
+            bound = f"is {size} bytes; 1 to {_MAX_TAG_BYTES}"
+            found.append(FieldViolation(f"{field}[{index}]", bound))
+    return found
 
 
 def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:
@@ -269,7 +292,7 @@ def _routing(wishes: RoutingWishes) -> list[FieldViolation]:
     if not 0 <= wishes.min_confidence <= 1:
         told = f"is {wishes.min_confidence}; 0 to 1"
         found.append(FieldViolation("routing.min_confidence", told))
-    return [*found, *_tags(wishes.tags), *_ensemble(wishes)]
+    return [*found, *_tags("routing.tags", wishes.tags), *_ensemble(wishes)]
 
 
 def _ensemble(wishes: RoutingWishes) -> list[FieldViolation]:
@@ -293,14 +316,3 @@ def _ensemble(wishes: RoutingWishes) -> list[FieldViolation]:
         told = f"is given beside the model {wishes.model!r}; leave one of the two out"
         found.append(FieldViolation("routing.ensemble", told))
     return found
-
-
-def _tags(tags: tuple[str, ...]) -> list[FieldViolation]:
-    if len(tags) > _MAX_TAGS:
-        return [FieldViolation("routing.tags", f"has {len(tags)} tags; at most {_MAX_TAGS}")]
-    sizes = ((index, len(tag.encode())) for index, tag in enumerate(tags))
-    return [
-        FieldViolation(f"routing.tags[{index}]", f"is {size} bytes; 1 to {_MAX_TAG_BYTES}")
-        for index, size in sizes
-        if not 1 <= size <= _MAX_TAG_BYTES
-    ]

@@ -26,6 +26,8 @@ from llmrouter.common.generation import (
 
 __all__ = ["Accounting", "refusals_accounted"]
 
+_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE})
+"""Nothing was generated for this request."""
 _log = structlog.get_logger("llmrouter.gateway")
 
 
@@ -50,10 +52,11 @@ class _Account:
                 self.streamed_tokens += event.tokens
             case Started():
                 self.started = event
-                self.attempts = 0 if event.cache is CacheStatus.HIT else 1
+                self.attempts = 0 if event.cache in _SPARED else 1
             case Finished():
                 self.finished = event
-                self.attempts = len(event.attempts)
+                joined = self.started is not None and self.started.cache in _SPARED
+                self.attempts = 0 if joined else len(event.attempts)
 
     def failed(self, error: RouterError) -> None:
         """Learn from the error that ended the request."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf import duration_pb2
 
 from llmrouter.common.answer_key import conversation_key, question_key
@@ -17,9 +19,11 @@ from llmrouter.common.wire import duration, encode_context
 from llmrouter.common.wire_event import (
     decode_finish_reason,
     decode_logprobs,
+    decode_timings,
     decode_usage,
     encode_finish_reason,
     encode_logprobs,
+    encode_timings,
     encode_usage,
 )
 from llmrouter.common.wire_features import encode_features
@@ -121,7 +125,8 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
 
 def _decode_candidate(one: selector_pb2.Candidate) -> Candidate:
     prices = Prices(one.input_price, one.output_price, one.cached_input_price)
-    return Candidate(one.model, one.version, one.address, one.context, one.away, prices)
+    where = one.model, one.version, one.address
+    return Candidate(*where, one.context, one.away, one.estimated_cost, prices)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
@@ -155,13 +160,15 @@ def encode_choice(choice: Choice) -> generation_pb2.Choice:
     )
 
 
-def encode_answer(answer: Answer) -> cache_pb2.CachedAnswer:
-    """Return the proto of an answer to keep."""
+def encode_answer(answer: Answer, tags: Sequence[str] = ()) -> cache_pb2.CachedAnswer:
+    """Return the proto of an answer to keep, and the names to invalidate it by."""
     return cache_pb2.CachedAnswer(
         model=answer.model,
         version=answer.version,
         choices=[encode_choice(choice) for choice in answer.choices],
         usage=encode_usage(answer.usage),
+        timings=encode_timings(answer.timings),
+        tags=tags,
     )
 
 
@@ -180,6 +187,7 @@ def decode_answer(answer: cache_pb2.CachedAnswer) -> Answer:
             for choice in answer.choices
         ),
         decode_usage(answer.usage),
+        decode_timings(answer.timings),
     )
 
 

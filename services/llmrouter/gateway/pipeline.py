@@ -2,30 +2,64 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.generation import Generator
+from llmrouter.common.savings import SavingsTable
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.cascade import CascadePolicy
-from llmrouter.gateway.clients import CacheClient, SelectorClient
+from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.fallback import Fallback
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
+from llmrouter.gateway.single_flight import SingleFlight
+from llmrouter.gateway.sticky import StickyChoice
 from llmrouter.gateway.upstream import Upstream
 
-__all__ = ["build_embedding", "build_pipeline"]
+__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What requests share and the service watches over."""
+
+    near: NearCache
+    """Answers in this process."""
+    serves: Callable[[str, str], bool]
+    """Whether a version of a model serves now."""
+    savings: SavingsTable = field(default_factory=SavingsTable)
+    """What they spared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The chain, and what has to end before its neighbours do."""
+
+    generator: Generator
+    flights: SingleFlight
 
 
 def build_pipeline(
-    settings: GatewaySettings, selector_channel: Any, cache_channel: Any, dialler: Dialler
-) -> Generator:
+    settings: GatewaySettings,
+    selector_channel: Any,
+    cache_channel: Any,
+    dialler: Dialler,
+    shared: Shared,
+) -> Pipeline:
     """Return the chain that answers one request after another.
 
     Args:
@@ -33,17 +67,32 @@ def build_pipeline(
         selector_channel: A channel to the selector.
         cache_channel: A channel to the cache.
         dialler: Gives channels to the inference services that plans name.
+        shared: What requests share.
     """
     selector = SelectorClient(
         selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
+    sticky = StickyChoice()
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
     execution = Execution(upstream, reporter, selector, cascade)
     shadowing = Shadowing(upstream, reporter, execution)
-    caching = Caching(cache, shadowing, settings.cache_timeout_seconds)
-    return Accounting(Deadline(Admission(Planning(selector, caching))))
+    caching = Caching(
+        cache,
+        shared.near,
+        sticky,
+        shadowing,
+        settings.cache_timeout_seconds,
+        settings.cache_lease_wait_seconds,
+    )
+    flights = SingleFlight(caching, settings.default_deadline_seconds)
+    near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
+    planning = Deadline(Planning(selector, near_caching))
+    fallback = Fallback(cache, sticky, shared.savings, planning)
+    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    chain = Accounting(Admission(recalling))
+    return Pipeline(chain, flights)
 
 
 def build_embedding(

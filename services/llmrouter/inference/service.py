@@ -11,6 +11,7 @@ import structlog
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
+from llmrouter.common.settings import read_variable
 from llmrouter.common.standalone import Program
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
@@ -23,6 +24,7 @@ from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.versions import key_of
+from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
 from llmrouter.inference.upkeep import Upkeep
@@ -43,32 +45,31 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         data: The data directory, for the default store.
 
     Raises:
-        RouterError: The backend's name is unknown, or that of a model to load; the store that the
-            settings name is not there.
+        RouterError: The backend, a model to load or the store that the settings name is not there.
     """
     store = _store(settings, data)
     reader = MemoryReader()
     registry = _registry(settings, store, reader.limit())
+    remote = _remote(settings, registry)
     monitor = MemoryMonitor(reader.read, _thresholds(settings), registry.relieve)
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
-        if not registry.ready:
-            named = f" --store {store}" if settings.store else ""
-            remedy = f"llmrouter models pull smollm2-135m-instruct{named}, then models load"
-            _log.warning("no model is ready", store=str(store), remedy=remedy)
+        if not registry.ready and not any(remote):
+            _warn_of_no_model(store, named=settings.store is not None)
 
     async def close() -> None:
-        await upkeep.close()
-        await registry.close()
+        for one in (upkeep, registry, remote):
+            await one.close()
 
-    models = ModelServicer(registry, monitor, CpuMeter(settings.threads or available_cores()))
+    cpu = CpuMeter(settings.threads or available_cores())
+    infer = InferenceServicer(registry, remote, settings.max_tokens)
+    models = ModelServicer(registry, remote, monitor, cpu)
 
     def register(server: Any) -> None:
-        servicer = InferenceServicer(registry, settings.max_tokens)
-        add_InferenceServiceServicer_to_server(servicer, server)
+        add_InferenceServiceServicer_to_server(infer, server)
         add_ModelServiceServicer_to_server(models, server)
 
     return Service(
@@ -78,10 +79,11 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         register=register,
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
-        ready=lambda: registry.ready,
+        ready=lambda: registry.ready or any(remote),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 
@@ -134,6 +136,22 @@ def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, sto
             f"inference.{field} names {', '.join(missing)}, which {store} does not have; there "
             f"are: {there}",
         )
+
+
+def _warn_of_no_model(store: Path, *, named: bool) -> None:
+    where = f" --store {store}" if named else ""
+    remedy = f"llmrouter models pull smollm2-135m-instruct{where}, then models load"
+    _log.warning("no model is ready", store=str(store), remedy=remedy)
+
+
+def _remote(settings: InferenceSettings, registry: ModelRegistry) -> RemoteModels:
+    remote = open_providers(settings.providers, read_variable)
+    stored = {key_of(name).name for name in registry.shelf.names_in_store()}
+    twice = [model.name for model in remote if model.name in stored]
+    if twice:
+        told = f"name {', '.join(twice)}, which the store has too; rename one"
+        raise invalid("inference.providers", told)
+    return remote
 
 
 def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptions:

@@ -63,6 +63,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         close=close,
         drain_grace_seconds=settings.drain_grace_seconds,

@@ -12,7 +12,12 @@ from llmrouter.common.wire import decode_context
 from llmrouter.common.wire_rating import decode_rating
 from llmrouter.selector.costs import KINDS
 from llmrouter.selector.decisions import record_text
-from llmrouter.selector.encoding import encode_breakers, encode_catalog, encode_costs
+from llmrouter.selector.encoding import (
+    encode_breakers,
+    encode_catalog,
+    encode_costs,
+    encode_versions,
+)
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
@@ -68,6 +73,14 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
         return encode_catalog(self._selector)
+
+    async def ListVersions(  # noqa: N802 - the proto's name
+        self,
+        request: pb.ListVersionsRequest,
+        context: Any,
+    ) -> pb.ListVersionsResponse:
+        """List the versions of all models."""
+        return encode_versions(self._selector)
 
     async def Explain(  # noqa: N802 - the proto's name
         self,

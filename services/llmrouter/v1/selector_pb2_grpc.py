@@ -96,6 +96,11 @@ class SelectorServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.FromString,
                 _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListVersions',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class SelectorServiceServicer:
@@ -192,6 +197,14 @@ class SelectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListVersions(self, request, context):
+        """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+        to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SelectorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -254,6 +267,11 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     servicer.ListCatalog,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.SerializeToString,
+            ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -581,6 +599,33 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ListCatalog',
             llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListVersions',
+            llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

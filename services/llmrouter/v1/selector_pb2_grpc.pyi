@@ -69,6 +69,10 @@ class SelectorServiceStub:
     """
     ListCatalog: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]
     """Lists the catalog with its live statistics. Safe to retry."""
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListVersionsRequest, _selector_pb2.ListVersionsResponse]
+    """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+    to retry.
+    """
 
 @_typing.type_check_only
 class SelectorServiceAsyncStub(SelectorServiceStub):
@@ -110,6 +114,10 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     """
     ListCatalog: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]  # type: ignore[assignment]
     """Lists the catalog with its live statistics. Safe to retry."""
+    ListVersions: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListVersionsRequest, _selector_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+    to retry.
+    """
 
 class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
     """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
@@ -220,5 +228,15 @@ class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_selector_pb2.ListCatalogResponse, _abc.Awaitable[_selector_pb2.ListCatalogResponse]]:
         """Lists the catalog with its live statistics. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _selector_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListVersionsResponse, _abc.Awaitable[_selector_pb2.ListVersionsResponse]]:
+        """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+        to retry.
+        """
 
 def add_SelectorServiceServicer_to_server(servicer: SelectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

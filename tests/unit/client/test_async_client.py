@@ -73,6 +73,9 @@ async def test_options_reach_the_wire():
         "response_format": {"json_schema": {"type": "object"}},
         "cache": "read",
         "cache_ttl": 1.5,
+        "cache_tags": ["t"],
+        "cache_drawn": True,
+        "cache_stale": True,
         "min_quality": 0.25,
         "max_cost": 0.5,
         "timeout": 5.0,
@@ -109,6 +112,7 @@ async def test_options_reach_the_wire():
     )
     assert chat.cache.mode == g.CACHE_MODE_READ
     assert chat.cache.ttl.ToMilliseconds() == 1500
+    assert (list(chat.cache.tags), chat.cache.drawn, chat.cache.stale) == (["t"], True, True)
     assert 0 < gateway.deadlines[0] <= 5.2  # gRPC rounds it up
     assert raw.prompt == "as it is"
     assert raw.cache.mode == g.CACHE_MODE_OFF
