@@ -101,7 +101,7 @@ class RedisState:
                     await self._told()
             self._closing = True
             while not task.done():
-                # A connection that fails while it is cancelled hides the cancellation.
+                # A connection may swallow a cancellation; then each beat looks whether to end.
                 task.cancel()
                 await asyncio.wait({task}, timeout=_FIRST_PAUSE)
         await self._local.close()
@@ -152,7 +152,7 @@ class RedisState:
         self._changed.set()
 
     async def _tell(self, client: Redis) -> None:
-        while True:
+        while not self._closing:
             while self._pending:
                 (kind, key), text = next(iter(self._pending.items()))
                 change = {"by": self._name, "kind": kind, "key": key, "text": text}
@@ -173,7 +173,7 @@ class RedisState:
                 await client.ping()
 
     async def _hear(self, channel: Any, told: Told) -> None:
-        while True:
+        while not self._closing:
             message = await channel.get_message(timeout=self._beat)
             if message is None:
                 continue
