@@ -29,6 +29,7 @@ from llmrouter_client.events import (
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
+from llmrouter_client.tls import Tls
 
 __all__ = [
     "Answer",
@@ -54,6 +55,7 @@ __all__ = [
     "Stream",
     "SyncStream",
     "Timings",
+    "Tls",
     "TokenLogprob",
     "TopLogprob",
     "Usage",

@@ -163,7 +163,7 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
 
 
 async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):
-    watcher = await watching(inference.address, interval=0.01)
+    watcher = await watching(inference.address, interval=0.25)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_LOADING)]
     inference.tell()
     await until(lambda: len(watcher.served()) == 1)
@@ -171,8 +171,8 @@ async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(infer
     assert (model.version, model.ready, model.silent) == ("v", False, False)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_FAILED, error="gone")]
     inference.tell()
-    await until(lambda: watcher.served()[0].error)
-    assert watcher.served()[0].version == ""
+    await until(lambda: [one.error for one in watcher.served()] == ["gone"])
+    assert [one.version for one in watcher.served()] == [""]
 
 
 async def test_a_service_that_starts_after_many_looks_is_found(watching, inference):
