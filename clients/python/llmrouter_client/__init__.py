@@ -27,7 +27,7 @@ from llmrouter_client.events import (
     Usage,
 )
 from llmrouter_client.ratings import Rated, Verdict
-from llmrouter_client.requests import Message, Options, ResponseFormat
+from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
 from llmrouter_client.tls import Tls
 
@@ -41,6 +41,7 @@ __all__ = [
     "Delta",
     "Embedding",
     "Embeddings",
+    "Ensemble",
     "Event",
     "FieldViolation",
     "Finished",

@@ -213,6 +213,12 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     ),
     "tags": ("routing.tags", _is_list_of_names, "a list of texts"),
     "session": ("routing.session", _is_text, "text"),
+    "min_confidence": ("routing.min_confidence", _is_number, "a number, 0 to 1"),
+    "ensemble": (
+        "routing.ensemble",
+        lambda value: isinstance(value, Mapping),
+        'a mapping, as {"models": 3, "election": "vote"}',
+    ),
     "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"

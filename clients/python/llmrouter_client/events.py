@@ -61,6 +61,14 @@ class Attempt:
     duration: float
     error_reason: str = ""
     error_message: str = ""
+    usage: Usage | None = None
+    """What was counted; None when it failed."""
+    cost: float = 0.0
+    """US dollars."""
+    confidence: float | None = None
+    """How sure it was of its answer, 0 to 1; None where nobody asked."""
+    set_aside: str = ""
+    """Why its complete answer was not given; one phrase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +140,8 @@ class Finished:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     attempts: tuple[Attempt, ...] = ()
+    cost: float = 0.0
+    """US dollars of all attempts together."""
 
 
 Event: TypeAlias = Started | Delta | ChoiceFinished | Finished
@@ -161,6 +171,8 @@ class Answer:
     timings: Timings
     attempts: tuple[Attempt, ...]
     choices: tuple[Choice, ...] = ()
+    cost: float = 0.0
+    """US dollars of all attempts together."""
     plan_id: str = ""
     """By which it can be rated; see `AsyncClient.rate`."""
     cache: str = ""
@@ -219,6 +231,7 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         timings=finished.timings,
         attempts=finished.attempts,
         choices=choices,
+        cost=finished.cost,
         plan_id=started.plan_id,
         cache=started.cache,
         level=started.level,
@@ -275,9 +288,9 @@ def _finish_reason(reason: int) -> str:
 
 
 def _finished(finished: generation_pb2.Finished) -> Finished:
-    usage, timings = finished.usage, finished.timings
+    timings = finished.timings
     return Finished(
-        Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens),
+        _usage(finished.usage),
         Timings(
             _seconds(timings.queue),
             _seconds(timings.prefill),
@@ -293,10 +306,19 @@ def _finished(finished: generation_pb2.Finished) -> Finished:
                 _seconds(one.duration),
                 one.error_reason,
                 one.error_message,
+                _usage(one.usage) if one.HasField("usage") else None,
+                one.cost,
+                one.confidence if one.HasField("confidence") else None,
+                one.set_aside,
             )
             for one in finished.attempts
         ),
+        finished.cost,
     )
+
+
+def _usage(usage: generation_pb2.Usage) -> Usage:
+    return Usage(usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
 
 
 def _seconds(duration: Duration) -> float:

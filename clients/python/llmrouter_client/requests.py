@@ -10,9 +10,18 @@ from typing import Any, Literal, TypeAlias, TypedDict
 from llmrouter.v1 import generation_pb2
 from llmrouter_client.arguments import check_option, check_text, refused
 
-__all__ = ["CacheMode", "Message", "Options", "Prompt", "ResponseFormat", "request_from"]
+__all__ = [
+    "CacheMode",
+    "Ensemble",
+    "Message",
+    "Options",
+    "Prompt",
+    "ResponseFormat",
+    "request_from",
+]
 
 _ROLES = ("system", "user", "assistant")
+_ELECTIONS = ("vote", "confidence", "judge")
 
 CacheMode: TypeAlias = Literal["off", "read", "write", "read-write", "refresh"]
 
@@ -41,6 +50,17 @@ class ResponseFormat(TypedDict, total=False):
     """A context-free grammar in llguidance's dialect of Lark, from its rule `start`."""
 
 
+class Ensemble(TypedDict, total=False):
+    """Several models that answer side by side; each answer costs its own tokens."""
+
+    models: int
+    """How many, 2 to 8."""
+    election: Literal["vote", "confidence", "judge"]
+    """How the best answer is found: by vote, unless said otherwise."""
+    judge: str
+    """Model that judges."""
+
+
 class Options(TypedDict, total=False):
     """Keyword arguments of `generate` and `stream`; absent and None both take the default."""
 
@@ -50,8 +70,8 @@ class Options(TypedDict, total=False):
     """A model name, `name@version` or alias; the selector chooses by default."""
     strategy: str | None
     """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`,
-    `least-loaded`, `round-robin`, `random`, `weighted`, `learned` or one that the operator
-    configured."""
+    `least-loaded`, `round-robin`, `random`, `weighted`, `learned`, `cascade` or one that the
+    operator configured."""
     temperature: float | None
     """0 to 2; 0 always picks the most likely token."""
     top_k: int | None
@@ -108,6 +128,11 @@ class Options(TypedDict, total=False):
     """Tags that the model must carry, such as `region=eu`."""
     session: str | None
     """Names a conversation, which stays on one version while a new one is rolled out."""
+    min_confidence: float | None
+    """What an answer by the strategy `cascade` needs lest the next model is asked, 0 to 1; by
+    default the gateway's `cascade.threshold`."""
+    ensemble: Ensemble | None
+    """Asks several models at once, such as `{"models": 3, "election": "vote"}`."""
     explore: bool | None
     """Whether a model may answer only to be learned about, by the strategy `learned`; True by
     default."""
@@ -226,6 +251,8 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         tags=options.get("tags") or (),
         session=options.get("session") or "",
         no_exploration=options.get("explore") is False,
+        min_confidence=options.get("min_confidence") or 0.0,
+        ensemble=_ensemble(options.get("ensemble")),
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),
@@ -234,6 +261,24 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         if seconds is not None:
             field.FromNanoseconds(round(seconds * 1e9))
     return wishes
+
+
+def _ensemble(wish: Ensemble | None) -> generation_pb2.Ensemble | None:
+    if wish is None:
+        return None
+    unknown = sorted(set(wish) - set(Ensemble.__annotations__))
+    if unknown:
+        known = ", ".join(Ensemble.__annotations__)
+        raise refused("routing.ensemble", f"has {unknown[0]!r}; it may have {known}")
+    election = wish.get("election", "vote")
+    if election not in _ELECTIONS:
+        told = f"is {election!r}; it must be one of {', '.join(_ELECTIONS)}"
+        raise refused("routing.ensemble.election", told)
+    return generation_pb2.Ensemble(
+        models=wish.get("models", 0),
+        election=generation_pb2.Election.Value(f"ELECTION_{election.upper()}"),
+        judge=wish.get("judge", ""),
+    )
 
 
 def _priority(options: Options) -> generation_pb2.Priority.ValueType:

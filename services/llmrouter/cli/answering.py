@@ -85,6 +85,8 @@ class Route:
         if self._finished is not None:
             rows["speed"] = self._speed(self._finished)
             rows["attempts"] = _attempts(self._finished.attempts)
+            cost = self._finished.cost
+            rows["cost"] = f"${cost:.3g}" if cost else ""
         if self._end is not None and self._end.reason != "stop":
             rows["ended by"] = self._end.reason
         if self._started is not None and self._started.plan_id:
@@ -166,9 +168,15 @@ def _cache(started: Started) -> str:
 def _attempts(attempts: tuple[Attempt, ...]) -> str:
     told = []
     for one in attempts:
-        outcome = (
-            f"[red]{escape(one.error_reason)}[/]" if one.error_reason else "[green]answered[/]"
-        )
         at = f" [dim]({escape(one.address)})[/]" if one.address else ""
-        told.append(f"{escape(one.model)} {outcome}{at}")
+        cost = f" for ${one.cost:.3g}" if one.cost else ""
+        told.append(f"{escape(one.model)} {_outcome(one)}{cost}{at}")
     return ", then ".join(told)
+
+
+def _outcome(one: Attempt) -> str:
+    if one.error_reason:
+        return f"[red]{escape(one.error_reason)}[/]"
+    if one.set_aside:
+        return f"[yellow]set aside[/] ({escape(visible(one.set_aside))})"
+    return "[green]answered[/]"

@@ -32,7 +32,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         help="balanced, quality-first, cost-optimized, speed-priority, least-loaded, "
-        "round-robin, random, weighted, learned or your own.",
+        "round-robin, random, weighted, learned, cascade or your own.",
     ),
 ]
 Temperature = Annotated[
@@ -53,6 +53,8 @@ Urgency = Annotated[
 ]
 
 
+# In groups: a function is to fit on a screen.
+# fmt: off
 def generate(
     prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
     model: ModelName = None,
@@ -72,22 +74,20 @@ def generate(
     n: shaping.Answers = None,
     logprobs: shaping.Logprobs = False,
     top_logprobs: shaping.TopLogprobs = None,
-    json_object: formats.JsonObject = False,
-    json_schema: formats.JsonSchema = None,
-    regex: formats.Regex = None,
-    grammar: formats.Grammar = None,
+    json_object: formats.JsonObject = False, json_schema: formats.JsonSchema = None,
+    regex: formats.Regex = None, grammar: formats.Grammar = None,
     no_cache: caching.NoCache = False,
     cache: caching.Cache = None,
     cache_ttl: caching.CacheTtl = None,
     cache_tag: caching.CacheTags = None,
     cache_allow: caching.CacheAllow = None,
     priority: Urgency = None,
-    min_quality: wishes.MinQuality = None,
-    max_cost: wishes.MaxCost = None,
+    min_quality: wishes.MinQuality = None, max_cost: wishes.MaxCost = None,
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
     no_exploration: wishes.NoExploration = False,
+    min_confidence: wishes.MinConfidence = None, ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = None,
@@ -101,8 +101,10 @@ def generate(
     options.update(shaping.tokens(logit_bias, logprobs, top_logprobs, min_tokens))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
+    options.update(wishes.together(min_confidence, ensemble))
     options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
     asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
+# fmt: on
 
 
 def question_from(given: str) -> str:

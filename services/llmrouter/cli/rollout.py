@@ -40,7 +40,9 @@ Model = Annotated[str, typer.Argument(help="The model.")]
 @app.command()
 def start(
     model: Model,
-    version: Annotated[str, typer.Argument(help="The version that is to get the traffic.")],
+    version: Annotated[
+        str, typer.Argument(help="The version that is to get the traffic, or a label or alias.")
+    ],
     old: Annotated[str, typer.Option("--from", help="The version that has it.")] = "",
     stages: Annotated[str, typer.Option(help="Per cent of the traffic by stage.")] = "10,30,70,100",
     interval: Annotated[

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llmrouter.common.generation import GenerationRequest, SamplingOptions
 
-__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "SAMPLING", "STRUCTURED_OUTPUT", "needed"]
+__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "LOGPROBS", "SAMPLING", "STRUCTURED_OUTPUT", "needed"]
 
 CHAT = "chat"
 """It has a chat template."""
@@ -12,10 +12,12 @@ COMPLETION = "completion"
 """It goes on with a raw prompt."""
 EMBEDDING = "embedding"
 """It turns texts into vectors."""
+LOGPROBS = "logprobs"
+"""It tells how likely each token was."""
 STRUCTURED_OUTPUT = "structured_output"
 """It honours a `response_format`."""
 SAMPLING = frozenset({
-    "logit_bias", "logprobs", "min_p", "min_tokens", "n", "penalties", "seed", STRUCTURED_OUTPUT,
+    "logit_bias", LOGPROBS, "min_p", "min_tokens", "n", "penalties", "seed", STRUCTURED_OUTPUT,
 })  # fmt: skip
 """Everything that may be asked of how tokens are drawn; temperature, top_k, top_p, max_tokens and
 stop every model honours."""
@@ -36,7 +38,7 @@ def _of_sampling(options: SamplingOptions) -> frozenset[str]:
     )
     asked = {
         "logit_bias": bool(options.logit_bias),
-        "logprobs": options.logprobs,
+        LOGPROBS: options.logprobs,
         "min_p": options.min_p != 0,
         "min_tokens": options.min_tokens > 0,
         "n": options.n > 1,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.text_bytes import text_bytes
 
 __all__ = [
@@ -207,6 +208,10 @@ class RoutingWishes:
     """Names a conversation whose requests stay on one version during a rollout."""
     no_exploration: bool = False
     """Whether the request never goes to a model only to learn about it."""
+    min_confidence: float = 0.0
+    """What an answer of a cascade needs lest the next model is asked, to 1; 0 takes the default."""
+    ensemble: EnsembleWish | None = None
+    """Several models to be asked at once; None asks one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,6 +362,14 @@ class Attempt:
     """Seconds from dialling to its end."""
     error_reason: str = ""
     error_message: str = ""
+    usage: Usage | None = None
+    """What was counted; None when it failed."""
+    cost: float = 0.0
+    """US dollars; 0 when it failed."""
+    confidence: float | None = None
+    """How sure it was of its answer, 0 to 1; None where nobody asked."""
+    set_aside: str = ""
+    """Why its complete answer was not given; one phrase."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -366,6 +379,8 @@ class Finished:
     usage: Usage = field(default_factory=Usage)
     timings: Timings = field(default_factory=Timings)
     attempts: tuple[Attempt, ...] = ()
+    cost: float = 0.0
+    """US dollars of all attempts together."""
 
 
 GenerationEvent = Started | Delta | ChoiceFinished | Finished

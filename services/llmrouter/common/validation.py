@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 
 from llmrouter.common.embedding import EmbeddingRequest
+from llmrouter.common.ensemble import Election
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import (
     FormatKind,
@@ -50,6 +51,7 @@ _MAX_TOP_LOGPROBS = 20
 _MAX_BIASES = 1024
 _MAX_BIAS = 100
 _MAX_FORMAT_BYTES = 1 << 16
+_MAX_ENSEMBLE = 8
 _MAX_TOLD = 16
 """Violations told at most: all of them travel in one bounded header."""
 
@@ -62,6 +64,9 @@ def validate(request: GenerationRequest) -> None:
     """
     options = request.sampling
     wishes = [*_routing(request.routing), *_tags("cache.tags", request.cache.tags)]
+    if request.routing.ensemble is not None and options.n > 1:
+        told = f"is {options.n}; an ensemble gives one answer: leave n or the ensemble out"
+        wishes.append(FieldViolation("sampling.n", told))
     _refuse([*_input(request), *_sampling(options), *_shaping(options), *wishes])
 
 
@@ -286,4 +291,30 @@ def _routing(wishes: RoutingWishes) -> list[FieldViolation]:
         if not 0 <= ceiling <= _MAX_CEILING_SECONDS:
             told = f"is {ceiling} s; 0 to {_MAX_CEILING_SECONDS}"
             found.append(FieldViolation(f"routing.{name}", told))
-    return [*found, *_tags("routing.tags", wishes.tags)]
+    if not 0 <= wishes.min_confidence <= 1:
+        told = f"is {wishes.min_confidence}; 0 to 1"
+        found.append(FieldViolation("routing.min_confidence", told))
+    return [*found, *_tags("routing.tags", wishes.tags), *_ensemble(wishes)]
+
+
+def _ensemble(wishes: RoutingWishes) -> list[FieldViolation]:
+    wish, found = wishes.ensemble, []
+    if wish is None:
+        return []
+    if not 2 <= wish.models <= _MAX_ENSEMBLE:
+        told = f"is {wish.models}; it must be 2 to {_MAX_ENSEMBLE}"
+        found.append(FieldViolation("routing.ensemble.models", told))
+    size = len(wish.judge.encode())
+    if size > _MAX_NAME_BYTES:
+        told = f"is {size} bytes; at most {_MAX_NAME_BYTES}"
+        found.append(FieldViolation("routing.ensemble.judge", told))
+    if wish.election is Election.JUDGE and not wish.judge:
+        told = "is empty; name the model that judges"
+        found.append(FieldViolation("routing.ensemble.judge", told))
+    if wish.election is not Election.JUDGE and wish.judge:
+        told = f"is given with an election by {wish.election}; leave it out, or elect by judge"
+        found.append(FieldViolation("routing.ensemble.judge", told))
+    if wishes.model:
+        told = f"is given beside the model {wishes.model!r}; leave one of the two out"
+        found.append(FieldViolation("routing.ensemble", told))
+    return found

@@ -206,9 +206,14 @@ def _encode_finished(event: Finished) -> pb.Finished:
                 duration=duration(attempt.duration),
                 error_reason=attempt.error_reason,
                 error_message=attempt.error_message,
+                usage=None if attempt.usage is None else encode_usage(attempt.usage),
+                cost=attempt.cost,
+                confidence=attempt.confidence,
+                set_aside=attempt.set_aside,
             )
             for attempt in event.attempts
         ],
+        cost=event.cost,
     )
 
 
@@ -224,7 +229,12 @@ def _decode_finished(event: pb.Finished) -> Finished:
                 seconds(attempt.duration),
                 attempt.error_reason,
                 attempt.error_message,
+                decode_usage(attempt.usage) if attempt.HasField("usage") else None,
+                attempt.cost,
+                attempt.confidence if attempt.HasField("confidence") else None,
+                attempt.set_aside,
             )
             for attempt in event.attempts
         ),
+        event.cost,
     )

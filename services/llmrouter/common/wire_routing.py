@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from llmrouter.common.ensemble import Election, EnsembleWish
 from llmrouter.common.generation import RoutingWishes
 from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = ["decode_routing", "encode_routing"]
+
+_ELECTIONS = {
+    pb.ELECTION_UNSPECIFIED: Election.VOTE,
+    pb.ELECTION_VOTE: Election.VOTE,
+    pb.ELECTION_CONFIDENCE: Election.CONFIDENCE,
+    pb.ELECTION_JUDGE: Election.JUDGE,
+}
+_ELECTIONS_OUT = {value: key for key, value in _ELECTIONS.items()}
 
 
 def decode_routing(wishes: pb.RoutingWishes) -> RoutingWishes:
@@ -25,6 +34,8 @@ def decode_routing(wishes: pb.RoutingWishes) -> RoutingWishes:
         ),
         session=wishes.session,
         no_exploration=wishes.no_exploration,
+        min_confidence=wishes.min_confidence,
+        ensemble=_decode_ensemble(wishes.ensemble) if wishes.HasField("ensemble") else None,
     )
 
 
@@ -41,4 +52,15 @@ def encode_routing(wishes: RoutingWishes) -> pb.RoutingWishes:
         max_time_to_first_token=duration(first) if first else None,
         session=wishes.session,
         no_exploration=wishes.no_exploration,
+        min_confidence=wishes.min_confidence,
+        ensemble=None if wishes.ensemble is None else _encode_ensemble(wishes.ensemble),
     )
+
+
+def _decode_ensemble(wish: pb.Ensemble) -> EnsembleWish:
+    """Return the wish; a way of election that is not known here is the default's."""
+    return EnsembleWish(wish.models, _ELECTIONS.get(wish.election, Election.VOTE), wish.judge)
+
+
+def _encode_ensemble(wish: EnsembleWish) -> pb.Ensemble:
+    return pb.Ensemble(models=wish.models, election=_ELECTIONS_OUT[wish.election], judge=wish.judge)

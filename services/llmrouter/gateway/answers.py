@@ -87,7 +87,8 @@ class AnswerBuilder:
         self._ends: dict[int, ChoiceFinished] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
-        self._too_large = False
+        self.too_large = False
+        """Whether text was let go because there was too much of it."""
 
     def add(self, event: GenerationEvent) -> None:
         """Take the next event in."""
@@ -115,7 +116,7 @@ class AnswerBuilder:
 
     def complete(self) -> Answer | None:
         """Return the answer when it is whole: every choice ended by itself, and the stream too."""
-        if self.started is None or self.finished is None or self._too_large:
+        if self.started is None or self.finished is None or self.too_large:
             return None
         choices = self.choices()
         ended = set(self._ends) == set(range(len(choices))) and set(self._texts) <= set(self._ends)
@@ -129,7 +130,7 @@ class AnswerBuilder:
             self._bytes += len(delta.text.encode())
             self._bytes += logprob_bytes(delta.logprobs)
             if self._bytes > self._max_bytes:
-                self._too_large = True
+                self.too_large = True
                 self._texts.clear()
                 self._logprobs.clear()
                 return

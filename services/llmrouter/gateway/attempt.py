@@ -44,13 +44,29 @@ class Trial:
         candidate: Candidate,
         prompt_bytes: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        held: bool = False,
     ) -> None:
+        """Prepare it.
+
+        Args:
+            candidate: Who is tried.
+            prompt_bytes: UTF-8 bytes of the prompt.
+            clock: Monotonic seconds.
+            held: Whether nothing goes out before it has ended.
+        """
         self.candidate = candidate
         self.error: RouterError | None = None
         self.finished: Finished | None = None
         self.version = candidate.version
         self.sent = False
         """Whether anything of it went out: then no other candidate may answer."""
+        self.confidence: float | None = None
+        """How sure it was of its answer, 0 to 1; None where nobody asked."""
+        self.set_aside = ""
+        """Why its complete answer was not given; one phrase."""
+        self._held = held
+        self._over = False
         self._prompt_bytes = prompt_bytes
         self._clock = clock
         self._began = self._ended = clock()
@@ -80,7 +96,7 @@ class Trial:
                         held = event
                         continue
                     self._see(event)
-                    self.sent = True
+                    self.sent = not self._held
                     if held is not None:
                         yield held
                         held = None
@@ -92,17 +108,22 @@ class Trial:
                 raise
             raise self.error from error
         finally:
-            self._ended = self._clock()
+            self._ended, self._over = self._clock(), True
 
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""
+        usage = self.finished.usage if self.finished else None
         return Attempt(
             self.candidate.model,
             self.version,
             self.candidate.address,
-            (self._clock() if self.finished else self._ended) - self._began,
+            (self._ended if self._over or not self.finished else self._clock()) - self._began,
             "" if self.error is None else self.error.reason.value,
             "" if self.error is None else self.error.message,
+            usage,
+            0.0 if usage is None else self.candidate.prices.cost(usage),
+            self.confidence,
+            self.set_aside,
         )
 
     def outcome(self) -> Outcome:

@@ -7,10 +7,13 @@ from collections.abc import Sequence
 from google.protobuf import duration_pb2
 
 from llmrouter.common.answer_key import conversation_key, question_key
-from llmrouter.common.capabilities import EMBEDDING, needed
+from llmrouter.common.capabilities import EMBEDDING, LOGPROBS, needed
 from llmrouter.common.embedding import EmbeddingRequest
+from llmrouter.common.ensemble import Election
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.plan_mode import PlanMode
+from llmrouter.common.prices import Prices
 from llmrouter.common.prompt_features import PromptFeatures
 from llmrouter.common.wire import duration, encode_context
 from llmrouter.common.wire_event import (
@@ -26,7 +29,7 @@ from llmrouter.common.wire_event import (
 from llmrouter.common.wire_features import encode_features
 from llmrouter.common.wire_routing import encode_routing
 from llmrouter.gateway.answers import Answer, Choice
-from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode, Tried
+from llmrouter.gateway.plan import Candidate, Outcome, Plan, Tried
 from llmrouter.v1 import cache_pb2, generation_pb2, selector_pb2
 
 __all__ = [
@@ -40,7 +43,11 @@ __all__ = [
     "encode_ttl",
 ]
 
-_MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
+_MODES = {
+    selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF,
+    selector_pb2.PLAN_MODE_CASCADE: PlanMode.CASCADE,
+    selector_pb2.PLAN_MODE_ENSEMBLE: PlanMode.ENSEMBLE,
+}
 
 
 def encode_select(
@@ -62,7 +69,7 @@ def encode_select(
         routing=encode_routing(request.routing),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
-        capabilities=sorted(needed(request)),
+        capabilities=sorted(_needed(request)),
         n=request.sampling.n,
         tried=[
             selector_pb2.TriedCandidate(
@@ -79,6 +86,13 @@ def encode_select(
         allowed_models=sorted(context.models),
         features=None if features is None else encode_features(features),
     )
+
+
+def _needed(request: GenerationRequest) -> frozenset[str]:
+    """Return what a model must be able to do, by the request or by how its answer is judged."""
+    wish = request.routing.ensemble
+    judged = wish is not None and wish.election is Election.CONFIDENCE
+    return needed(request) | {LOGPROBS} if judged else needed(request)
 
 
 def encode_select_embedder(
@@ -106,13 +120,15 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
     candidates, shadows = (
-        tuple(_candidate(one) for one in named) for named in (plan.candidates, plan.shadows)
+        tuple(map(_decode_candidate, named)) for named in (plan.candidates, plan.shadows)
     )
     return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows)
 
 
-def _candidate(one: selector_pb2.Candidate) -> Candidate:
-    return Candidate(one.model, one.version, one.address, one.context, one.away, one.estimated_cost)
+def _decode_candidate(one: selector_pb2.Candidate) -> Candidate:
+    prices = Prices(one.input_price, one.output_price, one.cached_input_price)
+    where = one.model, one.version, one.address
+    return Candidate(*where, one.context, one.away, one.estimated_cost, prices)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:

@@ -17,6 +17,7 @@ from llmrouter.common.generation import (
     RequestContext,
     Started,
 )
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
 from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.near_cache import NearCache
@@ -67,7 +68,8 @@ class NearCaching:
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Replay the answer kept here, or pass on what others answer."""
-        if may_be_shared(planned.request):
+        # What several models answer together was judged for this request alone.
+        if planned.plan.mode is PlanMode.FIRST_OF and may_be_shared(planned.request):
             planned = self._keyed(planned, context)
         answer = None
         if planned.key and planned.request.cache.mode in READS:

@@ -13,6 +13,7 @@ from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
@@ -74,7 +75,8 @@ def build_pipeline(
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
-    execution = Execution(upstream, reporter, selector)
+    cascade = CascadePolicy(**settings.cascade.model_dump())
+    execution = Execution(upstream, reporter, selector, cascade)
     shadowing = Shadowing(upstream, reporter, execution)
     caching = Caching(
         cache,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
 from llmrouter.common.errors import Reason, RouterError
@@ -14,26 +13,21 @@ from llmrouter.common.generation import (
     RequestContext,
     Usage,
 )
+from llmrouter.common.plan_mode import PlanMode
+from llmrouter.common.prices import FREE, Prices
 
 __all__ = [
     "Candidate",
     "Outcome",
     "Plan",
-    "PlanMode",
     "PlannedGenerator",
     "PlannedRequest",
+    "Replanner",
     "Tried",
 ]
 
 _AWAY_SECONDS = 1.0
 """When to ask again for a model that is away."""
-
-
-class PlanMode(StrEnum):
-    """How the candidates of a plan are used."""
-
-    FIRST_OF = "first-of"
-    """In order, until one answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +43,7 @@ class Candidate:
     """Why it cannot generate now, in one phrase; answers that it gave before may be kept."""
     cost: float = 0.0
     """Estimated cost of the request in US dollars."""
+    prices: Prices = FREE
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,5 +131,19 @@ class PlannedGenerator(Protocol):
 
         Raises:
             RouterError: The request failed; nothing follows.
+        """
+        ...
+
+
+class Replanner(Protocol):
+    """What is needed of the selector where one plan is not enough."""
+
+    async def select(
+        self, request: GenerationRequest, context: RequestContext, tried: tuple[Tried, ...]
+    ) -> Plan:
+        """Return a plan without those that were `tried`.
+
+        Raises:
+            RouterError: There is none.
         """
         ...

@@ -8,9 +8,31 @@ from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Dialling, Listening
+from llmrouter.common.settings import Section
 from llmrouter.gateway.identity.settings import IdentitySettings
 
-__all__ = ["GatewaySettings"]
+__all__ = ["CascadeSettings", "GatewaySettings"]
+
+
+class CascadeSettings(Section):
+    """When the strategy `cascade` keeps a cheap model's answer."""
+
+    threshold: float = Field(
+        default=0.6,
+        ge=0,
+        le=1,
+        description="Least confidence of an answer that is kept; a request may ask for another.",
+    )
+    quantile: float = Field(
+        default=0.1,
+        ge=0,
+        le=1,
+        description="Which of its tokens' probabilities is the confidence: 0 the lowest, 0.5 the "
+        "median.",
+    )
+    least_tokens: int = Field(
+        default=1, ge=0, le=1_000_000, description="Shorter answers are never kept."
+    )
 
 
 class GatewaySettings(Listening, Dialling):
@@ -65,6 +87,9 @@ class GatewaySettings(Listening, Dialling):
         default=True,
         description="Whether the selector is told what prompts are like (561 bytes, no text), "
         "which learned routing needs.",
+    )
+    cascade: CascadeSettings = Field(
+        default=CascadeSettings(), description="When a cascade goes on to the next model."
     )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."

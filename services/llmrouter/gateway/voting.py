@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from llmrouter.gateway.cascade import confidence
 
-__all__ = ["Ballot", "Election", "by_confidence", "by_judge", "by_vote", "judging_prompt"]
+__all__ = ["Ballot", "Elected", "by_confidence", "by_judge", "by_vote", "judging_prompt"]
 
 _MOST_ANSWERS = 16
 _VERDICT = re.compile(r"\d+")
@@ -27,9 +27,14 @@ class Ballot:
     cost: float = 0.0
     """US dollars."""
 
+    @property
+    def sureness(self) -> float:
+        """How probable its less probable tokens are, 0 to 1; 0 where nothing is told."""
+        return confidence(self.logprobs)
+
 
 @dataclass(frozen=True, slots=True)
-class Election:
+class Elected:
     """Who won, and what asking everyone cost."""
 
     winner: int
@@ -42,7 +47,7 @@ class Election:
     """One sentence for people."""
 
 
-def by_vote(ballots: Sequence[Ballot]) -> Election:
+def by_vote(ballots: Sequence[Ballot]) -> Elected:
     """Elect the answer that most ballots give.
 
     Answers are the same when they differ only in case, white space, width of characters or marks
@@ -58,24 +63,24 @@ def by_vote(ballots: Sequence[Ballot]) -> Election:
         groups.setdefault(_plain(one.text), []).append(place)
 
     def surest(places: Sequence[int]) -> int:
-        return max(places, key=lambda place: (_sureness(ballots[place]), -place))
+        return max(places, key=lambda place: (ballots[place].sureness, -place))
 
     places = max(groups.values(), key=lambda group: (
-        len(group), _sureness(ballots[surest(group)]), -group[0]
+        len(group), ballots[surest(group)].sureness, -group[0]
     ))  # fmt: skip
     reason = f"{len(places)} of {len(ballots)} answers agree"
     return _elected(ballots, surest(places), reason)
 
 
-def by_confidence(ballots: Sequence[Ballot]) -> Election:
+def by_confidence(ballots: Sequence[Ballot]) -> Elected:
     """Elect the answer whose tokens were the likeliest; the first of equals.
 
     Raises:
         ValueError: There are no ballots, or more than 16.
     """
     _check(ballots)
-    winner = max(range(len(ballots)), key=lambda place: (_sureness(ballots[place]), -place))
-    found = _sureness(ballots[winner])
+    winner = max(range(len(ballots)), key=lambda place: (ballots[place].sureness, -place))
+    found = ballots[winner].sureness
     return _elected(ballots, winner, f"{ballots[winner].model} is the surest ({found:.2f})")
 
 
@@ -98,7 +103,7 @@ def judging_prompt(question: str, ballots: Sequence[Ballot]) -> str:
     )
 
 
-def by_judge(ballots: Sequence[Ballot], verdict: str) -> Election:
+def by_judge(ballots: Sequence[Ballot], verdict: str) -> Elected:
     """Elect the answer that a judge named; by vote when it named none that exists.
 
     Raises:
@@ -114,20 +119,16 @@ def by_judge(ballots: Sequence[Ballot], verdict: str) -> Election:
     return _elected(ballots, place - 1, f"the judge prefers {ballots[place - 1].model}")
 
 
-def _elected(ballots: Sequence[Ballot], winner: int, reason: str) -> Election:
+def _elected(ballots: Sequence[Ballot], winner: int, reason: str) -> Elected:
     said = _plain(ballots[winner].text)
     agreeing = sum(_plain(one.text) == said for one in ballots)
     cost = math.fsum(one.cost for one in ballots)
-    return Election(winner, agreeing / len(ballots), cost, reason)
+    return Elected(winner, agreeing / len(ballots), cost, reason)
 
 
 def _check(ballots: Sequence[Ballot]) -> None:
     if not 1 <= len(ballots) <= _MOST_ANSWERS:
         raise ValueError(f"{len(ballots)} answers cannot be chosen from; 1 to {_MOST_ANSWERS} can")
-
-
-def _sureness(ballot: Ballot) -> float:
-    return confidence(ballot.logprobs)
 
 
 def _plain(text: str) -> str:

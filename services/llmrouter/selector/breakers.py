@@ -268,6 +268,13 @@ class BreakerBook:
             breaker.open_since(now - min(since, self._settings.open_seconds))
             self._troubled[key] = breaker
 
+    def take(self, key: Key, data: Mapping[str, Any] | None, now: float, wall: float) -> None:
+        """Take in that another selector's breaker of an endpoint opened, or closed with None."""
+        if data is None:
+            self._troubled.pop(key, None)
+        else:
+            self.restore({"": dict(data)}, now, wall)
+
     def troubled(self) -> Iterator[tuple[Key, Breaker]]:
         """Yield the endpoints with failures in a row or a breaker that is not closed, in order."""
         return iter(sorted(self._troubled.items(), key=lambda one: one[0]))

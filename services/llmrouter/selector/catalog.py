@@ -10,7 +10,8 @@ from typing import TypedDict
 
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector.costs import Prices
+from llmrouter.common.prices import Prices
+from llmrouter.selector.costs import prices_of
 from llmrouter.selector.settings import CatalogEntry
 from llmrouter.selector.statistics import PRIORS, Priors
 
@@ -99,6 +100,11 @@ class Model:
     def key(self) -> tuple[str, str]:
         """Name and version."""
         return self.entry.name, self.version
+
+    @property
+    def leaving(self) -> bool:
+        """Whether it is away, or nothing that holds it takes anything new."""
+        return self.away or all(one.draining for one in self.endpoints)
 
     def goes_by(self, version: str) -> bool:
         """Whether `version` is its fingerprint, or its label or an alias on some endpoint."""
@@ -253,7 +259,7 @@ def build_catalog(
     others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}
     for name in sorted(listed):
-        prices = Prices.of(listed[name], unlisted_price)
+        prices = prices_of(listed[name], unlisted_price)
         meant, further = _versions(listed[name], prices, by_name.get(name, []))
         models.extend(meant)
         others.extend(further)

@@ -5,47 +5,27 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from llmrouter.common.generation import Usage
+from llmrouter.common.prices import Prices
 from llmrouter.selector.settings import CatalogEntry
 
-__all__ = ["KINDS", "OTHERS", "SHADOWS", "Account", "CostBook", "Prices"]
+__all__ = ["KINDS", "OTHERS", "SHADOWS", "Account", "CostBook", "prices_of"]
 
 OTHERS = "(others)"
 """The account that takes what no account of its own is kept for."""
 SHADOWS = "(shadows)"
 """The tenant that pays for answers that nobody asked for."""
 KINDS = ("model", "tenant", "user")
-_PER = 1e6
 
 
-class Prices(NamedTuple):
-    """US dollars per million tokens."""
-
-    input: float
-    output: float
-    cached: float
-    """Of prompt tokens that are not computed again."""
-    assumed: bool = False
-    """Whether the configuration leaves one out."""
-
-    @classmethod
-    def of(cls, entry: CatalogEntry, assumed: float) -> Prices:
-        """Return an entry's prices; `assumed` stands for those that are missing."""
-        given, generated = entry.input_price, entry.output_price
-        prompt = assumed if given is None else given
-        cached = prompt if entry.cached_input_price is None else entry.cached_input_price
-        output = assumed if generated is None else generated
-        return cls(prompt, output, cached, given is None or generated is None)
-
-    def cost(self, usage: Usage) -> float:
-        """Return what an answer cost in US dollars."""
-        cached = min(usage.cached_prompt_tokens, usage.prompt_tokens)
-        computed = usage.prompt_tokens - cached
-        return (
-            computed * self.input + cached * self.cached + usage.completion_tokens * self.output
-        ) / _PER
+def prices_of(entry: CatalogEntry, assumed: float) -> Prices:
+    """Return an entry's prices; `assumed` stands for those that are missing."""
+    given, generated = entry.input_price, entry.output_price
+    prompt = assumed if given is None else given
+    cached = prompt if entry.cached_input_price is None else entry.cached_input_price
+    output = assumed if generated is None else generated
+    return Prices(prompt, output, cached, given is None or generated is None)
 
 
 @dataclass(slots=True)

@@ -68,7 +68,7 @@ class DecisionLog:
             max_bytes: Bytes of their records at most.
         """
         self._most, self._max_bytes = most, max_bytes
-        self._kept: OrderedDict[str, Decision] = OrderedDict()
+        self._kept: OrderedDict[str, tuple[Decision, int]] = OrderedDict()
         self._views: Counter[int] = Counter()
         self.bytes = 0
         """Memory of all records, and of the catalogs that they share."""
@@ -80,8 +80,9 @@ class DecisionLog:
         """Remember a choice, and forget what no longer fits."""
         if self._most == 0:
             return
-        self._kept[plan_id] = decision
-        self.bytes += decision.bytes
+        size = decision.bytes
+        self._kept[plan_id] = decision, size
+        self.bytes += size
         self._views[id(decision.view)] += 1
         if self._views[id(decision.view)] == 1:
             self.bytes += decision.view.bytes
@@ -89,8 +90,8 @@ class DecisionLog:
             self._forget_oldest()
 
     def _forget_oldest(self) -> None:
-        _, oldest = self._kept.popitem(last=False)
-        self.bytes -= oldest.bytes
+        _, (oldest, size) = self._kept.popitem(last=False)
+        self.bytes -= size
         self._views[id(oldest.view)] -= 1
         if not self._views[id(oldest.view)]:
             del self._views[id(oldest.view)]
@@ -98,11 +99,12 @@ class DecisionLog:
 
     def get(self, plan_id: str) -> Decision | None:
         """Return a choice; None when it is forgotten."""
-        return self._kept.get(plan_id)
+        kept = self._kept.get(plan_id)
+        return None if kept is None else kept[0]
 
     def newest(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
         """Yield the newest choices, oldest first; a `limit` of 0 yields all."""
-        kept = list(self._kept.items())
+        kept = [(plan_id, decision) for plan_id, (decision, _) in self._kept.items()]
         return iter(kept[-limit:] if limit else kept)
 
 
@@ -121,6 +123,7 @@ def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
         "tenant": decision.request.tenant,
         "policy_version": decision.policy_version,
         "strategy": plan.strategy,
+        "mode": str(plan.mode),
         "reason": plan.reason,
         "request": _features(decision.request, choice.frame),
         "draw": draw_of(decision.request),

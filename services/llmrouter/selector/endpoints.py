@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -27,7 +26,6 @@ __all__ = ["EndpointWatcher"]
 
 _MAX_MODELS = 1024
 _PAUSE_SECONDS = 1.0
-_AWAY = (inference_pb2.MODEL_STATE_UNLOADED, inference_pb2.MODEL_STATE_DRAINING)
 _log = logging.getLogger(__name__)
 
 _Answer: TypeAlias = model_pb2.ModelServiceWatchResponse | model_pb2.ModelServiceListResponse
@@ -40,6 +38,8 @@ class _Heard:
     at: float
     served: tuple[ServedModel, ...]
     node: Node
+    draining: bool = False
+    """Whether it has said since that it shuts down."""
 
 
 class EndpointWatcher:
@@ -47,8 +47,9 @@ class EndpointWatcher:
 
     Every address is followed by `Watch`, which tells changes as they happen; where that is not
     offered, it is asked again and again. What an address held that has been silent for two
-    intervals, or that says that it shuts down, is told as such until it is heard of again; so is a
-    model that is being loaded where it served before. One task per address.
+    intervals is told as such until it is heard of again; so is a model that is being loaded where
+    it served before. One that says that it shuts down drains, as a model does that is unloaded for
+    good. One task per address.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class EndpointWatcher:
         """Return what the addresses hold, ready or not; of silent ones, what served there last."""
         oldest = self._oldest()
         return tuple(
-            one if heard.at >= oldest else replace(one, ready=False, silent=True)
+            _now(one, heard, silent=heard.at < oldest)
             for heard in self._seen.values()
             for one in heard.served
             if heard.at >= oldest or (one.version and not one.error)
@@ -103,7 +104,8 @@ class EndpointWatcher:
     def nodes(self) -> tuple[Node, ...]:
         """Return the addresses heard of lately: all that lies there, and how busy they are."""
         oldest = self._oldest()
-        return tuple(heard.node for heard in self._seen.values() if heard.at >= oldest)
+        here = (one for one in self._seen.values() if one.at >= oldest and not one.draining)
+        return tuple(one.node for one in here)
 
     def _oldest(self) -> float:
         return self._clock() - 2 * self._interval
@@ -173,7 +175,7 @@ class EndpointWatcher:
         if failures == 1:
             _log.warning("inference service %s does not answer: %s", address, _why(error))
         if _drains(error) and address in self._seen:
-            self._seen[address] = replace(self._seen[address], at=-math.inf)
+            self._seen[address] = replace(self._seen[address], draining=True)
         self._looked[address].set()
 
     def _pause(self, failures: int) -> float:
@@ -181,6 +183,13 @@ class EndpointWatcher:
         if failures == 1:
             return 0.0  # One late answer shall not take the models away: look again at once.
         return min(self._interval, _PAUSE_SECONDS) if failures else self._interval
+
+
+def _now(model: ServedModel, heard: _Heard, *, silent: bool) -> ServedModel:
+    """Return a model as it is to be seen, by when and how its address was heard of last."""
+    if silent:
+        return replace(model, ready=False, silent=True)
+    return replace(model, draining=True) if heard.draining else model
 
 
 def _unimplemented(error: Exception) -> bool:
@@ -208,7 +217,7 @@ def _why(error: Exception) -> str:
 
 def _offered(model: inference_pb2.LoadedModel) -> bool:
     """Whether a version is of any interest: not one that nobody is to ask for, or not any more."""
-    return model.on_demand or model.state not in _AWAY
+    return model.on_demand or model.state != inference_pb2.MODEL_STATE_UNLOADED
 
 
 def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
@@ -216,11 +225,13 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
     ratio = 1.0
     if quality.perplexity >= 1 and quality.reference_perplexity >= 1:
         ratio = min(1.0, quality.reference_perplexity / quality.perplexity)
+    # One that is to come back takes requests all the while: they wait until it does.
+    drains = model.state == inference_pb2.MODEL_STATE_DRAINING and not model.on_demand
     return ServedModel(
         name=model.name,
         version=model.version,
         address=address,
-        ready=model.state == inference_pb2.MODEL_STATE_READY,
+        ready=drains or model.state == inference_pb2.MODEL_STATE_READY,
         on_demand=model.on_demand,
         names=frozenset((*model.aliases, *filter(None, (model.label,)))),
         error=model.error if model.state == inference_pb2.MODEL_STATE_FAILED else "",
@@ -236,4 +247,5 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         longest_token_bytes=model.longest_token_bytes,
         step_seconds=seconds(model.statistics.step_time),
         cache_bytes=model.statistics.cache_bytes,
+        draining=drains,
     )

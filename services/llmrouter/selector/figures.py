@@ -120,6 +120,10 @@ class Frame:
     """Rows that have no available endpoint; None where all have one."""
     context: Array
     """Of each row: tokens that fit on the roomiest available endpoint."""
+    away: Flags
+    """Rows that cannot generate now: their services are silent, or every endpoint drains or has an
+    open circuit breaker. Answers that they gave may be kept."""
+    any_away: bool
     fitting: Flags
     """Rows that pass every filter, once those were asked."""
     _queue: Array
@@ -160,7 +164,10 @@ def estimate(
     prompt = np.floor(likely) + TEMPLATE_TOKENS
     output = (request.max_tokens or expected_output_tokens) * request.n
     tried = _tried(request, view)
-    out = _unavailable(view, figures, tried)
+    resting = _resting(view, figures)
+    away = view.away if resting is None else view.away | resting
+    any_away = view.any_away or resting is not None
+    out = _unavailable(view, figures, tried, away if any_away else None)
     waiting, pressure = _load(view, figures, out)
     fewest_waiting, least_pressure = view.least(waiting), view.least(pressure)
     # Relative to the slots of one replica: replicas of a version are taken to be alike.
@@ -185,6 +192,8 @@ def estimate(
         tried=tried,
         shut=None if out is None else np.isinf(least_pressure),
         context=view.largest if out is None else view.most(np.where(out, 0.0, view.context)),
+        away=away,
+        any_away=any_away,
         fitting=view.none,
         _queue=queue,
     )
@@ -209,12 +218,22 @@ def _tried(request: Selection, view: CatalogView) -> Flags | None:
     return tried if tried.any() else None
 
 
-def _unavailable(view: CatalogView, figures: Figures, tried: Flags | None) -> Flags | None:
+def _resting(view: CatalogView, figures: Figures) -> Flags | None:
+    """Return the rows whose endpoints all drain or are left alone; None where there is none."""
+    if figures.blocked is None:
+        return None
+    resting = view.every(figures.blocked)
+    return resting if resting.any() else None
+
+
+def _unavailable(
+    view: CatalogView, figures: Figures, tried: Flags | None, away: Flags | None
+) -> Flags | None:
     """Return the endpoints that may not be planned with; None where all may."""
     out = figures.blocked
-    if out is not None and view.any_away:
+    if out is not None and away is not None:
         # Nothing is asked of those that are away, so that nothing has to be kept from them.
-        out = out & ~view.away[view.row_of]
+        out = out & ~away[view.row_of]
     if tried is None:
         return out
     return tried if out is None else out | tried

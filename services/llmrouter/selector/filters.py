@@ -12,7 +12,7 @@ from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
 
-__all__ = ["FILTERS", "Filter", "failed_filters"]
+__all__ = ["FILTERS", "Filter", "failed_filters", "shut_why"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +94,11 @@ def _shut(frame: Frame, _: Strategy) -> Flags | None:
 
 
 def _shut_why(frame: Frame, _: Strategy, row: int) -> str:
+    return shut_why(frame, row)
+
+
+def shut_why(frame: Frame, row: int) -> str:
+    """Return why none of a row's endpoints is available; one phrase for people."""
     places = slice(*frame.view.starts[row : row + 2])
     none = np.zeros(len(frame.view.replicas(row)), np.bool_)
     tried = none if frame.tried is None else frame.tried[places]

@@ -35,12 +35,12 @@ def in_time(frame: Frame, rows: Flags) -> Flags:
     wishes = frame.request.wishes
     if not wishes.max_latency and not wishes.max_time_to_first_token:
         return rows
-    here = found = rows & ~frame.view.away
+    here = found = rows & ~frame.away
     for care in Care:
         found = here & ~_late(frame, care)
         if found.any():
             break
-    return found | (rows & frame.view.away)
+    return found | (rows & frame.away)
 
 
 def too_small(frame: Frame, row: int) -> str:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from google.protobuf import duration_pb2
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from llmrouter.common.errors import Reason, invalid
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.validation import validate_context, validate_routing
 from llmrouter.common.wire import decode_context, seconds
 from llmrouter.common.wire_event import decode_usage
@@ -20,6 +22,11 @@ __all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
 _GIVEN_UP = frozenset({Reason.CANCELLED, Reason.DEADLINE_EXCEEDED})
 """Reasons for which nothing came although nothing failed."""
 _MAX_ALLOWED = 256
+_MODES = {
+    PlanMode.FIRST_OF: pb.PLAN_MODE_FIRST_OF,
+    PlanMode.CASCADE: pb.PLAN_MODE_CASCADE,
+    PlanMode.ENSEMBLE: pb.PLAN_MODE_ENSEMBLE,
+}
 _MAX_ANSWERS = 16
 _MAX_CAPABILITIES = 16
 _MAX_CAPABILITY = 64
@@ -136,38 +143,40 @@ def _time(outcome: pb.Outcome, name: str) -> float | None:
 
 def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
     """Return the proto of a plan."""
-    return pb.Plan(
+    told = pb.Plan(
         id=plan_id,
-        mode=pb.PLAN_MODE_FIRST_OF,
-        candidates=[_encode_candidate(one) for one in plan.candidates],
-        exclusions=[
-            pb.Exclusion(model=one.model, reason=one.reason, version=one.version)
-            for one in plan.exclusions
-        ],
+        mode=_MODES[plan.mode],
         strategy=plan.strategy,
         policy_version=policy_version,
         reason=plan.reason,
-        shadows=[_encode_candidate(one) for one in plan.shadows],
     )
+    # Built in place: a message that is handed over is copied.
+    for one in plan.candidates:
+        _add_candidate(told.candidates, one)
+    for one in plan.shadows:
+        _add_candidate(told.shadows, one)
+    for left in plan.exclusions:
+        told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
+    return told
 
 
-def _encode_candidate(one: Candidate) -> pb.Candidate:
-    return pb.Candidate(
+def _add_candidate(
+    candidates: RepeatedCompositeFieldContainer[pb.Candidate], one: Candidate
+) -> None:
+    told = candidates.add(
         model=one.model,
         version=one.version,
         address=one.address,
         score=one.score,
-        components=[
-            pb.ScoreComponent(
-                name=part.name,
-                value=part.value,
-                weight=part.weight,
-                explanation=part.explanation,
-            )
-            for part in one.components
-        ],
         estimated_cost=one.estimated_cost,
         estimated_prompt_tokens=one.estimated_prompt_tokens,
         away=one.away,
         context=one.context,
+        input_price=one.prices.input,
+        output_price=one.prices.output,
+        cached_input_price=one.prices.cached,
     )
+    for part in one.components:
+        told.components.add(
+            name=part.name, value=part.value, weight=part.weight, explanation=part.explanation
+        )

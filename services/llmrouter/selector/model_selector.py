@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.rating import Rating
 from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
 from llmrouter.selector.catalog import ServedModel
@@ -89,7 +90,7 @@ class ModelSelector:
         books = self.statistics, self.tokenizers, self.breakers, self.outstanding
         self.live = LiveCatalog(settings, served, *books)
         self.store = store
-        self.rollouts = RolloutBook(store)
+        self.rollouts = RolloutBook(store, wall)
         self._issued = IssuedPlans(settings.decisions.report_seconds)
         self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
 
@@ -99,6 +100,17 @@ class ModelSelector:
         self.rollouts.restore(documents.get("rollout", {}), now)
         self.breakers.restore(documents.get("breaker", {}), now, self._wall())
         self.teacher.restore(documents.get(KIND, {}))
+
+    def take(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        """Take in what another selector changed in the state that they share."""
+        now = self.clock()
+        if kind == "rollout":
+            self.rollouts.take(key, data, now)
+        elif kind == "breaker":
+            model, version, address = (*key.rsplit(" ", 2), "", "")[:3]
+            self.breakers.take((model, version, address), data, now, self._wall())
+        elif kind == KIND:
+            self.teacher.take(key, data)
 
     def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
         """Choose a primary and fallbacks; return the plan and its id.
@@ -136,11 +148,14 @@ class ModelSelector:
         if strategy.picker == "round-robin":
             self.live.took_turn((first.model, first.version))
         self._issued.add(plan_id, issue(request, plan, now))
+        asked = plan.candidates if plan.mode is PlanMode.ENSEMBLE else plan.candidates[:1]
         if not first.away:
-            self.breakers.begin(first.endpoint, now)
+            for one in asked:
+                self.breakers.begin(one.endpoint, now)
             tokens = first.estimated_prompt_tokens + frame.output_tokens
             self.outstanding.add(plan_id, first.endpoint, tokens, now)
-        self.costs.estimate(first.model, request.tenant, request.user, first.estimated_cost)
+        for one in asked:
+            self.costs.estimate(one.model, request.tenant, request.user, one.estimated_cost)
         decision = Decision(
             request,
             frame.view,
@@ -298,6 +313,7 @@ def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
 
 def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
     """Return 16 hex digits that change with catalog or strategy configuration."""
-    told = settings.model_dump_json(exclude={"host", "port", "inference_addresses", "state_path"})
+    local = {"host", "port", "inference_addresses", "state_path", "redis"}
+    told = settings.model_dump_json(exclude=local)
     told += "".join(repr(strategies[name]) for name in sorted(strategies))
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

@@ -75,7 +75,8 @@ def weighted_random(scores: Array, draws: Draws) -> Order:
     largest = scores.max()
     if largest <= 0:
         return np.argsort(draws.uniform)
-    with np.errstate(divide="ignore"):
+    # A share of 0, or next to it, never arrives.
+    with np.errstate(divide="ignore", over="ignore"):
         arrival = -np.log(draws.uniform) / (scores / largest)
     return np.lexsort((draws.uniform, arrival))
 

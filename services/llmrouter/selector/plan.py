@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmrouter.common.generation import RoutingWishes
+from llmrouter.common.plan_mode import PlanMode
+from llmrouter.common.prices import FREE, Prices
 from llmrouter.common.prompt_features import PromptFeatures
 
 __all__ = ["Candidate", "Component", "Exclusion", "Plan", "Selection", "Tried", "draw_of"]
@@ -84,6 +86,7 @@ class Candidate:
     """Tokens of prompt and answer that fit at its address."""
     probably_fits: bool = True
     """Whether they hold the prompt, as estimated, and the answer."""
+    prices: Prices = FREE
     away: str = ""
     """Why it cannot generate now, nor can any other; answers it gave may be kept. One phrase."""
 
@@ -114,3 +117,4 @@ class Plan:
     reason: str
     shadows: tuple[Candidate, ...] = ()
     """Models that are to answer as well, for nobody."""
+    mode: PlanMode = PlanMode.FIRST_OF

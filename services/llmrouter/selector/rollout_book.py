@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -28,9 +29,11 @@ _log = logging.getLogger(__name__)
 class RolloutBook:
     """The last rollout of each model, kept over a restart."""
 
-    def __init__(self, store: StateStore | None = None) -> None:
+    def __init__(
+        self, store: StateStore | None = None, wall: Callable[[], float] = time.time
+    ) -> None:
         """Make an empty book; without a store, a restart forgets it."""
-        self._store = store
+        self._store, self._wall = store, wall
         self._rollouts: dict[str, Rollout] = {}
         self._kept: dict[str, tuple[RolloutState, int, float]] = {}
 
@@ -45,6 +48,24 @@ class RolloutBook:
             self._rollouts[model] = rollout
             self._kept[model] = (rollout.state, rollout.stage, now)
 
+    def take(self, model: str, data: Mapping[str, Any] | None, now: float) -> None:
+        """Take in what another selector tells of a rollout; what cannot be read is left out."""
+        if data is None:
+            return  # nobody drops one
+        try:
+            told = Rollout.from_data(dict(data), now)
+        except (KeyError, TypeError, ValueError) as error:
+            _log.warning("the shared rollout of %s cannot be read: %s", model, error)
+            return
+        known = self._rollouts.get(model)
+        if known is None or known.precedes(told):
+            self._rollouts[model] = told
+            self._kept[model] = (told.state, told.stage, now)
+        elif told.precedes(known) or known.join(told, now):
+            self._tell(model, now)
+        else:
+            self._kept[model] = (known.state, known.stage, now)
+
     def start(self, spec: RolloutSpec, now: float) -> Rollout:
         """Begin a rollout.
 
@@ -57,7 +78,7 @@ class RolloutBook:
                 Reason.ROLLOUT_CONFLICT,
                 f"{spec.model} is being rolled out to {active.spec.new} already; abort that first",
             )
-        self._rollouts[spec.model] = rollout = Rollout.begin(spec, now)
+        self._rollouts[spec.model] = rollout = Rollout.begin(spec, now, self._wall())
         self._keep(spec.model, now)
         return rollout
 
@@ -153,9 +174,13 @@ class RolloutBook:
                 rollout.state.value, 100 * rollout.share, rollout.reason,
             )  # fmt: skip
         if moved or not 0 <= now - at < _KEEP_SECONDS:
-            self._kept[model] = (rollout.state, rollout.stage, now)
-            if self._store is not None:
-                self._store.put(_KIND, model, rollout.data())
+            self._tell(model, now)
+
+    def _tell(self, model: str, now: float) -> None:
+        rollout = self._rollouts[model]
+        self._kept[model] = (rollout.state, rollout.stage, now)
+        if self._store is not None:
+            self._store.put(_KIND, model, rollout.data())
 
 
 def _place(request: Selection, spec: RolloutSpec) -> float:

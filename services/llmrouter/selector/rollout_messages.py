@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.wire import duration, seconds
+from llmrouter.selector.catalog import Model
 from llmrouter.selector.comparison import Logarithms, Samples
 from llmrouter.selector.rollouts import Rollout, RolloutSpec, RolloutState
 from llmrouter.selector.view import CatalogView
@@ -93,23 +95,39 @@ def _geometric_mean(times: Logarithms) -> float:
 
 
 def _versions(told: pb.RolloutSpec, view: CatalogView) -> tuple[str, str]:
-    """Return the old and the new version."""
-    here = (model for model in view.models if model.name == told.model and not model.away)
-    served = [model.version for model in here]
-    named = ", ".join(served) or "none"
-    for name, version in (("new_version", told.new_version), ("old_version", told.old_version)):
-        if version and version not in served:
-            raise RouterError(
-                Reason.UNKNOWN_MODEL,
-                f"no endpoint serves the {name} {told.model[:256]}@{version[:64]}; served: {named}",
-                metadata={"model": told.model[:256]},
-            )
-    if not told.new_version:
+    """Return the old and the new version as fingerprints."""
+    here = [model for model in view.models if model.name == told.model and not model.leaving]
+    named = ", ".join(map(_told, here)) or "none"
+    new = _fingerprint("new_version", told.new_version, told.model, here, named)
+    old = _fingerprint("old_version", told.old_version, told.model, here, named)
+    if not new:
         raise invalid("spec.new_version", f"is empty; served are {named}")
-    others = [version for version in served if version != told.new_version]
-    if told.old_version == told.new_version or (not told.old_version and len(others) != 1):
+    others = [model.version for model in here if model.version != new]
+    if old == new or (not old and len(others) != 1):
         raise invalid("spec.old_version", f"must name one of the others served: {named}")
-    return told.old_version or others[0], told.new_version
+    return old or others[0], new
+
+
+def _fingerprint(field: str, wish: str, name: str, here: Sequence[Model], named: str) -> str:
+    """Return the one version that goes by a fingerprint, label or alias; empty for an empty one."""
+    exact = [model.version for model in here if model.version == wish]
+    found = exact or [model.version for model in here if wish and model.goes_by(wish)]
+    if wish and not found:
+        raise RouterError(
+            Reason.UNKNOWN_MODEL,
+            f"no endpoint serves the {field} {name[:256]}@{wish[:64]}; served: {named}",
+            metadata={"model": name[:256]},
+        )
+    if len(found) > 1:
+        several = ", ".join(found)
+        raise invalid(f"spec.{field}", f"{wish[:64]!r} names {several}; give one fingerprint")
+    return found[0] if found else ""
+
+
+def _told(model: Model) -> str:
+    """Return a version with its other names."""
+    names = sorted(frozenset().union(*(one.names for one in model.endpoints)))
+    return f"{model.version} ({', '.join(names)})" if names else model.version
 
 
 def _check(spec: RolloutSpec) -> None:

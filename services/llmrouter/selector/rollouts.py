@@ -64,6 +64,16 @@ class RolloutSpec:
     0 has no such stage."""
 
 
+_END_RANKS = {
+    RolloutState.RUNNING: 0,
+    RolloutState.PAUSED: 0,
+    RolloutState.COMPLETED: 1,
+    RolloutState.ROLLED_BACK: 2,
+    RolloutState.ABORTED: 3,
+}
+"""Of two selectors that see an end, the higher one stands."""
+
+
 @dataclass(slots=True)
 class Rollout:
     """One rollout."""
@@ -81,11 +91,15 @@ class Rollout:
     elapsed: float = 0.0
     """Seconds in this stage, up to `_seen`; pauses do not count."""
     _seen: float | None = None
+    begun: float = 0.0
+    """When it began, in seconds since the epoch: with the spec, it tells rollouts apart."""
+    changes: int = 0
+    """How often it was paused or resumed."""
 
     @classmethod
-    def begin(cls, spec: RolloutSpec, now: float) -> Rollout:
-        """Return a rollout that begins at `now`."""
-        return cls(spec, stage=-1 if spec.shadow > 0 else 0, _seen=now)
+    def begin(cls, spec: RolloutSpec, now: float, begun: float = 0.0) -> Rollout:
+        """Return a rollout that begins at `now`, `begun` seconds after the epoch."""
+        return cls(spec, stage=-1 if spec.shadow > 0 else 0, _seen=now, begun=begun)
 
     @property
     def share(self) -> float:
@@ -129,15 +143,42 @@ class Rollout:
         """Hold the share as it is."""
         self._pass(now)
         self.state = RolloutState.PAUSED
+        self.changes += 1
 
     def resume(self, now: float) -> None:
         """Go on after a pause."""
         self._seen = now
         self.state = RolloutState.RUNNING
+        self.changes += 1
 
     def abort(self, reason: str) -> None:
         """Give all traffic back to the old version."""
         self._end(RolloutState.ABORTED, reason)
+
+    def precedes(self, other: Rollout) -> bool:
+        """Whether another one was begun later; of two begun at once, the same one everywhere."""
+        return (self.begun, repr(self.spec)) < (other.begun, repr(other.spec))
+
+    def join(self, other: Rollout, now: float) -> bool:
+        """Take in how far another selector is with the same rollout.
+
+        Evidence is each selector's own: the first that has enough of it decides for all. An end
+        stands, a rollback above a completion.
+
+        Returns:
+            Whether the other one is behind.
+        """
+        here, there = _END_RANKS[self.state], _END_RANKS[other.state]
+        if there > here:
+            self.state, self.reason, self.stage = other.state, other.reason, other.stage
+        elif self.state.active and other.state.active:
+            if other.changes > self.changes:
+                self._pass(now)
+                self.state, self.changes = other.state, other.changes
+            if other.stage > self.stage:
+                self.stage, self.new, self.elapsed = other.stage, Samples(), 0.0
+        mine = (_END_RANKS[self.state], self.changes, self.stage)
+        return (there, other.changes, other.stage) < mine
 
     def _pass(self, now: float) -> None:
         """Let time pass; a clock that goes back, or a pause, adds nothing."""
@@ -184,6 +225,8 @@ class Rollout:
             "old": self.old.data(),
             "new": self.new.data(),
             "elapsed": self.elapsed,
+            "begun": self.begun,
+            "changes": self.changes,
         }
 
     @classmethod
@@ -203,6 +246,8 @@ class Rollout:
             Samples.from_data(data["new"]),
             float(data["elapsed"]),
             now,
+            float(data.get("begun", 0.0)),
+            int(data.get("changes", 0)),
         )
         if not -1 <= found.stage < len(found.spec.stages):
             raise ValueError(f"stage {found.stage} of {len(found.spec.stages)}")

@@ -88,7 +88,8 @@ class Value:
         """Return 1 for the best of the rows; all 1 where none has any quality."""
         value = frame.view.quality / np.maximum(frame.cost, _FREE)
         best = value[frame.fitting].max()
-        return value / best if best > 0 else np.ones(len(value))
+        # Rows that may not answer can be above the best: theirs would overflow for a tiny one.
+        return np.minimum(value, best) / best if best > 0 else np.ones(len(value))
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the estimate."""
@@ -132,7 +133,7 @@ class Weight:
         """Return 1 for the largest share."""
         weight = frame.view.weight
         largest: float = weight[frame.fitting].max()
-        return weight / largest
+        return np.minimum(weight, largest) / largest
 
     def why(self, frame: Frame, row: int) -> str:
         """Tell the share."""

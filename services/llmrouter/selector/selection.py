@@ -9,11 +9,13 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.selector.catalog import Model
 from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Figures, Frame, estimate
 from llmrouter.selector.filters import Filter, failed_filters
 from llmrouter.selector.leniency import LATENCY, in_time, with_room
+from llmrouter.selector.modes import cascade_rows, ensemble_rows, mode_of
 from llmrouter.selector.pickers import PICKERS, Draws
 from llmrouter.selector.plan import Selection, draw_of
 from llmrouter.selector.refusals import nobody, refusal
@@ -70,6 +72,11 @@ class Choice:
     yielding: Flags | None
     """Those of them that a rollout keeps from this request; None while there is none."""
 
+    @property
+    def mode(self) -> PlanMode:
+        """How the candidates are used."""
+        return mode_of(self.frame.request, self.strategy)
+
 
 def choose(
     request: Selection, view: CatalogView, figures: Figures, strategy: Strategy, policy: Policy
@@ -84,9 +91,9 @@ def choose(
         policy: Bounds for all.
 
     Raises:
-        RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for,
-            CONTEXT_TOO_LONG when no text of its size fits anywhere, NO_CANDIDATE when all are
-            excluded; instead of these MODEL_UNAVAILABLE while a model good enough is loading.
+        RouterError: UNKNOWN_MODEL or MODEL_UNAVAILABLE for the model asked for, CONTEXT_TOO_LONG
+            when no text of its size fits anywhere, NO_CANDIDATE when all are excluded or make no
+            ensemble; instead of these MODEL_UNAVAILABLE while a model good enough is loading.
     """
     wish = request.wishes.model
     found = view.catalog.resolve(wish, request.capabilities) if wish else view.catalog.models
@@ -101,7 +108,7 @@ def choose(
     fitting = in_time(frame, roomy)
     if not fitting.any():
         raise refusal(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
-    present = _present(view, fitting)
+    present = _present(frame, fitting)
     yielding = _yielding(frame, present)
     frame.fitting = present if yielding is None else present & ~yielding
     order, leading, scores, verdicts = _ordered(frame, strategy)
@@ -112,7 +119,7 @@ def choose(
         leading=leading,
         scores=scores,
         verdicts=verdicts,
-        picked=_picked(frame, order, leading, yielding, policy),
+        picked=_picked(frame, order, leading, yielding, policy, strategy),
         among=among,
         failed=failed,
         suitable=suitable,
@@ -123,11 +130,11 @@ def choose(
     )
 
 
-def _present(view: CatalogView, fitting: Flags) -> Flags:
+def _present(frame: Frame, fitting: Flags) -> Flags:
     """Return the rows without those that are away, unless there are no others."""
-    if not view.any_away:
+    if not frame.any_away:
         return fitting
-    present = fitting & ~view.away
+    present = fitting & ~frame.away
     return present if present.any() else fitting
 
 
@@ -188,14 +195,29 @@ def _meant(view: CatalogView, figures: Figures, found: Sequence[Model], wish: st
 
 
 def _picked(
-    frame: Frame, order: Rows, leading: int, yielding: Flags | None, policy: Policy
+    frame: Frame,
+    order: Rows,
+    leading: int,
+    yielding: Flags | None,
+    policy: Policy,
+    strategy: Strategy,
 ) -> tuple[tuple[int, int], ...]:
     """Return the plan's rows and endpoints.
 
     Behind the primary stands, before other models, the version that yields to it in a rollout or
-    else a second replica of its own, unless only others probably hold the prompt.
+    else a second replica of its own, unless only others probably hold the prompt. In a cascade and
+    an ensemble, every model stands once.
     """
     most, draw = policy.fallbacks + 1, draw_of(frame.request)
+    mode = mode_of(frame.request, strategy)
+    if mode is not PlanMode.FIRST_OF:
+        likely: list[int] = order[:leading].tolist()
+        cascade = mode is PlanMode.CASCADE
+        rows = (
+            cascade_rows(frame, likely, max(2, most)) if cascade else ensemble_rows(frame, likely)
+        )
+        bound = policy.affinity_bound
+        return tuple((row, replicas_in_order(frame, row, draw, bound)[0]) for row in rows)
     primary = int(order[0])
     own = replicas_in_order(frame, primary, draw, policy.affinity_bound)
     others: list[int] = order[1:most].tolist()

@@ -11,9 +11,10 @@ from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
-from llmrouter.selector.state_store import SqliteState
+from llmrouter.selector.state_store import SqliteState, StateStore
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -35,17 +36,18 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         interval=settings.refresh_interval_seconds,
         returned=returned,
     )
-    store = SqliteState(settings.state_path or data / "selector.sqlite")
-    try:
-        selector = ModelSelector(settings, watcher.served, store=store)
-    except RouterError as error:
-        message = f"selector.default_strategy: {error.message}"
-        raise RouterError(error.reason, message) from error
+    local = SqliteState(settings.state_path or data / "selector.sqlite")
+    shared = RedisState(settings.redis, local) if settings.redis.address else None
+    store = shared or local
+    selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector)
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
-        selector.restore(await store.load())
+        documents = await store.load()
+        selector.restore(documents)
+        if shared is not None:
+            await shared.follow(selector.take, documents, settings.redis.timeout_seconds)
         await watcher.start()
         placement.start()
 
@@ -66,6 +68,16 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _selector(
+    settings: SelectorSettings, watcher: EndpointWatcher, store: StateStore
+) -> ModelSelector:
+    try:
+        return ModelSelector(settings, watcher.served, store=store)
+    except RouterError as error:
+        message = f"selector.default_strategy: {error.message}"
+        raise RouterError(error.reason, message) from error
 
 
 PROGRAM = Program("selector", SelectorSettings, build)

@@ -11,6 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Dialling, Listening
+from llmrouter.common.redis_settings import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
@@ -329,6 +330,10 @@ class SelectorSettings(Listening, Dialling):
         default=None,
         description="File that keeps rollouts, breakers and grades over a restart; absent takes "
         "`selector.sqlite` in the data directory.",
+    )
+    redis: RedisSettings = Field(
+        default=RedisSettings(),
+        description="Server that several selectors share rollouts, breakers and grades by.",
     )
     affinity_bound: float = Field(
         default=1.5,

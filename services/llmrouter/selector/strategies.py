@@ -12,6 +12,7 @@ from functools import cached_property
 from importlib.metadata import entry_points
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.plan_mode import PlanMode
 from llmrouter.selector.learned.policy import Exploration
 from llmrouter.selector.pickers import PICKERS
 from llmrouter.selector.scorers import SCORERS, Scorer, Sufficient
@@ -20,6 +21,7 @@ from llmrouter.selector.settings import LearnedSettings, StrategySettings, Strat
 __all__ = [
     "BALANCED",
     "BUILT_IN",
+    "CASCADE",
     "COST_OPTIMIZED",
     "GROUP",
     "LEAST_LOADED",
@@ -55,6 +57,8 @@ class Strategy:
     """Scorers of its own, by names that `weights` gives."""
     predicts: bool = False
     """Whether a predictor is asked first, whose chances stand for the quality."""
+    mode: PlanMode = PlanMode.FIRST_OF
+    """How its candidates are used, unless a request asks for an ensemble."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -93,6 +97,7 @@ LEAST_LOADED = Strategy("least-loaded", {"load": 1.0, "compatibility": 0.1})
 ROUND_ROBIN = Strategy("round-robin", picker="round-robin")
 RANDOM = Strategy("random", picker="weighted-random")
 WEIGHTED = Strategy("weighted", {"weight": 1.0}, picker="weighted-random")
+CASCADE = Strategy("cascade", {"cost": 1.0}, mode=PlanMode.CASCADE)
 
 BUILT_IN = (
     BALANCED,
@@ -103,6 +108,7 @@ BUILT_IN = (
     ROUND_ROBIN,
     RANDOM,
     WEIGHTED,
+    CASCADE,
 )
 
 

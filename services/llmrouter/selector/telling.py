@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from llmrouter.common.plan_mode import PlanMode
+from llmrouter.selector.filters import shut_why
 from llmrouter.selector.leniency import LATENCY, too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
 from llmrouter.selector.scorers import Sufficient
@@ -27,6 +29,7 @@ def tell(choice: Choice, *, brief: bool = False) -> Plan:
         exclusions=() if brief else tuple(_exclusions(choice)),
         strategy=choice.strategy.name,
         reason=_reason(choice),
+        mode=choice.mode,
     )
 
 
@@ -42,8 +45,9 @@ def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidat
         estimated_cost=frame.cost.item(row),
         estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens.item(row))),
         context=int(frame.view.context[place]),
+        prices=frame.view.models[row].prices,
         probably_fits=bool(frame.needed[row] <= frame.view.context[place]),
-        away=frame.view.models[row].trouble if frame.view.away[row] else "",
+        away=_trouble(choice, row) if frame.away[row] else "",
     )
 
 
@@ -68,9 +72,23 @@ def _exclusions(choice: Choice) -> Iterator[Exclusion]:
     scores = choice.scores.tolist()
     for rank, row in enumerate(choice.order.tolist(), 1):
         if row not in told:
-            why = f"ranked {rank} with score {scores[row]:.3f}; the plan is full"
+            why = _left_over(choice, rank, scores[row])
             model = view.models[row]
             yield Exclusion(model.name, why, model.version)
+
+
+def _trouble(choice: Choice, row: int) -> str:
+    """Return why a row that is away cannot generate now; one phrase."""
+    model = choice.frame.view.models[row]
+    return model.trouble if model.away else shut_why(choice.frame, row)
+
+
+def _left_over(choice: Choice, rank: int, score: float) -> str:
+    if choice.mode is PlanMode.CASCADE:
+        return (
+            "it would add nothing: one that is asked is as good and no dearer, or the plan is full"
+        )
+    return f"ranked {rank} with score {score:.3f}; the plan is full"
 
 
 def _absent(choice: Choice) -> Iterator[Exclusion]:
@@ -96,7 +114,7 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
     for row in (choice.roomy & ~choice.timely).nonzero()[0].tolist():
         yield row, partial(LATENCY.why, frame, strategy, row)
     for row in (choice.timely & ~choice.present).nonzero()[0].tolist():
-        yield row, frame.view.models[row].trouble
+        yield row, _trouble(choice, row)
     if choice.yielding is not None:
         for row in choice.yielding.nonzero()[0].tolist():
             yield row, "a rollout sends this session to another version"
@@ -104,20 +122,44 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
 
 def _reason(choice: Choice) -> str:
     view, order = choice.frame.view, choice.order
-    first = view.models[int(order[0])]
-    if first.away:
-        return f"{first.name} cannot serve now: {first.trouble}; only kept answers can be given"
+    row = int(order[0])
+    first = view.models[row]
+    if choice.frame.away[row]:
+        why = _trouble(choice, row)
+        return f"{first.name} cannot serve now: {why}; only kept answers can be given"
+    if choice.mode is not PlanMode.FIRST_OF:
+        return _together(choice)
+    return _alone(choice, first.name)
+
+
+def _alone(choice: Choice, name: str) -> str:
+    """Return why a model comes first where the others only stand in for it."""
+    order = choice.order
     wish = choice.frame.request.wishes.model
     if wish and len(order) == 1:
-        return f"{first.name} was asked for" + (f" as {wish}" if wish != first.name else "")
+        return f"{name} was asked for" + (f" as {wish}" if wish != name else "")
     if choice.strategy.picker == "round-robin":
-        return f"it is {first.name}'s turn among {choice.leading} models"
+        return f"it is {name}'s turn among {choice.leading} models"
     if choice.strategy.picker == "weighted-random":
-        return f"{first.name} was drawn from {_chance(choice)}"
+        return f"{name} was drawn from {_chance(choice)}"
     for _, _, scorer in choice.strategy.composition:
         if isinstance(scorer, Sufficient):
             return scorer.reason(choice.frame, int(order[0]))
-    return _compared(choice, first.name)
+    return _compared(choice, name)
+
+
+def _together(choice: Choice) -> str:
+    """Return what the models of a cascade or an ensemble do for each other."""
+    names = [choice.frame.view.models[row].name for row, _ in choice.picked]
+    if choice.mode is PlanMode.ENSEMBLE:
+        return f"{', '.join(names)} answer side by side"
+    if len(names) == 1:
+        return (
+            f"{names[0]} is asked alone: no other that may answer is cheaper, or dearer and better"
+        )
+    return (
+        f"{names[0]} is asked first, as the cheapest; unless it is sure, {' then '.join(names[1:])}"
+    )
 
 
 def _chance(choice: Choice) -> str:

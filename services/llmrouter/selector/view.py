@@ -133,6 +133,13 @@ class CatalogView:
         most: Array = np.maximum.reduceat(values, self.starts[:-1])
         return most
 
+    def every(self, flags: Flags) -> Flags:
+        """Return for each row whether all of its endpoints have a flag."""
+        if len(self.endpoints) == len(self.models):
+            return flags
+        every: Flags = np.logical_and.reduceat(flags, self.starts[:-1])
+        return every
+
     @property
     def bytes(self) -> int:
         """About how much memory it takes, its models included."""

@@ -48,6 +48,38 @@ ROLE_ASSISTANT: Role.ValueType  # 3
 """The model's own earlier turn."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _Election:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ElectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Election.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ELECTION_UNSPECIFIED: _Election.ValueType  # 0
+    """Takes the default, ELECTION_VOTE."""
+    ELECTION_VOTE: _Election.ValueType  # 1
+    """The answer that most of them give; of equally many, that of the model the strategy ranks higher.
+    Answers are the same when they differ only in case, blanks or marks at their ends.
+    """
+    ELECTION_CONFIDENCE: _Election.ValueType  # 2
+    """The answer whose less probable tokens are the most probable. Needs models with `logprobs`."""
+    ELECTION_JUDGE: _Election.ValueType  # 3
+    """The answer that a judge prefers; by vote where it names none."""
+
+class Election(_Election, metaclass=_ElectionEnumTypeWrapper):
+    """Represents how the best of several models' answers is found."""
+
+ELECTION_UNSPECIFIED: Election.ValueType  # 0
+"""Takes the default, ELECTION_VOTE."""
+ELECTION_VOTE: Election.ValueType  # 1
+"""The answer that most of them give; of equally many, that of the model the strategy ranks higher.
+Answers are the same when they differ only in case, blanks or marks at their ends.
+"""
+ELECTION_CONFIDENCE: Election.ValueType  # 2
+"""The answer whose less probable tokens are the most probable. Needs models with `logprobs`."""
+ELECTION_JUDGE: Election.ValueType  # 3
+"""The answer that a judge prefers; by vote where it names none."""
+Global___Election: _TypeAlias = Election  # noqa: Y015
+
 class _CacheMode:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -548,6 +580,8 @@ class RoutingWishes(_message.Message):
     MAX_TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     NO_EXPLORATION_FIELD_NUMBER: _builtins.int
+    MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
+    ENSEMBLE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -567,6 +601,11 @@ class RoutingWishes(_message.Message):
     """Keeps the request out of exploration: by the strategy `learned`, a small share of requests goes to
     models of which little is known yet (`selector.learned.exploration`). Default false.
     """
+    min_confidence: _builtins.float
+    """What an answer of the strategy `cascade` needs lest the next model is asked: a tenth of its tokens
+    may be less probable than this; over 0 to 1, 0 takes the configured default
+    (`gateway.cascade.threshold`).
+    """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that the model must carry, such as `region=eu`; at most 16, each 1 to 64 bytes."""
@@ -581,6 +620,10 @@ class RoutingWishes(_message.Message):
     def max_time_to_first_token(self) -> _duration_pb2.Duration:
         """Highest acceptable time to the first token, likewise."""
 
+    @_builtins.property
+    def ensemble(self) -> Global___Ensemble:
+        """Asks several models at once and gives the best of their answers. Absent asks one."""
+
     def __init__(
         self,
         *,
@@ -593,14 +636,51 @@ class RoutingWishes(_message.Message):
         max_time_to_first_token: _duration_pb2.Duration | None = ...,
         session: _builtins.str = ...,
         no_exploration: _builtins.bool = ...,
+        min_confidence: _builtins.float = ...,
+        ensemble: Global___Ensemble | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RoutingWishes: _TypeAlias = RoutingWishes  # noqa: Y015
+
+@_typing.final
+class Ensemble(_message.Message):
+    """Represents several models that answer the same question side by side. Each answer costs its own
+    tokens (`Finished.attempts`, `Finished.cost`); nothing is sent before the last one has come. A model
+    that fails is left out of the choice. Not for several answers at once (`n`), nor with a `model`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODELS_FIELD_NUMBER: _builtins.int
+    ELECTION_FIELD_NUMBER: _builtins.int
+    JUDGE_FIELD_NUMBER: _builtins.int
+    models: _builtins.int
+    """How many; 2 to 8. NO_CANDIDATE when fewer may answer."""
+    election: Global___Election.ValueType
+    """How the best answer is found."""
+    judge: _builtins.str
+    """Model that judges, as in `RoutingWishes.model`; needs `structured_output`. Required by
+    ELECTION_JUDGE, and must be empty otherwise.
+    """
+    def __init__(
+        self,
+        *,
+        models: _builtins.int = ...,
+        election: Global___Election.ValueType = ...,
+        judge: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["election", b"election", "judge", b"judge", "models", b"models"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ensemble: _TypeAlias = Ensemble  # noqa: Y015
 
 @_typing.final
 class CacheWishes(_message.Message):
@@ -1016,6 +1096,10 @@ class Attempt(_message.Message):
     DURATION_FIELD_NUMBER: _builtins.int
     ERROR_REASON_FIELD_NUMBER: _builtins.int
     ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
+    USAGE_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    SET_ASIDE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -1026,9 +1110,19 @@ class Attempt(_message.Message):
     """Name of the ErrorReason without its prefix; empty when it answered."""
     error_message: _builtins.str
     """One sentence; empty when it answered."""
+    cost: _builtins.float
+    """What that cost in US dollars, by the catalog's prices; 0 when it failed."""
+    confidence: _builtins.float
+    """How sure it was of its answer, 0 to 1; absent where nobody asked."""
+    set_aside: _builtins.str
+    """Why its answer was not given although it is complete, in one phrase; empty otherwise."""
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """From dialling to its end."""
+
+    @_builtins.property
+    def usage(self) -> Global___Usage:
+        """What was counted; absent when it failed."""
 
     def __init__(
         self,
@@ -1039,12 +1133,18 @@ class Attempt(_message.Message):
         duration: _duration_pb2.Duration | None = ...,
         error_reason: _builtins.str = ...,
         error_message: _builtins.str = ...,
+        usage: Global___Usage | None = ...,
+        cost: _builtins.float = ...,
+        confidence: _builtins.float | None = ...,
+        set_aside: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["duration", b"duration"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "duration", b"duration", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "address", b"address", "confidence", b"confidence", "cost", b"cost", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "set_aside", b"set_aside", "usage", b"usage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
+    _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
@@ -1057,6 +1157,9 @@ class Finished(_message.Message):
     USAGE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     ATTEMPTS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    cost: _builtins.float
+    """What all attempts cost together in US dollars; 0 for a cached answer."""
     @_builtins.property
     def usage(self) -> Global___Usage:
         """What was counted. For a cached answer: what was counted when it was generated."""
@@ -1075,10 +1178,11 @@ class Finished(_message.Message):
         usage: Global___Usage | None = ...,
         timings: Global___Timings | None = ...,
         attempts: _abc.Iterable[Global___Attempt] | None = ...,
+        cost: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "cost", b"cost", "timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

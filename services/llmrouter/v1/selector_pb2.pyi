@@ -32,6 +32,10 @@ class _PlanModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_PlanMode.Val
     """Never sent."""
     PLAN_MODE_FIRST_OF: _PlanMode.ValueType  # 1
     """In order, until one answers."""
+    PLAN_MODE_CASCADE: _PlanMode.ValueType  # 2
+    """In order, until one is sure of its answer; the last one need not be."""
+    PLAN_MODE_ENSEMBLE: _PlanMode.ValueType  # 3
+    """All at once; the best answer is given."""
 
 class PlanMode(_PlanMode, metaclass=_PlanModeEnumTypeWrapper):
     """Represents how the candidates of a plan are used."""
@@ -40,6 +44,10 @@ PLAN_MODE_UNSPECIFIED: PlanMode.ValueType  # 0
 """Never sent."""
 PLAN_MODE_FIRST_OF: PlanMode.ValueType  # 1
 """In order, until one answers."""
+PLAN_MODE_CASCADE: PlanMode.ValueType  # 2
+"""In order, until one is sure of its answer; the last one need not be."""
+PLAN_MODE_ENSEMBLE: PlanMode.ValueType  # 3
+"""All at once; the best answer is given."""
 Global___PlanMode: _TypeAlias = PlanMode  # noqa: Y015
 
 class _BreakerState:
@@ -307,6 +315,9 @@ class Candidate(_message.Message):
     ESTIMATED_PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     AWAY_FIELD_NUMBER: _builtins.int
     CONTEXT_FIELD_NUMBER: _builtins.int
+    INPUT_PRICE_FIELD_NUMBER: _builtins.int
+    OUTPUT_PRICE_FIELD_NUMBER: _builtins.int
+    CACHED_INPUT_PRICE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -328,6 +339,12 @@ class Candidate(_message.Message):
     """
     context: _builtins.int
     """Tokens of prompt and answer that fit at this address."""
+    input_price: _builtins.float
+    """US dollars per million prompt tokens."""
+    output_price: _builtins.float
+    """US dollars per million generated tokens."""
+    cached_input_price: _builtins.float
+    """US dollars per million prompt tokens that were not computed again."""
     @_builtins.property
     def components(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScoreComponent]:
         """The scorers' verdicts."""
@@ -344,10 +361,13 @@ class Candidate(_message.Message):
         estimated_prompt_tokens: _builtins.int = ...,
         away: _builtins.str = ...,
         context: _builtins.int = ...,
+        input_price: _builtins.float = ...,
+        output_price: _builtins.float = ...,
+        cached_input_price: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "components", b"components", "context", b"context", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "model", b"model", "score", b"score", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "away", b"away", "cached_input_price", b"cached_input_price", "components", b"components", "context", b"context", "estimated_cost", b"estimated_cost", "estimated_prompt_tokens", b"estimated_prompt_tokens", "input_price", b"input_price", "model", b"model", "output_price", b"output_price", "score", b"score", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1402,9 +1422,13 @@ class RolloutSpec(_message.Message):
     model: _builtins.str
     """Name of the model. Required."""
     new_version: _builtins.str
-    """The version that is to get the traffic. Required; an endpoint must serve it."""
+    """The version that is to get the traffic: its fingerprint, or a label or alias that leads to one
+    version. Required; an endpoint must serve it. A rollout tells the fingerprint.
+    """
     old_version: _builtins.str
-    """The version that has the traffic; default the other one that is served, if there is only one."""
+    """The version that has the traffic, likewise; default the other one that is served, if there is only
+    one.
+    """
     min_samples: _builtins.int
     """Attempts on the new version that a stage needs before the next; 1 to 1,000,000, default 50."""
     max_error_rate: _builtins.float

@@ -54,6 +54,7 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer, model_pb2_grpc.Mode
         self.asked = []
         """Name of each model that was asked, in order."""
         self.requests = []
+        self.state = inference_pb2.MODEL_STATE_READY
         self.running = 0
         self.most_running = 0
         self.ended = []
@@ -63,7 +64,7 @@ class Inference(inference_pb2_grpc.InferenceServiceServicer, model_pb2_grpc.Mode
             inference_pb2.LoadedModel(
                 name=name,
                 version="v1",
-                state=inference_pb2.MODEL_STATE_READY,
+                state=self.state,
                 context=2048,
                 capabilities=script.capabilities,
                 statistics=inference_pb2.EngineStatistics(slots=8),

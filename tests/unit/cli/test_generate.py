@@ -257,3 +257,37 @@ def test_embed_shows_how_alike_texts_are_to_the_first_and_reads_lines(address, g
     result = run("embed", "-", "--address", address, stdin="red\n\nblue\n")
     assert list(gateway.requests[0].texts) == ["red", "blue"]
     assert "0.707" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("flag", "wish"),
+    [
+        ("3", g.Ensemble(models=3, election=g.ELECTION_VOTE)),
+        ("2:confidence", g.Ensemble(models=2, election=g.ELECTION_CONFIDENCE)),
+        ("4:judge=wise", g.Ensemble(models=4, election=g.ELECTION_JUDGE, judge="wise")),
+    ],
+)
+def test_an_ensemble_is_one_flag(address, gateway, flag, wish):
+    run("generate", "hi", "--ensemble", flag, "--min-confidence", "0.5", "--address", address)
+    routing = gateway.requests[0].routing
+    assert (routing.ensemble, routing.min_confidence) == (wish, 0.5)
+
+
+@pytest.mark.parametrize("flag", ["some", "", "3:luck", "-1", "3=vote", "99999999999"])
+def test_what_is_no_ensemble_is_wrong_usage(flag):
+    result = run("generate", "hi", "--ensemble", flag, "--address", AWAY)
+    assert result.exit_code == 2
+    assert "is not N[:HOW]" in " ".join(result.stderr.split())
+
+
+def test_the_route_tells_what_was_set_aside_and_what_all_cost(address, gateway):
+    attempts = [
+        g.Attempt(model="small", cost=0.002, set_aside="confidence 0.20 is below 0.60"),
+        g.Attempt(model="large", cost=0.1),
+    ]
+    finished = g.Finished(usage=g.Usage(completion_tokens=3), attempts=attempts, cost=0.102)
+    gateway.scripts = [[*whole_answer()[:-1], g.GenerationEvent(finished=finished)]]
+    told = " ".join(run("generate", "hi", "--address", address).stderr.split())
+    assert "small set aside (confidence 0.20 is below 0.60) for $0.002, then large" in told
+    assert "answered for $0.1" in told
+    assert "cost $0.102" in told

@@ -2,6 +2,7 @@
 
 import pytest
 
+from llmrouter.v1 import generation_pb2
 from llmrouter_client import LlmrouterError
 from llmrouter_client.requests import request_from
 
@@ -19,6 +20,8 @@ def test_every_wish_reaches_the_request():
             "tags": ["region=eu", "gpu"],
             "session": "talk-1",
             "explore": False,
+            "min_confidence": 0.75,
+            "ensemble": {"models": 3, "election": "judge", "judge": "wise"},
         },
     ).routing
     assert (routing.model, routing.strategy, routing.session) == ("m", "s", "talk-1")
@@ -27,6 +30,10 @@ def test_every_wish_reaches_the_request():
     assert routing.max_time_to_first_token.ToMilliseconds() == 250
     assert list(routing.tags) == ["region=eu", "gpu"]
     assert routing.no_exploration
+    assert routing.min_confidence == 0.75
+    assert routing.ensemble == generation_pb2.Ensemble(
+        models=3, election=generation_pb2.ELECTION_JUDGE, judge="wise"
+    )
 
 
 def test_what_is_not_wished_stays_absent():
@@ -35,10 +42,20 @@ def test_what_is_not_wished_stays_absent():
     assert not routing.HasField("max_time_to_first_token")
     assert not routing.tags
     assert not routing.no_exploration
+    assert not routing.HasField("ensemble")
     assert not request_from("hi", {"explore": True}).routing.no_exploration
 
 
-@pytest.mark.parametrize("wrong", [{"tags": "region=eu"}, {"tags": 5}, {"max_latency": "soon"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"ensemble": 3},
+        {"ensemble": {"models": "3"}},
+        {"tags": "region=eu"},
+        {"tags": 5},
+        {"max_latency": "soon"},
+    ],
+)
 def test_a_wish_that_fits_no_field_is_refused(wrong):
     with pytest.raises(LlmrouterError) as refused:
         request_from("hi", wrong)

@@ -39,6 +39,11 @@ def served(name, version=None, address="host:1", **values):
     return ServedModel(name=name, version=version, address=address, **values)
 
 
+SMALL = entry("small", quality=0.4, input_price=0.1, output_price=0.1)
+LARGE = entry("large", quality=0.9, input_price=10, output_price=10)
+"""Two models as the tests of choices know them."""
+
+
 def catalog_of(*entries, without=()):
     """A catalog in which every entry is served but those named in `without`."""
     held = [served(one.name) for one in entries if one.name not in without]
@@ -106,3 +111,13 @@ def answered(tokens=10, first=0.1, per_token=0.01, **values):
 def failed(reason="GENERATION_FAILED"):
     """How an attempt went that failed by the model's fault."""
     return Observation(error_reason=reason, failed=True)
+
+
+def order(plan):
+    """The models of a plan, in order."""
+    return [one.model for one in plan.candidates]
+
+
+def why(plan):
+    """Why the others are not in it, by name."""
+    return {one.model: one.reason for one in plan.exclusions}

@@ -163,7 +163,7 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
 
 
 async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):
-    watcher = await watching(inference.address, interval=0.01)
+    watcher = await watching(inference.address, interval=0.25)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_LOADING)]
     inference.tell()
     await until(lambda: len(watcher.served()) == 1)
@@ -171,8 +171,8 @@ async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(infer
     assert (model.version, model.ready, model.silent) == ("v", False, False)
     inference.models = [pb.LoadedModel(name="m", state=pb.MODEL_STATE_FAILED, error="gone")]
     inference.tell()
-    await until(lambda: watcher.served()[0].error)
-    assert watcher.served()[0].version == ""
+    await until(lambda: [one.error for one in watcher.served()] == ["gone"])
+    assert [one.version for one in watcher.served()] == [""]
 
 
 async def test_a_service_that_starts_after_many_looks_is_found(watching, inference):
@@ -196,11 +196,45 @@ async def test_a_stream_that_falls_silent_is_opened_anew(inference, watching):
     await until(lambda: not watcher.served()[0].silent)
 
 
-async def test_an_address_that_says_that_it_drains_is_left_out_at_once(inference, watching):
+async def test_an_address_that_says_that_it_drains_is_told_at_once_until_it_is_back(
+    inference, watching
+):
     watcher = await watching(inference.address, interval=60)
     inference.does = "drain"
     inference.tell()
-    await until(lambda: [one.silent for one in watcher.served()] == [True])
+    await until(lambda: any(one.draining for one in watcher.served()))
+    assert not any(one.silent for one in watcher.served())
+    assert watcher.nodes() == ()
+    inference.does = "watch"
+    await until(lambda: not any(one.draining for one in watcher.served()))
+    assert [one.address for one in watcher.nodes()] == [inference.address]
+
+
+async def test_a_drained_address_that_goes_is_silent_like_any_other(inference, watching):
+    clock = Clock()
+    watcher = await watching(inference.address, interval=60, clock=clock)
+    inference.does = "drain"
+    inference.tell()
+    await until(lambda: any(one.draining for one in watcher.served()))
+    clock.now += 121
+    assert [one.silent for one in watcher.served()] == [True]
+
+
+@pytest.mark.parametrize("on_demand", [False, True])
+async def test_a_model_that_is_being_unloaded_drains_unless_it_comes_back_on_demand(
+    inference, watching, on_demand
+):
+    watcher = await watching(inference.address, interval=0.05)
+    model = inference.models[0]
+    model.state, model.on_demand = pb.MODEL_STATE_DRAINING, on_demand
+    await until(
+        lambda: (
+            (watcher.served()[0].draining, watcher.served()[0].on_demand)
+            == (not on_demand, on_demand)
+        )
+    )
+    model.state, model.on_demand = pb.MODEL_STATE_UNLOADED, False
+    await until(lambda: [one.name for one in watcher.served()] == ["broken"])
 
 
 async def test_an_address_that_hangs_or_refuses_does_not_hold_up_the_start(inference, watching):
@@ -240,7 +274,7 @@ async def test_what_a_request_would_load_is_served_and_what_nobody_is_to_ask_for
     inference.models = [
         pb.LoadedModel(**known, state=pb.MODEL_STATE_UNLOADED, on_demand=True),
         pb.LoadedModel(name="on disk", state=pb.MODEL_STATE_UNLOADED),
-        pb.LoadedModel(name="leaving", state=pb.MODEL_STATE_DRAINING),
+        pb.LoadedModel(name="left", state=pb.MODEL_STATE_UNLOADED),
         pb.LoadedModel(name="loading", state=pb.MODEL_STATE_LOADING),
     ]
     watcher = await watching(inference.address)

@@ -141,7 +141,11 @@ def test_every_plan_tells_of_each_model_once_with_values_from_0_to_1(
     if strategy.picker == "best":
         places = [(not one.probably_fits, -one.score) for one in plan.candidates]
         assert places == sorted(places)
-    serving = {model.name for model in catalog.models if model.endpoints and not model.away}
+    serving = {
+        model.name
+        for model in catalog.models
+        if not model.away and not all(one.draining for one in model.endpoints)
+    }
     assert len({bool(one.away) for one in plan.candidates}) == 1
     assert all((one.model in serving) is not bool(one.away) for one in plan.candidates)
     assert plan == planned(catalog, strategy, book, **request)
@@ -162,10 +166,11 @@ def test_no_plan_has_a_model_that_fails_a_condition(strategy, models, request):
         model = view.models[row]
         assert request["capabilities"] <= model.capabilities
         assert model.quality >= floor
-        assert model.away or not all(one.draining for one in model.endpoints)
+        resting = model.away or all(one.draining for one in model.endpoints)
+        assert choice.frame.away[row] == resting
         assert not request["max_cost"] or choice.frame.cost[row] <= request["max_cost"]
     for _, place in choice.picked:
-        assert view.away[view.row_of[place]] or not view.draining[place]
+        assert choice.frame.away[view.row_of[place]] or not view.draining[place]
 
 
 @ALL
@@ -295,7 +300,7 @@ def test_an_unknown_strategy_is_refused_with_those_that_exist():
     strategies = load_strategies()
     assert {one.name for one in BUILT_IN} <= set(strategies)
     for unknown in ("best", "Learned", "ensemble"):
-        with pytest.raises(RouterError, match="balanced, cost-optimized") as caught:
+        with pytest.raises(RouterError, match="balanced, cascade, cost-optimized") as caught:
             find_strategy(strategies, unknown)
         assert caught.value.reason is Reason.UNKNOWN_STRATEGY
 

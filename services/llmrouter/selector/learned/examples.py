@@ -59,6 +59,10 @@ class Examples:
             gone.append(self._kept.popitem(last=False)[0])
         return example, tuple(gone)
 
+    def drop(self, key: str) -> None:
+        """Forget a prompt, if it is remembered."""
+        self._kept.pop(key, None)
+
     def count(self, model: str) -> int:
         """Return how many graded answers of a model are remembered."""
         return sum(model in one.grades for one in self._kept.values())

@@ -62,6 +62,10 @@ class Learner:
         self._new += len(example.grades)
         return self._examples.add(example)
 
+    def drop(self, key: str) -> None:
+        """Forget a prompt; what was learned from it stays until the next training."""
+        self._examples.drop(key)
+
     def grades(self, model: str) -> int:
         """Return how many graded answers of a model are remembered."""
         return self._examples.count(model)

@@ -63,6 +63,13 @@ class Teacher:
         self._train_when_due()
         return self._learner.grades(model)
 
+    def take(self, key: str, data: Mapping[str, Any] | None) -> None:
+        """Take in what another selector was told; what cannot be read is told and left out."""
+        if data is None:
+            self._learner.drop(key)
+        else:
+            self.restore({key: data})
+
     def restore(self, documents: Mapping[str, Mapping[str, Any]]) -> None:
         """Take in what was kept; what cannot be read is told and left out."""
         found = []

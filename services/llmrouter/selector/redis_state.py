@@ -1,0 +1,227 @@
+"""State that several selectors share in a Redis or Valkey server.
+
+Every document lies in a hash by its kind, and every change is told on a channel. What happens while
+the server is away is kept in a file of this selector's own and told once it is back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import secrets
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
+
+from llmrouter.common.redis_settings import RedisSettings
+from llmrouter.selector.state_store import Documents, SqliteState
+
+__all__ = ["RedisState"]
+
+_KINDS = ("rollout", "breaker", "graded")
+_MOST_PENDING = 16_384
+"""Changes that wait for a server that is away; the oldest go first."""
+_BEAT_SECONDS = 1.0
+"""How often a server that says nothing is asked whether it is there."""
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
+_log = logging.getLogger(__name__)
+
+Told = Callable[[str, str, Mapping[str, Any] | None], None]
+"""Told of a change by another selector: kind, key and document, None for one that was dropped."""
+
+
+class RedisState:
+    """Documents in a server, and in a file for when it is away; of one event loop."""
+
+    def __init__(
+        self, settings: RedisSettings, local: SqliteState, beat: float = _BEAT_SECONDS
+    ) -> None:
+        """Prepare it; nothing is dialled before `follow`.
+
+        Args:
+            settings: Where the server is.
+            local: Keeps the same documents here.
+            beat: Seconds between two signs of life that are asked for.
+        """
+        self._settings, self._local, self._beat = settings, local, beat
+        self._name = secrets.token_hex(8)
+        self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
+        self._changed = asyncio.Event()
+        self._joined = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._closing = False
+        self._away = f"Redis at {settings.address} was not reached yet"
+
+    @property
+    def trouble(self) -> str:
+        """What is not shared, or lost at a restart, and why; empty while all is well."""
+        return "; ".join(filter(None, (self._away, self._local.trouble)))
+
+    async def load(self) -> Documents:
+        """Return what the file here kept."""
+        return await self._local.load()
+
+    def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        """Keep a document here at once, and tell it soon; None drops it."""
+        self._local.put(kind, key, data)
+        self._pending[kind, key] = None if data is None else json.dumps(data)
+        self._pending.move_to_end((kind, key))
+        while len(self._pending) > _MOST_PENDING:
+            self._pending.popitem(last=False)
+        self._changed.set()
+
+    async def follow(self, told: Told, documents: Documents, patience: float) -> None:
+        """Share from now on; returns once the server was joined, or after `patience` seconds.
+
+        Args:
+            told: Takes in what others have changed.
+            documents: What this selector starts with; what the server lacks of it is told.
+            patience: Seconds to wait for the server.
+        """
+        self._task = asyncio.create_task(self._keep_following(told, documents), name="redis state")
+        try:
+            async with asyncio.timeout(patience):
+                await self._joined.wait()
+        except TimeoutError:
+            _log.warning("%s; this selector goes on with its own state", self._away)
+
+    async def close(self) -> None:
+        """Tell what waits, if the server is there, and close the file. Safe to call twice."""
+        task, self._task = self._task, None
+        if task is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._settings.timeout_seconds):
+                    await self._told()
+            self._closing = True
+            while not task.done():
+                # A connection may swallow a cancellation; then each beat looks whether to end.
+                task.cancel()
+                await asyncio.wait({task}, timeout=_FIRST_PAUSE)
+        await self._local.close()
+
+    async def _told(self) -> None:
+        """Return once nothing waits that could be told."""
+        while self._pending and not self._away:  # noqa: ASYNC110 - the writer empties it at once
+            await asyncio.sleep(0.01)
+
+    async def _keep_following(self, told: Told, documents: Documents) -> None:
+        pause = _FIRST_PAUSE
+        while not self._closing:
+            try:
+                async with self._client() as client:
+                    await self._share(client, told, documents)
+            except* (RedisError, OSError, TimeoutError) as errors:
+                self._lost(errors.exceptions[0])
+            if self._joined.is_set():
+                self._joined.clear()
+                pause = _FIRST_PAUSE
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE)
+
+    async def _share(self, client: Redis, told: Told, documents: Documents) -> None:
+        """Join the server, then tell and hear changes until it is lost."""
+        async with client.pubsub(ignore_subscribe_messages=True) as channel:
+            # First the channel, then what lies there: nothing falls between the two.
+            await channel.subscribe(self._key("changes"))
+            await self._join(client, told, documents)
+            if self._away:
+                _log.info("the selector's state is shared by Redis at %s", self._settings.address)
+            self._away = ""
+            self._joined.set()
+            async with asyncio.TaskGroup() as both:
+                both.create_task(self._tell(client))
+                both.create_task(self._hear(channel, told))
+
+    async def _join(self, client: Redis, told: Told, documents: Documents) -> None:
+        for kind in _KINDS:
+            lying: dict[Any, Any] = await client.hgetall(self._key(kind))
+            for key, text in lying.items():
+                if (kind, key) not in self._pending:
+                    _hand_over(told, kind, key, text)
+            for key, data in documents.get(kind, {}).items():
+                if key not in lying:
+                    self._pending.setdefault((kind, key), json.dumps(data))
+        documents.clear()
+        self._changed.set()
+
+    async def _tell(self, client: Redis) -> None:
+        while not self._closing:
+            while self._pending:
+                (kind, key), text = next(iter(self._pending.items()))
+                change = {"by": self._name, "kind": kind, "key": key, "text": text}
+                async with client.pipeline(transaction=True) as both:
+                    if text is None:
+                        both.hdel(self._key(kind), key)
+                    else:
+                        both.hset(self._key(kind), key, text)
+                    both.publish(self._key("changes"), json.dumps(change))
+                    await both.execute()
+                if self._pending.get((kind, key), "") == text:
+                    del self._pending[kind, key]
+            self._changed.clear()
+            try:
+                async with asyncio.timeout(self._beat):
+                    await self._changed.wait()
+            except TimeoutError:
+                await client.ping()
+
+    async def _hear(self, channel: Any, told: Told) -> None:
+        while not self._closing:
+            message = await channel.get_message(timeout=self._beat)
+            if message is None:
+                continue
+            try:
+                change = json.loads(message["data"])
+                by, kind, key = str(change["by"]), str(change["kind"]), str(change["key"])
+                text = change["text"]
+            except (KeyError, TypeError, ValueError) as error:
+                _log.warning("a change of shared state cannot be read: %s", error)
+                continue
+            if by != self._name:
+                _hand_over(told, kind, key, text)
+
+    def _lost(self, error: BaseException) -> None:
+        why = str(error) or type(error).__name__
+        if not self._away:
+            _log.warning("Redis at %s is lost: %s", self._settings.address, why)
+        self._away = (
+            f"Redis at {self._settings.address} cannot be used ({why}): this selector shares "
+            "nothing until it is back"
+        )
+
+    def _client(self) -> Redis:
+        settings = self._settings
+        host, _, port = (settings.address or "").rpartition(":")
+        return Redis(
+            host=host.strip("[]"),
+            port=int(port),
+            db=settings.database,
+            username=settings.username or None,
+            password=None if settings.password is None else settings.password.get_secret_value(),
+            ssl=settings.tls,
+            socket_connect_timeout=settings.timeout_seconds,
+            socket_timeout=settings.timeout_seconds,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),  # whoever follows tries again
+        )
+
+    def _key(self, name: str) -> str:
+        return f"{self._settings.prefix}:selector:{name}"
+
+
+def _hand_over(told: Told, kind: str, key: str, text: str | None) -> None:
+    """Tell of one change; what is no document is left out."""
+    try:
+        data = None if text is None else json.loads(text)
+    except (TypeError, ValueError):
+        _log.warning("the shared %s %r is no document; it is left out", kind, key)
+        return
+    if data is None or isinstance(data, dict):
+        told(kind, key, data)
