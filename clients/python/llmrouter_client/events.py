@@ -75,7 +75,7 @@ class Started:
     plan_id: str = ""
     prompt_tokens: int = 0
     level: str = ""
-    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
+    """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
 
     @property
     def cached(self) -> bool:
@@ -164,7 +164,7 @@ class Answer:
     cache: str = ""
     """What the cache did: `hit`, `miss`, `joined`, `stale`, `bypassed` or `unavailable`."""
     level: str = ""
-    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
+    """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 from llmrouter.cache.servicer import CacheServicer
-from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.settings import CacheSettings, SharedSettings
+from llmrouter.cache.sharing import open_shared
 from llmrouter.cache.tiers import open_tiers, steady_clock
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
@@ -16,12 +18,18 @@ from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
+async def _nothing() -> None:
+    pass
+
+
 async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise.
 
     Raises:
         RouterError: STORE_FAILED when the folder of answers cannot be used, with the remedy.
     """
+    if settings.shared is not None:
+        return _sharing(settings, settings.shared)
     answers = (settings.disk_path or data / "answers") if settings.disk_max_bytes else None
     try:
         tiers, invalidations = await open_tiers(settings, answers, steady_clock())
@@ -32,6 +40,27 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         )
         raise RouterError(error.reason, f"{error.message}; {remedy}") from error
     servicer = CacheServicer(settings, tiers, invalidations)
+    return _service(settings, servicer, close=tiers.close)
+
+
+def _sharing(settings: CacheSettings, shared: SharedSettings) -> Service:
+    made = open_shared(settings, shared, steady_clock())
+    servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims)
+
+    async def close() -> None:
+        await made.following.close()
+        await made.tiers.close()
+
+    return _service(settings, servicer, start=made.following.start, close=close)
+
+
+def _service(
+    settings: CacheSettings,
+    servicer: CacheServicer,
+    *,
+    start: Callable[[], Awaitable[None]] = _nothing,
+    close: Callable[[], Awaitable[None]],
+) -> Service:
     return Service(
         name="cache",
         grpc_name="llmrouter.v1.CacheService",
@@ -39,7 +68,8 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         host=settings.host,
         port=settings.port,
         stopping=servicer.stop_waiting,
-        close=tiers.close,
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -93,6 +93,8 @@ class CacheLevel(StrEnum):
     """Memory of the cache service."""
     DISK = "disk"
     """Disk of the cache service."""
+    SHARED = "shared"
+    """A Redis or Valkey behind several cache services."""
 
 
 class FinishReason(StrEnum):

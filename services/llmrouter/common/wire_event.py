@@ -51,6 +51,7 @@ CACHE_LEVEL = {
     pb.CACHE_LEVEL_GATEWAY: CacheLevel.GATEWAY,
     pb.CACHE_LEVEL_MEMORY: CacheLevel.MEMORY,
     pb.CACHE_LEVEL_DISK: CacheLevel.DISK,
+    pb.CACHE_LEVEL_SHARED: CacheLevel.SHARED,
 }
 CACHE_LEVEL_OUT: dict[CacheLevel | None, pb.CacheLevel.ValueType] = {
     None: pb.CACHE_LEVEL_UNSPECIFIED,

@@ -172,6 +172,8 @@ class _CacheLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheLevel
     """Disk of the cache service."""
     CACHE_LEVEL_GATEWAY: _CacheLevel.ValueType  # 3
     """Memory of the gateway itself, before all others."""
+    CACHE_LEVEL_SHARED: _CacheLevel.ValueType  # 4
+    """A Redis or Valkey behind several cache services."""
 
 class CacheLevel(_CacheLevel, metaclass=_CacheLevelEnumTypeWrapper):
     """Represents the level of the cache that held an answer, from the nearest to the farthest."""
@@ -184,6 +186,8 @@ CACHE_LEVEL_DISK: CacheLevel.ValueType  # 2
 """Disk of the cache service."""
 CACHE_LEVEL_GATEWAY: CacheLevel.ValueType  # 3
 """Memory of the gateway itself, before all others."""
+CACHE_LEVEL_SHARED: CacheLevel.ValueType  # 4
+"""A Redis or Valkey behind several cache services."""
 Global___CacheLevel: _TypeAlias = CacheLevel  # noqa: Y015
 
 class _FinishReason:
