@@ -9,7 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "cache", "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
+    "cache", "engine", "foundation", "models", "products", "sampling", "selector", "semantic",
+    "speculation",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings, SharedSettings
 from llmrouter.cache.sharing import open_shared
@@ -28,9 +29,12 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
     Raises:
         RouterError: STORE_FAILED when the folder of answers cannot be used, with the remedy.
     """
+    folder = settings.disk_path or data / "answers"
+    questions = folder.with_name(f"{folder.name}-similar")
+    similar = SimilarQuestions(questions, settings.similar_max_entries)
     if settings.shared is not None:
-        return _sharing(settings, settings.shared)
-    answers = (settings.disk_path or data / "answers") if settings.disk_max_bytes else None
+        return _sharing(settings, settings.shared, similar)
+    answers = folder if settings.disk_max_bytes else None
     try:
         tiers, invalidations = await open_tiers(settings, answers, steady_clock())
     except RouterError as error:
@@ -39,17 +43,23 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
             "keep answers in memory only"
         )
         raise RouterError(error.reason, f"{error.message}; {remedy}") from error
-    servicer = CacheServicer(settings, tiers, invalidations)
-    return _service(settings, servicer, close=tiers.close)
+    servicer = CacheServicer(settings, tiers, invalidations, similar=similar)
+
+    async def close() -> None:
+        await tiers.close()
+        await similar.close()
+
+    return _service(settings, servicer, close=close)
 
 
-def _sharing(settings: CacheSettings, shared: SharedSettings) -> Service:
+def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQuestions) -> Service:
     made = open_shared(settings, shared, steady_clock())
-    servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims)
+    servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims, similar)
 
     async def close() -> None:
         await made.following.close()
         await made.tiers.close()
+        await similar.close()
 
     return _service(settings, servicer, start=made.following.start, close=close)
 

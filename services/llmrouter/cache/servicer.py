@@ -12,6 +12,8 @@ from llmrouter.cache.claims import Claims
 from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.leases import Leases
 from llmrouter.cache.messages import decode_label, decode_ttl, encode_news, place_of
+from llmrouter.cache.semantic.answers import SimilarQuestions
+from llmrouter.cache.semantic.messages import decode_question
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.shared_store import Claim
 from llmrouter.cache.tiers import Tiers
@@ -46,12 +48,17 @@ class CacheServicer(CacheServiceServicer):
         tiers: Tiers,
         invalidations: Invalidations,
         claims: Claims | None = None,
+        similar: SimilarQuestions | None = None,
     ) -> None:
-        """Compose the service; who opened `tiers` closes them. Without `claims` no other shares."""
+        """Compose the service; who opened `tiers` and `similar` closes them.
+
+        Without `claims` no other service shares; without `similar` no question is like another.
+        """
         self._settings = settings
         self._tiers = tiers
         self._invalidations = invalidations
         self._claims = claims or Claims(Leases())
+        self._similar = similar
         self._savings = SavingsTable()
         self._gateways: dict[str, TierCounts] = {}
 
@@ -124,6 +131,29 @@ class CacheServicer(CacheServiceServicer):
         """End a lease without an answer."""
         await self._claims.release(place_of(request.context, request.key), request.session)
         return pb.ReleaseLeaseResponse()
+
+    async def FindSimilar(  # noqa: N802 - the proto's name
+        self, request: pb.FindSimilarRequest, context: Any
+    ) -> pb.FindSimilarResponse:
+        """Look for the answer to a question that means the same."""
+        question = decode_question(request.context, request.question)
+        if self._similar is not None:
+            for one in await self._similar.find(question, request.min_similarity):
+                found = await self._find(one.place)
+                if found is not None:
+                    return pb.FindSimilarResponse(found=found, similarity=one.similarity)
+                await self._similar.forget(question, one.place)
+        return pb.FindSimilarResponse()
+
+    async def AddSimilar(  # noqa: N802 - the proto's name
+        self, request: pb.AddSimilarRequest, context: Any
+    ) -> pb.AddSimilarResponse:
+        """Let the question of an answer be found."""
+        question = decode_question(request.context, request.question)
+        place = place_of(request.context, request.key)
+        if self._similar is not None:
+            await self._similar.add(question, place)
+        return pb.AddSimilarResponse()
 
     async def Invalidate(  # noqa: N802 - the proto's name
         self, request: pb.InvalidateRequest, context: Any

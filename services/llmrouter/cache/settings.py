@@ -106,6 +106,13 @@ class CacheSettings(Section):
         description="A Redis or Valkey to keep answers in, instead of on disk, and to share them "
         "with other cache services.",
     )
+    similar_max_entries: int = Field(
+        default=100_000,
+        ge=0,
+        le=10_000_000,
+        description="Questions that others may be compared with at most, some 2 KB on disk each; 0 "
+        "keeps none.",
+    )
     default_ttl_seconds: float = Field(
         default=3600.0,
         ge=MIN_TTL_SECONDS,
