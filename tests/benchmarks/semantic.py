@@ -8,6 +8,7 @@ what it refuses it refuses because it does not know better, so that its precisio
 import asyncio
 import json
 import statistics
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -18,16 +19,24 @@ import numpy as np
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from tests.benchmarks.peers.contestants import PEERS
 from tests.benchmarks.report import Report
 
 from llmrouter import suite
+from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.semantic.guard import difference
 from llmrouter.cache.semantic.index import Question, QuestionIndex
+from llmrouter.cache.servicer import CacheServicer
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.tiers import open_tiers
 from llmrouter.common.settings import data_directory
 from llmrouter.gateway.question_embedder import hashed
 from llmrouter.gateway.settings import SimilarSettings
+from llmrouter.v1 import cache_pb2, generation_pb2
 from llmrouter_client import AsyncClient
 
+PEER = PEERS / "venv/bin/python"
+WORKER = Path(__file__).parent / "peers/similar_lookups.py"
 PAIRS = Path(__file__).parent / "data/similar_questions.txt"
 MODEL = "all-minilm-l6-v2-int8"
 THRESHOLDS = [round(0.30 + 0.05 * step, 2) for step in range(15)]
@@ -43,6 +52,7 @@ TARGETS = {
     "wrong_name": ("at_most", 0.0),
     "lookup_median_ms": ("at_most", 5.0),
     "lookup_recall_of_exact": ("at_least", 0.95),
+    "our_lookups_over_gptcache": ("at_least", 10.0),
 }
 
 
@@ -160,6 +170,59 @@ def measure_search(vectors, entries, searches=200):
     }
 
 
+def measure_beside_gptcache(vectors, entries=2_000, lookups=200):
+    """Look the same vectors up through our service and through GPTCache, where it is installed."""
+    if not PEER.exists():
+        return {}
+    many = np.stack(list(vectors.values()))
+    many = np.resize(many, (entries, many.shape[1]))
+    many += np.random.default_rng(0).standard_normal(many.shape).astype(np.float32) * _NOISE
+    many /= np.linalg.norm(many, axis=1, keepdims=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "vectors.npy"
+        np.save(path, many)
+        told = subprocess.run(
+            [PEER, WORKER, path, str(lookups)], capture_output=True, text=True, check=True
+        ).stdout.split()
+        ours = asyncio.run(_through_the_service(many, lookups, Path(folder)))
+    theirs = float(told[-2])
+    return {
+        "gptcache_lookups_per_second": theirs,
+        "our_lookups_per_second": ours,
+        "our_lookups_over_gptcache": ours / theirs,
+    }
+
+
+async def _through_the_service(many, lookups, folder):
+    settings = CacheSettings(disk_max_bytes=0)
+    tiers, invalidations = await open_tiers(settings, None, time.time)
+    similar = SimilarQuestions(folder / "similar", len(many))
+    service = CacheServicer(settings, tiers, invalidations, similar=similar)
+    who = generation_pb2.RequestContext(request_id="bench", tenant="default")
+    answer = cache_pb2.CachedAnswer(model="m", choices=[generation_pb2.Choice(text="Paris")])
+    asked = []
+    for number, vector in enumerate(many):
+        question = cache_pb2.SimilarQuestion(
+            partition=bytes(32), text=f"question {number}", vector=vector
+        )
+        key = number.to_bytes(32)
+        await service.Store(cache_pb2.StoreRequest(context=who, key=key, answer=answer), None)
+        await service.AddSimilar(
+            cache_pb2.AddSimilarRequest(context=who, question=question, key=key), None
+        )
+        asked.append(question)
+    began = time.perf_counter()
+    for number in range(lookups):
+        request = cache_pb2.FindSimilarRequest(
+            context=who, question=asked[number * 7919 % len(asked)], min_similarity=0.8
+        )
+        assert (await service.FindSimilar(request, None)).HasField("found")
+    taken = time.perf_counter() - began
+    await similar.close()
+    await tiers.close()
+    return lookups / taken
+
+
 def plot(rows, path):
     """Draw precision and recall by threshold."""
     figure, (left, right) = plt.subplots(1, 2, figsize=(9, 3.5), sharey=True)
@@ -195,6 +258,7 @@ def run(arguments) -> Report:
     figures, worded, _ = measure_pairs(words, pairs, least, "words_")
     report.figures |= figures
     report.figures |= measure_search(vectors, arguments.entries)
+    report.figures |= measure_beside_gptcache(vectors)
     if arguments.plot:
         plot(
             {"guarded": guarded, "cosine alone": bare, "guarded, by words": worded}, arguments.plot
