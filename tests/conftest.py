@@ -1,7 +1,12 @@
 """What every test shares."""
 
+import hypothesis
 import pytest
 import structlog
+
+# No test asserts on time: on a busy machine an example may take as long as it likes.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouter.cache.semantic.guard import Difference, difference, language_of
@@ -71,14 +71,12 @@ def test_of_all_pairs_none_that_differs_is_taken_for_one():
     assert len(list(pairs())) >= 400
 
 
-@settings(deadline=None)
 @given(st.text(max_size=200), st.text(max_size=200))
 def test_whatever_is_asked_it_is_itself_and_the_order_of_two_does_not_matter(one, other):
     assert difference(one, one) is None
     assert (difference(one, other) is None) == (difference(other, one) is None)
 
 
-@settings(deadline=None)
 @given(
     st.integers(0, 10**9),
     st.integers(0, 10**9),
