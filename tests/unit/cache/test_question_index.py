@@ -117,7 +117,7 @@ def test_a_damaged_store_is_set_aside_and_begun_anew(opened, tmp_path, caplog):
     second = opened()
     assert len(second) == 0
     assert "set aside as" in caplog.text
-    assert list(tmp_path.glob("similar.damaged-*"))
+    assert list(tmp_path.glob("similar.corrupt-*"))
     second.add(question(2), place(2))
     assert nearest(second, 2)
 

@@ -156,7 +156,7 @@ class QuestionIndex:
         self._entries, self._order, self._places = (self._env.open_db(name) for name in names)
 
     def _set_aside(self, error: Exception) -> None:
-        aside = self._folder.with_name(f"{self._folder.name}.damaged-{time.time_ns()}")
+        aside = self._folder.with_name(f"{self._folder.name}.corrupt-{time.time_ns()}")
         shutil.move(self._folder, aside)
         _log.error("the index of questions is damaged (%s); it was set aside as %s", error, aside)
 
