@@ -7,7 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
-from llmrouter.common.listening import Listening
+from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 
 __all__ = ["GatewaySettings", "SimilarSettings"]
@@ -37,7 +37,7 @@ class SimilarSettings(Section):
     )
 
 
-class GatewaySettings(Listening):
+class GatewaySettings(Listening, Dialling):
     """Where the gateway listens, whom it asks and how long it waits."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")

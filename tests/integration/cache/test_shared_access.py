@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-import trustme
+from tests.authority import Authority
 from tests.integration.cache.redis_server import RedisServer, free_port, needs_server, running
 from tests.integration.cache.test_shared_store import SHARED, found, sharing, until
 from tests.unit.cache.serving import Clock, store, who
@@ -55,14 +55,10 @@ async def test_a_user_of_its_own_may_need_no_more_than_its_names(tmp_path):
 @pytest.fixture
 def certificates(tmp_path):
     """Files by name: those of an authority, of the server, and of an authority nobody trusts."""
-    authority, other = trustme.CA(), trustme.CA()
-    issued = authority.issue_cert("127.0.0.1")
-    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "other", "cert", "key")}
-    authority.cert_pem.write_to_path(files["ca"])
-    other.cert_pem.write_to_path(files["other"])
-    issued.cert_chain_pems[0].write_to_path(files["cert"])
-    issued.private_key_pem.write_to_path(files["key"])
-    return files
+    authority = Authority(tmp_path)
+    pair = authority.issue()
+    other = Authority(tmp_path, "other")
+    return {"ca": authority.file, "other": other.file, "cert": pair.certificate, "key": pair.key}
 
 
 async def test_over_tls_both_sides_are_known(tmp_path, certificates):
