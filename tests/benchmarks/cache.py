@@ -19,6 +19,7 @@ from tests.benchmarks.cache_store import measure_store
 from tests.benchmarks.cache_suite import (
     measure_invalidation,
     measure_latency,
+    measure_shared,
     measure_stampede,
 )
 from tests.benchmarks.report import Report
@@ -37,6 +38,7 @@ TARGETS = {
     "stream_miss_adds_of_echo": ("at_most", 0.1),
     "generations_of_100_identical": ("at_most", 1.0),
     "invalidation_seconds_longest": ("at_most", 1.0),
+    "shared_stopped_adds_ms_at_most": ("at_most", 50.0),
     "store_lookup_median_us": ("at_most", 200.0),
     "store_open_seconds": ("at_most", 2.0),
     "store_memory_tier_over_its_bound": ("at_most", 1.0),
@@ -81,6 +83,7 @@ MEASURES = {
     "apart": lambda: asyncio.run(measure_apart()),
     "stampede": lambda: asyncio.run(measure_stampede()),
     "invalidation": lambda: asyncio.run(measure_invalidation()),
+    "shared": lambda: asyncio.run(measure_shared()),
     "store": measure_store,
 }
 

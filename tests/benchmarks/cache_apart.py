@@ -12,10 +12,9 @@ from pathlib import Path
 
 from grpc import aio
 from tests.benchmarks.cache_echo import apart
-from tests.benchmarks.cache_suite import Instant, latencies, until_routable
+from tests.benchmarks.cache_suite import Instant, latencies, register, until_routable
 
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
-from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 
 
 def _free_port():
@@ -64,7 +63,7 @@ async def measure_apart():
     async with contextlib.AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         server = aio.server()
-        add_InferenceServiceServicer_to_server(Instant(), server)
+        register(server, Instant())
         model = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
         await server.start()
         stack.push_async_callback(server.stop, 0)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from grpc import aio
 from tests.benchmarks.cache_echo import calling, serving
+from tests.integration.cache.redis_server import running
 
 from llmrouter.cache import service as cache_service
 from llmrouter.cache.settings import CacheSettings
@@ -19,7 +20,7 @@ from llmrouter.gateway import service as gateway_service
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.selector import service as selector_service
 from llmrouter.selector.settings import SelectorSettings
-from llmrouter.v1 import cache_pb2, gateway_pb2, inference_pb2
+from llmrouter.v1 import cache_pb2, gateway_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import generation_pb2 as g
 from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
@@ -27,6 +28,7 @@ from llmrouter.v1.inference_pb2_grpc import (
     InferenceServiceServicer,
     add_InferenceServiceServicer_to_server,
 )
+from llmrouter.v1.model_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
 
 MODEL = "instant"
 WORDS = 32
@@ -52,12 +54,24 @@ class Instant(InferenceServiceServicer):
         yield _event(choice_finished={"reason": g.FINISH_REASON_STOP})
         yield _event(finished={"usage": {"prompt_tokens": 100, "completion_tokens": WORDS}})
 
-    async def ListLoadedModels(self, request, context):  # noqa: N802
+
+class Held(ModelServiceServicer):
+    """Tells the selector of that model."""
+
+    async def Watch(self, request, context):  # noqa: N802
         model = inference_pb2.LoadedModel(
             name=MODEL, version="1", state=inference_pb2.MODEL_STATE_READY, context=4096,
             capabilities=["completion", "seed"],
         )  # fmt: skip
-        return inference_pb2.ListLoadedModelsResponse(models=[model])
+        while True:
+            yield model_pb2.ModelServiceWatchResponse(models=[model])
+            await asyncio.sleep(1)
+
+
+def register(server, model):
+    """Let a server be an inference service of one model."""
+    add_InferenceServiceServicer_to_server(model, server)
+    add_ModelServiceServicer_to_server(Held(), server)
 
 
 def _event(**kind):
@@ -65,7 +79,7 @@ def _event(**kind):
 
 
 @contextlib.asynccontextmanager
-async def suite():
+async def suite(**cache_settings):
     """Yield a gateway with memory of its own, one without, their model and their cache."""
     model, dialler = Instant(), Dialler()
     async with contextlib.AsyncExitStack() as stack:
@@ -81,14 +95,16 @@ async def suite():
         async def inference():
             return Service(
                 "inference", "llmrouter.v1.InferenceService",
-                lambda server: add_InferenceServiceServicer_to_server(model, server),
+                lambda server: register(server, model),
                 "127.0.0.1", 0,
             )  # fmt: skip
 
         held = await host(inference())
         chosen = SelectorSettings(port=0, inference_addresses=(held.address,))
         selector = await host(selector_service.build(chosen, dialler, data))
-        cache = await host(cache_service.build(CacheSettings(port=0), dialler, data))
+        cache = await host(
+            cache_service.build(CacheSettings(port=0, **cache_settings), dialler, data)
+        )
         around = {"selector_address": selector.address, "cache_address": cache.address, "port": 0}
         stubs = []
         for room in (32 << 20, 0):
@@ -188,6 +204,39 @@ async def _in_turn(steps):
                 times[name].append(taken)
             await asyncio.sleep(_SETTLE_SECONDS)
     return {name: statistics.median(taken) * 1e6 for name, taken in times.items()}
+
+
+async def measure_shared(requests=100):
+    """Time requests with a shared store that is well, that is stopped, and that is well again."""
+    with tempfile.TemporaryDirectory() as folder:
+        async with running(folder) as server, suite(shared={"address": server.address}) as made:
+            near, far, *_ = made
+            well = await _each(near, "well", requests)
+            server.pause()
+            stopped = await _each(near, "stopped", requests)
+            server.resume()
+            async with asyncio.timeout(30):
+                while not await _hits(far, asking("well 1")):  # noqa: ASYNC110 - no event
+                    await asyncio.sleep(0.01)
+    return {
+        "shared_well_median_ms": statistics.median(well) * 1e3,
+        "shared_stopped_median_ms": statistics.median(stopped) * 1e3,
+        "shared_stopped_adds_ms_at_most": (max(stopped) - statistics.median(well)) * 1e3,
+    }
+
+
+async def _hits(stub, request):
+    return (await _whole(stub, request)).started.cache == g.CACHE_STATUS_HIT
+
+
+async def _each(stub, name, requests):
+    times = []
+    for number in range(requests):
+        began = time.perf_counter()
+        await _whole(stub, asking(f"{name} {number}"))
+        times.append(time.perf_counter() - began)
+        await asyncio.sleep(0.01)
+    return times
 
 
 async def measure_stampede():

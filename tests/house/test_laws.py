@@ -18,7 +18,7 @@ SOURCES = ("services/llmrouter", "clients/python/llmrouter_client")
 SERVICES = Path("services/llmrouter")
 EDGE = {
     SERVICES / name for name in (
-        "cache/messages.py", "cache/service.py", "cache/servicer.py",
+        "cache/messages.py", "cache/semantic/messages.py", "cache/service.py", "cache/servicer.py",
         "cli/breakers.py", "cli/calling.py", "cli/decisions.py", "cli/health.py",
         "cli/invalidate.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/credentials.py",

@@ -205,6 +205,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "cache_tags": ("cache.tags", _is_list_of_names, "a list of texts"),
     "cache_drawn": ("cache.drawn", _is_flag, "True or False"),
     "cache_stale": ("cache.stale", _is_flag, "True or False"),
+    "cache_similar": ("cache.similar", _is_flag, "True or False"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
     "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),

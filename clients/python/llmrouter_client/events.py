@@ -83,12 +83,14 @@ class Started:
     plan_id: str = ""
     prompt_tokens: int = 0
     level: str = ""
-    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
+    """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
+    similarity: float = 0.0
+    """How similar the question was whose answer this is, 0 to 1, where `cache` is `similar`."""
 
     @property
     def cached(self) -> bool:
-        """Whether the answer comes from the cache."""
-        return self.cache == "hit"
+        """Whether the answer comes from the cache, the question's own or a similar one's."""
+        return self.cache in ("hit", "similar")
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +178,12 @@ class Answer:
     plan_id: str = ""
     """By which it can be rated; see `AsyncClient.rate`."""
     cache: str = ""
-    """What the cache did: `hit`, `miss`, `joined`, `stale`, `bypassed` or `unavailable`."""
+    """What the cache did: `hit`, `similar`, `miss`, `joined`, `stale`, `bypassed` or
+    `unavailable`."""
     level: str = ""
-    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
+    """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
+    similarity: float = 0.0
+    """How similar the question was whose answer this is, 0 to 1, where `cache` is `similar`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +240,7 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         plan_id=started.plan_id,
         cache=started.cache,
         level=started.level,
+        similarity=started.similarity,
     )
 
 
@@ -279,6 +285,7 @@ def _started(started: generation_pb2.Started) -> Started:
         started.plan_id,
         started.prompt_tokens,
         level,
+        started.similarity,
     )
 
 

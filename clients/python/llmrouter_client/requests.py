@@ -116,6 +116,8 @@ class Options(TypedDict, total=False):
     """Whether answers left to chance may be read, kept and shared as well."""
     cache_stale: bool | None
     """Whether an answer that has expired may stand in when no model can answer."""
+    cache_similar: bool | None
+    """Whether the answer to a question that means the same will do."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -296,6 +298,7 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
         tags=options.get("cache_tags") or (),
         drawn=bool(options.get("cache_drawn")),
         stale=bool(options.get("cache_stale")),
+        similar=bool(options.get("cache_similar")),
     )
     ttl = options.get("cache_ttl")
     if ttl is not None:

@@ -56,6 +56,11 @@ class Packer:
         for raw in dictionaries:
             self.use(raw)
 
+    @property
+    def learned(self) -> bool:
+        """Whether there is a dictionary."""
+        return bool(self._dictionaries)
+
     def use(self, raw: bytes) -> None:
         """Pack with this dictionary from now on."""
         dictionary = zstandard.ZstdCompressionDict(raw)

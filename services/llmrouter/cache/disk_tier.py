@@ -14,6 +14,7 @@ from llmrouter.cache.lmdb_store import LmdbStore, StoreDamagedError
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.store_facts import StoreFacts
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import CacheLevel
 from llmrouter.common.memory_tier import TierCounts
 
 __all__ = ["DiskTier"]
@@ -29,6 +30,8 @@ _Write = tuple[bytes, Record, "asyncio.Future[None]"]
 
 class DiskTier:
     """Records on disk; made by `open`."""
+
+    level = CacheLevel.DISK
 
     def __init__(self, store: LmdbStore, writer: ThreadPoolExecutor, max_bytes: int) -> None:
         self._store = store
@@ -125,9 +128,10 @@ class DiskTier:
         """Note invalidations durably; arguments and errors as those of `LmdbStore.mark`."""
         await self._write(lambda: self._store.mark(marks, gone, floor))
 
-    async def add_dictionary(self, raw: bytes) -> None:
+    async def add_dictionary(self, raw: bytes) -> bool:
         """Keep a dictionary durably; errors as those of `LmdbStore.add_dictionary`."""
         await self._write(lambda: self._store.add_dictionary(raw))
+        return True
 
     async def counts(self) -> TierCounts:
         """Return sizes and counts.

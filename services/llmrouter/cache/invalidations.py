@@ -6,12 +6,12 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
-from llmrouter.cache.disk_tier import DiskTier
 from llmrouter.cache.store_facts import StoreFacts
 from llmrouter.common.invalidation import Watermarks
 
-__all__ = ["HEARTBEAT_SECONDS", "Invalidations", "News"]
+__all__ = ["HEARTBEAT_SECONDS", "Invalidations", "MarkKeeper", "News"]
 
 HEARTBEAT_SECONDS = 0.25
 _MOST_UNREAD = 1_024
@@ -30,15 +30,25 @@ class News:
     """Whether the next goes on with what happened before."""
 
 
+class MarkKeeper(Protocol):
+    """What makes invalidations durable."""
+
+    async def mark(
+        self, marks: Sequence[tuple[bytes, int]], gone: Sequence[bytes], floor: int
+    ) -> None:
+        """Note labels with their marks, and what gave way to the floor; may raise RouterError."""
+        ...
+
+
 class Invalidations:
     """Watermarks of one store, and the sessions of those who watch them."""
 
-    def __init__(self, facts: StoreFacts, disk: DiskTier | None) -> None:
+    def __init__(self, facts: StoreFacts, keeper: MarkKeeper | None) -> None:
         """Begin with what the store knows.
 
         Args:
             facts: Its identity, floor and marks.
-            disk: What makes them durable; None keeps them as long as the answers, in memory.
+            keeper: Makes them durable; None keeps them as long as the answers, in memory.
         """
         self.store_id = facts.id
         self.sequence = facts.sequence
@@ -46,8 +56,15 @@ class Invalidations:
         self.marks = Watermarks(facts.floor)
         for label, sequence in facts.marks:
             self.marks.mark(label, sequence)
-        self._disk = disk
+        self._keeper = keeper
         self._watchers: dict[str, asyncio.Queue[News]] = {}
+
+    def hears(self) -> bool:
+        """Whether nothing can have become unusable unheard."""
+        return True
+
+    def check_heard(self) -> None:
+        """Refuse while nobody knows what is dead: here, never."""
 
     def living(self, labels: Sequence[bytes], as_of: int) -> bool:
         """Return whether an answer may be served."""
@@ -65,8 +82,8 @@ class Invalidations:
         mark = (label, self.sequence)
         gone = self.marks.mark(*mark)
         self._tell(News(self.sequence, self.marks.floor, (mark,)))
-        if self._disk is not None:
-            await self._disk.mark((mark,), gone, self.marks.floor)
+        if self._keeper is not None:
+            await self._keeper.mark((mark,), gone, self.marks.floor)
         return mark[1]
 
     def watching(self) -> int:
@@ -95,8 +112,13 @@ class Invalidations:
         """Tell all since `after`, then what comes; nothing new is told too, as a sign of life.
 
         Ends when the watcher is too far behind. Another `store_id` than ours tells everything.
+        Without being heard ourselves we say nothing: a sign of life says that nothing is missed.
         """
         unread = self._watchers[session]
+        while not self.hears():
+            if session not in self._watchers:
+                return
+            await asyncio.sleep(HEARTBEAT_SECONDS)
         known = after if store_id == self.store_id else 0
         missed = self.marks.since(known)
         sequence, floor = self.sequence, self.marks.floor
@@ -109,7 +131,8 @@ class Invalidations:
                     news = await unread.get()
             except TimeoutError:
                 news = News(self.sequence, self.marks.floor)
-            yield news
+            if self.hears() or news.marks:
+                yield news
 
     def _tell(self, news: News) -> None:
         for session, unread in list(self._watchers.items()):

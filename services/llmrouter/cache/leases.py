@@ -48,6 +48,10 @@ class Leases:
         lease = self._held.get(key)
         return lease is not None and lease.session == session
 
+    def held(self, key: bytes) -> bool:
+        """Return whether any session holds the lease."""
+        return key in self._held
+
     async def wait(self, key: bytes, session: str) -> bool:
         """Wait for the answer of a key, or for its lease.
 

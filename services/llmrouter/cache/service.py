@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.servicer import CacheServicer
-from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.settings import CacheSettings, SharedSettings
+from llmrouter.cache.sharing import open_shared
 from llmrouter.cache.tiers import open_tiers, steady_clock
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
@@ -16,13 +19,22 @@ from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
+async def _nothing() -> None:
+    pass
+
+
 async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise.
 
     Raises:
         RouterError: STORE_FAILED when the folder of answers cannot be used, with the remedy.
     """
-    answers = (settings.disk_path or data / "answers") if settings.disk_max_bytes else None
+    folder = settings.disk_path or data / "answers"
+    questions = folder.with_name(f"{folder.name}-similar")
+    similar = SimilarQuestions(questions, settings.similar_max_entries)
+    if settings.shared is not None:
+        return _sharing(settings, settings.shared, similar)
+    answers = folder if settings.disk_max_bytes else None
     try:
         tiers, invalidations = await open_tiers(settings, answers, steady_clock())
     except RouterError as error:
@@ -31,7 +43,34 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
             "keep answers in memory only"
         )
         raise RouterError(error.reason, f"{error.message}; {remedy}") from error
-    servicer = CacheServicer(settings, tiers, invalidations)
+    servicer = CacheServicer(settings, tiers, invalidations, similar=similar)
+
+    async def close() -> None:
+        await tiers.close()
+        await similar.close()
+
+    return _service(settings, servicer, close=close)
+
+
+def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQuestions) -> Service:
+    made = open_shared(settings, shared, steady_clock())
+    servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims, similar)
+
+    async def close() -> None:
+        await made.following.close()
+        await made.tiers.close()
+        await similar.close()
+
+    return _service(settings, servicer, start=made.following.start, close=close)
+
+
+def _service(
+    settings: CacheSettings,
+    servicer: CacheServicer,
+    *,
+    start: Callable[[], Awaitable[None]] = _nothing,
+    close: Callable[[], Awaitable[None]],
+) -> Service:
     return Service(
         name="cache",
         grpc_name="llmrouter.v1.CacheService",
@@ -40,7 +79,8 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         port=settings.port,
         stopping=servicer.stop_waiting,
         listening=settings,
-        close=tiers.close,
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

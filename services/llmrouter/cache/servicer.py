@@ -8,10 +8,14 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
+from llmrouter.cache.claims import Claims
 from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.leases import Leases
 from llmrouter.cache.messages import decode_label, decode_ttl, encode_news, place_of
+from llmrouter.cache.semantic.answers import SimilarQuestions
+from llmrouter.cache.semantic.messages import decode_question
 from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.shared_store import Claim
 from llmrouter.cache.tiers import Tiers
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import CacheLevel
@@ -38,19 +42,30 @@ _log = logging.getLogger(__name__)
 class CacheServicer(CacheServiceServicer):
     """Keeps answers and gives them back to the tenant that stored them."""
 
-    def __init__(self, settings: CacheSettings, tiers: Tiers, invalidations: Invalidations) -> None:
-        """Compose the service; who opened `tiers` closes them."""
+    def __init__(
+        self,
+        settings: CacheSettings,
+        tiers: Tiers,
+        invalidations: Invalidations,
+        claims: Claims | None = None,
+        similar: SimilarQuestions | None = None,
+    ) -> None:
+        """Compose the service; who opened `tiers` and `similar` closes them.
+
+        Without `claims` no other service shares; without `similar` no question is like another.
+        """
         self._settings = settings
         self._tiers = tiers
         self._invalidations = invalidations
-        self._leases = Leases()
+        self._claims = claims or Claims(Leases())
+        self._similar = similar
         self._savings = SavingsTable()
         self._gateways: dict[str, TierCounts] = {}
 
     def stop_waiting(self) -> None:
         """End the calls that last until something happens: nothing more will."""
         self._invalidations.close()
-        self._leases.close()
+        self._claims.close()
 
     async def Lookup(  # noqa: N802 - the proto's name
         self, request: pb.LookupRequest, context: Any
@@ -62,15 +77,23 @@ class CacheServicer(CacheServiceServicer):
             found = await self._find(place, stale=request.stale)
             return pb.LookupResponse(found=found, sequence=sequence)
         # Taken before looking: an answer stored meanwhile is then found by whoever holds the lease.
-        before = self._leases.holds(place, session)
-        granted = self._leases.take(place, session)
-        found = await self._find(place, stale=request.stale)
-        if found is None:
-            lease = pb.LEASE_GRANTED if granted else pb.LEASE_HELD
-            return pb.LookupResponse(sequence=sequence, lease=lease)
-        if granted and not before:
-            self._leases.release(place, session)
-        return pb.LookupResponse(found=found, sequence=sequence)
+        before = self._claims.holds(place, session)
+        leads = self._claims.lead(place, session)
+        try:
+            found = await self._find(place, stale=request.stale)
+            claim = await self._claims.take(place) if leads and found is None else Claim.HELD
+            if claim is Claim.ANSWERED:
+                found = await self._find(place, stale=request.stale)
+        except BaseException:
+            if not before:
+                await self._claims.release(place, session)
+            raise
+        if found is None and claim is not Claim.HELD:
+            return pb.LookupResponse(sequence=sequence, lease=pb.LEASE_GRANTED)
+        if not before:
+            await self._claims.release(place, session)
+        lease = pb.LEASE_UNSPECIFIED if found else pb.LEASE_HELD
+        return pb.LookupResponse(found=found, sequence=sequence, lease=lease)
 
     async def AwaitAnswer(  # noqa: N802 - the proto's name
         self, request: pb.AwaitAnswerRequest, context: Any
@@ -79,14 +102,14 @@ class CacheServicer(CacheServiceServicer):
         place = place_of(request.context, request.key)
         if not self._invalidations.knows(request.session):
             raise invalid("session", "is not open; watch invalidations to have one")
-        granted = not await self._leases.wait(place, request.session)
+        granted = not await self._claims.wait(place, request.session)
         sequence = self._invalidations.sequence
         found = await self._find(place)
         if found is None:
             lease = pb.LEASE_GRANTED if granted else pb.LEASE_UNSPECIFIED
             return pb.AwaitAnswerResponse(sequence=sequence, lease=lease)
         if granted:
-            self._leases.release(place, request.session)
+            await self._claims.answered(place)
         return pb.AwaitAnswerResponse(found=found, sequence=sequence)
 
     async def Store(  # noqa: N802 - the proto's name
@@ -97,17 +120,40 @@ class CacheServicer(CacheServiceServicer):
         try:
             as_of = await self._keep(place, request)
         except BaseException:
-            self._leases.release(place, request.session)
+            await self._claims.release(place, request.session)
             raise
-        self._leases.answered(place)
+        await self._claims.answered(place)
         return pb.StoreResponse(as_of=as_of)
 
     async def ReleaseLease(  # noqa: N802 - the proto's name
         self, request: pb.ReleaseLeaseRequest, context: Any
     ) -> pb.ReleaseLeaseResponse:
         """End a lease without an answer."""
-        self._leases.release(place_of(request.context, request.key), request.session)
+        await self._claims.release(place_of(request.context, request.key), request.session)
         return pb.ReleaseLeaseResponse()
+
+    async def FindSimilar(  # noqa: N802 - the proto's name
+        self, request: pb.FindSimilarRequest, context: Any
+    ) -> pb.FindSimilarResponse:
+        """Look for the answer to a question that means the same."""
+        question = decode_question(request.context, request.question)
+        if self._similar is not None:
+            for one in await self._similar.find(question, request.min_similarity):
+                found = await self._find(one.place)
+                if found is not None:
+                    return pb.FindSimilarResponse(found=found, similarity=one.similarity)
+                await self._similar.forget(question, one.place)
+        return pb.FindSimilarResponse()
+
+    async def AddSimilar(  # noqa: N802 - the proto's name
+        self, request: pb.AddSimilarRequest, context: Any
+    ) -> pb.AddSimilarResponse:
+        """Let the question of an answer be found."""
+        question = decode_question(request.context, request.question)
+        place = place_of(request.context, request.key)
+        if self._similar is not None:
+            await self._similar.add(question, place)
+        return pb.AddSimilarResponse()
 
     async def Invalidate(  # noqa: N802 - the proto's name
         self, request: pb.InvalidateRequest, context: Any
@@ -133,8 +179,8 @@ class CacheServicer(CacheServiceServicer):
                 yield message
         finally:
             self._invalidations.close_session(session)
-            self._leases.end(session)
             self._gateways.pop(session, None)
+            await self._claims.end(session)
 
     async def ReportHits(  # noqa: N802 - the proto's name
         self, request: pb.ReportHitsRequest, context: Any

@@ -1,4 +1,4 @@
-"""Memory before disk: one lookup and one store over both levels."""
+"""Memory before a disk or a shared store: one lookup and one store over both levels."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 from llmrouter.cache.compression import Packer
 from llmrouter.cache.disk_tier import DiskTier
+from llmrouter.cache.far_tier import FarTier
 from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.settings import CacheSettings
@@ -42,7 +43,7 @@ class Tiers:
     def __init__(
         self,
         memory: MemoryTier[Record],
-        disk: DiskTier | None,
+        far: FarTier | None,
         invalidations: Invalidations,
         packer: Packer,
         clock: Callable[[], float],
@@ -52,34 +53,37 @@ class Tiers:
 
         Args:
             memory: Its clock should be `clock`.
-            disk: None keeps answers in memory only.
+            far: The level behind it; None keeps answers in memory only.
             invalidations: Says which answers may no longer be served.
             packer: Packs what is kept.
             clock: Seconds since the epoch, because the disk outlives the process.
             grace: Seconds that answers are kept for bad days once they have expired.
         """
         self._memory = memory
-        self._disk = disk
+        self._far = far
         self._invalidations = invalidations
+        self._store_id = invalidations.store_id
         self._packer = packer
         self._clock = clock
         self._grace = grace
         self._training: asyncio.Task[None] | None = None
 
     async def lookup(self, place: bytes, *, stale: bool = False) -> Hit | None:
-        """Return the living answer of a stored key; one found on disk moves to memory too.
+        """Return the living answer of a stored key; one found behind memory moves there too.
 
         Args:
             place: What `stored_key` gave.
             stale: Whether one that has expired will do.
 
         Raises:
-            RouterError: STORE_FAILED when it is not in memory and the disk cannot be read.
+            RouterError: STORE_FAILED when it is not in memory and the level behind cannot be read,
+                or when nobody knows which answers were invalidated.
         """
+        self._check_store()
         serves = self._serves_late if stale else self._serves
         record, level = self._memory.get(place, serves), CacheLevel.MEMORY
-        if record is None and self._disk is not None:
-            record, level = await self._disk.get(place, serves), CacheLevel.DISK
+        if record is None and self._far is not None:
+            record, level = await self._far.get(place, serves), self._far.level
             if record is not None and place not in self._memory:
                 self._remember(place, record)  # unless a store has overtaken this lookup
         if record is None or not serves(record):
@@ -100,7 +104,7 @@ class Tiers:
         ttl_seconds: float,
         as_of: int = 0,
     ) -> int:
-        """Keep an answer; returns once the disk, if there is one, has it.
+        """Keep an answer; returns once the level behind memory, if there is one, has it.
 
         Args:
             place: What `stored_key` gave.
@@ -113,16 +117,18 @@ class Tiers:
             The sequence that it is kept under; it is not kept if it was invalidated since.
 
         Raises:
-            RouterError: STORE_FAILED when the disk cannot take it; memory does not have it either.
+            RouterError: STORE_FAILED when the level behind memory cannot take it; memory does not
+                have it either.
         """
+        self._check_store()
         as_of = min(as_of or self._invalidations.sequence, self._invalidations.sequence)
         if not self._invalidations.living(labels, as_of):
             return as_of
         codec, packed = await self._packer.pack(payload)
         now = self._clock()
         record = Record(now, now + ttl_seconds, as_of, tuple(labels), codec, packed)
-        if self._disk:
-            await self._disk.put(place, record)
+        if self._far:
+            await self._far.put(place, record)
         self._remember(place, record)
         self._learn_from(payload)
         return as_of
@@ -131,19 +137,26 @@ class Tiers:
         """Return each level's sizes and counts, fastest first.
 
         Raises:
-            RouterError: STORE_FAILED when the disk cannot be read.
+            RouterError: STORE_FAILED when the level behind memory cannot be read.
         """
         memory = (CacheLevel.MEMORY, self._memory.counts())
-        if self._disk is None:
+        if self._far is None:
             return (memory,)
-        return (memory, (CacheLevel.DISK, await self._disk.counts()))
+        return (memory, (self._far.level, await self._far.counts()))
 
     async def close(self) -> None:
-        """Finish what was begun and close the disk level."""
+        """Finish what was begun and close the level behind memory."""
         if self._training is not None:
             await self._training
-        if self._disk:
-            await self._disk.close()
+        if self._far:
+            await self._far.close()
+
+    def _check_store(self) -> None:
+        """Let go of what another store's invalidations would have been about."""
+        self._invalidations.check_heard()
+        if self._invalidations.store_id != self._store_id:
+            self._memory.clear()
+            self._store_id = self._invalidations.store_id
 
     def _serves(self, record: Record) -> bool:
         lives = record.lives(self._clock())
@@ -167,8 +180,8 @@ class Tiers:
         if dictionary is None:
             return
         try:
-            if self._disk is not None:
-                await self._disk.add_dictionary(dictionary)
+            if self._far is not None and not await self._far.add_dictionary(dictionary):
+                return
         except RouterError as error:
             _log.warning("a dictionary could not be kept: %s", error)
             return

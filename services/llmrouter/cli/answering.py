@@ -32,6 +32,7 @@ _NAMES = {
 _CACHE = {
     "hit": "[green]hit[/] (answered from cache)",
     "joined": "[green]joined[/] (an identical request was being answered)",
+    "similar": "[green]similar[/] (answered from cache, to a question that means the same)",
     "stale": "[yellow]stale[/] (no model could answer)",
     "miss": "miss",
     "bypassed": "not asked",
@@ -161,7 +162,10 @@ def _cache(started: Started) -> str:
         "gateway": "the gateway's memory",
         "memory": "the cache's memory",
         "disk": "the cache's disk",
+        "shared": "the store that caches share",
     }
+    if started.similarity:
+        told = f"{told}, {started.similarity:.2f} similar"
     return f"{told}, from {where[started.level]}" if started.level in where else told
 
 

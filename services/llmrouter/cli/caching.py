@@ -18,6 +18,7 @@ class Allow(StrEnum):
 
     DRAWN = "drawn"
     STALE = "stale"
+    SIMILAR = "similar"
 
 
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Keep the cache out: --cache off.")]
@@ -35,7 +36,8 @@ CacheAllow = Annotated[
     typer.Option(
         "--cache-allow",
         help="drawn: keep and reuse answers left to chance as well; stale: take an expired answer "
-        "when no model can answer; repeatable.",
+        "when no model can answer; similar: take the answer to a question that means the same; "
+        "repeatable.",
     ),
 ]
 
@@ -58,4 +60,5 @@ def wishes(
     options = Options(cache=mode, cache_ttl=ttl, cache_tags=tags)
     allowed = allow or ()
     options.update(Options(cache_drawn=Allow.DRAWN in allowed, cache_stale=Allow.STALE in allowed))
+    options.update(Options(cache_similar=Allow.SIMILAR in allowed))
     return options

@@ -52,7 +52,7 @@ def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[
     for name, value in values.items():
         about = schema["properties"][name]
         yield from _comment(_meaning(about))
-        inner = _resolved(about.get("items") or about.get("additionalProperties") or about, parts)
+        inner = _resolved(_held(about), parts)
         if isinstance(value, dict) and value:
             yield f"{name}:"
             yield from (f"  {line}" for line in _lines(inner, value, parts))
@@ -62,6 +62,13 @@ def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[
         # Without a value: null would be one.
         shown = yaml.safe_dump({name: value}, sort_keys=False, width=_WIDTH).splitlines()
         yield from shown if value is not None else [f"# {name}:"]
+
+
+def _held(about: _Schema) -> _Schema:
+    """Return what a list, a mapping or a section that may be left out holds; else the setting."""
+    sections = [one for one in about.get("anyOf", ()) if "$ref" in one]
+    found: _Schema = about.get("items") or about.get("additionalProperties") or about
+    return sections[0] if sections else found
 
 
 def _resolved(schema: _Schema, parts: _Schema) -> _Schema:

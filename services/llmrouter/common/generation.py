@@ -85,6 +85,8 @@ class CacheStatus(StrEnum):
     """The answer is that of an identical request that was in flight already."""
     STALE = "stale"
     """Degraded: no model could answer, and an answer that had expired stands in."""
+    SIMILAR = "similar"
+    """The answer comes from the cache, where it was given to a question that means the same."""
 
 
 class CacheLevel(StrEnum):
@@ -96,6 +98,8 @@ class CacheLevel(StrEnum):
     """Memory of the cache service."""
     DISK = "disk"
     """Disk of the cache service."""
+    SHARED = "shared"
+    """A Redis or Valkey behind several cache services."""
 
 
 class FinishReason(StrEnum):
@@ -227,6 +231,8 @@ class CacheWishes:
     """Whether answers left to chance may be read, kept and shared as well."""
     stale: bool = False
     """Whether an answer that has expired may stand in when no model can answer."""
+    similar: bool = False
+    """Whether the answer to a question that means the same will do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,6 +286,8 @@ class Started:
     """As the model counted them; 0 where it did not say."""
     cached: CacheLevel | None = None
     """Where a cached answer was found; None for others."""
+    similarity: float = 0.0
+    """How similar the question was whose answer this is; 0 for others."""
 
 
 @dataclass(frozen=True, slots=True)

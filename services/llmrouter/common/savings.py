@@ -24,6 +24,8 @@ class HitKind(StrEnum):
     """The same question, being answered at that moment."""
     STALE = "stale"
     """The same question, whose answer had expired: no model could give another."""
+    SIMILAR = "similar"
+    """A question that means the same, answered before."""
 
 
 class Saved(NamedTuple):

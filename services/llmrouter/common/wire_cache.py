@@ -17,6 +17,7 @@ _KINDS = {
     pb.HIT_KIND_EXACT: HitKind.EXACT,
     pb.HIT_KIND_JOINED: HitKind.JOINED,
     pb.HIT_KIND_STALE: HitKind.STALE,
+    pb.HIT_KIND_SIMILAR: HitKind.SIMILAR,
 }
 _KINDS_OUT = {value: key for key, value in _KINDS.items()}
 _MOST_SAVINGS = 4_096

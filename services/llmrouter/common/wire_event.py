@@ -45,12 +45,14 @@ _CACHE_STATUS = {
     pb.CACHE_STATUS_UNAVAILABLE: CacheStatus.UNAVAILABLE,
     pb.CACHE_STATUS_JOINED: CacheStatus.JOINED,
     pb.CACHE_STATUS_STALE: CacheStatus.STALE,
+    pb.CACHE_STATUS_SIMILAR: CacheStatus.SIMILAR,
 }
 _CACHE_STATUS_OUT = {value: key for key, value in _CACHE_STATUS.items()}
 CACHE_LEVEL = {
     pb.CACHE_LEVEL_GATEWAY: CacheLevel.GATEWAY,
     pb.CACHE_LEVEL_MEMORY: CacheLevel.MEMORY,
     pb.CACHE_LEVEL_DISK: CacheLevel.DISK,
+    pb.CACHE_LEVEL_SHARED: CacheLevel.SHARED,
 }
 CACHE_LEVEL_OUT: dict[CacheLevel | None, pb.CacheLevel.ValueType] = {
     None: pb.CACHE_LEVEL_UNSPECIFIED,
@@ -82,6 +84,7 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
                     plan_id=event.plan_id,
                     prompt_tokens=event.prompt_tokens,
                     cached=CACHE_LEVEL_OUT[event.cached],
+                    similarity=event.similarity,
                 )
             )
         case ChoiceFinished(choice, reason, stop):
@@ -110,6 +113,7 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
                 start.plan_id,
                 start.prompt_tokens,
                 CACHE_LEVEL.get(start.cached),
+                start.similarity,
             )
         case "choice_finished":
             done = event.choice_finished

@@ -60,6 +60,7 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
             tags=request.cache.tags,
             drawn=request.cache.drawn,
             stale=request.cache.stale,
+            similar=request.cache.similar,
         ),
         sampling=_encode_sampling(request.sampling),
         priority=PRIORITY_OUT[request.priority],
@@ -163,7 +164,8 @@ def _decode_cache(wishes: pb.CacheWishes) -> CacheWishes:
         if not 1 <= ttl <= 365 * 86400:
             raise invalid("cache.ttl", f"is {ttl:g} s; it must be 1 second to 365 days")
     tags = tuple(sorted(set(wishes.tags)))
-    return CacheWishes(_CACHE_MODES[wishes.mode], ttl, tags, wishes.drawn, wishes.stale)
+    mode = _CACHE_MODES[wishes.mode]
+    return CacheWishes(mode, ttl, tags, wishes.drawn, wishes.stale, wishes.similar)
 
 
 def _decode_priority(request: pb.GenerateRequest) -> Priority:

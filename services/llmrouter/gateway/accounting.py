@@ -26,7 +26,7 @@ from llmrouter.common.generation import (
 
 __all__ = ["Accounting", "refusals_accounted"]
 
-_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE})
+_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE, CacheStatus.SIMILAR})
 """Nothing was generated for this request."""
 _log = structlog.get_logger("llmrouter.gateway")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import invalid
 from llmrouter.common.generation import (
     GenerationEvent,
     GenerationRequest,
@@ -17,10 +18,16 @@ __all__ = ["Admission"]
 
 
 class Admission:
-    """Lets valid requests in."""
+    """Lets valid requests in.
 
-    def __init__(self, following: Generator) -> None:
+    Args:
+        following: Answers them.
+        similar: Whether answers to similar questions are kept here.
+    """
+
+    def __init__(self, following: Generator, *, similar: bool = False) -> None:
         self._following = following
+        self._similar = similar
 
     async def generate(
         self, request: GenerationRequest, context: RequestContext
@@ -31,6 +38,11 @@ class Admission:
             RouterError: INVALID_ARGUMENT naming each wrong field.
         """
         validate(request)
+        if request.cache.similar and not self._similar:
+            told = (
+                "is true, and this gateway keeps no answers for similar questions; leave it out, "
+            )
+            raise invalid("cache.similar", f"{told}or set gateway.similar")
         async with closing_stream(self._following.generate(request, context)) as events:
             async for event in events:
                 yield event

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -12,7 +12,17 @@ from llmrouter.common.memory_tier import TierCounts
 from llmrouter.common.savings import Saved, Spared
 from llmrouter.gateway.answers import Answer
 
-__all__ = ["AnswerCache", "Found", "Keeping", "Lease", "LookedUp", "News", "WatchedCache"]
+__all__ = [
+    "AnswerCache",
+    "Found",
+    "Keeping",
+    "Lease",
+    "LookedUp",
+    "News",
+    "SimilarCache",
+    "SimilarQuestion",
+    "WatchedCache",
+]
 
 
 class Lease(StrEnum):
@@ -75,6 +85,32 @@ class News:
     """Seconds that answers live whose store names no time; in the first message."""
     more: bool = False
     """Whether the next message goes on with what happened before."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarQuestion:
+    """A question as it is compared with others."""
+
+    partition: bytes
+    """32 bytes: all that has to be equal, but for tenant and language."""
+    text: str
+    vector: Sequence[float]
+
+
+class SimilarCache(Protocol):
+    """Answers to similar questions; all raise RouterError when the cache does not do it in time."""
+
+    async def find_similar(
+        self, question: SimilarQuestion, min_similarity: float, context: RequestContext
+    ) -> tuple[Found, float] | None:
+        """Return the answer to a question that means the same, and how similar that is."""
+        ...
+
+    async def add_similar(
+        self, question: SimilarQuestion, key: bytes, context: RequestContext
+    ) -> None:
+        """Let the question of a stored answer be found."""
+        ...
 
 
 class AnswerCache(Protocol):

@@ -12,12 +12,14 @@ from llmrouter.common.memory_tier import TierCounts
 from llmrouter.common.savings import Saved, Spared
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.gateway.answer_cache import Found, Keeping, LookedUp, News
+from llmrouter.gateway.answer_cache import Found, Keeping, LookedUp, News, SimilarQuestion
 from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.cache_messages import (
+    decode_found,
     decode_looked_up,
     decode_news,
     encode_report,
+    encode_similar,
     encode_store,
 )
 from llmrouter.gateway.clients import ask
@@ -85,6 +87,28 @@ class CacheClient:
         """End the lease without an answer."""
         message = pb.ReleaseLeaseRequest(context=encode_context(context), key=key, session=session)
         await ask(self._stub.ReleaseLease, message, _NAME, self._timeout, None)
+
+    async def find_similar(
+        self, question: SimilarQuestion, min_similarity: float, context: RequestContext
+    ) -> tuple[Found, float] | None:
+        """Return the answer to a question that means the same, and how similar that is."""
+        message = pb.FindSimilarRequest(
+            context=encode_context(context),
+            question=encode_similar(question),
+            min_similarity=min_similarity,
+        )
+        remaining = context.remaining()
+        told = await ask(self._stub.FindSimilar, message, _NAME, self._timeout, remaining)
+        return (decode_found(told.found), told.similarity) if told.HasField("found") else None
+
+    async def add_similar(
+        self, question: SimilarQuestion, key: bytes, context: RequestContext
+    ) -> None:
+        """Let the question of a stored answer be found; the request's deadline does not matter."""
+        message = pb.AddSimilarRequest(
+            context=encode_context(context), question=encode_similar(question), key=key
+        )
+        await ask(self._stub.AddSimilar, message, _NAME, self._timeout, None)
 
     async def watch(self, store_id: bytes, after: int) -> AsyncIterator[News]:
         """Stream invalidations.

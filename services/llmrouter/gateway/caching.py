@@ -119,6 +119,8 @@ class Caching:
         try:
             async with closing_stream(stream) as events:
                 async for event in events:
+                    if isinstance(event, Started) and event.cached is not None:
+                        keeps, asked.status = False, event.cache  # the answer to another question
                     if keeps:
                         builder.add(event)
                     if keeps and isinstance(event, Finished):

@@ -28,7 +28,11 @@ from llmrouter.gateway.sticky import StickyChoice
 __all__ = ["READS", "NearCaching", "may_be_shared", "spared"]
 
 READS = frozenset({CacheMode.READ, CacheMode.READ_WRITE})
-_KINDS = {CacheStatus.HIT: HitKind.EXACT, CacheStatus.JOINED: HitKind.JOINED}
+_KINDS = {
+    CacheStatus.HIT: HitKind.EXACT,
+    CacheStatus.JOINED: HitKind.JOINED,
+    CacheStatus.SIMILAR: HitKind.SIMILAR,
+}
 
 
 def may_be_shared(request: GenerationRequest) -> bool:

@@ -21,11 +21,14 @@ from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
+from llmrouter.gateway.plan import PlannedGenerator
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
+from llmrouter.gateway.similar import Similar
 from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
 from llmrouter.gateway.upstream import Upstream
@@ -78,11 +81,17 @@ def build_pipeline(
     cascade = CascadePolicy(**settings.cascade.model_dump())
     execution = Execution(upstream, reporter, selector, cascade)
     shadowing = Shadowing(upstream, reporter, execution)
+    generating: PlannedGenerator = shadowing
+    if settings.similar is not None:
+        embedder = QuestionEmbedder(
+            build_embedding(settings, selector_channel, dialler), settings.similar
+        )
+        generating = Similar(cache, embedder, shadowing)
     caching = Caching(
         cache,
         shared.near,
         sticky,
-        shadowing,
+        generating,
         settings.cache_timeout_seconds,
         settings.cache_lease_wait_seconds,
     )
@@ -91,7 +100,7 @@ def build_pipeline(
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    chain = Accounting(Admission(recalling))
+    chain = Accounting(Admission(recalling, similar=settings.similar is not None))
     return Pipeline(chain, flights)
 
 

@@ -11,7 +11,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.identity.settings import IdentitySettings
 
-__all__ = ["CascadeSettings", "GatewaySettings"]
+__all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
 
 
 class CascadeSettings(Section):
@@ -32,6 +32,30 @@ class CascadeSettings(Section):
     )
     least_tokens: int = Field(
         default=1, ge=0, le=1_000_000, description="Shorter answers are never kept."
+    )
+
+
+class SimilarSettings(Section):
+    """Answers to questions that mean the same (`gateway.similar:`), for callers that allow them."""
+
+    embedder: str = Field(
+        default="all-minilm-l6-v2-int8",
+        max_length=256,
+        description="Model whose vectors are compared; empty takes the built-in one, which knows "
+        "words alone and stands in while the model cannot be had.",
+    )
+    min_similarity: float = Field(
+        default=0.8,
+        gt=0,
+        le=1,
+        description="Least cosine of two questions by the model. The words of both must say the "
+        "same besides.",
+    )
+    min_similarity_of_words: float = Field(
+        default=0.5, gt=0, le=1, description="The same by the built-in one."
+    )
+    timeout_seconds: float = Field(
+        default=0.5, gt=0, le=60, description="Wait for a question's vector at most."
     )
 
 
@@ -79,6 +103,11 @@ class GatewaySettings(Listening, Dialling):
         le=3600,
         description="Wait for an answer that another gateway is generating at most; 0 generates at "
         "once.",
+    )
+    similar: SimilarSettings | None = Field(
+        default=None,
+        description="Answers to questions that mean the same, for callers that allow them; absent, "
+        "there are none.",
     )
     selector_timeout_seconds: float = Field(
         default=5, gt=0, le=60, description="Wait for one answer of the selector at most."

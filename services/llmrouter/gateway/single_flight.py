@@ -139,7 +139,7 @@ def _joined(
     """Return an event as it is told to a request that did not begin the generation."""
     if not isinstance(event, Started):
         return event
-    if event.cache is CacheStatus.HIT:
+    if event.cache in (CacheStatus.HIT, CacheStatus.SIMILAR):
         return replace(event, request_id=context.request_id, plan_id=planned.plan.id)
     return replace(
         event,

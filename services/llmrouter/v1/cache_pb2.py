@@ -26,17 +26,17 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/cache.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xaf\x01\n\x0c\x43\x61\x63hedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12\"\n\x05usage\x18\x04 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.llmrouter.v1.Timings\x12\x0c\n\x04tags\x18\x06 \x03(\t\"k\n\rLookupRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\r\n\x05stale\x18\x04 \x01(\x08\"\xb8\x01\n\x0b\x46oundAnswer\x12*\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12\'\n\x05level\x18\x02 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"p\n\x0eLookupResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"a\n\x12\x41waitAnswerRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"u\n\x13\x41waitAnswerResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"\xcf\x01\n\x0cStoreRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61s_of\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x0f\n\x07refresh\x18\x07 \x01(\x08\"\x1e\n\rStoreResponse\x12\r\n\x05\x61s_of\x18\x01 \x01(\x04\"b\n\x13ReleaseLeaseRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"\x16\n\x14ReleaseLeaseResponse\".\n\x0cModelAnswers\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa9\x01\n\x11InvalidateRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x03key\x18\x02 \x01(\x0cH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12+\n\x05model\x18\x04 \x01(\x0b\x32\x1a.llmrouter.v1.ModelAnswersH\x00\x12\x10\n\x06tenant\x18\x05 \x01(\x08H\x00\x42\x08\n\x06target\"&\n\x12InvalidateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"<\n\x19WatchInvalidationsRequest\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"/\n\x0cInvalidation\x12\r\n\x05label\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xd1\x01\n\x1aWatchInvalidationsResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05\x66loor\x18\x04 \x01(\x04\x12\x31\n\rinvalidations\x18\x05 \x03(\x0b\x32\x1a.llmrouter.v1.Invalidation\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xed\x01\n\x07Savings\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x05level\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.llmrouter.v1.HitKind\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x06 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x07 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x08 \x01(\x01\x12\'\n\x04time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\x11ReportHitsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12,\n\x05level\x18\x02 \x01(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Savings\"\x14\n\x12ReportHitsResponse\"\x16\n\x14GetStatisticsRequest\"\x9e\x01\n\x0fLevelStatistics\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x0e\n\x06misses\x18\x06 \x01(\x04\x12\x11\n\tevictions\x18\x07 \x01(\x04\"\x97\x01\n\x15GetStatisticsResponse\x12-\n\x06levels\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x02 \x03(\x0b\x32\x15.llmrouter.v1.Savings\x12\x10\n\x08gateways\x18\x03 \x01(\r\x12\x15\n\rinvalidations\x18\x04 \x01(\x04*A\n\x05Lease\x12\x15\n\x11LEASE_UNSPECIFIED\x10\x00\x12\x11\n\rLEASE_GRANTED\x10\x01\x12\x0e\n\nLEASE_HELD\x10\x02*`\n\x07HitKind\x12\x18\n\x14HIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eHIT_KIND_EXACT\x10\x01\x12\x13\n\x0fHIT_KIND_JOINED\x10\x02\x12\x12\n\x0eHIT_KIND_STALE\x10\x03\x32\xa7\x05\n\x0c\x43\x61\x63heService\x12\x43\n\x06Lookup\x12\x1b.llmrouter.v1.LookupRequest\x1a\x1c.llmrouter.v1.LookupResponse\x12R\n\x0b\x41waitAnswer\x12 .llmrouter.v1.AwaitAnswerRequest\x1a!.llmrouter.v1.AwaitAnswerResponse\x12@\n\x05Store\x12\x1a.llmrouter.v1.StoreRequest\x1a\x1b.llmrouter.v1.StoreResponse\x12U\n\x0cReleaseLease\x12!.llmrouter.v1.ReleaseLeaseRequest\x1a\".llmrouter.v1.ReleaseLeaseResponse\x12O\n\nInvalidate\x12\x1f.llmrouter.v1.InvalidateRequest\x1a .llmrouter.v1.InvalidateResponse\x12i\n\x12WatchInvalidations\x12\'.llmrouter.v1.WatchInvalidationsRequest\x1a(.llmrouter.v1.WatchInvalidationsResponse0\x01\x12O\n\nReportHits\x12\x1f.llmrouter.v1.ReportHitsRequest\x1a .llmrouter.v1.ReportHitsResponse\x12X\n\rGetStatistics\x12\".llmrouter.v1.GetStatisticsRequest\x1a#.llmrouter.v1.GetStatisticsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/cache.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xaf\x01\n\x0c\x43\x61\x63hedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12\"\n\x05usage\x18\x04 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.llmrouter.v1.Timings\x12\x0c\n\x04tags\x18\x06 \x03(\t\"k\n\rLookupRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\r\n\x05stale\x18\x04 \x01(\x08\"\xb8\x01\n\x0b\x46oundAnswer\x12*\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12\'\n\x05level\x18\x02 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"p\n\x0eLookupResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"a\n\x12\x41waitAnswerRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"u\n\x13\x41waitAnswerResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"\xcf\x01\n\x0cStoreRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61s_of\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x0f\n\x07refresh\x18\x07 \x01(\x08\"\x1e\n\rStoreResponse\x12\r\n\x05\x61s_of\x18\x01 \x01(\x04\"b\n\x13ReleaseLeaseRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"\x16\n\x14ReleaseLeaseResponse\"B\n\x0fSimilarQuestion\x12\x11\n\tpartition\x18\x01 \x01(\x0c\x12\x0c\n\x04text\x18\x02 \x01(\t\x12\x0e\n\x06vector\x18\x03 \x03(\x02\"\x8c\x01\n\x12\x46indSimilarRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12/\n\x08question\x18\x02 \x01(\x0b\x32\x1d.llmrouter.v1.SimilarQuestion\x12\x16\n\x0emin_similarity\x18\x03 \x01(\x01\"S\n\x13\x46indSimilarResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x12\n\nsimilarity\x18\x02 \x01(\x01\"\x80\x01\n\x11\x41\x64\x64SimilarRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12/\n\x08question\x18\x02 \x01(\x0b\x32\x1d.llmrouter.v1.SimilarQuestion\x12\x0b\n\x03key\x18\x03 \x01(\x0c\"\x14\n\x12\x41\x64\x64SimilarResponse\".\n\x0cModelAnswers\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa9\x01\n\x11InvalidateRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x03key\x18\x02 \x01(\x0cH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12+\n\x05model\x18\x04 \x01(\x0b\x32\x1a.llmrouter.v1.ModelAnswersH\x00\x12\x10\n\x06tenant\x18\x05 \x01(\x08H\x00\x42\x08\n\x06target\"&\n\x12InvalidateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"<\n\x19WatchInvalidationsRequest\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"/\n\x0cInvalidation\x12\r\n\x05label\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xd1\x01\n\x1aWatchInvalidationsResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05\x66loor\x18\x04 \x01(\x04\x12\x31\n\rinvalidations\x18\x05 \x03(\x0b\x32\x1a.llmrouter.v1.Invalidation\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xed\x01\n\x07Savings\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x05level\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.llmrouter.v1.HitKind\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x06 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x07 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x08 \x01(\x01\x12\'\n\x04time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\x11ReportHitsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12,\n\x05level\x18\x02 \x01(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Savings\"\x14\n\x12ReportHitsResponse\"\x16\n\x14GetStatisticsRequest\"\x9e\x01\n\x0fLevelStatistics\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x0e\n\x06misses\x18\x06 \x01(\x04\x12\x11\n\tevictions\x18\x07 \x01(\x04\"\x97\x01\n\x15GetStatisticsResponse\x12-\n\x06levels\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x02 \x03(\x0b\x32\x15.llmrouter.v1.Savings\x12\x10\n\x08gateways\x18\x03 \x01(\r\x12\x15\n\rinvalidations\x18\x04 \x01(\x04*A\n\x05Lease\x12\x15\n\x11LEASE_UNSPECIFIED\x10\x00\x12\x11\n\rLEASE_GRANTED\x10\x01\x12\x0e\n\nLEASE_HELD\x10\x02*v\n\x07HitKind\x12\x18\n\x14HIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eHIT_KIND_EXACT\x10\x01\x12\x13\n\x0fHIT_KIND_JOINED\x10\x02\x12\x12\n\x0eHIT_KIND_STALE\x10\x03\x12\x14\n\x10HIT_KIND_SIMILAR\x10\x04\x32\xcc\x06\n\x0c\x43\x61\x63heService\x12\x43\n\x06Lookup\x12\x1b.llmrouter.v1.LookupRequest\x1a\x1c.llmrouter.v1.LookupResponse\x12R\n\x0b\x41waitAnswer\x12 .llmrouter.v1.AwaitAnswerRequest\x1a!.llmrouter.v1.AwaitAnswerResponse\x12@\n\x05Store\x12\x1a.llmrouter.v1.StoreRequest\x1a\x1b.llmrouter.v1.StoreResponse\x12U\n\x0cReleaseLease\x12!.llmrouter.v1.ReleaseLeaseRequest\x1a\".llmrouter.v1.ReleaseLeaseResponse\x12R\n\x0b\x46indSimilar\x12 .llmrouter.v1.FindSimilarRequest\x1a!.llmrouter.v1.FindSimilarResponse\x12O\n\nAddSimilar\x12\x1f.llmrouter.v1.AddSimilarRequest\x1a .llmrouter.v1.AddSimilarResponse\x12O\n\nInvalidate\x12\x1f.llmrouter.v1.InvalidateRequest\x1a .llmrouter.v1.InvalidateResponse\x12i\n\x12WatchInvalidations\x12\'.llmrouter.v1.WatchInvalidationsRequest\x1a(.llmrouter.v1.WatchInvalidationsResponse0\x01\x12O\n\nReportHits\x12\x1f.llmrouter.v1.ReportHitsRequest\x1a .llmrouter.v1.ReportHitsResponse\x12X\n\rGetStatistics\x12\".llmrouter.v1.GetStatisticsRequest\x1a#.llmrouter.v1.GetStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LEASE']._serialized_start=2585
-  _globals['_LEASE']._serialized_end=2650
-  _globals['_HITKIND']._serialized_start=2652
-  _globals['_HITKIND']._serialized_end=2748
+  _globals['_LEASE']._serialized_start=3034
+  _globals['_LEASE']._serialized_end=3099
+  _globals['_HITKIND']._serialized_start=3101
+  _globals['_HITKIND']._serialized_end=3219
   _globals['_CACHEDANSWER']._serialized_start=106
   _globals['_CACHEDANSWER']._serialized_end=281
   _globals['_LOOKUPREQUEST']._serialized_start=283
@@ -57,30 +57,40 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RELEASELEASEREQUEST']._serialized_end=1251
   _globals['_RELEASELEASERESPONSE']._serialized_start=1253
   _globals['_RELEASELEASERESPONSE']._serialized_end=1275
-  _globals['_MODELANSWERS']._serialized_start=1277
-  _globals['_MODELANSWERS']._serialized_end=1323
-  _globals['_INVALIDATEREQUEST']._serialized_start=1326
-  _globals['_INVALIDATEREQUEST']._serialized_end=1495
-  _globals['_INVALIDATERESPONSE']._serialized_start=1497
-  _globals['_INVALIDATERESPONSE']._serialized_end=1535
-  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_start=1537
-  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_end=1597
-  _globals['_INVALIDATION']._serialized_start=1599
-  _globals['_INVALIDATION']._serialized_end=1646
-  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_start=1649
-  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_end=1858
-  _globals['_SAVINGS']._serialized_start=1861
-  _globals['_SAVINGS']._serialized_end=2098
-  _globals['_REPORTHITSREQUEST']._serialized_start=2100
-  _globals['_REPORTHITSREQUEST']._serialized_end=2222
-  _globals['_REPORTHITSRESPONSE']._serialized_start=2224
-  _globals['_REPORTHITSRESPONSE']._serialized_end=2244
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=2246
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=2268
-  _globals['_LEVELSTATISTICS']._serialized_start=2271
-  _globals['_LEVELSTATISTICS']._serialized_end=2429
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=2432
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=2583
-  _globals['_CACHESERVICE']._serialized_start=2751
-  _globals['_CACHESERVICE']._serialized_end=3430
+  _globals['_SIMILARQUESTION']._serialized_start=1277
+  _globals['_SIMILARQUESTION']._serialized_end=1343
+  _globals['_FINDSIMILARREQUEST']._serialized_start=1346
+  _globals['_FINDSIMILARREQUEST']._serialized_end=1486
+  _globals['_FINDSIMILARRESPONSE']._serialized_start=1488
+  _globals['_FINDSIMILARRESPONSE']._serialized_end=1571
+  _globals['_ADDSIMILARREQUEST']._serialized_start=1574
+  _globals['_ADDSIMILARREQUEST']._serialized_end=1702
+  _globals['_ADDSIMILARRESPONSE']._serialized_start=1704
+  _globals['_ADDSIMILARRESPONSE']._serialized_end=1724
+  _globals['_MODELANSWERS']._serialized_start=1726
+  _globals['_MODELANSWERS']._serialized_end=1772
+  _globals['_INVALIDATEREQUEST']._serialized_start=1775
+  _globals['_INVALIDATEREQUEST']._serialized_end=1944
+  _globals['_INVALIDATERESPONSE']._serialized_start=1946
+  _globals['_INVALIDATERESPONSE']._serialized_end=1984
+  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_start=1986
+  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_end=2046
+  _globals['_INVALIDATION']._serialized_start=2048
+  _globals['_INVALIDATION']._serialized_end=2095
+  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_start=2098
+  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_end=2307
+  _globals['_SAVINGS']._serialized_start=2310
+  _globals['_SAVINGS']._serialized_end=2547
+  _globals['_REPORTHITSREQUEST']._serialized_start=2549
+  _globals['_REPORTHITSREQUEST']._serialized_end=2671
+  _globals['_REPORTHITSRESPONSE']._serialized_start=2673
+  _globals['_REPORTHITSRESPONSE']._serialized_end=2693
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=2695
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=2717
+  _globals['_LEVELSTATISTICS']._serialized_start=2720
+  _globals['_LEVELSTATISTICS']._serialized_end=2878
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=2881
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=3032
+  _globals['_CACHESERVICE']._serialized_start=3222
+  _globals['_CACHESERVICE']._serialized_end=4066
 # @@protoc_insertion_point(module_scope)

@@ -59,6 +59,8 @@ class _HitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitKind.Value
     """The same question, being answered at that moment."""
     HIT_KIND_STALE: _HitKind.ValueType  # 3
     """The same question, whose answer had expired: no model could give another."""
+    HIT_KIND_SIMILAR: _HitKind.ValueType  # 4
+    """A question that means the same, answered before."""
 
 class HitKind(_HitKind, metaclass=_HitKindEnumTypeWrapper):
     """Represents how an answer was found."""
@@ -71,6 +73,8 @@ HIT_KIND_JOINED: HitKind.ValueType  # 2
 """The same question, being answered at that moment."""
 HIT_KIND_STALE: HitKind.ValueType  # 3
 """The same question, whose answer had expired: no model could give another."""
+HIT_KIND_SIMILAR: HitKind.ValueType  # 4
+"""A question that means the same, answered before."""
 Global___HitKind: _TypeAlias = HitKind  # noqa: Y015
 
 @_typing.final
@@ -417,6 +421,154 @@ class ReleaseLeaseResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReleaseLeaseResponse: _TypeAlias = ReleaseLeaseResponse  # noqa: Y015
+
+@_typing.final
+class SimilarQuestion(_message.Message):
+    """Represents a question as it is compared with others."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PARTITION_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    VECTOR_FIELD_NUMBER: _builtins.int
+    partition: _builtins.bytes
+    """Fingerprint of all that has to be equal: the instructions, what was said before, the options, the
+    model that answers and the one that made the vector; 32 bytes. The tenant is added here, and
+    the language that the text seems to be in.
+    """
+    text: _builtins.str
+    """What is asked; 1 to 2,048 bytes."""
+    @_builtins.property
+    def vector(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Its direction; 1 to 4,096 numbers, as many in all questions of a partition."""
+
+    def __init__(
+        self,
+        *,
+        partition: _builtins.bytes = ...,
+        text: _builtins.str = ...,
+        vector: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["partition", b"partition", "text", b"text", "vector", b"vector"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarQuestion: _TypeAlias = SimilarQuestion  # noqa: Y015
+
+@_typing.final
+class FindSimilarRequest(_message.Message):
+    """Represents the search for an answer to a similar question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    MIN_SIMILARITY_FIELD_NUMBER: _builtins.int
+    min_similarity: _builtins.float
+    """Least cosine of the vectors; 0 to 1."""
+    @_builtins.property
+    def context(self) -> _generation_pb2.RequestContext:
+        """Who asks; only the tenant's own answers are found."""
+
+    @_builtins.property
+    def question(self) -> Global___SimilarQuestion:
+        """The question."""
+
+    def __init__(
+        self,
+        *,
+        context: _generation_pb2.RequestContext | None = ...,
+        question: Global___SimilarQuestion | None = ...,
+        min_similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "min_similarity", b"min_similarity", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSimilarRequest: _TypeAlias = FindSimilarRequest  # noqa: Y015
+
+@_typing.final
+class FindSimilarResponse(_message.Message):
+    """Represents what was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    similarity: _builtins.float
+    """Cosine of the vectors of both questions."""
+    @_builtins.property
+    def found(self) -> Global___FoundAnswer:
+        """The answer; absent when there is none."""
+
+    def __init__(
+        self,
+        *,
+        found: Global___FoundAnswer | None = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FindSimilarResponse: _TypeAlias = FindSimilarResponse  # noqa: Y015
+
+@_typing.final
+class AddSimilarRequest(_message.Message):
+    """Represents a question whose answer is stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """The answer's key; 32 bytes."""
+    @_builtins.property
+    def context(self) -> _generation_pb2.RequestContext:
+        """Who asked."""
+
+    @_builtins.property
+    def question(self) -> Global___SimilarQuestion:
+        """The question."""
+
+    def __init__(
+        self,
+        *,
+        context: _generation_pb2.RequestContext | None = ...,
+        question: Global___SimilarQuestion | None = ...,
+        key: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "question", b"question"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "question", b"question"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddSimilarRequest: _TypeAlias = AddSimilarRequest  # noqa: Y015
+
+@_typing.final
+class AddSimilarResponse(_message.Message):
+    """Represents that the question can be found, unless it is too long to be kept."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AddSimilarResponse: _TypeAlias = AddSimilarResponse  # noqa: Y015
 
 @_typing.final
 class ModelAnswers(_message.Message):

@@ -59,6 +59,16 @@ class CacheServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.FromString,
                 _registered_method=True)
+        self.FindSimilar = channel.unary_unary(
+                '/llmrouter.v1.CacheService/FindSimilar',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.FindSimilarRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.FindSimilarResponse.FromString,
+                _registered_method=True)
+        self.AddSimilar = channel.unary_unary(
+                '/llmrouter.v1.CacheService/AddSimilar',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.AddSimilarRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.AddSimilarResponse.FromString,
+                _registered_method=True)
         self.Invalidate = channel.unary_unary(
                 '/llmrouter.v1.CacheService/Invalidate',
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
@@ -119,6 +129,21 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def FindSimilar(self, request, context):
+        """Looks for the answer to a question that means the same; one that is like it in words alone is not
+        found. Nothing found is an answer without `found`, not an error. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddSimilar(self, request, context):
+        """Lets the question of a stored answer be found by others that mean the same. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Invalidate(self, request, context):
         """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
         An answer whose generation began before is not stored afterwards. Safe to retry.
@@ -172,6 +197,16 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.ReleaseLease,
                     request_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'FindSimilar': grpc.unary_unary_rpc_method_handler(
+                    servicer.FindSimilar,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.FindSimilarRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.FindSimilarResponse.SerializeToString,
+            ),
+            'AddSimilar': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddSimilar,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.AddSimilarRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.AddSimilarResponse.SerializeToString,
             ),
             'Invalidate': grpc.unary_unary_rpc_method_handler(
                     servicer.Invalidate,
@@ -307,6 +342,60 @@ class CacheService:
             '/llmrouter.v1.CacheService/ReleaseLease',
             llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.SerializeToString,
             llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def FindSimilar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/FindSimilar',
+            llmrouter_dot_v1_dot_cache__pb2.FindSimilarRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.FindSimilarResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddSimilar(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/AddSimilar',
+            llmrouter_dot_v1_dot_cache__pb2.AddSimilarRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.AddSimilarResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class CacheServiceStub:
     """
     ReleaseLease: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLeaseRequest, _cache_pb2.ReleaseLeaseResponse]
     """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+    FindSimilar: _grpc.UnaryUnaryMultiCallable[_cache_pb2.FindSimilarRequest, _cache_pb2.FindSimilarResponse]
+    """Looks for the answer to a question that means the same; one that is like it in words alone is not
+    found. Nothing found is an answer without `found`, not an error. Safe to retry.
+    """
+    AddSimilar: _grpc.UnaryUnaryMultiCallable[_cache_pb2.AddSimilarRequest, _cache_pb2.AddSimilarResponse]
+    """Lets the question of a stored answer be found by others that mean the same. Safe to retry."""
     Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
     """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
     An answer whose generation began before is not stored afterwards. Safe to retry.
@@ -86,6 +92,12 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """
     ReleaseLease: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLeaseRequest, _cache_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
     """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+    FindSimilar: _aio.UnaryUnaryMultiCallable[_cache_pb2.FindSimilarRequest, _cache_pb2.FindSimilarResponse]  # type: ignore[assignment]
+    """Looks for the answer to a question that means the same; one that is like it in words alone is not
+    found. Nothing found is an answer without `found`, not an error. Safe to retry.
+    """
+    AddSimilar: _aio.UnaryUnaryMultiCallable[_cache_pb2.AddSimilarRequest, _cache_pb2.AddSimilarResponse]  # type: ignore[assignment]
+    """Lets the question of a stored answer be found by others that mean the same. Safe to retry."""
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
     An answer whose generation began before is not stored afterwards. Safe to retry.
@@ -143,6 +155,24 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.ReleaseLeaseResponse, _abc.Awaitable[_cache_pb2.ReleaseLeaseResponse]]:
         """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def FindSimilar(
+        self,
+        request: _cache_pb2.FindSimilarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.FindSimilarResponse, _abc.Awaitable[_cache_pb2.FindSimilarResponse]]:
+        """Looks for the answer to a question that means the same; one that is like it in words alone is not
+        found. Nothing found is an answer without `found`, not an error. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def AddSimilar(
+        self,
+        request: _cache_pb2.AddSimilarRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.AddSimilarResponse, _abc.Awaitable[_cache_pb2.AddSimilarResponse]]:
+        """Lets the question of a stored answer be found by others that mean the same. Safe to retry."""
 
     @_abc_1.abstractmethod
     def Invalidate(

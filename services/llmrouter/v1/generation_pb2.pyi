@@ -170,6 +170,8 @@ class _CacheStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheStat
     """The answer is that of an identical request which was already in flight."""
     CACHE_STATUS_STALE: _CacheStatus.ValueType  # 6
     """Degraded: no model could answer, and an answer from the cache that had expired stands in."""
+    CACHE_STATUS_SIMILAR: _CacheStatus.ValueType  # 7
+    """The answer comes from the cache: it was given to a question that means the same."""
 
 class CacheStatus(_CacheStatus, metaclass=_CacheStatusEnumTypeWrapper):
     """Represents what the answer cache did for a request."""
@@ -188,6 +190,8 @@ CACHE_STATUS_JOINED: CacheStatus.ValueType  # 5
 """The answer is that of an identical request which was already in flight."""
 CACHE_STATUS_STALE: CacheStatus.ValueType  # 6
 """Degraded: no model could answer, and an answer from the cache that had expired stands in."""
+CACHE_STATUS_SIMILAR: CacheStatus.ValueType  # 7
+"""The answer comes from the cache: it was given to a question that means the same."""
 Global___CacheStatus: _TypeAlias = CacheStatus  # noqa: Y015
 
 class _CacheLevel:
@@ -204,6 +208,8 @@ class _CacheLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheLevel
     """Disk of the cache service."""
     CACHE_LEVEL_GATEWAY: _CacheLevel.ValueType  # 3
     """Memory of the gateway itself, before all others."""
+    CACHE_LEVEL_SHARED: _CacheLevel.ValueType  # 4
+    """A Redis or Valkey behind several cache services."""
 
 class CacheLevel(_CacheLevel, metaclass=_CacheLevelEnumTypeWrapper):
     """Represents the level of the cache that held an answer, from the nearest to the farthest."""
@@ -216,6 +222,8 @@ CACHE_LEVEL_DISK: CacheLevel.ValueType  # 2
 """Disk of the cache service."""
 CACHE_LEVEL_GATEWAY: CacheLevel.ValueType  # 3
 """Memory of the gateway itself, before all others."""
+CACHE_LEVEL_SHARED: CacheLevel.ValueType  # 4
+"""A Redis or Valkey behind several cache services."""
 Global___CacheLevel: _TypeAlias = CacheLevel  # noqa: Y015
 
 class _FinishReason:
@@ -693,6 +701,7 @@ class CacheWishes(_message.Message):
     TAGS_FIELD_NUMBER: _builtins.int
     DRAWN_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    SIMILAR_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """What the cache may do."""
     drawn: _builtins.bool
@@ -701,6 +710,10 @@ class CacheWishes(_message.Message):
     """
     stale: _builtins.bool
     """Whether an answer that has expired may stand in when no model can answer; default false."""
+    similar: _builtins.bool
+    """Whether the answer to a question that means the same will do; default false. INVALID_ARGUMENT
+    where the gateway keeps none (`gateway.similar`).
+    """
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long a stored answer lives; 1 second to 365 days. Absent takes the configured default."""
@@ -719,10 +732,11 @@ class CacheWishes(_message.Message):
         tags: _abc.Iterable[_builtins.str] | None = ...,
         drawn: _builtins.bool = ...,
         stale: _builtins.bool = ...,
+        similar: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "similar", b"similar", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -832,6 +846,7 @@ class Started(_message.Message):
     PLAN_ID_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request."""
     model: _builtins.str
@@ -850,6 +865,10 @@ class Started(_message.Message):
     """
     cached: Global___CacheLevel.ValueType
     """Where a cached answer was found; unspecified for others."""
+    similarity: _builtins.float
+    """How similar the question was whose answer this is; 0 to 1, and 0 for all but
+    CACHE_STATUS_SIMILAR.
+    """
     def __init__(
         self,
         *,
@@ -861,10 +880,11 @@ class Started(_message.Message):
         plan_id: _builtins.str = ...,
         prompt_tokens: _builtins.int = ...,
         cached: Global___CacheLevel.ValueType = ...,
+        similarity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "similarity", b"similarity", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -231,7 +231,7 @@ async def test_an_answer_stored_while_it_is_looked_up_is_found_by_who_may_then_g
     async with watching(service) as one, watching(service) as other:
         first, second = (await anext(one)).session, (await anext(other)).session
         await lookup(service, session=first)
-        disk, read, go_on = service._tiers._disk, service._tiers._disk.get, asyncio.Event()
+        disk, read, go_on = service._tiers._far, service._tiers._far.get, asyncio.Event()
 
         async def slow(key, serves):
             record = await read(key, serves)
@@ -246,7 +246,7 @@ async def test_an_answer_stored_while_it_is_looked_up_is_found_by_who_may_then_g
         assert (await looking).lease == pb.LEASE_HELD
         request = pb.AwaitAnswerRequest(context=who(), key=KEY, session=second)
         assert (await service.AwaitAnswer(request, None)).HasField("found")
-        assert len(service._leases) == 0
+        assert len(service._claims._leases) == 0
 
 
 async def test_a_hit_leaves_no_lease_behind_but_one_that_was_held_before(opened):
@@ -255,12 +255,12 @@ async def test_a_hit_leaves_no_lease_behind_but_one_that_was_held_before(opened)
         session = (await anext(messages)).session
         await store(service)
         assert (await lookup(service, session=session)).HasField("found")
-        assert len(service._leases) == 0
+        assert len(service._claims._leases) == 0
         await lookup(service, key=OTHER_KEY, session=session)
         await store(service, key=OTHER_KEY)
-        service._leases.take(OTHER_KEY, session)
+        service._claims._leases.take(OTHER_KEY, session)
         await lookup(service, key=OTHER_KEY, session=session)
-        assert service._leases.holds(OTHER_KEY, session)
+        assert service._claims._leases.holds(OTHER_KEY, session)
 
 
 async def test_the_answer_ends_the_wait(opened):

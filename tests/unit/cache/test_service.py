@@ -38,7 +38,7 @@ async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
     first = await opened(disk_path=tmp_path / "answers")
     await store(first, ttl=60)
     await first._tiers.close()
-    first._tiers._disk = None
+    first._tiers._far = None
     clock.now += 10
     second = await opened(disk_path=tmp_path / "answers")
     found = await lookup(second)
@@ -132,7 +132,7 @@ async def test_memory_does_not_keep_what_the_disk_refused(opened, tmp_path):
     async def refuse(key, record):
         raise RouterError(Reason.STORE_FAILED, "full")
 
-    service._tiers._disk.put = refuse
+    service._tiers._far.put = refuse
     with pytest.raises(RouterError):
         await store(service)
     assert not (await lookup(service)).HasField("found")
@@ -142,7 +142,7 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     service = await opened(disk_path=tmp_path / "answers")
     await store(service, "old")
     service._tiers._memory.clear()
-    disk = service._tiers._disk
+    disk = service._tiers._far
     read, go_on = disk.get, asyncio.Event()
 
     async def slow(key, serves):

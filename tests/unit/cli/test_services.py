@@ -54,6 +54,7 @@ def test_settings_are_a_file_that_can_be_used(tmp_path):
     assert "  #   name: Model name.\n" in shown.stdout
     only = run("settings", "cache").stdout
     assert yaml.safe_load(only)["cache"]["port"] == 50053
+    assert "  #   tls: Whether to speak TLS.\n" in only
     assert "gateway:" not in only
 
 

@@ -1,0 +1,351 @@
+"""Cache services that share a Redis or Valkey: what one of them knows, all of them know."""
+
+import asyncio
+import contextlib
+
+import pytest
+from tests.integration.cache.redis_server import needs_server, running
+from tests.unit.cache.serving import KEY, Clock, lookup, store, who
+
+from llmrouter.cache.servicer import CacheServicer
+from llmrouter.cache.settings import CacheSettings, SharedSettings
+from llmrouter.cache.sharing import open_shared
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.v1 import cache_pb2 as pb
+from llmrouter.v1 import generation_pb2 as generation
+
+pytestmark = needs_server
+SHARED, MEMORY = generation.CACHE_LEVEL_SHARED, generation.CACHE_LEVEL_MEMORY
+PATIENT = 5.0
+"""Seconds for a command: these tests are about what is shared, on however busy a machine."""
+
+
+@pytest.fixture
+async def server(tmp_path):
+    async with running(tmp_path) as one:
+        yield one
+
+
+@contextlib.asynccontextmanager
+async def sharing(address, clock=None, **settings):
+    """A cache service and what keeps it in step."""
+    shared = SharedSettings(**{"address": address, "timeout_seconds": 1, **settings})
+    chosen = CacheSettings(shared=shared)
+    made = open_shared(chosen, shared, clock or Clock())
+    # A clock that stands: on a busy machine looks come late.
+    made.invalidations._clock = lambda: 0.0
+    await made.following.start()
+    service = CacheServicer(chosen, made.tiers, made.invalidations, made.claims)
+    service.made = made
+    try:
+        yield service
+    finally:
+        await made.following.close()
+        service.stop_waiting()
+        await made.tiers.close()
+
+
+@pytest.fixture
+async def two(server):
+    clock = Clock()
+    async with sharing(server.address, clock) as one, sharing(server.address, clock) as other:
+        yield one, other
+
+
+@contextlib.asynccontextmanager
+async def session_at(service):
+    stream = service.WatchInvalidations(pb.WatchInvalidationsRequest(), None)
+    try:
+        yield (await anext(stream)).session
+    finally:
+        await stream.aclose()
+
+
+async def found(service, **more):
+    response = await lookup(service, **more)
+    return response.found.level if response.HasField("found") else None
+
+
+async def until(condition):
+    async with asyncio.timeout(30):
+        while not await condition():  # noqa: ASYNC110 - another process has no event
+            await asyncio.sleep(0.01)
+
+
+def waiting(service, session):
+    request = pb.AwaitAnswerRequest(context=who(), key=KEY, session=session)
+    return asyncio.create_task(service.AwaitAnswer(request, None))
+
+
+async def test_what_one_service_keeps_another_finds_and_then_holds_in_memory(two):
+    one, other = two
+    assert await found(one) is None
+    await store(one)
+    assert [await found(one), await found(other), await found(other)] == [MEMORY, SHARED, MEMORY]
+    assert await found(other, tenant="acme") is None
+
+
+async def test_an_answer_outlives_the_services(server):
+    async with sharing(server.address) as one:
+        await store(one, "Paris")
+    async with sharing(server.address) as later:
+        assert (await lookup(later)).found.answer.choices[0].text == "Paris"
+
+
+async def test_the_server_forgets_what_has_expired_and_is_not_worth_keeping(server):
+    async with sharing(server.address) as one:
+        await store(one, ttl=60)
+    [name] = await server.do("KEYS", "llmrouter:*:answer")
+    left = await server.do("PTTL", name)
+    kept = 60_000 + CacheSettings().stale_seconds * 1000
+    assert kept - 60_000 < left <= kept
+
+
+@pytest.mark.parametrize(
+    "target",
+    [{"tag": "t"}, {"key": KEY}, {"model": {"model": "m", "version": "v"}}, {"tenant": True}],
+    ids=["tag", "key", "version", "tenant"],
+)
+async def test_what_is_invalidated_at_one_service_is_served_by_none(two, target):
+    one, other = two
+    await store(one, tags=("t",))
+    assert await found(other) is SHARED
+    told = await one.Invalidate(pb.InvalidateRequest(context=who(), **target), None)
+    assert await found(one) is None
+
+    async def heard():
+        return (await lookup(other)).sequence == told.sequence
+
+    await until(heard)
+    assert await found(other) is None
+    await store(other, "new", tags=("t",))
+    assert await found(one) is SHARED
+
+
+async def test_an_answer_begun_before_an_invalidation_elsewhere_is_not_kept(two):
+    one, other = two
+    as_of = (await lookup(other)).sequence
+    await one.Invalidate(pb.InvalidateRequest(context=who(), tenant=True), None)
+    await store(other, as_of=as_of)
+    assert await found(one) is None
+
+
+async def test_gateways_of_every_service_are_told_in_the_same_order(two):
+    one, other = two
+
+    async def heard(service, most):
+        marks = []
+        async for news in service.WatchInvalidations(pb.WatchInvalidationsRequest(), None):
+            marks += [(mark.label, mark.sequence) for mark in news.invalidations]
+            if len(marks) >= most:
+                break
+        return marks
+
+    watching = [asyncio.create_task(heard(service, 40)) for service in two]
+    await asyncio.sleep(0)
+    marking = [
+        service.Invalidate(pb.InvalidateRequest(context=who(), tag=f"{name}{number}"), None)
+        for number in range(20)
+        for name, service in (("a", one), ("b", other))
+    ]
+    numbers = [told.sequence for told in await asyncio.gather(*marking)]
+    first, second = await asyncio.gather(*watching)
+    assert first == second
+    assert [sequence for _, sequence in first] == sorted(numbers)
+
+
+async def test_only_one_service_may_generate_and_the_others_find_its_answer(two):
+    one, other = two
+    async with session_at(one) as here, session_at(other) as there:
+        assert (await lookup(one, session=here)).lease == pb.LEASE_GRANTED
+        assert (await lookup(other, session=there)).lease == pb.LEASE_HELD
+        tasks = [waiting(other, there) for _ in range(3)]
+        await asyncio.sleep(0.1)
+        assert not any(task.done() for task in tasks)
+        await store(one, session=here)
+        assert {(await task).found.answer.choices[0].text for task in tasks} == {"Paris"}
+        assert len(other._claims._leases) == 0
+
+
+async def test_a_lease_that_is_given_back_goes_to_who_waits_elsewhere(two):
+    one, other = two
+    async with session_at(one) as here, session_at(other) as there:
+        assert (await lookup(one, session=here)).lease == pb.LEASE_GRANTED
+        task = waiting(other, there)
+        await asyncio.sleep(0.1)
+        await one.ReleaseLease(pb.ReleaseLeaseRequest(context=who(), key=KEY, session=here), None)
+        assert (await task).lease == pb.LEASE_GRANTED
+
+
+async def test_the_leases_of_a_service_that_is_gone_end_by_themselves(server):
+    clock = Clock()
+    async with (
+        sharing(server.address, clock) as other,
+        session_at(other) as there,
+        sharing(server.address, clock) as one,
+        session_at(one) as here,
+    ):
+        assert (await lookup(one, session=here)).lease == pb.LEASE_GRANTED
+        await one.made.following.close()  # killed: nobody renews it, nobody gives it back
+        one._claims._ours.clear()
+        assert (await waiting(other, there)).lease == pb.LEASE_GRANTED
+
+
+async def test_a_lease_lasts_while_its_holder_generates(two):
+    one, other = two
+    async with session_at(one) as here, session_at(other) as there:
+        await lookup(one, session=here)
+        name = one.made.tiers._far._name(one.made.claims._ours.copy().pop(), b"lease")
+
+        async def renewed():
+            left = await one.made.tiers._far._link.ask(lambda client: client.pttl(name))
+            seen.append(left)
+            return len(seen) > 1 and seen[-1] > min(seen)
+
+        seen = []
+        await until(renewed)
+        assert (await lookup(other, session=there)).lease == pb.LEASE_HELD
+
+
+async def test_an_emptied_server_is_another_store_and_nothing_held_is_served(server, two):
+    one, other = two
+    await store(one)
+    assert await found(other) is SHARED
+    known = one.made.invalidations.store_id
+    async with session_at(one):
+        await server.do("FLUSHALL")
+
+        async def renewed():
+            ids = {service.made.invalidations.store_id for service in two}
+            return len(ids) == 1 and known not in ids
+
+        await until(renewed)
+        assert [await found(one), await found(other)] == [None, None]
+        assert one.made.invalidations.watching() == 0  # gateways come again and learn it
+    await store(other)
+    assert await found(one) is SHARED
+
+
+async def test_marks_that_were_lost_make_every_answer_before_them_unusable(server, two):
+    one, _ = two
+    await store(one, tags=("t",))
+    await store(one, "other", key=bytes(32))
+    await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
+    await server.do("DEL", "{llmrouter}:marks")
+
+    async def forgotten():
+        return await found(one, key=bytes(32)) is None
+
+    await until(forgotten)
+    async with sharing(server.address) as later:
+        assert await found(later) is None
+
+
+async def test_a_sequence_that_goes_back_makes_it_another_store(server, two):
+    one, _ = two
+    await store(one)
+    told = await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
+    known = one.made.invalidations.store_id
+    await server.do("HSET", "{llmrouter}:facts", "sequence", told.sequence - 1)
+
+    async def renewed():
+        return one.made.invalidations.store_id != known
+
+    await until(renewed)
+    assert await found(one) is None
+
+
+async def test_a_record_that_was_tampered_with_is_a_miss_and_forgotten(server, two):
+    one, other = two
+    await store(one)
+    [name] = await server.do("KEYS", "llmrouter:*:answer")
+    await server.do("SETRANGE", name, 90, "x")
+    assert await found(other) is None
+    assert await server.do("EXISTS", name) == 0
+
+
+async def test_a_full_server_refuses_answers_and_still_serves_those_it_has(tmp_path):
+    async with running(tmp_path) as server, sharing(server.address) as one:
+        await store(one)
+        await server.do("CONFIG", "SET", "maxmemory", "1")
+        with pytest.raises(RouterError, match=r"refused.*maxmemory") as refused:
+            await store(one, key=bytes(32))
+        assert refused.value.reason is Reason.STORE_FAILED
+        async with sharing(server.address) as later:
+            assert await found(later) is SHARED
+
+
+async def test_a_learned_dictionary_is_every_services(server, two, monkeypatch):
+    monkeypatch.setattr("llmrouter.cache.compression._SAMPLES", 64)
+    one, other = two
+    text = "The capital of France is Paris, and the capital of {0} is {1}. " * 4
+    for number in range(64):
+        await store(one, text.format(number, number * 7), key=number.to_bytes(32))
+
+    async def learned():
+        return all(service.made.tiers._packer.learned for service in two)
+
+    await until(learned)
+    await store(one, text.format("Spain", "Madrid"))
+    assert "Madrid" in (await lookup(other)).found.answer.choices[0].text
+
+
+@pytest.mark.parametrize("away", ["paused", "killed"])
+async def test_a_server_that_is_away_is_told_at_once_and_found_again(server, away):
+    async with sharing(server.address, timeout_seconds=0.05) as one:
+        invalidations, clock = one.made.invalidations, Clock()
+        invalidations._clock = clock
+        await invalidations.look()
+        await store(one)
+        server.pause() if away == "paused" else await server.stop()
+        with pytest.raises(RouterError):
+            await found(one, key=bytes(32))
+        link = one.made.tiers._far._link
+        assert link.away
+        clock.now += 1
+        with pytest.raises(RouterError, match="away; no answers can be served") as refused:
+            await found(one)
+        assert refused.value.reason is Reason.STORE_FAILED
+        with pytest.raises(RouterError, match="is away"):
+            await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
+        server.resume() if away == "paused" else await server.start()
+
+        async def back():
+            return not link.away and invalidations.hears()
+
+        await until(back)
+        await store(one)
+        assert await found(one) is not None
+
+
+async def test_a_service_starts_without_its_server_and_finds_it_later(tmp_path):
+    async with running(tmp_path) as server:
+        await server.stop()
+        async with sharing(server.address) as one:
+            with pytest.raises(RouterError, match="away"):
+                await found(one)
+            await server.start()
+
+            async def back():
+                return not one.made.tiers._far._link.away
+
+            await until(back)
+            await store(one)
+            assert await found(one) is MEMORY
+
+
+async def test_while_its_server_is_away_a_service_tells_gateways_nothing(server):
+    async with sharing(server.address) as one:
+        invalidations, clock = one.made.invalidations, Clock()
+        invalidations._clock = clock
+        await invalidations.look()
+        stream = one.WatchInvalidations(pb.WatchInvalidationsRequest(), None)
+        await anext(stream)
+        await server.stop()
+        clock.now += 1
+        following = asyncio.create_task(anext(stream))
+        await asyncio.sleep(0.6)
+        assert not following.done()
+        await server.start()
+        assert (await following).sequence >= 0
+        await stream.aclose()

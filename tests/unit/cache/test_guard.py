@@ -1,0 +1,107 @@
+"""Two questions are one only if they say the same; being like each other is not enough."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrouter.cache.semantic.guard import Difference, difference, language_of
+
+PAIRS = Path(__file__).parents[2] / "benchmarks/data/similar_questions.txt"
+
+
+def pairs():
+    base = ""
+    for line in PAIRS.read_text().splitlines():
+        kind, text = line[:1], line[2:]
+        if kind == "=":
+            base = text
+        elif kind and kind != "#":
+            yield kind, base, text
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "kind"),
+    [
+        ("Turn on the light.", "Turn off the light.", Difference.WORDS),
+        ("Do cats like milk?", "Do cats not like milk?", Difference.NEGATION),
+        ("Do cats like milk?", "Don't cats like milk?", Difference.NEGATION),
+        ("What is 15 % of 240?", "What is 15 % of 24?", Difference.NUMBERS),
+        ("Buy two tickets.", "Buy three tickets.", Difference.NUMBERS),
+        ("Wait for 6 minutes.", "Wait for 6 hours.", Difference.UNITS),
+        ("What is the capital of France?", "What is the capital of Spain?", Difference.NAMES),
+        ("what is the capital of france?", "what is the capital of spain?", Difference.WORDS),
+        ("Fly from Paris to London.", "Fly from London to Paris.", Difference.ORDER),
+        ("What does f(x) do?", "What does f(y) do?", Difference.CODE),
+        ("What does x += 1 do?", "What does x -= 1 do?", Difference.CODE),
+        ("Where is the station?", "Wo ist die Station?", Difference.LANGUAGE),
+        ("Who is the queen?", "Who was the queen?", Difference.WORDS),
+        ("word " * 500, "word " * 500, Difference.LENGTH),
+        ("Wo ist der Bahnhof?", "Wo ist kein Bahnhof?", Difference.NEGATION),
+    ],
+)
+def test_what_makes_two_questions_different_is_named(one, other, kind):
+    assert difference(one, other) is kind
+    assert difference(other, one) is kind
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("What is the capital of France?", "Can you tell me what the capital of France is?"),
+        ("How do I install Python 3.11?", "What are the steps to install Python 3.11?"),
+        ("In Python, what does len(x) return?", "What does len(x) return in Python?"),
+        ("Remove the file, please.", "Could you delete the file?"),
+        ("Wie ist das Wetter in Rom?", "Wie ist in Rom das Wetter?"),
+        ("東京の天気は?", "東京の天気は?"),
+    ],
+)
+def test_ways_of_asking_do_not_matter(one, other):
+    assert difference(one, other) in {None, Difference.ORDER}
+
+
+def test_of_all_pairs_none_that_differs_is_taken_for_one():
+    wrong = [
+        (one, other) for kind, one, other in pairs() if kind != "p" and not difference(one, other)
+    ]
+    assert wrong == []
+    same = [difference(one, other) is None for kind, one, other in pairs() if kind == "p"]
+    assert sum(same) / len(same) > 0.5
+    assert len(list(pairs())) >= 400
+
+
+@given(st.text(max_size=200), st.text(max_size=200))
+def test_whatever_is_asked_it_is_itself_and_the_order_of_two_does_not_matter(one, other):
+    assert difference(one, one) is None
+    assert (difference(one, other) is None) == (difference(other, one) is None)
+
+
+@given(
+    st.integers(0, 10**9),
+    st.integers(0, 10**9),
+    st.sampled_from(["What is {}?", "Sell {} of it.", "{} km"]),
+)
+def test_no_number_is_taken_for_another(one, other, text):
+    same = difference(text.format(one), text.format(other)) is None
+    assert same == (one == other)
+
+
+@pytest.mark.parametrize(
+    ("text", "language"),
+    [
+        ("What is the time?", "en"),
+        ("Wie spät ist es und wo bin ich?", "de"),
+        ("Quelle est la capitale de la France?", "fr"),
+        ("¿Cuál es la capital de España?", "es"),
+        ("xyzzy", "en"),
+        ("12 + 3", "none"),
+    ],
+)
+def test_languages_are_told_by_their_commonest_words(text, language):
+    assert language_of(text) == language
+
+
+def test_scripts_are_told_apart():
+    told = {language_of(text) for text in ("Какая столица?", "東京の天気", "ما هي العاصمة")}
+    assert len(told) == 3
