@@ -67,12 +67,12 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         for one in (upkeep, registry, remote):
             await one.close()
 
-    infer = InferenceServicer(registry, remote, settings.max_tokens)
-    cpu = CpuMeter(settings.threads or available_cores())
+    models = ModelServicer(registry, remote, monitor, _cpu_meter(settings))
 
     def register(server: Any) -> None:
+        infer = InferenceServicer(registry, remote, settings.max_tokens)
         add_InferenceServiceServicer_to_server(infer, server)
-        add_ModelServiceServicer_to_server(ModelServicer(registry, remote, monitor, cpu), server)
+        add_ModelServiceServicer_to_server(models, server)
 
     return Service(
         name="inference",
@@ -88,6 +88,10 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         ready=lambda: registry.ready or any(remote),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _cpu_meter(settings: InferenceSettings) -> CpuMeter:
+    return CpuMeter(settings.threads or available_cores())
 
 
 async def _tell_strangers(store: Path) -> None:

@@ -75,7 +75,7 @@ STATEMENTS = st.recursive(
 TURNS = st.lists(st.tuples(st.sampled_from(["system", "user"]), st.text(max_size=8)), min_size=1)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(STATEMENTS, TURNS)
 def test_a_proven_template_writes_all_of_every_message_or_fails(
     body: str, turns: list[tuple[str, str]]

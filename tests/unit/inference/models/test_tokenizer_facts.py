@@ -127,7 +127,7 @@ FRAGMENTS = [*"-a é\x01\U00050000", *WRITTEN, "<mask> "]
 TEXTS = st.tuples(st.sampled_from(FRAGMENTS), st.integers(1, 40)).map(lambda one: one[0] * one[1])
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     tokenizers(),
     st.lists(TEXTS | st.sampled_from(WRITTEN)),
