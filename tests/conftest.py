@@ -3,6 +3,8 @@
 import pytest
 import structlog
 
+import llmrouter.common  # noqa: F401 - before any test loads gRPC: it sets the least version of TLS
+
 
 @pytest.fixture(autouse=True)
 def unconfigured_logs():

@@ -21,6 +21,7 @@ EDGE = {
         "cache/messages.py", "cache/service.py", "cache/servicer.py",
         "cli/breakers.py", "cli/calling.py", "cli/decisions.py", "cli/health.py",
         "cli/invalidate.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
+        "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/wire.py", "common/wire_cache.py", "common/wire_embedding.py",
         "common/wire_errors.py", "common/wire_event.py", "common/wire_features.py",

@@ -14,6 +14,7 @@ from typing import Generic
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service, run_until_signalled
+from llmrouter.common.listening import Dialling
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import (
     ConfigError,
@@ -50,7 +51,8 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
     """
     data = load_config(config)
     settings = parse(program.settings, data.get(program.name), program.name, files=data.files)
-    dialler = Dialler()
+    dials = settings.dial_tls if isinstance(settings, Dialling) else None
+    dialler = Dialler(tls=dials, place=f"{program.name}.dial_tls")
     try:
         await run_until_signalled(await program.build(settings, dialler, data_directory()))
     except RouterError as error:
