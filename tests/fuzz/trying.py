@@ -50,6 +50,6 @@ def try_seed(seed: str, first: int, end: int) -> list[Harm]:
 
 def _death(code: int, said: str) -> str:
     told = said.strip().splitlines()[-1:] or ["nothing said"]
-    if code == -signal.SIGALRM:
-        return "takes too long"
+    if code == -signal.SIGPROF:
+        return "computes too long"
     return f"dies with {signal.Signals(-code).name if code < 0 else code}: {told[0][:300]}"
