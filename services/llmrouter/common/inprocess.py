@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import grpc
@@ -114,6 +114,9 @@ class _Context:
 
     def peer(self) -> str:
         return "inprocess"
+
+    def auth_context(self) -> Mapping[str, Iterable[bytes]]:
+        return {}
 
 
 class _Call:

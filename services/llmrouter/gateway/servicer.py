@@ -34,6 +34,9 @@ from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 __all__ = ["GatewayServicer", "InnerSelector"]
 
 
+_NAMES = ("x509_common_name", "x509_subject_alternative_name")
+
+
 class InnerSelector(Protocol):
     """What the servicer itself needs of the selector."""
 
@@ -152,13 +155,22 @@ class GatewayServicer(GatewayServiceServicer):
         """Return who asks, as the call proves it; a refusal is accounted for."""
         with refusals_accounted(asker):
             check_request_id(_given_request_id(context))
-            call = Call(context.invocation_metadata(), context.peer(), asker.request_id)
+            call = Call(
+                context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
+            )
             who = self._identity.admit(call, scope, model)
         return known_as(asker, who)
 
     def _asker(self, context: Any) -> RequestContext:
         """Return a nameless asker with the call's id and deadline."""
         return context_of(_given_request_id(context), context.time_remaining(), self._settings)
+
+
+def _names(context: Any) -> tuple[str, ...]:
+    """Return the names of the certificate that the caller showed; gRPC has verified it."""
+    shown = context.auth_context()
+    held = (one for key in _NAMES for one in shown.get(key, ()))
+    return tuple(name.decode(errors="replace") for name in held)
 
 
 def _given_request_id(context: Any) -> str | None:

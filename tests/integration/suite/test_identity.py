@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 
 import pytest
 import yaml
+from tests.authority import Authority
 from tests.integration.suite.conftest import four_processes
 from tests.unit.cli.driving import lines, run
 from tests.unit.gateway.identity import provider
 
 from llmrouter import suite
-from llmrouter_client import AsyncClient, LlmrouterError
+from llmrouter_client import AsyncClient, LlmrouterError, Tls
 
 
 @pytest.fixture(params=["one process", "four processes"])
@@ -100,6 +102,48 @@ async def test_a_token_of_the_configured_provider_opens_it_too(config, tmp_path)
             "PERMISSION_DENIED"
         )
         assert await refusal(addresses.gateway, provider.token(exp=1)) == "UNAUTHENTICATED"
+
+
+async def test_a_certificate_says_who_asks_over_grpc_and_http(config, tmp_path):
+    path, _ = config
+    authority = Authority(tmp_path)
+    shown, known, unknown = (authority.issue(name) for name in ("server", "ci", "other"))
+    body = yaml.safe_load(path.read_text())
+    body["gateway"]["identity"] |= {
+        "anonymous": "never", "certificates": {"ci": {"tenant": "acme", "scopes": ["generate"]}}
+    }  # fmt: skip
+    body["gateway"]["tls"] = {
+        "certificate_file": str(shown.certificate), "key_file": str(shown.key),
+        "client_ca_file": str(authority.file),
+    }  # fmt: skip
+    path.write_text(json.dumps(body))
+    async with suite.running(path) as addresses:
+        await until("tiny", lambda: outcome_over_tls(addresses.gateway, authority, known))
+        told = await outcome_over_tls(addresses.gateway, authority, unknown)
+        assert told == "UNAUTHENTICATED"
+        assert await status_over_tls(addresses.http, authority, known) == 403, "no scope `models`"
+        assert await status_over_tls(addresses.http, authority, unknown) == 401
+
+
+async def outcome_over_tls(address, authority, pair):
+    tls = Tls(ca_file=authority.file, certificate_file=pair.certificate, key_file=pair.key)
+    async with AsyncClient(address, tls=tls) as client:
+        try:
+            return (await client.generate("abcd", temperature=0, max_tokens=2)).model
+        except LlmrouterError as error:
+            return error.reason
+
+
+async def status_over_tls(address, authority, pair):
+    context = ssl.create_default_context(cafile=authority.file)
+    context.load_cert_chain(pair.certificate, pair.key)
+    host, port = address.rsplit(":", 1)
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    writer.write(b"GET /v1/models HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
+    async with asyncio.timeout(30):
+        line = await reader.readline()
+    writer.close()
+    return int(line.split()[1])
 
 
 async def test_refusals_and_acts_stand_in_one_log(guarded):

@@ -32,6 +32,7 @@ from llmrouter.gateway.callers import (
     known_as,
 )
 from llmrouter.gateway.http.calls import (
+    CERTIFICATE_NAMES,
     ClientLeftError,
     EventStream,
     json_response,
@@ -280,7 +281,8 @@ async def _no_endpoint(request: Request, error: Exception) -> Response:
 def _call(request: Request, context: RequestContext) -> Call:
     host, port = request.client or ("", 0)
     peer = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
-    return Call(request.headers.items(), peer, context.request_id)
+    names = request.scope.get("state", {}).get(CERTIFICATE_NAMES, ())
+    return Call(request.headers.items(), peer, context.request_id, names)
 
 
 def _named(context: RequestContext) -> dict[str, str]:

@@ -15,9 +15,18 @@ from starlette.types import Receive, Scope, Send
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["ClientLeftError", "EventStream", "json_response", "read_body", "while_connected"]
+__all__ = [
+    "CERTIFICATE_NAMES",
+    "ClientLeftError",
+    "EventStream",
+    "json_response",
+    "read_body",
+    "while_connected",
+]
 
 ResultT = TypeVar("ResultT")
+CERTIFICATE_NAMES = "llmrouter.certificate_names"
+"""Where the state of a request has the names of the certificate that its caller showed."""
 _DONE = b"data: [DONE]\n\n"
 
 

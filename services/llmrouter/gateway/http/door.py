@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import httptools
@@ -18,6 +18,7 @@ from llmrouter.common.addresses import address_of
 from llmrouter.common.server import why_unbound
 from llmrouter.common.settings import ConfigError
 from llmrouter.common.tls import CredentialFiles, server_context
+from llmrouter.gateway.http.calls import CERTIFICATE_NAMES
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["HttpDoor"]
@@ -109,6 +110,15 @@ class HttpDoor:
         self._sockets.clear()
 
 
+def _names(certificate: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Return the names in a certificate that was verified, as `ssl` gives it."""
+    told = certificate or {}
+    subject = (one for part in told.get("subject", ()) for one in part)
+    common = (value for kind, value in subject if kind == "commonName")
+    others = (value for _, value in told.get("subjectAltName", ()))
+    return (*common, *others)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server without its signal handlers: the process has its own."""
 
@@ -123,10 +133,13 @@ class _BoundedProtocol(HttpToolsProtocol):
 
     _silence: asyncio.TimerHandle | None = None
     _header_bytes = 0
+    _names: tuple[str, ...] = ()
 
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
+        secured = transport.get_extra_info("ssl_object")
+        self._names = _names(secured.getpeercert()) if secured is not None else ()
         self._silence = self.loop.call_later(_KEEP_ALIVE_SECONDS, transport.close)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -152,6 +165,7 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop waiting: from here on the request has its own deadline."""
         self._heard()
+        self.scope["state"][CERTIFICATE_NAMES] = self._names
         super().on_headers_complete()
 
     def _heard(self) -> None:

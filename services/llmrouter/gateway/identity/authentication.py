@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Literal, Protocol
 from urllib.parse import unquote
 
@@ -24,6 +25,10 @@ __all__ = ["Anonymous", "Auditor", "Call", "Identity", "Keys", "Tokens", "is_loo
 
 Anonymous = Literal["never", "loopback", "always"]
 _BEARER = "bearer "
+_HOW = (
+    "send `authorization: Bearer KEY` (LLMROUTER_API_KEY of the command line, api_key of the "
+    "Python client)"
+)
 _MOST_CREDENTIAL = 16_384
 
 
@@ -68,6 +73,8 @@ class Call:
     peer: str
     """As gRPC names it, such as `ipv4:127.0.0.1:5000`."""
     request_id: str
+    names: tuple[str, ...] = ()
+    """Those of the certificate that was shown and verified, if any."""
 
 
 class Identity:
@@ -78,6 +85,7 @@ class Identity:
         anonymous: From where callers without a credential are let in.
         audit: Is told of every refusal.
         tokens: Reads JSON Web Tokens, where they are taken.
+        certificates: Who callers are by a name of their certificate.
         clock: Seconds since the epoch.
     """
 
@@ -87,9 +95,11 @@ class Identity:
         anonymous: Anonymous,
         audit: Auditor,
         tokens: Tokens | None = None,
+        certificates: Mapping[str, Principal] = MappingProxyType({}),
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._keys, self._tokens, self._clock = keys, tokens, clock
+        self._certificates = certificates
         self._anonymous, self._audit = anonymous, audit
 
     def admit(self, call: Call, scope: Scope, model: str = "") -> Principal:
@@ -138,26 +148,24 @@ class Identity:
     def _identified(self, call: Call) -> Principal:
         credential = _credential(call.metadata)
         if credential is None:
-            return self._unnamed(call.peer)
+            return self._uncredited(call, "the call brings no credential; " + _HOW)
         if is_api_key(credential):
             return authenticate(credential, self._keys.find, self._keys.secret, self._clock())
         if self._tokens is not None and credential.count(".") == 2:
             return self._tokens.principal(credential)
-        if self._lets_in_unnamed(call.peer):
-            return ANONYMOUS  # OpenAI's clients must send something, and people send "none"
-        raise _refused("the credential is no API key of this gateway; one begins with llmr_")
+        # As without any: OpenAI's clients must send something, and people send "none".
+        told = "the credential is no API key of this gateway; one begins with llmr_"
+        return self._uncredited(call, told)
 
-    def _unnamed(self, peer: str) -> Principal:
-        if self._lets_in_unnamed(peer):
+    def _uncredited(self, call: Call, why_not: str) -> Principal:
+        """Return who brings no credential of ours: the holder of a certificate, or nobody."""
+        for name in call.names:
+            if name in self._certificates:
+                return self._certificates[name]
+        here = self._anonymous == "loopback" and is_loopback(call.peer)
+        if here or self._anonymous == "always":
             return ANONYMOUS
-        raise _refused(
-            "the call brings no credential; send `authorization: Bearer KEY` "
-            "(LLMROUTER_API_KEY of the command line, api_key of the Python client)"
-        )
-
-    def _lets_in_unnamed(self, peer: str) -> bool:
-        here = self._anonymous == "loopback" and is_loopback(peer)
-        return here or self._anonymous == "always"
+        raise _refused(why_not)
 
 
 def is_loopback(peer: str) -> bool:

@@ -9,6 +9,7 @@ from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.identity.jwks_book import JwksBook
 from llmrouter.gateway.identity.key_book import KeyBook
 from llmrouter.gateway.identity.places import audit_file, key_store
+from llmrouter.gateway.identity.principal import Principal
 from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.identity.tokens import TokenVerifier
 
@@ -31,7 +32,17 @@ class Desk:
         if settings.jwt is not None:
             self._provider = JwksBook(settings.jwt.jwks, settings.jwt.refresh_seconds)
             tokens = TokenVerifier(self._provider.find, settings.jwt)
-        self.identity = Identity(self._keys, settings.anonymous, self._audit, tokens)
+        holders = {
+            name: Principal(
+                one.tenant,
+                one.user,
+                frozenset(one.scopes),
+                frozenset(one.models),
+                f"certificate {name}",
+            )
+            for name, one in settings.certificates.items()
+        }
+        self.identity = Identity(self._keys, settings.anonymous, self._audit, tokens, holders)
 
     async def start(self) -> None:
         """Read the keys, and follow them."""

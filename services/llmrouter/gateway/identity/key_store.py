@@ -93,8 +93,8 @@ class KeyStore:
         return found
 
     def _make_secret(self) -> None:
-        # Of its owner alone, and whole or not there: another process may make it now as well.
-        draft = self._secret_file.with_name(f"{self._secret_file.name}.{os.getpid()}")
+        # Of its owner alone, and whole or not there: somebody else may make it now as well.
+        draft = self._secret_file.with_name(f"{self._secret_file.name}.{secrets.token_hex(4)}")
         descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         with os.fdopen(descriptor, "w", encoding="ascii") as file:
             file.write(secrets.token_hex(32))

@@ -9,8 +9,9 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from llmrouter.common.settings import Section
+from llmrouter.gateway.identity.principal import Scope
 
-__all__ = ["IdentitySettings", "JwtSettings"]
+__all__ = ["HolderSettings", "IdentitySettings", "JwtSettings"]
 
 
 class JwtSettings(Section):
@@ -47,6 +48,19 @@ class JwtSettings(Section):
         raise ValueError("must be a file, or an https URL: who reads it on the way could forge it")
 
 
+class HolderSettings(Section):
+    """Whom a certificate stands for."""
+
+    tenant: str = Field(default="default", min_length=1, max_length=128)
+    """Owner of limits and of cached answers."""
+    user: str = Field(default="", max_length=128)
+    """End user within the tenant; may be empty."""
+    scopes: tuple[Scope, ...] = tuple(Scope)
+    """What may be done."""
+    models: tuple[str, ...] = Field(default=(), max_length=256)
+    """Models and aliases that may be used; without any, all may be."""
+
+
 class IdentitySettings(Section):
     """Who may call, and what is kept of it."""
 
@@ -60,6 +74,9 @@ class IdentitySettings(Section):
     the keys, made with the first key."""
     jwt: JwtSettings | None = None
     """JSON Web Tokens are taken as well as keys; without it they are not."""
+    certificates: dict[str, HolderSettings] = Field(default={}, max_length=10_000)
+    """Callers known by the certificates that `gateway.tls` has them show: by common name, DNS name
+    or URI, such as a SPIFFE ID."""
     audit_file: Path | None = None
     """JSON lines of administrative acts and refusals; `audit.jsonl` in the data directory by
     default."""

@@ -10,6 +10,7 @@ from llmrouter.gateway.identity.authentication import Call, Identity, is_loopbac
 from llmrouter.gateway.identity.principal import ANONYMOUS, Principal, Scope
 
 SECRET = b"s" * 32
+CERTIFIED = {"spiffe://x/ci": Principal("certified", scopes=frozenset({Scope.GENERATE}))}
 HERE, THERE = "ipv4:127.0.0.1:5000", "ipv4:10.0.0.7:5000"
 KEY, TEXT = make(
     SECRET,
@@ -40,11 +41,17 @@ def audit():
 @pytest.fixture
 def admit(audit):
     def call(
-        *headers, peer=THERE, anonymous="loopback", scope=Scope.GENERATE, model="", tokens=None
+        *headers,
+        peer=THERE,
+        anonymous="loopback",
+        scope=Scope.GENERATE,
+        model="",
+        tokens=None,
+        names=(),
     ):
-        identity = Identity(Keys(), anonymous, audit, tokens, lambda: 1.0)
+        identity = Identity(Keys(), anonymous, audit, tokens, CERTIFIED, lambda: 1.0)
         metadata = [("user-agent", "x"), *(("authorization", one) for one in headers)]
-        return identity.admit(Call(metadata, peer, "r-1"), scope, model)
+        return identity.admit(Call(metadata, peer, "r-1", names), scope, model)
 
     return call
 
@@ -128,6 +135,23 @@ def test_what_is_no_key_is_read_as_a_token_where_those_are_taken(admit):
     assert admit(f"Bearer {TEXT}", tokens=Tokens()).tenant == "acme"
     with pytest.raises(RouterError, match="not known"):
         admit("Bearer llmr_a.b.c", tokens=Tokens())
+
+
+@pytest.mark.parametrize("headers", [(), ("Bearer none",)])
+def test_a_certificate_says_who_asks_where_no_credential_does(admit, headers):
+    names = ("ci", "spiffe://x/ci")
+    assert admit(*headers, names=names, anonymous="never").tenant == "certified"
+    with pytest.raises(RouterError, match="needs the scope 'embed'"):
+        admit(*headers, names=names, scope=Scope.EMBED)
+    with pytest.raises(RouterError) as refused:
+        admit(*headers, names=("ci",), anonymous="never")
+    assert refused.value.reason is Reason.UNAUTHENTICATED
+
+
+def test_a_key_counts_more_than_the_certificate_of_who_brings_it(admit):
+    assert admit(f"Bearer {TEXT}", names=("spiffe://x/ci",)).tenant == "acme"
+    with pytest.raises(RouterError, match="not known"):
+        admit(f"Bearer {TEXT[:-1]}", names=("spiffe://x/ci",))
 
 
 def test_what_is_no_credential_at_all_counts_as_none(admit):
