@@ -39,10 +39,7 @@ async def test_kept_answers_are_given_while_a_breaker_is_open(tmp_path):
 
 async def test_kept_answers_are_given_while_the_model_drains(tmp_path):
     scripts = {"only": Script("Paris")}
-    async with (
-        suite(tmp_path, scripts, CATALOG, refresh_interval_seconds=0.05) as running,
-        AsyncClient(running.gateway) as client,
-    ):
+    async with suite(tmp_path, scripts, CATALOG) as running, AsyncClient(running.gateway) as client:
         assert (await client.generate("Which city?", temperature=0)).text == "Paris"
         running.inference.state = inference_pb2.MODEL_STATE_DRAINING
 
