@@ -34,8 +34,9 @@ __all__ = ["AsyncClient", "Stream"]
 
 _CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", 64 << 20),
+    # A gateway that comes back is found soon; the second is how long a connection may take.
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
 _ResponseT = TypeVar("_ResponseT")

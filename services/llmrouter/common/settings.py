@@ -64,6 +64,7 @@ _NO_CIPHER = "ECDHE-PSK-AES128-CBC-SHA"
 """Needs a secret that both sides share beforehand, which nobody here has."""
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
+_MAX_VALUES = 100_000
 
 Files: TypeAlias = Mapping[Path, Mapping[str, Any]]
 """What each file said, the one that counts most last."""
@@ -285,10 +286,14 @@ def _read(path: Path) -> dict[str, Any]:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ConfigError(f"{path} is larger than 1 MiB; is it the right file?")
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
+        values = _expanded(data, {})
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} is not YAML: {_yaml_fault(error)}") from None
+    if values > _MAX_VALUES:
+        told = f"{path} has over {_MAX_VALUES} values, aliases counted; is it the right file?"
+        raise ConfigError(told)
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -296,6 +301,17 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} must hold sections at its top level, not a {type(data).__name__}"
         )
     return data
+
+
+def _expanded(data: object, known: dict[int, int]) -> int:
+    """Return how many values there are once every alias stands for a copy: they may be many."""
+    if not isinstance(data, dict | list):
+        return 1
+    if id(data) not in known:
+        known[id(data)] = _MAX_VALUES  # what holds itself is beyond all bounds
+        inside = data.values() if isinstance(data, dict) else data
+        known[id(data)] = 1 + sum(_expanded(one, known) for one in inside)
+    return known[id(data)]
 
 
 def _yaml_fault(error: Exception) -> str:

@@ -12,6 +12,7 @@ from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.ensemble import Election
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import (
+    CacheWishes,
     FormatKind,
     GenerationRequest,
     RequestContext,
@@ -21,6 +22,7 @@ from llmrouter.common.generation import (
 )
 
 __all__ = [
+    "MAX_MESSAGES",
     "MAX_TEXTS",
     "MAX_TEXT_BYTES",
     "validate",
@@ -33,7 +35,7 @@ __all__ = [
 MAX_TEXT_BYTES = 1 << 20
 MAX_TEXTS = 256
 """Texts of one request for vectors."""
-_MAX_MESSAGES = 1000
+MAX_MESSAGES = 1000
 _MAX_PARTS = 64
 _MAX_STOPS = 16
 _MAX_STOP_BYTES = 256
@@ -44,6 +46,7 @@ _MAX_TAGS = 16
 _MAX_TAG_BYTES = 64
 _MAX_CEILING_SECONDS = 86_400
 _MAX_COUNT = 1_000_000
+_MAX_TTL_SECONDS = 365 * 86_400
 _MAX_EMBEDDED_BYTES = 1 << 16
 _MAX_ALL_EMBEDDED_BYTES = 4 << 20
 _MAX_ANSWERS = 16
@@ -63,7 +66,7 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    wishes = [*_routing(request.routing), *_tags("cache.tags", request.cache.tags)]
+    wishes = [*_routing(request.routing), *_cache(request.cache)]
     if request.routing.ensemble is not None and options.n > 1:
         told = f"is {options.n}; an ensemble gives one answer: leave n or the ensemble out"
         wishes.append(FieldViolation("sampling.n", told))
@@ -118,6 +121,14 @@ def validate_embedding(request: EmbeddingRequest) -> None:
     if size > _MAX_NAME_BYTES:
         found.append(FieldViolation("model", f"is {size} bytes; at most {_MAX_NAME_BYTES}"))
     _refuse(found)
+
+
+def _cache(wishes: CacheWishes) -> list[FieldViolation]:
+    found = _tags("cache.tags", wishes.tags)
+    if wishes.ttl_seconds and not 1 <= wishes.ttl_seconds <= _MAX_TTL_SECONDS:
+        bound = f"is {wishes.ttl_seconds:g} s; it must be 1 second to 365 days"
+        found.append(FieldViolation("cache.ttl", bound))
+    return found
 
 
 def _tags(field: str, tags: Sequence[str]) -> list[FieldViolation]:
@@ -175,8 +186,8 @@ def _messages(request: GenerationRequest) -> list[FieldViolation]:
     if request.prompt:
         found.append(FieldViolation("prompt", "is given beside a chat; give one of the two"))
     count = len(request.messages)
-    if count > _MAX_MESSAGES:
-        return [FieldViolation("chat.messages", f"has {count} turns; at most {_MAX_MESSAGES}")]
+    if count > MAX_MESSAGES:
+        return [FieldViolation("chat.messages", f"has {count} turns; at most {MAX_MESSAGES}")]
     for index, turn in enumerate(request.messages):
         path = f"chat.messages[{index}].content"
         if not 1 <= len(turn.parts) <= _MAX_PARTS:
@@ -262,8 +273,8 @@ def _bias(entries: tuple[tuple[int, float], ...]) -> list[FieldViolation]:
     found = []
     for token, bias in entries:
         path = f"sampling.logit_bias[{token}]"
-        if token < 0:
-            found.append(FieldViolation(path, "names no token; ids are 0 or more"))
+        if not 0 <= token < 1 << 31:
+            found.append(FieldViolation(path, "names no token; ids are 0 to 2147483647"))
         if not -_MAX_BIAS <= bias <= _MAX_BIAS:
             bound = f"is {bias}; it must be {-_MAX_BIAS} to {_MAX_BIAS}"
             found.append(FieldViolation(path, bound))

@@ -14,6 +14,7 @@ from llmrouter.common.generation import (
     Role,
     SamplingOptions,
 )
+from llmrouter.common.validation import MAX_MESSAGES
 from llmrouter.common.wire import PRIORITY, PRIORITY_OUT, duration, seconds
 from llmrouter.common.wire_routing import decode_routing, encode_routing
 from llmrouter.v1 import generation_pb2 as pb
@@ -39,6 +40,9 @@ def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
     Raises:
         RouterError: INVALID_ARGUMENT naming a field whose value has no meaning.
     """
+    turns = len(request.chat.messages)
+    if turns > MAX_MESSAGES:  # before each of them costs time
+        raise invalid("chat.messages", f"has {turns} turns; at most {MAX_MESSAGES}")
     return GenerationRequest(
         messages=tuple(
             _decode_message(message, index) for index, message in enumerate(request.chat.messages)

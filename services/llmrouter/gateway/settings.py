@@ -68,7 +68,7 @@ class GatewaySettings(Listening, Dialling):
         default=8080, ge=0, le=65535, description="Port of the HTTP API; null has none."
     )
     http_max_body_bytes: int = Field(
-        default=8 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."
+        default=4 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."
     )
     http_body_seconds: float = Field(
         default=30, gt=0, le=3600, description="Wait for the whole of a request over HTTP at most."

@@ -25,7 +25,7 @@ from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.strangers import strangers
-from llmrouter.inference.models.versions import key_of
+from llmrouter.inference.models.versions import is_key, key_of
 from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
@@ -139,7 +139,11 @@ def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, sto
     """
     names = registry.shelf.names_in_store()
     known = {*names, *(key_of(name).name for name in names)}
-    missing = [name for name in wanted if name not in known and not (store / name).is_dir()]
+    missing = [
+        name
+        for name in wanted
+        if name not in known and not (is_key(name) and (store / name).is_dir())
+    ]
     if missing:
         there = ", ".join(names) or "none"
         raise RouterError(

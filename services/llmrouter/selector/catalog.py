@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypedDict
 
+from pydantic import ValidationError
+
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.prices import Prices
@@ -252,9 +254,12 @@ def build_catalog(
     listed = {entry.name: entry for entry in entries}
     by_name: dict[str, list[ServedModel]] = {}
     for one in served:
-        by_name.setdefault(one.name, []).append(one)
         if one.name not in listed:
-            listed[one.name] = CatalogEntry(name=one.name, quality=unlisted_quality)
+            try:
+                listed[one.name] = CatalogEntry(name=one.name, quality=unlisted_quality)
+            except ValidationError:  # nobody could ask for it; the others must stay
+                continue
+        by_name.setdefault(one.name, []).append(one)
     models: list[Model] = []
     others: list[Model] = []
     names: dict[str, tuple[str, ...]] = {}

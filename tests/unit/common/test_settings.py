@@ -263,3 +263,22 @@ def test_a_key_that_stands_twice_is_refused_with_its_line(config):
     path = config("selector: {default_strategy: nope}\ngateway: {port: 0}\nselector: {port: 0}\n")
     with pytest.raises(ConfigError, match="'selector' stands twice, the second time in line 3"):
         load_config(path, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\n".join(
+            ["a0: &a0 [x, x]", *(f"a{i}: &a{i} [*a{i - 1}, *a{i - 1}]" for i in range(1, 40))]
+        ),
+        "a: &a [*a]",
+    ],
+)
+def test_a_file_that_grows_by_its_aliases_is_refused_at_once(config, text):
+    with pytest.raises(ConfigError, match="over 100000 values, aliases counted"):
+        load_config(config(text), {})
+
+
+def test_aliases_may_spare_repetition(config):
+    path = config("gateway: &common {drain_grace_seconds: 3}\nselector: *common\n")
+    assert load_config(path, {})["selector"] == {"drain_grace_seconds": 3}

@@ -8,6 +8,7 @@ import pytest
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    CacheWishes,
     FormatKind,
     GenerationRequest,
     Message,
@@ -25,6 +26,10 @@ TURN = Message(Role.USER, ("a",))
 
 def sampled(**options):
     return replace(GOOD, sampling=SamplingOptions(**options))
+
+
+def kept_for(seconds):
+    return replace(sampled(), cache=CacheWishes(ttl_seconds=seconds))
 
 
 def formatted(kind, text):
@@ -69,7 +74,10 @@ BAD = [
     (sampled(frequency_penalty=-2.1), "sampling.frequency_penalty", "is -2.1"),
     (sampled(logit_bias=((5, 101.0),)), "sampling.logit_bias[5]", "is 101.0; it must be -100"),
     (sampled(logit_bias=((5, math.nan),)), "sampling.logit_bias[5]", "nan"),
-    (sampled(logit_bias=((-1, 1.0),)), "sampling.logit_bias[-1]", "0 or more"),
+    (sampled(logit_bias=((-1, 1.0),)), "sampling.logit_bias[-1]", "0 to 2147483647"),
+    (sampled(logit_bias=((1 << 31, 1.0),)), "sampling.logit_bias[2147483648]", "0 to 2147483647"),
+    (kept_for(0.5), "cache.ttl", "is 0.5 s; it must be 1 second to 365 days"),
+    (kept_for(math.inf), "cache.ttl", "is inf s"),
     (
         sampled(logit_bias=tuple((token, 1.0) for token in range(1025))),
         "sampling.logit_bias",

@@ -167,3 +167,8 @@ def test_a_model_that_loads_on_demand_is_meant_where_it_is_nowhere_ready():
     both, one = (build_catalog([], held).models[0] for held in ([ready, asleep], [asleep]))
     assert [served.address for served in both.endpoints] == ["host:1"]
     assert [served.address for served in one.endpoints] == ["host:2"]
+
+
+def test_a_served_model_that_nobody_could_name_does_no_harm_to_others():
+    models = build_catalog([], [served("good"), served("good copy"), served("")]).models
+    assert names(models) == ["good@v1"]

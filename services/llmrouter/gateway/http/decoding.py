@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 
 from llmrouter.common.embedding import EmbeddingRequest
+from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import (
     CacheWishes,
@@ -25,6 +26,7 @@ from llmrouter.gateway.http.fields import (
     ChatBody,
     CompletionBody,
     EmbeddingBody,
+    EnsembleFields,
     FormatFields,
     GenerationBody,
     TurnFields,
@@ -141,6 +143,9 @@ def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
         max_time_to_first_token=wishes.max_time_to_first_token,
         # Whose requests belong together: as OpenAI uses these fields for its own caches.
         session=wishes.session or conversation or body.user,
+        no_exploration=wishes.no_exploration,
+        min_confidence=wishes.min_confidence,
+        ensemble=_ensemble(wishes.ensemble),
     )
 
 
@@ -156,4 +161,12 @@ def _named(model: str, strategy: str) -> tuple[str, str]:
 
 
 def _cache(body: GenerationBody) -> CacheWishes:
-    return CacheWishes(body.cache.mode, body.cache.ttl_seconds)
+    wishes = body.cache
+    tags = tuple(sorted(set(wishes.tags)))
+    return CacheWishes(
+        wishes.mode, wishes.ttl_seconds, tags, wishes.drawn, wishes.stale, wishes.similar
+    )
+
+
+def _ensemble(wish: EnsembleFields | None) -> EnsembleWish | None:
+    return None if wish is None else EnsembleWish(wish.models, wish.election, wish.judge)

@@ -148,8 +148,10 @@ class _BoundedProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
-        """Count the headers of a request."""
+        """Count the headers of a request, and begin to wait for their end."""
         self._header_bytes = 0
+        if self._silence is None:
+            self._silence = self.loop.call_later(_KEEP_ALIVE_SECONDS, self.transport.close)
         super().on_message_begin()
 
     def on_url(self, url: bytes) -> None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from llmrouter.common.ensemble import Election
 from llmrouter.common.generation import CacheMode, Priority
 
 __all__ = [
@@ -27,7 +28,7 @@ __all__ = [
 
 UNSUPPORTED = frozenset(
     {
-        "audio", "best_of", "echo", "function_call", "functions", "metadata", "modalities",
+        "audio", "best_of", "echo", "function_call", "functions", "metadata", "modalities", "name",
         "parallel_tool_calls", "prediction", "prompt_cache_retention", "reasoning_effort",
         "safety_identifier", "suffix", "tool_choice", "tools", "verbosity", "web_search_options",
     }
@@ -52,7 +53,8 @@ def _listed(value: object) -> object:
 
 
 def _parts(value: object) -> object:
-    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+    """Take text for its only part, and null, which turns of other models may have, for none."""
+    return [{"type": "text", "text": value or ""}] if isinstance(value, str | None) else value
 
 
 class _Fields(BaseModel):
@@ -72,7 +74,11 @@ class TurnFields(_Fields):
     """One turn of a chat; `developer` is another word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_parts)]
+    content: Annotated[list[TextPart], BeforeValidator(_parts), Field(max_length=64)]
+    refusal: None = None
+    """What our own answers, which are sent back as turns, have here."""
+    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
 
 class JsonSchemaFields(_Fields):
@@ -109,23 +115,38 @@ class StreamFields(_Fields):
     include_obfuscation: Literal[False] | None = None
 
 
+class EnsembleFields(_Fields):
+    """Several models to be asked at once, as `Ensemble` in the protos."""
+
+    models: int
+    election: Annotated[Election, Field(strict=False)] = Election.VOTE
+    judge: str = ""
+
+
 class RoutingFields(_Fields):
     """What a caller asks of the selector, as `RoutingWishes` in the protos; seconds for times."""
 
     strategy: str = ""
     min_quality: float = 0.0
     max_cost: float = 0.0
-    tags: list[str] = []
+    tags: list[str] = Field(default=[], max_length=16)
     max_latency: float = 0.0
     max_time_to_first_token: float = 0.0
     session: str = ""
+    no_exploration: bool = False
+    min_confidence: float = 0.0
+    ensemble: EnsembleFields | None = None
 
 
 class CacheFields(_Fields):
     """What a caller asks of the answer cache, as `CacheWishes` in the protos."""
 
     mode: Annotated[CacheMode, Field(strict=False)] = CacheMode.READ_WRITE
-    ttl_seconds: float = Field(default=0.0, ge=0)
+    ttl_seconds: float = Field(default=0.0, ge=0, le=31_536_000, allow_inf_nan=False)
+    tags: list[str] = Field(default=[], max_length=16)
+    drawn: bool = False
+    stale: bool = False
+    similar: bool = False
 
 
 class GenerationBody(_Fields):
@@ -138,11 +159,13 @@ class GenerationBody(_Fields):
     temperature: float = 1.0
     top_p: float = 1.0
     n: int = 1
-    stop: Annotated[list[str], BeforeValidator(_listed)] = []
+    stop: Annotated[list[str], BeforeValidator(_listed), Field(max_length=16)] = []
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
-    logit_bias: dict[Annotated[int, Field(strict=False)], float] = {}
+    logit_bias: Annotated[
+        dict[Annotated[int, Field(strict=False, ge=0, lt=1 << 31)], float], Field(max_length=1024)
+    ] = {}
     user: str = ""
     response_format: FormatFields | None = None
     top_k: int = 0
@@ -168,7 +191,7 @@ class GenerationBody(_Fields):
 class ChatBody(GenerationBody):
     """`POST /v1/chat/completions`."""
 
-    messages: list[TurnFields] = Field(min_length=1)
+    messages: list[TurnFields] = Field(min_length=1, max_length=1000)
     max_completion_tokens: int | None = None
     logprobs: bool = False
     top_logprobs: int = 0
@@ -187,6 +210,6 @@ class EmbeddingBody(_Fields):
     """`POST /v1/embeddings`; `truncate` is ours: cut what is too long rather than refuse it."""
 
     model: str
-    input: Annotated[list[str], BeforeValidator(_listed)]
+    input: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1, max_length=256)]
     encoding_format: Literal["float", "base64"] = "float"
     truncate: bool = False

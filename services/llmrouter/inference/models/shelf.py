@@ -16,6 +16,7 @@ from llmrouter.inference.models.versions import (
     aliases_of,
     check_alias,
     find_version,
+    is_key,
     key_of,
 )
 
@@ -46,7 +47,7 @@ class Shelf:
         """Return the names of every model folder in the store."""
         if not self._store.is_dir():
             return []
-        found = (path for path in self._store.iterdir() if not path.name.startswith("."))
+        found = (path for path in self._store.iterdir() if is_key(path.name))
         return sorted(path.name for path in found if kind_of(path) is not None)
 
     def serves(self, model: HeldModel) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from llmrouter.inference.models.folder import CONFIG_FILE
@@ -11,6 +12,7 @@ from llmrouter.inference.models.kinds import (
     TRANSFORMER_FILE,
     kind_of,
 )
+from llmrouter.inference.models.versions import is_key
 
 __all__ = ["strangers"]
 
@@ -19,6 +21,10 @@ _WHY = (
     f"beside a {CTRANSLATE2_FILE} (CTranslate2) or a {ONNX_FILE} (embeddings); import the model "
     "again, or move the folder out of the store"
 )
+_NAMELESS = (
+    "has a name that no model may have; rename the folder to lower-case letters, digits, dots, "
+    "dashes or underscores, starting with a letter or digit; a version's label may follow an @"
+)
 
 
 def strangers(store: Path) -> dict[str, str]:
@@ -26,4 +32,15 @@ def strangers(store: Path) -> dict[str, str]:
     if not store.is_dir():
         return {}
     folders = (one for one in store.iterdir() if one.is_dir() and one.name[0] != ".")
-    return {one.name: _WHY for one in sorted(folders) if kind_of(one) is None}
+    found = {}
+    for one in sorted(folders):
+        if kind_of(one) is None:
+            found[_shown(one.name)] = _WHY
+        elif not is_key(one.name):
+            found[_shown(one.name)] = _NAMELESS
+    return found
+
+
+def _shown(name: str) -> str:
+    """Return a folder's name as text, whatever its bytes are."""
+    return os.fsencode(name).decode(errors="replace")

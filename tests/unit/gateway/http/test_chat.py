@@ -6,6 +6,7 @@ import openai
 import pytest
 from tests.unit.gateway.doubles import answer_events, error
 
+from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.errors import FieldViolation, Reason
 from llmrouter.common.generation import (
     CacheMode,
@@ -126,8 +127,9 @@ async def test_every_field_reaches_the_chain(api):
         extra_body={
             "top_k": 4, "min_p": 0.1, "min_tokens": 2, "repetition_penalty": 1.1,
             "routing": {"min_quality": 0.2, "max_cost": 0.01, "tags": ["eu"], "max_latency": 3,
-                        "max_time_to_first_token": 1.5, "session": "s-1"},
-            "cache": {"mode": "off", "ttl_seconds": 60},
+                        "max_time_to_first_token": 1.5, "session": "s-1", "no_exploration": True,
+                        "min_confidence": 0.4, "ensemble": {"models": 3, "election": "vote"}},
+            "cache": {"mode": "off", "ttl_seconds": 60, "tags": ["b", "a"], "similar": True},
         },
     )  # fmt: skip
     [(request, context)] = api.chain.calls
@@ -143,8 +145,10 @@ async def test_every_field_reaches_the_chain(api):
         logprobs=True, top_logprobs=3, top_k=4, min_p=0.1, min_tokens=2, repetition_penalty=1.1,
         response_format=ResponseFormat(FormatKind.JSON_SCHEMA, '{"type": "object"}'),
     )  # fmt: skip
-    assert request.routing == RoutingWishes("", "cost-optimized", 0.2, 0.01, ("eu",), 3, 1.5, "s-1")
-    assert request.cache == CacheWishes(CacheMode.OFF, 60)
+    assert request.routing == RoutingWishes(
+        "", "cost-optimized", 0.2, 0.01, ("eu",), 3, 1.5, "s-1", True, 0.4, EnsembleWish(3)
+    )
+    assert request.cache == CacheWishes(CacheMode.OFF, 60, ("a", "b"), similar=True)
     assert request.priority is context.priority is Priority.LOW
 
 
@@ -210,6 +214,10 @@ async def test_what_asks_for_nothing_is_no_mistake(api):
         ({"response_format": {"type": "regex"}}, "response_format", "regex must be given"),
         ({"model": "auto:"}, "model", "auto, auto:STRATEGY"),
         ({"top_k": -1}, "top_k", "0 or more"),
+        ({"logit_bias": {str(1 << 31): 1}}, f"logit_bias.{1 << 31}.[key]", "must be less than"),
+        ({"cache": {"ttl_seconds": 1e300}}, "cache.ttl_seconds", "at most 31536000"),
+        ({"messages": [{"role": "user", "content": "x"}] * 1001}, "messages", "at most 1000"),
+        ({"messages": [{"role": "user", "content": "x", "name": "me"}]}, "messages[0].name", "not"),
         ({"cache": {"mode": "sometimes"}}, "cache.mode", "sometimes"),
     ],
 )
@@ -295,3 +303,19 @@ async def _until(condition):
     async with asyncio.timeout(10):
         while not condition():  # noqa: ASYNC110 - what is waited for is another's state
             await asyncio.sleep(0.01)
+
+
+async def test_an_answer_may_be_sent_back_as_a_turn_as_the_client_gives_it(api):
+    api.chain.script = answer_events()
+    first = await ask(api)
+    turns = [*TURNS, first.choices[0].message, {"role": "user", "content": "And?"}]
+    await ask(api, messages=turns)
+    said = [turn.text for turn in api.chain.calls[1][0].messages]
+    assert said == ["Where?", "Paris", "And?"]
+
+
+async def test_a_turn_of_another_model_may_have_no_text_and_no_calls(api):
+    api.chain.script = answer_events()
+    empty = {"role": "assistant", "content": None, "tool_calls": []}
+    await ask(api, messages=[*TURNS, empty])
+    assert api.chain.calls[0][0].messages[1].text == ""

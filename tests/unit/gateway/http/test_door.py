@@ -87,6 +87,8 @@ async def test_a_client_that_connects_and_says_nothing_is_let_go(api, monkeypatc
     monkeypatch.setattr(door, "_KEEP_ALIVE_SECONDS", 0.05)
     assert await exchange(api.address, b"") == b""
     assert await exchange(api.address, b"GET /v1/mod") == b""
+    whole = b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n"
+    assert (await exchange(api.address, whole + b"GET /hea")).endswith(b'{"status":"ok"}')
 
 
 async def test_connections_beyond_the_bound_are_told_so():

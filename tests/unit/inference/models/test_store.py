@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -130,3 +132,12 @@ def test_folders_that_are_no_models_are_told_with_what_they_lack(store: ModelSto
     assert name == "half"
     assert "has no genai_config.json (onnxruntime-genai)" in why
     assert "import the model again, or move the folder out of the store" in why
+
+
+def test_folders_whose_names_no_model_may_have_are_told(store: ModelStore) -> None:
+    install(store, "a")
+    for name in ("a copy", "@x", "Upper", os.fsdecode(b"caf\xe9")):
+        shutil.copytree(store.path("a"), store.root / name)
+    told = strangers(store.root)
+    assert sorted(told) == ["@x", "Upper", "a copy", "caf\N{REPLACEMENT CHARACTER}"]
+    assert all("rename the folder" in why for why in told.values())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import replace
 
 from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, put
@@ -77,3 +79,10 @@ async def test_a_changed_folder_that_is_broken_leaves_the_old_one_serving(make, 
     assert (await refusal(registry.load("a", ""))).reason is Reason.MODEL_UNAVAILABLE
     assert await ask(registry, "a") == "v-a"
     assert states(registry) == {"a": "ready"}
+
+
+async def test_a_folder_of_an_odd_name_does_no_harm_to_others(make, tmp_path):
+    await make("a")
+    for name in ("a copy", "@x", os.fsdecode(b"caf\xe9")):
+        shutil.copytree(tmp_path / "a", tmp_path / name)
+    assert states(await make("a")) == {"a": "ready"}
