@@ -24,7 +24,7 @@ from llmrouter.common.settings import ConfigError
             "selector",
             "default_strategy",
             "luck",
-            "selector.default_strategy: no strategy is named 'luck'; known: balanced, cascade, cost-opt",
+            "selector.default_strategy: no strategy is named 'luck'; known: balanced, cascade",
         ),
     ],
 )
