@@ -14,6 +14,7 @@ help: ## Show this help
 
 $(STAMP): pyproject.toml CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h')
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo 'Installing what llmrouter needs, and compiling its engine: this takes minutes, and says nothing until it is done.'
 	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
 	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
 	@touch $@

@@ -72,6 +72,7 @@ class Commands(TyperGroup):
 
 def _end_usage(ctx: Any, error: TyperException) -> None:
     """End the program if machines read it; people are told by typer, with how to get help."""
+    error.message = error.message.replace("Value error, ", "")  # a library's word, not ours
     if for_machines(ctx):
         write_json(_data(_USAGE, error.format_message()))
         raise typer.Exit(error.exit_code) from None

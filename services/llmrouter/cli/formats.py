@@ -59,5 +59,9 @@ def _schema(given: str) -> str:
 def _read(file: Path, flag: str) -> str:
     try:
         return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(f"cannot read {file}: {error}", param_hint=flag) from None
+    except OSError as error:
+        told = f"{file} cannot be read: {error.strerror}"
+        raise typer.BadParameter(told, param_hint=flag) from None
+    except UnicodeDecodeError:
+        told = f"{file} is not UTF-8 text; convert it, as with iconv"
+        raise typer.BadParameter(told, param_hint=flag) from None

@@ -124,3 +124,19 @@ def test_what_a_service_refuses_ends_the_command_as_if_it_had_seen_it_itself(com
     assert result.exit_code == code
     if code == 2:
         assert result.stderr == "error: --top-k is -1; it must be 0 to 1000000\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--cache", "sometimes"), "Invalid value for '--cache': 'sometimes' is not one of"),
+        (("--json-schema", "/no/schema"), "/no/schema cannot be read: No such file or directory"),
+    ],
+)
+def test_wrong_usage_is_told_once_and_in_plain_words(monkeypatch, arguments, said):
+    monkeypatch.setenv("COLUMNS", "200")
+    done = run("generate", "hi", *arguments)
+    told = " ".join(f"{done.stdout} {done.stderr}".split())
+    assert said in told
+    assert "Value error" not in told
+    assert "Errno" not in told
