@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmrouter.cache.readings import readings
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.tiers import open_tiers
@@ -11,12 +12,15 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
 
 
-async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: CacheSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise.
 
     Raises:
@@ -39,6 +43,7 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         host=settings.host,
         port=settings.port,
         close=tiers.close,
+        readings=lambda: readings(tiers),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from grpc import aio
@@ -31,9 +31,15 @@ class Dialler:
 
     Args:
         local: Channels that stand for addresses served by this process.
+        around: Puts something around every channel to another service, or hands it back as it is.
     """
 
-    def __init__(self, local: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        local: Mapping[str, Any] | None = None,
+        around: Callable[[Any], Any] = lambda channel: channel,
+    ) -> None:
+        self._around = around
         self._local = dict(local or {})
         self._lasting: dict[str, Any] = {}
         self._passing: OrderedDict[str, Any] = OrderedDict()
@@ -44,7 +50,7 @@ class Dialler:
         if address in self._local:
             return self._local[address]
         if address not in self._lasting:
-            self._lasting[address] = aio.insecure_channel(address, options=_OPTIONS)
+            self._lasting[address] = self._open(address)
         return self._lasting[address]
 
     def passing(self, address: str) -> Any:
@@ -58,13 +64,13 @@ class Dialler:
         if address not in self._passing:
             if len(self._passing) >= _MAX_PASSING:
                 self._close_later(self._passing.popitem(last=False)[1])
-            self._passing[address] = aio.insecure_channel(address, options=_OPTIONS)
+            self._passing[address] = self._open(address)
         self._passing.move_to_end(address)
         return self._passing[address]
 
     def add_local(self, address: str, channel: Any) -> None:
         """Let `channel` stand for `address`."""
-        self._local[address] = channel
+        self._local[address] = self._around(channel)
 
     async def close(self) -> None:
         """Close every channel at once."""
@@ -76,6 +82,9 @@ class Dialler:
         self._passing.clear()
         self._let_go.clear()
         await asyncio.gather(*(channel.close() for channel in channels))
+
+    def _open(self, address: str) -> Any:
+        return self._around(aio.insecure_channel(address, options=_OPTIONS))
 
     def _close_later(self, channel: Any) -> None:
         closing = asyncio.ensure_future(channel.close(_GRACE_SECONDS))

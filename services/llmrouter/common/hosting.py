@@ -13,6 +13,8 @@ from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.server import ServiceServer, until_signalled
+from llmrouter.common.telemetry.metering import Source
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 
 __all__ = ["Hosted", "Service", "run_until_signalled"]
 
@@ -45,6 +47,8 @@ class Service:
     """Frees what it holds, after the last call."""
     ready: Callable[[], bool] = lambda: True
     """Whether requests are welcome once started."""
+    readings: Source | None = None
+    """Reads what metrics show of it."""
     drain_grace_seconds: float = 5.0
     """How long running calls may finish once a signal came."""
 
@@ -52,8 +56,9 @@ class Service:
 class Hosted:
     """A service on a real port and, for neighbours in this process, on a channel without one."""
 
-    def __init__(self, service: Service) -> None:
-        gate = Gate(service.name)
+    def __init__(self, service: Service, telemetry: Telemetry = SILENT) -> None:
+        calls = telemetry.calls(service.name)
+        gate = Gate(service.name, calls)
         inside = InProcessServer(gate)
         service.register(inside)
         self.service = service
@@ -61,6 +66,10 @@ class Hosted:
         self.address = ""
         names = (service.grpc_name, *service.beside)
         self._server = ServiceServer(service.name, names, service.register, gate)
+        sources = (service.readings, None if calls is None else calls.readings)
+        self._sources = [source for source in sources if source is not None]
+        self._telemetry = telemetry
+        self._unobserve: Callable[[], None] = lambda: None
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.
@@ -75,19 +84,21 @@ class Hosted:
     async def start(self) -> None:
         """Start the service and say over health whether it is ready."""
         await self.service.start()
+        self._unobserve = self._telemetry.observe(*self._sources)
         await self._server.set_ready(self.service.ready())
         _log.info("serving", service=self.service.name, address=self.address)
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
+        self._unobserve()
         self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
         await self.service.close()
 
 
 @contextlib.asynccontextmanager
-async def _hosted(service: Service) -> AsyncIterator[Hosted]:
-    hosted = Hosted(service)
+async def _hosted(service: Service, telemetry: Telemetry) -> AsyncIterator[Hosted]:
+    hosted = Hosted(service, telemetry)
     try:
         await hosted.bind()
         await hosted.start()
@@ -96,6 +107,6 @@ async def _hosted(service: Service) -> AsyncIterator[Hosted]:
         await hosted.stop()
 
 
-async def run_until_signalled(service: Service) -> None:
+async def run_until_signalled(service: Service, telemetry: Telemetry = SILENT) -> None:
     """Host one service until SIGTERM or SIGINT, then drain it."""
-    await until_signalled(_hosted(service))
+    await until_signalled(_hosted(service, telemetry))

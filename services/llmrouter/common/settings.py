@@ -22,6 +22,7 @@ __all__ = [
     "ADDRESS_VARIABLE",
     "ENVIRONMENTS",
     "SECTIONS",
+    "SERVICES",
     "ConfigError",
     "Section",
     "SectionT",
@@ -35,7 +36,8 @@ __all__ = [
 ]
 
 ENVIRONMENTS = ("development", "staging", "production")
-SECTIONS = ("gateway", "selector", "cache", "inference")
+SERVICES = ("gateway", "selector", "cache", "inference")
+SECTIONS = (*SERVICES, "telemetry")
 _PREFIX = "LLMROUTER_"
 _INJECTED = re.compile(
     r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"

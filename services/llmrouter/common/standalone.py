@@ -23,6 +23,8 @@ from llmrouter.common.settings import (
     load_config,
     parse,
 )
+from llmrouter.common.telemetry.settings import TelemetrySettings
+from llmrouter.common.telemetry.telemetry import Telemetry
 
 __all__ = ["Program", "configure_process_logs", "main", "run_program"]
 
@@ -34,8 +36,8 @@ class Program(Generic[SectionT]):
     name: str
     """Its name, and that of its section."""
     settings: type[SectionT]
-    build: Callable[[SectionT, Dialler, Path], Awaitable[Service]]
-    """Composes the service from settings, dialler and data directory."""
+    build: Callable[[SectionT, Dialler, Path, Telemetry], Awaitable[Service]]
+    """Composes the service from settings, dialler, data directory and telemetry."""
 
 
 def configure_process_logs() -> None:
@@ -52,13 +54,18 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
     data = load_config(config)
     check_sections(data)
     settings = parse(program.settings, data.get(program.name), program.name)
-    dialler = Dialler()
+    told = parse(TelemetrySettings, data.get("telemetry"), "telemetry")
+    telemetry = Telemetry.open(told, program.name)
+    dialler = Dialler(around=telemetry.channel)
     try:
-        await run_until_signalled(await program.build(settings, dialler, data_directory()))
+        telemetry.start()
+        service = await program.build(settings, dialler, data_directory(), telemetry)
+        await run_until_signalled(service, telemetry)
     except RouterError as error:
         raise ConfigError(error.message) from None
     finally:
         await dialler.close()
+        await telemetry.close()
 
 
 def main(program: Program[SectionT]) -> None:

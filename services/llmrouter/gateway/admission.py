@@ -11,16 +11,24 @@ from llmrouter.common.generation import (
     Generator,
     RequestContext,
 )
+from llmrouter.common.telemetry.names import SpanName
+from llmrouter.common.telemetry.tracing import Tracer, spanned
 from llmrouter.common.validation import validate
 
 __all__ = ["Admission"]
 
 
 class Admission:
-    """Lets valid requests in."""
+    """Lets valid requests in.
 
-    def __init__(self, following: Generator) -> None:
+    Args:
+        following: Answers them.
+        tracer: None traces nothing.
+    """
+
+    def __init__(self, following: Generator, tracer: Tracer | None = None) -> None:
         self._following = following
+        self._tracer = tracer
 
     async def generate(
         self, request: GenerationRequest, context: RequestContext
@@ -30,7 +38,8 @@ class Admission:
         Raises:
             RouterError: INVALID_ARGUMENT naming each wrong field.
         """
-        validate(request)
+        with spanned(self._tracer, SpanName.ADMISSION):
+            validate(request)
         async with closing_stream(self._following.generate(request, context)) as events:
             async for event in events:
                 yield event

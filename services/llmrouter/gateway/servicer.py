@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,6 +19,7 @@ from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
 from llmrouter.gateway.messages import encode_choice
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
@@ -55,6 +56,7 @@ class GatewayServicer(GatewayServiceServicer):
         embedder: TextEmbedder,
         selector_client: CatalogClient,
         settings: GatewaySettings,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         """Compose the service.
 
@@ -63,11 +65,13 @@ class GatewayServicer(GatewayServiceServicer):
             embedder: Turns texts into vectors, as `build_embedding` makes it.
             selector_client: Gives the catalog.
             settings: The gateway's settings.
+            observers: Told of requests that cannot even be read.
         """
         self._pipeline = pipeline
         self._embedder = embedder
         self._selector = selector_client
         self._settings = settings
+        self._observers = observers
 
     async def Generate(  # noqa: N802 - named by the proto
         self, request: generation_pb2.GenerateRequest, context: Any
@@ -99,7 +103,7 @@ class GatewayServicer(GatewayServiceServicer):
         """Turn texts into vectors."""
         asker = self._asker(context)
         try:
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 _check_request_id(context)
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
@@ -121,7 +125,7 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> AsyncIterator[GenerationEvent]:
         asker = self._asker(context)
         try:
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 _check_request_id(context)
                 asked = decode_request(request)
             asker = replace(asker, priority=asked.priority)

@@ -12,6 +12,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.cpu_meter import CpuMeter
@@ -23,6 +24,8 @@ from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.versions import key_of
+from llmrouter.inference.observing import GenerationObserver
+from llmrouter.inference.readings import readings
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
 from llmrouter.inference.upkeep import Upkeep
@@ -34,13 +37,16 @@ __all__ = ["PROGRAM", "build"]
 _log = structlog.get_logger("llmrouter.inference")
 
 
-async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: InferenceSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; models load when it starts.
 
     Args:
         settings: The `inference` section.
         dialler: Not needed: inference calls nobody.
         data: The data directory, for the default store.
+        telemetry: What generations are measured and traced with.
 
     Raises:
         RouterError: The backend's name is unknown, or that of a model to load; the store that the
@@ -65,9 +71,12 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         await registry.close()
 
     models = ModelServicer(registry, monitor, CpuMeter(settings.threads or available_cores()))
+    observer = None
+    if telemetry.tracer is not None or telemetry.meter is not None:
+        observer = GenerationObserver(telemetry.tracer, telemetry.meter)
 
     def register(server: Any) -> None:
-        servicer = InferenceServicer(registry, settings.max_tokens)
+        servicer = InferenceServicer(registry, settings.max_tokens, observer)
         add_InferenceServiceServicer_to_server(servicer, server)
         add_ModelServiceServicer_to_server(models, server)
 
@@ -82,6 +91,7 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         stopping=registry.changes.end,
         close=close,
         ready=lambda: registry.ready,
+        readings=lambda: readings(registry, monitor),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

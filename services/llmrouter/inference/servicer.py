@@ -18,6 +18,7 @@ from llmrouter.common.wire_request import decode_request
 from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.observing import GenerationObserver
 from llmrouter.v1 import embedding_pb2, generation_pb2
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceServicer
@@ -28,9 +29,12 @@ __all__ = ["InferenceServicer"]
 class InferenceServicer(InferenceServiceServicer):
     """Serves the models of a registry."""
 
-    def __init__(self, registry: ModelRegistry, max_tokens: int) -> None:
+    def __init__(
+        self, registry: ModelRegistry, max_tokens: int, observer: GenerationObserver | None = None
+    ) -> None:
         self._registry = registry
         self._max_tokens = max_tokens
+        self._observer = observer
 
     async def Infer(  # noqa: N802 - the RPC's name
         self, request: pb.InferRequest, context: Any
@@ -44,6 +48,8 @@ class InferenceServicer(InferenceServiceServicer):
         events = generate(
             self._registry, request.model, request.version, asked, who, self._max_tokens
         )
+        if self._observer is not None:
+            events = self._observer.watch(events, request.model, asked)
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
                 yield pb.InferResponse(event=encode_event(event))

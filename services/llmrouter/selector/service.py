@@ -8,9 +8,12 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.readings import readings
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.state_store import SqliteState
@@ -19,7 +22,9 @@ from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
-async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: SelectorSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; it watches the inference services through `dialler` once started.
 
     Raises:
@@ -41,7 +46,9 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     except RouterError as error:
         message = f"selector.default_strategy: {error.message}"
         raise RouterError(error.reason, message) from error
-    servicer = SelectorServicer(selector)
+    watched = telemetry.tracer is not None or telemetry.meter is not None
+    observer = SelectionObserver(telemetry.meter) if watched else None
+    servicer = SelectorServicer(selector, observer)
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
@@ -62,6 +69,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         port=settings.port,
         start=start,
         close=close,
+        readings=lambda: readings(selector),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

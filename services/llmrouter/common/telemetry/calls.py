@@ -1,0 +1,74 @@
+"""What is seen of every call: its span, how long it took and how many there are."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+from llmrouter.common.errors import RULES
+from llmrouter.common.telemetry.metering import Meter, Reading
+from llmrouter.common.telemetry.names import SERVER_SPANS, Attribute, Name
+from llmrouter.common.telemetry.tracing import Span, Tracer, fail, trace_headers
+
+__all__ = ["CallWatch"]
+
+_GATEWAY = "/llmrouter.v1.GatewayService/"
+_STATUS = {reason.value: rule.status for reason, rule in RULES.items()}
+
+
+class CallWatch:
+    """Sees the calls of one service.
+
+    A trace begins at the gateway or comes with a call; what services ask each other for themselves,
+    such as who holds which model, is measured and not traced.
+
+    Args:
+        service: Its name.
+        tracer: None traces nothing.
+        meter: None measures nothing.
+    """
+
+    def __init__(self, service: str, tracer: Tracer | None, meter: Meter | None) -> None:
+        self._service, self._tracer, self._meter = service, tracer, meter
+        self._active: Counter[str] = Counter()
+
+    def begin(self, method: str, metadata: object) -> Callable[[str], None]:
+        """Take in that a call begins; return what is to be told its reason, or `OK`, at the end."""
+        began = time.monotonic()
+        span = self._span(method, metadata)
+        self._active[method] += 1
+
+        def ended(outcome: str) -> None:
+            self._active[method] -= 1
+            status = "OK" if outcome == "OK" else _STATUS.get(outcome, "UNKNOWN")
+            if self._meter is not None:
+                labels = {
+                    Attribute.RPC_METHOD: method[1:],
+                    Attribute.RPC_STATUS: status,
+                }
+                self._meter.record(Name.RPC_DURATION, time.monotonic() - began, labels)
+            if span is not None:
+                span.set_attribute(Attribute.RPC_STATUS, status)
+                if outcome != "OK":
+                    fail(span, outcome)
+                span.end()
+
+        return ended
+
+    async def readings(self) -> list[Reading]:
+        """Return how many calls are inside now."""
+        return [
+            Reading(Name.RPC_ACTIVE, count, {Attribute.RPC_METHOD: method[1:]})
+            for method, count in self._active.items()
+        ]
+
+    def _span(self, method: str, metadata: object) -> Span | None:
+        if self._tracer is None:
+            return None
+        headers = trace_headers(metadata)
+        if not headers and not method.startswith(_GATEWAY):
+            return None
+        name = SERVER_SPANS.get(method) or method.rpartition(".")[2]
+        told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
+        return self._tracer.receive(name, headers, told)

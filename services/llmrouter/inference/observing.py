@@ -1,0 +1,105 @@
+"""Generations as telemetry sees them: spans from the engine's own clock, and its instruments."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.generation import Finished, GenerationEvent, GenerationRequest, Started
+from llmrouter.common.telemetry.metering import Meter
+from llmrouter.common.telemetry.names import Attribute, Name, SpanName
+from llmrouter.common.telemetry.tracing import Tracer, current_span
+
+__all__ = ["GenerationObserver"]
+
+_PROVIDER = "llmrouter"
+
+
+class GenerationObserver:
+    """Watches generations on their way out, in the tasks of their calls.
+
+    Args:
+        tracer: None traces nothing.
+        meter: None measures nothing.
+    """
+
+    def __init__(self, tracer: Tracer | None, meter: Meter | None) -> None:
+        self._tracer, self._meter = tracer, meter
+
+    async def watch(
+        self, events: AsyncIterator[GenerationEvent], model: str, request: GenerationRequest
+    ) -> AsyncIterator[GenerationEvent]:
+        """Pass the events of one generation on.
+
+        Raises:
+            RouterError: That of the generation.
+        """
+        began, submitted_ns = time.monotonic(), 0
+        finished: Finished | None = None
+        try:
+            async with closing_stream(events) as stream:
+                async for event in stream:
+                    yield event
+                    if isinstance(event, Started):
+                        # The engine gets the request when its next event is asked for: now.
+                        submitted_ns = time.time_ns()
+                    elif isinstance(event, Finished):
+                        finished = event
+        finally:
+            if self._meter is not None:
+                operation = "chat" if request.messages else "text_completion"
+                seconds = time.monotonic() - began
+                _measure(self._meter, operation, model, seconds, finished, request.sampling.n)
+            if self._tracer is not None and finished is not None:
+                _trace(self._tracer, model, submitted_ns, finished)
+
+
+def _measure(
+    meter: Meter,
+    operation: str,
+    model: str,
+    seconds: float,
+    finished: Finished | None,
+    choices: int,
+) -> None:
+    told = {
+        Attribute.OPERATION: operation,
+        Attribute.PROVIDER: _PROVIDER,
+        Attribute.REQUEST_MODEL: model,
+    }
+    if finished is None:
+        meter.record(Name.SERVER_DURATION, seconds, {**told, Attribute.ERROR: "unfinished"})
+        return
+    timings = finished.timings
+    meter.record(Name.SERVER_DURATION, seconds, told)
+    meter.record(Name.SERVER_FIRST_TOKEN, timings.time_to_first_token, told)
+    meter.record(Name.QUEUE_TIME, timings.queue, {"model": model})
+    later = finished.usage.completion_tokens / choices - 1
+    if later > 0:
+        meter.record(Name.SERVER_PER_TOKEN, timings.decode / later, told)
+
+
+def _trace(tracer: Tracer, model: str, submitted_ns: int, finished: Finished) -> None:
+    """Write queue, prefill and decode below the call's span, where the engine says they were."""
+    span = current_span()
+    if not span.is_recording():
+        return
+    usage, timings = finished.usage, finished.timings
+    span.set_attributes(
+        {
+            Attribute.RESPONSE_MODEL: model,
+            Attribute.INPUT_TOKENS: usage.prompt_tokens,
+            Attribute.OUTPUT_TOKENS: usage.completion_tokens,
+            Attribute.CACHED_TOKENS: usage.cached_prompt_tokens,
+        }
+    )
+    prefilled = timings.queue + timings.prefill
+    first = max(prefilled, timings.time_to_first_token)
+    for name, begin, end in (
+        (SpanName.QUEUE, 0.0, timings.queue),
+        (SpanName.PREFILL, timings.queue, prefilled),
+        (SpanName.DECODE, first, first + timings.decode),
+    ):
+        part = tracer.start(name, start_ns=submitted_ns + round(begin * 1e9))
+        part.end(submitted_ns + round(end * 1e9))
