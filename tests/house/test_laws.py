@@ -21,6 +21,7 @@ EDGE = {
         "cache/service.py", "cache/servicer.py", "cli/breakers.py", "cli/calling.py",
         "cli/decisions.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
+        "common/telemetry/exporting.py",
         "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
         "common/wire_event.py", "common/wire_request.py", "common/wire_routing.py",
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",

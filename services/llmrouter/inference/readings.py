@@ -7,15 +7,17 @@ from collections.abc import Iterator, Mapping
 from llmrouter.common.telemetry.metering import Reading
 from llmrouter.common.telemetry.names import Name
 from llmrouter.inference.backends.base import BackendStatistics
+from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.registry import ModelRegistry
 
 __all__ = ["readings"]
 
 
-async def readings(registry: ModelRegistry, monitor: MemoryMonitor) -> list[Reading]:
+async def readings(registry: ModelRegistry, monitor: MemoryMonitor, cpu: CpuMeter) -> list[Reading]:
     """Return the values of this moment."""
-    return [*_models(registry), *_memory(registry, monitor)]
+    share = Reading(Name.CPU, cpu.share())
+    return [share, *_models(registry), *_memory(registry, monitor)]
 
 
 def _models(registry: ModelRegistry) -> Iterator[Reading]:

@@ -62,38 +62,46 @@ async def build(
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready:
-            named = f" --store {store}" if settings.store else ""
-            remedy = f"llmrouter models pull smollm2-135m-instruct{named}, then models load"
-            _log.warning("no model is ready", store=str(store), remedy=remedy)
+            _tell_empty(store, named=settings.store is not None)
 
     async def close() -> None:
         await upkeep.close()
         await registry.close()
 
-    models = ModelServicer(registry, monitor, CpuMeter(settings.threads or available_cores()))
-    observer = None
-    if telemetry.tracer is not None or telemetry.meter is not None:
-        observer = GenerationObserver(telemetry.tracer, telemetry.meter)
-
-    def register(server: Any) -> None:
-        servicer = InferenceServicer(registry, settings.max_tokens, observer)
-        add_InferenceServiceServicer_to_server(servicer, server)
-        add_ModelServiceServicer_to_server(models, server)
-
+    cpu = CpuMeter(settings.threads or available_cores())
+    models = ModelServicer(registry, monitor, cpu)
+    servicer = InferenceServicer(registry, settings.max_tokens, _observer(telemetry))
     return Service(
         name="inference",
         grpc_name="llmrouter.v1.InferenceService",
         beside=("llmrouter.v1.ModelService",),
-        register=register,
+        register=lambda server: _register(server, servicer, models),
         host=settings.host,
         port=settings.port,
         start=start,
         stopping=registry.changes.end,
         close=close,
         ready=lambda: registry.ready,
-        readings=lambda: readings(registry, monitor),
+        readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _register(server: Any, servicer: InferenceServicer, models: ModelServicer) -> None:
+    add_InferenceServiceServicer_to_server(servicer, server)
+    add_ModelServiceServicer_to_server(models, server)
+
+
+def _tell_empty(store: Path, *, named: bool) -> None:
+    there = f" --store {store}" if named else ""
+    remedy = f"llmrouter models pull smollm2-135m-instruct{there}, then models load"
+    _log.warning("no model is ready", store=str(store), remedy=remedy)
+
+
+def _observer(telemetry: Telemetry) -> GenerationObserver | None:
+    if telemetry.tracer is None and telemetry.meter is None:
+        return None
+    return GenerationObserver(telemetry.tracer, telemetry.meter)
 
 
 def _store(settings: InferenceSettings, data: Path) -> Path:

@@ -8,12 +8,11 @@ from collections.abc import Callable
 
 from llmrouter.common.errors import RULES
 from llmrouter.common.telemetry.metering import Meter, Reading
-from llmrouter.common.telemetry.names import SERVER_SPANS, Attribute, Name
+from llmrouter.common.telemetry.names import ROOTS, SERVER_SPANS, Attribute, Name
 from llmrouter.common.telemetry.tracing import Span, Tracer, fail, trace_headers
 
 __all__ = ["CallWatch"]
 
-_GATEWAY = "/llmrouter.v1.GatewayService/"
 _STATUS = {reason.value: rule.status for reason, rule in RULES.items()}
 
 
@@ -67,7 +66,7 @@ class CallWatch:
         if self._tracer is None:
             return None
         headers = trace_headers(metadata)
-        if not headers and not method.startswith(_GATEWAY):
+        if not headers and method not in ROOTS:
             return None
         name = SERVER_SPANS.get(method) or method.rpartition(".")[2]
         told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import CancelledError
 from typing import NamedTuple, Protocol
 
@@ -148,10 +148,12 @@ class _Readings:
 def _read(sources: Iterable[tuple[Source, asyncio.AbstractEventLoop]]) -> list[Reading]:
     found: list[Reading] = []
     for source, loop in sources:
+        looking = _on_loop(source)
         try:
-            reading = asyncio.run_coroutine_threadsafe(_on_loop(source), loop)
-        except RuntimeError:
-            continue  # the loop is closed
+            reading = asyncio.run_coroutine_threadsafe(looking, loop)
+        except RuntimeError:  # the loop is closed
+            looking.close()
+            continue
         try:
             found += reading.result(_READ_SECONDS)
         except (TimeoutError, CancelledError):
@@ -161,5 +163,5 @@ def _read(sources: Iterable[tuple[Source, asyncio.AbstractEventLoop]]) -> list[R
     return found
 
 
-async def _on_loop(source: Source) -> Sequence[Reading]:
+async def _on_loop(source: Source) -> tuple[Reading, ...]:
     return tuple(await source())

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["BOUNDED_LABELS", "INSTRUMENTS", "SERVER_SPANS", "Attribute", "Instrument", "Kind",
-           "Name", "SpanName"]  # fmt: skip
+__all__ = ["BOUNDED_LABELS", "INSTRUMENTS", "ROOTS", "SERVER_SPANS", "Attribute", "Instrument",
+           "Kind", "Name", "SpanName"]  # fmt: skip
 
 
 class SpanName(StrEnum):
@@ -40,6 +40,12 @@ SERVER_SPANS: Final[Mapping[str, SpanName]] = {
     "/llmrouter.v1.InferenceService/Infer": SpanName.INFERENCE,
 }
 """Calls whose meaning names their span; the others are named by service and method."""
+
+
+ROOTS: Final = frozenset(
+    f"/llmrouter.v1.GatewayService/{method}" for method in ("Generate", "StreamGenerate", "Embed")
+)
+"""Calls that begin a trace where their caller has none."""
 
 
 class Attribute:

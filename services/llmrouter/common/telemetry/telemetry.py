@@ -15,7 +15,7 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from llmrouter.common.telemetry.calls import CallWatch
 from llmrouter.common.telemetry.cardinality import BoundedLabels
@@ -29,9 +29,10 @@ from llmrouter.common.telemetry.prometheus_page import MetricsPage
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.tracing import Tracer
 
-__all__ = ["SILENT", "Telemetry"]
+__all__ = ["QUEUED_SPANS", "SILENT", "Telemetry", "tracer_provider"]
 
-_QUEUED_SPANS = 4096
+QUEUED_SPANS = 4096
+"""Spans that wait for the collector at most."""
 _BATCH_SPANS = 256
 _SPAN_DELAY_MS = 1000.0
 _CLOSE_SECONDS = 3.0
@@ -83,7 +84,7 @@ class Telemetry:
         tracers = None
         readers: list[Any] = []
         if settings.otlp_endpoint:
-            tracers = _tracer_provider(settings, resource)
+            tracers = tracer_provider(settings, resource, span_exporter(settings))
             readers.append(
                 PeriodicExportingMetricReader(
                     metric_exporter(settings),
@@ -165,7 +166,10 @@ SILENT = Telemetry()
 """Tells nobody anything."""
 
 
-def _tracer_provider(settings: TelemetrySettings, resource: Resource) -> TracerProvider:
+def tracer_provider(
+    settings: TelemetrySettings, resource: Resource, exporter: SpanExporter
+) -> TracerProvider:
+    """Return what makes spans, and sends those that are drawn or notable by `exporter`."""
     provider = TracerProvider(
         RecordingSampler(settings.sampled),
         resource,
@@ -175,8 +179,8 @@ def _tracer_provider(settings: TelemetrySettings, resource: Resource) -> TracerP
     # Past the queue's bound the oldest are dropped: a collector that is slow or gone costs memory
     # up to that, and requests nothing.
     sending = BatchSpanProcessor(
-        span_exporter(settings),
-        max_queue_size=_QUEUED_SPANS,
+        exporter,
+        max_queue_size=QUEUED_SPANS,
         schedule_delay_millis=_SPAN_DELAY_MS,
         max_export_batch_size=_BATCH_SPANS,
         export_timeout_millis=settings.otlp_timeout_seconds * 1000,
