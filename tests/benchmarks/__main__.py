@@ -10,6 +10,7 @@ from rich.table import Table
 
 NAMES = (
     "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
+    "telemetry",
 )  # fmt: skip
 
 

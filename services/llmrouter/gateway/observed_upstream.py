@@ -56,10 +56,10 @@ class _Attempt:
     finish_reasons: list[str] = field(default_factory=list)
     texts: dict[int, str] = field(default_factory=dict)
 
-    def see(self, event: GenerationEvent, *, content: bool) -> None:
-        """Learn from one event; its text only where that is wanted."""
+    def see(self, event: GenerationEvent) -> None:
+        """Learn from one event."""
         match event:
-            case Delta() if content:
+            case Delta():
                 text = self.texts.get(event.choice, "")
                 if len(text) < _MOST_CHARACTERS:
                     self.texts[event.choice] = text + event.text
@@ -99,7 +99,8 @@ class ObservedUpstream:
                 with span_active(span):  # the call begins with its first event
                     event = await anext(events, None)
                 while event is not None:
-                    attempt.see(event, content=content)
+                    if content or not isinstance(event, Delta):
+                        attempt.see(event)
                     yield event
                     event = await anext(events, None)
             attempt.outcome = attempt.outcome or Reason.UPSTREAM_UNAVAILABLE.value

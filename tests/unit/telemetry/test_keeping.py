@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from tests.unit.telemetry.driving import Kept
 
-from llmrouter.common.telemetry.keeping import KeepingProcessor, RecordingSampler
+from llmrouter.common.telemetry.keeping import Drafts
 from llmrouter.common.telemetry.settings import TelemetrySettings
-from llmrouter.common.telemetry.telemetry import QUEUED_SPANS, tracer_provider
+from llmrouter.common.telemetry.telemetry import QUEUED_SPANS, sending
 from llmrouter.common.telemetry.tracing import Tracer, fail
 
 SLOW = 10.0
@@ -22,10 +22,11 @@ SLOW = 10.0
 class World:
     def __init__(self, share=0.0, most=8192):
         self.kept = Kept()
-        self.keeping = KeepingProcessor(SimpleSpanProcessor(self.kept), SLOW, most)
-        provider = TracerProvider(RecordingSampler(share), shutdown_on_exit=False)
-        provider.add_span_processor(self.keeping)
-        self.tracer = Tracer(provider.get_tracer("test"))
+        sending = SimpleSpanProcessor(self.kept)
+        self.drafts = Drafts(sending, Resource({"service.name": "test"}), SLOW, most)
+        provider = TracerProvider(shutdown_on_exit=False)
+        provider.add_span_processor(sending)
+        self.tracer = Tracer(provider.get_tracer("test"), self.drafts, share=share)
 
     def names(self):
         return [span.name for span in self.kept.spans]
@@ -45,7 +46,7 @@ def test_a_trace_that_was_not_drawn_and_went_well_leaves_no_trace():
     with world.tracer.span("root"), world.tracer.span("inner"):
         pass
     assert world.names() == []
-    assert world.keeping.held == 0
+    assert world.drafts.held == 0
 
 
 def test_a_trace_with_an_error_anywhere_leaves_whole_and_as_a_drawn_one():
@@ -54,7 +55,25 @@ def test_a_trace_with_an_error_anywhere_leaves_whole_and_as_a_drawn_one():
         fail(inner, "INTERNAL")
     assert world.names() == ["inner", "root"]
     assert all(span.context.trace_flags.sampled for span in world.kept.spans)
+    assert {span.resource.attributes["service.name"] for span in world.kept.spans} == {"test"}
     assert world.kept.spans[0].parent.span_id == world.kept.spans[1].context.span_id
+
+
+def test_what_was_written_on_a_span_that_was_not_drawn_leaves_with_it():
+    world = World()
+    root = world.tracer.start("root", {"a": 1})
+    root.set_attributes({"b": "two"})
+    root.add_event("candidate", {"score": 0.5})
+    root.record_exception(ValueError("private"))
+    fail(root, "INTERNAL", "it broke")
+    root.end()
+    root.end()
+    [span] = world.kept.spans
+    assert dict(span.attributes) == {"a": 1, "b": "two", "error.type": "INTERNAL"}
+    assert [one.name for one in span.events] == ["candidate", "exception"]
+    assert "private" not in span.to_json()
+    assert span.status.description == "it broke"
+    assert not root.is_recording()
 
 
 def test_a_caller_who_leaves_is_no_error():
@@ -77,7 +96,7 @@ def test_what_ends_after_its_trace_was_decided_on_is_let_go():
     late = world.tracer.start("late", parent=root)
     root.end()
     late.end()
-    assert (world.names(), world.keeping.held) == ([], 0)
+    assert (world.names(), world.drafts.held) == ([], 0)
 
 
 @given(
@@ -94,12 +113,12 @@ def test_however_traces_interleave_the_bound_holds_and_nothing_stays(steps, most
         if inner_fails:
             fail(inner, "INTERNAL")
         inner.end()
-        assert world.keeping.held <= most
+        assert world.drafts.held <= most
         if ends:
             roots.pop(number).end()
     for root in roots.values():
         root.end()
-    assert world.keeping.held == 0
+    assert world.drafts.held == 0
     by_trace = {span.context.trace_id for span in world.kept.spans}
     failed = {one.context.trace_id for one in world.kept.spans if not one.status.is_ok}
     assert by_trace == failed
@@ -119,10 +138,11 @@ class Stuck(SpanExporter):
 
 def test_a_collector_that_hangs_holds_up_nobody_and_costs_a_bound():
     stuck = Stuck()
-    provider = tracer_provider(TelemetrySettings(), Resource({}), stuck)
-    tracer = Tracer(provider.get_tracer("test"))
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(sending(TelemetrySettings(), stuck))
+    tracer = provider.get_tracer("test")
     for _ in range(3 * QUEUED_SPANS):
-        tracer.start("span").end()
+        tracer.start_span("span").end()
     stuck.released.set()
     provider.shutdown()
     assert QUEUED_SPANS / 2 < stuck.sent <= 2 * QUEUED_SPANS

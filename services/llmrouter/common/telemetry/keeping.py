@@ -1,177 +1,209 @@
-"""Which traces leave the process: those that were drawn, and those that failed or were slow."""
+"""Traces that were not drawn: recorded cheaply, and kept whole once they fail or prove slow."""
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-from opentelemetry.context import Context
-from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
-from opentelemetry.sdk.trace.sampling import (
-    Decision,
-    ParentBased,
-    Sampler,
-    SamplingResult,
-    TraceIdRatioBased,
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import Event, ReadableSpan, SpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import (
+    Span,
+    SpanContext,
+    SpanKind,
+    Status,
+    StatusCode,
+    TraceFlags,
 )
-from opentelemetry.trace import Link, SpanContext, SpanKind, StatusCode, TraceFlags, TraceState
-from opentelemetry.util.types import Attributes
 
-__all__ = ["KeepingProcessor", "RecordingSampler"]
+if TYPE_CHECKING:
+    from opentelemetry.util.types import Attributes, AttributeValue
+
+__all__ = ["Draft", "Drafts"]
+
+_SCOPE = InstrumentationScope("llmrouter")
+_NOT_DRAWN = TraceFlags(TraceFlags.DEFAULT)
+_DRAWN = TraceFlags(TraceFlags.SAMPLED)
 
 
-class RecordingSampler(Sampler):
-    """Draws a share of the traces, by the caller's draw where there is one; the rest is recorded.
+class Draft(Span):
+    """A span of a trace that was not drawn: plain fields, a tenth of what the SDK's cost."""
 
-    Args:
-        share: Of those that begin here; 0 to 1.
-    """
-
-    def __init__(self, share: float) -> None:
-        self._drawn = ParentBased(TraceIdRatioBased(share))
-
-    def should_sample(
+    def __init__(
         self,
-        parent_context: Context | None,
-        trace_id: int,
+        book: Drafts,
         name: str,
-        kind: SpanKind | None = None,
-        attributes: Attributes = None,
-        links: Sequence[Link] | None = None,
-        trace_state: TraceState | None = None,
-    ) -> SamplingResult:
-        """Return RECORD_ONLY for what was not drawn, so that it may still be kept."""
-        result = self._drawn.should_sample(
-            parent_context, trace_id, name, kind, attributes, links
-        )  # fmt: skip
-        if result.decision is not Decision.DROP:
-            return result
-        return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
+        parent: SpanContext | None,
+        kind: SpanKind,
+        attributes: Attributes,
+        start_ns: int | None,
+    ) -> None:
+        trace_id = random.getrandbits(128) if parent is None else parent.trace_id
+        self.context = SpanContext(
+            trace_id,
+            random.getrandbits(64),
+            is_remote=False,
+            trace_flags=_NOT_DRAWN,
+            trace_state=None if parent is None else parent.trace_state,
+        )
+        self.name, self.parent, self.kind = name, parent, kind
+        self.attributes: dict[str, AttributeValue] = dict(attributes or {})
+        self.events: list[Event] = []
+        self.status = Status()
+        self.start_ns = start_ns or time.time_ns()
+        self.end_ns: int | None = None
+        self._book = book
 
-    def get_description(self) -> str:
-        """Name it."""
-        return "Recording"
+    @property
+    def is_root(self) -> bool:
+        """Whether nothing of this process is above it."""
+        return self.parent is None or self.parent.is_remote
+
+    def get_span_context(self) -> SpanContext:
+        """Return its ids."""
+        return self.context
+
+    def is_recording(self) -> bool:
+        """Whether it takes anything in."""
+        return self.end_ns is None
+
+    def set_attribute(self, key: str, value: AttributeValue) -> None:
+        """Take one in."""
+        self.attributes[key] = value
+
+    def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
+        """Take several in."""
+        self.attributes.update(attributes)
+
+    def add_event(
+        self, name: str, attributes: Attributes = None, timestamp: int | None = None
+    ) -> None:
+        """Take an event in."""
+        self.events.append(Event(name, attributes, timestamp or time.time_ns()))
+
+    def update_name(self, name: str) -> None:
+        """Name it otherwise."""
+        self.name = name
+
+    def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
+        """Say how it went."""
+        self.status = status if isinstance(status, Status) else Status(status, description)
+
+    def record_exception(
+        self,
+        exception: BaseException,
+        attributes: Attributes = None,
+        timestamp: int | None = None,
+        escaped: bool = False,
+    ) -> None:
+        """Take an exception in by its kind alone: its text may hold what is private."""
+        told = {"exception.type": type(exception).__name__, **(attributes or {})}
+        self.add_event("exception", told, timestamp)
+
+    def end(self, end_time: int | None = None) -> None:
+        """End it, once."""
+        if self.end_ns is None:
+            self.end_ns = end_time or time.time_ns()
+            self._book.ended(self)
+
+    def as_drawn(self, resource: Resource) -> ReadableSpan:
+        """Return it as exporters take it."""
+        mine = self.context
+        drawn = SpanContext(mine.trace_id, mine.span_id, False, _DRAWN, mine.trace_state)
+        return ReadableSpan(
+            self.name,
+            drawn,
+            self.parent,
+            resource,
+            self.attributes,
+            self.events,
+            kind=self.kind,
+            status=self.status,
+            start_time=self.start_ns,
+            end_time=self.end_ns,
+            instrumentation_scope=_SCOPE,
+        )
 
 
 @dataclass(slots=True)
 class _Trace:
-    """What this process has recorded of a trace that was not drawn."""
-
-    spans: list[ReadableSpan] = field(default_factory=list)
+    spans: list[Draft] = field(default_factory=list)
     open_roots: int = 0
-    """Spans without a parent in this process that have not ended."""
     notable: bool = False
 
 
-class KeepingProcessor(SpanProcessor):
-    """Hands on spans that were drawn; of the others, whole traces once they prove notable.
+class Drafts:
+    """The traces that were not drawn; notable ones leave whole.
 
-    Decided in this process when the last of its calls for the trace ends: notable is a trace with
-    an error, or with a call slower than a bound. Past `most` spans the oldest trace is let go.
+    Decided in this process, when the last of its calls for a trace ends: notable is a trace with an
+    error, or with a call slower than a bound. Past `most` spans the oldest traces are let go.
 
     Args:
         following: Takes what leaves.
-        slow_seconds: What is slower is kept.
-        most: Spans recorded at once.
+        resource: What process it comes from.
+        slow_seconds: Calls slower than this are kept.
+        most: Spans, and traces, held at once.
     """
 
-    def __init__(self, following: SpanProcessor, slow_seconds: float, most: int = 8192) -> None:
-        self._following = following
+    def __init__(
+        self, following: SpanProcessor, resource: Resource, slow_seconds: float, most: int = 8192
+    ) -> None:
+        self._following, self._resource = following, resource
         self._slow_ns = int(slow_seconds * 1e9)
         self._most = most
         self._traces: OrderedDict[int, _Trace] = OrderedDict()
-        self._held = 0
         self._lock = threading.Lock()
+        self.held = 0
+        """Spans that have ended and are not decided on."""
 
-    @property
-    def held(self) -> int:
-        """Spans that are recorded and not decided on."""
-        return self._held
-
-    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Begin to record a trace."""
-        context = span.get_span_context()
-        if context.trace_flags.sampled or not _is_root(span):
-            return
-        with self._lock:
-            trace = self._traces.get(context.trace_id)
-            if trace is None:
-                trace = self._traces[context.trace_id] = _Trace()
+    def start(
+        self,
+        name: str,
+        parent: SpanContext | None,
+        kind: SpanKind,
+        attributes: Attributes = None,
+        start_ns: int | None = None,
+    ) -> Draft:
+        """Return a new span of a trace that was not drawn."""
+        draft = Draft(self, name, parent, kind, attributes, start_ns)
+        if draft.is_root:
+            with self._lock:
+                trace = self._traces.setdefault(draft.context.trace_id, _Trace())
+                trace.open_roots += 1
                 if len(self._traces) > self._most:
                     self._let_go()
-            trace.open_roots += 1
+        return draft
 
-    def on_end(self, span: ReadableSpan) -> None:
-        """Hand a drawn span on; record another, and decide with the last root."""
-        context = span.context
-        if context is None:
-            return
-        if context.trace_flags.sampled:
-            self._following.on_end(span)
-            return
-        for kept in self._recorded(span, context):
-            self._following.on_end(_as_sampled(kept))
+    def ended(self, draft: Draft) -> None:
+        """Take a span in that has ended; what proved notable leaves with the last root."""
+        for one in self._decided(draft):
+            self._following.on_end(one.as_drawn(self._resource))
 
-    def _recorded(self, span: ReadableSpan, context: SpanContext) -> list[ReadableSpan]:
-        """Take a span in; return those that are to leave now."""
+    def _decided(self, draft: Draft) -> list[Draft]:
         with self._lock:
-            trace = self._traces.get(context.trace_id)
+            trace = self._traces.get(draft.context.trace_id)
             if trace is None:
                 return []  # let go, or ended after the call that it belongs to
-            trace.spans.append(span)
-            self._held += 1
-            root = _is_root(span)
-            trace.open_roots -= root
-            trace.notable |= span.status.status_code is StatusCode.ERROR
-            if root and span.start_time and span.end_time:
-                trace.notable |= span.end_time - span.start_time > self._slow_ns
+            trace.spans.append(draft)
+            self.held += 1
+            trace.notable |= draft.status.status_code is StatusCode.ERROR
+            if draft.is_root:
+                trace.open_roots -= 1
+                trace.notable |= (draft.end_ns or 0) - draft.start_ns > self._slow_ns
             if not trace.open_roots:
-                del self._traces[context.trace_id]
-                self._held -= len(trace.spans)
+                del self._traces[draft.context.trace_id]
+                self.held -= len(trace.spans)
                 return trace.spans if trace.notable else []
-            while self._held > self._most:
+            while self.held > self._most:
                 self._let_go()
             return []
 
     def _let_go(self) -> None:
         _, trace = self._traces.popitem(last=False)
-        self._held -= len(trace.spans)
-
-    def shutdown(self) -> None:
-        """Send what may still be sent."""
-        self._following.shutdown()
-
-    def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Send now what is to leave."""
-        return self._following.force_flush(timeout_millis)
-
-
-def _is_root(span: ReadableSpan) -> bool:
-    return span.parent is None or span.parent.is_remote
-
-
-def _as_sampled(span: ReadableSpan) -> ReadableSpan:
-    """Return a span as one that was drawn: exporters leave the others out."""
-    context = span.context
-    drawn = None
-    if context is not None:
-        flags = TraceFlags(context.trace_flags | TraceFlags.SAMPLED)
-        drawn = SpanContext(
-            context.trace_id, context.span_id, context.is_remote, flags, context.trace_state
-        )
-    return ReadableSpan(
-        span.name,
-        drawn,
-        span.parent,
-        span.resource,
-        span.attributes,
-        span.events,
-        span.links,
-        span.kind,
-        status=span.status,
-        start_time=span.start_time,
-        end_time=span.end_time,
-        instrumentation_scope=span.instrumentation_scope,
-    )
+        self.held -= len(trace.spans)

@@ -10,7 +10,7 @@ from concurrent.futures import CancelledError
 from typing import NamedTuple, Protocol
 
 import structlog
-from opentelemetry.metrics import CallbackOptions, Counter, Histogram, Observation
+from opentelemetry.metrics import CallbackOptions, Histogram, Observation
 from opentelemetry.metrics import Meter as ApiMeter
 
 from llmrouter.common.telemetry.cardinality import BoundedLabels
@@ -37,6 +37,9 @@ Source = Callable[[], Awaitable["Iterable[Reading]"]]
 """Reads the values of one service, on its event loop."""
 
 
+_Labels = tuple[tuple[str, str], ...]
+
+
 class Meter(Protocol):
     """What a service needs in order to measure."""
 
@@ -60,11 +63,14 @@ class OtelMeter:
     def __init__(self, meter: ApiMeter, labels: BoundedLabels) -> None:
         self._labels = labels
         self._readings = _Readings(labels)
-        self._counters: dict[Name, Counter] = {}
+        self._counts: dict[Name, dict[_Labels, float]] = {}
         self._histograms: dict[Name, Histogram] = {}
         for name, one in INSTRUMENTS.items():
             if one.kind is Kind.COUNTER:
-                self._counters[name] = meter.create_counter(name, one.unit, one.description)
+                # Added up here and read like all other totals: a third of what the SDK's costs.
+                series = self._counts[name] = {}
+                told = [_telling(series)]
+                meter.create_observable_counter(name, told, one.unit, one.description)
             elif one.kind is Kind.HISTOGRAM:
                 self._histograms[name] = meter.create_histogram(
                     name,
@@ -81,8 +87,9 @@ class OtelMeter:
                 observed(name, [self._readings.callback(name)], one.unit, one.description)
 
     def add(self, name: Name, labels: Mapping[str, str], amount: float = 1) -> None:
-        """Add to a counter."""
-        self._counters[name].add(amount, self._labels.bound(labels))
+        """Add to a counter; the same labels always come in the same order."""
+        series, told = self._counts[name], tuple(self._labels.bound(labels).items())
+        series[told] = series.get(told, 0) + amount
 
     def record(self, name: Name, value: float, labels: Mapping[str, str]) -> None:
         """Take a value into a histogram."""
@@ -96,6 +103,13 @@ class OtelMeter:
         return self._readings.add(source, asyncio.get_running_loop())
 
 
+def _telling(series: dict[_Labels, float]) -> Callable[[CallbackOptions], list[Observation]]:
+    def observe(options: CallbackOptions) -> list[Observation]:
+        return [Observation(value, dict(labels)) for labels, value in dict(series).items()]
+
+    return observe
+
+
 class _Readings:
     """The last look at every source; readers are threads, sources live on event loops."""
 
@@ -104,7 +118,7 @@ class _Readings:
         self._sources: dict[int, tuple[Source, asyncio.AbstractEventLoop]] = {}
         self._lock = threading.Lock()
         self._looked = -_FRESH_SECONDS
-        self._values: dict[Name, dict[tuple[tuple[str, str], ...], float]] = {}
+        self._values: dict[Name, dict[_Labels, float]] = {}
         self._next = 0
 
     def add(self, source: Source, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
@@ -126,18 +140,16 @@ class _Readings:
 
         return observe
 
-    def _look(self) -> Mapping[Name, Mapping[tuple[tuple[str, str], ...], float]]:
+    def _look(self) -> Mapping[Name, Mapping[_Labels, float]]:
         with self._lock:
             if time.monotonic() - self._looked >= _FRESH_SECONDS:
                 self._values = self._summed(_read(self._sources.values()))
                 self._looked = time.monotonic()
             return self._values
 
-    def _summed(
-        self, readings: Iterable[Reading]
-    ) -> dict[Name, dict[tuple[tuple[str, str], ...], float]]:
+    def _summed(self, readings: Iterable[Reading]) -> dict[Name, dict[_Labels, float]]:
         """Return values by name and labels; those that became one by the bound are added up."""
-        values: dict[Name, dict[tuple[tuple[str, str], ...], float]] = {}
+        values: dict[Name, dict[_Labels, float]] = {}
         for name, value, labels in readings:
             told = tuple(sorted(self._labels.bound(labels).items()))
             series = values.setdefault(name, {})

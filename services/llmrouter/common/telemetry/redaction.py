@@ -10,6 +10,8 @@ __all__ = ["HIDDEN", "redact", "redacted_text"]
 
 HIDDEN = "[hidden]"
 _NAMES = ("password", "secret", "api_key", "apikey", "private_key", "authorization", "_token")
+_SUSPECT = re.compile(r"(?i)bearer|basic|key|token|passw|secret|auth|@|[skpb][-_]")
+"""What all of the following have one of: most texts need no more than this one look."""
 _SCHEME = re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{8,}")
 _ASSIGNED = re.compile(
     r"(?i)\b((?:x-)?api[_-]?key|(?:access|auth|refresh)[_-]?token|password|passwd|secret"
@@ -29,6 +31,8 @@ def redact(logger: Any, method: str, event: MutableMapping[str, Any]) -> Mutable
 
 def redacted_text(text: str) -> str:
     """Return a text without what looks like a secret in it."""
+    if _SUSPECT.search(text) is None:
+        return text
     text = _SCHEME.sub(rf"\1 {HIDDEN}", text)
     text = _ASSIGNED.sub(rf"\1\2{HIDDEN}", text)
     return _KEY.sub(HIDDEN, _IN_URL.sub(rf"\1{HIDDEN}@", text))

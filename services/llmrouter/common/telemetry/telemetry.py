@@ -7,29 +7,32 @@ import contextlib
 import socket
 import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import metadata
 from typing import Any
 
 import structlog
 from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from llmrouter.common.telemetry.calls import CallWatch
 from llmrouter.common.telemetry.cardinality import BoundedLabels
 from llmrouter.common.telemetry.channels import TracedChannel
 from llmrouter.common.telemetry.exporting import metric_exporter, span_exporter
-from llmrouter.common.telemetry.keeping import KeepingProcessor, RecordingSampler
+from llmrouter.common.telemetry.keeping import Drafts
 from llmrouter.common.telemetry.loop_lag import watch_loop
 from llmrouter.common.telemetry.metering import OtelMeter, Source
+from llmrouter.common.telemetry.metric_sender import MetricSender
 from llmrouter.common.telemetry.process import process_readings
 from llmrouter.common.telemetry.prometheus_page import MetricsPage
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.tracing import Tracer
 
-__all__ = ["QUEUED_SPANS", "SILENT", "Telemetry", "tracer_provider"]
+__all__ = ["QUEUED_SPANS", "SILENT", "Telemetry", "sending"]
 
 QUEUED_SPANS = 4096
 """Spans that wait for the collector at most."""
@@ -40,34 +43,17 @@ _MOST_CHARACTERS = 64 << 10
 _log = structlog.get_logger("llmrouter.telemetry")
 
 
+@dataclass(slots=True)
 class Telemetry:
-    """What services measure and trace with; both are None where nobody is told.
+    """What services measure and trace with; both are None where nobody is told."""
 
-    Args:
-        tracer_provider: Where spans go.
-        meter_provider: Where metrics go.
-        settings: How much is told.
-        page: The page of metrics, where there is one.
-    """
-
-    def __init__(
-        self,
-        tracer_provider: TracerProvider | None = None,
-        meter_provider: MeterProvider | None = None,
-        settings: TelemetrySettings | None = None,
-        page: MetricsPage | None = None,
-    ) -> None:
-        settings = settings or TelemetrySettings()
-        self._tracers, self._meters, self.page = tracer_provider, meter_provider, page
-        self.tracer: Tracer | None = None
-        self.meter: OtelMeter | None = None
-        if tracer_provider is not None:
-            api_tracer = tracer_provider.get_tracer("llmrouter")
-            self.tracer = Tracer(api_tracer, content=settings.content)
-        if meter_provider is not None:
-            labels = BoundedLabels({"tenant": settings.max_tenants})
-            self.meter = OtelMeter(meter_provider.get_meter("llmrouter"), labels)
-        self._lag: asyncio.Task[None] | None = None
+    tracer: Tracer | None = None
+    meter: OtelMeter | None = None
+    page: MetricsPage | None = None
+    """The page of metrics, where there is one."""
+    _ends: tuple[Callable[[], object], ...] = ()
+    """What ends all of it, in order; may wait for the collector."""
+    _lag: asyncio.Task[None] | None = None
 
     @classmethod
     def open(cls, settings: TelemetrySettings, service: str) -> Telemetry:
@@ -80,27 +66,24 @@ class Telemetry:
         Raises:
             ConfigError: A file that the settings name cannot be used, or a port is in use.
         """
+        exports, shows = bool(settings.otlp_endpoint), settings.prometheus.enabled
+        if not (exports or shows):
+            return cls()
         resource = _resource(service)
-        tracers = None
-        readers: list[Any] = []
-        if settings.otlp_endpoint:
-            tracers = tracer_provider(settings, resource, span_exporter(settings))
-            readers.append(
-                PeriodicExportingMetricReader(
-                    metric_exporter(settings),
-                    settings.metrics_interval_seconds * 1000,
-                    settings.otlp_timeout_seconds * 1000,
-                )
-            )
-        page = None
-        if settings.prometheus.enabled:
-            shown = InMemoryMetricReader()
-            readers.append(shown)
-            page = MetricsPage(shown, settings.prometheus.host, settings.prometheus.port)
-        meters = None
-        if readers:
-            meters = MeterProvider(readers, resource, TraceBasedExemplarFilter(), False)
-        return cls(tracers, meters, settings, page)
+        # One reader for page and collector: each of them would take every value in once more.
+        reader = InMemoryMetricReader()
+        provider = MeterProvider([reader], resource, TraceBasedExemplarFilter(), False)
+        labels = BoundedLabels({"tenant": settings.max_tenants})
+        telemetry = cls(meter=OtelMeter(provider.get_meter("llmrouter"), labels))
+        if shows:
+            page = MetricsPage(reader, settings.prometheus.host, settings.prometheus.port)
+            telemetry.page, telemetry._ends = page, (page.close,)
+        if exports:
+            tracers, telemetry.tracer = _tracing(settings, resource)
+            interval = settings.metrics_interval_seconds
+            sender = MetricSender(reader, metric_exporter(settings), interval)
+            telemetry._ends = (*telemetry._ends, sender.close, tracers.shutdown)
+        return telemetry
 
     def calls(self, service: str) -> CallWatch | None:
         """Return what is to see every call of a service; None where nobody is told."""
@@ -135,7 +118,7 @@ class Telemetry:
 
     async def close(self) -> None:
         """Send what waits, for a few seconds at most, and end."""
-        if self._tracers is None and self._meters is None:
+        if not self._ends:
             return
         if self._lag is not None:
             self._lag.cancel()
@@ -144,7 +127,8 @@ class Telemetry:
         ended, loop = asyncio.Event(), asyncio.get_running_loop()
 
         def shut_down() -> None:
-            self._shut_down()
+            for end in self._ends:
+                end()
             with contextlib.suppress(RuntimeError):  # nobody waits any more
                 loop.call_soon_threadsafe(ended.set)
 
@@ -153,42 +137,42 @@ class Telemetry:
             async with asyncio.timeout(_CLOSE_SECONDS):
                 await ended.wait()
 
-    def _shut_down(self) -> None:
-        if self.page is not None:
-            self.page.close()
-        if self._tracers is not None:
-            self._tracers.shutdown()
-        if self._meters is not None:
-            self._meters.shutdown(_CLOSE_SECONDS * 1000)
-
 
 SILENT = Telemetry()
 """Tells nobody anything."""
 
 
-def tracer_provider(
-    settings: TelemetrySettings, resource: Resource, exporter: SpanExporter
-) -> TracerProvider:
-    """Return what makes spans, and sends those that are drawn or notable by `exporter`."""
-    provider = TracerProvider(
-        RecordingSampler(settings.sampled),
-        resource,
-        shutdown_on_exit=False,
-        span_limits=SpanLimits(max_span_attribute_length=_MOST_CHARACTERS),
-    )
-    # Past the queue's bound the oldest are dropped: a collector that is slow or gone costs memory
-    # up to that, and requests nothing.
-    sending = BatchSpanProcessor(
+def sending(settings: TelemetrySettings, exporter: SpanExporter) -> SpanProcessor:
+    """Return what sends spans by `exporter` in a thread of its own.
+
+    Past the queue's bound the oldest are dropped: a collector that is slow or gone costs memory up
+    to that, and requests nothing.
+    """
+    return BatchSpanProcessor(
         exporter,
         max_queue_size=QUEUED_SPANS,
         schedule_delay_millis=_SPAN_DELAY_MS,
         max_export_batch_size=_BATCH_SPANS,
         export_timeout_millis=settings.otlp_timeout_seconds * 1000,
     )
-    provider.add_span_processor(
-        KeepingProcessor(sending, settings.always_slower_than_seconds)
-    )  # fmt: skip
-    return provider
+
+
+def _tracing(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Tracer]:
+    """Return where spans go and what begins them."""
+    processor = sending(settings, span_exporter(settings))
+    # Traces are drawn by our tracer: what comes to the SDK's is to leave.
+    provider = TracerProvider(
+        ALWAYS_ON,
+        resource,
+        shutdown_on_exit=False,
+        span_limits=SpanLimits(max_span_attribute_length=_MOST_CHARACTERS),
+    )
+    provider.add_span_processor(processor)
+    drafts = Drafts(processor, resource, settings.always_slower_than_seconds)
+    tracer = Tracer(
+        provider.get_tracer("llmrouter"), drafts, share=settings.sampled, content=settings.content
+    )
+    return provider, tracer
 
 
 def _resource(service: str) -> Resource:

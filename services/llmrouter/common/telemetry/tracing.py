@@ -7,6 +7,7 @@ what it made current across a `yield` would be so for its reader too.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
@@ -25,6 +26,7 @@ from opentelemetry.trace import Tracer as ApiTracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llmrouter.common.errors import Reason
+from llmrouter.common.telemetry.keeping import Drafts
 from llmrouter.common.telemetry.names import Attribute
 
 if TYPE_CHECKING:
@@ -41,15 +43,20 @@ _NO_FAULT = frozenset({Reason.CANCELLED.value})
 
 
 class Tracer:
-    """Begins spans.
+    """Begins spans: OpenTelemetry's own in traces that were drawn, drafts in all others.
 
     Args:
         tracer: OpenTelemetry's.
+        drafts: Where traces go that were not drawn.
+        share: Of the traces that begin here, how many are drawn; 0 to 1. One that comes with a
+            caller is drawn if the caller's is.
         content: Whether spans may hold prompts and answers.
     """
 
-    def __init__(self, tracer: ApiTracer, *, content: bool = False) -> None:
-        self._tracer = tracer
+    def __init__(
+        self, tracer: ApiTracer, drafts: Drafts, *, share: float = 1.0, content: bool = False
+    ) -> None:
+        self._tracer, self._drafts, self._share = tracer, drafts, share
         self.content = content
 
     def start(
@@ -62,15 +69,24 @@ class Tracer:
         parent: Span | None = None,
     ) -> Span:
         """Return a new span below `parent`, or below the current one; its maker ends it."""
-        below = None if parent is None else set_span_in_context(parent)
+        above = get_current_span() if parent is None else parent
+        context = above.get_span_context()
+        drawn = context.trace_flags.sampled if context.is_valid else self._draw()
+        if not drawn:
+            known = context if context.is_valid else None
+            return self._drafts.start(name, known, kind, attributes, start_ns)
+        below = set_span_in_context(above)
         return self._tracer.start_span(name, below, kind, attributes, start_time=start_ns)
+
+    def _draw(self) -> bool:
+        return random.random() < self._share  # noqa: S311 - a share, no secret
 
     def receive(
         self, name: str, headers: Mapping[str, str], attributes: Attributes | None = None
     ) -> Span:
         """Return the span of a call that came in, current in this task from here on."""
-        above = _PROPAGATOR.extract(headers, otel_context.Context())
-        span = self._tracer.start_span(name, above, SpanKind.SERVER, attributes)
+        above = get_current_span(_PROPAGATOR.extract(headers, otel_context.Context()))
+        span = self.start(name, attributes, kind=SpanKind.SERVER, parent=above)
         otel_context.attach(set_span_in_context(span))
         return span
 
