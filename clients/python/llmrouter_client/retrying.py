@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 
 import grpc
 
@@ -23,10 +24,17 @@ class Retrying:
     Args:
         retries: How often to try again at most.
         timeout: Seconds for the whole call, pauses included; None sets no deadline.
+        sleep: Waits that many seconds.
     """
 
-    def __init__(self, retries: int, timeout: float | None) -> None:
+    def __init__(
+        self,
+        retries: int,
+        timeout: float | None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._retries = retries
+        self._sleep = sleep
         self._made = 0
         now = asyncio.get_running_loop().time()
         self._deadline = None if timeout is None else now + min(timeout, _LONGEST_TIMEOUT)
@@ -48,5 +56,5 @@ class Retrying:
         if remaining is not None and seconds >= remaining:
             return False
         self._made += 1
-        await asyncio.sleep(seconds)
+        await self._sleep(seconds)
         return True

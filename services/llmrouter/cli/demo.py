@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.models import StorePath, open_store, tell_damaged
+from llmrouter.cli.models import tell_damaged
 from llmrouter.cli.output import Json, err, out, report_progress, write_json
 from llmrouter.cli.running import Config
+from llmrouter.cli.stores import StorePath, open_store
 from llmrouter.common.errors import RouterError
 from llmrouter_client import AsyncClient
 

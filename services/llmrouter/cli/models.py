@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli import loading
+from llmrouter.cli import budgeting, checking, loading, verifying
 from llmrouter.cli.output import (
     Json,
     err,
+    facts,
     out,
     report_progress,
     show_table,
@@ -21,54 +24,41 @@ from llmrouter.cli.output import (
     table,
     write_json,
 )
+from llmrouter.cli.stores import StorePath, existing_store, open_store
 from llmrouter.common.errors import RouterError
-from llmrouter.common.settings import data_directory, load_config, parse
 
 if TYPE_CHECKING:
+    from llmrouter.inference.models.card import ModelCard, Speed
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
-__all__ = ["app", "import_model", "list_models", "open_store", "pull", "tell_damaged", "verify"]
+__all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged"]
 
 app = typer.Typer(
-    help="Pull, import, list and verify models; load and unload them where they run.",
+    help="Pull, import, measure and list models; load and unload them where they run.",
     no_args_is_help=True,
 )
-loading.add_to(app)
+for group in (checking, loading, verifying):
+    group.add_to(app)
 
-StorePath = Annotated[
-    Path | None,
-    typer.Option("--store", help="Folder of the models; by default as the settings say."),
-]
 _Precisions = Annotated[
     list[str] | None,
-    typer.Option("--precision", help="int8, int4 or fp32; repeat it. All of them by default."),
+    typer.Option(
+        "--precision",
+        help="int8, int4, fp32, or auto: the highest that fits --memory-budget; repeat it. All of "
+        "them by default.",
+    ),
 ]
-
-
-def open_store(path: Path | None, config: Path | None = None) -> ModelStore:
-    """Return the store at `path`, else the one that an inference service with these settings has.
-
-    Args:
-        path: What `--store` says.
-        config: What `--config` says; None for LLMROUTER_CONFIG, or no file at all.
-
-    Raises:
-        ConfigError: The settings are wrong.
-    """
-    from llmrouter.inference.models.store import ModelStore
-    from llmrouter.inference.settings import InferenceSettings
-
-    if path is None:
-        path = parse(InferenceSettings, load_config(config).get("inference"), "inference").store
-    return ModelStore(path or data_directory() / "models")
-
-
-def _existing(path: Path | None) -> ModelStore:
-    """Return a store to read; one that is named has to be there."""
-    if path is not None and not path.is_dir():
-        raise typer.BadParameter(f"{path} is not a folder", param_hint="--store")
-    return open_store(path)
+_MemoryBudget = Annotated[
+    str | None,
+    typer.Option("--memory-budget", help="What the loaded model may take, such as 2GB or 512MiB."),
+]
+_CacheTokens = Annotated[
+    int | None,
+    typer.Option(
+        "--cache-tokens", min=1, help="Tokens held at once; one whole context by default."
+    ),
+]
 
 
 def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
@@ -83,21 +73,30 @@ def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
 def pull(
     name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
     precision: _Precisions = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Fetch a known model and write it at each precision; one that is damaged is replaced."""
     from llmrouter.inference.importers import run
 
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         told = partial(tell_damaged, as_json=as_json)
-        folders = run.pull(name, open_store(store), precision, progress, told)
+        folders = run.pull(name, open_store(store), precision, progress, told, **limits)
     _written(folders, as_json=as_json)
 
 
 @app.command("import")
 def import_model(
-    source: Annotated[Path, typer.Argument(exists=True, help="A GGUF file.")],
+    source: Annotated[
+        str,
+        typer.Argument(
+            help="A GGUF file or a folder of Hugging Face's: its path, "
+            "hf://owner/name[@revision][/file], https://… or s3://bucket/key."
+        ),
+    ],
     name: Annotated[
         str,
         typer.Option(
@@ -107,26 +106,37 @@ def import_model(
     precision: _Precisions = None,
     importer: Annotated[
         str | None,
-        typer.Option("--importer", help="gguf (ONNX, the default), gguf-ctranslate2 or your own."),
+        typer.Option(
+            "--importer",
+            help="gguf, huggingface, gguf-ctranslate2 or your own; found by"
+            " the files unless named.",
+        ),
     ] = None,
+    sha256: Annotated[
+        str | None,
+        typer.Option("--sha256", help="Checksum of the file; https and s3 need it."),
+    ] = None,
+    memory_budget: _MemoryBudget = None,
+    cache_tokens: _CacheTokens = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
     """Write a checkpoint of your own at each precision."""
     from llmrouter.inference.importers import run
-    from llmrouter.inference.importers.architecture import PRECISIONS
+    from llmrouter.inference.models.sources.named import named_source
 
+    found = named_source(source, sha256)
+    limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        # Other importers may know fewer precisions; all know the first.
-        wanted = precision or (PRECISIONS if importer is None else PRECISIONS[:1])
-        folders = run.import_checkpoint(source, name, open_store(store), wanted, progress, importer)
+        models = open_store(store)
+        folders = run.import_from(found, name, models, precision, progress, importer, **limits)
     _written(folders, as_json=as_json)
 
 
 @app.command("list")
 def list_models(store: StorePath = None, as_json: Json = False) -> None:
-    """List the models of the store and what their precision cost."""
-    held = _existing(store)
+    """List the models of the store, what their precision cost and how fast they run here."""
+    held = existing_store(store)
     folders, broken = _read_all(held)
     if as_json:
         failed = [{"name": name, "error": why} for name, why in broken.items()]
@@ -135,51 +145,65 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     if not folders and not broken:
         out().print("No models yet; try: llmrouter models pull smollm2-135m-instruct")
         return
-    made = table("model", "version", ">context", ">size", ">perplexity", ">loss")
-    for folder in folders:
+    speeds = [_speed_here(folder) for folder in folders]
+    verified = any(folder.card is not None and folder.card.verified for folder in folders)
+    columns = ["model", "version", ">context", ">size", ">perplexity", ">loss"]
+    columns += [">verified"] if verified else []
+    columns += [">tokens/s", ">8 at once"] if any(speeds) else []
+    made = table(*columns)
+    for folder, speed in zip(folders, speeds, strict=True):
+        cells = [*_cells(folder), *([_verified(folder.card)] if verified else [])]
+        cells += _speed_cells(speed) if any(speeds) else []
         # Under the folder's name, by which it is loaded; the card's may be another.
-        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *_cells(folder))
+        made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
     show_table(made)
     for name, why in broken.items():
         err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
 
 
 @app.command()
-def verify(
-    names: Annotated[
-        list[str] | None, typer.Argument(help="Models of the store; all of them by default.")
-    ] = None,
+def bench(
+    name: Annotated[str, typer.Argument(help="A model of the store.")],
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML file.")] = None,
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
-    """Read every byte of models and compare it with what was imported; exit 1 on damage."""
-    from llmrouter.inference.models.integrity import check_contents
+    """Measure how fast a model runs on this machine, and keep the figures in its card.
 
-    held, results = _existing(store), []
-    for name in names or held.names():
-        try:
-            path = held.model(name).path
-            results.append({"name": name, "files": check_contents(path), "error": None})
-        except RouterError as error:
-            results.append({"name": name, "files": 0, "error": error.message})
-        if not as_json:
-            _tell_verified(results[-1])
+    Keep the machine quiet meanwhile. The selector starts from the figures once the model is served.
+    """
+    from llmrouter.inference.models import speed
+    from llmrouter.suite import load_settings
+
+    settings = load_settings(config).inference
+    folder = open_store(store or settings.store).model(name)
+    with report_progress(as_json=as_json) as progress:
+        measured = asyncio.run(speed.measure_speed(folder.path, settings, progress))
+    speed.keep_speed(folder, measured)
     if as_json:
-        write_json({"models": results})
-    elif not results:
-        err().print(f"[yellow]no models[/] in {escape(str(held.root))}", soft_wrap=True)
-    if any(result["error"] for result in results):
-        raise typer.Exit(1)
+        write_json({"event": "measured", "name": folder.path.name, **asdict(measured)})
+        return
+    out().print(f"[bold]{escape(folder.path.name)}[/] [dim]on {escape(measured.machine)}[/]")
+    rows = {
+        "load": f"{measured.load_seconds:.2f} s",
+        "memory": size_text(measured.memory_bytes),
+        "prompts": f"{measured.prefill_rate:.0f} tokens/s",
+        "one answer": f"{measured.decode_rate:.0f} tokens/s",
+        f"{measured.streams} at once": f"{measured.batch_rate:.0f} tokens/s together",
+    }
+    show_table(facts(rows))
 
 
-def _tell_verified(result: dict[str, Any]) -> None:
-    name = f"[bold]{escape(result['name'])}[/]"
-    if result["error"]:
-        err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
-    elif result["files"]:
-        out().print(f"[green]whole[/] {name} [dim]{result['files']} files as imported[/]")
-    else:
-        out().print(f"[yellow]not known[/] {name} [dim]nothing was recorded at its import[/]")
+def _speed_here(folder: StoredModel) -> Speed | None:
+    """Return what was measured on this machine; figures of another one mean nothing here."""
+    from llmrouter.inference.models.machine import describe_machine
+
+    speed = folder.card.speed if folder.card is not None else None
+    return speed if speed is not None and speed.machine == describe_machine() else None
+
+
+def _speed_cells(speed: Speed | None) -> list[str]:
+    return ["-", "-"] if speed is None else [f"{speed.decode_rate:.0f}", f"{speed.batch_rate:.0f}"]
 
 
 def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
@@ -206,18 +230,32 @@ def _cells(folder: StoredModel) -> list[str]:
     return [card.version[:12], *cells, *measured]
 
 
+def _verified(card: ModelCard | None) -> str:
+    """Return how often an independent engine finds the same token most likely."""
+    if card is None or card.verified is None:
+        return "-"
+    return f"{card.verified.quality.top1_agreement:.0%} {card.verified.engine}"
+
+
 def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
+    speed = _speed_here(folder)
     return {
         "name": folder.path.name,
         "version": card.version if card is not None else None,
+        "architecture": folder.architecture,
+        "parameters": card.parameters if card is not None else None,
         "precision": card.precision if card is not None else None,
+        "licence": card.licence if card is not None else None,
         "context": folder.context_length,
         "size_bytes": folder.size_bytes,
         "perplexity": quality.perplexity if quality is not None else None,
         "reference_perplexity": quality.reference_perplexity if quality is not None else None,
         "kl_divergence": quality.kl_divergence if quality is not None else None,
+        "speed": asdict(speed) if speed is not None else None,
+        "top1_agreement": quality.top1_agreement if quality is not None else None,
+        "verified": verifying.as_data(card.verified) if card is not None else None,
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from llmrouter.common.closing import closing_stream
@@ -39,7 +39,12 @@ class ModelRunner(Protocol):
 class Trial:
     """One try. Ask it for its `attempt` and `outcome` once `run` has ended."""
 
-    def __init__(self, candidate: Candidate, prompt_bytes: int) -> None:
+    def __init__(
+        self,
+        candidate: Candidate,
+        prompt_bytes: int,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.candidate = candidate
         self.error: RouterError | None = None
         self.finished: Finished | None = None
@@ -47,8 +52,10 @@ class Trial:
         self.sent = False
         """Whether anything of it went out: then no other candidate may answer."""
         self._prompt_bytes = prompt_bytes
-        self._began = self._ended = time.monotonic()
-        self._first = self._last = 0.0
+        self._clock = clock
+        self._began = self._ended = clock()
+        self._first: float | None = None
+        self._last = 0.0
         self._tokens = 0
         self._later_tokens = 0
         self._choices = 1
@@ -61,7 +68,7 @@ class Trial:
         Raises:
             RouterError: The candidate failed, or its stream ended early.
         """
-        self._began = time.monotonic()
+        self._began = self._clock()
         # Stands until the end is known: a reader that goes away raises nothing of ours.
         self.error = RouterError(Reason.CANCELLED, "the caller went away")
         held: Started | None = None
@@ -85,7 +92,7 @@ class Trial:
                 raise
             raise self.error from error
         finally:
-            self._ended = time.monotonic()
+            self._ended = self._clock()
 
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""
@@ -93,7 +100,7 @@ class Trial:
             self.candidate.model,
             self.version,
             self.candidate.address,
-            (time.monotonic() if self.finished else self._ended) - self._began,
+            (self._clock() if self.finished else self._ended) - self._began,
             "" if self.error is None else self.error.reason.value,
             "" if self.error is None else self.error.message,
         )
@@ -103,12 +110,12 @@ class Trial:
         return Outcome(
             self.candidate,
             "" if self.error is None else self.error.reason.value,
-            self._first - self._began if self._first else None,
+            None if self._first is None else self._first - self._began,
             self._time_per_token(),
             self.finished.usage if self.finished else None,
             self._prompt_bytes,
             self.finished.timings.queue if self.finished else None,
-            None if self._first or self.finished else self._ended - self._began,
+            None if self._first is not None or self.finished else self._ended - self._began,
         )
 
     def _must_be_complete(self) -> None:
@@ -131,14 +138,14 @@ class Trial:
         return RouterError(Reason.ANSWER_BROKEN_OFF, message, metadata=facts)
 
     def _see(self, event: GenerationEvent) -> None:
-        now = time.monotonic()
+        now = self._clock()
         if isinstance(event, Delta):
             self._tokens += event.tokens
             self._choices = max(self._choices, event.choice + 1)
-            if self._first:
-                self._later_tokens += event.tokens
-            else:
+            if self._first is None:
                 self._first = now
+            else:
+                self._later_tokens += event.tokens
             self._last = now
         elif isinstance(event, Finished):
             self.finished = event
@@ -153,4 +160,6 @@ class Trial:
             later = self.finished.usage.completion_tokens / self._choices - 1
             return self.finished.timings.decode / later if later > 0 else None
         later = self._later_tokens / self._choices
-        return (self._last - self._first) / later if later else None
+        if self._first is None or not later:
+            return None
+        return (self._last - self._first) / later

@@ -142,7 +142,7 @@ def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, sto
     Raises:
         RouterError: UNKNOWN_MODEL naming the models there are.
     """
-    names = registry.names_in_store()
+    names = registry.shelf.names_in_store()
     known = {*names, *(key_of(name).name for name in names)}
     missing = [name for name in wanted if name not in known and not (store / name).is_dir()]
     if missing:

@@ -10,6 +10,7 @@ from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.pressure import Pressure
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.residency import ModelState
+from llmrouter.inference.wire_speed import encode_speed
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2
 
@@ -37,7 +38,9 @@ def encode_models(registry: ModelRegistry) -> list[pb.LoadedModel]:
 
 def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
     """Return one version as it is now."""
-    pointing = registry.aliases(model.key.name).items() if registry.serves(model) else ()
+    pointing = (
+        registry.shelf.aliases(model.key.name).items() if registry.shelf.serves(model) else ()
+    )
     result = pb.LoadedModel(
         name=model.key.name,
         label=model.key.label,
@@ -61,6 +64,9 @@ def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
         result.precision = card.precision if card is not None else ""
         if card is not None and card.quality is not None:
             result.quality.CopyFrom(_quality(card.quality))
+        speed = encode_speed(card)
+        if speed is not None:
+            result.speed.CopyFrom(speed)
     if model.opened is not None:
         result.statistics.CopyFrom(_load(model.opened.engine.statistics()))
     return result

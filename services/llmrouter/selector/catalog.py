@@ -12,6 +12,7 @@ from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.costs import Prices
 from llmrouter.selector.settings import CatalogEntry
+from llmrouter.selector.statistics import PRIORS, Priors
 
 __all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
 
@@ -44,6 +45,8 @@ class ServedModel:
     capabilities: frozenset[str] = frozenset({"completion"})
     quality_ratio: float = 1.0
     """Perplexity of the unquantised weights over its own, at most 1; 1 where not measured."""
+    priors: Priors = PRIORS
+    """What is believed of its speed before it was observed: as measured there, where it was."""
     running: int = 0
     waiting: int = 0
     slots: int = 0

@@ -18,6 +18,7 @@ from llmrouter.common.wire import duration, seconds
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.placement import Node
+from llmrouter.selector.statistics import Priors
 from llmrouter.selector.wire_placement import decode_node
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
@@ -226,6 +227,7 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         context=model.context,
         capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
+        priors=Priors.measured(model.speed.prefill_rate, model.speed.decode_rate),
         running=model.statistics.running,
         # Whoever asks for a model that has to be loaded waits for the load.
         waiting=model.statistics.waiting + model.on_demand,

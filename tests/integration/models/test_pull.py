@@ -14,10 +14,14 @@ from tests.unit.inference.models.test_integrity import damage
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
-from llmrouter.inference.models import catalog, wheels
-from llmrouter.inference.models.catalog import CatalogEntry, WheelSource
+from llmrouter.inference.importers.budget import Budget, Choice
+from llmrouter.inference.models import catalog
+from llmrouter.inference.models.catalog import CatalogEntry
 from llmrouter.inference.models.integrity import check_contents
-from llmrouter.inference.models.pip_location import WheelLocation
+from llmrouter.inference.models.progress import silent
+from llmrouter.inference.models.sources import wheel as wheels
+from llmrouter.inference.models.sources.pip_location import WheelLocation
+from llmrouter.inference.models.sources.wheel import WheelSource
 from llmrouter.inference.models.store import ModelStore
 
 MEMBER = "package/tiny.gguf"
@@ -78,7 +82,7 @@ def test_a_bare_name_brings_every_precision(store: ModelStore, located: list[str
         assert folder.card.quality is not None
     assert left_over(store) == []
     order = list(dict.fromkeys(stages))
-    assert order[:4] == ["locate", "download", "unpack", "convert to int8"]
+    assert order[:4] == ["locate", "download", "unpack", "convert to fp32"]
 
 
 def test_what_is_there_is_not_pulled_again(store: ModelStore, located: list[str]) -> None:
@@ -128,6 +132,26 @@ def test_a_damaged_model_stays_while_it_cannot_be_replaced(
     assert (whole.path / "model.onnx.data").stat().st_size == 10
 
 
+def test_a_budget_chooses_what_is_pulled(store: ModelStore, located: list[str]) -> None:
+    told: list[Choice] = []
+    made = run.pull("tiny", store, ["auto"], silent, budget=Budget(2**30), on_choice=told.append)
+    assert [one.path.name for one in made] == ["tiny-fp32"]
+    assert [one.precision for one in told] == ["fp32"]
+    least = min(one.total for one in told[0].footprints)
+    made = run.pull("tiny", store, ["auto"], silent, budget=Budget(least), on_choice=told.append)
+    assert [one.path.name for one in made] == ["tiny-int4"]
+    assert store.names() == ["tiny-fp32", "tiny-int4"]
+    with pytest.raises(RouterError, match="memory_budget"):
+        run.pull("tiny", store, ["auto"], silent, budget=Budget(least - 1))
+
+
+def test_the_checkpoint_of_a_model_can_be_had_again(store: ModelStore, located: list[str]) -> None:
+    with run.catalog_checkpoint("tiny-int8", store) as file:
+        assert file.read_bytes()[:4] == b"GGUF"
+    assert not file.exists()
+    assert left_over(store) == []
+
+
 def test_the_same_checkpoint_gives_the_same_version(
     store: ModelStore, tmp_path: Path, located: list[str]
 ) -> None:
@@ -155,7 +179,7 @@ def test_a_changed_wheel_leaves_nothing(store: ModelStore, located: list[str], w
 
 
 def test_a_disk_that_fills_while_converting_leaves_nothing(
-    store: ModelStore, located: list[str], monkeypatch: pytest.MonkeyPatch
+    store: ModelStore, located: list[str], wheel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
@@ -166,4 +190,4 @@ def test_a_disk_that_fills_while_converting_leaves_nothing(
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE
     assert store.names() == []
     # The checked wheel stays, so that the next try need not fetch it again.
-    assert left_over(store) == [".downloads/tiny.whl"]
+    assert left_over(store) == [f".downloads/{sha256(wheel)[:32]}.whl"]

@@ -36,6 +36,9 @@ from llmrouter.v1.selector_pb2_grpc import (
     add_SelectorServiceServicer_to_server,
 )
 
+HANGING = 30
+"""Seconds after which a test gives up; nothing that works comes near."""
+
 
 class Selector(SelectorServiceServicer):
     def __init__(self):
@@ -93,7 +96,7 @@ class Inference(InferenceServiceServicer):
             yield event(started={"model": request.model, "version": "1"})
             yield event(delta={"text": "Pa", "tokens": 1})
             if request.request.prompt == "hang":
-                await asyncio.sleep(60)
+                await asyncio.Event().wait()
             yield event(delta={"text": "ris", "tokens": 1})
             yield event(choice_finished={"reason": generation_pb2.FINISH_REASON_STOP})
             yield event(finished={"usage": {"prompt_tokens": 2, "completion_tokens": 2}})
@@ -162,7 +165,7 @@ async def test_a_question_is_streamed_from_its_model_to_the_caller(suite):
     assert begun.cache == generation_pb2.CACHE_STATUS_MISS
     request, remaining = suite.inference.calls[0]
     assert (request.context.request_id, request.context.tenant) == ("r-1", "default")
-    assert 5 < remaining <= 10.2  # gRPC rounds it up
+    assert 0 < remaining <= 10.2  # gRPC rounds it up
 
 
 async def test_the_selector_learns_sizes_and_outcomes_but_no_text(suite):
@@ -170,7 +173,7 @@ async def test_the_selector_learns_sizes_and_outcomes_but_no_text(suite):
     [asked] = suite.selector.asked
     assert (asked.prompt_bytes, asked.capabilities) == (6, ["completion"])
     assert "Where" not in str(asked)
-    report = await asyncio.wait_for(suite.selector.outcomes.get(), 2)
+    report = await asyncio.wait_for(suite.selector.outcomes.get(), HANGING)
     [outcome] = report.outcomes
     assert (report.plan_id, outcome.model, outcome.usage.completion_tokens) == ("p", "working", 2)
     assert outcome.HasField("time_to_first_token")
@@ -198,7 +201,7 @@ async def test_a_caller_that_leaves_frees_the_model(suite):
     call = suite.stub.StreamGenerate(request, timeout=15)
     await anext(aiter(call))
     call.cancel()
-    await asyncio.wait_for(suite.inference.freed.wait(), 2)
+    await asyncio.wait_for(suite.inference.freed.wait(), HANGING)
     assert not suite.cache.kept
 
 
@@ -207,7 +210,7 @@ async def test_a_deadline_ends_the_request_and_frees_the_model(suite, options):
     with pytest.raises(aio.AioRpcError) as failure:
         await suite.stub.Generate(ask("hang"), **options)
     assert failure.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    await asyncio.wait_for(suite.inference.freed.wait(), 2)
+    await asyncio.wait_for(suite.inference.freed.wait(), HANGING)
 
 
 @pytest.mark.parametrize(
@@ -281,7 +284,7 @@ async def test_closing_an_attempt_between_two_events_frees_the_model(serve):
     await anext(events)
     assert not servicer.freed.is_set()
     await events.aclose()
-    await asyncio.wait_for(servicer.freed.wait(), 2)
+    await asyncio.wait_for(servicer.freed.wait(), HANGING)
 
 
 async def test_texts_become_vectors_of_a_model_that_the_selector_chose_for_them(suite):

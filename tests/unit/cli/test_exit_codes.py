@@ -10,7 +10,7 @@ from llmrouter.common.errors import FieldViolation, Reason, RouterError
 
 ASKING = (("generate", "hi"), ("chat",), ("embed", "hi"), ("select", "hi"))
 SERVING = (("up",), ("gateway",), ("selector",), ("cache",), ("inference",), ("demo",))
-READING = (("models", "list"), ("models", "verify"))
+READING = (("models", "list"), ("models", "check"), ("models", "verify", "a"))
 FILLING = (
     ("models", "pull", "smollm2-135m-instruct"),
     ("models", "import", __file__, "--name", "a"),
@@ -42,14 +42,16 @@ WRONG_USAGE = {
         ("generate", "hi", "--json-schema", "/no/such/file"),
     ],
     "a folder that is not there": [(*one, "--store", "/no/such/folder") for one in READING],
-    "a precision that is none": [(*one, "--precision", "int5") for one in FILLING],
+    "a precision that is none": [(*FILLING[0], "--precision", "int5")],
     "a name that can be none": [("models", "import", __file__, "--name", "../a")],
 }
 FAILURES = {
     "nobody answers": [
         *((*one, "--address", AWAY) for one in ASKING), ("stats", "--selector", AWAY)
     ],
-    "a model that is not known": [("models", "pull", "none"), ("models", "verify", "none")],
+    "a model that is not known": [
+        *(("models", command, "none") for command in ("pull", "check", "verify", "bench"))
+    ],
     "an importer that is not known": [
         ("models", "import", __file__, "--name", "a", "--importer", "none")
     ],

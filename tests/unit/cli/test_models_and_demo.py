@@ -18,10 +18,22 @@ from tests.unit.inference.models.tiny_folder import write_tiny_folder
 from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference import importers
-from llmrouter.inference.importers.architecture import PRECISIONS
+from llmrouter.inference.models.sources.named import named_source
 
-QUALITY = SimpleNamespace(perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009)
-CARD = SimpleNamespace(version="0123456789ab", precision="int8", quality=QUALITY)
+QUALITY = SimpleNamespace(
+    perplexity=20.16, reference_perplexity=20.15, kl_divergence=0.009, top1_agreement=0.9, tokens=64
+)
+CARD = SimpleNamespace(
+    version="0123456789ab",
+    precision="int8",
+    parameters=135_000_000,
+    licence="Apache-2.0",
+    quality=QUALITY,
+    verified=None,
+    speed=None,
+)
+
+FILE = named_source("a/b.gguf")
 
 
 def folder(name, card=CARD):
@@ -29,6 +41,7 @@ def folder(name, card=CARD):
         name=f"card of {name}",
         path=Path(name),
         card=card,
+        architecture="llama",
         context_length=8192,
         size_bytes=145_000_000,
     )
@@ -72,11 +85,11 @@ def pulled(monkeypatch, held):
         held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
         return [folder(f"{name}-int8")]
 
-    def import_checkpoint(source, name, store, precisions, progress, importer):
-        asked.append((source.name, name, precisions, importer))
+    def import_from(source, name, store, precisions, progress, importer):
+        asked.append((source, name, precisions, importer))
         return [folder(f"{name}-int8")]
 
-    stand_in.pull, stand_in.import_checkpoint = pull, import_checkpoint
+    stand_in.pull, stand_in.import_from = pull, import_from
     monkeypatch.setitem(sys.modules, "llmrouter.inference.importers.run", stand_in)
     monkeypatch.setattr(importers, "run", stand_in, raising=False)
     return asked
@@ -92,6 +105,17 @@ def test_models_list(held, tmp_path):
     assert "card of" not in shown, "models are loaded by the names of their folders"
     (first, second) = json.loads(run("models", "list", "--json", *store).stdout)["models"]
     assert (first["perplexity"], second["perplexity"]) == (20.16, None)
+
+
+def test_what_another_engine_said_is_listed_where_one_was_asked(held, tmp_path):
+    verified = SimpleNamespace(engine="llama.cpp", quality=QUALITY)
+    card = SimpleNamespace(**vars(CARD) | {"verified": verified})
+    held += [folder("small-int8", card), folder("bare", card=None)]
+    shown = run("models", "list", "--store", str(tmp_path)).stdout
+    assert "90% llama.cpp" in shown
+    listed = run("models", "list", "--json", "--store", str(tmp_path)).stdout
+    (first, second) = json.loads(listed)["models"]
+    assert (first["verified"]["top1_agreement"], second["verified"]) == (0.9, None)
 
 
 def test_a_broken_folder_hides_no_other(tmp_path):
@@ -147,22 +171,22 @@ def test_pulling_tells_which_damaged_model_it_replaces(pulled, tmp_path):
     assert lines(machine)[0]["event"] == "damaged"
 
 
-def test_verify_tells_whole_damaged_and_unknown_models_apart(tmp_path):
+def test_check_tells_whole_damaged_and_unknown_models_apart(tmp_path):
     imported(tmp_path / "sound")
     write_tiny_folder(tmp_path / "foreign")
     store = ("--store", str(tmp_path))
-    done = run("models", "verify", *store)
+    done = run("models", "check", *store)
     assert (done.exit_code, done.stderr) == (0, "")
     assert [line.split("  ")[0] for line in done.stdout.splitlines()] == [
         "not known foreign nothing was recorded at its import", "whole sound 5 files as imported"
     ]  # fmt: skip
     damage(tmp_path / "sound" / "tokenizer.json")
-    done = run("models", "verify", "sound", *store)
+    done = run("models", "check", "sound", *store)
     assert done.exit_code == 1
     assert "tokenizer.json: is damaged" in done.stderr
-    (told,) = lines(run("models", "verify", "sound", "--json", *store))
+    (told,) = lines(run("models", "check", "sound", "--json", *store))
     assert "is damaged" in told["models"][0]["error"]
-    assert "there are: foreign, sound" in run("models", "verify", "none", *store).stderr
+    assert "there are: foreign, sound" in run("models", "check", "none", *store).stderr
 
 
 def test_models_pull_and_import(pulled, tmp_path):
@@ -174,10 +198,8 @@ def test_models_pull_and_import(pulled, tmp_path):
         for line in run("models", "pull", "y", "--json", *store).stdout.splitlines()
     ]
     assert [event["event"] for event in events] == ["progress", "written"]
-    source = tmp_path / "b.gguf"
-    source.touch()
-    assert run("models", "import", str(source), "--name", "mine", *store).exit_code == 0
-    assert pulled == [("x", ["int8", "int4"]), ("y", None), ("b.gguf", "mine", PRECISIONS, None)]
+    assert run("models", "import", "a/b.gguf", "--name", "mine", *store).exit_code == 0
+    assert pulled == [("x", ["int8", "int4"]), ("y", None), (FILE, "mine", None, None)]
 
 
 def test_without_a_flag_the_store_is_that_of_the_settings(tmp_path, monkeypatch):
@@ -186,17 +208,24 @@ def test_without_a_flag_the_store_is_that_of_the_settings(tmp_path, monkeypatch)
     file.write_text(f"inference: {{store: {tmp_path / 'kept'}}}\n")
     monkeypatch.setenv("LLMROUTER_CONFIG", str(file))
     assert "sound" in run("models", "list").stdout
-    assert "whole" in run("models", "verify").stdout
+    assert "whole" in run("models", "check").stdout
     monkeypatch.setenv("LLMROUTER_INFERENCE__STORE", str(tmp_path / "empty"))
-    assert f"no models in {tmp_path / 'empty'}" in run("models", "verify").stderr
+    assert f"no models in {tmp_path / 'empty'}" in run("models", "check").stderr
 
 
-def test_another_importer_is_asked_for_by_name_and_writes_the_first_precision(pulled, tmp_path):
-    source = tmp_path / "b.gguf"
-    source.touch()
-    arguments = (str(source), "--name", "mine", "--importer", "gguf-ctranslate2")
+def test_another_importer_is_asked_for_by_name(pulled, tmp_path):
+    arguments = ("a/b.gguf", "--name", "mine", "--importer", "gguf-ctranslate2")
     assert run("models", "import", *arguments, "--store", str(tmp_path)).exit_code == 0
-    assert pulled == [("b.gguf", "mine", PRECISIONS[:1], "gguf-ctranslate2")]
+    assert pulled == [(FILE, "mine", None, "gguf-ctranslate2")]
+
+
+def test_a_url_needs_its_checksum_and_the_error_names_the_flag(pulled):
+    url = ("models", "import", "https://models.example/b.gguf", "--name", "mine")
+    done = run(*url)
+    assert (done.exit_code, "give --sha256" in done.stderr, pulled) == (2, True, [])
+    assert run(*url, "--sha256", "0" * 64).exit_code == 0
+    [(source, *_)] = pulled
+    assert (source.remote.place, source.sha256) == ("models.example/b.gguf", "0" * 64)
 
 
 def test_an_unknown_model_is_one_sentence(pulled, tmp_path):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 
 import grpc
 import pytest
@@ -182,15 +181,13 @@ async def test_other_failures_are_not_tried_again(reason):
     assert len(gateway.requests) == 1
 
 
-async def test_retries_end_and_wait_as_long_as_they_are_told():
-    gateway = FakeGateway([RouterError(Reason.DRAINING, "draining", retry_after=0.3)])
+async def test_retries_end_with_the_last_refusal():
+    gateway = FakeGateway([RouterError(Reason.DRAINING, "draining", retry_after=0.01)])
     async with serving(gateway) as address, AsyncClient(address, retries=1) as client:
-        began = time.monotonic()
         with pytest.raises(LlmrouterError) as caught:
             await client.generate("hi")
-    assert time.monotonic() - began >= 0.3
     assert len(gateway.requests) == 2
-    assert caught.value.retry_after == pytest.approx(0.3)
+    assert caught.value.retry_after == pytest.approx(0.01)
 
 
 async def test_no_pause_reaches_past_the_deadline():

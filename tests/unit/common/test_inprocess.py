@@ -23,7 +23,7 @@ async def test_a_call_that_nobody_holds_any_more_ends():
     async def hangs(request, context):
         try:
             yield request
-            await asyncio.sleep(60)
+            await asyncio.Event().wait()
         finally:
             ended.set()
 
@@ -31,7 +31,7 @@ async def test_a_call_that_nobody_holds_any_more_ends():
     async for _ in call:
         break
     del call
-    await asyncio.wait_for(ended.wait(), 1)
+    await asyncio.wait_for(ended.wait(), 30)
 
 
 async def test_a_message_is_handed_over_and_not_copied():

@@ -24,7 +24,7 @@ from tests.unit.gateway.doubles import (
 )
 
 from llmrouter.common.errors import RULES, Reason, Retry, RouterError
-from llmrouter.common.generation import Delta, Finished, Started, Timings, Usage
+from llmrouter.common.generation import Finished, Started, Usage
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.plan import Candidate, Plan, Tried
 
@@ -108,50 +108,15 @@ async def test_a_stream_that_ends_early_is_a_failure():
     assert started(await execute(silent)).model == "second"
 
 
-async def test_outcomes_are_reported_with_what_was_measured():
-    slow = [ANSWER[0], 0.02, Delta(0, "a", 1), 0.02, Delta(0, "b", 2)]
+async def test_outcomes_are_reported_under_their_plan():
     reporter = Reporter()
-    await execute(Runner(first=[*slow, Finished(Usage(3, 3))]), reporter)
+    await execute(Runner(first=[*ANSWER[:3], Finished(Usage(3, 3))]), reporter)
     [(plan_id, (outcome,))] = reporter.reports
     assert plan_id == "plan-1"
     assert outcome.candidate == FIRST
     assert outcome.error_reason == ""
-    # Never less than what passed; a busy machine may make it more.
-    assert 0.019 <= outcome.time_to_first_token < 10
-    assert 0.009 <= outcome.time_per_token < 10
     assert outcome.usage == Usage(3, 3)
     assert outcome.prompt_bytes == GREEDY.prompt_bytes
-
-
-async def test_how_long_a_first_token_was_waited_for_in_vain_is_told():
-    reporter = Reporter()
-    stream = Execution(Runner(first=[ANSWER[0], 60]), reporter, Replanner()).generate(
-        planned(), CONTEXT
-    )
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.05):
-            await collect(stream)
-    await stream.aclose()
-    [(_, (outcome,))] = reporter.reports
-    assert (outcome.error_reason, outcome.time_to_first_token) == ("CANCELLED", None)
-    assert 0.04 <= outcome.waited < 10
-    await execute(Runner(first=ANSWER), reporter)
-    assert reporter.reports[1][1][0].waited is None
-
-
-async def test_the_engines_own_clock_tells_the_time_per_token_where_it_is_known():
-    reporter = Reporter()
-    finished = Finished(Usage(3, 6), Timings(decode=0.5))
-    await execute(Runner(first=[ANSWER[0], Delta(0, "a", 6), finished]), reporter)
-    assert reporter.reports[0][1][0].time_per_token == pytest.approx(0.1)
-
-
-async def test_choices_that_run_side_by_side_do_not_look_like_one_faster_stream():
-    reporter = Reporter()
-    finished = Finished(Usage(3, 12), Timings(decode=0.5))
-    deltas = [Delta(0, "a", 6), Delta(1, "b", 6)]
-    await execute(Runner(first=[ANSWER[0], *deltas, finished]), reporter)
-    assert reporter.reports[0][1][0].time_per_token == pytest.approx(0.1)
 
 
 async def test_every_failed_attempt_is_reported():

@@ -99,7 +99,7 @@ async def test_a_load_streams_its_states_and_moves_aliases_at_its_end(stub, regi
     assert seen[0][0] in {"UNLOADED", "LOADING"}
     assert ("LOADING", ["latest"]) in seen
     assert seen[-1] == ("READY", ["latest", "stable"])
-    assert registry.find("a", "").pinned
+    assert registry.shelf.find("a", "").pinned
 
 
 async def test_a_caller_that_leaves_does_not_end_a_load(stub, registry, backends):
@@ -110,7 +110,7 @@ async def test_a_caller_that_leaves_does_not_end_a_load(stub, registry, backends
     await asyncio.sleep(0)
     backends.gate.set()
     async with asyncio.timeout(5):
-        while not registry.find("a", "v2").accepting:  # noqa: ASYNC110 - as a caller looks
+        while not registry.shelf.find("a", "v2").accepting:  # noqa: ASYNC110 - as a caller looks
             await asyncio.sleep(0.01)
 
 

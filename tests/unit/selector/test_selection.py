@@ -21,8 +21,8 @@ from llmrouter.selector.breakers import BreakerBook
 from llmrouter.selector.catalog import build_catalog
 from llmrouter.selector.plan import Tried
 from llmrouter.selector.selection import Policy
-from llmrouter.selector.settings import BreakerSettings
-from llmrouter.selector.statistics import StatisticsBook
+from llmrouter.selector.settings import BreakerSettings, SelectorSettings
+from llmrouter.selector.statistics import Priors, StatisticsBook
 from llmrouter.selector.strategies import (
     BALANCED,
     COST_OPTIMIZED,
@@ -80,6 +80,21 @@ def test_equal_models_take_turns_by_the_request_and_the_same_question_meets_the_
     assert min(first.values()) > 60
     again = {tuple(order(planned(catalog, question_key=b"same"))) for _ in range(5)}
     assert len(again) == 1
+
+
+def test_speed_priority_starts_from_what_was_measured_on_each_machine():
+    held = [
+        served("a-slow", priors=Priors.measured(prefill_rate=100, decode_rate=5)),
+        served("b-fast", priors=Priors.measured(prefill_rate=1000, decode_rate=50)),
+    ]
+    assert order(planned(build_catalog([], held), SPEED_PRIORITY)) == ["b-fast", "a-slow"]
+
+
+def test_the_larger_of_the_known_models_is_the_better_one_in_every_precision():
+    known = SelectorSettings().catalog
+    held = [served(one.name, quality_ratio=0.9) for one in known if one.name[:3] != "all"]
+    plan = planned(build_catalog(known, held), QUALITY_FIRST, policy=Policy(fallbacks=5))
+    assert [name.split("-")[0] for name in order(plan)] == ["qwen2.5"] * 3 + ["smollm2"] * 3
 
 
 def test_the_plan_is_full_after_the_fallbacks_and_says_so():

@@ -425,8 +425,9 @@ async def test_decisions_are_exported_as_json_without_text_or_user():
 
 async def test_the_catalog_lists_models_strategies_and_the_default():
     catalog = await service(held=HELD[:1]).ListCatalog(pb.ListCatalogRequest(), None)
+    coder = [f"qwen2.5-coder-0.5b-instruct-{one}" for one in ("fp32", "int4", "int8")]
     assert [model.name for model in catalog.models] == sorted(
-        [INT8, INT4, FP32, "all-minilm-l6-v2-int8"]
+        [INT8, INT4, FP32, "all-minilm-l6-v2-int8", *coder]
     )
     int8 = next(model for model in catalog.models if model.name == INT8)
     assert (int8.version, int8.context, list(int8.addresses)) == ("v1", 8192, ["host:1"])

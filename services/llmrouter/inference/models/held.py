@@ -73,6 +73,11 @@ class HeldModel:
         memory = self.facts.memory if self.facts is not None else 0
         return Resident(self.key, memory, self.last_used, self.users, self.pinned)
 
+    def forget(self) -> None:
+        """Take in that its folder has changed: it is read anew before it is loaded."""
+        if self.state in (ModelState.UNLOADED, ModelState.FAILED):
+            self.state, self.error, self.facts = ModelState.UNLOADED, "", None
+
     def enter(self, now: float) -> OpenModel:
         """Begin to use it; only while it is accepting, and ended by `leave`."""
         if self.opened is None:

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import Quality
+from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.text import load_text
@@ -33,7 +34,7 @@ _MOST_SURPRISE = 100.0
 _LOGITS_TO_KEEP = "logits_to_keep"
 
 
-def evaluation_tokens(folder: ModelFolder) -> list[int]:
+def evaluation_tokens(folder: ModelFolder | CTranslate2Folder) -> list[int]:
     """Return the evaluation text as tokens of this model, at most its context."""
     text = importlib.resources.files("llmrouter.inference.models").joinpath("evaluation.txt")
     tokens = load_text(folder).encode(text.read_text(encoding="utf-8"))
@@ -54,7 +55,7 @@ def write_reference(
     """
     surprise, start = 0.0, 0
     with file.open("wb") as stream:
-        for end, part in _log_probabilities(folder, tokens):
+        for end, part in _log_probabilities(folder, tokens, quantised=False):
             part.astype(np.float32).tofile(stream)
             surprise += _surprise(part, tokens, start)
             start = end
@@ -79,7 +80,7 @@ def measure_quality(
     expected = np.memmap(reference, np.float32, "r", shape=(len(tokens), folder.vocab_size))
     ours = theirs = divergence = 0.0
     agreed = start = 0
-    for end, part in _log_probabilities(folder, tokens):
+    for end, part in _log_probabilities(folder, tokens, quantised=True):
         base = np.asarray(expected[start:end])
         ours += _surprise(part, tokens, start)
         theirs += _surprise(base, tokens, start)
@@ -118,9 +119,11 @@ def _surprise(log_probabilities: Array, tokens: list[int], start: int) -> float:
     return -float(log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
 
 
-def _log_probabilities(folder: ModelFolder, tokens: list[int]) -> Iterator[tuple[int, Array]]:
+def _log_probabilities(
+    folder: ModelFolder, tokens: list[int], *, quantised: bool
+) -> Iterator[tuple[int, Array]]:
     """Yield the end of each chunk and its log-probabilities [chunk, vocab]."""
-    session = _session(folder)
+    session = _session(folder, quantised=quantised)
     names = folder.input_names
     past = _empty_cache(folder)
     outputs = [folder.output_names["logits"], *_cache_names(folder, "present", "output_names")]
@@ -137,12 +140,15 @@ def _log_probabilities(folder: ModelFolder, tokens: list[int]) -> Iterator[tuple
         yield end, _log_softmax(logits[0])
 
 
-def _session(folder: ModelFolder) -> Any:
+def _session(folder: ModelFolder, *, quantised: bool) -> Any:
     runtime = _runtime()
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.enable_cpu_mem_arena = False
     options.enable_mem_pattern = False
+    if not quantised:
+        # Weights stay where the file is mapped; laid out anew for speed they would be held twice.
+        options.add_session_config_entry("session.disable_prepacking", "1")
     try:
         return runtime.InferenceSession(
             str(folder.model_file), options, providers=["CPUExecutionProvider"]

@@ -8,34 +8,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
-import structlog
-
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import RequestContext
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.cores import available_cores
-from llmrouter.inference.models.alias_file import AliasFile
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
-from llmrouter.inference.models.kinds import kind_of
 from llmrouter.inference.models.lifecycle import Lifecycle, ResidencyOptions
 from llmrouter.inference.models.opening import Facts, Opener, OpenModel
 from llmrouter.inference.models.pressure import Pressure, admits, relief_of
 from llmrouter.inference.models.residency import ModelState
+from llmrouter.inference.models.shelf import Shelf
 from llmrouter.inference.models.text import ModelText
-from llmrouter.inference.models.versions import (
-    STABLE,
-    VersionKey,
-    aliases_of,
-    check_alias,
-    find_version,
-    key_of,
-)
+from llmrouter.inference.models.versions import VersionKey
 from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["ModelRegistry"]
 
-_log = structlog.get_logger("llmrouter.models")
 _RELIEF_SECONDS = 5.0
 """When to come back to a service that is short of memory."""
 
@@ -62,49 +51,34 @@ class ModelRegistry:
         pinned: Sequence[str] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._store, self._clock, self._pinned = store, clock, frozenset(pinned)
-        self._models: dict[VersionKey, HeldModel] = {}
+        self._clock, self._pinned = clock, frozenset(pinned)
         self._leaving: dict[HeldModel, asyncio.Task[None]] = {}
-        self._alias_file = AliasFile(store)
-        self._moved: dict[str, dict[str, str]] = {}
         self._busy: dict[VersionKey, asyncio.Lock] = {}
+        self.shelf = Shelf(store)
         self.changes = Changes()
         self.pressure = Pressure.NONE
         """How short memory is: what requests are let in by."""
         self._prefix_bytes = options.prefix_bytes
         self._opener = Opener(backend, options)
         self.lifecycle = Lifecycle(
-            self._opener, residency or ResidencyOptions(), self._all, self.changes, clock
+            self._opener,
+            residency or ResidencyOptions(),
+            lambda: self.models,
+            self.changes,
+            clock,
         )
         self.texts = TextPool(available_cores(), options.max_waiting)
         """Where prompts become tokens, for all models."""
 
     @property
     def models(self) -> list[HeldModel]:
-        """Every version, in order of their names; those replaced and not gone yet come last."""
-        replaced = sorted(self._leaving, key=lambda one: one.key)
-        return [*(self._models[key] for key in sorted(self._models)), *replaced]
+        """Every version, in order of their names; those that were replaced come last."""
+        return self.shelf.models
 
     @property
     def ready(self) -> bool:
         """Whether some model answers, or would once it is asked."""
-        return any(one.accepting or one.obtainable for one in self._models.values())
-
-    def names_in_store(self) -> list[str]:
-        """Return the names of every model folder in the store."""
-        if not self._store.is_dir():
-            return []
-        found = (path for path in self._store.iterdir() if not path.name.startswith("."))
-        return sorted(path.name for path in found if kind_of(path) is not None)
-
-    def serves(self, model: HeldModel) -> bool:
-        """Whether names lead to a model, rather than to what it was replaced by."""
-        return self._models.get(model.key) is model
-
-    def aliases(self, name: str) -> dict[str, VersionKey]:
-        """Return where the aliases of a model point."""
-        versions = [one.version for one in self._models.values() if one.key.name == name]
-        return aliases_of(versions, self._moved.get(name, {}))
+        return any(one.accepting or one.obtainable for one in self.models)
 
     async def start(self, names: Sequence[str] | None = None, *, now: bool = True) -> None:
         """Take in the store, and offer `names` to requests; called once, at the start.
@@ -115,10 +89,9 @@ class ModelRegistry:
             now: Whether to load them, as far as they fit: of a model its `stable` version. The
                 others wait for the first request.
         """
-        self._moved = await asyncio.to_thread(self._alias_file.read)
-        await self._scan(names or ())
-        everything = sorted({key.name for key in self._models})
-        offered, first = self._offered(everything if names is None else names)
+        await self.shelf.read_aliases()
+        await self.shelf.scan(names or ())
+        offered, first = self.shelf.offered(names)
         for model in offered:
             model.pinned = bool({str(model.key), model.key.name} & self._pinned)
         for model in first if now else ():
@@ -134,7 +107,7 @@ class ModelRegistry:
 
     async def scan(self) -> None:
         """Take in what came into the store, and read what there is to know of it."""
-        await self._scan()
+        await self.shelf.scan()
         for model in self.models:
             await self.lifecycle.describe(model)
 
@@ -168,28 +141,6 @@ class ModelRegistry:
                 raise invalid("model", f"'{name}' generates and does not turn texts into vectors")
             yield opened.facts, opened.embedder
 
-    def find(self, name: str, version: str) -> HeldModel:
-        """Return the version of a model that a request means.
-
-        Raises:
-            RouterError: UNKNOWN_MODEL naming the models, or the versions, that are held.
-        """
-        among = [one for one in self.models if one.key.name == name]
-        if not among:
-            known = ", ".join(sorted({one.key.name for one in self.models})) or "none"
-            raise _unknown(f"model '{name}' is not held here; held are {known}")
-        among.sort(key=lambda one: not one.accepting)
-        versions = [one.version for one in among if one not in self._leaving]
-        key = find_version(versions, self.aliases(name), version)
-        if key is not None:
-            return self._models[key]
-        for model in self._leaving:
-            # What was replaced is known by its fingerprint alone.
-            if model in among and model.version.fingerprint == version:
-                return model
-        held = ", ".join(f"{one.key.label or 'unlabelled'} {one.fingerprint}" for one in versions)
-        raise _unknown(f"model '{name}' has no version {version}; it has {held}")
-
     async def load(
         self,
         name: str,
@@ -206,7 +157,7 @@ class ModelRegistry:
 
         Args:
             name: The model.
-            version: As `find`.
+            version: As `Shelf.find`.
             pin: Whether it never leaves by itself.
             aliases: Moved to it once it is ready.
             begun: Told which model is loaded, before it is.
@@ -215,15 +166,13 @@ class ModelRegistry:
             RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE.
         """
         await self.scan()
-        key = self.find(name, version).key
+        key = self.shelf.find(name, version).key
         async with self._busy.setdefault(key, asyncio.Lock()):
-            versions = [one.version for one in self._models.values() if one.key.name == name]
-            for alias in aliases:
-                check_alias(alias, versions)
-            model = await self._loaded(self._models[key], begun)
+            self.shelf.check_aliases(name, aliases)
+            model = await self._loaded(self.shelf.at(key), begun)
             model.on_demand = True
             model.pinned = model.pinned or pin
-            await self._move(key, aliases)
+            await self.shelf.move_aliases(key, aliases)
             self.changes.tell()
             return model
 
@@ -233,7 +182,7 @@ class ModelRegistry:
         Raises:
             RouterError: UNKNOWN_MODEL.
         """
-        model = self.find(name, version)
+        model = self.shelf.find(name, version)
         async with self._busy.setdefault(model.key, asyncio.Lock()):
             await self.lifecycle.drain(model, patience)
         return model
@@ -261,9 +210,6 @@ class ModelRegistry:
             task.cancel()
         await asyncio.gather(*leaving, return_exceptions=True)
 
-    def _all(self) -> list[HeldModel]:
-        return [*self._models.values(), *self._leaving]
-
     @contextlib.asynccontextmanager
     async def _using(
         self, name: str, version: str, who: RequestContext
@@ -271,7 +217,7 @@ class ModelRegistry:
         if not admits(self.pressure, who.priority):
             message = f"memory is short; requests of priority {who.priority} wait until it is not"
             raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
-        model = self.find(name, version)
+        model = self.shelf.find(name, version)
         if self.pressure is Pressure.EMERGENCY and not model.accepting:
             message = f"memory is too short to load '{model.key}'"
             raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
@@ -293,48 +239,12 @@ class ModelRegistry:
         fresh = HeldModel(model.key, model.path, model.installed, model.on_demand, model.pinned)
         begun(fresh)
         await self.lifecycle.load(fresh, beside=model)
-        self._models[model.key] = fresh
-        leaving = asyncio.create_task(self.lifecycle.drain(model))
-        self._leaving[model] = leaving
-        leaving.add_done_callback(lambda _: self._leaving.pop(model, None))
+        self.shelf.replace(model, fresh)
+        leaving = self._leaving[model] = asyncio.create_task(self.lifecycle.drain(model))
+        leaving.add_done_callback(lambda _: self._gone(model))
         return fresh
 
-    async def _move(self, key: VersionKey, aliases: Sequence[str]) -> None:
-        if not aliases:
-            return
-        moved = {name: dict(labels) for name, labels in self._moved.items()}
-        moved.setdefault(key.name, {}).update(dict.fromkeys(aliases, key.label))
-        await asyncio.to_thread(self._alias_file.write, moved)
-        self._moved = moved
-
-    async def _scan(self, wanted: Sequence[str] = ()) -> None:
-        """Take in the folders that came into the store, and forget those that are gone."""
-        there = await asyncio.to_thread(self._folders, wanted)
-        for key, (path, installed) in there.items():
-            model = self._models.setdefault(key, HeldModel(key, path))
-            model.installed = installed
-        for key in set(self._models) - set(there):
-            if self._models[key].opened is None:
-                del self._models[key]
-
-    def _folders(self, wanted: Sequence[str]) -> dict[VersionKey, tuple[Path, float]]:
-        """Return path and time of each model folder; what is wanted may be broken beyond that."""
-        broken = [name for name in wanted if (self._store / name).is_dir()]
-        paths = [self._store / name for name in {*self.names_in_store(), *broken}]
-        return {key_of(path.name): (path, path.stat().st_mtime) for path in paths}
-
-    def _offered(self, names: Sequence[str]) -> tuple[list[HeldModel], list[HeldModel]]:
-        """Return the versions that requests may ask for, and those to load first."""
-        offered, first = [], []
-        for name in names:
-            versions = [one for one in self._models if one.name == name]
-            offered += versions or [key_of(name)]
-            first.append(self.aliases(name)[STABLE] if versions else key_of(name))
-        return self._those(offered), self._those(first)
-
-    def _those(self, keys: Sequence[VersionKey]) -> list[HeldModel]:
-        return [self._models[key] for key in dict.fromkeys(keys) if key in self._models]
-
-
-def _unknown(message: str) -> RouterError:
-    return RouterError(Reason.UNKNOWN_MODEL, message)
+    def _gone(self, model: HeldModel) -> None:
+        self._leaving.pop(model, None)
+        self.shelf.drop(model)
+        self.changes.tell()

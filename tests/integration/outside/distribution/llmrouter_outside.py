@@ -90,6 +90,8 @@ class RecipeImporter:
 
 
 class Recipe:
+    precisions = ("int8", "fp32")
+
     def __init__(self, layers: int) -> None:
         self._layers = layers
 

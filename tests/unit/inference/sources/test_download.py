@@ -3,74 +3,24 @@
 from __future__ import annotations
 
 import errno
-import hashlib
-import os
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
 
 import pytest
+from tests.unit.inference.sources.breaking_server import CONTENT, SHA256, Server, serving
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.models.download import Download, fetch
 from llmrouter.inference.models.progress import silent
-
-CONTENT = os.urandom(3_000_000)
-SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Server(ThreadingHTTPServer):
-    """Serves CONTENT; `cuts` says after how many bytes each next answer breaks off."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.content = CONTENT
-        self.cuts: list[int] = []
-        self.statuses: list[int] = []
-        self.ranges: list[str | None] = []
-        self.resumes = True
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}/file.bin"
-
-
-class Handler(BaseHTTPRequestHandler):
-    server: Server
-
-    def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.ranges.append(asked)
-        if self.server.statuses:
-            self.send_error(self.server.statuses.pop(0))
-            return
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked else 0
-        if start >= len(self.server.content) and asked:
-            self.send_error(416)
-            return
-        start = start if self.server.resumes else 0
-        self.send_response(206 if start else 200)
-        self.send_header("Content-Length", str(len(self.server.content) - start))
-        self.end_headers()
-        cut = self.server.cuts.pop(0) if self.server.cuts else None
-        self.wfile.write(self.server.content[start:][:cut])
-
-    def log_message(self, *_: object) -> None: ...
+from llmrouter.inference.models.sources.base import SourceUnreachableError
+from llmrouter.inference.models.sources.download import Download, fetch
+from llmrouter.inference.models.sources.web import WebFile
 
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    made = Server()
-    thread = threading.Thread(target=made.serve_forever, args=(0.01,))
-    thread.start()
-    yield made
-    made.shutdown()
-    thread.join()
-    made.server_close()
+    with serving() as made:
+        yield made
 
 
 @pytest.fixture
@@ -79,7 +29,7 @@ def target(tmp_path: Path) -> Path:
 
 
 def wanted(url: str, **changes: Any) -> Download:
-    return Download(url, SHA256, pause=lambda _: None, **changes)
+    return Download(WebFile(url), SHA256, pause=lambda _: None, **changes)
 
 
 def kept(target: Path) -> list[str]:
@@ -206,17 +156,57 @@ def test_a_full_disk_is_named_and_keeps_nothing(
 def test_nobody_at_the_address(target: Path, server: Server) -> None:
     server.shutdown()
     server.server_close()
-    with pytest.raises(RouterError, match="no connection"):
+    with pytest.raises(SourceUnreachableError, match="no connection"):
         fetch(wanted(server.url, attempts=2), target, silent)
 
 
-def test_local_files_are_fetched_too(tmp_path: Path, target: Path) -> None:
+def test_files_of_a_local_index_are_fetched_where_that_is_allowed(
+    tmp_path: Path, target: Path
+) -> None:
     (tmp_path / "source.bin").write_bytes(CONTENT)
-    fetch(wanted((tmp_path / "source.bin").as_uri()), target, silent)
+    file = WebFile((tmp_path / "source.bin").as_uri(), allowed=lambda _: True)
+    fetch(Download(file, SHA256), target, silent)
     assert target.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize("url", ["ftp://127.0.0.1/file", "data:,hello", "file.bin", ""])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ftp://127.0.0.1/file", "data:,hello", "file.bin", "", "file:///etc/passwd",
+        "http://models.example/file", "http://127.0.0.1.example/file",
+    ],
+)  # fmt: skip
 def test_other_kinds_of_address_are_refused(target: Path, url: str) -> None:
-    with pytest.raises(RouterError, match="only https, http and file"):
+    with pytest.raises(RouterError, match="only https is fetched"):
         fetch(wanted(url), target, silent)
+
+
+def test_redirects_are_followed(server: Server, target: Path) -> None:
+    server.leads_to = [server.url, server.url]
+    fetch(wanted(server.url), target, silent)
+    assert target.read_bytes() == CONTENT
+
+
+def test_redirects_without_end_are_refused(server: Server, target: Path) -> None:
+    server.leads_to = [f"{server.url}?{at}" for at in range(100)]
+    with pytest.raises(RouterError, match="answers 302"):
+        fetch(wanted(server.url), target, silent)
+    assert len(server.leads_to) > 90
+
+
+@pytest.mark.parametrize("elsewhere", ["http://models.example/file", "file:///etc/passwd"])
+def test_a_redirect_away_from_https_is_refused(
+    server: Server, target: Path, elsewhere: str
+) -> None:
+    server.leads_to = [elsewhere]
+    with pytest.raises(RouterError, match="cannot fetch") as raised:
+        fetch(wanted(server.url), target, silent)
+    assert not isinstance(raised.value, SourceUnreachableError)
+    assert len(server.ranges) == 1
+
+
+def test_what_may_be_secret_in_an_address_is_never_told(server: Server, target: Path) -> None:
+    server.statuses = [403]
+    with pytest.raises(RouterError, match=r"127\.0\.0\.1/file\.bin") as raised:
+        fetch(wanted(f"{server.url}?signature=hidden"), target, silent)
+    assert "hidden" not in str(raised.value)

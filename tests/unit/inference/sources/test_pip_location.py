@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.models.catalog import CATALOG, aliases, find_entry
-from llmrouter.inference.models.pip_location import locate_wheel
+from llmrouter.inference.models.sources.pip_location import locate_wheel
 
 URL = "https://index.example/packages/model-1-py3-none-any.whl"
 
@@ -70,19 +69,3 @@ def test_a_pip_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(subprocess, "run", run)
     assert "did not answer" in refusal()
-
-
-def test_bare_names_stand_for_all_precisions_and_full_ones_for_their_own() -> None:
-    entry, precisions = find_entry("smollm2-135m-instruct")
-    assert precisions == ("int8", "int4", "fp32")
-    assert find_entry("smollm2-135m-instruct-int4") == (entry, ("int4",))
-    assert aliases() == {"smollm2-135m-instruct": "smollm2-135m-instruct-int8"}
-    with pytest.raises(RouterError, match="smollm2-135m-instruct") as raised:
-        find_entry("smollm3")
-    assert raised.value.reason is Reason.UNKNOWN_MODEL
-
-
-def test_every_entry_is_pinned() -> None:
-    for entry in CATALOG:
-        assert "==" in entry.source.requirement
-        assert {len(entry.source.sha256), len(entry.source.member_sha256)} == {64}

@@ -1,0 +1,56 @@
+"""`models check`: whether models are still what was imported, every byte."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+
+from llmrouter.cli.output import Json, err, out, write_json
+from llmrouter.cli.stores import StorePath, existing_store
+from llmrouter.common.errors import RouterError
+
+__all__ = ["add_to"]
+
+
+def add_to(app: typer.Typer) -> None:
+    """Make `check` a command of `app`."""
+    app.command()(check)
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="Models of the store; all of them by default.")
+    ] = None,
+    store: StorePath = None,
+    as_json: Json = False,
+) -> None:
+    """Read every byte of models and compare it with what was imported; exit 1 on damage."""
+    from llmrouter.inference.models.integrity import check_contents
+
+    held, results = existing_store(store), []
+    for name in names or held.names():
+        try:
+            path = held.model(name).path
+            results.append({"name": name, "files": check_contents(path), "error": None})
+        except RouterError as error:
+            results.append({"name": name, "files": 0, "error": error.message})
+        if not as_json:
+            _tell(results[-1])
+    if as_json:
+        write_json({"models": results})
+    elif not results:
+        err().print(f"[yellow]no models[/] in {escape(str(held.root))}", soft_wrap=True)
+    if any(result["error"] for result in results):
+        raise typer.Exit(1)
+
+
+def _tell(result: dict[str, Any]) -> None:
+    name = f"[bold]{escape(result['name'])}[/]"
+    if result["error"]:
+        err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
+    elif result["files"]:
+        out().print(f"[green]whole[/] {name} [dim]{result['files']} files as imported[/]")
+    else:
+        out().print(f"[yellow]not known[/] {name} [dim]nothing was recorded at its import[/]")

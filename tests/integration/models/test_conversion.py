@@ -1,0 +1,64 @@
+"""Precisions are published one by one, and weights pass through in pieces."""
+
+from __future__ import annotations
+
+import errno
+import tracemalloc
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.integration.models.tiny_decoder import DECODERS, random_weights
+from tests.integration.models.writing_folder import write_folder
+from tests.unit.inference.importers.tiny_gguf import write_tiny_gguf
+
+from llmrouter.common.errors import RouterError
+from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.gguf import GgufCheckpoint
+from llmrouter.inference.importers.huggingface import HuggingFaceImporter
+from llmrouter.inference.importers.run import import_checkpoint
+from llmrouter.inference.models.progress import Progress, silent
+from llmrouter.inference.models.store import ModelStore
+
+
+def test_what_was_finished_before_an_interruption_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_tiny_gguf(tmp_path / "tiny.gguf")
+    store = ModelStore(tmp_path / "store")
+    whole = GgufCheckpoint.convert
+
+    def full(self: GgufCheckpoint, target: Path, precision: str, progress: Progress) -> Converted:
+        if precision == "int4":
+            (target / "half").write_bytes(b"written")
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return whole(self, target, precision, progress)
+
+    monkeypatch.setattr(GgufCheckpoint, "convert", full)
+    with pytest.raises(RouterError, match="is full"):
+        import_checkpoint(tmp_path / "tiny.gguf", "tiny", store)
+    assert store.names() == ["tiny-fp32", "tiny-int8"]
+    assert {path.name for path in store.root.iterdir()} == {"tiny-fp32", "tiny-int8"}
+    before = store.folder("tiny-int8").version
+    monkeypatch.undo()
+    again = import_checkpoint(tmp_path / "tiny.gguf", "tiny", store)
+    assert [one.path.name for one in again] == ["tiny-int8", "tiny-int4", "tiny-fp32"]
+    assert store.folder("tiny-int8").version == before
+
+
+@pytest.mark.parametrize("precision", ["int8", "int4", "fp32"])
+def test_no_tensor_is_held_whole(tmp_path: Path, precision: str) -> None:
+    """The vocabulary's matrix has 100 MB as float32, the largest of a layer a quarter of one."""
+    decoder = replace(
+        DECODERS["llama"], vocabulary=100_000, hidden=256, head_size=64, feed_forward=256, layers=1
+    )
+    write_folder(tmp_path / "folder", decoder, random_weights(decoder), "BF16")
+    checkpoint = HuggingFaceImporter.open(tmp_path / "folder")
+    (tmp_path / "made").mkdir()
+    tracemalloc.start()
+    try:
+        checkpoint.convert(tmp_path / "made", precision, silent)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 48 * 2**20

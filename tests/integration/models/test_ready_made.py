@@ -1,0 +1,210 @@
+"""Folders that others made: taken as they are, or refused by the name of what is not supported."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from tests.integration.models.driving import Runner
+from tests.integration.models.tiny_decoder import DECODERS, random_weights
+from tests.integration.models.writing_folder import config, write_folder
+from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.importers.base import find_importer
+from llmrouter.inference.importers.huggingface import HuggingFaceImporter
+from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
+from llmrouter.inference.importers.optimum import OptimumImporter
+from llmrouter.inference.importers.ready_made import CTranslate2FolderImporter, GenaiImporter
+from llmrouter.inference.importers.run import import_checkpoint
+from llmrouter.inference.models.checksum import folder_sha256
+from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.progress import silent
+from llmrouter.inference.models.store import ModelStore
+
+DECODER = DECODERS["qwen2"]
+TOKENS = [int(one) for one in np.random.default_rng(2).integers(3, 264, 20)]
+
+
+@pytest.fixture
+def genai(tmp_path: Path) -> Path:
+    """A folder that onnxruntime-genai would take, written from random weights."""
+    write_folder(tmp_path / "source", DECODER, random_weights(DECODER))
+    made = tmp_path / "genai"
+    made.mkdir()
+    HuggingFaceImporter.open(tmp_path / "source").convert(made, "int4", silent)
+    return made
+
+
+@pytest.fixture
+def optimum(tmp_path: Path, genai: Path) -> Path:
+    """The same as Optimum would lay it out."""
+    folder = tmp_path / "optimum"
+    shutil.copytree(genai, folder)
+    (folder / "genai_config.json").unlink()
+    (folder / "config.json").write_text(json.dumps(config(DECODER)))
+    return folder
+
+
+def refusal(source: Path) -> str:
+    store = ModelStore(source.parent / "store")
+    with pytest.raises(RouterError) as raised:
+        import_checkpoint(source, "tiny", store)
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    assert not store.root.exists() or list(store.root.iterdir()) == []
+    return raised.value.message
+
+
+def test_each_folder_is_known_by_its_files(genai: Path, optimum: Path, tmp_path: Path) -> None:
+    assert find_importer(genai) is GenaiImporter
+    assert find_importer(optimum) is OptimumImporter
+    assert find_importer(tmp_path / "source") is HuggingFaceImporter
+
+
+def test_a_genai_folder_is_taken_as_it_is(genai: Path, tmp_path: Path) -> None:
+    (made,) = import_checkpoint(genai, "mine", ModelStore(tmp_path / "store"))
+    assert made.path.name == "mine-int8", "most weights of so small a model are at 8 bits"
+    assert made.card is not None
+    assert made.card.source.sha256 == folder_sha256(genai)
+    assert made.card.quality is None
+    assert made.card.parameters > 10_000
+    for file in genai.iterdir():
+        assert (made.path / file.name).read_bytes() == file.read_bytes()
+
+
+def test_an_optimum_folder_runs_where_its_attention_works_in_place(
+    genai: Path, optimum: Path, tmp_path: Path
+) -> None:
+    (made,) = import_checkpoint(optimum, "mine", ModelStore(tmp_path / "store"))
+    found = Runner(read_folder(made.path)).logits(TOKENS)
+    assert np.array_equal(found, Runner(read_folder(genai)).logits(TOKENS))
+    assert read_folder(made.path).eos_token_ids == (2,)
+
+
+def edited(folder: Path, change: Any) -> None:
+    file = folder / "model.onnx"
+    model = onnx.load(str(file), load_external_data=False)
+    change(model.graph)
+    onnx.save(model, str(file))
+
+
+def rename(graph: Any, before: str, after: str) -> None:
+    for value in graph.input:
+        if value.name == before:
+            value.name = after
+
+
+@pytest.mark.parametrize("kind", ["genai", "optimum"])
+def test_inputs_that_nobody_feeds_are_named(kind: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(kind)
+    edited(folder, lambda graph: rename(graph, "logits_to_keep", "position_ids"))
+    assert "the input 'position_ids', which is not supported" in refusal(folder)
+
+
+def test_attention_of_another_kind_is_refused(optimum: Path) -> None:
+    def change(graph: Any) -> None:
+        next(node for node in graph.node if node.op_type == "GroupQueryAttention").op_type = "Add"
+
+    edited(optimum, change)
+    assert "has 1 operators GroupQueryAttention for 2 layers" in refusal(optimum)
+
+
+def test_caches_that_are_missing_are_named(optimum: Path) -> None:
+    edited(optimum, lambda graph: rename(graph, "past_key_values.1.key", "past_key_values.7.key"))
+    assert "past_key_values.N.key" in refusal(optimum)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value"),
+    [("location", "../outside"), ("location", ""), ("offset", "-1"), ("length", str(2**40)),
+     ("offset", "here")],
+)  # fmt: skip
+def test_weights_outside_of_the_folder(optimum: Path, entry: str, value: str) -> None:
+    (optimum.parent / "outside").write_bytes(b"\0" * 2**20)
+
+    def change(graph: Any) -> None:
+        tensor = next(one for one in graph.initializer if one.external_data)
+        for one in tensor.external_data:
+            if one.key == entry:
+                one.value = value
+
+    edited(optimum, change)
+    refusal(optimum)
+
+
+@pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x08\xff"])
+def test_graphs_that_are_none(genai: Path, content: bytes) -> None:
+    (genai / "model.onnx").write_bytes(content)
+    assert "model.onnx" in refusal(genai)
+
+
+@pytest.mark.parametrize("text", [b"attention_mask", b"model.onnx.data", b"token_embd.scales"])
+def test_names_that_are_no_text(genai: Path, text: bytes) -> None:
+    file = genai / "model.onnx"
+    file.write_bytes(file.read_bytes().replace(text, text[:-3] + b"\xff\xfe\xfd"))
+    with suppress(RouterError):
+        read_decoder_graph(file)
+
+
+def test_links_out_of_the_folder_are_not_followed(genai: Path) -> None:
+    (genai / "secret.json").symlink_to("/etc/passwd")
+    assert "leads out" in refusal(genai)
+
+
+def test_another_precision_is_refused_with_the_one_there_is(genai: Path, tmp_path: Path) -> None:
+    with pytest.raises(RouterError, match="'fp32' cannot be had; one of int8") as raised:
+        import_checkpoint(genai, "mine", ModelStore(tmp_path / "store"), ["fp32"])
+    assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+def test_a_ctranslate2_folder_is_taken_as_it_is(tmp_path: Path) -> None:
+    pytest.importorskip("ctranslate2", reason="needs the extra `ctranslate2`")
+    write_tiny_gguf(tmp_path / "tiny.gguf", Tiny())
+    store = ModelStore(tmp_path / "store")
+    (first,) = import_checkpoint(
+        tmp_path / "tiny.gguf", "first", store, ["int8"], importer="gguf-ctranslate2"
+    )
+    assert find_importer(first.path) is CTranslate2FolderImporter
+    (made,) = import_checkpoint(first.path, "second", store)
+    assert made.path.name == "second-int8"
+    assert (made.path / "model.bin").read_bytes() == (first.path / "model.bin").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("whole")
+    write_folder(base / "source", DECODER, random_weights(DECODER))
+    made = base / "genai"
+    made.mkdir()
+    HuggingFaceImporter.open(base / "source").convert(made, "int8", silent)
+    return made
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(data=st.data())
+def test_flipped_graphs_are_read_or_refused(whole: Path, data: st.DataObject) -> None:
+    file = whole / "model.onnx"
+    before = file.read_bytes()
+    raw = bytearray(before)
+    for _ in range(data.draw(st.integers(1, 6))):
+        raw[data.draw(st.integers(0, len(raw) - 1))] = data.draw(st.integers(0, 255))
+    try:
+        file.write_bytes(raw)
+        with suppress(RouterError):
+            found = read_decoder_graph(file)
+            assert found.parameters >= 0
+    finally:
+        file.write_bytes(before)

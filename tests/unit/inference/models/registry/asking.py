@@ -1,0 +1,39 @@
+"""What the tests of the registry ask of it, and how they look at it."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from tests.unit.inference.models.fake_backend import WHO
+
+from llmrouter.common.errors import RouterError
+
+
+def states(registry):
+    return {str(one.key): one.state.value for one in registry.models}
+
+
+def held(registry, name):
+    return next(one for one in registry.models if str(one.key) == name)
+
+
+async def ask(registry, name, version="", who=WHO):
+    async with registry.generator(name, version, who) as (facts, _, _):
+        return facts.version
+
+
+async def refusal(awaitable):
+    with pytest.raises(RouterError) as refused:
+        await awaitable
+    return refused.value
+
+
+async def until(condition):
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
+            await asyncio.sleep(0)
+
+
+def size_of_one(tmp_path):
+    return int(sum(file.stat().st_size for file in (tmp_path / "a").iterdir()) * 1.4) + 1
