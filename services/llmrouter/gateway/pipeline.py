@@ -9,13 +9,13 @@ from llmrouter.common.generation import Generator
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.clients import CacheClient, SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.measuring import MeasuredRequests
-from llmrouter.gateway.observed_upstream import ObservedUpstream
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
@@ -71,8 +71,5 @@ def observers_of(telemetry: Telemetry) -> tuple[RequestObserver, ...]:
     return (MeasuredRequests(telemetry.meter),)
 
 
-def _upstream(dialler: Dialler, telemetry: Telemetry) -> Upstream | ObservedUpstream:
-    upstream = Upstream(dialler)
-    if telemetry.tracer is None and telemetry.meter is None:
-        return upstream
-    return ObservedUpstream(upstream, telemetry.tracer, telemetry.meter)
+def _upstream(dialler: Dialler, telemetry: Telemetry) -> Upstream:
+    return Upstream(dialler, AttemptObserver(telemetry.tracer, telemetry.meter))

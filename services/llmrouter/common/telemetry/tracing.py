@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from opentelemetry import context as otel_context
 from opentelemetry.trace import (
+    INVALID_SPAN,
     Span,
     SpanContext,
     SpanKind,
@@ -85,7 +86,9 @@ class Tracer:
         self, name: str, headers: Mapping[str, str], attributes: Attributes | None = None
     ) -> Span:
         """Return the span of a call that came in, current in this task from here on."""
-        above = get_current_span(_PROPAGATOR.extract(headers, otel_context.Context()))
+        above = INVALID_SPAN
+        if headers:
+            above = get_current_span(_PROPAGATOR.extract(headers, otel_context.Context()))
         span = self.start(name, attributes, kind=SpanKind.SERVER, parent=above)
         otel_context.attach(set_span_in_context(span))
         return span
@@ -140,11 +143,13 @@ def fail(span: Span, reason: str, message: str = "") -> None:
 
 def outgoing_headers() -> tuple[tuple[str, str], ...]:
     """Return what tells the service that is called of the current span (W3C Trace Context)."""
-    if not get_current_span().get_span_context().is_valid:
+    context = get_current_span().get_span_context()
+    if not context.is_valid:
         return ()
-    carrier: dict[str, str] = {}
-    _PROPAGATOR.inject(carrier)
-    return tuple(carrier.items())
+    told = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    if not context.trace_state:
+        return (("traceparent", told),)
+    return (("traceparent", told), ("tracestate", context.trace_state.to_header()))
 
 
 def trace_headers(metadata: object) -> dict[str, str]:
