@@ -7,7 +7,7 @@ STAMP := $(VENV)/.installed
 EXTRAS ?= cpu,dev
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all bench bench-peers lint format protos stubs native-test clean
+.PHONY: help install demo test test-all fuzz bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
@@ -29,8 +29,12 @@ test: $(STAMP) ## Run the default tests (under 15 minutes on 2 cores)
 test-all: $(STAMP) ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -m ''
 
-bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json ARGS='…'
-	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' $(ARGS)
+fuzz: $(STAMP) ## Damage checkpoints in new ways: ARGS='--seconds 600 --only gguf/'
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAIN=rows ARGS='…'
+	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' \
+		$(if $(DATA),--data '$(DATA)') $(if $(TRAIN),--train '$(TRAIN)') $(ARGS)
 
 bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
 	$(BIN)/python -m tests.benchmarks.peers.install
@@ -41,6 +45,7 @@ lint: $(STAMP) ## Check style, types, import contracts, protos and C++ format
 	$(BIN)/mypy
 	PYTHONPATH=services:clients/python $(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/hadolint Dockerfile
 	$(BIN)/clang-format --dry-run --Werror $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h' 'tests/benchmarks/native/*.cc')
 
 format: $(STAMP) ## Format Python, C++ and protos
@@ -77,6 +82,20 @@ stubs-go: $(GO_PLUGINS)
 	$(BIN)/python -m grpc_tools.protoc -Iprotos $(foreach plugin,$(GO_PLUGINS),--plugin=$(abspath $(plugin))) \
 		--go_out=clients/go/gen --go_opt=module=llmrouter/gen --go-grpc_out=clients/go/gen --go-grpc_opt=module=llmrouter/gen \
 		$(GO_NAMES) $(GO_PROTOS)
+
+build/gobin/helm:
+	GOBIN=$(abspath build/gobin) go install helm.sh/helm/v3/cmd/helm@v3.22.0
+build/gobin/kube-score:
+	GOBIN=$(abspath build/gobin) go install github.com/zegl/kube-score/cmd/kube-score@v1.20.0
+
+chart-tools: build/gobin/helm build/gobin/kube-score ## Build what the tests of the chart run: helm, kube-score
+
+# A server that was not built by its own makefile does not know its version, which charts ask for.
+APISERVER_VERSION = $(addprefix -X k8s.io/component-base/version.,gitVersion=v1.37.2 gitMajor=1 gitMinor=37)
+build/gobin/kube-apiserver:
+	cd tests/helm/cluster && go build -ldflags '-s -w $(APISERVER_VERSION)' -o $(abspath build/gobin)/ ./etcd ./kube-apiserver
+
+chart-cluster: chart-tools build/gobin/kube-apiserver ## Build an API server to install the chart on (ten minutes)
 
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo

@@ -10,6 +10,7 @@ namespace llmrouter::bindings {
 void BindErrors(py::module_& module) {
   py::native_enum<ErrorCode>(module, "ErrorCode", "enum.Enum")
       .value("INVALID_ARGUMENT", ErrorCode::kInvalidArgument)
+      .value("UNSUPPORTED_OPTION", ErrorCode::kUnsupportedOption)
       .value("QUEUE_FULL", ErrorCode::kQueueFull)
       .value("CONTEXT_TOO_LONG", ErrorCode::kContextTooLong)
       .value("MODEL_UNAVAILABLE", ErrorCode::kModelUnavailable)
@@ -28,6 +29,8 @@ void BindErrors(py::module_& module) {
       const py::object& type = error_class.get_stored();
       py::object raised = type(error.what());
       raised.attr("code") = py::cast(error.code());
+      raised.attr("field") = error.field();
+      raised.attr("description") = error.description();
       PyErr_SetObject(type.ptr(), raised.ptr());
     }
   });

@@ -3,69 +3,67 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "llmrouter/constraint.h"
 
 namespace llmrouter {
 namespace {
 
-[[noreturn]] void Refuse(const std::string& message) {
-  throw Error(ErrorCode::kInvalidArgument, message);
+[[noreturn]] void Refuse(std::string field, std::string description,
+                         ErrorCode code = ErrorCode::kInvalidArgument) {
+  throw Error(code, std::move(field), std::move(description));
+}
+
+template <typename Number>
+[[noreturn]] void RefuseValue(std::string field, Number value, const std::string& bound) {
+  Refuse(std::move(field), "is " + std::to_string(value) + "; it must be " + bound);
 }
 
 void CheckSampling(const SamplingOptions& sampling) {
   if (!std::isfinite(sampling.temperature) || sampling.temperature < 0) {
-    Refuse("temperature must be a number of at least 0, got " +
-           std::to_string(sampling.temperature));
+    RefuseValue("temperature", sampling.temperature, "a number of at least 0");
   }
   if (!(sampling.top_p > 0 && sampling.top_p <= 1)) {
-    Refuse("top_p must be over 0 and at most 1, got " + std::to_string(sampling.top_p));
+    RefuseValue("top_p", sampling.top_p, "over 0 and at most 1");
   }
-  if (sampling.top_k < 0) {
-    Refuse("top_k must be at least 0, got " + std::to_string(sampling.top_k));
-  }
+  if (sampling.top_k < 0) RefuseValue("top_k", sampling.top_k, "at least 0");
 }
 
 void CheckPenalties(const SamplingOptions& sampling) {
-  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) {
-    Refuse("min_p must be 0 to 1, got " + std::to_string(sampling.min_p));
-  }
+  if (!(sampling.min_p >= 0 && sampling.min_p <= 1)) RefuseValue("min_p", sampling.min_p, "0 to 1");
   if (!std::isfinite(sampling.repetition_penalty) || sampling.repetition_penalty <= 0) {
-    Refuse("repetition_penalty must be a number over 0, got " +
-           std::to_string(sampling.repetition_penalty));
+    RefuseValue("repetition_penalty", sampling.repetition_penalty, "a number over 0");
   }
   if (!std::isfinite(sampling.presence_penalty)) {
-    Refuse("presence_penalty must be a number, got " + std::to_string(sampling.presence_penalty));
+    RefuseValue("presence_penalty", sampling.presence_penalty, "a number");
   }
   if (!std::isfinite(sampling.frequency_penalty)) {
-    Refuse("frequency_penalty must be a number, got " + std::to_string(sampling.frequency_penalty));
+    RefuseValue("frequency_penalty", sampling.frequency_penalty, "a number");
   }
 }
 
 void CheckBias(const std::vector<LogitBias>& entries, int vocabulary) {
   for (const LogitBias& entry : entries) {
+    const std::string field = "logit_bias[" + std::to_string(entry.token) + "]";
     if (entry.token < 0 || entry.token >= vocabulary) {
-      Refuse("logit_bias token " + std::to_string(entry.token) + " is outside the vocabulary of " +
-             std::to_string(vocabulary));
+      Refuse(field,
+             "names no token of this model; its tokens are 0 to " + std::to_string(vocabulary - 1),
+             ErrorCode::kUnsupportedOption);
     }
-    if (!std::isfinite(entry.bias)) {
-      Refuse("logit_bias of token " + std::to_string(entry.token) + " must be a number, got " +
-             std::to_string(entry.bias));
-    }
+    if (!std::isfinite(entry.bias)) RefuseValue(field, entry.bias, "a number");
   }
 }
 
 void CheckAnswers(const Request& request, const AdmissionLimits& limits) {
-  if (request.max_tokens < 1) {
-    Refuse("max_tokens must be at least 1, got " + std::to_string(request.max_tokens));
-  }
-  if (request.min_tokens < 0) {
-    Refuse("min_tokens must be at least 0, got " + std::to_string(request.min_tokens));
-  }
-  if (request.answers < 1 || request.answers > limits.slots) {
-    Refuse("n must be 1 to " + std::to_string(limits.slots) +
-           ", the slots of this model: each answer takes one; got " +
-           std::to_string(request.answers));
+  if (request.max_tokens < 1) RefuseValue("max_tokens", request.max_tokens, "at least 1");
+  if (request.min_tokens < 0) RefuseValue("min_tokens", request.min_tokens, "at least 0");
+  if (request.answers < 1) RefuseValue("n", request.answers, "at least 1");
+  if (request.answers > limits.slots) {
+    Refuse("n",
+           "is " + std::to_string(request.answers) + "; it must be at most " +
+               std::to_string(limits.slots) + ", the slots of this model: each answer takes one",
+           ErrorCode::kUnsupportedOption);
   }
 }
 
@@ -75,14 +73,16 @@ void CheckMemory(const Request& request, const AdmissionLimits& limits) {
   const std::int64_t needed =
       (static_cast<std::int64_t>(request.prompt.size()) + answer) * request.answers;
   if (needed > limits.positions) {
-    Refuse("prompt and max_tokens of all answers may take " + std::to_string(needed) +
-           " tokens of key/value memory, this model has " + std::to_string(limits.positions) +
-           "; ask for fewer max_tokens");
+    Refuse("max_tokens",
+           "is " + std::to_string(request.max_tokens) + "; with the prompt, all answers may take " +
+               std::to_string(needed) + " tokens of key/value memory and this model has " +
+               std::to_string(limits.positions) + ": ask for fewer tokens or answers",
+           ErrorCode::kUnsupportedOption);
   }
 }
 
 void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limits) {
-  if (prompt.empty()) Refuse("prompt must have at least one token");
+  if (prompt.empty()) Refuse("prompt", "is empty; it must have at least one token");
   if (prompt.size() >= static_cast<std::size_t>(limits.context)) {
     throw Error(ErrorCode::kContextTooLong,
                 "the prompt has " + std::to_string(prompt.size()) + " tokens, the context holds " +
@@ -92,8 +92,9 @@ void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limi
     return token < 0 || token >= limits.vocabulary;
   });
   if (outside != prompt.end()) {
-    Refuse("prompt token " + std::to_string(*outside) + " is outside the vocabulary of " +
-           std::to_string(limits.vocabulary));
+    Refuse("prompt", "has the token " + std::to_string(*outside) +
+                         ", which is outside the vocabulary of " +
+                         std::to_string(limits.vocabulary));
   }
 }
 
@@ -107,10 +108,10 @@ void CheckRequest(const Request& request, const AdmissionLimits& limits) {
   CheckAnswers(request, limits);
   CheckMemory(request, limits);
   if (request.grammar && request.grammar->first_mask().size() != MaskWords(limits.vocabulary)) {
-    Refuse("the grammar was compiled for another vocabulary");
+    Refuse("response_format", "was compiled for another vocabulary");
   }
   for (const std::string& stop : request.stop) {
-    if (stop.empty()) Refuse("stop strings must not be empty");
+    if (stop.empty()) Refuse("stop", "has an empty string; leave it out");
   }
 }
 

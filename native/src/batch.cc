@@ -222,7 +222,7 @@ void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
   BeginAnswers(segment.row, segment.logits, events);
 }
 
-void Batch::BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events) {
+void Batch::BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events) {
   Sequence& first = *rows_[row];
   while (first.promised() > 0) {
     auto fork = first.Fork();
@@ -271,8 +271,7 @@ bool Batch::MayDraw(Sequence& sequence) {
   return false;
 }
 
-void Batch::SampleInto(Sequence& sequence, std::span<const float> logits,
-                       std::vector<Event>* events) {
+void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events) {
   const Request& request = sequence.request();
   DrawState state;
   state.index = static_cast<std::uint64_t>(sequence.generated());

@@ -86,30 +86,36 @@ Sampler::Sampler(int vocabulary)
       block_scratch_(block_maxima_.size()),
       candidates_(weights_.size()) {
   selection_.reserve(weights_.size());
+  changed_.reserve(weights_.size());
 }
 
-Result<TokenId> Sampler::Sample(std::span<const float> logits, const SamplingOptions& options,
+Result<TokenId> Sampler::Sample(std::span<float> logits, const SamplingOptions& options,
                                 const DrawState& state) {
   const std::span<const float> adjusted = Adjust(logits, options, state);
   const Highest highest = BlockMaxima(adjusted, block_maxima_);
-  if (highest.has_nan || !std::isfinite(highest.value)) {
-    return NotNumbers(logits, block_scratch_, highest.has_nan);
-  }
-  if (options.temperature < kGreedy) return Best(adjusted, block_maxima_, highest.value);
+  const bool numbers = !highest.has_nan && std::isfinite(highest.value);
+  const TokenId token = numbers ? Draw(adjusted, highest.value, options, state) : 0;
+  PutBack(logits);
+  if (!numbers) return NotNumbers(logits, block_scratch_, highest.has_nan);
+  return token;
+}
 
+TokenId Sampler::Draw(std::span<const float> logits, float highest, const SamplingOptions& options,
+                      const DrawState& state) {
+  if (options.temperature < kGreedy) return Best(logits, block_maxima_, highest);
   const double uniform = UniformDraw(options.seed, state.index, state.answer);
   const float inverse = 1.0F / options.temperature;
   const bool some = options.top_k > 0 && options.top_k < static_cast<int>(logits.size());
   if (some || options.min_p > 0) {
     // The share of the highest probability is a distance from the highest logit.
-    const float least = highest.value + options.temperature * std::log(options.min_p);
-    Collect(adjusted, some ? std::max(least, ReachedBy(options.top_k)) : least);
+    const float least = highest + options.temperature * std::log(options.min_p);
+    Collect(logits, some ? std::max(least, ReachedBy(options.top_k)) : least);
     if (some) KeepTopK(options.top_k);
-    const double total = WeighCandidates(highest.value, inverse);
+    const double total = WeighCandidates(highest, inverse);
     if (options.top_p < 1) KeepNucleus(total * options.top_p, kAll);
     return DrawFromCandidates(uniform);
   }
-  const double total = SoftmaxWeights(adjusted, highest.value, inverse, weights_, block_scratch_);
+  const double total = SoftmaxWeights(logits, highest, inverse, weights_, block_scratch_);
   if (options.top_p >= 1) return DrawFromAll(weights_, total * uniform);
   CollectNucleus(weights_, total * options.top_p);
   return DrawFromCandidates(uniform);
@@ -136,29 +142,44 @@ SampledLogprob Sampler::Logprob(std::span<const float> logits, TokenId token, in
   return result;
 }
 
-std::span<const float> Sampler::Adjust(std::span<const float> logits,
-                                       const SamplingOptions& options, const DrawState& state) {
-  const bool penalises = Penalises(options) && state.counts != nullptr;
-  if (!penalises && options.logit_bias.empty() && state.forbidden.empty() &&
-      state.allowed.empty()) {
-    return logits;
+std::span<const float> Sampler::Adjust(std::span<float> logits, const SamplingOptions& options,
+                                       const DrawState& state) {
+  changed_.clear();
+  if (!state.allowed.empty()) {
+    std::copy(logits.begin(), logits.end(), weights_.begin());
+    logits = weights_;
   }
-  std::copy(logits.begin(), logits.end(), weights_.begin());
-  for (const LogitBias& entry : options.logit_bias) weights_[entry.token] += entry.bias;
-  if (penalises) {
-    const float repeated = options.repetition_penalty;
-    const float shrunk = 1.0F / repeated;
-    for (const TokenCounts::Entry& entry : state.counts->entries()) {
-      float& logit = weights_[entry.token];
-      logit *= logit > 0 ? shrunk : repeated;
-      if (entry.said == 0) continue;
-      logit -=
-          options.presence_penalty + options.frequency_penalty * static_cast<float>(entry.said);
-    }
+  for (const LogitBias& entry : options.logit_bias) {
+    changed_.push_back({logits[entry.token], entry.token});
+    logits[entry.token] += entry.bias;
   }
-  for (const TokenId token : state.forbidden) weights_[token] = kNever;
-  if (!state.allowed.empty()) RuleOut(state.allowed, weights_);
-  return weights_;
+  if (Penalises(options) && state.counts != nullptr) Penalise(logits, options, *state.counts);
+  for (const TokenId token : state.forbidden) {
+    changed_.push_back({logits[token], token});
+    logits[token] = kNever;
+  }
+  if (!state.allowed.empty()) RuleOut(state.allowed, logits);
+  return logits;
+}
+
+void Sampler::Penalise(std::span<float> logits, const SamplingOptions& options,
+                       const TokenCounts& counts) {
+  const float repeated = options.repetition_penalty;
+  const float shrunk = 1.0F / repeated;
+  for (const TokenCounts::Entry& entry : counts.entries()) {
+    float& logit = logits[entry.token];
+    changed_.push_back({logit, entry.token});
+    logit *= logit > 0 ? shrunk : repeated;
+    if (entry.said == 0) continue;
+    logit -= options.presence_penalty + options.frequency_penalty * static_cast<float>(entry.said);
+  }
+}
+
+void Sampler::PutBack(std::span<float> logits) {
+  // From the last on: a token may have changed more than once.
+  for (auto entry = changed_.rbegin(); entry != changed_.rend(); ++entry) {
+    logits[entry->token] = entry->weight;
+  }
 }
 
 float Sampler::ReachedBy(int k) {

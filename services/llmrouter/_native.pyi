@@ -3,10 +3,11 @@
 import builtins
 from collections.abc import Sequence
 from enum import Enum
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 class ErrorCode(Enum):
     INVALID_ARGUMENT = ...
+    UNSUPPORTED_OPTION = ...
     QUEUE_FULL = ...
     CONTEXT_TOO_LONG = ...
     MODEL_UNAVAILABLE = ...
@@ -26,7 +27,10 @@ class Priority(Enum):
 
 # What the engine refuses, in one sentence.
 class EngineError(Exception):
-    code: ErrorCode
+    code: Final[ErrorCode]
+    # The wrong field of a request, with its value and bound; both empty where no field is to blame.
+    field: Final[str]
+    description: Final[str]
 
 # The bytes each token stands for, by id, and the tokens that end an answer.
 class Vocabulary:
@@ -35,14 +39,11 @@ class Vocabulary:
 # What the processor runs, as far as kernels are chosen by it.
 class Processor:
     # AVX2 and FMA.
-    @property
-    def avx2(self) -> bool: ...
+    avx2: Final[bool]
     # Dot products of bytes in one instruction.
-    @property
-    def vnni(self) -> bool: ...
+    vnni: Final[bool]
     # The same with registers of 512 bits.
-    @property
-    def avx512_vnni(self) -> bool: ...
+    avx512_vnni: Final[bool]
 
 def detect_processor() -> Processor: ...
 
@@ -94,126 +95,81 @@ class Decoder: ...
 
 # A token, the natural logarithm of its probability before any sampling option, and its bytes.
 class TokenLogprob:
-    @property
-    def token(self) -> int: ...
-    @property
-    def logprob(self) -> float: ...
-    @property
-    def bytes(self) -> builtins.bytes: ...
+    token: Final[int]
+    logprob: Final[float]
+    bytes: Final[builtins.bytes]
 
 # One sampled token and the most likely ones in its place, in order.
 class SampledLogprob:
-    @property
-    def sampled(self) -> TokenLogprob: ...
-    @property
-    def top(self) -> list[TokenLogprob]: ...
+    sampled: Final[TokenLogprob]
+    top: Final[list[TokenLogprob]]
 
 # New text of one answer; `tokens` were sampled since its previous delta, and `logprobs` tells of
 # each where asked for.
 class TextDelta:
-    @property
-    def id(self) -> int: ...
-    @property
-    def answer(self) -> int: ...
-    @property
-    def text(self) -> str: ...
-    @property
-    def tokens(self) -> int: ...
-    @property
-    def logprobs(self) -> list[SampledLogprob]: ...
+    id: Final[int]
+    answer: Final[int]
+    text: Final[str]
+    tokens: Final[int]
+    logprobs: Final[list[SampledLogprob]]
 
 # Seconds. `first_token` runs from submission; 0 when no token was sampled.
 class Timings:
-    @property
-    def queue(self) -> float: ...
-    @property
-    def prefill(self) -> float: ...
-    @property
-    def decode(self) -> float: ...
-    @property
-    def first_token(self) -> float: ...
+    queue: Final[float]
+    prefill: Final[float]
+    decode: Final[float]
+    first_token: Final[float]
 
 # The last event of an answer that ended as asked; each answer of a request has one.
 class Finished:
-    @property
-    def id(self) -> int: ...
-    @property
-    def answer(self) -> int: ...
-    @property
-    def reason(self) -> FinishReason: ...
-    @property
-    def stop(self) -> str: ...
-    @property
-    def prompt_tokens(self) -> int: ...
+    id: Final[int]
+    answer: Final[int]
+    reason: Final[FinishReason]
+    stop: Final[str]
+    prompt_tokens: Final[int]
     # Those of the prompt whose keys and values were known from earlier prompts.
-    @property
-    def cached_prompt_tokens(self) -> int: ...
-    @property
-    def completion_tokens(self) -> int: ...
-    @property
-    def timings(self) -> Timings: ...
+    cached_prompt_tokens: Final[int]
+    completion_tokens: Final[int]
+    timings: Final[Timings]
     # With `trace`: every sampled token.
-    @property
-    def tokens(self) -> list[int]: ...
-
+    tokens: Final[list[int]]
     # With `trace`: native float32 [tokens, vocabulary].
-    @property
-    def logits(self) -> bytes: ...
+    logits: Final[bytes]
 
 # An answer broke, and its request with it: cancel it, other answers may run on.
 class Failed:
-    @property
-    def id(self) -> int: ...
-    @property
-    def code(self) -> ErrorCode: ...
-    @property
-    def message(self) -> str: ...
+    id: Final[int]
+    code: Final[ErrorCode]
+    message: Final[str]
 
 Event: TypeAlias = TextDelta | Finished | Failed
 
 # Load now; `steps`, `prompt_tokens` and `completion_tokens` count since the start.
 class EngineStatistics:
-    @property
-    def running(self) -> int: ...
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def slots(self) -> int: ...
-    @property
-    def steps(self) -> int: ...
-    @property
-    def prompt_tokens(self) -> int: ...
-    @property
-    def completion_tokens(self) -> int: ...
+    running: Final[int]
+    waiting: Final[int]
+    slots: Final[int]
+    steps: Final[int]
+    prompt_tokens: Final[int]
+    completion_tokens: Final[int]
     # Prompt tokens that earlier prompts had computed already.
-    @property
-    def reused_tokens(self) -> int: ...
+    reused_tokens: Final[int]
     # Sequences that gave way to a higher class.
-    @property
-    def preemptions(self) -> int: ...
+    preemptions: Final[int]
     # Tokens drafted and verified, and those of them that became part of an answer.
-    @property
-    def drafted_tokens(self) -> int: ...
-    @property
-    def accepted_tokens(self) -> int: ...
+    drafted_tokens: Final[int]
+    accepted_tokens: Final[int]
     # Seconds in which the engine's thread had work, and those of them that the decoder's runs took;
     # both up to the end of the same step.
-    @property
-    def busy_seconds(self) -> float: ...
-    @property
-    def decoder_seconds(self) -> float: ...
+    busy_seconds: Final[float]
+    decoder_seconds: Final[float]
     # Mean seconds of a decoding step.
-    @property
-    def step_seconds(self) -> float: ...
+    step_seconds: Final[float]
     # Seconds that a request which came now would wait for a slot.
-    @property
-    def estimated_wait_seconds(self) -> float: ...
-    @property
-    def prefix_bytes(self) -> int: ...
-    @property
-    def parked_bytes(self) -> int: ...
-    @property
-    def cache_bytes(self) -> int: ...
+    estimated_wait_seconds: Final[float]
+    prefix_bytes: Final[int]
+    parked_bytes: Final[int]
+    cache_bytes: Final[int]
 
 # What answers have to match, compiled for one vocabulary.
 class Grammar: ...
@@ -338,27 +294,17 @@ class TextStream:
 
 # Load now; the others count since the batcher was made.
 class BatcherStatistics:
-    @property
-    def waiting(self) -> int: ...
-    @property
-    def running(self) -> int: ...
-    @property
-    def batches(self) -> int: ...
-    @property
-    def requests(self) -> int: ...
-    @property
-    def tokens(self) -> int: ...
+    waiting: Final[int]
+    running: Final[int]
+    batches: Final[int]
+    requests: Final[int]
+    tokens: Final[int]
     # Tokens and padding.
-    @property
-    def positions(self) -> int: ...
-    @property
-    def completion_tokens(self) -> int: ...
-    @property
-    def expired(self) -> int: ...
-    @property
-    def batch_seconds(self) -> float: ...
-    @property
-    def estimated_wait_seconds(self) -> float: ...
+    positions: Final[int]
+    completion_tokens: Final[int]
+    expired: Final[int]
+    batch_seconds: Final[float]
+    estimated_wait_seconds: Final[float]
 
 # Groups whole requests by window, size and length. Every request has exactly one last event.
 #

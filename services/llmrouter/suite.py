@@ -60,6 +60,8 @@ class RunningSuite:
     inference: str
     serving: bool
     """Whether a model was ready to answer when all had started."""
+    http: str = ""
+    """The gateway's HTTP API; empty where it is turned off."""
 
 
 class Router:
@@ -108,6 +110,7 @@ class Router:
             selector=selector.address,
             cache=cache.address,
             inference=inference.address,
+            http=gateway.door_address,
             serving=inference.service.ready(),
         )
 
@@ -132,7 +135,8 @@ def load_settings(config: Path | None) -> SuiteSettings:
     Raises:
         ConfigError: Naming what is wrong.
     """
-    return parse(SuiteSettings, load_config(config), "")
+    given = load_config(config)
+    return parse(SuiteSettings, given, "", files=given.files)
 
 
 @contextlib.asynccontextmanager
@@ -206,6 +210,6 @@ async def run_service(name: str, config: Path | None) -> None:
 
 def _with_free_ports(settings: SuiteSettings) -> SuiteSettings:
     sections = {name: getattr(settings, name) for name in SERVICES}
-    return settings.model_copy(
-        update={name: section.model_copy(update={"port": 0}) for name, section in sections.items()}
-    )
+    free = {name: section.model_copy(update={"port": 0}) for name, section in sections.items()}
+    free["gateway"] = free["gateway"].model_copy(update={"http_port": 0})
+    return settings.model_copy(update=free)

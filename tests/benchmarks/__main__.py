@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "engine", "foundation", "models", "products", "sampling", "selector", "speculation",
-    "telemetry",
+    "cache", "engine", "foundation", "models", "products", "routing", "routing_live", "sampling",
+    "selector", "speculation", "telemetry",
 )  # fmt: skip
 
 

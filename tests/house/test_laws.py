@@ -18,12 +18,15 @@ SOURCES = ("services/llmrouter", "clients/python/llmrouter_client")
 SERVICES = Path("services/llmrouter")
 EDGE = {
     SERVICES / name for name in (
-        "cache/service.py", "cache/servicer.py", "cli/breakers.py", "cli/calling.py",
-        "cli/decisions.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
+        "cache/messages.py", "cache/service.py", "cache/servicer.py",
+        "cli/breakers.py", "cli/calling.py", "cli/decisions.py", "cli/health.py",
+        "cli/invalidate.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/telemetry/exporting.py",
-        "common/wire.py", "common/wire_embedding.py", "common/wire_errors.py",
-        "common/wire_event.py", "common/wire_request.py", "common/wire_routing.py",
+        "common/wire.py", "common/wire_cache.py", "common/wire_embedding.py",
+        "common/wire_errors.py", "common/wire_event.py", "common/wire_features.py",
+        "common/wire_rating.py", "common/wire_request.py", "common/wire_routing.py",
+        "gateway/cache_client.py", "gateway/cache_messages.py",
         "gateway/clients.py", "gateway/messages.py", "gateway/service.py", "gateway/servicer.py",
         "gateway/upstream.py",
         "inference/model_servicer.py", "inference/service.py", "inference/servicer.py",

@@ -15,15 +15,17 @@ Request Valid() {
   return request;
 }
 
-ErrorCode CodeOf(const Request& request) {
+Error RefusalOf(const Request& request, const AdmissionLimits& limits = kLimits) {
   try {
-    CheckRequest(request, kLimits);
+    CheckRequest(request, limits);
   } catch (const Error& error) {
-    return error.code();
+    return error;
   }
   ADD_FAILURE() << "the request was accepted";
-  return ErrorCode::kStopped;
+  return {ErrorCode::kStopped, ""};
 }
+
+ErrorCode CodeOf(const Request& request) { return RefusalOf(request).code(); }
 
 TEST(Admission, AcceptsAPromptThatLeavesRoomForOneToken) {
   Request request = Valid();
@@ -84,8 +86,6 @@ TEST(Admission, RefusesWhatShapesADrawOutsideItsBounds) {
            {.repetition_penalty = nan},
            {.presence_penalty = nan},
            {.frequency_penalty = INFINITY},
-           {.logit_bias = {{10, 1.0F}}},
-           {.logit_bias = {{-1, 1.0F}}},
            {.logit_bias = {{1, nan}}},
        }) {
     Request request = Valid();
@@ -94,7 +94,27 @@ TEST(Admission, RefusesWhatShapesADrawOutsideItsBounds) {
   }
 }
 
-TEST(Admission, RefusesMoreAnswersThanSlotsAndNamesBoth) {
+TEST(Admission, NamesTheFieldThatIsWrongWithItsValueAndBound) {
+  Request request = Valid();
+  request.sampling.top_k = -1;
+  const Error error = RefusalOf(request);
+  EXPECT_EQ(error.field(), "top_k");
+  EXPECT_EQ(error.description(), "is -1; it must be at least 0");
+  EXPECT_STREQ(error.what(), "top_k is -1; it must be at least 0");
+}
+
+TEST(Admission, BiasesOfTokensThatThisModelLacksMaySuitAnother) {
+  for (const TokenId token : {10, -1}) {
+    Request request = Valid();
+    request.sampling.logit_bias = {{1, 1.0F}, {token, 1.0F}};
+    const Error error = RefusalOf(request);
+    EXPECT_EQ(error.code(), ErrorCode::kUnsupportedOption);
+    EXPECT_EQ(error.field(), "logit_bias[" + std::to_string(token) + "]");
+    EXPECT_NE(error.description().find("0 to 9"), std::string::npos);
+  }
+}
+
+TEST(Admission, MoreAnswersThanSlotsMaySuitAnotherModel) {
   Request request = Valid();
   request.answers = 0;
   EXPECT_EQ(CodeOf(request), ErrorCode::kInvalidArgument);
@@ -103,16 +123,13 @@ TEST(Admission, RefusesMoreAnswersThanSlotsAndNamesBoth) {
   limits.slots = 5;
   EXPECT_NO_THROW(CheckRequest(request, limits));
   limits.slots = 4;
-  try {
-    CheckRequest(request, limits);
-    FAIL() << "accepted";
-  } catch (const Error& error) {
-    EXPECT_NE(std::string(error.what()).find("n must be 1 to 4"), std::string::npos);
-    EXPECT_NE(std::string(error.what()).find("got 5"), std::string::npos);
-  }
+  const Error error = RefusalOf(request, limits);
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupportedOption);
+  EXPECT_EQ(error.field(), "n");
+  EXPECT_NE(error.description().find("is 5; it must be at most 4"), std::string::npos);
 }
 
-TEST(Admission, RefusesAnswersThatTogetherTakeMoreMemoryThanThereIs) {
+TEST(Admission, AnswersThatTogetherTakeMoreMemoryThanThereIsMaySuitAnotherModel) {
   Request request;
   request.prompt = {1, 2, 3};
   request.max_tokens = 7;
@@ -120,14 +137,12 @@ TEST(Admission, RefusesAnswersThatTogetherTakeMoreMemoryThanThereIs) {
   AdmissionLimits limits{64, 100, 1, 4, 20};
   CheckRequest(request, limits);
   limits.positions = 19;
-  try {
-    CheckRequest(request, limits);
-    FAIL() << "it was accepted";
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ErrorCode::kInvalidArgument);
-    EXPECT_NE(std::string(error.what()).find("20 tokens"), std::string::npos);
-    EXPECT_NE(std::string(error.what()).find("has 19"), std::string::npos);
-  }
+  const Error error = RefusalOf(request, limits);
+  EXPECT_EQ(error.code(), ErrorCode::kUnsupportedOption);
+  EXPECT_EQ(error.field(), "max_tokens");
+  EXPECT_NE(error.description().find("is 7"), std::string::npos);
+  EXPECT_NE(error.description().find("20 tokens"), std::string::npos);
+  EXPECT_NE(error.description().find("has 19"), std::string::npos);
 }
 
 TEST(Admission, RefusesNegativeTopKNoTokensAndEmptyStops) {

@@ -20,13 +20,13 @@ class GatedDecoder : public FakeDecoder {
  public:
   using FakeDecoder::FakeDecoder;
 
-  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                         int position) override {
+  Result<std::span<float>> Prefill(int row, std::span<const TokenId> tokens,
+                                   int position) override {
     Pass();
     return FakeDecoder::Prefill(row, tokens, position);
   }
-  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                        std::span<const int> positions) override {
+  Result<std::span<float>> Decode(std::span<const TokenId> tokens,
+                                  std::span<const int> positions) override {
     Pass();
     return FakeDecoder::Decode(tokens, positions);
   }

@@ -36,18 +36,17 @@ class FakeDecoder : public SplitDecoder {
 
   const DecoderLimits& limits() const override { return limits_; }
 
-  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                         int position) override {
+  Result<std::span<float>> Prefill(int row, std::span<const TokenId> tokens,
+                                   int position) override {
     calls.push_back({true, row, static_cast<int>(tokens.size()), position});
     if (fail_prefill && fail_prefill(tokens)) return Failure{"prefill broke"};
     for (std::size_t i = 0; i < tokens.size(); ++i) Write(row, position + i, tokens[i]);
     Score(row, position + tokens.size(), logits_.data());
-    return std::span<const float>(logits_).first(limits_.vocabulary);
+    return std::span<float>(logits_).first(limits_.vocabulary);
   }
 
   bool verifies() const override { return can_verify; }
-  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
-                                        int position) override {
+  Result<std::span<float>> Verify(int row, std::span<const TokenId> tokens, int position) override {
     calls.push_back({true, row, static_cast<int>(tokens.size()), position, true});
     if (fail_verify) return Failure{"verify broke"};
     verified_.assign(tokens.size() * static_cast<std::size_t>(limits_.vocabulary), 0);
@@ -55,11 +54,11 @@ class FakeDecoder : public SplitDecoder {
       Write(row, position + i, tokens[i]);
       Score(row, position + i + 1, verified_.data() + i * limits_.vocabulary);
     }
-    return std::span<const float>(verified_);
+    return std::span<float>(verified_);
   }
 
-  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                        std::span<const int> positions) override {
+  Result<std::span<float>> Decode(std::span<const TokenId> tokens,
+                                  std::span<const int> positions) override {
     const int rows = static_cast<int>(tokens.size());
     calls.push_back({false, rows, rows, 0});
     if (fail_next_decode) {
@@ -70,7 +69,7 @@ class FakeDecoder : public SplitDecoder {
       Write(row, positions[row], tokens[row]);
       Score(row, positions[row] + 1, logits_.data() + row * limits_.vocabulary);
     }
-    return std::span<const float>(logits_).first(tokens.size() * limits_.vocabulary);
+    return std::span<float>(logits_).first(tokens.size() * limits_.vocabulary);
   }
 
   void MoveCache(int from, int to, int length) override {

@@ -70,7 +70,7 @@ std::vector<double> Distribution(const Scene& scene) {
 }
 
 /// Draws against their distribution; tokens expected less than ten times count together.
-void ExpectDrawsFollow(const Scene& scene, int draws) {
+void ExpectDrawsFollow(Scene scene, int draws) {
   const std::vector<double> expected = Distribution(scene);
   TokenCounts counts(scene.prompt, static_cast<int>(scene.answer.size()) + 1);
   for (const TokenId token : scene.answer) counts.Say(token);

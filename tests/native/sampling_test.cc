@@ -27,7 +27,7 @@ DrawState At(std::uint64_t index) {
 }
 
 /// How often each token is drawn, as a share.
-std::vector<double> Shares(const std::vector<float>& logits, SamplingOptions options, int draws) {
+std::vector<double> Shares(std::vector<float> logits, SamplingOptions options, int draws) {
   Sampler sampler(static_cast<int>(logits.size()));
   std::vector<double> shares(logits.size());
   for (int i = 0; i < draws; ++i) {
@@ -47,7 +47,7 @@ TEST(Sampling, EveryAnswerHasAStreamOfItsOwnAndTheFirstIsThatOfASingleOne) {
   EXPECT_NE(UniformDraw(5, 9, 1), UniformDraw(5, 9, 0));
   EXPECT_NE(UniformDraw(5, 9, 1), UniformDraw(5, 9, 2));
   Sampler sampler(500);
-  const std::vector<float> logits = Logits(500, 1);
+  std::vector<float> logits = Logits(500, 1);
   int different = 0;
   for (int i = 0; i < 100; ++i) {
     DrawState other = At(i);
@@ -105,12 +105,26 @@ TEST(Sampling, FailuresSayWhetherTheModelOrTheOptionsAreToBlame) {
 
 TEST(Sampling, TheLogitsThemselvesStayAsTheyAre) {
   Sampler sampler(300);
-  const std::vector<float> logits = Logits(300, 1);
+  std::vector<float> logits = Logits(300, 1);
   const std::vector<float> before = logits;
   const TokenCounts counts(std::vector<TokenId>{1, 2, 3}, 1);
-  DrawState state = At(0);
-  state.counts = &counts;
-  (void)sampler.Sample(logits, {.repetition_penalty = 2.0F, .logit_bias = {{5, 9.0F}}}, state);
+  // Each of these tokens changes more than once.
+  const std::vector<TokenId> forbidden = {2, 5};
+  const std::vector<std::uint32_t> allowed(10, 0xffff0000U);
+  const SamplingOptions options{.repetition_penalty = 2.0F, .logit_bias = {{2, 9.0F}, {5, 9.0F}}};
+  for (const bool grammar : {false, true}) {
+    DrawState state = At(0);
+    state.counts = &counts;
+    state.forbidden = forbidden;
+    if (grammar) state.allowed = allowed;
+    EXPECT_TRUE(sampler.Sample(logits, options, state).ok());
+    EXPECT_EQ(logits, before) << grammar;
+  }
+  std::vector<TokenId> every(300);
+  std::iota(every.begin(), every.end(), 0);
+  DrawState nothing_left = At(0);
+  nothing_left.forbidden = every;
+  EXPECT_FALSE(sampler.Sample(logits, options, nothing_left).ok());
   EXPECT_EQ(logits, before);
 }
 
@@ -134,7 +148,7 @@ TEST(Sampling, ForbiddenTokensAreNeverDrawnAndAllForbiddenFails) {
 }
 
 TEST(Sampling, DrawsFollowTheSoftmax) {
-  const std::vector<float> logits = {0.0F, 1.0F, 2.0F, 3.0F};
+  std::vector<float> logits = {0.0F, 1.0F, 2.0F, 3.0F};
   const std::vector<double> shares = Shares(logits, {.temperature = 2.0F, .seed = 3}, 40000);
   double total = 0;
   for (const float logit : logits) total += std::exp(logit / 2.0);
@@ -143,7 +157,7 @@ TEST(Sampling, DrawsFollowTheSoftmax) {
 
 TEST(Sampling, TopKKeepsExactlyTheKMostLikely) {
   for (const int k : {1, 3, 20, 150, 299}) {
-    const std::vector<float> logits = Logits(300, 9);
+    std::vector<float> logits = Logits(300, 9);
     std::vector<int> order(logits.size());
     std::iota(order.begin(), order.end(), 0);
     std::sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
@@ -161,8 +175,7 @@ TEST(Sampling, TopKBreaksTiesByTheLowestId) {
 }
 
 TEST(Sampling, TopPKeepsTheSmallestSetWithItsMass) {
-  const std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F),
-                                     std::log(0.05F)};
+  std::vector<float> logits = {std::log(0.5F), std::log(0.3F), std::log(0.15F), std::log(0.05F)};
   const std::vector<double> shares = Shares(logits, {.top_p = 0.7F, .seed = 2}, 20000);
   EXPECT_NEAR(shares[0], 0.5 / 0.8, 0.02);
   EXPECT_NEAR(shares[1], 0.3 / 0.8, 0.02);
@@ -171,7 +184,7 @@ TEST(Sampling, TopPKeepsTheSmallestSetWithItsMass) {
 }
 
 TEST(Sampling, ATinyTopPIsGreedy) {
-  const std::vector<float> logits = Logits(1000, 4);
+  std::vector<float> logits = Logits(1000, 4);
   Sampler sampler(1000);
   const TokenId best = sampler.Sample(logits, {.temperature = 0}, At(0)).value();
   for (int i = 0; i < 50; ++i) {
@@ -180,16 +193,19 @@ TEST(Sampling, ATinyTopPIsGreedy) {
 }
 
 TEST(Sampling, TopPWithinTopKCountsTheMassOfTheK) {
-  const std::vector<float> logits = {std::log(0.4F), std::log(0.4F), std::log(0.2F)};
+  std::vector<float> logits = {std::log(0.4F), std::log(0.4F), std::log(0.2F)};
   const std::vector<double> shares = Shares(logits, {.top_k = 2, .top_p = 0.45F, .seed = 6}, 2000);
   EXPECT_NEAR(shares[0], 1.0, 1e-9);
 }
 
 TEST(Sampling, ADrawDependsOnSeedAndIndexAlone) {
-  const std::vector<float> logits = Logits(500, 1);
+  std::vector<float> logits = Logits(500, 1);
   Sampler fresh(500);
   Sampler used(500);
-  for (int i = 0; i < 20; ++i) (void)used.Sample(Logits(500, 50 + i), {.seed = 99}, At(i));
+  for (int i = 0; i < 20; ++i) {
+    std::vector<float> others = Logits(500, 50 + i);
+    (void)used.Sample(others, {.seed = 99}, At(i));
+  }
   int different = 0;
   for (int i = 0; i < 50; ++i) {
     const SamplingOptions options{.top_k = i % 2 == 0 ? 40 : 0, .top_p = 0.9F, .seed = 7};
@@ -204,7 +220,7 @@ TEST(Sampling, ADrawDependsOnSeedAndIndexAlone) {
 
 TEST(Sampling, TinyTemperaturesDoNotOverflow) {
   Sampler sampler(100);
-  const std::vector<float> logits = Logits(100, 2);
+  std::vector<float> logits = Logits(100, 2);
   const TokenId best = sampler.Sample(logits, {.temperature = 0}, At(0)).value();
   for (const float temperature : {1e-30F, 1e-6F, 1e-4F}) {
     EXPECT_EQ(sampler.Sample(logits, {.temperature = temperature, .seed = 1}, At(3)).value(), best);
@@ -258,7 +274,7 @@ TEST(VectorMath, MaximaAndMassesOfBlocksAreThoseOfTheirValues) {
 }
 
 TEST(VectorMath, WeightsOfTheForbiddenAreZero) {
-  const std::vector<float> logits = {-kInfinity, -1000.0F, 0.0F};
+  std::vector<float> logits = {-kInfinity, -1000.0F, 0.0F};
   std::vector<float> weights(3);
   std::vector<float> sums(1);
   EXPECT_EQ(SoftmaxWeights(logits, 0.0F, 1.0F, weights, sums), 1.0);

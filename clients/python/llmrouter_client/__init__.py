@@ -26,6 +26,7 @@ from llmrouter_client.events import (
     TopLogprob,
     Usage,
 )
+from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
 
@@ -46,6 +47,7 @@ __all__ = [
     "Message",
     "Model",
     "Options",
+    "Rated",
     "ResponseFormat",
     "Started",
     "Stream",
@@ -54,4 +56,5 @@ __all__ = [
     "TokenLogprob",
     "TopLogprob",
     "Usage",
+    "Verdict",
 ]

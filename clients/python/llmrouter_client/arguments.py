@@ -19,7 +19,7 @@ __all__ = ["check_address", "check_option", "check_retries", "check_text", "refu
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 _LONGEST_SHOWN = 60
-_CACHE_MODES = ("off", "read", "write", "read-write")
+_CACHE_MODES = ("off", "read", "write", "read-write", "refresh")
 _PRIORITIES = ("low", "normal", "high")
 
 
@@ -98,6 +98,10 @@ def _is_number(value: object) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
+def _is_span(value: object) -> bool:
+    return _is_number(value) and value > 0  # type: ignore[operator]  # a number by now
+
+
 def _is_finite(value: object) -> bool:
     return _is_number(value) and math.isfinite(value)  # type: ignore[arg-type]  # a number by now
 
@@ -113,6 +117,10 @@ def _is_text(value: object) -> bool:
 def _is_list_of_texts(value: object) -> bool:
     listed = isinstance(value, Sequence) and not isinstance(value, bytes)
     return listed and all(isinstance(one, str) for one in value)  # type: ignore[attr-defined]
+
+
+def _is_list_of_names(value: object) -> bool:
+    return _is_list_of_texts(value) and not isinstance(value, str)
 
 
 def _is_bias(value: object) -> bool:
@@ -173,21 +181,21 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     ),
     "cache": ("cache.mode", _is_cache_wish, f"True, False or one of {', '.join(_CACHE_MODES)}"),
     "cache_ttl": ("cache.ttl", _is_finite, "a number of seconds"),
+    "cache_tags": ("cache.tags", _is_list_of_names, "a list of texts"),
+    "cache_drawn": ("cache.drawn", _is_flag, "True or False"),
+    "cache_stale": ("cache.stale", _is_flag, "True or False"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
     "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),
     "max_time_to_first_token": (
         "routing.max_time_to_first_token", _is_finite, "a number of seconds"
     ),
-    "tags": (
-        "routing.tags",
-        lambda value: _is_list_of_texts(value) and not isinstance(value, str),
-        "a list of texts",
-    ),
+    "tags": ("routing.tags", _is_list_of_names, "a list of texts"),
     "session": ("routing.session", _is_text, "text"),
+    "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),
-    "timeout": ("timeout", _is_number, "a number of seconds"),
+    "timeout": ("timeout", _is_span, "a number of seconds above 0"),
 }  # fmt: skip
 """Keyword argument to its field in the protos, what it can hold, and what it is to be."""

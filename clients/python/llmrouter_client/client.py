@@ -25,6 +25,7 @@ from llmrouter_client.events import (
     event_from,
     model_from,
 )
+from llmrouter_client.ratings import Rated, Verdict, rated_from, rating_request_from
 from llmrouter_client.requests import Options, Prompt, request_from
 from llmrouter_client.retrying import Retrying
 
@@ -119,6 +120,34 @@ class AsyncClient:
             lambda: stub.Embed(request, timeout=retrying.remaining()), retrying
         )
         return embeddings_from(response)
+
+    async def rate(
+        self,
+        answer: Answer | Started | str,
+        verdict: Verdict,
+        *,
+        model: str | None = None,
+        timeout: float | None = None,  # noqa: ASYNC109 - it is gRPC's deadline
+    ) -> Rated:
+        """Tell how good an answer was; learned routing learns from it.
+
+        Args:
+            answer: The answer, its `Started`, or the id of its plan.
+            verdict: True or False for a thumb, a number of 0 to 1 for what a judge thinks, or a
+                score as `(value, lowest, highest)`.
+            model: Who answered, where the id alone is given and several did.
+            timeout: Seconds for the whole call, retries included; the client's by default.
+
+        Raises:
+            LlmrouterError: UNKNOWN_PLAN when the plan is forgotten; INVALID_ARGUMENT naming what is
+                wrong; the call failed.
+        """
+        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        request = rating_request_from(answer, verdict, model)
+        response = await self._unary(
+            lambda: stub.RateOutcome(request, timeout=retrying.remaining()), retrying
+        )
+        return rated_from(response)
 
     async def models(
         self,

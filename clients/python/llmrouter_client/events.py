@@ -74,6 +74,8 @@ class Started:
     cache: str
     plan_id: str = ""
     prompt_tokens: int = 0
+    level: str = ""
+    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
 
     @property
     def cached(self) -> bool:
@@ -159,6 +161,12 @@ class Answer:
     timings: Timings
     attempts: tuple[Attempt, ...]
     choices: tuple[Choice, ...] = ()
+    plan_id: str = ""
+    """By which it can be rated; see `AsyncClient.rate`."""
+    cache: str = ""
+    """What the cache did: `hit`, `miss`, `joined`, `stale`, `bypassed` or `unavailable`."""
+    level: str = ""
+    """Where a cached answer was found: `gateway`, `memory` or `disk`; empty for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +219,9 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         timings=finished.timings,
         attempts=finished.attempts,
         choices=choices,
+        plan_id=started.plan_id,
+        cache=started.cache,
+        level=started.level,
     )
 
 
@@ -242,9 +253,10 @@ def _logprobs(logprobs: Iterable[generation_pb2.TokenLogprob]) -> tuple[TokenLog
 
 
 def _started(started: generation_pb2.Started) -> Started:
-    names = generation_pb2.CacheStatus.DESCRIPTOR.values_by_number
-    known = names.get(started.cache)
+    known = generation_pb2.CacheStatus.DESCRIPTOR.values_by_number.get(started.cache)
     cache = known.name.removeprefix("CACHE_STATUS_").lower() if known else "unspecified"
+    found = generation_pb2.CacheLevel.DESCRIPTOR.values_by_number.get(started.cached)
+    level = found.name.removeprefix("CACHE_LEVEL_").lower() if found and started.cached else ""
     return Started(
         started.request_id,
         started.model,
@@ -253,6 +265,7 @@ def _started(started: generation_pb2.Started) -> Started:
         cache,
         started.plan_id,
         started.prompt_tokens,
+        level,
     )
 
 

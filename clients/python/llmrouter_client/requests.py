@@ -14,7 +14,7 @@ __all__ = ["CacheMode", "Message", "Options", "Prompt", "ResponseFormat", "reque
 
 _ROLES = ("system", "user", "assistant")
 
-CacheMode: TypeAlias = Literal["off", "read", "write", "read-write"]
+CacheMode: TypeAlias = Literal["off", "read", "write", "read-write", "refresh"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,8 @@ class Options(TypedDict, total=False):
     """A model name, `name@version` or alias; the selector chooses by default."""
     strategy: str | None
     """How the selector weighs: `balanced`, `quality-first`, `cost-optimized`, `speed-priority`,
-    `least-loaded`, `round-robin`, `random`, `weighted` or one that the operator configured."""
+    `least-loaded`, `round-robin`, `random`, `weighted`, `learned` or one that the operator
+    configured."""
     temperature: float | None
     """0 to 2; 0 always picks the most likely token."""
     top_k: int | None
@@ -85,9 +86,16 @@ class Options(TypedDict, total=False):
     """What the answer has to match, such as `{"json_schema": {...}}`; it parses unless it was cut,
     as its finish reason says."""
     cache: CacheMode | bool | None
-    """What the cache may do; True is `read-write`, False is `off`."""
+    """What the cache may do; True is `read-write`, False is `off`; `refresh` generates anew and
+    takes the place of what is stored."""
     cache_ttl: float | None
-    """Seconds a stored answer lives."""
+    """Seconds a stored answer lives, 1 to 31536000."""
+    cache_tags: Sequence[str] | None
+    """Names to invalidate the stored answer by; at most 16, each 1 to 64 bytes."""
+    cache_drawn: bool | None
+    """Whether answers left to chance may be read, kept and shared as well."""
+    cache_stale: bool | None
+    """Whether an answer that has expired may stand in when no model can answer."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -100,6 +108,9 @@ class Options(TypedDict, total=False):
     """Tags that the model must carry, such as `region=eu`."""
     session: str | None
     """Names a conversation, which stays on one version while a new one is rolled out."""
+    explore: bool | None
+    """Whether a model may answer only to be learned about, by the strategy `learned`; True by
+    default."""
     priority: Literal["low", "normal", "high"] | None
     """How urgent it is, `normal` by default; a higher class takes the slots of a lower one."""
     timeout: float | None
@@ -214,6 +225,7 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         max_cost=options.get("max_cost") or 0.0,
         tags=options.get("tags") or (),
         session=options.get("session") or "",
+        no_exploration=options.get("explore") is False,
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),
@@ -234,7 +246,12 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
     if isinstance(wish, bool):
         wish = "read-write" if wish else "off"
     name = "UNSPECIFIED" if wish is None else wish.upper().replace("-", "_")
-    wishes = generation_pb2.CacheWishes(mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"))
+    wishes = generation_pb2.CacheWishes(
+        mode=generation_pb2.CacheMode.Value(f"CACHE_MODE_{name}"),
+        tags=options.get("cache_tags") or (),
+        drawn=bool(options.get("cache_drawn")),
+        stale=bool(options.get("cache_stale")),
+    )
     ttl = options.get("cache_ttl")
     if ttl is not None:
         wishes.ttl.FromNanoseconds(round(ttl * 1e9))

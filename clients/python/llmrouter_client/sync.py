@@ -10,6 +10,7 @@ from typing import Any, Self, TypeVar, Unpack
 from llmrouter_client.client import AsyncClient, Stream
 from llmrouter_client.embeddings import Embeddings
 from llmrouter_client.events import Answer, Event, Finished, Model, Started
+from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Options, Prompt
 
 __all__ = ["Client", "SyncStream"]
@@ -72,6 +73,17 @@ class Client:
     ) -> Embeddings:
         """Return one vector per text; see `AsyncClient.embed`."""
         return self._run(self._client.embed(texts, model=model, truncate=truncate, timeout=timeout))
+
+    def rate(
+        self,
+        answer: Answer | Started | str,
+        verdict: Verdict,
+        *,
+        model: str | None = None,
+        timeout: float | None = None,
+    ) -> Rated:
+        """Tell how good an answer was; see `AsyncClient.rate`."""
+        return self._run(self._client.rate(answer, verdict, model=model, timeout=timeout))
 
     def models(self, *, timeout: float | None = None) -> list[Model]:
         """Return the models a request may be routed to."""

@@ -110,11 +110,11 @@ class Batch {
   void ReusePrefixes();
   void KeepPrefix(int row);
   /// Forks the other answers off a computed prompt and samples the first token of each.
-  void BeginAnswers(int row, std::span<const float> logits, std::vector<Event>* events);
+  void BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events);
   /// Whether the mask of a row is there. One that is late computes the same token again in the next
   /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
   bool MayDraw(Sequence& sequence);
-  void SampleInto(Sequence& sequence, std::span<const float> logits, std::vector<Event>* events);
+  void SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events);
   /// Removes what is over and closes the holes.
   void Retire(std::vector<Event>* events);
   std::unique_ptr<Sequence> Leave(int row);

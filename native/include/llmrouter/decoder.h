@@ -31,8 +31,9 @@ struct Segment {
   int position = 0;
   LogitsOf wanted = LogitsOf::kLast;
 
-  /// Set by a run: [wanted tokens, vocabulary], valid until the next run.
-  std::span<const float> logits = {};
+  /// Set by a run: [wanted tokens, vocabulary], valid until the next run. Whoever draws from them
+  /// may change them and put them back.
+  std::span<float> logits = {};
   /// Set by a run that could not compute this segment. The cache of its row is then undefined from
   /// `position` on.
   std::optional<Failure> failure = std::nullopt;

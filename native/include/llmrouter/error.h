@@ -10,6 +10,8 @@ namespace llmrouter {
 /// Why an operation was refused or failed; the binding maps each to a Python exception.
 enum class ErrorCode {
   kInvalidArgument,
+  /// The request is sound, and this model cannot do what it asks; another may.
+  kUnsupportedOption,
   kQueueFull,
   kContextTooLong,
   kModelUnavailable,
@@ -22,10 +24,22 @@ enum class ErrorCode {
 class Error : public std::runtime_error {
  public:
   Error(ErrorCode code, const std::string& message) : std::runtime_error(message), code_(code) {}
+  /// A wrong field of a request: the message is both, one after the other.
+  Error(ErrorCode code, std::string field, std::string description)
+      : std::runtime_error(field + " " + description),
+        code_(code),
+        field_(std::move(field)),
+        description_(std::move(description)) {}
   ErrorCode code() const { return code_; }
+  /// The field as requests name it; empty where no field is to blame.
+  const std::string& field() const { return field_; }
+  /// Its value and its bound.
+  const std::string& description() const { return description_; }
 
  private:
   ErrorCode code_;
+  std::string field_;
+  std::string description_;
 };
 
 /// What went wrong in a step, in one sentence.

@@ -44,8 +44,9 @@ class Sampler {
   explicit Sampler(int vocabulary);
 
   /// Draws one token. Greedy ties go to the lowest id. Fails when a logit is NaN or +infinity, when
-  /// all are -infinity, or when the options make them so.
-  Result<TokenId> Sample(std::span<const float> logits, const SamplingOptions& options,
+  /// all are -infinity, or when the options make them so. The logits change meanwhile, and are left
+  /// as they were.
+  Result<TokenId> Sample(std::span<float> logits, const SamplingOptions& options,
                          const DrawState& state);
 
   /// The log probability of a token, and of the `top` most likely ones in order; fewer where the
@@ -61,9 +62,16 @@ class Sampler {
   /// Most likely first, ties by id.
   static bool Before(const Candidate& a, const Candidate& b);
 
-  /// Returns the logits with bias and penalties, in weights_ where there are any.
-  std::span<const float> Adjust(std::span<const float> logits, const SamplingOptions& options,
+  /// Applies what comes before the temperature and returns the logits to draw from: the same
+  /// memory, noting what to put back, as few change; weights_ where a grammar rules most of them
+  /// out.
+  std::span<const float> Adjust(std::span<float> logits, const SamplingOptions& options,
                                 const DrawState& state);
+  void Penalise(std::span<float> logits, const SamplingOptions& options, const TokenCounts& counts);
+  /// Undoes `Adjust`.
+  void PutBack(std::span<float> logits);
+  TokenId Draw(std::span<const float> logits, float highest, const SamplingOptions& options,
+               const DrawState& state);
   /// A value that the k highest reach, and few others.
   float ReachedBy(int k);
   /// Makes candidates_ the tokens whose values reach `threshold`, in order of their ids. Looks only
@@ -83,8 +91,10 @@ class Sampler {
   TokenId DrawFromCandidates(double uniform);
   TokenId DrawFromAll(std::span<const float> weights, double left) const;
 
-  /// By token: logits with penalties, then exp((logit - highest) / temperature).
+  /// By token: logits under a grammar, then exp((logit - highest) / temperature).
   std::vector<float> weights_;
+  /// Logits before their changes, in the order of these.
+  std::vector<Candidate> changed_;
   /// By block of kBlock tokens.
   std::vector<float> block_maxima_;
   std::vector<float> block_scratch_;

@@ -22,18 +22,18 @@ class SplitDecoder : public Decoder {
  protected:
   /// Computes `tokens` of one row at `position` and after. Returns the logits of the last one,
   /// [vocabulary], valid until the next call.
-  virtual Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                                 int position) = 0;
+  virtual Result<std::span<float>> Prefill(int row, std::span<const TokenId> tokens,
+                                           int position) = 0;
 
   /// As `Prefill`, but returns the logits of every token, [tokens, vocabulary]. Called only where
   /// the decoder `verifies`.
-  virtual Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
-                                                int position) = 0;
+  virtual Result<std::span<float>> Verify(int row, std::span<const TokenId> tokens,
+                                          int position) = 0;
 
   /// Computes one token for each of the rows 0..n-1, row i at positions[i]. Returns logits
   /// [n, vocabulary], valid until the next call.
-  virtual Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                                std::span<const int> positions) = 0;
+  virtual Result<std::span<float>> Decode(std::span<const TokenId> tokens,
+                                          std::span<const int> positions) = 0;
 
   virtual void MoveCache(int from, int to, int length) = 0;
   virtual void LoadCache(int row, int position, int length, const std::byte* in) = 0;

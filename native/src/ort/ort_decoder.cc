@@ -41,8 +41,8 @@ OrtDecoder::OrtDecoder(const OrtModel& model, int slots, int context)
   }
 }
 
-Result<std::span<const float>> OrtDecoder::Prefill(int row, std::span<const TokenId> tokens,
-                                                   int position) {
+Result<std::span<float>> OrtDecoder::Prefill(int row, std::span<const TokenId> tokens,
+                                             int position) {
   const auto run = RunRow(row, tokens, position, 1);
   if (!run.ok()) return run.failure();
   // Graphs differ in how many positions they compute logits for; the last is always there.
@@ -51,11 +51,11 @@ Result<std::span<const float>> OrtDecoder::Prefill(int row, std::span<const Toke
   const auto last = std::span(logits_).first(static_cast<std::size_t>(limits_.vocabulary));
   Widen(contract_.logits, run.value().data + LogitsBytes(positions - 1), last);
   row_logits_.reset();
-  return std::span<const float>(last);
+  return std::span<float>(last);
 }
 
-Result<std::span<const float>> OrtDecoder::Verify(int row, std::span<const TokenId> tokens,
-                                                  int position) {
+Result<std::span<float>> OrtDecoder::Verify(int row, std::span<const TokenId> tokens,
+                                            int position) {
   const int count = static_cast<int>(tokens.size());
   const auto run = RunRow(row, tokens, position, count);
   if (!run.ok()) return run.failure();
@@ -64,12 +64,12 @@ Result<std::span<const float>> OrtDecoder::Verify(int row, std::span<const Token
   }
   const std::size_t values = tokens.size() * static_cast<std::size_t>(limits_.vocabulary);
   if (contract_.logits == Element::kFloat32) {
-    return std::span(reinterpret_cast<const float*>(run.value().data), values);
+    return std::span(reinterpret_cast<float*>(run.value().data), values);
   }
   if (logits_.size() < values) logits_.resize(values);
   Widen(contract_.logits, run.value().data, std::span(logits_).first(values));
   row_logits_.reset();
-  return std::span<const float>(logits_).first(values);
+  return std::span<float>(logits_).first(values);
 }
 
 Result<OrtDecoder::RowLogits> OrtDecoder::RunRow(int row, std::span<const TokenId> tokens,
@@ -91,11 +91,11 @@ Result<OrtDecoder::RowLogits> OrtDecoder::RunRow(int row, std::span<const TokenI
   }
   void* data = nullptr;
   Check(GetApi()(kGetTensorMutableData, row_logits_.get(), &data));
-  return RowLogits{static_cast<const std::byte*>(data), static_cast<int>(shape[1])};
+  return RowLogits{static_cast<std::byte*>(data), static_cast<int>(shape[1])};
 }
 
-Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> tokens,
-                                                  std::span<const int> positions) {
+Result<std::span<float>> OrtDecoder::Decode(std::span<const TokenId> tokens,
+                                            std::span<const int> positions) {
   const int rows = static_cast<int>(tokens.size());
   input_ids_.assign(tokens.begin(), tokens.end());
   lengths_.clear();
@@ -116,7 +116,7 @@ Result<std::span<const float>> OrtDecoder::Decode(std::span<const TokenId> token
   if (auto failure = binding.Output(logits_name_.c_str(), bound.get())) return *failure;
   if (auto failure = Run(&binding, rows, 1, total, 1)) return *failure;
   if (narrow) Widen(contract_.logits, narrow_logits_.data(), logits);
-  return std::span<const float>(logits);
+  return std::span<float>(logits);
 }
 
 std::optional<Failure> OrtDecoder::Run(Binding* binding, int rows, int tokens, int total,

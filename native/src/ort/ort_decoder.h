@@ -33,12 +33,10 @@ class OrtDecoder : public SplitDecoder {
   std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
 
  protected:
-  Result<std::span<const float>> Prefill(int row, std::span<const TokenId> tokens,
-                                         int position) override;
-  Result<std::span<const float>> Verify(int row, std::span<const TokenId> tokens,
-                                        int position) override;
-  Result<std::span<const float>> Decode(std::span<const TokenId> tokens,
-                                        std::span<const int> positions) override;
+  Result<std::span<float>> Prefill(int row, std::span<const TokenId> tokens, int position) override;
+  Result<std::span<float>> Verify(int row, std::span<const TokenId> tokens, int position) override;
+  Result<std::span<float>> Decode(std::span<const TokenId> tokens,
+                                  std::span<const int> positions) override;
   void MoveCache(int from, int to, int length) override { cache_.Move(from, to, length); }
   void LoadCache(int row, int position, int length, const std::byte* in) override {
     cache_.Load(row, position, length, in);
@@ -48,7 +46,7 @@ class OrtDecoder : public SplitDecoder {
  private:
   /// The logits that a graph gave for one row, [positions, vocabulary].
   struct RowLogits {
-    const std::byte* data;
+    std::byte* data;
     int positions;
   };
 

@@ -1,8 +1,8 @@
-"""Records in LMDB, bounded in bytes: blocking, for one thread.
+"""Records in LMDB, bounded in bytes: blocking, for one thread that writes and one that reads.
 
-Three tables: `records` by key, and two orders of the same keys, by expiry and by time of storing,
-so that making room looks at nothing but what it drops. Room is made in a transaction of its own,
-because LMDB reuses freed pages only in the next one.
+Tables: `records` by key, two orders of the same keys, by expiry and by time of storing, so that
+making room looks at nothing but what it drops, and `facts` about the store. Room is made in a
+transaction of its own, because LMDB reuses freed pages only in the next one.
 """
 
 from __future__ import annotations
@@ -11,17 +11,26 @@ import contextlib
 import logging
 import shutil
 import struct
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import lmdb
 
 from llmrouter.cache.record import Record, RecordError
+from llmrouter.cache.store_facts import (
+    StoreFacts,
+    read_facts,
+    write_dictionary,
+    write_facts,
+    write_marks,
+)
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["LmdbStore"]
+__all__ = ["LmdbStore", "StoreDamagedError"]
 
 _CORRUPT = (
     lmdb.InvalidError,
@@ -39,16 +48,27 @@ _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
+class StoreDamagedError(Exception):
+    """Reading met damage: the writing thread has to `set_aside` the store."""
+
+
 class LmdbStore:
     """A folder of records. A damaged one is set aside, named in the log, and begun anew."""
 
-    def __init__(self, path: Path, max_bytes: int, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        clock: Callable[[], float] = time.time,
+        grace: float = 0.0,
+    ) -> None:
         """Open or create the store.
 
         Args:
             path: Its folder.
             max_bytes: Size of its file at most.
             clock: Seconds since the epoch.
+            grace: Seconds that records are worth keeping once they have expired.
 
         Raises:
             RouterError: STORE_FAILED when the folder cannot be used; the message names it.
@@ -56,21 +76,26 @@ class LmdbStore:
         self._path = path
         self._max_bytes = max_bytes
         self._clock = clock
+        self._grace = grace
         self.evictions = 0
         self._env: Any = None
         self._tables: dict[str, Any] = {}
+        self._known: StoreFacts | None = None  # what a store begun anew must know as well
+        self._opening = threading.RLock()  # held while reading, and while opening and closing
         self._guard(self._open_or_renew)
 
     def get(self, key: bytes) -> Record | None:
-        """Return the living record of a key; a damaged record is dropped and logged.
+        """Return the record of a key, living or not.
 
         Raises:
+            RecordError: It is damaged, and to be removed.
+            StoreDamagedError: The store itself is damaged.
             RouterError: STORE_FAILED when the disk cannot be read.
         """
-        return self._guard(lambda: self._renewing(lambda: self._get(key)))
+        return self._guard(lambda: self._get(key))
 
-    def put(self, key: bytes, record: Record) -> None:
-        """Keep a record; returns once the disk has it.
+    def put(self, items: Sequence[tuple[bytes, Record]]) -> None:
+        """Keep records, all or none; returns once the disk has them.
 
         Makes room by dropping expired records, then those stored longest ago.
 
@@ -78,17 +103,60 @@ class LmdbStore:
             RouterError: STORE_FAILED when the disk is full or cannot be written; what was stored
                 before stays.
         """
-        self._guard(lambda: self._renewing(lambda: self._put(key, record)))
+        self._guard(lambda: self._renewing(lambda: self._put(items)))
+
+    def remove(self, key: bytes) -> None:
+        """Forget a record.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be written.
+        """
+        self._guard(lambda: self._renewing(lambda: self._remove([key])))
+
+    def facts(self) -> StoreFacts:
+        """Return what the store knows beside its records."""
+        return self._guard(lambda: self._renewing(self._facts))
+
+    def mark(self, marks: Sequence[tuple[bytes, int]], gone: Sequence[bytes], floor: int) -> None:
+        """Note invalidations; returns once the disk has them.
+
+        Args:
+            marks: Labels and the sequences before which their answers are dead.
+            gone: Labels that gave way to the floor.
+            floor: The sequence before which all answers are dead.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be written.
+        """
+        self._guard(lambda: self._renewing(lambda: self._mark(marks, gone, floor)))
+
+    def add_dictionary(self, raw: bytes) -> None:
+        """Keep a dictionary that payloads will name.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be written.
+        """
+        self._guard(lambda: self._renewing(lambda: self._add_dictionary(raw)))
 
     def size(self) -> tuple[int, int]:
         """Return the entries, expired ones included, and the bytes of pages in use."""
         return self._guard(lambda: self._renewing(self._size))
 
+    def set_aside(self, error: Exception) -> None:
+        """Move the store out of the way, name it in the log and begin a new one."""
+        self._guard(lambda: self._renew(error))
+
+    @property
+    def path(self) -> Path:
+        """Its folder."""
+        return self._path
+
     def close(self) -> None:
         """Close the store; it cannot be used again."""
-        if self._env is not None:
-            self._env.close()
-            self._env = None
+        with self._opening:
+            if self._env is not None:
+                self._env.close()
+                self._env = None
 
     def _guard(self, work: Callable[[], _T]) -> _T:
         try:
@@ -106,25 +174,32 @@ class LmdbStore:
         try:
             return work()
         except _CORRUPT as error:
-            self._set_aside(error)
-            self._open()
+            self._renew(error)
             return work()
 
     def _open_or_renew(self) -> None:
         try:
             self._open()
         except _CORRUPT as error:
-            self._set_aside(error)
+            self._renew(error)
+
+    def _renew(self, error: Exception) -> None:
+        with self._opening:
+            self._move_away(error)
             self._open()
+            if self._known is not None:
+                with self._env.begin(write=True, db=self._tables["facts"]) as txn:
+                    write_facts(txn, self._known)
 
     def _open(self) -> None:
-        self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._env = lmdb.open(
-            str(self._path), map_size=self._max_bytes, max_dbs=4, mode=0o600, metasync=True
-        )
-        self._refuse_truncated()
-        for name in ("records", "by_expiry", "by_age"):
-            self._tables[name] = self._env.open_db(name.encode())
+        with self._opening:
+            self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
+            self._env = lmdb.open(
+                str(self._path), map_size=self._max_bytes, max_dbs=5, mode=0o600, metasync=True
+            )
+            self._refuse_truncated()
+            for name in ("records", "by_expiry", "by_age", "facts"):
+                self._tables[name] = self._env.open_db(name.encode())
 
     def _refuse_truncated(self) -> None:
         """Pages missing at the end of the file would kill the process when they are touched."""
@@ -133,7 +208,7 @@ class LmdbStore:
         if held < needed and self._env.info()["last_txnid"] > 0:
             raise lmdb.CorruptedError(f"data.mdb has {held} bytes, it should have {needed}")
 
-    def _set_aside(self, error: Exception) -> None:
+    def _move_away(self, error: Exception) -> None:
         self.close()
         aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
         self._path.rename(aside)
@@ -143,25 +218,22 @@ class LmdbStore:
         _log.error("answer store %s is damaged (%s); set aside as %s", self._path, error, aside)
 
     def _get(self, key: bytes) -> Record | None:
-        with self._env.begin(db=self._tables["records"]) as txn:
-            data = txn.get(key)
-        if data is None:
-            return None
-        try:
-            record = Record.unpack(key, data)
-        except RecordError as error:
-            _log.error("dropped a damaged answer of %s: %s", self._path, error)
-            with self._env.begin(write=True) as txn:
-                txn.delete(key, db=self._tables["records"])
-            return None
-        return record if record.expires_at > self._clock() else None
+        with self._opening:
+            if self._env is None:
+                raise lmdb.Error("it is not open")
+            try:
+                with self._env.begin(db=self._tables["records"]) as txn:
+                    data = txn.get(key)
+            except _CORRUPT as error:
+                raise StoreDamagedError(str(error)) from error
+        return None if data is None else Record.unpack(key, data)
 
-    def _put(self, key: bytes, record: Record) -> None:
-        data = record.pack(key)
-        self._make_room(len(data))
+    def _put(self, items: Sequence[tuple[bytes, Record]]) -> None:
+        packed = [(key, record, record.pack(key)) for key, record in items]
+        self._make_room(sum(len(data) for _, _, data in packed))
         for attempt in range(4):
             try:
-                self._write(key, record, data)
+                self._write(packed)
             except lmdb.MapFullError:
                 if attempt == 3:
                     raise
@@ -170,14 +242,31 @@ class LmdbStore:
             else:
                 return
 
-    def _write(self, key: bytes, record: Record, data: bytes) -> None:
+    def _write(self, packed: Sequence[tuple[bytes, Record, bytes]]) -> None:
         with self._env.begin(write=True) as txn:
-            old = txn.get(key, db=self._tables["records"])
-            if old is not None:
-                self._delete_orders(txn, key, old)
-            txn.put(key, data, db=self._tables["records"])
-            txn.put(_order(record.expires_at) + key, b"", db=self._tables["by_expiry"])
-            txn.put(_order(record.stored_at) + key, b"", db=self._tables["by_age"])
+            for key, record, data in packed:
+                self._forget(txn, key)
+                txn.put(key, data, db=self._tables["records"])
+                txn.put(_order(record.expires_at) + key, b"", db=self._tables["by_expiry"])
+                txn.put(_order(record.stored_at) + key, b"", db=self._tables["by_age"])
+
+    def _facts(self) -> StoreFacts:
+        with self._env.begin(write=True, db=self._tables["facts"]) as txn:
+            found = read_facts(txn, self._clock())
+        self._known = StoreFacts(found.id, found.sequence, (), found.dictionaries)
+        return found
+
+    def _mark(self, marks: Sequence[tuple[bytes, int]], gone: Sequence[bytes], floor: int) -> None:
+        with self._env.begin(write=True, db=self._tables["facts"]) as txn:
+            write_marks(txn, marks, gone, floor)
+        if self._known is not None and marks:
+            self._known = replace(self._known, floor=marks[-1][1])
+
+    def _add_dictionary(self, raw: bytes) -> None:
+        with self._env.begin(write=True, db=self._tables["facts"]) as txn:
+            write_dictionary(txn, raw)
+        if self._known is not None:
+            self._known = replace(self._known, dictionaries=(*self._known.dictionaries, raw))
 
     def _make_room(self, incoming: int) -> None:
         allowed = self._max_bytes * _FILL
@@ -199,14 +288,11 @@ class LmdbStore:
     def _drop_records(self, most: int) -> int:
         """Drop up to `most` records, expired ones first; return how many were dropped."""
         with self._env.begin(write=True) as txn:
-            keys = self._first(txn, "by_expiry", most, _order(self._clock()))
+            keys = self._first(txn, "by_expiry", most, _order(self._clock() - self._grace))
             expired = len(keys)
             keys = keys or self._first(txn, "by_age", most, None)
             for key in keys:
-                data = txn.get(key, db=self._tables["records"])
-                if data is not None:
-                    self._delete_orders(txn, key, data)
-                    txn.delete(key, db=self._tables["records"])
+                self._forget(txn, key)
         self.evictions += len(keys) - expired
         return len(keys)
 
@@ -222,11 +308,19 @@ class LmdbStore:
             txn.delete(ordered, db=self._tables[table])
         return [ordered[8:] for ordered in found]
 
-    def _delete_orders(self, txn: Any, key: bytes, data: bytes) -> None:
+    def _remove(self, keys: Sequence[bytes]) -> None:
+        with self._env.begin(write=True) as txn:
+            for key in keys:
+                self._forget(txn, key)
+
+    def _forget(self, txn: Any, key: bytes) -> None:
+        data = txn.pop(key, db=self._tables["records"])
+        if data is None:
+            return
         with contextlib.suppress(RecordError):
-            record = Record.unpack(key, data)
-            txn.delete(_order(record.expires_at) + key, db=self._tables["by_expiry"])
-            txn.delete(_order(record.stored_at) + key, db=self._tables["by_age"])
+            stored_at, expires_at = Record.times(data)
+            txn.delete(_order(expires_at) + key, db=self._tables["by_expiry"])
+            txn.delete(_order(stored_at) + key, db=self._tables["by_age"])
 
 
 def _order(seconds: float) -> bytes:

@@ -1,4 +1,4 @@
-"""One stored answer as bytes: when it was stored, until when it lives, a checksum, the answer."""
+"""One stored answer as bytes: its times, what can make it unusable, a checksum, the answer."""
 
 from __future__ import annotations
 
@@ -6,10 +6,15 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-__all__ = ["Record", "RecordError", "stored_key"]
+from llmrouter.common.invalidation import LABEL_BYTES
 
-_HEADER = struct.Struct(">4sdd16s")
-_MAGIC = b"LRC1"
+__all__ = ["Record", "RecordError"]
+
+_HEADER = struct.Struct(">4sddQBB16s")
+_MAGIC = b"LRC2"
+_FUTURE_SECONDS = 60.0
+"""How far clocks of machines may differ. A record from beyond was stored before the clock was set
+back; nobody knows how old it is."""
 
 
 class RecordError(Exception):
@@ -18,16 +23,27 @@ class RecordError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """An answer and its times, in seconds since the epoch."""
+    """An answer, packed, and its times in seconds since the epoch."""
 
     stored_at: float
     expires_at: float
+    as_of: int
+    """The sequence of invalidations that stood when its generation began."""
+    labels: tuple[bytes, ...]
+    """16 bytes each, at most 255."""
+    codec: int
+    """How the payload is packed; see `compression.py`."""
     payload: bytes
+
+    def lives(self, now: float, grace: float = 0.0) -> bool:
+        """Return whether it may be served at `now`, or `grace` seconds late, by its times."""
+        return self.stored_at - _FUTURE_SECONDS <= now < self.expires_at + grace
 
     def pack(self, key: bytes) -> bytes:
         """Return the bytes to store under `key`; the checksum covers the key as well."""
-        digest = _digest(key, self.stored_at, self.expires_at, self.payload)
-        return _HEADER.pack(_MAGIC, self.stored_at, self.expires_at, digest) + self.payload
+        body = b"".join(self.labels) + self.payload
+        facts = (self.stored_at, self.expires_at, self.as_of, self.codec, len(self.labels))
+        return _HEADER.pack(_MAGIC, *facts, _digest(key, facts, body)) + body
 
     @staticmethod
     def unpack(key: bytes, data: bytes) -> Record:
@@ -38,22 +54,32 @@ class Record:
         """
         if len(data) < _HEADER.size:
             raise RecordError(f"{len(data)} bytes are too few for a record")
-        magic, stored_at, expires_at, digest = _HEADER.unpack_from(data)
-        payload = data[_HEADER.size :]
-        if magic != _MAGIC or digest != _digest(key, stored_at, expires_at, payload):
+        magic, *facts, digest = _HEADER.unpack_from(data)
+        body = data[_HEADER.size :]
+        if magic != _MAGIC:
+            raise RecordError("it is no record of this version")
+        if digest != _digest(key, tuple(facts), body):
             raise RecordError("the checksum does not match")
-        return Record(stored_at, expires_at, payload)
+        stored_at, expires_at, as_of, codec, count = facts
+        end = count * LABEL_BYTES
+        labels = tuple(body[at : at + LABEL_BYTES] for at in range(0, end, LABEL_BYTES))
+        return Record(stored_at, expires_at, as_of, labels, codec, body[end:])
+
+    @staticmethod
+    def times(data: bytes) -> tuple[float, float]:
+        """Return when packed bytes were stored and when they expire, unchecked.
+
+        Raises:
+            RecordError: They are no record.
+        """
+        if len(data) < _HEADER.size or data[: len(_MAGIC)] != _MAGIC:
+            raise RecordError("it is no record of this version")
+        return _HEADER.unpack_from(data)[1:3]
 
 
-def stored_key(tenant: str, key: bytes) -> bytes:
-    """Return the 32 bytes that an answer is stored under; no two tenants share any."""
-    name = tenant.encode()
-    return hashlib.sha256(len(name).to_bytes(4, "big") + name + key).digest()
-
-
-def _digest(key: bytes, stored_at: float, expires_at: float, payload: bytes) -> bytes:
+def _digest(key: bytes, facts: tuple[float | int, ...], body: bytes) -> bytes:
     state = hashlib.blake2b(digest_size=16)
-    state.update(struct.pack(">Idd", len(key), stored_at, expires_at))
+    state.update(struct.pack(">IddQBB", len(key), *facts))
     state.update(key)
-    state.update(payload)
+    state.update(body)
     return state.digest()

@@ -1,84 +1,193 @@
-"""The cache on the wire: decode, look up or store, encode."""
+"""The cache on the wire: decode, call, encode."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from llmrouter.cache.settings import MAX_TTL_SECONDS, MIN_TTL_SECONDS, CacheSettings
-from llmrouter.cache.tiers import Level, Tiers
+from llmrouter.cache.invalidations import Invalidations
+from llmrouter.cache.leases import Leases
+from llmrouter.cache.messages import decode_label, decode_ttl, encode_news, place_of
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.tiers import Tiers
 from llmrouter.common.errors import Reason, RouterError, invalid
-from llmrouter.common.wire import duration, seconds
+from llmrouter.common.generation import CacheLevel
+from llmrouter.common.invalidation import answer_labels, key_label
+from llmrouter.common.memory_tier import TierCounts
+from llmrouter.common.savings import SavingsTable
+from llmrouter.common.validation import validate_tags
+from llmrouter.common.wire import duration
+from llmrouter.common.wire_cache import (
+    decode_counts,
+    decode_savings,
+    encode_level,
+    encode_savings,
+)
+from llmrouter.common.wire_event import CACHE_LEVEL_OUT
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1.cache_pb2_grpc import CacheServiceServicer
 
 __all__ = ["CacheServicer"]
 
-KEY_BYTES = 32
-_LEVELS = {Level.MEMORY: pb.CACHE_LEVEL_MEMORY, Level.DISK: pb.CACHE_LEVEL_DISK}
 _log = logging.getLogger(__name__)
 
 
 class CacheServicer(CacheServiceServicer):
     """Keeps answers and gives them back to the tenant that stored them."""
 
-    def __init__(self, settings: CacheSettings, tiers: Tiers) -> None:
+    def __init__(self, settings: CacheSettings, tiers: Tiers, invalidations: Invalidations) -> None:
         """Compose the service; who opened `tiers` closes them."""
         self._settings = settings
         self._tiers = tiers
+        self._invalidations = invalidations
+        self._leases = Leases()
+        self._savings = SavingsTable()
+        self._gateways: dict[str, TierCounts] = {}
+
+    def stop_waiting(self) -> None:
+        """End the calls that last until something happens: nothing more will."""
+        self._invalidations.close()
+        self._leases.close()
 
     async def Lookup(  # noqa: N802 - the proto's name
-        self,
-        request: pb.LookupRequest,
-        context: Any,
+        self, request: pb.LookupRequest, context: Any
     ) -> pb.LookupResponse:
         """Look an answer up; an answer that cannot be read any more is a miss."""
-        hit = await self._tiers.lookup(_tenant(request.context.tenant), _key(request.key))
+        place = place_of(request.context, request.key)
+        session, sequence = request.session, self._invalidations.sequence
+        if not self._invalidations.knows(session):
+            found = await self._find(place, stale=request.stale)
+            return pb.LookupResponse(found=found, sequence=sequence)
+        # Taken before looking: an answer stored meanwhile is then found by whoever holds the lease.
+        before = self._leases.holds(place, session)
+        granted = self._leases.take(place, session)
+        found = await self._find(place, stale=request.stale)
+        if found is None:
+            lease = pb.LEASE_GRANTED if granted else pb.LEASE_HELD
+            return pb.LookupResponse(sequence=sequence, lease=lease)
+        if granted and not before:
+            self._leases.release(place, session)
+        return pb.LookupResponse(found=found, sequence=sequence)
+
+    async def AwaitAnswer(  # noqa: N802 - the proto's name
+        self, request: pb.AwaitAnswerRequest, context: Any
+    ) -> pb.AwaitAnswerResponse:
+        """Wait for the holder of a lease; an answer that is gone by then leaves all free."""
+        place = place_of(request.context, request.key)
+        if not self._invalidations.knows(request.session):
+            raise invalid("session", "is not open; watch invalidations to have one")
+        granted = not await self._leases.wait(place, request.session)
+        sequence = self._invalidations.sequence
+        found = await self._find(place)
+        if found is None:
+            lease = pb.LEASE_GRANTED if granted else pb.LEASE_UNSPECIFIED
+            return pb.AwaitAnswerResponse(sequence=sequence, lease=lease)
+        if granted:
+            self._leases.release(place, request.session)
+        return pb.AwaitAnswerResponse(found=found, sequence=sequence)
+
+    async def Store(  # noqa: N802 - the proto's name
+        self, request: pb.StoreRequest, context: Any
+    ) -> pb.StoreResponse:
+        """Keep an answer; acknowledged once the disk has it."""
+        place = place_of(request.context, request.key)
+        try:
+            as_of = await self._keep(place, request)
+        except BaseException:
+            self._leases.release(place, request.session)
+            raise
+        self._leases.answered(place)
+        return pb.StoreResponse(as_of=as_of)
+
+    async def ReleaseLease(  # noqa: N802 - the proto's name
+        self, request: pb.ReleaseLeaseRequest, context: Any
+    ) -> pb.ReleaseLeaseResponse:
+        """End a lease without an answer."""
+        self._leases.release(place_of(request.context, request.key), request.session)
+        return pb.ReleaseLeaseResponse()
+
+    async def Invalidate(  # noqa: N802 - the proto's name
+        self, request: pb.InvalidateRequest, context: Any
+    ) -> pb.InvalidateResponse:
+        """Make answers unusable; acknowledged once the disk knows."""
+        sequence = await self._invalidations.invalidate(decode_label(request))
+        return pb.InvalidateResponse(sequence=sequence)
+
+    async def WatchInvalidations(  # noqa: N802 - the proto's name
+        self, request: pb.WatchInvalidationsRequest, context: Any
+    ) -> AsyncIterator[pb.WatchInvalidationsResponse]:
+        """Tell a gateway what it may no longer serve, until it goes away."""
+        session = self._invalidations.open_session()
+        try:
+            first = True
+            async for news in self._invalidations.watch(session, request.store_id, request.after):
+                message = encode_news(news)
+                if first:
+                    message.session = session
+                    message.store_id = self._invalidations.store_id
+                    message.default_ttl.CopyFrom(duration(self._settings.default_ttl_seconds))
+                    first = False
+                yield message
+        finally:
+            self._invalidations.close_session(session)
+            self._leases.end(session)
+            self._gateways.pop(session, None)
+
+    async def ReportHits(  # noqa: N802 - the proto's name
+        self, request: pb.ReportHitsRequest, context: Any
+    ) -> pb.ReportHitsResponse:
+        """Take in what a gateway answered by itself and what was spared."""
+        if self._invalidations.knows(request.session):
+            self._gateways[request.session] = decode_counts(request.level)
+        for saved, spared in decode_savings(request.savings):
+            self._savings.add(saved, spared)
+        return pb.ReportHitsResponse()
+
+    async def GetStatistics(  # noqa: N802 - the proto's name
+        self, request: pb.GetStatisticsRequest, context: Any
+    ) -> pb.GetStatisticsResponse:
+        """Return sizes and counts, fastest level first, and what was spared."""
+        nearest = sum(self._gateways.values(), TierCounts())
+        levels = ((CacheLevel.GATEWAY, nearest), *await self._tiers.counts())
+        return pb.GetStatisticsResponse(
+            levels=[encode_level(level, counts) for level, counts in levels],
+            savings=encode_savings(self._savings.rows()),
+            gateways=self._invalidations.watching(),
+            invalidations=self._invalidations.count,
+        )
+
+    async def _keep(self, place: bytes, request: pb.StoreRequest) -> int:
+        ttl = decode_ttl(request, self._settings.default_ttl_seconds)
+        payload, answer = self._payload(request), request.answer
+        tenant, as_of = request.context.tenant, request.as_of
+        labels = answer_labels(place, tenant, answer.model, answer.version, answer.tags)
+        if request.refresh:
+            as_of = await self._invalidations.invalidate(key_label(place))
+        return await self._tiers.store(place, payload, labels, ttl, as_of)
+
+    async def _find(self, place: bytes, *, stale: bool = False) -> pb.FoundAnswer | None:
+        hit = await self._tiers.lookup(place, stale=stale)
         if hit is None:
-            return pb.LookupResponse()
+            return None
         try:
             answer = pb.CachedAnswer.FromString(hit.payload)
         except DecodeError:
             _log.exception("a stored answer cannot be read")
-            return pb.LookupResponse()
-        return pb.LookupResponse(answer=answer, level=_LEVELS[hit.level], age=duration(hit.age))
-
-    async def Store(  # noqa: N802 - the proto's name
-        self,
-        request: pb.StoreRequest,
-        context: Any,
-    ) -> pb.StoreResponse:
-        """Keep an answer; acknowledged once the disk has it."""
-        tenant, key = _tenant(request.context.tenant), _key(request.key)
-        payload = self._payload(request)
-        await self._tiers.store(tenant, key, payload, self._ttl(request))
-        return pb.StoreResponse()
-
-    async def GetStatistics(  # noqa: N802 - the proto's name
-        self,
-        request: pb.GetStatisticsRequest,
-        context: Any,
-    ) -> pb.GetStatisticsResponse:
-        """Return sizes and counts, fastest level first."""
-        levels = [
-            pb.LevelStatistics(
-                level=_LEVELS[level],
-                entries=counts.entries,
-                bytes=counts.bytes,
-                max_bytes=counts.max_bytes,
-                hits=counts.hits,
-                misses=counts.misses,
-                evictions=counts.evictions,
-            )
-            for level, counts in await self._tiers.counts()
-        ]
-        return pb.GetStatisticsResponse(levels=levels)
+            return None
+        return pb.FoundAnswer(
+            answer=answer,
+            level=CACHE_LEVEL_OUT[hit.level],
+            age=duration(hit.age),
+            remaining=duration(hit.remaining),
+        )
 
     def _payload(self, request: pb.StoreRequest) -> bytes:
         if not request.HasField("answer") or not request.answer.choices:
             raise invalid("answer.choices", "none given; an answer has at least one")
+        validate_tags("answer.tags", request.answer.tags)
         size, most = request.answer.ByteSize(), self._settings.max_entry_bytes
         if size > most:
             raise RouterError(
@@ -87,24 +196,3 @@ class CacheServicer(CacheServiceServicer):
                 metadata={"bytes": str(size), "max_bytes": str(most)},
             )
         return request.answer.SerializeToString()
-
-    def _ttl(self, request: pb.StoreRequest) -> float:
-        if not request.HasField("ttl"):
-            return self._settings.default_ttl_seconds
-        ttl = seconds(request.ttl)
-        if not MIN_TTL_SECONDS <= ttl <= MAX_TTL_SECONDS:
-            raise invalid("ttl", f"{ttl:g} s is not in 1 s to 365 days")
-        return ttl
-
-
-def _key(key: bytes) -> bytes:
-    if len(key) != KEY_BYTES:
-        raise invalid("key", f"has {len(key)} bytes; it must have {KEY_BYTES}")
-    return key
-
-
-def _tenant(tenant: str) -> str:
-    size = len(tenant.encode())
-    if not 1 <= size <= 128:
-        raise invalid("context.tenant", f"has {size} bytes; 1 to 128 are allowed")
-    return tenant

@@ -7,7 +7,7 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from llmrouter.common.settings import Section
+from llmrouter.common.listening import Listening
 
 __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings"]
 
@@ -19,7 +19,7 @@ _ENTRIES_ON_DISK = 64
 store of a few would have to drop nearly everything to find so many."""
 
 
-class CacheSettings(Section):
+class CacheSettings(Listening):
     """Settings of the cache (`cache:` in the file)."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
@@ -48,6 +48,12 @@ class CacheSettings(Section):
         ge=MIN_TTL_SECONDS,
         le=MAX_TTL_SECONDS,
         description="How long an answer lives when its store names no time.",
+    )
+    stale_seconds: float = Field(
+        default=86_400.0,
+        ge=0,
+        le=MAX_TTL_SECONDS,
+        description="How long an expired answer is kept to stand in when no model can answer.",
     )
     max_entry_bytes: int = Field(
         default=1 << 20, ge=1024, le=4 << 20, description="Bytes of one answer at most."

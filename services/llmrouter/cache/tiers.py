@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
+from llmrouter.cache.compression import Packer
 from llmrouter.cache.disk_tier import DiskTier
-from llmrouter.cache.record import Record, stored_key
+from llmrouter.cache.invalidations import Invalidations
+from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.store_facts import new_facts
+from llmrouter.common.errors import RouterError
+from llmrouter.common.generation import CacheLevel
 from llmrouter.common.memory_tier import MemoryTier, TierCounts
 
-__all__ = ["Hit", "Level", "Tiers", "open_tiers"]
+__all__ = ["Hit", "Tiers", "open_tiers", "steady_clock"]
 
-
-class Level(StrEnum):
-    """Where an answer was found."""
-
-    MEMORY = "memory"
-    DISK = "disk"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,82 +29,161 @@ class Hit:
     """An answer that was found."""
 
     payload: bytes
-    level: Level
+    level: CacheLevel
     age: float
     """Seconds since it was stored; 0 if the clock was set back since."""
+    remaining: float
+    """Seconds until it expires; negative once it has."""
 
 
 class Tiers:
     """The levels of one cache service."""
 
     def __init__(
-        self, memory: MemoryTier, disk: DiskTier | None, clock: Callable[[], float] = time.time
+        self,
+        memory: MemoryTier[Record],
+        disk: DiskTier | None,
+        invalidations: Invalidations,
+        packer: Packer,
+        clock: Callable[[], float],
+        grace: float = 0.0,
     ) -> None:
         """Join levels.
 
         Args:
             memory: Its clock should be `clock`.
             disk: None keeps answers in memory only.
+            invalidations: Says which answers may no longer be served.
+            packer: Packs what is kept.
             clock: Seconds since the epoch, because the disk outlives the process.
+            grace: Seconds that answers are kept for bad days once they have expired.
         """
         self._memory = memory
         self._disk = disk
+        self._invalidations = invalidations
+        self._packer = packer
         self._clock = clock
+        self._grace = grace
+        self._training: asyncio.Task[None] | None = None
 
-    async def lookup(self, tenant: str, key: bytes) -> Hit | None:
-        """Return the living answer of a tenant's key; one found on disk moves to memory too.
+    async def lookup(self, place: bytes, *, stale: bool = False) -> Hit | None:
+        """Return the living answer of a stored key; one found on disk moves to memory too.
+
+        Args:
+            place: What `stored_key` gave.
+            stale: Whether one that has expired will do.
 
         Raises:
             RouterError: STORE_FAILED when it is not in memory and the disk cannot be read.
         """
-        place = stored_key(tenant, key)
-        packed = self._memory.get(place)
-        if packed is not None:
-            return self._hit(Record.unpack(place, packed), Level.MEMORY)
-        record = await self._disk.get(place) if self._disk else None
-        if record is None:
+        serves = self._serves_late if stale else self._serves
+        record, level = self._memory.get(place, serves), CacheLevel.MEMORY
+        if record is None and self._disk is not None:
+            record, level = await self._disk.get(place, serves), CacheLevel.DISK
+            if record is not None and place not in self._memory:
+                self._remember(place, record)  # unless a store has overtaken this lookup
+        if record is None or not serves(record):
             return None
-        if place not in self._memory:  # a store may have overtaken this lookup
-            self._remember(place, record)
-        return self._hit(record, Level.DISK)
+        try:
+            payload = await self._packer.unpack(record.codec, record.payload)
+        except RecordError:
+            _log.exception("a stored answer cannot be used")
+            return None
+        now = self._clock()
+        return Hit(payload, level, max(0.0, now - record.stored_at), record.expires_at - now)
 
-    async def store(self, tenant: str, key: bytes, payload: bytes, ttl_seconds: float) -> None:
+    async def store(
+        self,
+        place: bytes,
+        payload: bytes,
+        labels: Sequence[bytes],
+        ttl_seconds: float,
+        as_of: int = 0,
+    ) -> int:
         """Keep an answer; returns once the disk, if there is one, has it.
+
+        Args:
+            place: What `stored_key` gave.
+            payload: The answer.
+            labels: What it can be invalidated by.
+            ttl_seconds: How long it lives.
+            as_of: The sequence that stood when its generation began; 0 takes that of now.
+
+        Returns:
+            The sequence that it is kept under; it is not kept if it was invalidated since.
 
         Raises:
             RouterError: STORE_FAILED when the disk cannot take it; memory does not have it either.
         """
-        place = stored_key(tenant, key)
+        as_of = min(as_of or self._invalidations.sequence, self._invalidations.sequence)
+        if not self._invalidations.living(labels, as_of):
+            return as_of
+        codec, packed = await self._packer.pack(payload)
         now = self._clock()
-        record = Record(now, now + ttl_seconds, payload)
+        record = Record(now, now + ttl_seconds, as_of, tuple(labels), codec, packed)
         if self._disk:
             await self._disk.put(place, record)
         self._remember(place, record)
+        self._learn_from(payload)
+        return as_of
 
-    async def counts(self) -> tuple[tuple[Level, TierCounts], ...]:
+    async def counts(self) -> tuple[tuple[CacheLevel, TierCounts], ...]:
         """Return each level's sizes and counts, fastest first.
 
         Raises:
             RouterError: STORE_FAILED when the disk cannot be read.
         """
-        memory = (Level.MEMORY, self._memory.counts())
-        return (memory, (Level.DISK, await self._disk.counts())) if self._disk else (memory,)
+        memory = (CacheLevel.MEMORY, self._memory.counts())
+        if self._disk is None:
+            return (memory,)
+        return (memory, (CacheLevel.DISK, await self._disk.counts()))
 
     async def close(self) -> None:
-        """Close the disk level."""
+        """Finish what was begun and close the disk level."""
+        if self._training is not None:
+            await self._training
         if self._disk:
             await self._disk.close()
 
-    def _remember(self, place: bytes, record: Record) -> None:
-        self._memory.put(place, record.pack(place), record.expires_at - self._clock())
+    def _serves(self, record: Record) -> bool:
+        lives = record.lives(self._clock())
+        return lives and self._invalidations.living(record.labels, record.as_of)
 
-    def _hit(self, record: Record, level: Level) -> Hit:
-        return Hit(record.payload, level, max(0.0, self._clock() - record.stored_at))
+    def _serves_late(self, record: Record) -> bool:
+        lives = record.lives(self._clock(), self._grace)
+        return lives and self._invalidations.living(record.labels, record.as_of)
+
+    def _remember(self, place: bytes, record: Record) -> None:
+        size = len(record.payload) + sum(map(len, record.labels))
+        self._memory.put(place, record, size, record.expires_at + self._grace - self._clock())
+
+    def _learn_from(self, payload: bytes) -> None:
+        if self._packer.sample(payload):
+            self._training = asyncio.ensure_future(self._train())
+
+    async def _train(self) -> None:
+        """Learn a dictionary, keep it where the payloads are, and only then pack with it."""
+        dictionary = await self._packer.train()
+        if dictionary is None:
+            return
+        try:
+            if self._disk is not None:
+                await self._disk.add_dictionary(dictionary)
+        except RouterError as error:
+            _log.warning("a dictionary could not be kept: %s", error)
+            return
+        self._packer.use(dictionary)
+
+
+def steady_clock() -> Callable[[], float]:
+    """Return a clock of seconds since the epoch that nobody can set back while it runs."""
+    began, started = time.time(), time.monotonic()
+    return lambda: began + time.monotonic() - started
 
 
 async def open_tiers(
-    settings: CacheSettings, answers: Path | None, clock: Callable[[], float] = time.time
-) -> Tiers:
+    settings: CacheSettings, answers: Path | None, clock: Callable[[], float]
+) -> tuple[Tiers, Invalidations]:
     """Open the levels.
 
     Args:
@@ -114,7 +194,12 @@ async def open_tiers(
     Raises:
         RouterError: STORE_FAILED when the disk folder cannot be used.
     """
-    disk = None
+    disk, facts = None, new_facts(clock())
     if answers is not None:
-        disk = await DiskTier.open(answers, settings.disk_max_bytes, clock)
-    return Tiers(MemoryTier(settings.memory_max_bytes, clock), disk, clock)
+        disk = await DiskTier.open(answers, settings.disk_max_bytes, clock, settings.stale_seconds)
+        facts = await disk.facts()
+    invalidations = Invalidations(facts, disk)
+    memory: MemoryTier[Record] = MemoryTier(settings.memory_max_bytes, clock)
+    packer = Packer(facts.dictionaries)
+    tiers = Tiers(memory, disk, invalidations, packer, clock, settings.stale_seconds)
+    return tiers, invalidations

@@ -14,7 +14,10 @@ from llmrouter.cli import (
     demo,
     embed,
     generate,
+    health,
+    invalidate,
     models,
+    rate,
     rollout,
     running,
     select,
@@ -39,12 +42,15 @@ app.command()(generate.generate)
 app.command()(chat.chat)
 app.command()(embed.embed)
 app.command()(select.select)
-app.command()(stats.stats)
+app.command()(rate.rate)
+app.command()(invalidate.invalidate)
+app.command()(health.health)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 app.add_typer(rollout.app, name="rollout")
 app.add_typer(decisions.app, name="decisions")
 app.add_typer(breakers.app, name="breakers")
+app.add_typer(stats.app, name="stats")
 running.add_to(app)
 
 

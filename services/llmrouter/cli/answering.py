@@ -8,7 +8,7 @@ from dataclasses import asdict
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import err, facts, show_table, visible, write_json
+from llmrouter.cli.output import counted, err, facts, show_table, visible, write_json
 from llmrouter_client import (
     Attempt,
     ChoiceFinished,
@@ -31,6 +31,8 @@ _NAMES = {
 }
 _CACHE = {
     "hit": "[green]hit[/] (answered from cache)",
+    "joined": "[green]joined[/] (an identical request was being answered)",
+    "stale": "[yellow]stale[/] (no model could answer)",
     "miss": "miss",
     "bypassed": "not asked",
     "unavailable": "[yellow]did not answer[/]",
@@ -77,7 +79,7 @@ class Route:
             version = f" [dim]@ {escape(self._started.version)}[/]" if self._started.version else ""
             rows["model"] = f"[bold]{escape(visible(self._started.model))}[/]{version}"
             rows["why"] = escape(visible(self._started.reason))
-            rows["cache"] = _CACHE.get(self._started.cache, self._started.cache)
+            rows["cache"] = _cache(self._started)
         if self._first is not None:
             rows["first token"] = f"{self._first * 1000:.0f} ms"
         if self._finished is not None:
@@ -93,7 +95,7 @@ class Route:
         tokens, decode = finished.usage.completion_tokens, finished.timings.decode
         cached = self._started is not None and self._started.cached
         rate = f"{(tokens - 1) / decode:.0f} tokens/s, " if decode > 0 and not cached else ""
-        return f"{rate}{tokens} tokens in {self._total:.2f} s"
+        return f"{rate}{counted(tokens, 'token')} in {self._total:.2f} s"
 
 
 async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
@@ -149,6 +151,16 @@ def _write(event: Event, *, as_json: bool) -> None:
         write_json(event_data(event))
     elif isinstance(event, Delta) and event.choice == 0:
         typer.echo(visible(event.text), nl=False)
+
+
+def _cache(started: Started) -> str:
+    told = _CACHE.get(started.cache, started.cache)
+    where = {
+        "gateway": "the gateway's memory",
+        "memory": "the cache's memory",
+        "disk": "the cache's disk",
+    }
+    return f"{told}, from {where[started.level]}" if started.level in where else told
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> str:

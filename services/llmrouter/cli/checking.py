@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import Json, err, out, write_json
+from llmrouter.cli.output import Json, counted, err, out, write_json
 from llmrouter.cli.stores import StorePath, existing_store
 from llmrouter.common.errors import RouterError
 
@@ -51,6 +51,7 @@ def _tell(result: dict[str, Any]) -> None:
     if result["error"]:
         err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
     elif result["files"]:
-        out().print(f"[green]whole[/] {name} [dim]{result['files']} files as imported[/]")
+        files = counted(result["files"], "file")
+        out().print(f"[green]whole[/] {name} [dim]{files} as imported[/]")
     else:
         out().print(f"[yellow]not known[/] {name} [dim]nothing was recorded at its import[/]")

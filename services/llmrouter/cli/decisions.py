@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled
-from llmrouter.cli.output import Json, err, show_table
+from llmrouter.cli.output import Json, counted, err, show_table
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.cli.select import chosen, explained
 from llmrouter.common.settings import ConfigError
@@ -56,7 +56,7 @@ def export(
             count = asyncio.run(_export(selector, limit, file.write))
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
-    err().print(f"{count} choices written to {out}", markup=False)
+    err().print(f"{counted(count, 'choice')} written to {out}", markup=False)
 
 
 async def _explain(selector: Place, plan: str) -> selector_pb2.ExplainResponse:

@@ -57,7 +57,7 @@ def _fetch(store: ModelStore, *, as_json: bool) -> None:
     from llmrouter.inference.importers import run
 
     if not as_json:
-        err().print(f"Fetching [bold]{_MODEL}[/] [dim](98 MB, once)[/]")
+        err().print(f"Fetching [bold]{_MODEL}[/] [dim](93 MB, once)[/]")
     with report_progress(as_json=as_json) as progress:
         run.pull(_MODEL, store, None, progress, partial(tell_damaged, as_json=as_json))
 

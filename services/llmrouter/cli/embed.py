@@ -15,7 +15,7 @@ from rich.table import Table
 
 from llmrouter.cli.asking import asking
 from llmrouter.cli.generate import ModelName, Timeout
-from llmrouter.cli.output import Json, err, show_table, table, visible, write_json
+from llmrouter.cli.output import Json, counted, err, show_table, table, visible, write_json
 from llmrouter.cli.places import Address, Place, gateway_at
 from llmrouter_client import Embeddings
 
@@ -46,7 +46,7 @@ def embed(
     show_table(_shown(asked, found))
     err().print(
         f"[dim]{escape(found.model)} @ {escape(found.version)}, "
-        f"{sum(one.tokens for one in found)} tokens[/]"
+        f"{counted(sum(one.tokens for one in found), 'token')}[/]"
     )
 
 

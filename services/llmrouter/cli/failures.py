@@ -3,6 +3,7 @@
 Wrong usage is what is wrong with the command line itself, whoever finds it: typer, a command, or
 the service that refuses what it was sent. That a name is not known where it is looked up, or that
 the settings are wrong, is a failure. Fields of a request are told as the flags that set them.
+With --json each is one object on standard output, `reason` INVALID_ARGUMENT for wrong usage.
 """
 
 from __future__ import annotations
@@ -16,14 +17,15 @@ from rich.markup import escape
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from llmrouter.cli.output import err, for_machines, write_json
+from llmrouter.cli.output import err, for_machines, note_wish, write_json
 
 __all__ = ["Commands"]
 
 _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
 _FLAG = re.compile(r"^(?:sampling|routing|cache)\.(?:response_format\.)?([a-z_]+)(\[.*?\])?")
-_NO_FLAG = frozenset({"response_format", "ttl", "mode"})
+_CACHE = {"ttl": "--cache-ttl", "mode": "--cache", "tags": "--cache-tag"}
+_NO_FLAG = frozenset({"response_format"})
 _FIELDS_SAID = re.compile(
     r"(?<![\w.'\"/-])(?:sampling\.|routing\.)?(logit_bias|max_tokens|min_tokens|top_k|top_p|min_p"
     r"|top_logprobs|logprobs|repetition_penalty|presence_penalty|frequency_penalty|truncate)"
@@ -31,28 +33,48 @@ _FIELDS_SAID = re.compile(
 )
 _TEXT_SAID = re.compile(r"\btexts\[(\d+)\]")
 _WRONG_USAGE = 2
+_USAGE = "INVALID_ARGUMENT"
 
 
 class Commands(TyperGroup):
     """The top-level group; no exception leaves it as a traceback."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line, after its wish for JSON: what is wrong with it is told so too."""
+        note_wish(ctx, args)
+        try:
+            return super().parse_args(ctx, args)
+        except TyperException as error:
+            _end_usage(ctx, error)
+            raise
+
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command and turn whatever it raises into an exit code."""
         try:
             return super().invoke(ctx)
-        except (typer.Exit, typer.Abort, TyperException):
-            raise  # typer's own ways out
+        except (typer.Exit, typer.Abort):
+            raise
+        except TyperException as error:
+            _end_usage(ctx, error)
+            raise  # typer tells it itself
         except KeyboardInterrupt:
             raise typer.Exit(_INTERRUPTED) from None
         except Exception as error:
-            if _is_usage(error) or getattr(error, "errno", None) == errno.EPIPE:
+            if getattr(error, "errno", None) == errno.EPIPE:
                 raise
             sentence = _sentence(error)
             if _reason(error) == "DEADLINE_EXCEEDED" and _takes_timeout(ctx):
                 sentence += "; --timeout sets how long it may take"
-            _tell(error, sentence, as_json=for_machines(ctx))
-            usage = _reason(error) == "INVALID_ARGUMENT"
+            _tell(_reason(error), sentence, as_json=for_machines(ctx))
+            usage = _reason(error) == _USAGE
             raise typer.Exit(_WRONG_USAGE if usage else 1) from None
+
+
+def _end_usage(ctx: Any, error: TyperException) -> None:
+    """End the program if machines read it; people are told by typer, with how to get help."""
+    if for_machines(ctx):
+        write_json(_data(_USAGE, error.format_message()))
+        raise typer.Exit(error.exit_code) from None
 
 
 def _reason(error: Exception) -> str | None:
@@ -65,16 +87,15 @@ def _takes_timeout(ctx: Any) -> bool:
     return any(one.name == "timeout" for one in getattr(command, "params", ()))
 
 
-def _tell(error: Exception, sentence: str, *, as_json: bool) -> None:
+def _tell(reason: str | None, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        write_json({"event": "error", "reason": _reason(error), "message": sentence})
+        write_json(_data(reason, sentence))
     else:
         err().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
 
 
-def _is_usage(error: Exception) -> bool:
-    """Whether typer reports it itself, with exit 2: its click is private, so by its shape."""
-    return hasattr(error, "format_message") and getattr(error, "exit_code", None) is not None
+def _data(reason: str | None, sentence: str) -> dict[str, str | None]:
+    return {"event": "error", "reason": reason, "message": sentence}
 
 
 def _sentence(error: Exception) -> str:
@@ -109,4 +130,4 @@ def _flag(field: str) -> str:
     found = _FLAG.match(field)
     if found is None or found[1] in _NO_FLAG:
         return field
-    return f"--{found[1].replace('_', '-')}"
+    return _CACHE.get(found[1]) or f"--{found[1].replace('_', '-')}"

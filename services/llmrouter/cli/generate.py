@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from llmrouter.cli import formats, shaping, wishes
+from llmrouter.cli import caching, formats, shaping, wishes
 from llmrouter.cli.answering import show
 from llmrouter.cli.asking import asking
 from llmrouter.cli.output import Json
@@ -32,7 +32,7 @@ Strategy = Annotated[
     typer.Option(
         "--strategy",
         help="balanced, quality-first, cost-optimized, speed-priority, least-loaded, "
-        "round-robin, random, weighted or your own.",
+        "round-robin, random, weighted, learned or your own.",
     ),
 ]
 Temperature = Annotated[
@@ -54,7 +54,6 @@ Urgency = Annotated[
 
 
 def generate(
-    *,
     prompt: Annotated[str, typer.Argument(help="The question; - reads standard input.")],
     model: ModelName = None,
     strategy: Strategy = None,
@@ -77,13 +76,18 @@ def generate(
     json_schema: formats.JsonSchema = None,
     regex: formats.Regex = None,
     grammar: formats.Grammar = None,
-    no_cache: Annotated[bool, typer.Option("--no-cache", help="Keep the cache out.")] = False,
+    no_cache: caching.NoCache = False,
+    cache: caching.Cache = None,
+    cache_ttl: caching.CacheTtl = None,
+    cache_tag: caching.CacheTags = None,
+    cache_allow: caching.CacheAllow = None,
     priority: Urgency = None,
     min_quality: wishes.MinQuality = None,
     max_cost: wishes.MaxCost = None,
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
+    no_exploration: wishes.NoExploration = False,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
     address: Address = None,
@@ -91,18 +95,14 @@ def generate(
     as_json: Json = False,
 ) -> None:
     """Ask one question and watch the answer come."""
-    # In groups that each fit a line: a function is to fit on a screen.
-    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout)
-    options.update(Options(temperature=temperature, max_tokens=max_tokens, seed=seed, stop=stop))
-    options.update(Options(top_k=top_k, top_p=top_p, min_p=min_p, min_tokens=min_tokens, n=n))
+    options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
+    options.update(shaping.drawn(temperature, seed, top_k, top_p, min_p, max_tokens, stop, n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
-    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
-    options.update(Options(logit_bias=shaping.biases(logit_bias)))
+    options.update(shaping.tokens(logit_bias, logprobs, top_logprobs, min_tokens))
     options.update(formats.asked(json_object, json_schema, regex, grammar))
-    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
-    options.update(Options(cache=False if no_cache else None, priority=priority))
-    question, gateway = question_from(prompt), gateway_at(address)
-    asyncio.run(_generate(gateway, question, options, as_json=as_json, route=route))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
+    asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
 
 
 def question_from(given: str) -> str:
@@ -123,7 +123,7 @@ def question_from(given: str) -> str:
 
 
 async def _generate(
-    gateway: Place, prompt: str, options: Options, *, as_json: bool, route: bool
+    gateway: Place, prompt: str, options: Options, as_json: bool, route: bool
 ) -> None:
     async with asking(gateway) as client:
         await show(client.stream(prompt, **options), as_json=as_json, route=route)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated
 
 import typer
-from rich.console import Console, RenderableType
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     Progress,
@@ -19,15 +20,17 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 __all__ = [
     "Json",
     "Report",
+    "counted",
     "err",
     "facts",
     "for_machines",
+    "note_wish",
     "out",
     "report_progress",
     "show_table",
@@ -40,17 +43,11 @@ __all__ = [
 _FOR_MACHINES = "llmrouter.json"
 
 
-def _note(context: typer.Context, as_json: bool) -> bool:
-    """Remember the wish where a failure of any command finds it."""
-    context.meta[_FOR_MACHINES] = as_json
-    return as_json
-
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Write JSON for machines instead.", callback=_note)
-]
-
+Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines instead.")]
 _STARTS_BYTES = "download"
+_LEAST_WORDS = 10
+"""Characters that a column of words may shrink to."""
+_GAP = 2
 _HIDDEN = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
@@ -71,14 +68,36 @@ def _console(*, stderr: bool) -> Console:
     return console
 
 
+class _Fitting(Table):
+    """A table that is too wide for its columns is shown as one line per cell instead."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        if sum(_least_width(one, console) for one in self.columns) <= options.max_width + _GAP:
+            yield from super().__rich_console__(console, options)
+            return
+        names = [str(one.header) for one in self.columns]
+        for index, row in enumerate(zip(*(one.cells for one in self.columns), strict=True)):
+            if index:
+                yield ""
+            yield facts({name: cell for name, cell in zip(names, row, strict=True) if cell != ""})
+
+
+def _least_width(column: Column, console: Console) -> int:
+    endless = console.options.update_width(10_000)
+    cells = (column.header, *column.cells)
+    widest = max(Measurement.get(console, endless, cell).maximum for cell in cells)
+    return _GAP + (widest if column.no_wrap else min(widest, _LEAST_WORDS))
+
+
 def table(*headings: str, title: str | None = None) -> Table:
     """Return an empty table in the house style.
 
     A heading that starts with `>` aligns right. In a narrow terminal only words give way: the first
-    column, by which rows are told apart, and numbers are never folded.
+    column, by which rows are told apart, and numbers are never folded. Where that is not enough,
+    every cell gets a line of its own, behind its heading.
     """
-    made = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    made.padding = (0, 2, 0, 0)
+    made = _Fitting(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False)
+    made.padding = (0, _GAP, 0, 0)
     for index, heading in enumerate(headings):
         right = heading.startswith(">")
         made.add_column(
@@ -96,8 +115,17 @@ def write_json(data: object) -> None:
     typer.echo(json.dumps(data, ensure_ascii=False))
 
 
+def note_wish(context: typer.Context, arguments: Sequence[str]) -> None:
+    """Remember whether `--json` is given, where a failure of any command finds it.
+
+    The command line is looked at as it came: it may be wrong before typer reads the flag.
+    """
+    flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    context.meta[_FOR_MACHINES] = "--json" in flags
+
+
 def for_machines(context: typer.Context) -> bool:
-    """Return whether the command that ran was given `--json`."""
+    """Return whether the command line has `--json`."""
     return bool(context.meta.get(_FOR_MACHINES))
 
 
@@ -121,6 +149,11 @@ def size_text(count: int) -> str:
             break
         size, unit = size / 1000, larger
     return f"{size:.1f} {unit}" if unit != "B" and size < 9.95 else f"{size:.0f} {unit}"
+
+
+def counted(count: int, noun: str) -> str:
+    """Return so many of something, such as `1 token` or `2,000 tokens`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def visible(text: str) -> str:
@@ -183,7 +216,7 @@ def report_progress(*, as_json: bool) -> Iterator[Report]:
         yield Report(bars)
 
 
-def facts(rows: Mapping[str, str]) -> Table:
+def facts(rows: Mapping[str, RenderableType]) -> Table:
     """Return a two-column table: a dim name and its value."""
     made = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
     made.add_column(style="dim", no_wrap=True)

@@ -102,13 +102,14 @@ def _place(service: str, given: str | None, flag: str, settings: type[Section]) 
 
 
 def _configured(service: str, flag: str, settings: type[Section]) -> Place:
-    said = load_config().get(service)
-    listens: Any = parse(settings, said, service)
+    given = load_config()
+    said, files = given.get(service), given.files
+    listens: Any = parse(settings, said, service, files=files)
     if not listens.port:
         raise ConfigError(
-            f"{told_by(f'{service}.port')} is 0, a free port that only the {service} knows; name "
-            f"its address with {flag}"
+            f"{told_by(f'{service}.port', files=files)} is 0, a free port that only the "
+            f"{service} knows; name its address with {flag}"
         )
     set_there = [f"{service}.{name}" for name in ("host", "port") if name in (said or ())]
-    origin = f"{told_by(set_there[-1])} says" if set_there else "is the default"
+    origin = f"{told_by(set_there[-1], files=files)} says" if set_there else "is the default"
     return Place(service, address_of(reachable(listens.host), listens.port), origin, flag)

@@ -73,7 +73,8 @@ def _command(name: str) -> Callable[..., None]:
 
 
 def _in_words(addresses: dict[str, str]) -> str:
-    return " · ".join(f"[dim]{name}[/] {address}" for name, address in addresses.items())
+    told = {name: address for name, address in addresses.items() if address}
+    return " · ".join(f"[dim]{name}[/] {address}" for name, address in told.items())
 
 
 def _tell(*, as_json: bool, event: str, name: str) -> None:

@@ -13,10 +13,10 @@ from rich.table import Table
 from llmrouter.cli import wishes
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
-from llmrouter.cli.output import Json, facts, show_table, table, write_json
+from llmrouter.cli.output import Json, counted, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.common.wire import duration
-from llmrouter.v1 import generation_pb2, selector_pb2, selector_pb2_grpc
+from llmrouter.v1 import features_pb2, generation_pb2, selector_pb2, selector_pb2_grpc
 
 __all__ = ["chosen", "explained", "select"]
 
@@ -26,7 +26,7 @@ _MAX_TOKENS = 1_000_000
 def select(
     *,
     prompt: Annotated[
-        str, typer.Argument(help="The question, of which only the size is sent; - reads stdin.")
+        str, typer.Argument(help="The question, of which no text is sent; - reads stdin.")
     ],
     explain: Annotated[bool, typer.Option("--explain", help="Show every score.")] = False,
     model: ModelName = None,
@@ -57,6 +57,7 @@ def select(
             session=session or "",
         ),
         prompt_bytes=len(question.encode()),
+        features=_features(question),
         max_tokens=max_tokens or 0,
         capabilities=["completion" if raw else "chat"],
     )
@@ -69,6 +70,13 @@ def select(
         show_table(explained(plan))
 
 
+def _features(question: str) -> features_pb2.PromptFeatures:
+    from llmrouter.common.prompt_features import features_of
+    from llmrouter.common.wire_features import encode_features
+
+    return encode_features(features_of(question))
+
+
 async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selector_pb2.Plan:
     async with dialled(selector) as channel:
         stub = selector_pb2_grpc.SelectorServiceStub(channel)
@@ -79,12 +87,13 @@ async def _select(selector: Place, request: selector_pb2.SelectRequest) -> selec
 def chosen(plan: selector_pb2.Plan) -> Table:
     """Return who answers and why, without the scores."""
     first, *others = plan.candidates
+    tokens = counted(first.estimated_prompt_tokens, "prompt token")
     rows = {
         "model": f"[bold green]{escape(first.model)}[/] [dim]@ {escape(first.version)}[/]",
         "why": escape(plan.reason),
         "strategy": escape(plan.strategy),
         "fallbacks": ", ".join(_fallback(one, first) for one in others) or "none",
-        "estimate": f"{first.estimated_prompt_tokens} prompt tokens, ${first.estimated_cost:.6f}",
+        "estimate": f"{tokens}, ${first.estimated_cost:.6f}",
     }
     if not first.away:
         rows["served at"] = escape(first.address)

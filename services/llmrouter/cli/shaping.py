@@ -19,7 +19,9 @@ __all__ = [
     "RepetitionPenalty",
     "TopLogprobs",
     "biases",
+    "drawn",
     "penalties",
+    "tokens",
 ]
 
 MinP = Annotated[
@@ -48,11 +50,43 @@ TopLogprobs = Annotated[
 ]
 
 
+def drawn(
+    temperature: float | None,
+    seed: int | None,
+    top_k: int | None,
+    top_p: float | None,
+    min_p: float | None,
+    max_tokens: int | None,
+    stop: list[str] | None,
+    n: int | None,
+) -> Options:
+    """Return how answers are drawn and where they end, as the client takes it."""
+    options = Options(temperature=temperature, seed=seed, top_k=top_k, top_p=top_p, min_p=min_p)
+    options.update(Options(max_tokens=max_tokens, stop=stop, n=n))
+    return options
+
+
 def penalties(repetition: float | None, presence: float | None, frequency: float | None) -> Options:
     """Return the penalties as the client takes them."""
     return Options(
         repetition_penalty=repetition, presence_penalty=presence, frequency_penalty=frequency
     )
+
+
+def tokens(
+    logit_bias: list[str] | None,
+    logprobs: bool,
+    top_logprobs: int | None,
+    min_tokens: int | None,
+) -> Options:
+    """Return what concerns single tokens as the client takes it.
+
+    Raises:
+        typer.BadParameter: An entry of `logit_bias` is not `TOKEN=BIAS`.
+    """
+    options = Options(logit_bias=biases(logit_bias), min_tokens=min_tokens)
+    options.update(Options(logprobs=logprobs or None, top_logprobs=top_logprobs))
+    return options
 
 
 def biases(entries: list[str] | None) -> dict[int, float]:

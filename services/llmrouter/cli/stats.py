@@ -15,22 +15,35 @@ from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.output import Json, err, out, show_table, size_text, table, write_json
 from llmrouter.cli.places import Place, cache_at, selector_at
-from llmrouter.v1 import cache_pb2, cache_pb2_grpc, selector_pb2, selector_pb2_grpc
+from llmrouter.v1 import (
+    cache_pb2,
+    cache_pb2_grpc,
+    generation_pb2,
+    selector_pb2,
+    selector_pb2_grpc,
+)
 
-__all__ = ["stats"]
+__all__ = ["app"]
+
+app = typer.Typer(rich_markup_mode=None)
+CacheAddress = Annotated[str | None, typer.Option("--cache", help="host:port of the cache.")]
 
 
+@app.callback(invoke_without_command=True)
 def stats(
+    context: typer.Context,
     selector: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
-    cache: Annotated[str | None, typer.Option(help="host:port of the cache.")] = None,
+    cache: CacheAddress = None,
     as_json: Json = False,
 ) -> None:
     """Show the catalog's live statistics and the levels of the cache."""
-    catalog, costs, levels = asyncio.run(
-        _fetch(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
+    if context.invoked_subcommand is not None:
+        return
+    catalog, costs, caching = asyncio.run(
+        _all(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
     )
     if as_json:
-        told = {"selector": plain(catalog), "costs": plain(costs)["costs"], "cache": plain(levels)}
+        told = {"selector": plain(catalog), "costs": plain(costs)["costs"], "cache": plain(caching)}
         write_json(told)
         return
     show_table(_models(catalog))
@@ -41,10 +54,24 @@ def stats(
             out().print()
             show_table(more)
     out().print()
-    show_table(_levels(levels))
+    show_table(_levels(caching))
 
 
-async def _fetch(
+@app.command("cache")
+def stats_cache(cache: CacheAddress = None, as_json: Json = False) -> None:
+    """Show the levels of the cache and what they spared, by tenant and model."""
+    caching = asyncio.run(_cache(cache_at(cache, "--cache")))
+    if as_json:
+        write_json(plain(caching))
+        return
+    show_table(_levels(caching))
+    out().print()
+    show_table(_savings(caching))
+    told = f"{caching.gateways} gateways connected, {caching.invalidations} invalidations"
+    out().print(f"[dim]{told}[/]")
+
+
+async def _all(
     selector: Place, cache: Place
 ) -> tuple[
     selector_pb2.ListCatalogResponse,
@@ -57,12 +84,15 @@ async def _fetch(
             selector_pb2.ListCatalogRequest(), timeout=TIMEOUT_SECONDS
         )
         costs = await selecting.ListCosts(selector_pb2.ListCostsRequest(), timeout=TIMEOUT_SECONDS)
+    return catalog, costs, await _cache(cache)
+
+
+async def _cache(cache: Place) -> cache_pb2.GetStatisticsResponse:
     async with dialled(cache) as channel:
         caching = cache_pb2_grpc.CacheServiceStub(channel)
-        levels = await caching.GetStatistics(
+        return await caching.GetStatistics(
             cache_pb2.GetStatisticsRequest(), timeout=TIMEOUT_SECONDS
         )
-    return catalog, costs, levels
 
 
 def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
@@ -133,10 +163,9 @@ def _levels(statistics: cache_pb2.GetStatisticsResponse) -> Table:
         "cache", ">entries", ">size", ">limit", ">hits", ">misses", ">hit rate", ">evicted"
     )
     for level in statistics.levels:
-        name = cache_pb2.CacheLevel.Name(level.level).removeprefix("CACHE_LEVEL_").lower()
         asked = level.hits + level.misses
         made.add_row(
-            f"[bold]{name}[/]",
+            f"[bold]{_level(level.level)}[/]",
             f"{level.entries:,}",
             size_text(level.bytes),
             size_text(level.max_bytes),
@@ -146,3 +175,24 @@ def _levels(statistics: cache_pb2.GetStatisticsResponse) -> Table:
             f"{level.evictions:,}",
         )
     return made
+
+
+def _savings(statistics: cache_pb2.GetStatisticsResponse) -> Table:
+    made = table("tenant", "model", "found", "kind", ">hits", ">tokens saved", ">cost", ">seconds")
+    for row in statistics.savings:
+        kind = cache_pb2.HitKind.Name(row.kind).removeprefix("HIT_KIND_").lower()
+        made.add_row(
+            f"[bold]{escape(row.tenant)}[/]",
+            escape(row.model),
+            _level(row.level) if row.level else "in flight",
+            kind,
+            f"{row.hits:,}",
+            f"{row.prompt_tokens + row.completion_tokens:,}",
+            f"${row.cost:,.4f}",
+            f"{row.time.ToTimedelta().total_seconds():,.1f}",
+        )
+    return made
+
+
+def _level(level: generation_pb2.CacheLevel.ValueType) -> str:
+    return generation_pb2.CacheLevel.Name(level).removeprefix("CACHE_LEVEL_").lower()

@@ -34,8 +34,9 @@ def open_store(path: Path | None, config: Path | None = None) -> ModelStore:
     from llmrouter.inference.settings import InferenceSettings
 
     if path is None:
-        said = load_config(config).get("inference")
-        path = parse(InferenceSettings, said, "inference").store
+        given = load_config(config)
+        section = given.get("inference")
+        path = parse(InferenceSettings, section, "inference", files=given.files).store
     return ModelStore(path or data_directory() / "models")
 
 

@@ -8,7 +8,7 @@ import typer
 
 from llmrouter_client import Options
 
-__all__ = ["MaxCost", "MaxLatency", "MinQuality", "Session", "Tags", "limits"]
+__all__ = ["MaxCost", "MaxLatency", "MinQuality", "NoExploration", "Session", "Tags", "limits"]
 
 MinQuality = Annotated[
     float | None, typer.Option(min=0, max=1, help="Lowest acceptable quality, 0 to 1.")
@@ -26,6 +26,10 @@ Tags = Annotated[
 Session = Annotated[
     str | None, typer.Option(help="Keeps a conversation on one version during a rollout.")
 ]
+NoExploration = Annotated[
+    bool,
+    typer.Option("--no-exploration", help="Never answer by a model only to learn about it."),
+]
 
 
 def limits(
@@ -34,8 +38,9 @@ def limits(
     max_latency: float | None,
     tags: list[str] | None,
     session: str | None,
+    no_exploration: bool = False,
 ) -> Options:
     """Return the client's options for these flags."""
     told = Options(min_quality=min_quality, max_cost=max_cost, max_latency=max_latency)
-    told.update(Options(tags=tags, session=session))
+    told.update(Options(tags=tags, session=session, explore=False if no_exploration else None))
     return told

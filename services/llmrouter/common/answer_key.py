@@ -1,8 +1,18 @@
 """The fingerprint of everything that changes an answer.
 
-Version 3: SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8) of the version tag, tenant,
-model name and version, input and sampling options. Text is taken as it is: two Unicode forms of a
-prompt are two prompts, as they are to a tokenizer.
+Version 4, in two steps. The question is SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8)
+of the version tag, tenant, input and sampling options. The key is SHA-256 over the question, the
+length of the model's name, the name and its version: one question has a key per model version.
+
+What does not change an answer is left out, so that more requests meet: cache wishes, routing,
+priority and deadline; the order of stop strings and logit biases, doubled stop strings and biases
+of nothing; and of a greedy answer what only shapes a draw.
+
+Text is taken as it is, code point by code point, and is never normalised: two Unicode forms of a
+prompt, or one with another blank, are two prompts, because a tokenizer gives them different tokens
+and a model may answer them differently. A miss costs a generation, a wrong hit costs trust.
+
+Numbers count by value: a temperature of 1 is that of 1.0, and -0.0 is 0.
 """
 
 from __future__ import annotations
@@ -12,15 +22,29 @@ import json
 
 from llmrouter.common.generation import GenerationRequest, Role
 
-__all__ = ["KEY_BYTES", "answer_key", "conversation_key", "question_key"]
+__all__ = ["KEY_BYTES", "answer_key", "conversation_key", "question_key", "stored_key"]
 
 KEY_BYTES = 32
-_VERSION = "llmrouter-answer-3"
+_VERSION = "llmrouter-answer-4"
 _BEGINNING_BYTES = 4096
+_canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 
 
-def answer_key(request: GenerationRequest, tenant: str, model: str, version: str) -> bytes:
-    """Return the 32-byte key of an answer by one model version to one tenant."""
+def answer_key(question: bytes, model: str, version: str) -> bytes:
+    """Return the 32-byte key of an answer by one model version.
+
+    Args:
+        question: What `question_key` gave.
+        model: Name of the model.
+        version: Its version.
+    """
+    name = model.encode()
+    facts = question + len(name).to_bytes(4, "big") + name + version.encode()
+    return hashlib.sha256(facts).digest()
+
+
+def question_key(request: GenerationRequest, tenant: str) -> bytes:
+    """Return the 32 bytes that stand for all that a tenant asks, whoever answers."""
     options = request.sampling
     # A greedy answer does not depend on what only shapes a draw.
     drawn = options.temperature != 0
@@ -28,34 +52,35 @@ def answer_key(request: GenerationRequest, tenant: str, model: str, version: str
     facts = {
         "key": _VERSION,
         "tenant": tenant,
-        "model": model,
-        "model_version": version,
         "messages": [[turn.role.value, list(turn.parts)] for turn in request.messages],
         "prompt": request.prompt,
-        "temperature": options.temperature,
+        "temperature": float(options.temperature) + 0.0,
         "top_k": options.top_k if drawn else 0,
-        "top_p": options.top_p if drawn else 1.0,
+        "top_p": float(options.top_p) if drawn else 1.0,
         "seed": options.seed if drawn else None,
         "max_tokens": options.max_tokens,
         "stop": sorted(set(options.stop)),
-        "min_p": options.min_p if drawn else 0.0,
-        "repetition_penalty": options.repetition_penalty,
-        "presence_penalty": options.presence_penalty,
-        "frequency_penalty": options.frequency_penalty,
-        "logit_bias": sorted(entry for entry in options.logit_bias if entry[1]),
+        "min_p": float(options.min_p) + 0.0 if drawn else 0.0,
+        "repetition_penalty": float(options.repetition_penalty),
+        "presence_penalty": float(options.presence_penalty) + 0.0,
+        "frequency_penalty": float(options.frequency_penalty) + 0.0,
+        "logit_bias": sorted((token, float(bias)) for token, bias in options.logit_bias if bias),
         "min_tokens": options.min_tokens,
         "n": options.n,
         "logprobs": options.logprobs,
         "response_format": None if wanted is None else [wanted.kind.value, wanted.text],
         "top_logprobs": options.top_logprobs if options.logprobs else 0,
     }
-    text = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
+    return hashlib.sha256(_canonical(facts).encode("utf-8", "surrogatepass")).digest()
 
 
-def question_key(request: GenerationRequest, tenant: str) -> bytes:
-    """Return the 32-byte key of a question, whichever model answers it."""
-    return answer_key(request, tenant, "", "")
+def stored_key(tenant: str, key: bytes) -> bytes:
+    """Return the 32 bytes that an answer is stored under; no two tenants share any.
+
+    The key names the tenant already; levels do not rely on whoever made it.
+    """
+    name = tenant.encode()
+    return hashlib.sha256(len(name).to_bytes(4, "big") + name + key).digest()
 
 
 def conversation_key(request: GenerationRequest, tenant: str) -> bytes:

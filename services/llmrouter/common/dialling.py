@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -20,6 +21,10 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 2000),
+    # A name may stand for several replicas: calls go to all of them in turn, and after a lost
+    # connection the name is looked up again soon, for a replica that is back has a new address.
+    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
 )
 _MAX_PASSING = 1024
 _GRACE_SECONDS = 3600.0

@@ -15,6 +15,7 @@ from typing import Protocol
 
 __all__ = [
     "Attempt",
+    "CacheLevel",
     "CacheMode",
     "CacheStatus",
     "CacheWishes",
@@ -64,6 +65,8 @@ class CacheMode(StrEnum):
     READ = "read"
     WRITE = "write"
     READ_WRITE = "read-write"
+    REFRESH = "refresh"
+    """Generates anew and takes the place of what is stored."""
 
 
 class CacheStatus(StrEnum):
@@ -75,6 +78,21 @@ class CacheStatus(StrEnum):
     HIT = "hit"
     UNAVAILABLE = "unavailable"
     """The cache service did not answer in time; the request went on without it."""
+    JOINED = "joined"
+    """The answer is that of an identical request that was in flight already."""
+    STALE = "stale"
+    """Degraded: no model could answer, and an answer that had expired stands in."""
+
+
+class CacheLevel(StrEnum):
+    """Where an answer was found, from the nearest to the farthest."""
+
+    GATEWAY = "gateway"
+    """Memory of the gateway's own process."""
+    MEMORY = "memory"
+    """Memory of the cache service."""
+    DISK = "disk"
+    """Disk of the cache service."""
 
 
 class FinishReason(StrEnum):
@@ -185,6 +203,8 @@ class RoutingWishes:
     """Highest acceptable seconds to the first token; 0 sets no ceiling."""
     session: str = ""
     """Names a conversation whose requests stay on one version during a rollout."""
+    no_exploration: bool = False
+    """Whether the request never goes to a model only to learn about it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +214,12 @@ class CacheWishes:
     mode: CacheMode = CacheMode.READ_WRITE
     ttl_seconds: float = 0.0
     """How long a stored answer lives; 0 takes the configured default."""
+    tags: tuple[str, ...] = ()
+    """Names to invalidate the stored answer by; at most 16, sorted, each once, 1 to 64 bytes."""
+    drawn: bool = False
+    """Whether answers left to chance may be read, kept and shared as well."""
+    stale: bool = False
+    """Whether an answer that has expired may stand in when no model can answer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +269,8 @@ class Started:
     plan_id: str = ""
     prompt_tokens: int = 0
     """As the model counted them; 0 where it did not say."""
+    cached: CacheLevel | None = None
+    """Where a cached answer was found; None for others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -302,7 +330,10 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class Timings:
-    """Where the time went, in seconds, by the engine's own clock (zero for cached answers)."""
+    """Where the time went, in seconds, by the engine's own clock.
+
+    For a cached answer: where it went when it was generated.
+    """
 
     queue: float = 0.0
     prefill: float = 0.0

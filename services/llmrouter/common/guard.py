@@ -72,15 +72,22 @@ class Gate:
             self._idle.set()
 
     @contextlib.contextmanager
-    def passed(self, method: str, context: Any) -> Iterator[None]:
+    def passed(
+        self, method: str, metadata: object, time_left: Callable[[], float | None]
+    ) -> Iterator[None]:
         """Have one call inside while the block runs.
+
+        Args:
+            method: Full name of the method, or `POST /route` of a call over HTTP.
+            metadata: What came with it, in pairs.
+            time_left: Returns how many seconds its caller waits still, if that is known.
 
         Raises:
             RouterError: DRAINING once closed.
         """
         ended = None
         if self.observer is not None:
-            ended = self.observer.begin(method, context.invocation_metadata())
+            ended = self.observer.begin(method, metadata)
         outcome = Reason.INTERNAL.value
         try:
             self.enter()
@@ -93,7 +100,7 @@ class Gate:
             outcome = error.reason.value
             raise
         except (asyncio.CancelledError, GeneratorExit):
-            late = context.time_remaining() == 0
+            late = time_left() == 0
             outcome = (Reason.DEADLINE_EXCEEDED if late else Reason.CANCELLED).value
             raise
         finally:
@@ -110,6 +117,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
+        self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
         self,
@@ -117,10 +125,20 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
         """Return the guarded handler; health and reflection answer even while draining."""
+        method = handler_call_details.method
+        known = self._guarded.get(method)
+        if known is not None:
+            return known
         handler = await continuation(handler_call_details)
-        if handler is None or handler_call_details.method.startswith(_UNGUARDED):
+        if handler is None or method.startswith(_UNGUARDED):
             return handler
-        return guarded(handler, self._gate, handler_call_details.method)
+        handler = guarded(handler, self._gate, method)
+        if handler.response_streaming:
+            handler = grpc.unary_stream_rpc_method_handler(
+                _writing(handler.unary_stream), None, handler.response_serializer
+            )
+        self._guarded[method] = handler
+        return handler
 
 
 def guarded(handler: Any, gate: Gate, method: str = "") -> Any:
@@ -159,7 +177,7 @@ def _guard_unary(
 ) -> Callable[..., Awaitable[Any]]:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
-            with gate.passed(method, context):
+            with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 return await call(_decoded(request, decode), context)
         except _PASSING:
             raise
@@ -177,7 +195,7 @@ def _guard_stream(
 ) -> Callable[..., AsyncIterator[Any]]:
     async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            with gate.passed(method, context):
+            with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 answering = call(_decoded(request, decode), context)
                 async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]
                     async for event in events:
@@ -186,6 +204,24 @@ def _guard_stream(
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
             await _abort(context, error, gate.service)
+
+    return behaviour
+
+
+def _writing(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+    """Return a handler that writes a stream itself, and closes it however the call ends.
+
+    gRPC would leave a generator open whose event it could not send to a caller that is gone, until
+    the collector finds it, and log a trace of what whoever accounts for the call tells anyway.
+    """
+
+    async def behaviour(request: Any, context: Any) -> None:
+        async with contextlib.aclosing(stream(request, context)) as events:  # type: ignore[type-var]
+            async for event in events:
+                try:
+                    await context.write(event)
+                except aio.InternalError:
+                    raise asyncio.CancelledError from None  # what a caller that leaves is told as
 
     return behaviour
 

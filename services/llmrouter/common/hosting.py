@@ -4,25 +4,46 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import structlog
 
 from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer, until_signalled
 from llmrouter.common.telemetry.metering import Source
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 
-__all__ = ["Hosted", "Service", "run_until_signalled"]
+__all__ = ["Door", "Hosted", "Service", "run_until_signalled"]
 
 _log = structlog.get_logger("llmrouter.hosting")
 
 
 async def _nothing() -> None:
     """Stand for a start or close that has nothing to do."""
+
+
+class Door(Protocol):
+    """Another way into a service, beside gRPC: bound, opened, drained and closed with it."""
+
+    async def bind(self) -> str:
+        """Take its port and return `host:port`.
+
+        Raises:
+            ConfigError: The port is in use.
+        """
+        ...
+
+    async def open(self) -> None:
+        """Let calls in."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections that are left."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +58,12 @@ class Service:
     """Adds its servicer to a server."""
     host: str
     port: int
+    listening: Listening = field(default_factory=Listening)
+    """What else its settings say of its port."""
     beside: tuple[str, ...] = ()
     """Full names of other gRPC services that `register` adds."""
+    door: Callable[[Gate], Door] | None = None
+    """Makes its other door, whose calls the gate counts as well."""
     start: Callable[[], Awaitable[None]] = _nothing
     """Does what must be done before it is ready, such as loading models."""
     stopping: Callable[[], None] = lambda: None
@@ -64,8 +89,11 @@ class Hosted:
         self.service = service
         self.channel = InProcessChannel(inside)
         self.address = ""
+        self.door_address = ""
+        """Of its other door; empty where it has none."""
+        self._door = service.door(gate) if service.door is not None else None
         names = (service.grpc_name, *service.beside)
-        self._server = ServiceServer(service.name, names, service.register, gate)
+        self._server = ServiceServer(service.name, names, service.register, gate, service.listening)
         sources = (service.readings, None if calls is None else calls.readings)
         self._sources = [source for source in sources if source is not None]
         self._telemetry = telemetry
@@ -79,20 +107,27 @@ class Hosted:
         """
         port = await self._server.start(self.service.host, self.service.port)
         self.address = address_of(self.service.host, port)
+        if self._door is not None:
+            self.door_address = await self._door.bind()
         return self.address
 
     async def start(self) -> None:
         """Start the service and say over health whether it is ready."""
         await self.service.start()
+        if self._door is not None:
+            await self._door.open()
         self._unobserve = self._telemetry.observe(*self._sources)
         await self._server.set_ready(self.service.ready())
-        _log.info("serving", service=self.service.name, address=self.address)
+        doors = {"http": self.door_address} if self.door_address else {}
+        _log.info("serving", service=self.service.name, address=self.address, **doors)
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
         self._unobserve()
         self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
+        if self._door is not None:
+            await self._door.close()
         await self.service.close()
 
 

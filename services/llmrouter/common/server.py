@@ -18,12 +18,17 @@ from grpc_reflection.v1alpha import reflection
 
 from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate, GuardInterceptor
+from llmrouter.common.listening import Listening
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["OPTIONS", "ServiceServer", "until_signalled"]
+__all__ = ["LIVENESS", "OPTIONS", "ServiceServer", "until_signalled", "why_unbound"]
 
 _MAX_MESSAGE_BYTES = 8 << 20
+LIVENESS = "liveness"
+"""Health of this name is SERVING as long as the process answers at all, be it ready or draining."""
 _log = structlog.get_logger("llmrouter.server")
+
+_Status = health_pb2.HealthCheckResponse.ServingStatus
 
 OPTIONS = (
     # A second process on the same port is a mistake to be told, not half of the traffic to lose.
@@ -37,13 +42,23 @@ class ServiceServer:
     """One service on one port, with health, reflection and a drain that loses no stream."""
 
     def __init__(
-        self, name: str, served: tuple[str, ...], register: Callable[[Any], None], gate: Gate
+        self,
+        name: str,
+        served: tuple[str, ...],
+        register: Callable[[Any], None],
+        gate: Gate,
+        listening: Listening,
     ) -> None:
         self._name = name
         self._served = served
         self._gate = gate
-        self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
+        self._listening = listening
+        # Without a grace: calls that run on an old connection finish, however long they take.
+        age = ("grpc.max_connection_age_ms", int(listening.connection_age_seconds * 1000))
+        options = (*OPTIONS, age)
+        self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=options)
         self._health = health.aio.HealthServicer()
+        self._probed: aio.Server | None = None
         register(self._server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         names = (*served, health.SERVICE_NAME, reflection.SERVICE_NAME)
@@ -58,23 +73,32 @@ class ServiceServer:
         Raises:
             ConfigError: The address cannot be bound.
         """
+        bound = self._bind(self._server, host, port, "port")
+        await self._health.set(LIVENESS, _Status.SERVING)
+        await self.set_ready(False)
+        if self._listening.health_port is not None:
+            self._probed = aio.server(options=OPTIONS)
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
+            self._bind(self._probed, host, self._listening.health_port, "health_port")
+            await self._probed.start()
+        await self._server.start()
+        return bound
+
+    def _bind(self, server: aio.Server, host: str, port: int, setting: str) -> int:
         try:
-            bound = self._server.add_insecure_port(address_of(host, port))
+            bound = server.add_insecure_port(address_of(host, port))
         except RuntimeError:
             bound = 0
         if not bound:
             raise ConfigError(
                 f"{self._name} cannot listen on {address_of(host, port)}: "
-                f"{_why_unbound(self._name, host, port)}"
+                f"{why_unbound(self._name, host, port, setting)}"
             )
-        await self.set_ready(False)
-        await self._server.start()
         return int(bound)
 
     async def set_ready(self, ready: bool) -> None:
         """Say over grpc.health.v1 whether requests are welcome."""
-        status = health_pb2.HealthCheckResponse.ServingStatus
-        value = status.SERVING if ready else status.NOT_SERVING
+        value = _Status.SERVING if ready else _Status.NOT_SERVING
         for service in ("", *self._served):
             await self._health.set(service, value)
 
@@ -86,10 +110,19 @@ class ServiceServer:
             async with asyncio.timeout(grace):
                 await self._gate.wait_idle()
         await self._server.stop(0 if self._gate.active else 0.5)
+        if self._probed is not None:
+            await self._probed.stop(0)
 
 
-def _why_unbound(name: str, host: str, port: int) -> str:
-    """Return why an address cannot be listened on; gRPC does not tell, the system does."""
+def why_unbound(name: str, host: str, port: int, setting: str = "port") -> str:
+    """Return why an address cannot be listened on; gRPC does not tell, the system does.
+
+    Args:
+        name: The service.
+        host: Its address.
+        port: Its port.
+        setting: The name of its setting for the port.
+    """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -102,8 +135,8 @@ def _why_unbound(name: str, host: str, port: int) -> str:
         if error.errno == errno.EADDRNOTAVAIL:
             return f"{host} is no address of this machine; set {name}.host"
         if error.errno == errno.EACCES:
-            return f"the system reserves ports this low; set {name}.port"
-    return f"the port is in use; stop what uses it or set {name}.port"
+            return f"the system reserves ports this low; set {name}.{setting}"
+    return f"the port is in use; stop what uses it or set {name}.{setting}"
 
 
 async def until_signalled(hosted: AbstractAsyncContextManager[object]) -> None:

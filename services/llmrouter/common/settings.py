@@ -11,7 +11,8 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from types import MappingProxyType
+from typing import Any, TypeAlias, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
@@ -24,14 +25,15 @@ __all__ = [
     "SECTIONS",
     "SERVICES",
     "ConfigError",
+    "Configuration",
     "Section",
     "SectionT",
-    "check_sections",
     "data_directory",
     "given_address",
     "load_config",
     "parse",
     "quieten_grpc",
+    "read_variable",
     "told_by",
 ]
 
@@ -47,6 +49,10 @@ ADDRESS_VARIABLE = "LLMROUTER_ADDRESS"
 _RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE})
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
+
+Files: TypeAlias = Mapping[Path, Mapping[str, Any]]
+"""What each file said, the one that counts most last."""
+_NO_FILES: Files = MappingProxyType({})
 
 
 class ConfigError(Exception):
@@ -90,23 +96,34 @@ def data_directory(environ: Mapping[str, str] = os.environ) -> Path:
     return Path(base) / "llmrouter"
 
 
+def read_variable(name: str, environ: Mapping[str, str] = os.environ) -> str | None:
+    """Return a variable that the settings name, as for a secret; None where it is not set."""
+    return environ.get(name)
+
+
 def given_address(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the gateway's address that a variable gives; None where it gives none."""
     return environ.get(ADDRESS_VARIABLE) or None
 
 
-def load_config(
-    path: Path | None = None, environ: Mapping[str, str] = os.environ
-) -> dict[str, Any]:
-    """Return the merged configuration as plain data: file, then overlay, then variables.
+class Configuration(dict[str, Any]):
+    """What was configured, as plain data that remembers which files said it."""
+
+    def __init__(self, merged: Mapping[str, Any], files: Files) -> None:
+        super().__init__(merged)
+        self.files = files
+
+
+def load_config(path: Path | None = None, environ: Mapping[str, str] = os.environ) -> Configuration:
+    """Return the merged configuration: file, then overlay, then variables.
 
     Args:
         path: The YAML file; None takes LLMROUTER_CONFIG, or no file at all.
         environ: The environment to read.
 
     Raises:
-        ConfigError: A file is missing or not YAML, the environment's name is unknown, or a secret
-            stands inline.
+        ConfigError: A file is missing or not YAML, the environment's name is unknown, a secret
+            stands inline, or something at the top level is no section.
     """
     environment = environ.get("LLMROUTER_ENV", "development")
     if environment not in ENVIRONMENTS:
@@ -114,28 +131,23 @@ def load_config(
             f"LLMROUTER_ENV is {environment!r}; it must be one of {', '.join(ENVIRONMENTS)}"
         )
     chosen = path or (Path(named) if (named := environ.get("LLMROUTER_CONFIG")) else None)
-    config: dict[str, Any] = {}
+    files: dict[Path, Mapping[str, Any]] = {}
     if chosen is not None:
-        config = _read(chosen)
+        files[chosen] = _read(chosen)
         overlay = chosen.with_name(f"{chosen.stem}.{environment}{chosen.suffix}")
         if overlay.exists():
-            config = _merge(config, _read(overlay))
-    _refuse_inline_secrets(config, str(chosen))
-    return _merge(config, _from_variables(environ))
-
-
-def check_sections(data: Mapping[str, Any], environ: Mapping[str, str] = os.environ) -> None:
-    """Refuse what stands at the top level and is no section.
-
-    Raises:
-        ConfigError: Naming it, the variable that gave it, and the sections there are.
-    """
-    for name in data:
+            files[overlay] = _read(overlay)
+    config: dict[str, Any] = {}
+    for file, said in files.items():
+        _refuse_inline_secrets(said, str(file))
+        config = _merge(config, said)
+    config = _merge(config, _from_variables(environ))
+    for name in config:
         if name not in SECTIONS:
             known = ", ".join(sorted(SECTIONS))
-            raise ConfigError(
-                f"{told_by(str(name), environ)} is not a setting; the top level knows {known}"
-            )
+            told = told_by(str(name), environ, files)
+            raise ConfigError(f"{told} is not a setting; the top level knows {known}")
+    return Configuration(config, files)
 
 
 def parse(
@@ -143,14 +155,16 @@ def parse(
     data: object,
     where: str,
     environ: Mapping[str, str] = os.environ,
+    files: Files = _NO_FILES,
 ) -> SectionT:
     """Build a frozen settings object.
 
     Args:
         model: Its class.
-        data: What `load_config` gave.
+        data: What `load_config` gave, or a section of it.
         where: Its place in the file, for errors.
         environ: Tells of a wrong value whether a variable gave it.
+        files: Tells which file did.
 
     Raises:
         ConfigError: Naming the field, the value and what is wrong.
@@ -163,20 +177,35 @@ def parse(
         if first["type"] == "extra_forbidden":
             holder, known = path.rpartition(".")[0], _fields_at(model, first["loc"][:-1])
             raise ConfigError(
-                f"{told_by(path, environ)} is not a setting; {holder or 'the top level'} knows "
-                f"{', '.join(known)}"
+                f"{told_by(path, environ, files)} is not a setting; "
+                f"{holder or 'the top level'} knows {', '.join(known)}"
             ) from None
-        raise ConfigError(f"{told_by(path, environ)}: {in_words(first)}") from None
+        raise ConfigError(f"{told_by(path, environ, files)}: {in_words(first)}") from None
 
 
-def told_by(path: str, environ: Mapping[str, str] = os.environ) -> str:
-    """Return the place of a setting, with the variable that gave it or what holds it."""
+def told_by(path: str, environ: Mapping[str, str] = os.environ, files: Files = _NO_FILES) -> str:
+    """Return the place of a setting, with the variable or the file that gave it or holds it."""
     place = path.split(".")
     for name in sorted(environ, key=len, reverse=True):
         given = _path_of(name)
         if name.startswith(_PREFIX) and name not in _RESERVED and place[: len(given)] == given:
             return f"{path} (from {name})"
-    return path
+    # The last file that has the place, or most of it: what is missing stands nowhere.
+    depths = {file: _depth(said, place) for file, said in files.items()}
+    deepest = max(reversed(depths), key=lambda file: depths[file], default=None)
+    return path if deepest is None or not depths[deepest] else f"{path} (in {deepest})"
+
+
+def _depth(data: object, place: list[str]) -> int:
+    """Return how many parts of `place` there are in `data`."""
+    for depth, part in enumerate(place):
+        if isinstance(data, list) and part.isdecimal() and int(part) < len(data):
+            data = data[int(part)]
+        elif isinstance(data, Mapping) and part in data:
+            data = data[part]
+        else:
+            return depth
+    return len(place)
 
 
 def _path_of(variable: str) -> list[str]:

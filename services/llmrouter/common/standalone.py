@@ -18,7 +18,6 @@ from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import (
     ConfigError,
     SectionT,
-    check_sections,
     data_directory,
     load_config,
     parse,
@@ -52,9 +51,8 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
         ConfigError: The configuration is wrong or the port is in use.
     """
     data = load_config(config)
-    check_sections(data)
-    settings = parse(program.settings, data.get(program.name), program.name)
-    told = parse(TelemetrySettings, data.get("telemetry"), "telemetry")
+    settings = parse(program.settings, data.get(program.name), program.name, files=data.files)
+    told = parse(TelemetrySettings, data.get("telemetry"), "telemetry", files=data.files)
     telemetry = Telemetry.open(told, program.name)
     dialler = Dialler(around=telemetry.channel)
     try:

@@ -6,6 +6,7 @@ Violations are collected, so that a caller learns of several at once.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
@@ -25,6 +26,7 @@ __all__ = [
     "validate_context",
     "validate_embedding",
     "validate_routing",
+    "validate_tags",
 ]
 
 MAX_TEXT_BYTES = 1 << 20
@@ -59,7 +61,8 @@ def validate(request: GenerationRequest) -> None:
         RouterError: INVALID_ARGUMENT with one violation per wrong field: value and bound.
     """
     options = request.sampling
-    _refuse([*_input(request), *_sampling(options), *_shaping(options), *_routing(request.routing)])
+    wishes = [*_routing(request.routing), *_tags("cache.tags", request.cache.tags)]
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *wishes])
 
 
 def validate_context(context: RequestContext) -> None:
@@ -90,6 +93,15 @@ def validate_routing(wishes: RoutingWishes) -> None:
     _refuse(_routing(wishes))
 
 
+def validate_tags(field: str, tags: Sequence[str]) -> None:
+    """Check the names that answers are invalidated by.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong tag: size and bound.
+    """
+    _refuse(_tags(field, tags))
+
+
 def validate_embedding(request: EmbeddingRequest) -> None:
     """Check texts against their bounds.
 
@@ -101,6 +113,18 @@ def validate_embedding(request: EmbeddingRequest) -> None:
     if size > _MAX_NAME_BYTES:
         found.append(FieldViolation("model", f"is {size} bytes; at most {_MAX_NAME_BYTES}"))
     _refuse(found)
+
+
+def _tags(field: str, tags: Sequence[str]) -> list[FieldViolation]:
+    if len(tags) > _MAX_TAGS:
+        return [FieldViolation(field, f"has {len(tags)} tags; at most {_MAX_TAGS}")]
+    found = []
+    for index, tag in enumerate(tags):
+        size = len(tag.encode())
+        if not 1 <= size <= _MAX_TAG_BYTES:
+            bound = f"is {size} bytes; 1 to {_MAX_TAG_BYTES}"
+            found.append(FieldViolation(f"{field}[{index}]", bound))
+    return found
 
 
 def _texts(texts: tuple[str, ...]) -> list[FieldViolation]:
@@ -260,15 +284,4 @@ def _routing(wishes: RoutingWishes) -> list[FieldViolation]:
         if not 0 <= ceiling <= _MAX_CEILING_SECONDS:
             told = f"is {ceiling} s; 0 to {_MAX_CEILING_SECONDS}"
             found.append(FieldViolation(f"routing.{name}", told))
-    return [*found, *_tags(wishes.tags)]
-
-
-def _tags(tags: tuple[str, ...]) -> list[FieldViolation]:
-    if len(tags) > _MAX_TAGS:
-        return [FieldViolation("routing.tags", f"has {len(tags)} tags; at most {_MAX_TAGS}")]
-    sizes = ((index, len(tag.encode())) for index, tag in enumerate(tags))
-    return [
-        FieldViolation(f"routing.tags[{index}]", f"is {size} bytes; 1 to {_MAX_TAG_BYTES}")
-        for index, size in sizes
-        if not 1 <= size <= _MAX_TAG_BYTES
-    ]
+    return [*found, *_tags("routing.tags", wishes.tags)]

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from llmrouter.common.generation import (
     Attempt,
+    CacheLevel,
     CacheStatus,
     ChoiceFinished,
     Delta,
@@ -22,13 +23,17 @@ from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = [
+    "CACHE_LEVEL",
+    "CACHE_LEVEL_OUT",
     "decode_event",
     "decode_finish_reason",
     "decode_logprobs",
+    "decode_timings",
     "decode_usage",
     "encode_event",
     "encode_finish_reason",
     "encode_logprobs",
+    "encode_timings",
     "encode_usage",
 ]
 
@@ -38,8 +43,19 @@ _CACHE_STATUS = {
     pb.CACHE_STATUS_MISS: CacheStatus.MISS,
     pb.CACHE_STATUS_HIT: CacheStatus.HIT,
     pb.CACHE_STATUS_UNAVAILABLE: CacheStatus.UNAVAILABLE,
+    pb.CACHE_STATUS_JOINED: CacheStatus.JOINED,
+    pb.CACHE_STATUS_STALE: CacheStatus.STALE,
 }
 _CACHE_STATUS_OUT = {value: key for key, value in _CACHE_STATUS.items()}
+CACHE_LEVEL = {
+    pb.CACHE_LEVEL_GATEWAY: CacheLevel.GATEWAY,
+    pb.CACHE_LEVEL_MEMORY: CacheLevel.MEMORY,
+    pb.CACHE_LEVEL_DISK: CacheLevel.DISK,
+}
+CACHE_LEVEL_OUT: dict[CacheLevel | None, pb.CacheLevel.ValueType] = {
+    None: pb.CACHE_LEVEL_UNSPECIFIED,
+    **{value: key for key, value in CACHE_LEVEL.items()},
+}
 _FINISH = {
     pb.FINISH_REASON_STOP: FinishReason.STOP,
     pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
@@ -65,6 +81,7 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
                     cache=_CACHE_STATUS_OUT[event.cache],
                     plan_id=event.plan_id,
                     prompt_tokens=event.prompt_tokens,
+                    cached=CACHE_LEVEL_OUT[event.cached],
                 )
             )
         case ChoiceFinished(choice, reason, stop):
@@ -92,6 +109,7 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
                 status,
                 start.plan_id,
                 start.prompt_tokens,
+                CACHE_LEVEL.get(start.cached),
             )
         case "choice_finished":
             done = event.choice_finished
@@ -154,17 +172,32 @@ def decode_logprobs(logprobs: Iterable[pb.TokenLogprob]) -> tuple[TokenLogprob, 
     )
 
 
+def encode_timings(times: Timings) -> pb.Timings:
+    """Return the proto of where the time went."""
+    return pb.Timings(
+        queue=duration(times.queue),
+        prefill=duration(times.prefill),
+        decode=duration(times.decode),
+        time_to_first_token=duration(times.time_to_first_token),
+        total=duration(times.total),
+    )
+
+
+def decode_timings(times: pb.Timings) -> Timings:
+    """Return where the time went."""
+    return Timings(
+        seconds(times.queue),
+        seconds(times.prefill),
+        seconds(times.decode),
+        seconds(times.time_to_first_token),
+        seconds(times.total),
+    )
+
+
 def _encode_finished(event: Finished) -> pb.Finished:
-    times = event.timings
     return pb.Finished(
         usage=encode_usage(event.usage),
-        timings=pb.Timings(
-            queue=duration(times.queue),
-            prefill=duration(times.prefill),
-            decode=duration(times.decode),
-            time_to_first_token=duration(times.time_to_first_token),
-            total=duration(times.total),
-        ),
+        timings=encode_timings(event.timings),
         attempts=[
             pb.Attempt(
                 model=attempt.model,
@@ -180,16 +213,9 @@ def _encode_finished(event: Finished) -> pb.Finished:
 
 
 def _decode_finished(event: pb.Finished) -> Finished:
-    times = event.timings
     return Finished(
         decode_usage(event.usage),
-        Timings(
-            seconds(times.queue),
-            seconds(times.prefill),
-            seconds(times.decode),
-            seconds(times.time_to_first_token),
-            seconds(times.total),
-        ),
+        decode_timings(event.timings),
         tuple(
             Attempt(
                 attempt.model,

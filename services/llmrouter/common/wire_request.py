@@ -28,6 +28,7 @@ _CACHE_MODES = {
     pb.CACHE_MODE_READ: CacheMode.READ,
     pb.CACHE_MODE_WRITE: CacheMode.WRITE,
     pb.CACHE_MODE_READ_WRITE: CacheMode.READ_WRITE,
+    pb.CACHE_MODE_REFRESH: CacheMode.REFRESH,
 }
 _CACHE_MODES_OUT = {value: key for key, value in _CACHE_MODES.items()}
 
@@ -54,7 +55,12 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
     """Return the proto of a question."""
     result = pb.GenerateRequest(
         routing=encode_routing(request.routing),
-        cache=pb.CacheWishes(mode=_CACHE_MODES_OUT[request.cache.mode]),
+        cache=pb.CacheWishes(
+            mode=_CACHE_MODES_OUT[request.cache.mode],
+            tags=request.cache.tags,
+            drawn=request.cache.drawn,
+            stale=request.cache.stale,
+        ),
         sampling=_encode_sampling(request.sampling),
         priority=PRIORITY_OUT[request.priority],
     )
@@ -151,12 +157,13 @@ def _encode_format(wanted: ResponseFormat | None) -> pb.ResponseFormat | None:
 def _decode_cache(wishes: pb.CacheWishes) -> CacheWishes:
     if wishes.mode not in _CACHE_MODES:
         raise invalid("cache.mode", f"is {wishes.mode}; it must be a named CacheMode")
+    ttl = 0.0
     if wishes.HasField("ttl"):
         ttl = seconds(wishes.ttl)
         if not 1 <= ttl <= 365 * 86400:
             raise invalid("cache.ttl", f"is {ttl:g} s; it must be 1 second to 365 days")
-        return CacheWishes(_CACHE_MODES[wishes.mode], ttl)
-    return CacheWishes(_CACHE_MODES[wishes.mode])
+    tags = tuple(sorted(set(wishes.tags)))
+    return CacheWishes(_CACHE_MODES[wishes.mode], ttl, tags, wishes.drawn, wishes.stale)
 
 
 def _decode_priority(request: pb.GenerateRequest) -> Priority:

@@ -24,6 +24,7 @@ def decode_routing(wishes: pb.RoutingWishes) -> RoutingWishes:
             else 0.0
         ),
         session=wishes.session,
+        no_exploration=wishes.no_exploration,
     )
 
 
@@ -39,4 +40,5 @@ def encode_routing(wishes: RoutingWishes) -> pb.RoutingWishes:
         max_latency=duration(wishes.max_latency) if wishes.max_latency else None,
         max_time_to_first_token=duration(first) if first else None,
         session=wishes.session,
+        no_exploration=wishes.no_exploration,
     )

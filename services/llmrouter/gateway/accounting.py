@@ -28,6 +28,8 @@ from llmrouter.gateway.record import RequestObserver, RequestRecord
 
 __all__ = ["Accounting", "refusals_accounted"]
 
+_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE})
+"""Nothing was generated for this request."""
 _log = structlog.get_logger("llmrouter.gateway")
 
 
@@ -59,10 +61,11 @@ class _Account:
                 self.finish_reasons = (*self.finish_reasons, event.reason.value)
             case Started():
                 self.started = event
-                self.attempts = 0 if event.cache is CacheStatus.HIT else 1
+                self.attempts = 0 if event.cache in _SPARED else 1
             case Finished():
                 self.finished = event
-                self.attempts = len(event.attempts)
+                joined = self.started is not None and self.started.cache in _SPARED
+                self.attempts = 0 if joined else len(event.attempts)
 
     def failed(self, error: RouterError) -> None:
         """Learn from the error that ended the request."""

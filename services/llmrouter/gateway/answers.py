@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -12,14 +13,18 @@ from llmrouter.common.generation import (
     FinishReason,
     GenerationEvent,
     Started,
+    Timings,
     TokenLogprob,
     Usage,
 )
 
-__all__ = ["Answer", "AnswerBuilder", "Choice"]
+__all__ = ["Answer", "AnswerBuilder", "Choice", "logprob_bytes"]
 
 _LOGPROB_BYTES = 32
 """About what one takes on the wire."""
+_ANSWER_BYTES = 512
+_CHOICE_BYTES = 128
+"""About what the objects take beside their texts."""
 _COMPLETE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
 
 
@@ -41,6 +46,16 @@ class Answer:
     version: str
     choices: tuple[Choice, ...]
     usage: Usage
+    timings: Timings = field(default_factory=Timings)
+    """Of its generation."""
+
+    @property
+    def size(self) -> int:
+        """About the bytes it takes in memory."""
+        return _ANSWER_BYTES + sum(
+            sys.getsizeof(choice.text) + _CHOICE_BYTES + logprob_bytes(choice.logprobs)
+            for choice in self.choices
+        )
 
     def replay(self) -> Iterator[Delta | ChoiceFinished]:
         """Give the choices as the events that stream them; token counts go with the text."""
@@ -50,6 +65,11 @@ class Answer:
             yield Delta(index, choice.text, tokens, choice.logprobs)
             yield ChoiceFinished(index, choice.reason, choice.stop)
             tokens = 0
+
+
+def logprob_bytes(logprobs: Iterable[TokenLogprob]) -> int:
+    """Return about what log probabilities take on the wire."""
+    return sum(_LOGPROB_BYTES * (1 + len(one.top)) for one in logprobs)
 
 
 class AnswerBuilder:
@@ -101,12 +121,13 @@ class AnswerBuilder:
         ended = set(self._ends) == set(range(len(choices))) and set(self._texts) <= set(self._ends)
         if not choices or not ended or any(item.reason not in _COMPLETE for item in choices):
             return None
-        return Answer(self.started.model, self.started.version, choices, self.finished.usage)
+        started, finished = self.started, self.finished
+        return Answer(started.model, started.version, choices, finished.usage, finished.timings)
 
     def _add_text(self, delta: Delta) -> None:
         if self._max_bytes:
             self._bytes += len(delta.text.encode())
-            self._bytes += sum(_LOGPROB_BYTES * (1 + len(one.top)) for one in delta.logprobs)
+            self._bytes += logprob_bytes(delta.logprobs)
             if self._bytes > self._max_bytes:
                 self._too_large = True
                 self._texts.clear()

@@ -131,10 +131,8 @@ class Trial:
         if error.reason is not Reason.UPSTREAM_UNAVAILABLE:
             error.metadata = facts
             return error
-        message = (
-            f"{self.candidate.model} broke its answer off after {self._tokens} tokens: "
-            f"{error.message}"
-        )
+        told = "1 token" if self._tokens == 1 else f"{self._tokens} tokens"
+        message = f"{self.candidate.model} broke its answer off after {told}: {error.message}"
         return RouterError(Reason.ANSWER_BROKEN_OFF, message, metadata=facts)
 
     def _see(self, event: GenerationEvent) -> None:

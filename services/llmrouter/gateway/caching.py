@@ -1,16 +1,13 @@
-"""Answers from the cache what was answered before, and keeps what may be answered again."""
+"""Answers from the cache service what was answered before, and keeps what may be answered again."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
-from dataclasses import replace
-from typing import Protocol
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from llmrouter.common.answer_key import answer_key
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import (
@@ -20,136 +17,208 @@ from llmrouter.common.generation import (
     GenerationEvent,
     RequestContext,
     Started,
-    Timings,
 )
+from llmrouter.gateway.answer_cache import AnswerCache, Keeping, Lease, LookedUp
 from llmrouter.gateway.answers import Answer, AnswerBuilder
-from llmrouter.gateway.plan import Candidate, PlannedGenerator, PlannedRequest
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.near_caching import READS
+from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
+from llmrouter.gateway.replaying import replay
 from llmrouter.gateway.sticky import StickyChoice
 
-__all__ = ["AnswerCache", "Caching"]
+__all__ = ["WRITES", "Caching"]
 
-_READS = frozenset({CacheMode.READ, CacheMode.READ_WRITE})
-_WRITES = frozenset({CacheMode.WRITE, CacheMode.READ_WRITE})
+WRITES = frozenset({CacheMode.WRITE, CacheMode.READ_WRITE, CacheMode.REFRESH})
 _MAX_STORED_BYTES = 4 << 20
 """Larger answers would not fit one message; the cache has its own, lower limit."""
 _log = structlog.get_logger("llmrouter.gateway.caching")
 
 
-class AnswerCache(Protocol):
-    """What caching needs of the cache service."""
+@dataclass(slots=True)
+class _Asked:
+    """One request on its way through."""
 
-    async def lookup(self, key: bytes, context: RequestContext) -> Answer | None:
-        """Return the answer kept under `key`; None when there is none."""
-        ...
-
-    async def store(
-        self, key: bytes, answer: Answer, ttl_seconds: float, context: RequestContext
-    ) -> None:
-        """Keep a complete answer; a `ttl_seconds` of 0 takes the cache's default."""
-        ...
+    planned: PlannedRequest
+    context: RequestContext
+    status: CacheStatus = CacheStatus.BYPASSED
+    looked_up: LookedUp = field(default_factory=LookedUp)
+    settled: bool = False
+    """Whether the lease, if there is one, has ended."""
 
 
 class Caching:
-    """Consults the cache for deterministic requests; its failures never fail a request.
+    """Consults the cache service for requests that have a key; its failures never fail a request.
 
     Args:
         cache: The cache service.
+        near: This process's answers, which those found and those generated join.
+        sticky: Told which model answered a question.
         following: Generates what is not in the cache.
         timeout: Seconds to wait for one look-up or store.
+        lease_wait: Seconds to wait for an answer that another gateway generates.
     """
 
-    def __init__(self, cache: AnswerCache, following: PlannedGenerator, timeout: float) -> None:
+    def __init__(
+        self,
+        cache: AnswerCache,
+        near: NearCache,
+        sticky: StickyChoice,
+        following: PlannedGenerator,
+        timeout: float,
+        lease_wait: float,
+    ) -> None:
         self._cache = cache
+        self._near = near
+        self._sticky = sticky
         self._following = following
         self._timeout = timeout
-        self._sticky = StickyChoice()
+        self._lease_wait = lease_wait
 
     async def generate(
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Replay the kept answer, or pass a new one through and keep it."""
-        began = time.monotonic()
-        request = planned.request
-        mode = request.cache.mode
-        if mode is CacheMode.OFF or not request.sampling.deterministic:
-            status, key, answer = CacheStatus.BYPASSED, b"", None
+        if planned.key:
+            stream = self._keyed(_Asked(planned, context))
         else:
-            planned = self._sticky.prefer(planned, context)
-            first = planned.plan.candidates[0]
-            key = answer_key(request, context.tenant, first.model, first.version)
-            status, answer = await self._lookup(key, mode, first, context)
-        if answer is not None:
-            for event in _replay(answer, planned, context, began):
+            stream = self._following.generate(planned, context)
+        async with closing_stream(stream) as events:
+            async for event in events:
+                yield event
+
+    async def _keyed(self, asked: _Asked) -> AsyncIterator[GenerationEvent]:
+        try:
+            await self._look_up(asked)
+        except BaseException:
+            await self._release(asked)
+            raise
+        found = asked.looked_up.found
+        if found is not None:
+            planned, context, as_of = asked.planned, asked.context, asked.looked_up.sequence
+            where = (context.tenant, planned.key)
+            self._near.put(*where, found.answer, found.tags, found.remaining, as_of)
+            self._sticky.remember(planned, planned.plan.candidates[0])
+            for event in replay(found.answer, found.level, planned.plan.id, context):
                 yield event
             return
-        writes = bool(key) and mode in _WRITES and status is not CacheStatus.UNAVAILABLE
-        builder = AnswerBuilder(_MAX_STORED_BYTES) if writes else None
-        async with closing_stream(self._following.generate(planned, context)) as events:
+        async with closing_stream(self._generated(asked)) as events:
             async for event in events:
-                if builder is not None:
-                    builder.add(event)
-                    if isinstance(event, Finished):
-                        # Before the last event: whoever has read it finds the answer kept.
-                        await self._store(key, builder, planned, context)
-                yield replace(event, cache=status) if isinstance(event, Started) else event
+                yield event
 
-    async def _lookup(
-        self, key: bytes, mode: CacheMode, first: Candidate, context: RequestContext
-    ) -> tuple[CacheStatus, Answer | None]:
-        if mode not in _READS:
-            return CacheStatus.BYPASSED, None
+    async def _generated(self, asked: _Asked) -> AsyncIterator[GenerationEvent]:
+        """Pass a new answer through; then keep it, or give the lease back.
+
+        Whoever has read the last event finds the answer kept: at once where this process keeps it,
+        else the event waits for the cache service.
+        """
+        heard = asked.status is not CacheStatus.UNAVAILABLE
+        keeps = heard and asked.planned.request.cache.mode in WRITES
+        builder = AnswerBuilder(_MAX_STORED_BYTES)
+        stream = self._following.generate(asked.planned, asked.context)
+        answer: Answer | None = None
+        try:
+            async with closing_stream(stream) as events:
+                async for event in events:
+                    if keeps:
+                        builder.add(event)
+                    if keeps and isinstance(event, Finished):
+                        answer = await self._keep(asked, builder)
+                    yield _told(event, asked.status)
+            if answer is not None:
+                await self._store(asked, answer)
+        finally:
+            await self._release(asked)
+
+    async def _keep(self, asked: _Asked, builder: AnswerBuilder) -> Answer | None:
+        """Keep an answer here or in the cache service; return it if the latter has yet to."""
+        answer = self._own(asked, builder)
+        if answer is None or self._keep_near(asked, answer):
+            return answer
+        await self._store(asked, answer)
+        return None
+
+    async def _look_up(self, asked: _Asked) -> None:
+        """Learn what the cache service knows, and wait for what another gateway is generating."""
+        key, context, session = asked.planned.key, asked.context, self._near.session
+        asked.looked_up = LookedUp(sequence=self._near.sequence)
+        if asked.planned.request.cache.mode not in READS:
+            return
+        # The lease may have been granted unheard: it is released in any case but a clear answer.
+        asked.looked_up = replace(asked.looked_up, lease=Lease.GRANTED if session else Lease.NONE)
         try:
             async with asyncio.timeout(self._timeout):
-                answer = await self._cache.lookup(key, context)
+                known = await self._cache.lookup(key, session, context)
         except (RouterError, TimeoutError) as error:
-            _log.warning(
-                "cache lookup failed", request_id=context.request_id, error=_sentence(error)
-            )
-            return CacheStatus.UNAVAILABLE, None
-        if answer is None or not answer.choices or not _same(answer, first):
-            return CacheStatus.MISS, None
-        return CacheStatus.HIT, answer
+            _warn("cache lookup failed", context, error)
+            asked.status = CacheStatus.UNAVAILABLE
+            return
+        if known.lease is Lease.HELD:
+            known = await self._wait(known, key, session, context)
+        first, found = asked.planned.plan.candidates[0], known.found
+        if found is not None:
+            answer = found.answer
+            if not answer.choices or (answer.model, answer.version) != (first.model, first.version):
+                known = replace(known, found=None)
+        asked.looked_up = known
+        asked.status = CacheStatus.MISS
 
-    async def _store(
-        self, key: bytes, builder: AnswerBuilder, planned: PlannedRequest, context: RequestContext
-    ) -> None:
+    async def _wait(
+        self, known: LookedUp, key: bytes, session: str, context: RequestContext
+    ) -> LookedUp:
+        try:
+            return await self._cache.wait(key, session, self._lease_wait, context)
+        except RouterError as error:
+            _log.debug("waited in vain", request_id=context.request_id, error=error.message)
+            return known
+
+    def _own(self, asked: _Asked, builder: AnswerBuilder) -> Answer | None:
+        """Return a complete answer of the model that the key names; None for any other."""
         answer = builder.complete()
         if answer is None:
-            return
-        for candidate in planned.plan.candidates:
-            if _same(answer, candidate):
-                self._sticky.remember(planned, context, candidate)
-                break
-        if not _same(answer, planned.plan.candidates[0]):
-            return
+            return None
+        candidates = asked.planned.plan.candidates
+        for candidate in candidates:
+            if (answer.model, answer.version) == (candidate.model, candidate.version):
+                self._sticky.remember(asked.planned, candidate)
+                return answer if candidate == candidates[0] else None
+        return None
+
+    def _keep_near(self, asked: _Asked, answer: Answer) -> bool:
+        wishes = asked.planned.request.cache
+        if wishes.mode is CacheMode.REFRESH:
+            return False  # it lives past an invalidation that is yet to be made
+        ttl = wishes.ttl_seconds or self._near.default_ttl
+        where = (asked.context.tenant, asked.planned.key)
+        return self._near.put(*where, answer, wishes.tags, ttl, asked.looked_up.sequence)
+
+    async def _store(self, asked: _Asked, answer: Answer) -> None:
+        wishes = asked.planned.request.cache
+        refresh = wishes.mode is CacheMode.REFRESH
+        as_of = asked.looked_up.sequence
+        how = Keeping(wishes.tags, wishes.ttl_seconds, as_of, refresh=refresh)
+        key, session = asked.planned.key, self._near.session
         try:
             async with asyncio.timeout(self._timeout):
-                await self._cache.store(key, answer, planned.request.cache.ttl_seconds, context)
+                await self._cache.store(key, answer, how, session, asked.context)
+            asked.settled = True
         except (RouterError, TimeoutError) as error:
-            _log.warning(
-                "cache store failed", request_id=context.request_id, error=_sentence(error)
-            )
+            _warn("cache store failed", asked.context, error)
+
+    async def _release(self, asked: _Asked) -> None:
+        if asked.settled or asked.looked_up.lease is not Lease.GRANTED:
+            return
+        asked.settled = True
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._cache.release(asked.planned.key, self._near.session, asked.context)
+        except (RouterError, TimeoutError) as error:
+            _warn("lease not released", asked.context, error)
 
 
-def _same(answer: Answer, candidate: Candidate) -> bool:
-    return (answer.model, answer.version) == (candidate.model, candidate.version)
+def _told(event: GenerationEvent, status: CacheStatus) -> GenerationEvent:
+    return replace(event, cache=status) if isinstance(event, Started) else event
 
 
-def _sentence(error: Exception) -> str:
-    return str(error) or "no answer in time"
-
-
-def _replay(
-    answer: Answer, planned: PlannedRequest, context: RequestContext, began: float
-) -> list[GenerationEvent]:
-    started = Started(
-        context.request_id,
-        answer.model,
-        answer.version,
-        f"the answer comes from the cache; {answer.model} gave it to the same request before",
-        CacheStatus.HIT,
-        planned.plan.id,
-        answer.usage.prompt_tokens,
-    )
-    timings = Timings(total=time.monotonic() - began)
-    return [started, *answer.replay(), Finished(answer.usage, timings)]
+def _warn(event: str, context: RequestContext, error: Exception) -> None:
+    sentence = str(error) or "no answer in time"
+    _log.warning(event, request_id=context.request_id, error=sentence)

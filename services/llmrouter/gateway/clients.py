@@ -1,4 +1,4 @@
-"""The selector and the cache as the links see them: domain values in and out, gRPC between."""
+"""The selector as the links see it: domain values in and out, gRPC between."""
 
 from __future__ import annotations
 
@@ -10,28 +10,23 @@ from grpc import aio
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.prompt_features import features_of, question_text
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.messages import (
-    decode_answer,
     decode_plan,
-    encode_answer,
     encode_outcome,
     encode_select,
     encode_select_embedder,
-    encode_ttl,
 )
 from llmrouter.gateway.plan import Outcome, Plan, Tried
-from llmrouter.v1 import cache_pb2, selector_pb2
-from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
+from llmrouter.v1 import rating_pb2, selector_pb2
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 
 if TYPE_CHECKING:
-    from llmrouter.v1.cache_pb2_grpc import CacheServiceAsyncStub
     from llmrouter.v1.selector_pb2_grpc import SelectorServiceAsyncStub
 
-__all__ = ["CacheClient", "SelectorClient"]
+__all__ = ["SelectorClient", "ask"]
 
 ResponseT = TypeVar("ResponseT")
 
@@ -42,11 +37,13 @@ class SelectorClient:
     Args:
         channel: A `grpc.aio` channel or one in process.
         timeout: Seconds to wait for one answer.
+        features: Whether it is told what prompts are like, for learned routing.
     """
 
-    def __init__(self, channel: Any, timeout: float) -> None:
+    def __init__(self, channel: Any, timeout: float, *, features: bool = True) -> None:
         self._stub: SelectorServiceAsyncStub = SelectorServiceStub(channel)
         self._timeout = timeout
+        self._features = features
 
     async def select(
         self,
@@ -55,16 +52,17 @@ class SelectorClient:
         tried: tuple[Tried, ...] = (),
     ) -> Plan:
         """Return the plan for one request, without those that were `tried`."""
-        message = encode_select(request, context, tried)
+        features = features_of(question_text(request)) if self._features else None
+        message = encode_select(request, context, tried, features)
         remaining = context.remaining()
-        response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
+        response = await ask(self._stub.Select, message, "selector", self._timeout, remaining)
         return decode_plan(response.plan)
 
     async def select_embedder(self, request: EmbeddingRequest, context: RequestContext) -> Plan:
         """Return the plan for texts that are to become vectors."""
         message = encode_select_embedder(request, context)
         remaining = context.remaining()
-        response = await _ask(self._stub.Select, message, "selector", self._timeout, remaining)
+        response = await ask(self._stub.Select, message, "selector", self._timeout, remaining)
         return decode_plan(response.plan)
 
     async def report_outcome(
@@ -76,49 +74,54 @@ class SelectorClient:
             plan_id=plan_id,
             outcomes=[encode_outcome(outcome) for outcome in outcomes],
         )
-        await _ask(self._stub.ReportOutcome, message, "selector", self._timeout, None)
+        await ask(self._stub.ReportOutcome, message, "selector", self._timeout, None)
+
+    async def versions(self) -> dict[tuple[str, str], bool]:
+        """Return every model with its version, and whether it serves; else it is away."""
+        message = selector_pb2.ListVersionsRequest()
+        told = await ask(self._stub.ListVersions, message, "selector", self._timeout, None)
+        return {(one.model, one.version): not one.away for one in told.versions}
+
+    async def rate_outcome(
+        self, request: rating_pb2.RateOutcomeRequest, context: RequestContext
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Send a verdict on, as it is on the wire; return what became of it."""
+        who = encode_context(context)
+        message = rating_pb2.SelectorServiceRateOutcomeRequest(context=who, request=request)
+        remaining = context.remaining()
+        answer = await ask(self._stub.RateOutcome, message, "selector", self._timeout, remaining)
+        return answer.response
+
+    async def served(self) -> list[tuple[str, str]]:
+        """Return name and version of every model that may be asked, in order of names."""
+        found = await self.list_catalog()
+        return sorted((model.name, model.version) for model in found.models if model.addresses)
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog as it is on the wire: the gateway hands it on unread."""
         message = selector_pb2.ListCatalogRequest()
-        return await _ask(self._stub.ListCatalog, message, "selector", self._timeout, None)
+        return await ask(self._stub.ListCatalog, message, "selector", self._timeout, None)
 
 
-class CacheClient:
-    """The cache over a channel; arguments as those of the selector's client."""
-
-    def __init__(self, channel: Any, timeout: float) -> None:
-        self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
-        self._timeout = timeout
-
-    async def lookup(self, key: bytes, context: RequestContext) -> Answer | None:
-        """Return the answer kept under `key`; None when there is none."""
-        message = cache_pb2.LookupRequest(context=encode_context(context), key=key)
-        remaining = context.remaining()
-        response = await _ask(self._stub.Lookup, message, "cache", self._timeout, remaining)
-        return decode_answer(response.answer) if response.HasField("answer") else None
-
-    async def store(
-        self, key: bytes, answer: Answer, ttl_seconds: float, context: RequestContext
-    ) -> None:
-        """Keep a complete answer."""
-        message = cache_pb2.StoreRequest(
-            context=encode_context(context),
-            key=key,
-            answer=encode_answer(answer),
-            ttl=encode_ttl(ttl_seconds),
-        )
-        await _ask(self._stub.Store, message, "cache", self._timeout, context.remaining())
-
-
-async def _ask(
+async def ask(
     method: Callable[..., Awaitable[ResponseT]],
     message: object,
     service: str,
     timeout: float,  # noqa: ASYNC109 - gRPC's own deadline, sent along with the call
     remaining: float | None,
 ) -> ResponseT:
-    """Make one unary call; a service that is merely slow counts as not there."""
+    """Make one unary call; a service that is merely slow counts as not there.
+
+    Args:
+        method: Of a stub.
+        message: Its request.
+        service: The service's name, for errors.
+        timeout: Seconds to wait at most.
+        remaining: Seconds until the caller gives up; None when it does not.
+
+    Raises:
+        RouterError: The call failed, or took too long.
+    """
     limit = timeout if remaining is None else min(timeout, remaining)
     try:
         return await method(message, timeout=limit)

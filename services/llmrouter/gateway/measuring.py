@@ -5,7 +5,7 @@ from __future__ import annotations
 from llmrouter.common.generation import CacheStatus
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name
-from llmrouter.common.telemetry.tracing import current_span
+from llmrouter.common.telemetry.tracing import current_span, fail
 from llmrouter.gateway.record import RequestRecord
 
 __all__ = ["MeasuredRequests"]
@@ -44,6 +44,8 @@ class MeasuredRequests:
                 Attribute.FINISH_REASONS: record.finish_reasons,
             }
         )
+        if record.outcome != "OK":
+            fail(span, record.outcome)
 
 
 def _measure(meter: Meter, record: RequestRecord) -> None:

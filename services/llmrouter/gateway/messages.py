@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from google.protobuf import duration_pb2
 
 from llmrouter.common.answer_key import conversation_key, question_key
@@ -9,15 +11,19 @@ from llmrouter.common.capabilities import EMBEDDING, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
+from llmrouter.common.prompt_features import PromptFeatures
 from llmrouter.common.wire import duration, encode_context
 from llmrouter.common.wire_event import (
     decode_finish_reason,
     decode_logprobs,
+    decode_timings,
     decode_usage,
     encode_finish_reason,
     encode_logprobs,
+    encode_timings,
     encode_usage,
 )
+from llmrouter.common.wire_features import encode_features
 from llmrouter.common.wire_routing import encode_routing
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.plan import Candidate, Outcome, Plan, PlanMode, Tried
@@ -38,14 +44,18 @@ _MODES = {selector_pb2.PLAN_MODE_FIRST_OF: PlanMode.FIRST_OF}
 
 
 def encode_select(
-    request: GenerationRequest, context: RequestContext, tried: tuple[Tried, ...] = ()
+    request: GenerationRequest,
+    context: RequestContext,
+    tried: tuple[Tried, ...] = (),
+    features: PromptFeatures | None = None,
 ) -> selector_pb2.SelectRequest:
-    """Return what the selector may know of a request: sizes and wishes, no text.
+    """Return what the selector may know of a request: sizes, wishes and features, no text.
 
     Args:
         request: The request.
         context: Who asks.
         tried: Who has failed it already.
+        features: What its prompt is like; None tells nothing of it.
     """
     return selector_pb2.SelectRequest(
         context=encode_context(context),
@@ -66,6 +76,7 @@ def encode_select(
         question_key=question_key(request, context.tenant),
         conversation_key=conversation_key(request, context.tenant),
         brief=True,
+        features=None if features is None else encode_features(features),
     )
 
 
@@ -93,12 +104,13 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
         message = f"the selector's plan has the mode {plan.mode}, which this gateway does not know"
         raise RouterError(Reason.INTERNAL, message)
     candidates, shadows = (
-        tuple(
-            Candidate(one.model, one.version, one.address, one.context, one.away) for one in named
-        )
-        for named in (plan.candidates, plan.shadows)
+        tuple(_candidate(one) for one in named) for named in (plan.candidates, plan.shadows)
     )
     return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows)
+
+
+def _candidate(one: selector_pb2.Candidate) -> Candidate:
+    return Candidate(one.model, one.version, one.address, one.context, one.away, one.estimated_cost)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:
@@ -132,13 +144,15 @@ def encode_choice(choice: Choice) -> generation_pb2.Choice:
     )
 
 
-def encode_answer(answer: Answer) -> cache_pb2.CachedAnswer:
-    """Return the proto of an answer to keep."""
+def encode_answer(answer: Answer, tags: Sequence[str] = ()) -> cache_pb2.CachedAnswer:
+    """Return the proto of an answer to keep, and the names to invalidate it by."""
     return cache_pb2.CachedAnswer(
         model=answer.model,
         version=answer.version,
         choices=[encode_choice(choice) for choice in answer.choices],
         usage=encode_usage(answer.usage),
+        timings=encode_timings(answer.timings),
+        tags=tags,
     )
 
 
@@ -157,6 +171,7 @@ def decode_answer(answer: cache_pb2.CachedAnswer) -> Answer:
             for choice in answer.choices
         ),
         decode_usage(answer.usage),
+        decode_timings(answer.timings),
     )
 
 

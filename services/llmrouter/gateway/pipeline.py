@@ -2,28 +2,58 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.generation import Generator
+from llmrouter.common.savings import SavingsTable
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.attempts import AttemptObserver
+from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
-from llmrouter.gateway.clients import CacheClient, SelectorClient
+from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
+from llmrouter.gateway.fallback import Fallback
 from llmrouter.gateway.measuring import MeasuredRequests
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
+from llmrouter.gateway.single_flight import SingleFlight
+from llmrouter.gateway.sticky import StickyChoice
 from llmrouter.gateway.upstream import Upstream
 
-__all__ = ["build_embedding", "build_pipeline", "observers_of"]
+__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline", "observers_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Shared:
+    """What requests share and the service watches over."""
+
+    near: NearCache
+    """Answers in this process."""
+    serves: Callable[[str, str], bool]
+    """Whether a version of a model serves now."""
+    savings: SavingsTable = field(default_factory=SavingsTable)
+    """What they spared."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The chain, and what has to end before its neighbours do."""
+
+    generator: Generator
+    flights: SingleFlight
 
 
 def build_pipeline(
@@ -31,8 +61,9 @@ def build_pipeline(
     selector_channel: Any,
     cache_channel: Any,
     dialler: Dialler,
+    shared: Shared,
     telemetry: Telemetry = SILENT,
-) -> Generator:
+) -> Pipeline:
     """Return the chain that answers one request after another.
 
     Args:
@@ -40,16 +71,32 @@ def build_pipeline(
         selector_channel: A channel to the selector.
         cache_channel: A channel to the cache.
         dialler: Gives channels to the inference services that plans name.
+        shared: What requests share.
         telemetry: What requests are measured and traced with.
     """
-    selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
+    selector = SelectorClient(
+        selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
+    )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
+    sticky = StickyChoice()
     upstream, reporter = _upstream(dialler, telemetry), BackgroundReporter(selector)
     execution = Execution(upstream, reporter, selector)
     shadowing = Shadowing(upstream, reporter, execution)
-    caching = Caching(cache, shadowing, settings.cache_timeout_seconds)
-    admission = Admission(Planning(selector, caching), telemetry.tracer)
-    return Accounting(Deadline(admission), observers_of(telemetry))
+    caching = Caching(
+        cache,
+        shared.near,
+        sticky,
+        shadowing,
+        settings.cache_timeout_seconds,
+        settings.cache_lease_wait_seconds,
+    )
+    flights = SingleFlight(caching, settings.default_deadline_seconds)
+    near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
+    planning = Deadline(Planning(selector, near_caching))
+    fallback = Fallback(cache, sticky, shared.savings, planning)
+    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    chain = Accounting(Admission(recalling, telemetry.tracer), observers_of(telemetry))
+    return Pipeline(chain, flights)
 
 
 def build_embedding(

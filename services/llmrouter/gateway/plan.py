@@ -47,6 +47,8 @@ class Candidate:
     """Tokens of prompt and answer that fit there."""
     away: str = ""
     """Why it cannot generate now, in one phrase; answers that it gave before may be kept."""
+    cost: float = 0.0
+    """Estimated cost of the request in US dollars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,10 @@ class PlannedRequest:
 
     request: GenerationRequest
     plan: Plan
+    question: bytes = b""
+    """Fingerprint of all that is asked, whoever answers; empty when no answer may be shared."""
+    key: bytes = b""
+    """Fingerprint of the answer of the plan's first model; empty when it may not be shared."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,15 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
+from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
-from llmrouter.gateway.pipeline import build_embedding, build_pipeline, observers_of
+from llmrouter.gateway.http.opening import http_door
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.gateway.versions import VersionWatch
+from llmrouter.gateway.watching import CacheWatch
 from llmrouter.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -23,20 +28,35 @@ async def build(
     """Return the service; it reaches the others through `dialler`."""
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
-    pipeline = build_pipeline(settings, selector, cache, dialler, telemetry)
-    servicer = GatewayServicer(
-        pipeline,
-        build_embedding(settings, selector, dialler, telemetry),
-        SelectorClient(selector, settings.selector_timeout_seconds),
-        settings,
-        observers_of(telemetry),
-    )
+    selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
+    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
+    versions = VersionWatch(selector_client, cache_client)
+    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    watch = CacheWatch(cache_client, shared.near, shared.savings)
+    pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
+    embedder = build_embedding(settings, selector, dialler, telemetry)
+    observers = observers_of(telemetry)
+    servicer = GatewayServicer(pipeline.generator, embedder, selector_client, settings, observers)
+
+    async def start() -> None:
+        await watch.start()
+        await versions.start()
+
+    async def close() -> None:
+        await versions.close()
+        await pipeline.flights.close()
+        await watch.close()
+
     return Service(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
+        door=http_door(pipeline.generator, embedder, selector_client.served, settings, observers),
+        start=start,
+        close=close,
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -2,48 +2,41 @@
 
 from __future__ import annotations
 
-import re
-import time
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
-from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
-from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_event import encode_event
+from llmrouter.common.wire_rating import decode_rating
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
+from llmrouter.gateway.callers import REQUEST_ID_KEY, TextEmbedder, check_request_id, context_of
 from llmrouter.gateway.messages import encode_choice
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
-from llmrouter.v1 import embedding_pb2, generation_pb2, selector_pb2
+from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["REQUEST_ID_KEY", "CatalogClient", "GatewayServicer", "TextEmbedder"]
-
-REQUEST_ID_KEY = "x-request-id"
-_REQUEST_ID = re.compile(r"[!-~]{1,64}")
+__all__ = ["GatewayServicer", "InnerSelector"]
 
 
-class CatalogClient(Protocol):
+class InnerSelector(Protocol):
     """What the servicer itself needs of the selector."""
+
+    async def rate_outcome(
+        self, request: rating_pb2.RateOutcomeRequest, context: RequestContext
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Take in how good an answer was."""
+        ...
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog."""
-        ...
-
-
-class TextEmbedder(Protocol):
-    """What the servicer needs in order to turn texts into vectors."""
-
-    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
-        """Return the vectors in the order of the texts."""
         ...
 
 
@@ -54,7 +47,7 @@ class GatewayServicer(GatewayServiceServicer):
         self,
         pipeline: Generator,
         embedder: TextEmbedder,
-        selector_client: CatalogClient,
+        selector_client: InnerSelector,
         settings: GatewaySettings,
         observers: Sequence[RequestObserver] = (),
     ) -> None:
@@ -63,7 +56,7 @@ class GatewayServicer(GatewayServiceServicer):
         Args:
             pipeline: The chain, as `build_pipeline` makes it.
             embedder: Turns texts into vectors, as `build_embedding` makes it.
-            selector_client: Gives the catalog.
+            selector_client: Gives the catalog, and takes ratings.
             settings: The gateway's settings.
             observers: Told of requests that cannot even be read.
         """
@@ -104,13 +97,21 @@ class GatewayServicer(GatewayServiceServicer):
         asker = self._asker(context)
         try:
             with refusals_accounted(asker, self._observers):
-                _check_request_id(context)
+                check_request_id(_given_request_id(context))
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise
         return encode_embedding_result(result)
+
+    async def RateOutcome(  # noqa: N802 - named by the proto
+        self, request: rating_pb2.RateOutcomeRequest, context: Any
+    ) -> rating_pb2.RateOutcomeResponse:
+        """Check a verdict and pass it on."""
+        check_request_id(_given_request_id(context))
+        decode_rating(request)
+        return await self._selector.rate_outcome(request, self._asker(context))
 
     async def ListModels(  # noqa: N802 - named by the proto
         self, request: pb.ListModelsRequest, context: Any
@@ -126,7 +127,7 @@ class GatewayServicer(GatewayServiceServicer):
         asker = self._asker(context)
         try:
             with refusals_accounted(asker, self._observers):
-                _check_request_id(context)
+                check_request_id(_given_request_id(context))
                 asked = decode_request(request)
             asker = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, asker)) as events:
@@ -138,21 +139,9 @@ class GatewayServicer(GatewayServiceServicer):
 
     def _asker(self, context: Any) -> RequestContext:
         """Return who asks and until when, from the call itself."""
-        given = _given_request_id(context)
-        request_id = given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
-        left = context.time_remaining()
-        if left is None:
-            left = self._settings.default_deadline_seconds
-        left = min(left, self._settings.max_deadline_seconds)
-        return RequestContext(request_id, deadline=time.monotonic() + left)
+        return context_of(_given_request_id(context), context.time_remaining(), self._settings)
 
 
 def _given_request_id(context: Any) -> str | None:
     given = [value for key, value in context.invocation_metadata() if key == REQUEST_ID_KEY]
     return given[0] if given else None
-
-
-def _check_request_id(context: Any) -> None:
-    given = _given_request_id(context)
-    if given is not None and not _REQUEST_ID.fullmatch(given):
-        raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")

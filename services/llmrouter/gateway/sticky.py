@@ -6,14 +6,13 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from llmrouter.common.answer_key import question_key
-from llmrouter.common.generation import RequestContext
+from llmrouter.common.generation import RoutingWishes
 from llmrouter.gateway.plan import Candidate, PlannedRequest
 
 __all__ = ["StickyChoice"]
 
 _MOST = 16_384
-"""Questions remembered; each takes some 200 bytes."""
+"""Questions remembered; each takes some 300 bytes."""
 
 
 class StickyChoice:
@@ -26,17 +25,15 @@ class StickyChoice:
 
     def __init__(self, most: int = _MOST) -> None:
         self._most = most
-        self._answered: OrderedDict[bytes, tuple[str, str]] = OrderedDict()
+        self._answered: OrderedDict[bytes, Candidate] = OrderedDict()
 
-    def prefer(self, planned: PlannedRequest, context: RequestContext) -> PlannedRequest:
+    def prefer(self, planned: PlannedRequest) -> PlannedRequest:
         """Return the plan with the model first that answered before, where the plan names it."""
-        question = _question(planned, context)
-        known = self._answered.get(question)
+        known = self.recall(planned.question, planned.request.routing)
         if known is None:
             return planned
-        self._answered.move_to_end(question)
-        plan = planned.plan
-        again = [one for one in plan.candidates if (one.model, one.version) == known]
+        plan, answered = planned.plan, (known.model, known.version)
+        again = [one for one in plan.candidates if (one.model, one.version) == answered]
         if not again or again[0] == plan.candidates[0]:
             return planned
         others = [one for one in plan.candidates if one not in again]
@@ -44,16 +41,21 @@ class StickyChoice:
         plan = replace(plan, candidates=(*again, *others), reason=reason)
         return replace(planned, plan=plan)
 
-    def remember(
-        self, planned: PlannedRequest, context: RequestContext, candidate: Candidate
-    ) -> None:
+    def recall(self, question: bytes, routing: RoutingWishes) -> Candidate | None:
+        """Return who answered a question that was asked in the same way; None when nobody did."""
+        asked = _asked(question, routing)
+        known = self._answered.get(asked)
+        if known is not None:
+            self._answered.move_to_end(asked)
+        return known
+
+    def remember(self, planned: PlannedRequest, candidate: Candidate) -> None:
         """Note that `candidate` answered."""
-        self._answered[_question(planned, context)] = (candidate.model, candidate.version)
+        self._answered[_asked(planned.question, planned.request.routing)] = candidate
         if len(self._answered) > self._most:
             self._answered.popitem(last=False)
 
 
-def _question(planned: PlannedRequest, context: RequestContext) -> bytes:
+def _asked(question: bytes, routing: RoutingWishes) -> bytes:
     """Return a fingerprint of all that was asked: who chooses, and how, is part of it."""
-    key = question_key(planned.request, context.tenant)
-    return hashlib.sha256(key + repr(planned.request.routing).encode()).digest()
+    return hashlib.sha256(question + repr(routing).encode()).digest()

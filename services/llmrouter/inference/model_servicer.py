@@ -14,6 +14,7 @@ from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.models.held import HeldModel
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.inference.wire_models import encode_memory, encode_model, encode_models
 from llmrouter.v1 import model_pb2 as pb
 from llmrouter.v1.model_pb2_grpc import ModelServiceServicer
@@ -31,8 +32,10 @@ _PROGRESS_SECONDS = 1.0
 class ModelServicer(ModelServiceServicer):
     """Lets the models of a registry be loaded, unloaded and followed."""
 
-    def __init__(self, registry: ModelRegistry, monitor: MemoryMonitor, cpu: CpuMeter) -> None:
-        self._registry, self._monitor, self._cpu = registry, monitor, cpu
+    def __init__(
+        self, registry: ModelRegistry, remote: RemoteModels, monitor: MemoryMonitor, cpu: CpuMeter
+    ) -> None:
+        self._registry, self._remote, self._monitor, self._cpu = registry, remote, monitor, cpu
         self._tasks: set[asyncio.Task[HeldModel]] = set()
 
     async def Load(  # noqa: N802 - the RPC's name
@@ -79,7 +82,7 @@ class ModelServicer(ModelServiceServicer):
         """List every version in the store."""
         await self._registry.scan()
         return pb.ModelServiceListResponse(
-            models=encode_models(self._registry),
+            models=encode_models(self._registry, self._remote),
             memory=encode_memory(self._registry, self._monitor),
             cpu=self._cpu.share(),
         )
@@ -95,7 +98,7 @@ class ModelServicer(ModelServiceServicer):
         while not changes.ended:
             seen = changes.count
             yield pb.ModelServiceWatchResponse(
-                models=encode_models(self._registry),
+                models=encode_models(self._registry, self._remote),
                 memory=encode_memory(self._registry, self._monitor),
                 cpu=self._cpu.share(),
             )

@@ -11,6 +11,7 @@ import structlog
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
+from llmrouter.common.settings import read_variable
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.inference.backends.base import BackendOptions
@@ -26,6 +27,7 @@ from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.versions import key_of
 from llmrouter.inference.observing import GenerationObserver
 from llmrouter.inference.readings import readings
+from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
 from llmrouter.inference.upkeep import Upkeep
@@ -49,28 +51,29 @@ async def build(
         telemetry: What generations are measured and traced with.
 
     Raises:
-        RouterError: The backend's name is unknown, or that of a model to load; the store that the
-            settings name is not there.
+        RouterError: The backend, a model to load or the store that the settings name is not there.
     """
     store = _store(settings, data)
     reader = MemoryReader()
     registry = _registry(settings, store, reader.limit())
+    remote = _remote(settings, registry)
     monitor = MemoryMonitor(reader.read, _thresholds(settings), registry.relieve)
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
-        if not registry.ready:
-            _tell_empty(store, named=settings.store is not None)
+        if not registry.ready and not any(remote):
+            _warn_of_no_model(store, named=settings.store is not None)
 
     async def close() -> None:
-        await upkeep.close()
-        await registry.close()
+        for one in (upkeep, registry, remote):
+            await one.close()
 
     cpu = CpuMeter(settings.threads or available_cores())
-    models = ModelServicer(registry, monitor, cpu)
-    servicer = InferenceServicer(registry, settings.max_tokens, _observer(telemetry))
+    servicer = InferenceServicer(registry, remote, settings.max_tokens, _observer(telemetry))
+    models = ModelServicer(registry, remote, monitor, cpu)
+
     return Service(
         name="inference",
         grpc_name="llmrouter.v1.InferenceService",
@@ -78,10 +81,11 @@ async def build(
         register=lambda server: _register(server, servicer, models),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
-        ready=lambda: registry.ready,
+        ready=lambda: registry.ready or any(remote),
         readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
@@ -90,12 +94,6 @@ async def build(
 def _register(server: Any, servicer: InferenceServicer, models: ModelServicer) -> None:
     add_InferenceServiceServicer_to_server(servicer, server)
     add_ModelServiceServicer_to_server(models, server)
-
-
-def _tell_empty(store: Path, *, named: bool) -> None:
-    there = f" --store {store}" if named else ""
-    remedy = f"llmrouter models pull smollm2-135m-instruct{there}, then models load"
-    _log.warning("no model is ready", store=str(store), remedy=remedy)
 
 
 def _observer(telemetry: Telemetry) -> GenerationObserver | None:
@@ -152,6 +150,22 @@ def _check_names(field: str, wanted: Sequence[str], registry: ModelRegistry, sto
             f"inference.{field} names {', '.join(missing)}, which {store} does not have; there "
             f"are: {there}",
         )
+
+
+def _warn_of_no_model(store: Path, *, named: bool) -> None:
+    where = f" --store {store}" if named else ""
+    remedy = f"llmrouter models pull smollm2-135m-instruct{where}, then models load"
+    _log.warning("no model is ready", store=str(store), remedy=remedy)
+
+
+def _remote(settings: InferenceSettings, registry: ModelRegistry) -> RemoteModels:
+    remote = open_providers(settings.providers, read_variable)
+    stored = {key_of(name).name for name in registry.shelf.names_in_store()}
+    twice = [model.name for model in remote if model.name in stored]
+    if twice:
+        told = f"name {', '.join(twice)}, which the store has too; rename one"
+        raise invalid("inference.providers", told)
+    return remote
 
 
 def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptions:

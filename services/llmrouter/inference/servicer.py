@@ -19,6 +19,7 @@ from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.observing import GenerationObserver
+from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.v1 import embedding_pb2, generation_pb2
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceServicer
@@ -27,12 +28,16 @@ __all__ = ["InferenceServicer"]
 
 
 class InferenceServicer(InferenceServiceServicer):
-    """Serves the models of a registry."""
+    """Serves the models of a registry, and those of remote providers."""
 
     def __init__(
-        self, registry: ModelRegistry, max_tokens: int, observer: GenerationObserver | None = None
+        self,
+        registry: ModelRegistry,
+        remote: RemoteModels,
+        max_tokens: int,
+        observer: GenerationObserver | None = None,
     ) -> None:
-        self._registry = registry
+        self._registry, self._remote = registry, remote
         self._max_tokens = max_tokens
         self._observer = observer
 
@@ -45,9 +50,11 @@ class InferenceServicer(InferenceServiceServicer):
         asked = decode_request(request.request)
         validate(asked)
         who = _asker(request.context, context)
-        events = generate(
-            self._registry, request.model, request.version, asked, who, self._max_tokens
-        )
+        what = (request.model, request.version, asked, who, self._max_tokens)
+        if request.model in self._remote:
+            events = self._remote.generate(*what)
+        else:
+            events = generate(self._registry, *what)
         if self._observer is not None:
             events = self._observer.watch(events, request.model, asked)
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]

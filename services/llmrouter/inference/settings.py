@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from llmrouter.common.settings import Section
-from llmrouter.inference.backends.devices import DEVICE
+from llmrouter.common.listening import Listening
+from llmrouter.inference.backends.devices import DEVICE, one_device
+from llmrouter.inference.remote.settings import ProviderSettings
 
 __all__ = ["InferenceSettings"]
 
@@ -18,7 +19,7 @@ def _unquoted(value: object) -> object:
     return "off" if value is False else value
 
 
-class InferenceSettings(Section):
+class InferenceSettings(Listening):
     """The `inference` section of the configuration."""
 
     host: str = "127.0.0.1"
@@ -91,7 +92,9 @@ class InferenceSettings(Section):
     """Share of such a batch that may be padding: like lengths are computed together."""
     max_tokens: int = Field(default=1024, ge=1, le=1_000_000)
     """Tokens generated for a request that sets no limit of its own."""
-    device: str = Field(default="auto", pattern=f"^({DEVICE})$")
+    device: Annotated[str, BeforeValidator(one_device)] = Field(
+        default="auto", pattern=f"^({DEVICE})$"
+    )
     """Where models compute: `cpu`; `cuda`, or `cuda:1` and so on for another GPU than the first;
     `auto` takes the first GPU where the installed ONNX Runtime has CUDA (extra `gpu`). A model that
     cannot run there runs on the processor, and a warning says why. On a GPU the keys and values of
@@ -112,6 +115,8 @@ class InferenceSettings(Section):
     a seed; `always` for all."""
     speculation_tokens: int = Field(default=12, ge=1, le=64)
     """Tokens drafted at once at most."""
+    providers: tuple[ProviderSettings, ...] = Field(default=(), max_length=100)
+    """Remote providers, whose models are offered beside those of the store."""
     drain_grace_seconds: float = Field(default=30.0, ge=0, le=3600)
     """How long running streams may finish after SIGTERM."""
 

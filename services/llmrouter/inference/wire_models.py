@@ -10,6 +10,7 @@ from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.pressure import Pressure
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.residency import ModelState
+from llmrouter.inference.remote.models import RemoteModel, RemoteModels
 from llmrouter.inference.wire_speed import encode_speed
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2
@@ -31,9 +32,10 @@ _PRESSURES = {
 }
 
 
-def encode_models(registry: ModelRegistry) -> list[pb.LoadedModel]:
-    """Return every version, in the registry's order."""
-    return [encode_model(model, registry) for model in registry.models]
+def encode_models(registry: ModelRegistry, remote: RemoteModels) -> list[pb.LoadedModel]:
+    """Return every version, in the registry's order, then the models of providers."""
+    local = [encode_model(model, registry) for model in registry.models]
+    return [*local, *(_encode_remote(model) for model in remote)]
 
 
 def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
@@ -70,6 +72,20 @@ def encode_model(model: HeldModel, registry: ModelRegistry) -> pb.LoadedModel:
     if model.opened is not None:
         result.statistics.CopyFrom(_load(model.opened.engine.statistics()))
     return result
+
+
+def _encode_remote(model: RemoteModel) -> pb.LoadedModel:
+    return pb.LoadedModel(
+        name=model.name,
+        version=model.version,
+        state=pb.MODEL_STATE_READY,
+        aliases=["stable"],
+        context=model.context,
+        chat="chat" in model.capabilities,
+        capabilities=sorted(model.capabilities),
+        precision="remote",
+        statistics=_load(model.statistics()),
+    )
 
 
 def encode_memory(registry: ModelRegistry, monitor: MemoryMonitor) -> model_pb2.MemoryStatus:

@@ -10,8 +10,9 @@ from typing import Any
 
 from llmrouter.selector.evidence import Measure
 from llmrouter.selector.figures import Figures, Frame
-from llmrouter.selector.plan import Candidate, Plan, Selection
-from llmrouter.selector.selection import Choice, Policy, choose, draw_of
+from llmrouter.selector.plan import Candidate, Plan, Selection, draw_of
+from llmrouter.selector.scorers import Sufficient
+from llmrouter.selector.selection import Choice, Policy, choose
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.telling import tell
 from llmrouter.selector.view import CatalogView
@@ -19,7 +20,7 @@ from llmrouter.selector.view import CatalogView
 __all__ = ["Decision", "DecisionLog", "record_of", "record_text"]
 
 _FIXED_BYTES = 1024
-"""What a record takes besides its arrays."""
+"""What a record takes besides its arrays and its prompt's features."""
 
 
 @dataclass(slots=True)
@@ -37,6 +38,8 @@ class Decision:
     shadows: tuple[Candidate, ...] = ()
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """What is known of its attempts so far."""
+    grades: dict[str, float] = field(default_factory=dict)
+    """How its answers were rated so far, 0 to 1 by model."""
 
     def again(self) -> Choice:
         """Make the choice again: the same, exactly."""
@@ -49,7 +52,9 @@ class Decision:
     @property
     def bytes(self) -> int:
         """Memory of this record alone."""
-        return _FIXED_BYTES + self.figures.bytes
+        features = self.request.features
+        told = 0 if features is None else len(features.shape) + len(features.sketch)
+        return _FIXED_BYTES + told + self.figures.bytes
 
 
 class DecisionLog:
@@ -126,6 +131,8 @@ def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
             for one in plan.exclusions
         ],
         "outcomes": list(decision.outcomes),
+        "grades": dict(decision.grades),
+        **_exploration(choice),
     }
 
 
@@ -144,6 +151,15 @@ def _features(request: Selection, frame: Frame) -> dict[str, Any]:
         "max_time_to_first_token": wishes.max_time_to_first_token,
         "tags": list(wishes.tags),
     }
+
+
+def _exploration(choice: Choice) -> dict[str, Any]:
+    """Return whether the primary was taken to learn about it, where the strategy may do that."""
+    for _, _, scorer in choice.strategy.composition:
+        if isinstance(scorer, Sufficient):
+            picked = scorer.pick(choice.frame)
+            return {"explored": picked.explored, "propensity": picked.propensity}
+    return {}
 
 
 def _order(choice: Choice, plan: Plan) -> list[dict[str, Any]]:
@@ -180,6 +196,8 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
     }
     if figures.predicted is not None:
         told["predicted"] = float(figures.predicted[row])
+    if figures.graded is not None:
+        told["grades"] = int(figures.graded[row])
     return told
 
 

@@ -11,7 +11,7 @@ from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.sketch import TimeSketch
 from llmrouter.v1 import selector_pb2 as pb
 
-__all__ = ["encode_breakers", "encode_catalog", "encode_costs"]
+__all__ = ["encode_breakers", "encode_catalog", "encode_costs", "encode_versions"]
 
 _MOST_COSTS = 1000
 _STATES = {
@@ -31,6 +31,17 @@ def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
         strategies=sorted(selector.strategies),
         default_strategy=selector.settings.default_strategy,
         degraded="" if selector.store is None else selector.store.trouble,
+    )
+
+
+def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
+    """Return the versions of all models, in order."""
+    known = {one.key: one.away for one in selector.live.view().catalog.every if one.version}
+    return pb.ListVersionsResponse(
+        versions=[
+            pb.ModelVersion(model=model, version=version, away=known[model, version])
+            for model, version in sorted(known)
+        ]
     )
 
 

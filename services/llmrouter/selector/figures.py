@@ -69,6 +69,8 @@ class Figures:
     """n: the row that a rollout sends this request to instead, or -1; None while there is none."""
     predicted: Array | None = None
     """n: the chance that each answers well, 0 to 1; None where the strategy does not ask."""
+    graded: Array | None = None
+    """n: graded answers that each chance rests on; None where the strategy does not ask."""
 
     @property
     def bytes(self) -> int:
@@ -81,6 +83,7 @@ class Figures:
             self.drained,
             self.preferred,
             self.predicted,
+            self.graded,
         ):
             size += 0 if extra is None else extra.nbytes
         return size

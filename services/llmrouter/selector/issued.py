@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from llmrouter.common.prompt_features import PromptFeatures
 from llmrouter.selector.evidence import Array, Key
 from llmrouter.selector.plan import Plan, Selection
 
@@ -28,6 +29,10 @@ class IssuedPlan:
     """Endpoints that answer as well, for nobody."""
     reported: set[Key] = field(default_factory=set)
     """Endpoints whose outcome is known."""
+    answered: set[str] = field(default_factory=set)
+    """Names of the models that have answered."""
+    features: PromptFeatures | None = None
+    """Those that the prompt was routed by; None where there were none."""
 
 
 class IssuedPlans:
@@ -124,4 +129,5 @@ def issue(request: Selection, plan: Plan, now: float) -> IssuedPlan:
         endpoints=tuple(one.endpoint for one in plan.candidates),
         at=now,
         shadows=tuple(one.endpoint for one in plan.shadows),
+        features=request.features,
     )

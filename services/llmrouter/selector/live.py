@@ -13,6 +13,7 @@ from llmrouter.selector.catalog import Catalog, ServedModel, build_catalog
 from llmrouter.selector.evidence import Array, Evidence, EvidenceTable, Key
 from llmrouter.selector.figures import Figures
 from llmrouter.selector.issued import Outstanding
+from llmrouter.selector.prediction import Predictions
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import StatisticsBook
 from llmrouter.selector.tokenizer_book import TokenizerBook
@@ -115,7 +116,7 @@ class LiveCatalog:
         *,
         turns: bool = False,
         spread: bool = False,
-        predicted: Array | None = None,
+        predicted: Predictions | None = None,
         preferred: NDArray[np.intp] | None = None,
     ) -> Figures:
         """Return the numbers of this moment, copied.
@@ -125,7 +126,7 @@ class LiveCatalog:
             now: Seconds of the clock that the statistics were fed with.
             turns: Whether the turns of `round-robin` matter.
             spread: Whether it matters how much times vary.
-            predicted: Of each row, where a predictor was asked.
+            predicted: Of the rows, where a predictor was asked.
             preferred: Of each row, the one that a rollout sends this request to instead, or -1.
         """
         self._outstanding.expire(now)
@@ -143,7 +144,8 @@ class LiveCatalog:
             blocked=self._blocked(view, drained, now),
             drained=drained,
             preferred=preferred,
-            predicted=predicted,
+            predicted=None if predicted is None else predicted.chances,
+            graded=None if predicted is None else predicted.grades,
         )
 
     def drains(self, endpoint: Key, now: float) -> None:

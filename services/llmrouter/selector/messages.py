@@ -8,6 +8,7 @@ from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.validation import validate_context, validate_routing
 from llmrouter.common.wire import decode_context, seconds
 from llmrouter.common.wire_event import decode_usage
+from llmrouter.common.wire_features import decode_features
 from llmrouter.common.wire_routing import decode_routing
 from llmrouter.selector.evidence import Key
 from llmrouter.selector.plan import Candidate, Plan, Selection, Tried
@@ -53,6 +54,7 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
         tried=frozenset(
             Tried(one.model, one.version, one.address, one.too_long) for one in request.tried
         ),
+        features=decode_features(request.features) if request.HasField("features") else None,
     )
 
 

@@ -10,12 +10,17 @@ from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.rating import Rating
 from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
 from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.costs import SHADOWS, CostBook
 from llmrouter.selector.decisions import Decision, DecisionLog
 from llmrouter.selector.evidence import Key, Measure
+from llmrouter.selector.grading import rated
 from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
+from llmrouter.selector.learned.learner import Learner
+from llmrouter.selector.learned.predictor import LearnedPredictor
+from llmrouter.selector.learned.teacher import KIND, Teacher
 from llmrouter.selector.live import LiveCatalog
 from llmrouter.selector.plan import Plan, Selection
 from llmrouter.selector.prediction import Predictor
@@ -55,7 +60,7 @@ class ModelSelector:
             settings: Its settings.
             served: What the inference services hold now: `EndpointWatcher.served`.
             strategies: By name; None loads the registered and the configured ones.
-            predictor: Asked by strategies that predict; None leaves them out.
+            predictor: Asked by strategies that predict; None takes what was learned from grades.
             store: Keeps what outlives a restart; None keeps nothing.
             clock: Monotonic seconds.
             wall: Seconds since the epoch.
@@ -64,11 +69,13 @@ class ModelSelector:
             RouterError: UNKNOWN_STRATEGY when the default strategy does not exist.
         """
         self.settings = settings
-        self.strategies = dict(strategies or _strategies(settings, predictor))
+        self.strategies = dict(strategies or _strategies(settings))
         find_strategy(self.strategies, settings.default_strategy)
         self.clock = clock
         self._wall = wall
-        self._predictor = predictor
+        learner = Learner(settings.learned.examples)
+        self.teacher = Teacher(learner, store, wall)
+        self._predictor = predictor or LearnedPredictor(learner)
         self._policy = Policy(
             settings.fallbacks, settings.expected_output_tokens, settings.affinity_bound
         )
@@ -91,6 +98,7 @@ class ModelSelector:
         now = self.clock()
         self.rollouts.restore(documents.get("rollout", {}), now)
         self.breakers.restore(documents.get("breaker", {}), now, self._wall())
+        self.teacher.restore(documents.get(KIND, {}))
 
     def select(self, request: Selection, *, brief: bool = False) -> tuple[str, Plan]:
         """Choose a primary and fallbacks; return the plan and its id.
@@ -105,8 +113,8 @@ class ModelSelector:
         now, view, wishes = self.clock(), self.live.view(), request.wishes
         strategy = find_strategy(self.strategies, wishes.strategy or self.settings.default_strategy)
         predicted = None
-        if strategy.predicts and self._predictor is not None:
-            predicted = self._predictor.predict(request, tuple(view.rows))
+        if strategy.predicts:
+            predicted = self._predictor.predict(request, tuple(view.rows), view.quality)
         figures = self.live.figures(
             view,
             now,
@@ -169,6 +177,8 @@ class ModelSelector:
                 continue
             issued.reported.add(key)
             counted += 1
+            if not outcome.error_reason and key in issued.endpoints:
+                issued.answered.add(key[0])
             priced = self._priced(key, outcome)
             if priced.usage is not None:
                 who = (SHADOWS, "") if key in issued.shadows else (issued.tenant, issued.user)
@@ -177,6 +187,23 @@ class ModelSelector:
             if decision is not None:
                 decision.outcomes.append(_outcome_record(key, priced))
         return counted
+
+    def rate(self, rating: Rating, tenant: str) -> tuple[str, int]:
+        """Learn from how good an answer was; return its model and how many grades that has.
+
+        Raises:
+            RouterError: UNKNOWN_PLAN when the plan was never issued here to this tenant, or is
+                forgotten; INVALID_ARGUMENT when the model did not answer under it.
+        """
+        issued = self._issued.get(rating.plan_id)
+        if issued is None or issued.tenant != tenant:
+            raise _unknown_plan(rating.plan_id)
+        model, features = rated(issued, rating)
+        grades = self.teacher.grade(rating.plan_id, features, model, rating.grade)
+        decision = self._decisions.get(rating.plan_id)
+        if decision is not None:
+            decision.grades[model] = rating.grade
+        return model, grades
 
     def decision(self, plan_id: str) -> Decision:
         """Return what a past choice was made from.
@@ -243,9 +270,8 @@ class ModelSelector:
                 self.statistics.evidence.forget(one, Measure.ERROR)
 
 
-def _strategies(settings: SelectorSettings, predictor: Predictor | None) -> dict[str, Strategy]:
-    has = predictor is not None
-    return load_strategies(settings.balanced, settings.strategies, predictor=has)
+def _strategies(settings: SelectorSettings) -> dict[str, Strategy]:
+    return load_strategies(settings.balanced, settings.strategies, learning=settings.learned)
 
 
 def _unknown_plan(plan_id: str) -> RouterError:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from llmrouter.common.generation import RoutingWishes
+from llmrouter.common.prompt_features import PromptFeatures
 
-__all__ = ["Candidate", "Component", "Exclusion", "Plan", "Selection", "Tried"]
+__all__ = ["Candidate", "Component", "Exclusion", "Plan", "Selection", "Tried", "draw_of"]
 
 
 class Tried(NamedTuple):
@@ -42,6 +44,14 @@ class Selection:
     """Fingerprint of how the conversation began; empty prefers no replica."""
     tried: frozenset[Tried] = frozenset()
     """Who has failed it and may not be planned with again."""
+    features: PromptFeatures | None = None
+    """What is known of the prompt without its text; None where nothing is."""
+
+
+def draw_of(request: Selection) -> int:
+    """Return the number that all of a request's draws are made from, 64 bits."""
+    key = request.question_key or request.request_id.encode()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
 @dataclass(frozen=True, slots=True)

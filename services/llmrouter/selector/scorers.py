@@ -9,8 +9,11 @@ import numpy as np
 
 from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Frame
+from llmrouter.selector.learned.policy import NEVER, Exploration, Pick, pick
+from llmrouter.selector.pickers import uniforms
+from llmrouter.selector.plan import draw_of
 
-__all__ = ["SCORERS", "Scorer"]
+__all__ = ["SCORERS", "Scorer", "Sufficient"]
 
 REFERENCE_SECONDS = 2.0
 """An answer expected to take this long has the speed 0.5."""
@@ -150,6 +153,69 @@ class Predicted:
         return (
             "nothing predicts it" if predicted is None else f"answers well by {predicted[row]:.1%}"
         )
+
+
+class Sufficient:
+    """How likely the model answers well, and before all others the cheapest that is likely enough.
+
+    Now and then the model of which least is known comes first instead, so that it is learned about.
+
+    Args:
+        tolerance: What the cheaper one may be worse than the best, 0 to 1.
+        exploration: How often it explores.
+    """
+
+    def __init__(self, tolerance: float = 0.05, exploration: Exploration = NEVER) -> None:
+        self._tolerance, self._exploration = tolerance, exploration
+
+    def __repr__(self) -> str:
+        return f"Sufficient({self._tolerance}, {self._exploration})"
+
+    def pick(self, frame: Frame) -> Pick:
+        """Return which of the rows `frame.fitting` come first."""
+        rows, wishes = frame.fitting, frame.request.wishes
+        graded = frame.figures.graded
+        return pick(
+            _chances(frame)[rows],
+            np.zeros(int(rows.sum())) if graded is None else graded[rows],
+            frame.cost[rows],
+            min_quality=wishes.min_quality,
+            tolerance=self._tolerance,
+            exploration=NEVER if wishes.no_exploration else self._exploration,
+            draw=uniforms(draw_of(frame.request), _EXPLORING).item(),
+        )
+
+    def values(self, frame: Frame) -> Array:
+        """Return half of the chance, and the other half for those that come first."""
+        values = _chances(frame) / 2
+        values[frame.fitting.nonzero()[0][self.pick(frame).first]] += 0.5
+        return values
+
+    def why(self, frame: Frame, row: int) -> str:
+        """Tell the chance and what it rests on."""
+        graded = frame.figures.graded
+        grades = 0 if graded is None else int(graded[row])
+        return f"answers well by {_chances(frame)[row]:.1%}, from {grades} graded answers"
+
+    def reason(self, frame: Frame, row: int) -> str:
+        """Return one sentence for people: why a row comes first."""
+        name, picked = frame.view.models[row].name, self.pick(frame)
+        if picked.explored:
+            return f"{name} to learn about it: {self.why(frame, row)}"
+        chance = f"{name}, whose chance of a good answer is {_chances(frame)[row]:.0%},"
+        if not picked.cleared:
+            return f"{chance} comes nearest to {picked.needed:.0%}"
+        return f"{chance} is the cheapest of those that reach {picked.needed:.0%}"
+
+
+_EXPLORING = np.array([0x4C4541524E], np.uint64)
+"""What keeps the draw that explores apart from those that decide between equals."""
+
+
+def _chances(frame: Frame) -> Array:
+    """Return what is predicted, or else what is configured."""
+    predicted = frame.figures.predicted
+    return frame.view.quality if predicted is None else predicted
 
 
 SCORERS: Mapping[str, Scorer] = {

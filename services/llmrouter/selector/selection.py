@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -16,13 +15,13 @@ from llmrouter.selector.figures import Figures, Frame, estimate
 from llmrouter.selector.filters import Filter, failed_filters
 from llmrouter.selector.leniency import LATENCY, in_time, with_room
 from llmrouter.selector.pickers import PICKERS, Draws
-from llmrouter.selector.plan import Selection
+from llmrouter.selector.plan import Selection, draw_of
 from llmrouter.selector.refusals import nobody, refusal
 from llmrouter.selector.replicas import replicas_in_order
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import CatalogView, Flags
 
-__all__ = ["Choice", "Policy", "choose", "draw_of"]
+__all__ = ["Choice", "Policy", "choose"]
 
 Rows = NDArray[np.intp]
 
@@ -70,12 +69,6 @@ class Choice:
     """Those of them that are not away, unless all are."""
     yielding: Flags | None
     """Those of them that a rollout keeps from this request; None while there is none."""
-
-
-def draw_of(request: Selection) -> int:
-    """Return the number that all of a request's draws are made from, 64 bits."""
-    key = request.question_key or request.request_id.encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 
 def choose(

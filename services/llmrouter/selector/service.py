@@ -59,6 +59,7 @@ async def build(
     async def close() -> None:
         await placement.close()
         await watcher.close()
+        await selector.teacher.close()
         await store.close()
 
     return Service(
@@ -67,6 +68,7 @@ async def build(
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host,
         port=settings.port,
+        listening=settings,
         start=start,
         close=close,
         readings=lambda: readings(selector),

@@ -7,13 +7,22 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from llmrouter.common.errors import invalid
+from llmrouter.common.validation import validate_context
+from llmrouter.common.wire import decode_context
+from llmrouter.common.wire_rating import decode_rating
 from llmrouter.selector.costs import KINDS
 from llmrouter.selector.decisions import record_text
-from llmrouter.selector.encoding import encode_breakers, encode_catalog, encode_costs
+from llmrouter.selector.encoding import (
+    encode_breakers,
+    encode_catalog,
+    encode_costs,
+    encode_versions,
+)
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
+from llmrouter.v1 import rating_pb2
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceServicer
 
@@ -49,6 +58,18 @@ class SelectorServicer(SelectorServiceServicer):
         attempts = decode_outcomes(request, self._faults)
         return pb.ReportOutcomeResponse(counted=self._selector.report(request.plan_id, attempts))
 
+    async def RateOutcome(  # noqa: N802 - the proto's name
+        self,
+        request: rating_pb2.SelectorServiceRateOutcomeRequest,
+        context: Any,
+    ) -> rating_pb2.SelectorServiceRateOutcomeResponse:
+        """Learn from how good an answer was."""
+        who, rating = decode_context(request.context), decode_rating(request.request)
+        validate_context(who)
+        model, grades = self._selector.rate(rating, who.tenant)
+        told = rating_pb2.RateOutcomeResponse(model=model, grade=rating.grade, grades=grades)
+        return rating_pb2.SelectorServiceRateOutcomeResponse(response=told)
+
     async def ListCatalog(  # noqa: N802 - the proto's name
         self,
         request: pb.ListCatalogRequest,
@@ -56,6 +77,14 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
         return encode_catalog(self._selector)
+
+    async def ListVersions(  # noqa: N802 - the proto's name
+        self,
+        request: pb.ListVersionsRequest,
+        context: Any,
+    ) -> pb.ListVersionsResponse:
+        """List the versions of all models."""
+        return encode_versions(self._selector)
 
     async def Explain(  # noqa: N802 - the proto's name
         self,

@@ -10,6 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
+from llmrouter.common.listening import Listening
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
@@ -19,6 +20,7 @@ __all__ = [
     "CatalogEntry",
     "DecisionSettings",
     "FailureClass",
+    "LearnedSettings",
     "SelectorSettings",
     "StrategySettings",
     "StrategyWeights",
@@ -169,6 +171,35 @@ class BreakerSettings(Section):
     )
 
 
+class LearnedSettings(Section):
+    """The strategy `learned`, and what it learns from."""
+
+    tolerance: float = Field(
+        default=0.05,
+        ge=0,
+        le=1,
+        description="How much lower than the best one a cheaper model's chance may be.",
+    )
+    exploration: float = Field(
+        default=0.05,
+        ge=0,
+        le=0.2,
+        description="Share of requests that go to a model of which little is known; 0 is never.",
+    )
+    enough_grades: int = Field(
+        default=200,
+        ge=1,
+        le=1_000_000,
+        description="Graded answers after which a model is not explored any more.",
+    )
+    examples: int = Field(
+        default=4096,
+        ge=16,
+        le=8192,
+        description="Graded prompts remembered, about 1 KiB each; the oldest go first.",
+    )
+
+
 class DecisionSettings(Section):
     """How past choices are remembered."""
 
@@ -182,7 +213,7 @@ class DecisionSettings(Section):
         default=3600,
         ge=1,
         le=86_400,
-        description="How long a plan's outcomes may be reported after it was issued.",
+        description="How long a plan's outcomes may be reported and rated after it was issued.",
     )
 
 
@@ -224,7 +255,7 @@ _DEFAULT_CATALOG = (
 )
 
 
-class SelectorSettings(Section):
+class SelectorSettings(Listening):
     """Settings of the selector (`selector:` in the file)."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
@@ -263,6 +294,9 @@ class SelectorSettings(Section):
     breaker: BreakerSettings = Field(
         default=BreakerSettings(), description="Circuit breakers of the endpoints."
     )
+    learned: LearnedSettings = Field(
+        default=LearnedSettings(), description="Learned routing, and its memory of graded answers."
+    )
     decisions: DecisionSettings = Field(
         default=DecisionSettings(), description="Memory of past choices."
     )
@@ -293,7 +327,7 @@ class SelectorSettings(Section):
     )
     state_path: Path | None = Field(
         default=None,
-        description="File that keeps rollouts and breakers over a restart; absent takes "
+        description="File that keeps rollouts, breakers and grades over a restart; absent takes "
         "`selector.sqlite` in the data directory.",
     )
     affinity_bound: float = Field(

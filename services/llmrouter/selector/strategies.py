@@ -12,9 +12,10 @@ from functools import cached_property
 from importlib.metadata import entry_points
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector.learned.policy import Exploration
 from llmrouter.selector.pickers import PICKERS
-from llmrouter.selector.scorers import SCORERS, Scorer
-from llmrouter.selector.settings import StrategySettings, StrategyWeights
+from llmrouter.selector.scorers import SCORERS, Scorer, Sufficient
+from llmrouter.selector.settings import LearnedSettings, StrategySettings, StrategyWeights
 
 __all__ = [
     "BALANCED",
@@ -29,6 +30,7 @@ __all__ = [
     "WEIGHTED",
     "Strategy",
     "find_strategy",
+    "learned",
     "load_strategies",
 ]
 
@@ -52,8 +54,7 @@ class Strategy:
     scorers: Mapping[str, Scorer] = field(default_factory=dict)
     """Scorers of its own, by names that `weights` gives."""
     predicts: bool = False
-    """Whether a predictor is asked first, whose chances stand for the quality; such a strategy is
-    known only where the selector has a predictor."""
+    """Whether a predictor is asked first, whose chances stand for the quality."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -105,20 +106,28 @@ BUILT_IN = (
 )
 
 
+def learned(settings: LearnedSettings) -> Strategy:
+    """Return the strategy `learned`: the cheapest model that is likely to answer well enough."""
+    exploration = Exploration(settings.exploration, settings.enough_grades)
+    scorer = Sufficient(settings.tolerance, exploration)
+    return Strategy("learned", {"sufficient": 1.0}, scorers={"sufficient": scorer}, predicts=True)
+
+
 def load_strategies(
     balanced: StrategyWeights | None = None,
     own: Mapping[str, StrategySettings] | None = None,
     *,
-    predictor: bool = False,
+    learning: LearnedSettings | None = None,
 ) -> dict[str, Strategy]:
     """Return every known strategy by name; one that cannot be loaded is logged and left out.
 
     Args:
         balanced: Weights for `balanced`; None keeps the registered ones.
         own: Those of the configuration, which stand above all others.
-        predictor: Whether there is a predictor, without which strategies that ask it are left out.
+        learning: Of `learned`; None takes the defaults.
     """
-    found = {strategy.name: strategy for strategy in BUILT_IN}
+    built_in = (*BUILT_IN, learned(learning or LearnedSettings()))
+    found = {strategy.name: strategy for strategy in built_in}
     for point in entry_points(group=GROUP):
         try:
             strategy = point.load()
@@ -134,7 +143,7 @@ def load_strategies(
     for name, told in (own or {}).items():
         weights = {str(key): value for key, value in told.weights.items()}
         found[name] = Strategy(name, weights, told.picker, told.min_quality)
-    return {name: one for name, one in sorted(found.items()) if predictor or not one.predicts}
+    return dict(sorted(found.items()))
 
 
 def _named(known: Mapping[str, object]) -> str:

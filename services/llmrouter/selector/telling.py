@@ -7,6 +7,7 @@ from functools import partial
 
 from llmrouter.selector.leniency import LATENCY, too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
+from llmrouter.selector.scorers import Sufficient
 from llmrouter.selector.selection import Choice
 
 __all__ = ["tell"]
@@ -113,6 +114,9 @@ def _reason(choice: Choice) -> str:
         return f"it is {first.name}'s turn among {choice.leading} models"
     if choice.strategy.picker == "weighted-random":
         return f"{first.name} was drawn from {_chance(choice)}"
+    for _, _, scorer in choice.strategy.composition:
+        if isinstance(scorer, Sufficient):
+            return scorer.reason(choice.frame, int(order[0]))
     return _compared(choice, first.name)
 
 

@@ -26,31 +26,61 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/cache.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"y\n\x0c\x43\x61\x63hedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12\"\n\x05usage\x18\x04 \x01(\x0b\x32\x13.llmrouter.v1.Usage\"K\n\rLookupRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\"\x8d\x01\n\x0eLookupResponse\x12*\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12\'\n\x05level\x18\x02 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x9e\x01\n\x0cStoreRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x0f\n\rStoreResponse\"\x16\n\x14GetStatisticsRequest\"\x9e\x01\n\x0fLevelStatistics\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x0e\n\x06misses\x18\x06 \x01(\x04\x12\x11\n\tevictions\x18\x07 \x01(\x04\"F\n\x15GetStatisticsResponse\x12-\n\x06levels\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.LevelStatistics*W\n\nCacheLevel\x12\x1b\n\x17\x43\x41\x43HE_LEVEL_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43\x41\x43HE_LEVEL_MEMORY\x10\x01\x12\x14\n\x10\x43\x41\x43HE_LEVEL_DISK\x10\x02\x32\xef\x01\n\x0c\x43\x61\x63heService\x12\x43\n\x06Lookup\x12\x1b.llmrouter.v1.LookupRequest\x1a\x1c.llmrouter.v1.LookupResponse\x12@\n\x05Store\x12\x1a.llmrouter.v1.StoreRequest\x1a\x1b.llmrouter.v1.StoreResponse\x12X\n\rGetStatistics\x12\".llmrouter.v1.GetStatisticsRequest\x1a#.llmrouter.v1.GetStatisticsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18llmrouter/v1/cache.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1dllmrouter/v1/generation.proto\"\xaf\x01\n\x0c\x43\x61\x63hedAnswer\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12%\n\x07\x63hoices\x18\x03 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12\"\n\x05usage\x18\x04 \x01(\x0b\x32\x13.llmrouter.v1.Usage\x12&\n\x07timings\x18\x05 \x01(\x0b\x32\x15.llmrouter.v1.Timings\x12\x0c\n\x04tags\x18\x06 \x03(\t\"k\n\rLookupRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\r\n\x05stale\x18\x04 \x01(\x08\"\xb8\x01\n\x0b\x46oundAnswer\x12*\n\x06\x61nswer\x18\x01 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12\'\n\x05level\x18\x02 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12&\n\x03\x61ge\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\x12,\n\tremaining\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"p\n\x0eLookupResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"a\n\x12\x41waitAnswerRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"u\n\x13\x41waitAnswerResponse\x12(\n\x05\x66ound\x18\x01 \x01(\x0b\x32\x19.llmrouter.v1.FoundAnswer\x12\x10\n\x08sequence\x18\x02 \x01(\x04\x12\"\n\x05lease\x18\x03 \x01(\x0e\x32\x13.llmrouter.v1.Lease\"\xcf\x01\n\x0cStoreRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12*\n\x06\x61nswer\x18\x03 \x01(\x0b\x32\x1a.llmrouter.v1.CachedAnswer\x12&\n\x03ttl\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\r\n\x05\x61s_of\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\t\x12\x0f\n\x07refresh\x18\x07 \x01(\x08\"\x1e\n\rStoreResponse\x12\r\n\x05\x61s_of\x18\x01 \x01(\x04\"b\n\x13ReleaseLeaseRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\x0b\n\x03key\x18\x02 \x01(\x0c\x12\x0f\n\x07session\x18\x03 \x01(\t\"\x16\n\x14ReleaseLeaseResponse\".\n\x0cModelAnswers\x12\r\n\x05model\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\"\xa9\x01\n\x11InvalidateRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x03key\x18\x02 \x01(\x0cH\x00\x12\r\n\x03tag\x18\x03 \x01(\tH\x00\x12+\n\x05model\x18\x04 \x01(\x0b\x32\x1a.llmrouter.v1.ModelAnswersH\x00\x12\x10\n\x06tenant\x18\x05 \x01(\x08H\x00\x42\x08\n\x06target\"&\n\x12InvalidateResponse\x12\x10\n\x08sequence\x18\x01 \x01(\x04\"<\n\x19WatchInvalidationsRequest\x12\x10\n\x08store_id\x18\x01 \x01(\x0c\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x04\"/\n\x0cInvalidation\x12\r\n\x05label\x18\x01 \x01(\x0c\x12\x10\n\x08sequence\x18\x02 \x01(\x04\"\xd1\x01\n\x1aWatchInvalidationsResponse\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08store_id\x18\x02 \x01(\x0c\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\r\n\x05\x66loor\x18\x04 \x01(\x04\x12\x31\n\rinvalidations\x18\x05 \x03(\x0b\x32\x1a.llmrouter.v1.Invalidation\x12\x0c\n\x04more\x18\x06 \x01(\x08\x12.\n\x0b\x64\x65\x66\x61ult_ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\"\xed\x01\n\x07Savings\x12\x0e\n\x06tenant\x18\x01 \x01(\t\x12\r\n\x05model\x18\x02 \x01(\t\x12\'\n\x05level\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12#\n\x04kind\x18\x04 \x01(\x0e\x32\x15.llmrouter.v1.HitKind\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x06 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x07 \x01(\x04\x12\x0c\n\x04\x63ost\x18\x08 \x01(\x01\x12\'\n\x04time\x18\t \x01(\x0b\x32\x19.google.protobuf.Duration\"z\n\x11ReportHitsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12,\n\x05level\x18\x02 \x01(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x03 \x03(\x0b\x32\x15.llmrouter.v1.Savings\"\x14\n\x12ReportHitsResponse\"\x16\n\x14GetStatisticsRequest\"\x9e\x01\n\x0fLevelStatistics\x12\'\n\x05level\x18\x01 \x01(\x0e\x32\x18.llmrouter.v1.CacheLevel\x12\x0f\n\x07\x65ntries\x18\x02 \x01(\x04\x12\r\n\x05\x62ytes\x18\x03 \x01(\x04\x12\x11\n\tmax_bytes\x18\x04 \x01(\x04\x12\x0c\n\x04hits\x18\x05 \x01(\x04\x12\x0e\n\x06misses\x18\x06 \x01(\x04\x12\x11\n\tevictions\x18\x07 \x01(\x04\"\x97\x01\n\x15GetStatisticsResponse\x12-\n\x06levels\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.LevelStatistics\x12&\n\x07savings\x18\x02 \x03(\x0b\x32\x15.llmrouter.v1.Savings\x12\x10\n\x08gateways\x18\x03 \x01(\r\x12\x15\n\rinvalidations\x18\x04 \x01(\x04*A\n\x05Lease\x12\x15\n\x11LEASE_UNSPECIFIED\x10\x00\x12\x11\n\rLEASE_GRANTED\x10\x01\x12\x0e\n\nLEASE_HELD\x10\x02*`\n\x07HitKind\x12\x18\n\x14HIT_KIND_UNSPECIFIED\x10\x00\x12\x12\n\x0eHIT_KIND_EXACT\x10\x01\x12\x13\n\x0fHIT_KIND_JOINED\x10\x02\x12\x12\n\x0eHIT_KIND_STALE\x10\x03\x32\xa7\x05\n\x0c\x43\x61\x63heService\x12\x43\n\x06Lookup\x12\x1b.llmrouter.v1.LookupRequest\x1a\x1c.llmrouter.v1.LookupResponse\x12R\n\x0b\x41waitAnswer\x12 .llmrouter.v1.AwaitAnswerRequest\x1a!.llmrouter.v1.AwaitAnswerResponse\x12@\n\x05Store\x12\x1a.llmrouter.v1.StoreRequest\x1a\x1b.llmrouter.v1.StoreResponse\x12U\n\x0cReleaseLease\x12!.llmrouter.v1.ReleaseLeaseRequest\x1a\".llmrouter.v1.ReleaseLeaseResponse\x12O\n\nInvalidate\x12\x1f.llmrouter.v1.InvalidateRequest\x1a .llmrouter.v1.InvalidateResponse\x12i\n\x12WatchInvalidations\x12\'.llmrouter.v1.WatchInvalidationsRequest\x1a(.llmrouter.v1.WatchInvalidationsResponse0\x01\x12O\n\nReportHits\x12\x1f.llmrouter.v1.ReportHitsRequest\x1a .llmrouter.v1.ReportHitsResponse\x12X\n\rGetStatistics\x12\".llmrouter.v1.GetStatisticsRequest\x1a#.llmrouter.v1.GetStatisticsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.cache_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CACHELEVEL']._serialized_start=884
-  _globals['_CACHELEVEL']._serialized_end=971
-  _globals['_CACHEDANSWER']._serialized_start=105
-  _globals['_CACHEDANSWER']._serialized_end=226
-  _globals['_LOOKUPREQUEST']._serialized_start=228
-  _globals['_LOOKUPREQUEST']._serialized_end=303
-  _globals['_LOOKUPRESPONSE']._serialized_start=306
-  _globals['_LOOKUPRESPONSE']._serialized_end=447
-  _globals['_STOREREQUEST']._serialized_start=450
-  _globals['_STOREREQUEST']._serialized_end=608
-  _globals['_STORERESPONSE']._serialized_start=610
-  _globals['_STORERESPONSE']._serialized_end=625
-  _globals['_GETSTATISTICSREQUEST']._serialized_start=627
-  _globals['_GETSTATISTICSREQUEST']._serialized_end=649
-  _globals['_LEVELSTATISTICS']._serialized_start=652
-  _globals['_LEVELSTATISTICS']._serialized_end=810
-  _globals['_GETSTATISTICSRESPONSE']._serialized_start=812
-  _globals['_GETSTATISTICSRESPONSE']._serialized_end=882
-  _globals['_CACHESERVICE']._serialized_start=974
-  _globals['_CACHESERVICE']._serialized_end=1213
+  _globals['_LEASE']._serialized_start=2585
+  _globals['_LEASE']._serialized_end=2650
+  _globals['_HITKIND']._serialized_start=2652
+  _globals['_HITKIND']._serialized_end=2748
+  _globals['_CACHEDANSWER']._serialized_start=106
+  _globals['_CACHEDANSWER']._serialized_end=281
+  _globals['_LOOKUPREQUEST']._serialized_start=283
+  _globals['_LOOKUPREQUEST']._serialized_end=390
+  _globals['_FOUNDANSWER']._serialized_start=393
+  _globals['_FOUNDANSWER']._serialized_end=577
+  _globals['_LOOKUPRESPONSE']._serialized_start=579
+  _globals['_LOOKUPRESPONSE']._serialized_end=691
+  _globals['_AWAITANSWERREQUEST']._serialized_start=693
+  _globals['_AWAITANSWERREQUEST']._serialized_end=790
+  _globals['_AWAITANSWERRESPONSE']._serialized_start=792
+  _globals['_AWAITANSWERRESPONSE']._serialized_end=909
+  _globals['_STOREREQUEST']._serialized_start=912
+  _globals['_STOREREQUEST']._serialized_end=1119
+  _globals['_STORERESPONSE']._serialized_start=1121
+  _globals['_STORERESPONSE']._serialized_end=1151
+  _globals['_RELEASELEASEREQUEST']._serialized_start=1153
+  _globals['_RELEASELEASEREQUEST']._serialized_end=1251
+  _globals['_RELEASELEASERESPONSE']._serialized_start=1253
+  _globals['_RELEASELEASERESPONSE']._serialized_end=1275
+  _globals['_MODELANSWERS']._serialized_start=1277
+  _globals['_MODELANSWERS']._serialized_end=1323
+  _globals['_INVALIDATEREQUEST']._serialized_start=1326
+  _globals['_INVALIDATEREQUEST']._serialized_end=1495
+  _globals['_INVALIDATERESPONSE']._serialized_start=1497
+  _globals['_INVALIDATERESPONSE']._serialized_end=1535
+  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_start=1537
+  _globals['_WATCHINVALIDATIONSREQUEST']._serialized_end=1597
+  _globals['_INVALIDATION']._serialized_start=1599
+  _globals['_INVALIDATION']._serialized_end=1646
+  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_start=1649
+  _globals['_WATCHINVALIDATIONSRESPONSE']._serialized_end=1858
+  _globals['_SAVINGS']._serialized_start=1861
+  _globals['_SAVINGS']._serialized_end=2098
+  _globals['_REPORTHITSREQUEST']._serialized_start=2100
+  _globals['_REPORTHITSREQUEST']._serialized_end=2222
+  _globals['_REPORTHITSRESPONSE']._serialized_start=2224
+  _globals['_REPORTHITSRESPONSE']._serialized_end=2244
+  _globals['_GETSTATISTICSREQUEST']._serialized_start=2246
+  _globals['_GETSTATISTICSREQUEST']._serialized_end=2268
+  _globals['_LEVELSTATISTICS']._serialized_start=2271
+  _globals['_LEVELSTATISTICS']._serialized_end=2429
+  _globals['_GETSTATISTICSRESPONSE']._serialized_start=2432
+  _globals['_GETSTATISTICSRESPONSE']._serialized_end=2583
+  _globals['_CACHESERVICE']._serialized_start=2751
+  _globals['_CACHESERVICE']._serialized_end=3430
 # @@protoc_insertion_point(module_scope)

@@ -21,29 +21,57 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class _CacheLevel:
+class _Lease:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
 
-class _CacheLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheLevel.ValueType], _builtins.type):
+class _LeaseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Lease.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
-    CACHE_LEVEL_UNSPECIFIED: _CacheLevel.ValueType  # 0
-    """Nothing was found."""
-    CACHE_LEVEL_MEMORY: _CacheLevel.ValueType  # 1
-    """Memory of the cache service."""
-    CACHE_LEVEL_DISK: _CacheLevel.ValueType  # 2
-    """Disk of the cache service."""
+    LEASE_UNSPECIFIED: _Lease.ValueType  # 0
+    """Nobody asked, or the answer is there: generate as you like."""
+    LEASE_GRANTED: _Lease.ValueType  # 1
+    """The session of the question holds it: generate, then store or release."""
+    LEASE_HELD: _Lease.ValueType  # 2
+    """Another session holds it: its answer can be waited for."""
 
-class CacheLevel(_CacheLevel, metaclass=_CacheLevelEnumTypeWrapper):
-    """Represents the level that held an answer."""
+class Lease(_Lease, metaclass=_LeaseEnumTypeWrapper):
+    """Represents who may generate the answer that is missing."""
 
-CACHE_LEVEL_UNSPECIFIED: CacheLevel.ValueType  # 0
-"""Nothing was found."""
-CACHE_LEVEL_MEMORY: CacheLevel.ValueType  # 1
-"""Memory of the cache service."""
-CACHE_LEVEL_DISK: CacheLevel.ValueType  # 2
-"""Disk of the cache service."""
-Global___CacheLevel: _TypeAlias = CacheLevel  # noqa: Y015
+LEASE_UNSPECIFIED: Lease.ValueType  # 0
+"""Nobody asked, or the answer is there: generate as you like."""
+LEASE_GRANTED: Lease.ValueType  # 1
+"""The session of the question holds it: generate, then store or release."""
+LEASE_HELD: Lease.ValueType  # 2
+"""Another session holds it: its answer can be waited for."""
+Global___Lease: _TypeAlias = Lease  # noqa: Y015
+
+class _HitKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HitKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HitKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HIT_KIND_UNSPECIFIED: _HitKind.ValueType  # 0
+    """Never sent."""
+    HIT_KIND_EXACT: _HitKind.ValueType  # 1
+    """The same question, answered before."""
+    HIT_KIND_JOINED: _HitKind.ValueType  # 2
+    """The same question, being answered at that moment."""
+    HIT_KIND_STALE: _HitKind.ValueType  # 3
+    """The same question, whose answer had expired: no model could give another."""
+
+class HitKind(_HitKind, metaclass=_HitKindEnumTypeWrapper):
+    """Represents how an answer was found."""
+
+HIT_KIND_UNSPECIFIED: HitKind.ValueType  # 0
+"""Never sent."""
+HIT_KIND_EXACT: HitKind.ValueType  # 1
+"""The same question, answered before."""
+HIT_KIND_JOINED: HitKind.ValueType  # 2
+"""The same question, being answered at that moment."""
+HIT_KIND_STALE: HitKind.ValueType  # 3
+"""The same question, whose answer had expired: no model could give another."""
+Global___HitKind: _TypeAlias = HitKind  # noqa: Y015
 
 @_typing.final
 class CachedAnswer(_message.Message):
@@ -55,6 +83,8 @@ class CachedAnswer(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     CHOICES_FIELD_NUMBER: _builtins.int
     USAGE_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model that answered."""
     version: _builtins.str
@@ -67,6 +97,14 @@ class CachedAnswer(_message.Message):
     def usage(self) -> _generation_pb2.Usage:
         """What was counted when it was generated."""
 
+    @_builtins.property
+    def timings(self) -> _generation_pb2.Timings:
+        """Where the time went when it was generated."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names to invalidate it by, within its tenant; at most 16, each 1 to 64 bytes."""
+
     def __init__(
         self,
         *,
@@ -74,10 +112,12 @@ class CachedAnswer(_message.Message):
         version: _builtins.str = ...,
         choices: _abc.Iterable[_generation_pb2.Choice] | None = ...,
         usage: _generation_pb2.Usage | None = ...,
+        timings: _generation_pb2.Timings | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "model", b"model", "usage", b"usage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choices", b"choices", "model", b"model", "tags", b"tags", "timings", b"timings", "usage", b"usage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -91,8 +131,14 @@ class LookupRequest(_message.Message):
 
     CONTEXT_FIELD_NUMBER: _builtins.int
     KEY_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Fingerprint of everything that changes the answer; 32 bytes."""
+    session: _builtins.str
+    """The session that wants the key's lease on a miss; empty wants none."""
+    stale: _builtins.bool
+    """Whether an answer that has expired may be found as well, as long as it is kept."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks. The tenant is part of the key as well."""
@@ -102,14 +148,56 @@ class LookupRequest(_message.Message):
         *,
         context: _generation_pb2.RequestContext | None = ...,
         key: _builtins.bytes = ...,
+        session: _builtins.str = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupRequest: _TypeAlias = LookupRequest  # noqa: Y015
+
+@_typing.final
+class FoundAnswer(_message.Message):
+    """Represents an answer that was found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ANSWER_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    AGE_FIELD_NUMBER: _builtins.int
+    REMAINING_FIELD_NUMBER: _builtins.int
+    level: _generation_pb2.CacheLevel.ValueType
+    """Where it was found."""
+    @_builtins.property
+    def answer(self) -> Global___CachedAnswer:
+        """The answer."""
+
+    @_builtins.property
+    def age(self) -> _duration_pb2.Duration:
+        """Since it was stored."""
+
+    @_builtins.property
+    def remaining(self) -> _duration_pb2.Duration:
+        """Until it expires; negative once it has."""
+
+    def __init__(
+        self,
+        *,
+        answer: Global___CachedAnswer | None = ...,
+        level: _generation_pb2.CacheLevel.ValueType = ...,
+        age: _duration_pb2.Duration | None = ...,
+        remaining: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "answer", b"answer", "remaining", b"remaining"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "answer", b"answer", "level", b"level", "remaining", b"remaining"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FoundAnswer: _TypeAlias = FoundAnswer  # noqa: Y015
 
 @_typing.final
 class LookupResponse(_message.Message):
@@ -117,33 +205,95 @@ class LookupResponse(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    ANSWER_FIELD_NUMBER: _builtins.int
-    LEVEL_FIELD_NUMBER: _builtins.int
-    AGE_FIELD_NUMBER: _builtins.int
-    level: Global___CacheLevel.ValueType
-    """Where it was found."""
+    FOUND_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Invalidations so far."""
+    lease: Global___Lease.ValueType
+    """Who may generate the answer."""
     @_builtins.property
-    def answer(self) -> Global___CachedAnswer:
+    def found(self) -> Global___FoundAnswer:
         """The answer; absent on a miss."""
-
-    @_builtins.property
-    def age(self) -> _duration_pb2.Duration:
-        """Since it was stored; absent on a miss."""
 
     def __init__(
         self,
         *,
-        answer: Global___CachedAnswer | None = ...,
-        level: Global___CacheLevel.ValueType = ...,
-        age: _duration_pb2.Duration | None = ...,
+        found: Global___FoundAnswer | None = ...,
+        sequence: _builtins.int = ...,
+        lease: Global___Lease.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "answer", b"answer"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age", b"age", "answer", b"answer", "level", b"level"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "lease", b"lease", "sequence", b"sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LookupResponse: _TypeAlias = LookupResponse  # noqa: Y015
+
+@_typing.final
+class AwaitAnswerRequest(_message.Message):
+    """Represents the wait for another's answer; the call's deadline bounds it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """As in the look-up; 32 bytes."""
+    session: _builtins.str
+    """The session that wants the lease when it is free. Required."""
+    @_builtins.property
+    def context(self) -> _generation_pb2.RequestContext:
+        """Who asks."""
+
+    def __init__(
+        self,
+        *,
+        context: _generation_pb2.RequestContext | None = ...,
+        key: _builtins.bytes = ...,
+        session: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAnswerRequest: _TypeAlias = AwaitAnswerRequest  # noqa: Y015
+
+@_typing.final
+class AwaitAnswerResponse(_message.Message):
+    """Represents the end of the wait."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FOUND_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Invalidations so far."""
+    lease: Global___Lease.ValueType
+    """Who may generate the answer."""
+    @_builtins.property
+    def found(self) -> Global___FoundAnswer:
+        """The answer; absent when there is none, and then the lease is granted."""
+
+    def __init__(
+        self,
+        *,
+        found: Global___FoundAnswer | None = ...,
+        sequence: _builtins.int = ...,
+        lease: Global___Lease.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["found", b"found"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["found", b"found", "lease", b"lease", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAnswerResponse: _TypeAlias = AwaitAnswerResponse  # noqa: Y015
 
 @_typing.final
 class StoreRequest(_message.Message):
@@ -155,8 +305,17 @@ class StoreRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     ANSWER_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    AS_OF_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    REFRESH_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Fingerprint of everything that changes the answer; 32 bytes."""
+    as_of: _builtins.int
+    """The sequence that stood when its generation began; 0 takes that of now."""
+    session: _builtins.str
+    """The session whose lease ends; empty ends none."""
+    refresh: _builtins.bool
+    """Whether it takes the place of an answer that gateways may hold: they are told."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asked."""
@@ -176,10 +335,13 @@ class StoreRequest(_message.Message):
         key: _builtins.bytes = ...,
         answer: Global___CachedAnswer | None = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        as_of: _builtins.int = ...,
+        session: _builtins.str = ...,
+        refresh: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "context", b"context", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "context", b"context", "key", b"key", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "as_of", b"as_of", "context", b"context", "key", b"key", "refresh", b"refresh", "session", b"session", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -187,7 +349,61 @@ Global___StoreRequest: _TypeAlias = StoreRequest  # noqa: Y015
 
 @_typing.final
 class StoreResponse(_message.Message):
-    """Represents that the answer is kept."""
+    """Represents that the answer is kept, or was invalidated while it was generated."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    AS_OF_FIELD_NUMBER: _builtins.int
+    as_of: _builtins.int
+    """The sequence that it is kept under."""
+    def __init__(
+        self,
+        *,
+        as_of: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
+
+@_typing.final
+class ReleaseLeaseRequest(_message.Message):
+    """Represents a lease that is given back."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """As in the look-up; 32 bytes."""
+    session: _builtins.str
+    """The session that holds it."""
+    @_builtins.property
+    def context(self) -> _generation_pb2.RequestContext:
+        """Who asked."""
+
+    def __init__(
+        self,
+        *,
+        context: _generation_pb2.RequestContext | None = ...,
+        key: _builtins.bytes = ...,
+        session: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReleaseLeaseRequest: _TypeAlias = ReleaseLeaseRequest  # noqa: Y015
+
+@_typing.final
+class ReleaseLeaseResponse(_message.Message):
+    """Represents that the session holds the lease no longer."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -200,7 +416,308 @@ class StoreResponse(_message.Message):
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___StoreResponse: _TypeAlias = StoreResponse  # noqa: Y015
+Global___ReleaseLeaseResponse: _TypeAlias = ReleaseLeaseResponse  # noqa: Y015
+
+@_typing.final
+class ModelAnswers(_message.Message):
+    """Represents the answers of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model; 1 to 256 bytes."""
+    version: _builtins.str
+    """One of its versions; empty means all of them."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelAnswers: _TypeAlias = ModelAnswers  # noqa: Y015
+
+@_typing.final
+class InvalidateRequest(_message.Message):
+    """Represents which answers are to become unusable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    TAG_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TENANT_FIELD_NUMBER: _builtins.int
+    key: _builtins.bytes
+    """The answer of one key; 32 bytes."""
+    tag: _builtins.str
+    """Those stored with a tag; 1 to 64 bytes."""
+    tenant: _builtins.bool
+    """All of the tenant's; must be true."""
+    @_builtins.property
+    def context(self) -> _generation_pb2.RequestContext:
+        """Whose answers; the models' are those of every tenant."""
+
+    @_builtins.property
+    def model(self) -> Global___ModelAnswers:
+        """Those of a model, of every tenant."""
+
+    def __init__(
+        self,
+        *,
+        context: _generation_pb2.RequestContext | None = ...,
+        key: _builtins.bytes = ...,
+        tag: _builtins.str = ...,
+        model: Global___ModelAnswers | None = ...,
+        tenant: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "model", b"model", "tag", b"tag", "target", b"target", "tenant", b"tenant"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "model", b"model", "tag", b"tag", "target", b"target", "tenant", b"tenant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_target: _TypeAlias = _typing.Literal["key", "tag", "model", "tenant"]  # noqa: Y015
+    _WhichOneofArgType_target: _TypeAlias = _typing.Literal["target", b"target"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_target) -> _WhichOneofReturnType_target | None: ...
+
+Global___InvalidateRequest: _TypeAlias = InvalidateRequest  # noqa: Y015
+
+@_typing.final
+class InvalidateResponse(_message.Message):
+    """Represents that the answers are unusable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """The number of this invalidation."""
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
+
+@_typing.final
+class WatchInvalidationsRequest(_message.Message):
+    """Represents a gateway that wants to hold answers."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    store_id: _builtins.bytes
+    """The store it has followed so far; empty for none."""
+    after: _builtins.int
+    """The last sequence it knows of that store."""
+    def __init__(
+        self,
+        *,
+        store_id: _builtins.bytes = ...,
+        after: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "store_id", b"store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchInvalidationsRequest: _TypeAlias = WatchInvalidationsRequest  # noqa: Y015
+
+@_typing.final
+class Invalidation(_message.Message):
+    """Represents one label that became unusable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LABEL_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    label: _builtins.bytes
+    """Fingerprint of the label; 16 bytes."""
+    sequence: _builtins.int
+    """Answers begun before this sequence are unusable."""
+    def __init__(
+        self,
+        *,
+        label: _builtins.bytes = ...,
+        sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "sequence", b"sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invalidation: _TypeAlias = Invalidation  # noqa: Y015
+
+@_typing.final
+class WatchInvalidationsResponse(_message.Message):
+    """Represents news, or with nothing new that the stream is alive."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    STORE_ID_FIELD_NUMBER: _builtins.int
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    FLOOR_FIELD_NUMBER: _builtins.int
+    INVALIDATIONS_FIELD_NUMBER: _builtins.int
+    MORE_FIELD_NUMBER: _builtins.int
+    DEFAULT_TTL_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """The session; in the first message."""
+    store_id: _builtins.bytes
+    """The store; in the first message. Another one than before means that nothing held is usable."""
+    sequence: _builtins.int
+    """Invalidations so far."""
+    floor: _builtins.int
+    """Answers begun before it are unusable, whatever their labels."""
+    more: _builtins.bool
+    """Whether the next message goes on with what happened before: nothing may be served until then."""
+    @_builtins.property
+    def invalidations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invalidation]:
+        """What is new; at most 4,096 a message."""
+
+    @_builtins.property
+    def default_ttl(self) -> _duration_pb2.Duration:
+        """How long answers live whose store names no time; in the first message."""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        store_id: _builtins.bytes = ...,
+        sequence: _builtins.int = ...,
+        floor: _builtins.int = ...,
+        invalidations: _abc.Iterable[Global___Invalidation] | None = ...,
+        more: _builtins.bool = ...,
+        default_ttl: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["default_ttl", b"default_ttl"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["default_ttl", b"default_ttl", "floor", b"floor", "invalidations", b"invalidations", "more", b"more", "sequence", b"sequence", "session", b"session", "store_id", b"store_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WatchInvalidationsResponse: _TypeAlias = WatchInvalidationsResponse  # noqa: Y015
+
+@_typing.final
+class Savings(_message.Message):
+    """Represents what the cache saved for one tenant and model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TENANT_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    HITS_FIELD_NUMBER: _builtins.int
+    PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    COMPLETION_TOKENS_FIELD_NUMBER: _builtins.int
+    COST_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    tenant: _builtins.str
+    """Whose requests; 1 to 128 bytes. `*` gathers those beyond the bound of the table."""
+    model: _builtins.str
+    """The model that was spared; `*` likewise."""
+    level: _generation_pb2.CacheLevel.ValueType
+    """Where the answers were; unspecified for those joined."""
+    kind: Global___HitKind.ValueType
+    """How they were found."""
+    hits: _builtins.int
+    """How many."""
+    prompt_tokens: _builtins.int
+    """Prompt tokens that were not computed."""
+    completion_tokens: _builtins.int
+    """Tokens that were not generated."""
+    cost: _builtins.float
+    """US dollars that were not spent, by the selector's estimates."""
+    @_builtins.property
+    def time(self) -> _duration_pb2.Duration:
+        """Time of generation that was not needed."""
+
+    def __init__(
+        self,
+        *,
+        tenant: _builtins.str = ...,
+        model: _builtins.str = ...,
+        level: _generation_pb2.CacheLevel.ValueType = ...,
+        kind: Global___HitKind.ValueType = ...,
+        hits: _builtins.int = ...,
+        prompt_tokens: _builtins.int = ...,
+        completion_tokens: _builtins.int = ...,
+        cost: _builtins.float = ...,
+        time: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["completion_tokens", b"completion_tokens", "cost", b"cost", "hits", b"hits", "kind", b"kind", "level", b"level", "model", b"model", "prompt_tokens", b"prompt_tokens", "tenant", b"tenant", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Savings: _TypeAlias = Savings  # noqa: Y015
+
+@_typing.final
+class ReportHitsRequest(_message.Message):
+    """Represents what happened at one gateway since its last report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    LEVEL_FIELD_NUMBER: _builtins.int
+    SAVINGS_FIELD_NUMBER: _builtins.int
+    session: _builtins.str
+    """The session of the gateway."""
+    @_builtins.property
+    def level(self) -> Global___LevelStatistics:
+        """Its own level, now; `hits` and the like since its start."""
+
+    @_builtins.property
+    def savings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Savings]:
+        """What was saved; at most 4,096."""
+
+    def __init__(
+        self,
+        *,
+        session: _builtins.str = ...,
+        level: Global___LevelStatistics | None = ...,
+        savings: _abc.Iterable[Global___Savings] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["level", b"level"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["level", b"level", "savings", b"savings", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHitsRequest: _TypeAlias = ReportHitsRequest  # noqa: Y015
+
+@_typing.final
+class ReportHitsResponse(_message.Message):
+    """Represents that the report was taken in."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReportHitsResponse: _TypeAlias = ReportHitsResponse  # noqa: Y015
 
 @_typing.final
 class GetStatisticsRequest(_message.Message):
@@ -232,7 +749,7 @@ class LevelStatistics(_message.Message):
     HITS_FIELD_NUMBER: _builtins.int
     MISSES_FIELD_NUMBER: _builtins.int
     EVICTIONS_FIELD_NUMBER: _builtins.int
-    level: Global___CacheLevel.ValueType
+    level: _generation_pb2.CacheLevel.ValueType
     """Which level."""
     entries: _builtins.int
     """Entries held."""
@@ -249,7 +766,7 @@ class LevelStatistics(_message.Message):
     def __init__(
         self,
         *,
-        level: Global___CacheLevel.ValueType = ...,
+        level: _generation_pb2.CacheLevel.ValueType = ...,
         entries: _builtins.int = ...,
         bytes: _builtins.int = ...,
         max_bytes: _builtins.int = ...,
@@ -272,18 +789,32 @@ class GetStatisticsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     LEVELS_FIELD_NUMBER: _builtins.int
+    SAVINGS_FIELD_NUMBER: _builtins.int
+    GATEWAYS_FIELD_NUMBER: _builtins.int
+    INVALIDATIONS_FIELD_NUMBER: _builtins.int
+    gateways: _builtins.int
+    """Gateways connected."""
+    invalidations: _builtins.int
+    """Invalidations since start."""
     @_builtins.property
     def levels(self) -> _containers.RepeatedCompositeFieldContainer[Global___LevelStatistics]:
-        """The levels, fastest first."""
+        """The levels, fastest first; that of the gateways is the sum over those connected."""
+
+    @_builtins.property
+    def savings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Savings]:
+        """What was saved since start, by tenant, model, level and kind."""
 
     def __init__(
         self,
         *,
         levels: _abc.Iterable[Global___LevelStatistics] | None = ...,
+        savings: _abc.Iterable[Global___Savings] | None = ...,
+        gateways: _builtins.int = ...,
+        invalidations: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["levels", b"levels"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateways", b"gateways", "invalidations", b"invalidations", "levels", b"levels", "savings", b"savings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,6 +27,10 @@ if _version_not_supported:
 
 class CacheServiceStub:
     """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
     """
 
     def __init__(self, channel):
@@ -40,10 +44,35 @@ class CacheServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.LookupRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_cache__pb2.LookupResponse.FromString,
                 _registered_method=True)
+        self.AwaitAnswer = channel.unary_unary(
+                '/llmrouter.v1.CacheService/AwaitAnswer',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerResponse.FromString,
+                _registered_method=True)
         self.Store = channel.unary_unary(
                 '/llmrouter.v1.CacheService/Store',
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_cache__pb2.StoreResponse.FromString,
+                _registered_method=True)
+        self.ReleaseLease = channel.unary_unary(
+                '/llmrouter.v1.CacheService/ReleaseLease',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.FromString,
+                _registered_method=True)
+        self.Invalidate = channel.unary_unary(
+                '/llmrouter.v1.CacheService/Invalidate',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+                _registered_method=True)
+        self.WatchInvalidations = channel.unary_stream(
+                '/llmrouter.v1.CacheService/WatchInvalidations',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsResponse.FromString,
+                _registered_method=True)
+        self.ReportHits = channel.unary_unary(
+                '/llmrouter.v1.CacheService/ReportHits',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.ReportHitsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReportHitsResponse.FromString,
                 _registered_method=True)
         self.GetStatistics = channel.unary_unary(
                 '/llmrouter.v1.CacheService/GetStatistics',
@@ -54,6 +83,10 @@ class CacheServiceStub:
 
 class CacheServiceServicer:
     """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
     """
 
     def Lookup(self, request, context):
@@ -63,16 +96,55 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def AwaitAnswer(self, request, context):
+        """Waits for an answer that another gateway is generating under a lease: until it is stored, or the
+        lease is free, which is then granted to the one that has waited longest. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Store(self, request, context):
-        """Keeps a complete answer; returns once every level that promises durability has it.
-        ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+        """Keeps a complete answer and ends the lease; returns once every level that promises durability
+        has it. ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReleaseLease(self, request, context):
+        """Ends a lease whose generation failed or is not to be stored. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Invalidate(self, request, context):
+        """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
+        An answer whose generation began before is not stored afterwards. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WatchInvalidations(self, request, context):
+        """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
+        leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
+        that has heard nothing for 750 ms serves nothing of what it holds. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReportHits(self, request, context):
+        """Takes in what the cache saved at one gateway. Not safe to retry: each hit counts once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetStatistics(self, request, context):
-        """Returns the sizes and counts of each level. Safe to retry.
+        """Returns the sizes and counts of each level and what was saved. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -86,10 +158,35 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     request_deserializer=llmrouter_dot_v1_dot_cache__pb2.LookupRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_cache__pb2.LookupResponse.SerializeToString,
             ),
+            'AwaitAnswer': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitAnswer,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerResponse.SerializeToString,
+            ),
             'Store': grpc.unary_unary_rpc_method_handler(
                     servicer.Store,
                     request_deserializer=llmrouter_dot_v1_dot_cache__pb2.StoreRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_cache__pb2.StoreResponse.SerializeToString,
+            ),
+            'ReleaseLease': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReleaseLease,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.SerializeToString,
+            ),
+            'Invalidate': grpc.unary_unary_rpc_method_handler(
+                    servicer.Invalidate,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'WatchInvalidations': grpc.unary_stream_rpc_method_handler(
+                    servicer.WatchInvalidations,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsResponse.SerializeToString,
+            ),
+            'ReportHits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReportHits,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.ReportHitsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.ReportHitsResponse.SerializeToString,
             ),
             'GetStatistics': grpc.unary_unary_rpc_method_handler(
                     servicer.GetStatistics,
@@ -106,6 +203,10 @@ def add_CacheServiceServicer_to_server(servicer, server):
  # This class is part of an EXPERIMENTAL API.
 class CacheService:
     """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
     """
 
     @staticmethod
@@ -136,6 +237,33 @@ class CacheService:
             _registered_method=True)
 
     @staticmethod
+    def AwaitAnswer(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/AwaitAnswer',
+            llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.AwaitAnswerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def Store(request,
             target,
             options=(),
@@ -152,6 +280,114 @@ class CacheService:
             '/llmrouter.v1.CacheService/Store',
             llmrouter_dot_v1_dot_cache__pb2.StoreRequest.SerializeToString,
             llmrouter_dot_v1_dot_cache__pb2.StoreResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReleaseLease(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/ReleaseLease',
+            llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.ReleaseLeaseResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Invalidate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/Invalidate',
+            llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WatchInvalidations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/WatchInvalidations',
+            llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReportHits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/ReportHits',
+            llmrouter_dot_v1_dot_cache__pb2.ReportHitsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.ReportHitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

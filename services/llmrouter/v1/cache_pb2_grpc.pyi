@@ -27,7 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class CacheServiceStub:
-    """Represents answers seen before. It does not decide what may be cached: the gateway does."""
+    """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
+    """
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -35,29 +40,73 @@ class CacheServiceStub:
     def __new__(cls, channel: _aio.Channel) -> CacheServiceAsyncStub: ...
     Lookup: _grpc.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]
     """Looks an answer up. A miss is an answer without `answer`, not an error. Safe to retry."""
-    Store: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
-    """Keeps a complete answer; returns once every level that promises durability has it.
-    ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+    AwaitAnswer: _grpc.UnaryUnaryMultiCallable[_cache_pb2.AwaitAnswerRequest, _cache_pb2.AwaitAnswerResponse]
+    """Waits for an answer that another gateway is generating under a lease: until it is stored, or the
+    lease is free, which is then granted to the one that has waited longest. Safe to retry.
     """
+    Store: _grpc.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]
+    """Keeps a complete answer and ends the lease; returns once every level that promises durability
+    has it. ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+    """
+    ReleaseLease: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLeaseRequest, _cache_pb2.ReleaseLeaseResponse]
+    """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+    Invalidate: _grpc.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]
+    """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
+    An answer whose generation began before is not stored afterwards. Safe to retry.
+    """
+    WatchInvalidations: _grpc.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]
+    """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
+    leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
+    that has heard nothing for 750 ms serves nothing of what it holds. Safe to retry.
+    """
+    ReportHits: _grpc.UnaryUnaryMultiCallable[_cache_pb2.ReportHitsRequest, _cache_pb2.ReportHitsResponse]
+    """Takes in what the cache saved at one gateway. Not safe to retry: each hit counts once."""
     GetStatistics: _grpc.UnaryUnaryMultiCallable[_cache_pb2.GetStatisticsRequest, _cache_pb2.GetStatisticsResponse]
-    """Returns the sizes and counts of each level. Safe to retry."""
+    """Returns the sizes and counts of each level and what was saved. Safe to retry."""
 
 @_typing.type_check_only
 class CacheServiceAsyncStub(CacheServiceStub):
-    """Represents answers seen before. It does not decide what may be cached: the gateway does."""
+    """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
+    """
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Lookup: _aio.UnaryUnaryMultiCallable[_cache_pb2.LookupRequest, _cache_pb2.LookupResponse]  # type: ignore[assignment]
     """Looks an answer up. A miss is an answer without `answer`, not an error. Safe to retry."""
-    Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]  # type: ignore[assignment]
-    """Keeps a complete answer; returns once every level that promises durability has it.
-    ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+    AwaitAnswer: _aio.UnaryUnaryMultiCallable[_cache_pb2.AwaitAnswerRequest, _cache_pb2.AwaitAnswerResponse]  # type: ignore[assignment]
+    """Waits for an answer that another gateway is generating under a lease: until it is stored, or the
+    lease is free, which is then granted to the one that has waited longest. Safe to retry.
     """
+    Store: _aio.UnaryUnaryMultiCallable[_cache_pb2.StoreRequest, _cache_pb2.StoreResponse]  # type: ignore[assignment]
+    """Keeps a complete answer and ends the lease; returns once every level that promises durability
+    has it. ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+    """
+    ReleaseLease: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReleaseLeaseRequest, _cache_pb2.ReleaseLeaseResponse]  # type: ignore[assignment]
+    """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+    Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
+    """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
+    An answer whose generation began before is not stored afterwards. Safe to retry.
+    """
+    WatchInvalidations: _aio.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]  # type: ignore[assignment]
+    """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
+    leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
+    that has heard nothing for 750 ms serves nothing of what it holds. Safe to retry.
+    """
+    ReportHits: _aio.UnaryUnaryMultiCallable[_cache_pb2.ReportHitsRequest, _cache_pb2.ReportHitsResponse]  # type: ignore[assignment]
+    """Takes in what the cache saved at one gateway. Not safe to retry: each hit counts once."""
     GetStatistics: _aio.UnaryUnaryMultiCallable[_cache_pb2.GetStatisticsRequest, _cache_pb2.GetStatisticsResponse]  # type: ignore[assignment]
-    """Returns the sizes and counts of each level. Safe to retry."""
+    """Returns the sizes and counts of each level and what was saved. Safe to retry."""
 
 class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Represents answers seen before. It does not decide what may be cached: the gateway does."""
+    """Represents answers seen before. It does not decide what may be cached: the gateway does.
+
+    Every invalidation has a number, the sequence, and every answer carries the sequence that stood
+    when it began to be generated: an answer is served only if none of its labels was invalidated
+    since. Labels are its key, its tags, its tenant, its model and its model's version.
+    """
 
     @_abc_1.abstractmethod
     def Lookup(
@@ -68,14 +117,61 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Looks an answer up. A miss is an answer without `answer`, not an error. Safe to retry."""
 
     @_abc_1.abstractmethod
+    def AwaitAnswer(
+        self,
+        request: _cache_pb2.AwaitAnswerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.AwaitAnswerResponse, _abc.Awaitable[_cache_pb2.AwaitAnswerResponse]]:
+        """Waits for an answer that another gateway is generating under a lease: until it is stored, or the
+        lease is free, which is then granted to the one that has waited longest. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
     def Store(
         self,
         request: _cache_pb2.StoreRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.StoreResponse, _abc.Awaitable[_cache_pb2.StoreResponse]]:
-        """Keeps a complete answer; returns once every level that promises durability has it.
-        ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
+        """Keeps a complete answer and ends the lease; returns once every level that promises durability
+        has it. ENTRY_TOO_LARGE for answers beyond the limit. Safe to retry.
         """
+
+    @_abc_1.abstractmethod
+    def ReleaseLease(
+        self,
+        request: _cache_pb2.ReleaseLeaseRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.ReleaseLeaseResponse, _abc.Awaitable[_cache_pb2.ReleaseLeaseResponse]]:
+        """Ends a lease whose generation failed or is not to be stored. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def Invalidate(
+        self,
+        request: _cache_pb2.InvalidateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
+        """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
+        An answer whose generation began before is not stored afterwards. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def WatchInvalidations(
+        self,
+        request: _cache_pb2.WatchInvalidationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_cache_pb2.WatchInvalidationsResponse], _abc.AsyncIterator[_cache_pb2.WatchInvalidationsResponse]]:
+        """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
+        leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
+        that has heard nothing for 750 ms serves nothing of what it holds. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def ReportHits(
+        self,
+        request: _cache_pb2.ReportHitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.ReportHitsResponse, _abc.Awaitable[_cache_pb2.ReportHitsResponse]]:
+        """Takes in what the cache saved at one gateway. Not safe to retry: each hit counts once."""
 
     @_abc_1.abstractmethod
     def GetStatistics(
@@ -83,6 +179,6 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _cache_pb2.GetStatisticsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_cache_pb2.GetStatisticsResponse, _abc.Awaitable[_cache_pb2.GetStatisticsResponse]]:
-        """Returns the sizes and counts of each level. Safe to retry."""
+        """Returns the sizes and counts of each level and what was saved. Safe to retry."""
 
 def add_CacheServiceServicer_to_server(servicer: CacheServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -6,6 +6,7 @@ import warnings
 from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import gateway_pb2 as llmrouter_dot_v1_dot_gateway__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
+from llmrouter.v1 import rating_pb2 as llmrouter_dot_v1_dot_rating__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
 GRPC_VERSION = grpc.__version__
@@ -53,6 +54,11 @@ class GatewayServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
                 _registered_method=True)
+        self.RateOutcome = channel.unary_unary(
+                '/llmrouter.v1.GatewayService/RateOutcome',
+                request_serializer=llmrouter_dot_v1_dot_rating__pb2.RateOutcomeRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_rating__pb2.RateOutcomeResponse.FromString,
+                _registered_method=True)
         self.ListModels = channel.unary_unary(
                 '/llmrouter.v1.GatewayService/ListModels',
                 request_serializer=llmrouter_dot_v1_dot_gateway__pb2.ListModelsRequest.SerializeToString,
@@ -87,6 +93,15 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RateOutcome(self, request, context):
+        """Takes in how good an answer was, so that learned routing learns from it. UNKNOWN_PLAN once its plan
+        is forgotten (`selector.decisions.report_seconds`). Safe to retry: a model's later grade under the
+        same plan takes the place of the earlier one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListModels(self, request, context):
         """Lists the models a request may be routed to. Safe to retry.
         """
@@ -111,6 +126,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.Embed,
                     request_deserializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.SerializeToString,
+            ),
+            'RateOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RateOutcome,
+                    request_deserializer=llmrouter_dot_v1_dot_rating__pb2.RateOutcomeRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_rating__pb2.RateOutcomeResponse.SerializeToString,
             ),
             'ListModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListModels,
@@ -201,6 +221,33 @@ class GatewayService:
             '/llmrouter.v1.GatewayService/Embed',
             llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
             llmrouter_dot_v1_dot_embedding__pb2.EmbedResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.GatewayService/RateOutcome',
+            llmrouter_dot_v1_dot_rating__pb2.RateOutcomeRequest.SerializeToString,
+            llmrouter_dot_v1_dot_rating__pb2.RateOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -8,6 +8,7 @@ from grpc import aio as _aio
 from llmrouter.v1 import embedding_pb2 as _embedding_pb2
 from llmrouter.v1 import gateway_pb2 as _gateway_pb2
 from llmrouter.v1 import generation_pb2 as _generation_pb2
+from llmrouter.v1 import rating_pb2 as _rating_pb2
 import abc as _abc_1
 import grpc as _grpc
 import sys
@@ -45,6 +46,11 @@ class GatewayServiceStub:
     """
     Embed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]
     """Turns texts into vectors with an embedding model. Safe to retry."""
+    RateOutcome: _grpc.UnaryUnaryMultiCallable[_rating_pb2.RateOutcomeRequest, _rating_pb2.RateOutcomeResponse]
+    """Takes in how good an answer was, so that learned routing learns from it. UNKNOWN_PLAN once its plan
+    is forgotten (`selector.decisions.report_seconds`). Safe to retry: a model's later grade under the
+    same plan takes the place of the earlier one.
+    """
     ListModels: _grpc.UnaryUnaryMultiCallable[_gateway_pb2.ListModelsRequest, _gateway_pb2.ListModelsResponse]
     """Lists the models a request may be routed to. Safe to retry."""
 
@@ -63,6 +69,11 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     """
     Embed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turns texts into vectors with an embedding model. Safe to retry."""
+    RateOutcome: _aio.UnaryUnaryMultiCallable[_rating_pb2.RateOutcomeRequest, _rating_pb2.RateOutcomeResponse]  # type: ignore[assignment]
+    """Takes in how good an answer was, so that learned routing learns from it. UNKNOWN_PLAN once its plan
+    is forgotten (`selector.decisions.report_seconds`). Safe to retry: a model's later grade under the
+    same plan takes the place of the earlier one.
+    """
     ListModels: _aio.UnaryUnaryMultiCallable[_gateway_pb2.ListModelsRequest, _gateway_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models a request may be routed to. Safe to retry."""
 
@@ -96,6 +107,17 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_embedding_pb2.EmbedResponse, _abc.Awaitable[_embedding_pb2.EmbedResponse]]:
         """Turns texts into vectors with an embedding model. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def RateOutcome(
+        self,
+        request: _rating_pb2.RateOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rating_pb2.RateOutcomeResponse, _abc.Awaitable[_rating_pb2.RateOutcomeResponse]]:
+        """Takes in how good an answer was, so that learned routing learns from it. UNKNOWN_PLAN once its plan
+        is forgotten (`selector.decisions.report_seconds`). Safe to retry: a model's later grade under the
+        same plan takes the place of the earlier one.
+        """
 
     @_abc_1.abstractmethod
     def ListModels(

@@ -64,10 +64,14 @@ class _CacheModeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheMode.V
     """Writes, never reads."""
     CACHE_MODE_READ_WRITE: _CacheMode.ValueType  # 4
     """Reads and writes."""
+    CACHE_MODE_REFRESH: _CacheMode.ValueType  # 5
+    """Generates anew, whatever is stored or in flight; the answer takes the place of a stored one, at
+    every level and gateway.
+    """
 
 class CacheMode(_CacheMode, metaclass=_CacheModeEnumTypeWrapper):
     """Represents what the answer cache may do for a request. Only deterministic requests
-    (temperature 0, or a seed) are ever looked up or stored.
+    (temperature 0, or a seed) are looked up or stored, unless `drawn` asks for others too.
     """
 
 CACHE_MODE_UNSPECIFIED: CacheMode.ValueType  # 0
@@ -80,6 +84,10 @@ CACHE_MODE_WRITE: CacheMode.ValueType  # 3
 """Writes, never reads."""
 CACHE_MODE_READ_WRITE: CacheMode.ValueType  # 4
 """Reads and writes."""
+CACHE_MODE_REFRESH: CacheMode.ValueType  # 5
+"""Generates anew, whatever is stored or in flight; the answer takes the place of a stored one, at
+every level and gateway.
+"""
 Global___CacheMode: _TypeAlias = CacheMode  # noqa: Y015
 
 class _Priority:
@@ -126,6 +134,10 @@ class _CacheStatusEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheStat
     """The answer comes from the cache."""
     CACHE_STATUS_UNAVAILABLE: _CacheStatus.ValueType  # 4
     """The cache service did not answer; the request went on without it."""
+    CACHE_STATUS_JOINED: _CacheStatus.ValueType  # 5
+    """The answer is that of an identical request which was already in flight."""
+    CACHE_STATUS_STALE: _CacheStatus.ValueType  # 6
+    """Degraded: no model could answer, and an answer from the cache that had expired stands in."""
 
 class CacheStatus(_CacheStatus, metaclass=_CacheStatusEnumTypeWrapper):
     """Represents what the answer cache did for a request."""
@@ -140,7 +152,39 @@ CACHE_STATUS_HIT: CacheStatus.ValueType  # 3
 """The answer comes from the cache."""
 CACHE_STATUS_UNAVAILABLE: CacheStatus.ValueType  # 4
 """The cache service did not answer; the request went on without it."""
+CACHE_STATUS_JOINED: CacheStatus.ValueType  # 5
+"""The answer is that of an identical request which was already in flight."""
+CACHE_STATUS_STALE: CacheStatus.ValueType  # 6
+"""Degraded: no model could answer, and an answer from the cache that had expired stands in."""
 Global___CacheStatus: _TypeAlias = CacheStatus  # noqa: Y015
+
+class _CacheLevel:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CacheLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheLevel.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CACHE_LEVEL_UNSPECIFIED: _CacheLevel.ValueType  # 0
+    """The answer comes from no level."""
+    CACHE_LEVEL_MEMORY: _CacheLevel.ValueType  # 1
+    """Memory of the cache service."""
+    CACHE_LEVEL_DISK: _CacheLevel.ValueType  # 2
+    """Disk of the cache service."""
+    CACHE_LEVEL_GATEWAY: _CacheLevel.ValueType  # 3
+    """Memory of the gateway itself, before all others."""
+
+class CacheLevel(_CacheLevel, metaclass=_CacheLevelEnumTypeWrapper):
+    """Represents the level of the cache that held an answer, from the nearest to the farthest."""
+
+CACHE_LEVEL_UNSPECIFIED: CacheLevel.ValueType  # 0
+"""The answer comes from no level."""
+CACHE_LEVEL_MEMORY: CacheLevel.ValueType  # 1
+"""Memory of the cache service."""
+CACHE_LEVEL_DISK: CacheLevel.ValueType  # 2
+"""Disk of the cache service."""
+CACHE_LEVEL_GATEWAY: CacheLevel.ValueType  # 3
+"""Memory of the gateway itself, before all others."""
+Global___CacheLevel: _TypeAlias = CacheLevel  # noqa: Y015
 
 class _FinishReason:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -388,9 +432,9 @@ class SamplingOptions(_message.Message):
     looked for in the text after them. 0 to 1,000,000 and at most `max_tokens`, default 0.
     """
     n: _builtins.int
-    """Answers to generate; 1 to 16 and at most the model's slots, default 1. The prompt is computed
-    once. With a seed, answer i draws from a stream of its own and answer 0 is the only one of n = 1;
-    with temperature 0 all are equal.
+    """Answers to generate; 1 to 16, default 1. A model with fewer slots refuses by UNSUPPORTED_OPTION.
+    The prompt is computed once. With a seed, answer i draws from a stream of its own and answer 0 is
+    the only one of n = 1; with temperature 0 all are equal.
     """
     logprobs: _builtins.bool
     """Whether deltas tell how likely each token was; default false."""
@@ -403,7 +447,7 @@ class SamplingOptions(_message.Message):
     @_builtins.property
     def logit_bias(self) -> _containers.ScalarMap[_builtins.int, _builtins.float]:
         """Added to the logits of tokens, by their ids, before penalties and temperature; at most 1,024
-        entries, ids within the model's vocabulary, each bias -100 to 100.
+        entries, each bias -100 to 100. A model without such a token refuses by UNSUPPORTED_OPTION.
         """
 
     @_builtins.property
@@ -503,6 +547,7 @@ class RoutingWishes(_message.Message):
     MAX_LATENCY_FIELD_NUMBER: _builtins.int
     MAX_TIME_TO_FIRST_TOKEN_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
+    NO_EXPLORATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -517,6 +562,10 @@ class RoutingWishes(_message.Message):
     session: _builtins.str
     """Names a conversation, at most 128 bytes: while a new version is rolled out, requests of one
     session stay on one version. Empty takes the user, or else the beginning of the chat.
+    """
+    no_exploration: _builtins.bool
+    """Keeps the request out of exploration: by the strategy `learned`, a small share of requests goes to
+    models of which little is known yet (`selector.learned.exploration`). Default false.
     """
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -543,10 +592,11 @@ class RoutingWishes(_message.Message):
         max_latency: _duration_pb2.Duration | None = ...,
         max_time_to_first_token: _duration_pb2.Duration | None = ...,
         session: _builtins.str = ...,
+        no_exploration: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -560,21 +610,39 @@ class CacheWishes(_message.Message):
 
     MODE_FIELD_NUMBER: _builtins.int
     TTL_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    DRAWN_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """What the cache may do."""
+    drawn: _builtins.bool
+    """Whether an answer left to chance (temperature over 0 and no seed) may be read, kept and shared
+    as well; default false.
+    """
+    stale: _builtins.bool
+    """Whether an answer that has expired may stand in when no model can answer; default false."""
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
         """How long a stored answer lives; 1 second to 365 days. Absent takes the configured default."""
+
+    @_builtins.property
+    def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names by which the stored answer can be invalidated later, within its tenant; at most 16, each 1
+        to 64 bytes. They are no part of the question: a stored answer keeps those it was stored with.
+        """
 
     def __init__(
         self,
         *,
         mode: Global___CacheMode.ValueType = ...,
         ttl: _duration_pb2.Duration | None = ...,
+        tags: _abc.Iterable[_builtins.str] | None = ...,
+        drawn: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mode", b"mode", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,6 +751,7 @@ class Started(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     PLAN_ID_FIELD_NUMBER: _builtins.int
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
+    CACHED_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request."""
     model: _builtins.str
@@ -699,6 +768,8 @@ class Started(_message.Message):
     """Tokens of the prompt as the model counted them, its chat template included; what is known of the
     usage should the stream end early. `Finished.usage` tells it again.
     """
+    cached: Global___CacheLevel.ValueType
+    """Where a cached answer was found; unspecified for others."""
     def __init__(
         self,
         *,
@@ -709,10 +780,11 @@ class Started(_message.Message):
         cache: Global___CacheStatus.ValueType = ...,
         plan_id: _builtins.str = ...,
         prompt_tokens: _builtins.int = ...,
+        cached: Global___CacheLevel.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -886,7 +958,7 @@ Global___Usage: _TypeAlias = Usage  # noqa: Y015
 
 @_typing.final
 class Timings(_message.Message):
-    """Represents where the time went, by the engine's clock; all zero for a cached answer but `total`."""
+    """Represents where the time went, by the engine's clock."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -991,7 +1063,7 @@ class Finished(_message.Message):
 
     @_builtins.property
     def timings(self) -> Global___Timings:
-        """Where the time went."""
+        """Where the time went. For a cached answer: where it went when it was generated."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:

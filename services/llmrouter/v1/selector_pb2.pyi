@@ -9,6 +9,7 @@ from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from llmrouter.v1 import features_pb2 as _features_pb2
 from llmrouter.v1 import generation_pb2 as _generation_pb2
 import builtins as _builtins
 import sys
@@ -149,6 +150,7 @@ class SelectRequest(_message.Message):
     QUESTION_KEY_FIELD_NUMBER: _builtins.int
     CONVERSATION_KEY_FIELD_NUMBER: _builtins.int
     BRIEF_FIELD_NUMBER: _builtins.int
+    FEATURES_FIELD_NUMBER: _builtins.int
     prompt_bytes: _builtins.int
     """UTF-8 bytes the model is to read; 0 to 1 GiB. Tokens are estimated from it per model."""
     max_tokens: _builtins.int
@@ -184,6 +186,10 @@ class SelectRequest(_message.Message):
     def tried(self) -> _containers.RepeatedCompositeFieldContainer[Global___TriedCandidate]:
         """Who has failed this request already and may not be planned with again; at most 64."""
 
+    @_builtins.property
+    def features(self) -> _features_pb2.PromptFeatures:
+        """What is known of the prompt without its text. Absent leaves learned routing without evidence."""
+
     def __init__(
         self,
         *,
@@ -197,10 +203,11 @@ class SelectRequest(_message.Message):
         question_key: _builtins.bytes = ...,
         conversation_key: _builtins.bytes = ...,
         brief: _builtins.bool = ...,
+        features: _features_pb2.PromptFeatures | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "routing", b"routing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "features", b"features", "routing", b"routing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "capabilities", b"capabilities", "context", b"context", "conversation_key", b"conversation_key", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "question_key", b"question_key", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["brief", b"brief", "capabilities", b"capabilities", "context", b"context", "conversation_key", b"conversation_key", "features", b"features", "max_tokens", b"max_tokens", "n", b"n", "prompt_bytes", b"prompt_bytes", "question_key", b"question_key", "routing", b"routing", "tried", b"tried"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -955,6 +962,79 @@ class ListCatalogResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListCatalogResponse: _TypeAlias = ListCatalogResponse  # noqa: Y015
+
+@_typing.final
+class ListVersionsRequest(_message.Message):
+    """Represents a request for all versions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsRequest: _TypeAlias = ListVersionsRequest  # noqa: Y015
+
+@_typing.final
+class ModelVersion(_message.Message):
+    """Represents one version of a model."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    AWAY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Name of the model."""
+    version: _builtins.str
+    """The version, as answers tell it."""
+    away: _builtins.bool
+    """Whether no endpoint can serve it now; answers that it gave may be kept."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        away: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["away", b"away", "model", b"model", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class ListVersionsResponse(_message.Message):
+    """Represents the versions that are served, or were and may be again. One that another has replaced
+    is not among them.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelVersion]:
+        """In order of models and versions."""
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ModelVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListVersionsResponse: _TypeAlias = ListVersionsResponse  # noqa: Y015
 
 @_typing.final
 class ExplainRequest(_message.Message):

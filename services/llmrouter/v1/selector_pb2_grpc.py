@@ -3,6 +3,7 @@
 import grpc
 import warnings
 
+from llmrouter.v1 import rating_pb2 as llmrouter_dot_v1_dot_rating__pb2
 from llmrouter.v1 import selector_pb2 as llmrouter_dot_v1_dot_selector__pb2
 
 GRPC_GENERATED_VERSION = '1.85.1'
@@ -26,7 +27,7 @@ if _version_not_supported:
 
 
 class SelectorServiceStub:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def __init__(self, channel):
@@ -44,6 +45,11 @@ class SelectorServiceStub:
                 '/llmrouter.v1.SelectorService/ReportOutcome',
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+                _registered_method=True)
+        self.RateOutcome = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/RateOutcome',
+                request_serializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.FromString,
                 _registered_method=True)
         self.Explain = channel.unary_unary(
                 '/llmrouter.v1.SelectorService/Explain',
@@ -90,10 +96,15 @@ class SelectorServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.FromString,
                 _registered_method=True)
+        self.ListVersions = channel.unary_unary(
+                '/llmrouter.v1.SelectorService/ListVersions',
+                request_serializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.FromString,
+                _registered_method=True)
 
 
 class SelectorServiceServicer:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     def Select(self, request, context):
@@ -106,6 +117,15 @@ class SelectorServiceServicer:
     def ReportOutcome(self, request, context):
         """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
         plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RateOutcome(self, request, context):
+        """Takes in how good an answer was, for learned routing. UNKNOWN_PLAN for a plan that was never issued
+        here, is forgotten or is another tenant's. Safe to retry: a model's later grade under the same plan
+        takes the place of the earlier one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -177,6 +197,14 @@ class SelectorServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListVersions(self, request, context):
+        """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+        to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_SelectorServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -189,6 +217,11 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     servicer.ReportOutcome,
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.SerializeToString,
+            ),
+            'RateOutcome': grpc.unary_unary_rpc_method_handler(
+                    servicer.RateOutcome,
+                    request_deserializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.SerializeToString,
             ),
             'Explain': grpc.unary_unary_rpc_method_handler(
                     servicer.Explain,
@@ -235,6 +268,11 @@ def add_SelectorServiceServicer_to_server(servicer, server):
                     request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.SerializeToString,
             ),
+            'ListVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListVersions,
+                    request_deserializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'llmrouter.v1.SelectorService', rpc_method_handlers)
@@ -244,7 +282,7 @@ def add_SelectorServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class SelectorService:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text.
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text.
     """
 
     @staticmethod
@@ -291,6 +329,33 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ReportOutcome',
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ReportOutcomeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RateOutcome(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/RateOutcome',
+            llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeRequest.SerializeToString,
+            llmrouter_dot_v1_dot_rating__pb2.SelectorServiceRateOutcomeResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -534,6 +599,33 @@ class SelectorService:
             '/llmrouter.v1.SelectorService/ListCatalog',
             llmrouter_dot_v1_dot_selector__pb2.ListCatalogRequest.SerializeToString,
             llmrouter_dot_v1_dot_selector__pb2.ListCatalogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.SelectorService/ListVersions',
+            llmrouter_dot_v1_dot_selector__pb2.ListVersionsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_selector__pb2.ListVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

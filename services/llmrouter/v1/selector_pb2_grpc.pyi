@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
+from llmrouter.v1 import rating_pb2 as _rating_pb2
 from llmrouter.v1 import selector_pb2 as _selector_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -27,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class SelectorServiceStub:
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -38,6 +39,11 @@ class SelectorServiceStub:
     ReportOutcome: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ReportOutcomeRequest, _selector_pb2.ReportOutcomeResponse]
     """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
     plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+    """
+    RateOutcome: _grpc.UnaryUnaryMultiCallable[_rating_pb2.SelectorServiceRateOutcomeRequest, _rating_pb2.SelectorServiceRateOutcomeResponse]
+    """Takes in how good an answer was, for learned routing. UNKNOWN_PLAN for a plan that was never issued
+    here, is forgotten or is another tenant's. Safe to retry: a model's later grade under the same plan
+    takes the place of the earlier one.
     """
     Explain: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ExplainRequest, _selector_pb2.ExplainResponse]
     """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
@@ -63,10 +69,14 @@ class SelectorServiceStub:
     """
     ListCatalog: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]
     """Lists the catalog with its live statistics. Safe to retry."""
+    ListVersions: _grpc.UnaryUnaryMultiCallable[_selector_pb2.ListVersionsRequest, _selector_pb2.ListVersionsResponse]
+    """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+    to retry.
+    """
 
 @_typing.type_check_only
 class SelectorServiceAsyncStub(SelectorServiceStub):
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Select: _aio.UnaryUnaryMultiCallable[_selector_pb2.SelectRequest, _selector_pb2.SelectResponse]  # type: ignore[assignment]
@@ -74,6 +84,11 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     ReportOutcome: _aio.UnaryUnaryMultiCallable[_selector_pb2.ReportOutcomeRequest, _selector_pb2.ReportOutcomeResponse]  # type: ignore[assignment]
     """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
     plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+    """
+    RateOutcome: _aio.UnaryUnaryMultiCallable[_rating_pb2.SelectorServiceRateOutcomeRequest, _rating_pb2.SelectorServiceRateOutcomeResponse]  # type: ignore[assignment]
+    """Takes in how good an answer was, for learned routing. UNKNOWN_PLAN for a plan that was never issued
+    here, is forgotten or is another tenant's. Safe to retry: a model's later grade under the same plan
+    takes the place of the earlier one.
     """
     Explain: _aio.UnaryUnaryMultiCallable[_selector_pb2.ExplainRequest, _selector_pb2.ExplainResponse]  # type: ignore[assignment]
     """Makes a past choice again from its record, in full. UNKNOWN_PLAN once the record is forgotten.
@@ -99,9 +114,13 @@ class SelectorServiceAsyncStub(SelectorServiceStub):
     """
     ListCatalog: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListCatalogRequest, _selector_pb2.ListCatalogResponse]  # type: ignore[assignment]
     """Lists the catalog with its live statistics. Safe to retry."""
+    ListVersions: _aio.UnaryUnaryMultiCallable[_selector_pb2.ListVersionsRequest, _selector_pb2.ListVersionsResponse]  # type: ignore[assignment]
+    """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+    to retry.
+    """
 
 class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Represents the choice of a model. It sees sizes and wishes, never a prompt's text."""
+    """Represents the choice of a model. It sees sizes, wishes and a sketch, never a prompt's text."""
 
     @_abc_1.abstractmethod
     def Select(
@@ -119,6 +138,17 @@ class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_selector_pb2.ReportOutcomeResponse, _abc.Awaitable[_selector_pb2.ReportOutcomeResponse]]:
         """Takes in how attempts went; moves the models' statistics. Safe to retry: each candidate of a
         plan counts once. UNKNOWN_PLAN for a plan that was never issued here or is forgotten.
+        """
+
+    @_abc_1.abstractmethod
+    def RateOutcome(
+        self,
+        request: _rating_pb2.SelectorServiceRateOutcomeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_rating_pb2.SelectorServiceRateOutcomeResponse, _abc.Awaitable[_rating_pb2.SelectorServiceRateOutcomeResponse]]:
+        """Takes in how good an answer was, for learned routing. UNKNOWN_PLAN for a plan that was never issued
+        here, is forgotten or is another tenant's. Safe to retry: a model's later grade under the same plan
+        takes the place of the earlier one.
         """
 
     @_abc_1.abstractmethod
@@ -198,5 +228,15 @@ class SelectorServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_selector_pb2.ListCatalogResponse, _abc.Awaitable[_selector_pb2.ListCatalogResponse]]:
         """Lists the catalog with its live statistics. Safe to retry."""
+
+    @_abc_1.abstractmethod
+    def ListVersions(
+        self,
+        request: _selector_pb2.ListVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_selector_pb2.ListVersionsResponse, _abc.Awaitable[_selector_pb2.ListVersionsResponse]]:
+        """Lists every version of every model, without figures: cheap enough to be asked each second. Safe
+        to retry.
+        """
 
 def add_SelectorServiceServicer_to_server(servicer: SelectorServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -73,7 +73,7 @@ double Median(int vocabulary, double spread, const SamplingOptions &options) {
 }
 
 double MedianLogprob(int vocabulary) {
-  const std::vector<float> logits = Logits(vocabulary, 3);
+  std::vector<float> logits = Logits(vocabulary, 3);
   Sampler sampler(vocabulary);
   std::vector<double> took;
   for (int run = 0; run < kRuns; ++run) {

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from gguf import GGMLQuantizationType
 from tests.integration.models.driving import Runner
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 from tokenizers import Tokenizer, processors
@@ -342,3 +343,12 @@ async def test_a_response_format_is_refused_by_its_name(make):
         await answer(backend, [10], SamplingOptions(temperature=0, response_format=wanted))
     assert refused.value.reason is Reason.UNSUPPORTED_OPTION
     assert "sampling.response_format" in refused.value.message
+
+
+@pytest.mark.parametrize("kind", [GGMLQuantizationType.F32, GGMLQuantizationType.F16])
+def test_weights_that_the_file_holds_as_they_are_become_8_bits(tmp_path, kind):
+    source = tmp_path / "plain.gguf"
+    write_tiny_gguf(source, Tiny(matrix_type=kind, embedding_type=kind, tied=False))
+    store = ModelStore(tmp_path / "store")
+    [made] = run.import_checkpoint(source, "plain", store, ("int8",), importer="gguf-ctranslate2")
+    assert read_ctranslate2_folder(made.path).card.precision == "int8"

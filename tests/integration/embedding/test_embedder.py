@@ -33,6 +33,7 @@ from llmrouter.inference.backends.onnx_encoder import pool
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.embedding_folder import Pooling
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.v1 import embedding_pb2, generation_pb2, inference_pb2
 from llmrouter.v1.inference_pb2_grpc import (
@@ -298,7 +299,7 @@ async def stub(folder):
     registry = ModelRegistry(folder.parent, OnnxRuntimeBackend, OPTIONS)
     await registry.start()
     server = InProcessServer(Gate("tested"))
-    add_InferenceServiceServicer_to_server(InferenceServicer(registry, 8), server)
+    add_InferenceServiceServicer_to_server(InferenceServicer(registry, RemoteModels(()), 8), server)
     yield InferenceServiceStub(InProcessChannel(server))
     await registry.close()
 

@@ -15,6 +15,7 @@ import onnxruntime
 
 from llmrouter import _native
 
+Logits = npt.NDArray[np.floating[Any]]
 _TYPES = {"tensor(float)": np.float32, "tensor(float16)": np.float16}
 
 
@@ -137,18 +138,28 @@ class ReferenceLoop:
     def greedy(self, prompt: Sequence[int], tokens: int, ends: Sequence[int]) -> list[int]:
         """Return the tokens after `prompt`, the end token last if it came."""
         said: list[int] = []
-        for token in self._follow(prompt, said):
-            said.append(token)
-            if len(said) == tokens or token in ends:
+        for logits in self._follow(prompt, said):
+            said.append(int(logits.argmax()))
+            if len(said) == tokens or said[-1] in ends:
                 break
         return said
 
     def forced(self, prompt: Sequence[int], answer: Sequence[int]) -> list[int]:
         """Return what it takes at each place of `answer` when it is made to follow that."""
-        return [token for _, token in zip(answer, self._follow(prompt, answer), strict=False)]
+        return [int(logits.argmax()) for logits in self._along(prompt, answer)]
 
-    def _follow(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[int]:
-        """Yield the likeliest token after `prompt` and each token of `answer`, read when needed."""
+    def shortfalls(self, prompt: Sequence[int], answer: Sequence[int]) -> list[float]:
+        """Return by how much the logit of each token of `answer` is below the highest there."""
+        rows = self._along(prompt, answer)
+        return [
+            float(logits.max() - logits[token]) for token, logits in zip(answer, rows, strict=True)
+        ]
+
+    def _along(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[Logits]:
+        return (row for _, row in zip(answer, self._follow(prompt, answer), strict=False))
+
+    def _follow(self, prompt: Sequence[int], answer: Sequence[int]) -> Iterator[Logits]:
+        """Yield the logits after `prompt` and each token of `answer`, which is read when needed."""
         feeds = {
             past.name: np.zeros((1, past.shape[1], 0, past.shape[3]), _TYPES[past.type])
             for past in self._past
@@ -158,7 +169,7 @@ class ReferenceLoop:
             feeds["input_ids"] = np.array([pending], np.int64)
             feeds["attention_mask"] = np.ones((1, total), np.int64)
             results = dict(zip(self._outputs, self._session.run(None, feeds), strict=True))
-            yield int(results["logits"][0, -1].argmax())
+            yield results["logits"][0, -1]
             feeds = {
                 past.name: results[present]
                 for past, present in zip(self._past, self._present, strict=True)

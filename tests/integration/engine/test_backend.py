@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
@@ -155,11 +156,23 @@ async def test_several_answers_end_each_and_the_first_is_the_only_one_of_one(
     assert {end.prompt_tokens for end in ends} == {len(HELLO)}
 
 
-async def test_more_answers_than_slots_are_refused_by_name(backend: OnnxRuntimeBackend) -> None:
-    many = replace(ask(), sampling=replace(ask().sampling, n=5))
-    with pytest.raises(RouterError, match="n must be 1 to 4") as raised:
-        await collect(backend, many)
-    assert raised.value.reason is Reason.INVALID_ARGUMENT
+@pytest.mark.parametrize(
+    ("option", "field", "told"),
+    [
+        ({"n": 5}, "sampling.n", "is 5; it must be at most 4, the slots"),
+        ({"logit_bias": ((999, 1.0),)}, "sampling.logit_bias[999]", "its tokens are 0 to 287"),
+    ],
+)
+async def test_what_another_model_may_do_is_refused_as_such_with_field_and_bound(
+    backend: OnnxRuntimeBackend, option: dict[str, Any], field: str, told: str
+) -> None:
+    with pytest.raises(RouterError) as raised:
+        await collect(backend, replace(ask(), sampling=replace(ask().sampling, **option)))
+    assert raised.value.reason is Reason.UNSUPPORTED_OPTION
+    [violation] = raised.value.violations
+    assert violation.field == field
+    assert told in violation.description
+    assert str(raised.value) == f"{field} {violation.description}"
 
 
 async def test_a_full_queue_says_when_to_come_again(long_folder: Path) -> None:
@@ -285,5 +298,5 @@ async def test_memory_bounds_the_context_and_the_answers_of_one_request(
     assert len(together) == 4
     with pytest.raises(RouterError, match="key/value memory") as raised:
         await collect(backend, replace(ask(), sampling=SamplingOptions(n=4, max_tokens=30)))
-    assert raised.value.reason is Reason.INVALID_ARGUMENT
+    assert raised.value.reason is Reason.UNSUPPORTED_OPTION
     await backend.close()

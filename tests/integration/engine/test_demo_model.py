@@ -27,6 +27,7 @@ from llmrouter.inference.models.text import load_text
 pytestmark = pytest.mark.model
 
 NAME = "smollm2-135m-instruct-int8"
+UNQUANTISED = "smollm2-135m-instruct-fp32"
 TEXT = (
     "The lighthouse keeper counted the ships as they came in: one at dawn, two before noon, and "
     "a third, slower than the others, when the fog had already closed over the harbour. Café, "
@@ -34,15 +35,24 @@ TEXT = (
 ) * 3
 
 
-@pytest.fixture(scope="module")
-def folder() -> ModelFolder:
+def _stored(name: str) -> ModelFolder:
     data = Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share"))
-    path = data / "llmrouter" / "models" / NAME
+    path = data / "llmrouter" / "models" / name
     if not path.is_dir():
         pytest.skip(
-            f"{NAME} is not in the store: run `llmrouter models pull smollm2-135m-instruct`"
+            f"{name} is not in the store: run `llmrouter models pull smollm2-135m-instruct`"
         )
     return read_folder(path)
+
+
+@pytest.fixture(scope="module")
+def folder() -> ModelFolder:
+    return _stored(NAME)
+
+
+@pytest.fixture(scope="module")
+def unquantised() -> ModelFolder:
+    return _stored(UNQUANTISED)
 
 
 def _engine(folder: ModelFolder, kernels: str) -> _native.Engine:
@@ -115,14 +125,42 @@ def test_giving_way_changes_not_a_bit(folder: ModelFolder, prompts: list[list[in
     assert np.array_equal(parked.logits, alone.logits)
 
 
-@pytest.mark.parametrize("engine", ["onnxruntime"], indirect=True)
-def test_greedy_tokens_equal_an_independent_loop(
-    engine: _native.Engine, folder: ModelFolder, prompts: list[list[int]]
+def _greedy(folder: ModelFolder, kernels: str, prompts: list[list[int]]) -> list[list[int]]:
+    """What the engine says to all prompts at once."""
+    made = _engine(folder, kernels)
+    answers = run_together(made, [Ask(prompt, max_tokens=8) for prompt in prompts])
+    made.stop()
+    return [answer.tokens for answer in answers]
+
+
+def test_unquantised_greedy_tokens_equal_an_independent_loop_on_the_default_kernels(
+    unquantised: ModelFolder, prompts: list[list[int]]
 ) -> None:
-    answers = run_together(engine, [Ask(prompt, max_tokens=8) for prompt in prompts])
+    reference = ReferenceLoop(unquantised.model_file)
+    for prompt, said in zip(prompts, _greedy(unquantised, "auto", prompts), strict=True):
+        assert said == reference.greedy(prompt, 8, unquantised.eos_token_ids)
+
+
+def test_8_bit_greedy_tokens_equal_an_independent_loop_on_onnxruntimes_kernels(
+    folder: ModelFolder, prompts: list[list[int]]
+) -> None:
     reference = ReferenceLoop(folder.model_file)
-    for prompt, answer in zip(prompts, answers, strict=True):
-        assert answer.tokens == reference.greedy(prompt, 8, folder.eos_token_ids)
+    for prompt, said in zip(prompts, _greedy(folder, "onnxruntime", prompts), strict=True):
+        assert said == reference.greedy(prompt, 8, folder.eos_token_ids)
+
+
+def test_8_bit_greedy_tokens_on_our_kernels_differ_from_an_independent_loop_in_near_ties_only(
+    folder: ModelFolder, prompts: list[list[int]]
+) -> None:
+    """Sums of another order, and keys and values of 16 bits: what both take for likely is one."""
+    reference = ReferenceLoop(folder.model_file)
+    shortfalls = [
+        one
+        for prompt, answer in zip(prompts, _greedy(folder, "native", prompts), strict=True)
+        for one in reference.shortfalls(prompt, answer)
+    ]
+    assert np.mean(np.equal(shortfalls, 0)) >= 0.95
+    assert max(shortfalls) < 1.0
 
 
 def test_seeded_sampling_is_the_same_alone_and_in_company(
@@ -138,12 +176,9 @@ def test_seeded_sampling_is_the_same_alone_and_in_company(
 
 
 def test_native_kernels_are_as_near_to_the_unquantised_model_as_onnxruntimes(
-    folder: ModelFolder,
+    folder: ModelFolder, unquantised: ModelFolder
 ) -> None:
     """Teacher forcing: what follows each of many beginnings of a text."""
-    unquantised = folder.path.with_name(NAME.replace("int8", "fp32"))
-    if not unquantised.is_dir():
-        pytest.skip(f"{unquantised.name} is not in the store")
     text = load_text(folder).encode(TEXT)
     asks = [Ask(text[: end + 1], max_tokens=1) for end in range(0, 96, 2)]
 
@@ -153,7 +188,7 @@ def test_native_kernels_are_as_near_to_the_unquantised_model_as_onnxruntimes(
         made.stop()
         return logits - np.log(np.exp(logits.astype(np.float64)).sum(axis=1, keepdims=True))
 
-    exact = log_probabilities(read_folder(unquantised), "onnxruntime")
+    exact = log_probabilities(unquantised, "onnxruntime")
     ours, theirs = (log_probabilities(folder, kernels) for kernels in ("native", "onnxruntime"))
     lost, lost_by_theirs = (
         (np.exp(exact) * (exact - side)).sum(axis=1).mean() for side in (ours, theirs)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import select
 from typing import Any
 
@@ -161,24 +162,29 @@ def test_answers_wait_until_a_slot_is_free_for_each(make_engine: MakeEngine) -> 
 
 
 @pytest.mark.parametrize(
-    ("shaping", "named"),
+    ("shaping", "field", "code"),
     [
-        ({"answers": 9}, "n must be 1 to 8"),
-        ({"answers": 0}, "n must be 1 to 8"),
-        ({"logit_bias": [(SHAPE.vocabulary, 1.0)]}, "outside the vocabulary"),
-        ({"min_p": 1.5}, "min_p"),
-        ({"repetition_penalty": 0.0}, "repetition_penalty"),
-        ({"presence_penalty": float("nan")}, "presence_penalty"),
-        ({"frequency_penalty": float("inf")}, "frequency_penalty"),
-        ({"min_tokens": -1}, "min_tokens"),
+        ({"answers": 9}, "n", _native.ErrorCode.UNSUPPORTED_OPTION),
+        (
+            {"logit_bias": [(SHAPE.vocabulary, 1.0)]},
+            f"logit_bias[{SHAPE.vocabulary}]",
+            _native.ErrorCode.UNSUPPORTED_OPTION,
+        ),
+        ({"answers": 0}, "n", _native.ErrorCode.INVALID_ARGUMENT),
+        ({"min_p": 1.5}, "min_p", _native.ErrorCode.INVALID_ARGUMENT),
+        ({"repetition_penalty": 0.0}, "repetition_penalty", _native.ErrorCode.INVALID_ARGUMENT),
+        ({"presence_penalty": math.nan}, "presence_penalty", _native.ErrorCode.INVALID_ARGUMENT),
+        ({"frequency_penalty": math.inf}, "frequency_penalty", _native.ErrorCode.INVALID_ARGUMENT),
+        ({"min_tokens": -1}, "min_tokens", _native.ErrorCode.INVALID_ARGUMENT),
     ],
 )
 def test_what_cannot_be_served_is_refused_by_name(
-    make_engine: MakeEngine, shaping: dict[str, Any], named: str
+    make_engine: MakeEngine, shaping: dict[str, Any], field: str, code: _native.ErrorCode
 ) -> None:
-    with pytest.raises(_native.EngineError, match=named) as raised:
+    with pytest.raises(_native.EngineError) as raised:
         submit(make_engine(slots=8), Ask(PROMPT, shaping=shaping))
-    assert raised.value.code is _native.ErrorCode.INVALID_ARGUMENT
+    assert (raised.value.field, raised.value.code) == (field, code)
+    assert str(raised.value) == f"{field} {raised.value.description}"
 
 
 def test_stopping_ends_every_answer_also_of_those_that_wait(make_engine: MakeEngine) -> None:

@@ -11,12 +11,16 @@ import pytest
 from tests.integration.models.tiny_decoder import DECODERS, random_weights
 from tests.integration.models.writing_folder import write_folder
 from tests.unit.inference.importers.tiny_gguf import write_tiny_gguf
+from tests.unit.inference.models.test_integrity import damage
 
 from llmrouter.common.errors import RouterError
+from llmrouter.inference.importers import conversion
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.gguf import GgufCheckpoint
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
 from llmrouter.inference.importers.run import import_checkpoint
+from llmrouter.inference.models.integrity import check_contents
+from llmrouter.inference.models.kinds import Kind, kind_of
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.store import ModelStore
 
@@ -40,10 +44,42 @@ def test_what_was_finished_before_an_interruption_stays(
     assert store.names() == ["tiny-fp32", "tiny-int8"]
     assert {path.name for path in store.root.iterdir()} == {"tiny-fp32", "tiny-int8"}
     before = store.folder("tiny-int8").version
-    monkeypatch.undo()
+    converted = []
+
+    def noted(self: GgufCheckpoint, target: Path, precision: str, progress: Progress) -> Converted:
+        converted.append(precision)
+        return whole(self, target, precision, progress)
+
+    monkeypatch.setattr(GgufCheckpoint, "convert", noted)
     again = import_checkpoint(tmp_path / "tiny.gguf", "tiny", store)
+    assert converted == ["int4"], "the next try goes on behind what was finished"
+    assert store.model("tiny-int4").card.quality.reference_perplexity == pytest.approx(
+        store.model("tiny-fp32").card.quality.perplexity
+    )
     assert [one.path.name for one in again] == ["tiny-int8", "tiny-int4", "tiny-fp32"]
     assert store.folder("tiny-int8").version == before
+
+
+def test_another_file_another_importer_or_damage_is_imported_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, store = tmp_path / "tiny.gguf", ModelStore(tmp_path / "store")
+
+    def version(seed: int = 5, importer: str | None = None) -> str:
+        write_tiny_gguf(file, seed=seed)
+        (made,) = import_checkpoint(file, "tiny", store, ["int8"], importer=importer)
+        return made.version
+
+    first = version()
+    damage(store.path("tiny-int8") / "tokenizer.json")
+    assert version() == first
+    check_contents(store.path("tiny-int8"))
+    assert version(seed=6) != first
+    assert kind_of(store.path("tiny-int8")) is Kind.GENAI
+    version(seed=6, importer="gguf-ctranslate2")
+    assert kind_of(store.path("tiny-int8")) is Kind.CTRANSLATE2
+    monkeypatch.setattr(conversion, "version", lambda _: "another")
+    assert version() == first
 
 
 @pytest.mark.parametrize("precision", ["int8", "int4", "fp32"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import struct
 from contextlib import suppress
@@ -239,6 +240,7 @@ def test_weights_that_are_no_numbers_are_refused(folder: Path) -> None:
     write_folder(folder, TINY, weights)
     said = refusal(folder)
     assert "model.safetensors holds things in 'model." in said
+    assert re.search(r"from byte \d+ on", said)
 
 
 _FUZZED = settings(

@@ -117,6 +117,30 @@ def test_attention_of_another_kind_is_refused(optimum: Path) -> None:
     assert "has 1 operators GroupQueryAttention for 2 layers" in refusal(optimum)
 
 
+@pytest.mark.parametrize("kind", ["genai", "optimum"])
+@pytest.mark.parametrize("part", ["operator", "specification"])
+def test_a_layer_that_is_sharded_over_devices_is_refused_by_name(
+    kind: str, part: str, request: pytest.FixtureRequest
+) -> None:
+    def change(graph: Any) -> None:
+        node = next(node for node in graph.node if node.op_type == "MatMulNBits")
+        if part == "operator":
+            node.op_type = "AllReduce"
+        else:
+            node.device_configurations.add(configuration_id="two").sharding_spec.add()
+
+    folder = request.getfixturevalue(kind)
+    edited(folder, change)
+    assert "over devices, which is not supported" in refusal(folder)
+
+
+def test_a_model_in_several_sessions_is_refused_by_name(genai: Path) -> None:
+    config = json.loads((genai / "genai_config.json").read_text())
+    config["model"]["decoder"]["pipeline"] = [{"first": {"filename": "model.onnx"}}]
+    (genai / "genai_config.json").write_text(json.dumps(config))
+    assert "splits the model over several sessions or devices" in refusal(genai)
+
+
 def test_caches_that_are_missing_are_named(optimum: Path) -> None:
     edited(optimum, lambda graph: rename(graph, "past_key_values.1.key", "past_key_values.7.key"))
     assert "past_key_values.N.key" in refusal(optimum)

@@ -44,10 +44,11 @@ def free_ports(count):
 @pytest.fixture
 def config(tmp_path, store):
     """A configuration on free ports; JSON is YAML."""
-    ports = dict(zip(SERVICES, free_ports(4), strict=True))
+    ports = dict(zip((*SERVICES, "http"), free_ports(5), strict=True))
     body = {
         "gateway": {
             "port": ports["gateway"],
+            "http_port": ports["http"],
             "selector_address": f"127.0.0.1:{ports['selector']}",
             "cache_address": f"127.0.0.1:{ports['cache']}",
         },
@@ -77,13 +78,14 @@ async def wait_until_ready(port):
 
 
 async def wait_until_routable(port):
-    """The selector looks for models from time to time; wait until it has seen ours."""
+    """Wait until the gateway has found the selector, and the selector our models."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = GatewayServiceStub(channel)
         for _ in range(START_SECONDS * 10):
-            models = (await stub.ListModels(gateway_pb2.ListModelsRequest(), timeout=5)).models
-            if any(model.addresses for model in models):
-                return
+            with contextlib.suppress(grpc.aio.AioRpcError):  # it looked before the selector was up
+                found = await stub.ListModels(gateway_pb2.ListModelsRequest(), timeout=5)
+                if any(model.addresses for model in found.models):
+                    return
             await asyncio.sleep(0.1)
     raise AssertionError("no model ever became routable")
 

@@ -6,10 +6,11 @@ import signal
 import grpc
 import pytest
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from tests.integration.suite.conftest import four_processes
+from tests.integration.suite.conftest import SERVICES, four_processes
 
 from llmrouter import suite
-from llmrouter.v1 import gateway_pb2, generation_pb2, inference_pb2, model_pb2
+from llmrouter.v1 import cache_pb2, gateway_pb2, generation_pb2, inference_pb2, model_pb2
+from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
@@ -34,6 +35,34 @@ async def test_the_second_identical_question_comes_from_the_cache_and_says_so(ga
         second = await client.generate(PROMPT, **GREEDY)
         assert (second.text, second.cached) == (first.text, True)
         assert "cache" in second.reason
+        assert second.timings.decode > 0  # of its generation
+
+
+async def test_a_hundred_identical_questions_at_once_cost_one_generation(config):
+    path, _ = config
+    async with suite.running(path) as addresses, AsyncClient(addresses.gateway) as client:
+        asked = [client.generate(PROMPT, **GREEDY) for _ in range(100)]
+        answers = await asyncio.gather(*asked)
+        assert len({answer.text for answer in answers}) == 1
+        generated = [answer for answer in answers if answer.cache == "miss"]
+        assert len(generated) == 1
+        assert (await client.generate(PROMPT, **GREEDY)).cached
+
+
+async def test_a_restarted_suite_answers_from_disk_and_an_invalidation_reaches_every_level(config):
+    path, _ = config
+    asked = {**GREEDY, "cache_tags": ["city"]}
+    async with suite.running(path) as addresses, AsyncClient(addresses.gateway) as client:
+        first = await client.generate(PROMPT, **asked)
+    async with suite.running(path) as addresses, AsyncClient(addresses.gateway) as client:
+        second = await client.generate(PROMPT, **asked)
+        assert (second.level, second.text, second.timings) == ("disk", first.text, first.timings)
+        async with grpc.aio.insecure_channel(addresses.cache) as channel:
+            who = generation_pb2.RequestContext(request_id="r", tenant="default")
+            request = cache_pb2.InvalidateRequest(context=who, tag="city")
+            await CacheServiceStub(channel).Invalidate(request)
+        await asyncio.sleep(0.2)
+        assert (await client.generate(PROMPT, **asked)).cache == "miss"
 
 
 async def test_several_answers_come_with_their_log_probabilities_and_again_from_the_cache(gateway):
@@ -113,9 +142,9 @@ async def test_a_question_left_to_chance_is_never_cached(gateway):
         ({"temperature": -1.0}, "INVALID_ARGUMENT", "temperature"),
         ({"temperature": float("nan")}, "INVALID_ARGUMENT", "temperature"),
         ({"max_tokens": 0}, "INVALID_ARGUMENT", "max_tokens"),
-        ({"n": 5}, "INVALID_ARGUMENT", "n must be 1 to 4"),
+        ({"n": 5}, "UNSUPPORTED_OPTION", "sampling.n is 5; it must be at most 4"),
         ({"n": 17}, "INVALID_ARGUMENT", "sampling.n"),
-        ({"logit_bias": {100_000: 1}}, "INVALID_ARGUMENT", "logit_bias token 100000"),
+        ({"logit_bias": {100_000: 1}}, "UNSUPPORTED_OPTION", "sampling.logit_bias[100000]"),
         ({"model": "nobody"}, "UNKNOWN_MODEL", "nobody"),
         ({"strategy": "astrology"}, "UNKNOWN_STRATEGY", "astrology"),
         ({"prompt": "a" * 20_000}, "CONTEXT_TOO_LONG", "context"),
@@ -158,8 +187,8 @@ async def test_inference_refuses_a_neighbour_that_does_not_say_who_asks(config, 
 async def test_every_service_answers_reflection(config):
     path, ports = config
     async with four_processes(path, ports):
-        for name, port in ports.items():
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        for name in SERVICES:
+            async with grpc.aio.insecure_channel(f"127.0.0.1:{ports[name]}") as channel:
                 stub = reflection_pb2_grpc.ServerReflectionStub(channel)
                 call = stub.ServerReflectionInfo(
                     iter([reflection_pb2.ServerReflectionRequest(list_services="")])

@@ -53,7 +53,10 @@ class Suite:
             cache_service.build(CacheSettings(port=0, disk_max_bytes=0), self.dialler, self.data)
         )
         gateway = GatewaySettings(
-            port=0, selector_address=selector.address, cache_address=cache.address
+            port=0,
+            http_port=None,
+            selector_address=selector.address,
+            cache_address=cache.address,
         )
         hosted = await self.host(gateway_service.build(gateway, self.dialler, self.data))
         self.gateway, self.selector = hosted.address, SelectorServiceStub(selector.channel)

@@ -190,8 +190,10 @@ async def test_a_second_loop_goes_on_where_the_first_one_stopped(stub_of):
 
 async def test_a_cancelled_reader_ends_its_call(stub_of):
     stub, servicer = await stub_of(hangs)
-    task = asyncio.create_task(read(stub.StreamGenerate(STREAM)))
-    await began(servicer)
+    call = stub.StreamGenerate(STREAM)
+    await anext(aiter(call))
+    task = asyncio.create_task(read(call))
+    await asyncio.sleep(0)  # it waits for the next one by now
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
@@ -250,7 +252,7 @@ async def test_cancelling_a_unary_call_runs_the_servicers_finally(stub_of):
     await ended(servicer)
 
 
-async def test_a_reader_that_never_reads_holds_the_servicer_back_until_it_leaves(stub_of):
+async def test_a_reader_that_never_reads_holds_the_servicer_back_until_it_leaves(stub_of, caplog):
     stub, servicer = await stub_of(floods)
     call = stub.StreamGenerate(STREAM)
     async for _ in call:
@@ -259,6 +261,7 @@ async def test_a_reader_that_never_reads_holds_the_servicer_back_until_it_leaves
     assert not servicer.ended.is_set()
     call.cancel()
     await ended(servicer)
+    assert not caplog.records, "that a reader left is told by whoever accounts for the call"
 
 
 async def test_a_draining_service_lets_no_one_in_and_finishes_what_runs(stub_of):

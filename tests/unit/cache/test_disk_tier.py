@@ -9,11 +9,16 @@ import pytest
 
 from llmrouter.cache import disk_tier
 from llmrouter.cache.disk_tier import DiskTier
+from llmrouter.cache.lmdb_store import StoreDamagedError
 from llmrouter.cache.record import Record
 from llmrouter.common.errors import Reason, RouterError
 
-RECORD = Record(0.0, 1e12, b"answer")
+RECORD = Record(0.0, 1e12, 1, (), 0, b"answer")
 NEW_KEY = b"k" * 32
+
+
+def always(record):
+    return True
 
 
 @pytest.fixture
@@ -30,9 +35,9 @@ def stuck(tier, monkeypatch):
     go = threading.Event()
     put = tier._store.put
 
-    def wait_and_put(key, record):
+    def wait_and_put(items):
         assert go.wait(10)
-        put(key, record)
+        put(items)
 
     monkeypatch.setattr(tier._store, "put", wait_and_put)
     yield go
@@ -54,15 +59,28 @@ async def test_answers_beyond_what_may_wait_for_a_slow_disk_are_refused(tier, st
     stuck.set()
     await asyncio.gather(*writing)
     await tier.put(NEW_KEY, RECORD)
-    assert await tier.get(NEW_KEY) == RECORD
+    assert await tier.get(NEW_KEY, always) == RECORD
 
 
-async def test_reads_wait_behind_the_writes_and_are_not_refused(tier, stuck, writing):
-    reading = [asyncio.ensure_future(tier.get(bytes([n]) * 32)) for n in range(3)]
-    await asyncio.sleep(0)
-    assert not any(one.done() for one in reading)
+async def test_reads_do_not_wait_for_writes(tier, stuck, writing):
+    assert await tier.get(NEW_KEY, always) is None
+    assert not any(one.done() for one in writing)
+
+
+async def test_what_comes_while_the_disk_is_busy_is_written_together(tier, stuck, writing):
+    batches, put = [], tier._store.put
+
+    def watched(items):
+        batches.append(len(items))
+        put(items)
+
+    tier._store.put = watched
+    await asyncio.sleep(0.05)
     stuck.set()
-    assert await asyncio.gather(*reading) == [RECORD] * 3
+    await asyncio.gather(*writing)
+    batches.clear()
+    await asyncio.gather(*(tier.put(bytes([100 + n]) * 32, RECORD) for n in range(3)))
+    assert batches == [3]
 
 
 async def test_a_caller_that_gives_up_neither_stops_its_write_nor_frees_its_place(
@@ -74,15 +92,60 @@ async def test_a_caller_that_gives_up_neither_stops_its_write_nor_frees_its_plac
     with pytest.raises(RouterError, match="wait for the disk"):
         await tier.put(NEW_KEY, RECORD)
     stuck.set()
-    assert await tier.get(bytes([2]) * 32) == RECORD
+    await tier.counts()  # behind the writes
+    assert await tier.get(bytes([2]) * 32, always) == RECORD
     await tier.put(NEW_KEY, RECORD)
 
 
-async def test_a_write_that_failed_frees_its_place(tier, monkeypatch):
-    def fail(key, record):
+async def test_after_a_failed_write_writing_pauses_and_reading_goes_on(tier, monkeypatch):
+    await tier.put(NEW_KEY, RECORD)
+    put, clock = tier._store.put, [100.0]
+    monkeypatch.setattr(disk_tier.time, "monotonic", lambda: clock[0])
+
+    def fail(items):
         raise RouterError(Reason.STORE_FAILED, "the disk is full")
 
-    monkeypatch.setattr(tier._store, "put", fail)
-    for _ in range(5):
-        with pytest.raises(RouterError, match="the disk is full"):
-            await tier.put(NEW_KEY, RECORD)
+    tier._store.put = fail
+    with pytest.raises(RouterError, match="the disk is full"):
+        await tier.put(bytes(32), RECORD)
+    tier._store.put = put
+    with pytest.raises(RouterError, match=r"tries again in 5.0 s") as refused:
+        await tier.put(bytes(32), RECORD)
+    assert (refused.value.reason, refused.value.retry_after) == (Reason.STORE_FAILED, 5.0)
+    assert await tier.get(NEW_KEY, always) == RECORD
+    clock[0] += 5
+    await tier.put(bytes(32), RECORD)
+    assert await tier.get(bytes(32), always) == RECORD
+
+
+async def test_a_damaged_record_is_a_miss_named_in_the_log_and_dropped(tier, caplog):
+    await tier.put(NEW_KEY, RECORD)
+    with tier._store._env.begin(write=True) as txn:
+        packed = RECORD.pack(NEW_KEY)[:-1] + b"!"
+        txn.put(NEW_KEY, packed, db=tier._store._tables["records"])
+    assert await tier.get(NEW_KEY, always) is None
+    assert "checksum" in caplog.text
+    assert (await tier.counts()).entries == 0
+
+
+async def test_a_damaged_store_is_set_aside_by_the_first_who_reads_it(tier, monkeypatch):
+    await tier.put(NEW_KEY, RECORD)
+    get = tier._store.get
+
+    def damaged(key):
+        monkeypatch.setattr(tier._store, "get", get)
+        raise StoreDamagedError("page 7")
+
+    monkeypatch.setattr(tier._store, "get", damaged)
+    assert await tier.get(NEW_KEY, always) is None
+    assert len(list(tier._store.path.parent.glob("answers.corrupt-*"))) == 1
+    await tier.put(NEW_KEY, RECORD)
+    assert await tier.get(NEW_KEY, always) == RECORD
+
+
+async def test_a_record_that_may_not_be_served_counts_as_a_miss(tier):
+    await tier.put(NEW_KEY, RECORD)
+    assert await tier.get(NEW_KEY, lambda record: False) is None
+    assert await tier.get(NEW_KEY, always) == RECORD
+    counts = await tier.counts()
+    assert (counts.hits, counts.misses) == (1, 1)

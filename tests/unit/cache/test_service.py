@@ -3,85 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 import pytest
 from pydantic import ValidationError
+from tests.unit.cache.serving import KEY, answer, lookup, store, who
 
-from llmrouter.cache.record import stored_key
+from llmrouter.cache import compression
 from llmrouter.cache.service import build
-from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings
-from llmrouter.cache.tiers import open_tiers
+from llmrouter.cache.tiers import steady_clock
+from llmrouter.common.answer_key import stored_key
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.wire import duration, seconds
+from llmrouter.common.wire import seconds
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1 import generation_pb2 as generation
-
-KEY = bytes(range(32))
-
-
-class Clock:
-    def __init__(self):
-        self.now = 1_000_000.0
-
-    def __call__(self):
-        return self.now
-
-
-@pytest.fixture
-def clock():
-    return Clock()
-
-
-@pytest.fixture
-async def opened(clock):
-    """Opens services and closes their tiers at the end."""
-    tiers = []
-
-    async def open_service(**settings):
-        chosen = CacheSettings(**settings)
-        tiers.append(await open_tiers(chosen, chosen.disk_path, clock))
-        return CacheServicer(chosen, tiers[-1])
-
-    yield open_service
-    for one in tiers:
-        await one.close()
-
-
-def who(tenant="default"):
-    return generation.RequestContext(request_id="r", tenant=tenant)
-
-
-def answer(text="Paris"):
-    return pb.CachedAnswer(
-        model="m",
-        version="v",
-        choices=[generation.Choice(text=text, reason=generation.FINISH_REASON_STOP)],
-        usage=generation.Usage(prompt_tokens=3, completion_tokens=1),
-    )
-
-
-async def store(service, text="Paris", tenant="default", key=KEY, ttl=None):
-    request = pb.StoreRequest(context=who(tenant), key=key, answer=answer(text))
-    if ttl is not None:
-        request.ttl.CopyFrom(duration(ttl))
-    return await service.Store(request, None)
-
-
-async def lookup(service, tenant="default", key=KEY):
-    return await service.Lookup(pb.LookupRequest(context=who(tenant), key=key), None)
 
 
 async def test_a_stored_answer_is_found_in_memory_with_its_age(opened, clock):
     service = await opened()
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
     await store(service)
     clock.now += 2.5
     found = await lookup(service)
-    assert found.answer == answer()
-    assert found.level == pb.CACHE_LEVEL_MEMORY
-    assert seconds(found.age) == 2.5
+    assert found.found.answer == answer()
+    assert found.found.level == generation.CACHE_LEVEL_MEMORY
+    assert seconds(found.found.age) == 2.5
 
 
 async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
@@ -94,13 +42,13 @@ async def test_after_a_restart_the_disk_answers_once_and_memory_from_then_on(
     clock.now += 10
     second = await opened(disk_path=tmp_path / "answers")
     found = await lookup(second)
-    assert (found.level, found.answer) == (pb.CACHE_LEVEL_DISK, answer())
-    assert seconds(found.age) == 10
+    assert (found.found.level, found.found.answer) == (generation.CACHE_LEVEL_DISK, answer())
+    assert seconds(found.found.age) == 10
     again = await lookup(second)
-    assert again.level == pb.CACHE_LEVEL_MEMORY
-    assert seconds(again.age) == 10
+    assert again.found.level == generation.CACHE_LEVEL_MEMORY
+    assert seconds(again.found.age) == 10
     clock.now += 50
-    assert not (await lookup(second)).HasField("answer")
+    assert not (await lookup(second)).HasField("found")
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
@@ -108,10 +56,10 @@ async def test_no_tenant_sees_the_answer_of_another(opened, tmp_path, on_disk):
     chosen = {"memory_max_bytes": 0, "disk_path": tmp_path / "answers"} if on_disk else {}
     service = await opened(**chosen)
     await store(service, "for a", tenant="a")
-    assert not (await lookup(service, tenant="b")).HasField("answer")
+    assert not (await lookup(service, tenant="b")).HasField("found")
     await store(service, "for b", tenant="b")
-    assert (await lookup(service, tenant="a")).answer == answer("for a")
-    assert (await lookup(service, tenant="b")).answer == answer("for b")
+    assert (await lookup(service, tenant="a")).found.answer == answer("for a")
+    assert (await lookup(service, tenant="b")).found.answer == answer("for b")
 
 
 def test_no_tenant_can_be_named_so_that_its_keys_meet_those_of_another():
@@ -124,9 +72,9 @@ async def test_the_default_time_to_live_is_the_configured_one(opened, clock):
     service = await opened(default_ttl_seconds=5)
     await store(service)
     clock.now += 4.9
-    assert (await lookup(service)).HasField("answer")
+    assert (await lookup(service)).HasField("found")
     clock.now += 0.1
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
 
 
 @pytest.mark.parametrize("key", [b"", b"x" * 31, b"x" * 33])
@@ -159,7 +107,7 @@ async def test_a_time_to_live_out_of_bounds_is_refused(opened, ttl):
 async def test_the_bounds_of_the_time_to_live_are_allowed(opened, ttl):
     service = await opened()
     await store(service, ttl=ttl)
-    assert (await lookup(service)).HasField("answer")
+    assert (await lookup(service)).HasField("found")
 
 
 async def test_an_answer_beyond_the_limit_is_refused_naming_both_numbers(opened):
@@ -187,7 +135,7 @@ async def test_memory_does_not_keep_what_the_disk_refused(opened, tmp_path):
     service._tiers._disk.put = refuse
     with pytest.raises(RouterError):
         await store(service)
-    assert not (await lookup(service)).HasField("answer")
+    assert not (await lookup(service)).HasField("found")
 
 
 async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, tmp_path):
@@ -197,8 +145,8 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     disk = service._tiers._disk
     read, go_on = disk.get, asyncio.Event()
 
-    async def slow(key):
-        record = await read(key)
+    async def slow(key, serves):
+        record = await read(key, serves)
         await go_on.wait()
         return record
 
@@ -208,7 +156,7 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     await store(service, "new")
     go_on.set()
     await late
-    assert (await lookup(service)).answer == answer("new")
+    assert (await lookup(service)).found.answer == answer("new")
 
 
 async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
@@ -216,11 +164,12 @@ async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
     await lookup(service)
     await store(service)
     await lookup(service)
-    memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
-    assert memory.level == pb.CACHE_LEVEL_MEMORY
+    gateways, memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
+    assert gateways.level == generation.CACHE_LEVEL_GATEWAY
+    assert memory.level == generation.CACHE_LEVEL_MEMORY
     assert (memory.entries, memory.hits, memory.misses) == (1, 1, 1)
     assert memory.max_bytes == 64 << 20
-    assert disk.level == pb.CACHE_LEVEL_DISK
+    assert disk.level == generation.CACHE_LEVEL_DISK
     assert (disk.entries, disk.hits, disk.misses) == (1, 0, 1)
     assert 0 < disk.bytes <= disk.max_bytes == 1 << 30
 
@@ -231,7 +180,7 @@ async def test_many_callers_at_once_are_served(opened, tmp_path):
     await asyncio.gather(*(store(service, str(key[0]), key=key) for key in keys))
     service._tiers._memory.clear()
     found = await asyncio.gather(*(lookup(service, key=key) for key in keys))
-    assert [one.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
+    assert [one.found.answer.choices[0].text for one in found] == [str(key[0]) for key in keys]
 
 
 async def test_answers_go_to_the_data_directory_unless_told_otherwise(tmp_path):
@@ -263,3 +212,63 @@ def test_settings_refuse_a_disk_that_holds_few_answers_and_unknown_fields():
         CacheSettings(disk_max_bytes=4 << 20, max_entry_bytes=2 << 20)
     with pytest.raises(ValidationError):
         CacheSettings(memory=1)
+
+
+@pytest.mark.parametrize("jump", [-30.0, -3_600.0, 3_600.0])
+async def test_a_clock_that_was_set_makes_no_answer_live_longer(opened, clock, tmp_path, jump):
+    first = await opened(disk_path=tmp_path / "answers")
+    await store(first, ttl=100)
+    await first._tiers.close()
+    clock.now += jump
+    second = await opened(disk_path=tmp_path / "answers")
+    served = (await lookup(second)).HasField("found")
+    assert served == (jump == -30.0)  # a little: clocks of machines differ
+    clock.now += 131
+    assert not (await lookup(second)).HasField("found")
+
+
+def test_the_clock_of_the_service_is_not_that_which_can_be_set(monkeypatch):
+    clock = steady_clock()
+    before = clock()
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    assert clock() >= before > 1e9
+
+
+async def test_a_dictionary_is_learned_from_what_is_stored_and_used_after_a_restart(
+    opened, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(compression, "_SAMPLES", 64)
+    service = await opened(disk_path=tmp_path / "answers")
+    keys = [bytes([number]) * 32 for number in range(80)]
+    texts = [f"The answer to question {key[0]} is {key[0] * 7}, I think. " * 4 for key in keys]
+    for key, text in zip(keys, texts, strict=True):
+        await store(service, text, key=key)
+    await service._tiers.close()
+    again = await opened(disk_path=tmp_path / "answers")
+    assert len(again._tiers._packer._dictionaries) == 1
+    for key, text in zip(keys, texts, strict=True):
+        assert (await lookup(again, key=key)).found.answer == answer(text)
+
+
+@pytest.mark.parametrize("level", ["memory", "disk"])
+async def test_an_expired_answer_is_found_by_who_asks_for_stale_ones_as_long_as_it_is_kept(
+    opened, clock, tmp_path, level
+):
+    disk = {"memory_max_bytes": 0, "disk_path": tmp_path / "a"} if level == "disk" else {}
+    service = await opened(stale_seconds=100, **disk)
+    await store(service, ttl=10)
+    clock.now += 12
+    asked = pb.LookupRequest(context=who(), key=KEY, stale=True)
+    assert not (await lookup(service)).HasField("found")
+    found = (await service.Lookup(asked, None)).found
+    assert (found.answer, seconds(found.remaining)) == (answer(), -2)
+    clock.now += 98
+    assert not (await service.Lookup(asked, None)).HasField("found")
+
+
+async def test_an_invalidated_answer_is_not_even_found_as_a_stale_one(opened, clock):
+    service = await opened()
+    await store(service, ttl=10, tags=["t"])
+    await service.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
+    asked = pb.LookupRequest(context=who(), key=KEY, stale=True)
+    assert not (await service.Lookup(asked, None)).HasField("found")

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 from tests.unit.cli.driving import AWAY, COMMAND, lines, run
 from tests.unit.client.fake_gateway import (
+    FakeCache,
     FakeGateway,
     FakeSelector,
     serving_in_thread,
     whole_answer,
 )
+
+from llmrouter.v1 import cache_pb2, generation_pb2
 
 
 @pytest.mark.parametrize(
@@ -78,15 +83,35 @@ def test_select_explains_every_score():
     assert data[0]["candidates"][0]["components"][0]["name"] == "speed"
 
 
-@pytest.mark.parametrize("command", [("select", "hi", "--explain"), ("stats",)])
-def test_numbers_are_never_folded_on_a_narrow_terminal(command, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "80")
+@pytest.mark.parametrize("columns", [200, 100, 80, 64, 63, 50, 40, 30])
+@pytest.mark.parametrize(
+    "command", [("select", "hi", "--explain"), ("stats",), ("breakers", "list"), ("rollout",)]
+)
+def test_numbers_are_never_cut_or_folded_on_a_narrow_terminal(command, columns, monkeypatch):
+    def shown(width):
+        monkeypatch.setenv("COLUMNS", str(width))
+        result = run(*command, *flags[command[0]])
+        assert result.exit_code == 0
+        return re.sub(r"\x1b\[[\d;]*m", "", result.stdout)
+
     monkeypatch.setenv("FORCE_COLOR", "1")
     with serving_in_thread(FakeGateway(), FakeSelector()) as address:
-        flags = ("--selector", address, "--cache", address)
-        shown = run(*command, *(flags if command == ("stats",) else ("--address", address)))
-    assert shown.exit_code == 0
-    assert "…" not in shown.stdout
+        flags = {
+            "select": ("--address", address),
+            "stats": ("--selector", address, "--cache", address),
+            "breakers": ("--selector", address),
+            "rollout": ("status", "--selector", address),
+        }
+        narrow, wide = shown(columns), shown(400)
+    assert "…" not in narrow
+    assert max(map(len, narrow.splitlines())) <= columns
+    assert Counter(numbers(narrow)) >= Counter(numbers(wide))
+
+
+def numbers(text):
+    """The numbers with their units, without addresses and ids, which may be folded."""
+    words = re.sub(r"\S*(:\d|[a-z]\d|\d[a-z-])\S*", " ", text)
+    return re.findall(r"\$?\d[\d.,]*%?(?: (?:ms|[kMG]?B)\b)?", words)
 
 
 def test_stats_of_selector_and_cache(address):
@@ -175,6 +200,50 @@ def test_a_rollout_is_started_shown_and_changed():
     assert data["rollouts"][0]["spec"]["new_version"] == "v2"
     assert [request.action for request in selector.requests[1:]] == [1, 2, 3]
     assert run("rollout", "start", "a", "v2", "--stages", "few").exit_code == 2
+
+
+def test_stats_of_the_cache_alone_show_what_it_spared(address):
+    shown = run("stats", "cache", "--cache", address)
+    (data,) = lines(run("stats", "cache", "--cache", address, "--json"))
+    told = ("gateway", "exact", "12", "1,234", "$0.5000", "9.0", "in flight", "joined", "acme",
+            "2 gateways connected, 3 invalidations")  # fmt: skip
+    for fact in told:
+        assert fact in shown.stdout
+    assert data["savings"][0]["hits"] == "12"
+
+
+@pytest.mark.parametrize(
+    ("flags", "asked"),
+    [
+        (("--tag", "t"), {"tag": "t"}),
+        (("--key", "ab" * 32), {"key": b"\xab" * 32}),
+        (("--model", "m@v"), {"model": {"model": "m", "version": "v"}}),
+        (("--model", "m"), {"model": {"model": "m"}}),
+        (("--all", "--tenant", "acme"), {"tenant": True}),
+    ],
+)
+def test_invalidate_names_one_target(address, flags, asked):
+    FakeCache.invalidated.clear()
+    (data,) = lines(run("invalidate", *flags, "--cache", address, "--json"))
+    assert data == {"event": "invalidated", "sequence": 4}
+    context = generation_pb2.RequestContext(
+        request_id="cli", tenant="acme" if "acme" in flags else "default"
+    )
+    assert FakeCache.invalidated == [cache_pb2.InvalidateRequest(context=context, **asked)]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        ((), "give one of --key, --tag, --model and --all"),
+        (("--tag", "t", "--all"), "give one of"),
+        (("--key", "xyz"), "is not hexadecimal"),
+    ],
+)
+def test_an_invalidation_of_nothing_or_of_two_things_is_wrong_usage(flags, told):
+    refused = run("invalidate", *flags)
+    assert refused.exit_code == 2
+    assert told in refused.stderr
 
 
 def test_a_defect_shows_no_traceback(monkeypatch):

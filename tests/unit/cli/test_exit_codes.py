@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.unit.cli.driving import AWAY, run
+from tests.unit.cli.driving import AWAY, lines, run
 from tests.unit.client.fake_gateway import FakeGateway, serving_in_thread
 
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
@@ -77,6 +77,21 @@ def test_wrong_usage_exits_2(arguments):
     result = run(*arguments, stdin="hi\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr
+
+
+@pytest.mark.parametrize("arguments", cases(WRONG_USAGE))
+def test_machines_are_told_of_wrong_usage_as_of_every_failure(arguments):
+    result = run(*arguments, "--json", stdin="hi\n")
+    assert (result.exit_code, result.stderr) == (2, "")
+    told = lines(result)[-1]
+    assert (told.pop("event"), told.pop("reason")) == ("error", "INVALID_ARGUMENT")
+    assert told.pop("message")
+    assert told == {}
+
+
+def test_a_question_that_reads_like_the_flag_is_no_wish_for_json():
+    result = run("generate", "--address", "nonsense", "--", "--json")
+    assert (result.exit_code, result.stdout) == (2, "")
 
 
 @pytest.mark.parametrize("arguments", cases(FAILURES))

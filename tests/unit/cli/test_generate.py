@@ -57,6 +57,39 @@ def test_generate_sends_who_may_answer(address, gateway):
     assert (list(routing.tags), routing.max_latency.seconds) == (["a=b", "c"], 2)
 
 
+def test_generate_sends_what_the_cache_may_do(address, gateway):
+    flags = [
+        "--cache",
+        "refresh",
+        "--cache-ttl",
+        "90",
+        "--cache-tag",
+        "b",
+        "--cache-tag",
+        "a",
+        *("--cache-allow", "drawn", "--cache-allow", "stale"),
+    ]
+    assert run("generate", "hi", *flags, "--address", address).exit_code == 0
+    sent = gateway.requests[0].cache
+    assert (sent.mode, sent.ttl.seconds, list(sent.tags), sent.drawn, sent.stale) == (
+        g.CACHE_MODE_REFRESH,
+        90,
+        ["b", "a"],
+        True,
+        True,
+    )
+    refused = run("generate", "hi", "--no-cache", "--cache", "read", "--address", address)
+    assert refused.exit_code == 2
+    assert "contradicts --cache read" in refused.stderr
+
+
+def test_a_cached_answer_says_where_it_was_found(address, gateway):
+    begun = g.Started(model="m", cache=g.CACHE_STATUS_HIT, cached=g.CACHE_LEVEL_DISK)
+    gateway.scripts = [[g.GenerationEvent(started=begun), *whole_answer()[1:]]]
+    shown = run("generate", "hi", "--address", address)
+    assert "hit (answered from cache), from the cache's disk" in shown.stderr
+
+
 def test_generate_sends_what_shapes_the_draw(address, gateway):
     options = (
         "--min-p 0.05 --repetition-penalty 1.1 --presence-penalty 0.5 --frequency-penalty -0.5 "
@@ -165,7 +198,8 @@ def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
         ("chat.messages[0].content[0].text", "the question is wrong"),
         ("chat.messages", "the question is wrong"),
         ("prompt", "the question is wrong"),
-        ("cache.ttl", "cache.ttl is wrong"),
+        ("cache.ttl", "--cache-ttl is wrong"),
+        ("cache.tags[3]", "--cache-tag is wrong"),
     ],
 )
 def test_a_wrong_field_is_told_as_the_flag_that_set_it(address, gateway, field, told):

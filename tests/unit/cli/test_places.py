@@ -35,7 +35,8 @@ def test_the_settings_move_what_is_asked(monkeypatch, tmp_path):
     file = tmp_path / "llmrouter.yaml"
     file.write_text("selector: {host: 0.0.0.0, port: 7000}\n")
     monkeypatch.setenv("LLMROUTER_CONFIG", str(file))
-    assert seen(selector_at(None, "--selector")) == ("127.0.0.1:7000", "selector.port says")
+    expected = ("127.0.0.1:7000", f"selector.port (in {file}) says")
+    assert seen(selector_at(None, "--selector")) == expected
 
 
 def test_the_variable_stands_above_the_settings_and_the_flag_above_it(monkeypatch):

@@ -7,7 +7,7 @@ import asyncio
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
@@ -21,6 +21,7 @@ from llmrouter.v1 import (
     embedding_pb2,
     gateway_pb2,
     gateway_pb2_grpc,
+    rating_pb2,
     selector_pb2,
     selector_pb2_grpc,
 )
@@ -98,6 +99,10 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
             for index, _ in enumerate(request.texts)
         ]
         return embedding_pb2.EmbedResponse(model="mini", version="v1", embeddings=vectors)
+
+    async def RateOutcome(self, request, context):
+        self.requests.append(request)
+        return rating_pb2.RateOutcomeResponse(model="small", grade=0.75, grades=12)
 
     async def ListModels(self, request, context):
         models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]
@@ -203,11 +208,31 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
 
 
 class FakeCache(cache_pb2_grpc.CacheServiceServicer):
+    invalidated: ClassVar[list[cache_pb2.InvalidateRequest]] = []
+
     async def GetStatistics(self, request, context):
         level = cache_pb2.LevelStatistics(
-            level=cache_pb2.CACHE_LEVEL_MEMORY, entries=3, bytes=1000, hits=3, misses=1
+            level=g.CACHE_LEVEL_MEMORY, entries=3, bytes=1000, hits=3, misses=1
         )
-        return cache_pb2.GetStatisticsResponse(levels=[level])
+        saved = cache_pb2.Savings(
+            tenant="default",
+            model="small",
+            level=g.CACHE_LEVEL_GATEWAY,
+            kind=cache_pb2.HIT_KIND_EXACT,
+            hits=12,
+            prompt_tokens=1_000,
+            completion_tokens=234,
+            cost=0.5,
+            time=Duration(seconds=9),
+        )
+        joined = cache_pb2.Savings(tenant="acme", kind=cache_pb2.HIT_KIND_JOINED, hits=1)
+        return cache_pb2.GetStatisticsResponse(
+            levels=[level], savings=[saved, joined], gateways=2, invalidations=3
+        )
+
+    async def Invalidate(self, request, context):
+        self.invalidated.append(request)
+        return cache_pb2.InvalidateResponse(sequence=4)
 
 
 async def _refuse(step: Step, context: Any) -> None:

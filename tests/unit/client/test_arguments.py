@@ -41,7 +41,11 @@ def told(work):
         ({"cache_ttl": "1h"}, "cache.ttl is '1h'; it must be a number of seconds"),
         ({"cache_ttl": float("nan")}, "cache.ttl is nan; it must be a number of seconds"),
         ({"priority": "urgent"}, "priority is 'urgent'; it must be one of low, normal, high"),
-        ({"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
+        ({"timeout": "5"}, "timeout is '5'; it must be a number of seconds above 0"),
+        *(
+            ({"timeout": wrong}, f"timeout is {wrong}; it must be a number of seconds above 0")
+            for wrong in (-1, 0, float("nan"))
+        ),
         ({"model": "x" * 99, "raw": "x" * 99}, "xxx…; it must be True or False"),
     ],
 )
@@ -75,7 +79,7 @@ def test_a_question_of_the_wrong_type(prompt, options, sentence):
         ("here:0", {}, "it must be host:port"),
         ("here:70000", {}, "it must be host:port"),
         ("::1:5", {}, "it must be host:port"),
-        ("here:1", {"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
+        ("here:1", {"timeout": "5"}, "timeout is '5'; it must be a number of seconds above 0"),
         ("here:1", {"retries": -1}, "retries is -1; it must be a whole number of at least 0"),
         ("here:1", {"retries": "2"}, "retries is '2'; it must be a whole number of at least 0"),
     ],
@@ -98,7 +102,7 @@ def test_addresses_that_can_be(address):
         (["\ud800"], {}, "texts[0] is not UTF-8 text"),
         ("a", {"model": 5}, "routing.model is 5; it must be text"),
         ("a", {"truncate": "yes"}, "truncate is 'yes'; it must be True or False"),
-        ("a", {"timeout": "5"}, "timeout is '5'; it must be a number of seconds"),
+        ("a", {"timeout": "5"}, "timeout is '5'; it must be a number of seconds above 0"),
     ],
 )
 def test_texts_of_the_wrong_type(arguments, more, sentence):

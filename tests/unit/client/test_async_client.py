@@ -14,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, SamplingOptions
 from llmrouter.common.validation import validate
 from llmrouter.v1 import generation_pb2 as g
+from llmrouter.v1 import rating_pb2
 from llmrouter_client import (
     AsyncClient,
     ChoiceFinished,
@@ -72,6 +73,9 @@ async def test_options_reach_the_wire():
         "response_format": {"json_schema": {"type": "object"}},
         "cache": "read",
         "cache_ttl": 1.5,
+        "cache_tags": ["t"],
+        "cache_drawn": True,
+        "cache_stale": True,
         "min_quality": 0.25,
         "max_cost": 0.5,
         "timeout": 5.0,
@@ -108,6 +112,7 @@ async def test_options_reach_the_wire():
     )
     assert chat.cache.mode == g.CACHE_MODE_READ
     assert chat.cache.ttl.ToMilliseconds() == 1500
+    assert (list(chat.cache.tags), chat.cache.drawn, chat.cache.stale) == (["t"], True, True)
     assert 0 < gateway.deadlines[0] <= 5.2  # gRPC rounds it up
     assert raw.prompt == "as it is"
     assert raw.cache.mode == g.CACHE_MODE_OFF
@@ -121,6 +126,28 @@ async def test_generate_and_models():
     assert answer.text == "".join(TEXT)
     assert (answer.model, answer.finish_reason) == ("smollm2-135m-instruct-int8", "stop")
     assert (models[0].name, models[0].aliases, models[0].ready) == ("a", ("b",), True)
+
+
+async def test_a_verdict_on_an_answer_its_start_or_a_plan_is_sent():
+    gateway = FakeGateway()
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        answer = await client.generate("hi")
+        rated = await client.rate(answer, verdict=True)
+        await client.rate(answer.plan_id, 0.5)
+        await client.rate("p2", (4, 1, 5), model="m")
+    assert (rated.model, rated.grade, rated.grades) == ("small", 0.75, 12)
+    thumb, judged, score = gateway.requests[1:]
+    assert (thumb.plan_id, thumb.model) == ("p1", "smollm2-135m-instruct-int8")
+    assert thumb.thumb == rating_pb2.THUMB_UP
+    assert (judged.plan_id, judged.model, judged.judged) == ("p1", "", 0.5)
+    assert score.score == rating_pb2.Score(value=4, lowest=1, highest=5)
+
+
+@pytest.mark.parametrize("verdict", ["good", None, (1, 2), (1, 2, "3"), [1, 2, 3]])
+async def test_what_is_no_verdict_is_refused_before_it_is_sent(verdict):
+    async with AsyncClient("127.0.0.1:1") as client:
+        with pytest.raises(LlmrouterError, match="verdict is"):
+            await client.rate("p1", verdict)
 
 
 @pytest.mark.parametrize("leave", ["close", "break", "task", "other task"])

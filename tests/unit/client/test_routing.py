@@ -18,6 +18,7 @@ def test_every_wish_reaches_the_request():
             "max_time_to_first_token": 0.25,
             "tags": ["region=eu", "gpu"],
             "session": "talk-1",
+            "explore": False,
         },
     ).routing
     assert (routing.model, routing.strategy, routing.session) == ("m", "s", "talk-1")
@@ -25,6 +26,7 @@ def test_every_wish_reaches_the_request():
     assert routing.max_latency.ToMilliseconds() == 2500
     assert routing.max_time_to_first_token.ToMilliseconds() == 250
     assert list(routing.tags) == ["region=eu", "gpu"]
+    assert routing.no_exploration
 
 
 def test_what_is_not_wished_stays_absent():
@@ -32,6 +34,8 @@ def test_what_is_not_wished_stays_absent():
     assert not routing.HasField("max_latency")
     assert not routing.HasField("max_time_to_first_token")
     assert not routing.tags
+    assert not routing.no_exploration
+    assert not request_from("hi", {"explore": True}).routing.no_exploration
 
 
 @pytest.mark.parametrize("wrong", [{"tags": "region=eu"}, {"tags": 5}, {"max_latency": "soon"}])

@@ -16,6 +16,7 @@ def test_the_same_methods_block():
         assert client.models()[0].name == "a"
         assert client.embed(["red", "blue"])[1].values == (1.0, 1.0)
         assert client.embed("red", model="mini").model == "mini"
+        assert client.rate("p1", verdict=True).grades == 12
         events = list(client.stream("hi"))
     assert "".join(event.text for event in events if isinstance(event, Delta)) == "".join(TEXT)
     assert isinstance(events[-1], Finished)

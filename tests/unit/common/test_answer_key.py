@@ -1,11 +1,20 @@
 """Whatever changes an answer changes its key, and nothing else does."""
 
 import inspect
+import unicodedata
 from dataclasses import fields, replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from llmrouter.common.answer_key import KEY_BYTES, answer_key, conversation_key, question_key
+from llmrouter.common.answer_key import (
+    KEY_BYTES,
+    answer_key,
+    conversation_key,
+    question_key,
+    stored_key,
+)
 from llmrouter.common.generation import (
     CacheMode,
     CacheWishes,
@@ -23,7 +32,7 @@ ASKED = GenerationRequest(prompt="Where?", sampling=SEEDED)
 
 
 def key(request=ASKED, tenant="default", model="m", version="v"):
-    return answer_key(request, tenant, model, version)
+    return answer_key(question_key(request, tenant), model, version)
 
 
 def formatted(kind, text=""):
@@ -73,7 +82,7 @@ def test_what_changes_the_answer_changes_the_key(other):
     "same",
     [
         key(replace(ASKED, routing=RoutingWishes(strategy="balanced"))),
-        key(replace(ASKED, cache=CacheWishes(CacheMode.READ, 60))),
+        key(replace(ASKED, cache=CacheWishes(CacheMode.READ, 60, ("tag",), drawn=True))),
         key(replace(ASKED, sampling=replace(SEEDED, stop=("y", "x", "x")))),
         key(replace(ASKED, sampling=replace(SEEDED, logit_bias=((5, 0.0),)))),
         key(replace(ASKED, sampling=replace(SEEDED, top_logprobs=5))),
@@ -111,7 +120,7 @@ def test_a_greedy_answer_depends_on_what_shapes_its_logits():
 
 def test_every_sampling_option_is_in_the_key_or_known_not_to_matter():
     names = {field.name for field in fields(SamplingOptions)}
-    source = inspect.getsource(answer_key)
+    source = inspect.getsource(question_key)
     assert {name for name in names if f"options.{name}" not in source} == set()
 
 
@@ -149,6 +158,97 @@ def test_only_the_beginning_of_a_long_instruction_counts():
 
 
 def test_a_question_has_one_key_whichever_model_answers():
-    assert question_key(ASKED, "default") == key(model="", version="")
     assert question_key(ASKED, "default") != question_key(replace(ASKED, prompt="Who?"), "default")
     assert question_key(ASKED, "default") != question_key(ASKED, "other")
+
+
+TEXTS = st.text(max_size=12)
+FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+def requests():
+    """Questions whose every option may differ."""
+    small = st.integers(0, 3)
+    options = st.builds(
+        SamplingOptions,
+        temperature=st.sampled_from([0, 0.0, -0.0, 0.5, 1, 1.0]),
+        top_k=small,
+        top_p=st.sampled_from([0.5, 1, 1.0]),
+        seed=st.none() | small,
+        max_tokens=st.none() | st.integers(1, 3),
+        stop=st.lists(st.text(min_size=1, max_size=3), max_size=3).map(tuple),
+        logit_bias=st.dictionaries(small, st.sampled_from([0.0, 1.0, 1]), max_size=3).map(
+            lambda biases: tuple(sorted(biases.items()))
+        ),
+        n=st.integers(1, 2),
+    )
+    turns = st.builds(Message, st.sampled_from(Role), st.lists(TEXTS, max_size=3).map(tuple))
+    return st.builds(
+        GenerationRequest,
+        messages=st.lists(turns, max_size=3).map(tuple),
+        prompt=TEXTS,
+        sampling=options,
+    )
+
+
+def meaning(request):
+    """What a request asks for, as plain data: an independent statement of what is canonical."""
+    options = request.sampling
+    drawn = options.temperature != 0
+    return (
+        tuple((turn.role, turn.parts) for turn in request.messages),
+        request.prompt,
+        (options.temperature, options.top_k, options.top_p, options.seed) if drawn else None,
+        options.max_tokens,
+        frozenset(options.stop),
+        frozenset((token, bias) for token, bias in options.logit_bias if bias),
+        options.n,
+    )
+
+
+@given(requests(), requests())
+def test_keys_are_equal_exactly_where_the_questions_mean_the_same(one, other):
+    assert (key(one) == key(other)) == (meaning(one) == meaning(other))
+
+
+@given(st.permutations(["x", "y", "z"]), st.permutations([(1, 1.0), (2, 2.0), (3, -1.0)]))
+def test_the_order_of_stops_and_biases_does_not_matter(stops, biases):
+    options = replace(SEEDED, stop=tuple(stops), logit_bias=tuple(biases))
+    sorted_options = replace(
+        SEEDED, stop=("x", "y", "z"), logit_bias=((1, 1.0), (2, 2.0), (3, -1.0))
+    )
+    assert key(replace(ASKED, sampling=options)) == key(replace(ASKED, sampling=sorted_options))
+
+
+@given(TEXTS, st.sampled_from(FORMS))
+def test_unicode_forms_of_a_prompt_are_prompts_of_their_own(text, form):
+    normalised = unicodedata.normalize(form, text)
+    one, other = (key(replace(ASKED, prompt=prompt)) for prompt in (text, normalised))
+    assert (one == other) == (text == normalised)
+
+
+@given(st.lists(TEXTS, max_size=4), st.lists(TEXTS, max_size=4))
+def test_text_cannot_move_between_parts_or_turns(one, other):
+    def asked(parts):
+        return key(replace(ASKED, messages=(Message(Role.USER, tuple(parts)),)))
+
+    assert (asked(one) == asked(other)) == (one == other)
+
+
+NAMES = st.text(max_size=4)
+
+
+@given(st.tuples(NAMES, NAMES, NAMES), st.tuples(NAMES, NAMES, NAMES))
+def test_no_tenant_model_and_version_share_the_key_of_others(one, other):
+    assert (key(ASKED, *one) == key(ASKED, *other)) == (one == other)
+
+
+@given(NAMES, NAMES, st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32))
+def test_no_tenant_stores_where_another_does(tenant, other, its_key, others_key):
+    same = stored_key(tenant, its_key) == stored_key(other, others_key)
+    assert same == ((tenant, its_key) == (other, others_key))
+
+
+def test_the_key_of_a_version_of_the_format_never_changes():
+    expected = "92e961df12cbaa44f3f43547f736797bfcb3f565fa346e85c5419b964e885929"
+    assert key().hex() == expected

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.benchmarks.cache_policies import (
+    S3Fifo,
+    WTinyLfu,
+    belady_rate,
+    hit_rate,
+    zipf_trace,
+)
 
 from llmrouter.common.memory_tier import ENTRY_OVERHEAD, MemoryTier
 
@@ -16,9 +24,16 @@ class Clock:
         return self.now
 
 
+class Sized(MemoryTier):
+    """A tier of bytes, whose sizes are their lengths."""
+
+    def put(self, key, value, ttl_seconds):
+        return super().put(key, value, len(value), ttl_seconds)
+
+
 def tier(entries: int = 3, clock: Clock | None = None) -> MemoryTier:
     """Room for this many entries of a 1-byte key and a 9-byte value."""
-    return MemoryTier(entries * (10 + ENTRY_OVERHEAD), clock or Clock())
+    return Sized(entries * (10 + ENTRY_OVERHEAD), clock or Clock())
 
 
 def test_a_value_comes_back_until_its_time_is_over():
@@ -36,15 +51,58 @@ def test_a_value_comes_back_until_its_time_is_over():
     assert counts.evictions == 0
 
 
-def test_the_least_recently_used_leaves_first():
-    memory = tier(entries=2)
-    memory.put(b"a", b"a" * 9, 60)
-    memory.put(b"b", b"b" * 9, 60)
-    memory.get(b"a")
-    memory.put(b"c", b"c" * 9, 60)
-    assert b"a" in memory
-    assert b"b" not in memory
-    assert memory.counts().evictions == 1
+def test_what_is_asked_for_often_outlives_a_scan_of_what_is_asked_for_once():
+    memory = tier(entries=10)
+    for _ in range(3):
+        for number in range(8):
+            if memory.get(bytes([number])) is None:
+                memory.put(bytes([number]), b"v" * 9, 60)
+    for number in range(100, 250):
+        assert memory.get(bytes([number])) is None
+        memory.put(bytes([number]), b"v" * 9, 60)
+        assert bytes([number]) in memory  # the newest is always held
+    assert all(bytes([number]) in memory for number in range(8))
+    assert memory.counts().evictions == 148
+
+
+def test_what_nobody_asks_for_any_more_gives_way_in_time():
+    memory = tier(entries=10)
+    for _ in range(15):
+        for number in range(8):
+            if memory.get(bytes([number])) is None:
+                memory.put(bytes([number]), b"v" * 9, 60)
+    for _ in range(200):
+        for number in range(100, 108):
+            if memory.get(bytes([number])) is None:
+                memory.put(bytes([number]), b"v" * 9, 60)
+    assert sum(bytes([number]) in memory for number in range(100, 108)) >= 7
+
+
+def test_a_large_value_is_let_in_only_if_it_is_worth_all_that_would_go_for_it():
+    memory = tier(entries=10)
+    for _ in range(2):
+        for number in range(10):
+            if memory.get(bytes([number])) is None:
+                memory.put(bytes([number]), b"v" * 9, 60)
+    memory.get(b"L")
+    memory.put(b"L", b"v" * 5 * (10 + ENTRY_OVERHEAD), 60)
+    memory.put(b"n", b"v" * 9, 60)  # L leaves the window
+    assert b"L" not in memory
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_on_a_skewed_trace_it_is_within_two_points_of_the_better_reference(seed):
+    trace = zipf_trace(requests=20_000, prompts=2_000, seed=seed)
+    memory, hits = tier(entries=400), 0
+    for rank in trace:
+        key = b"%d" % rank
+        if memory.get(key) is not None:
+            hits += 1
+        else:
+            memory.put(key, b"v" * (10 - len(key)), 60)
+    better = max(hit_rate(S3Fifo(400), trace), hit_rate(WTinyLfu(400), trace))
+    assert hits / len(trace) >= better - 0.02
+    assert better < belady_rate(trace, 400)
 
 
 def test_a_value_larger_than_the_tier_is_not_kept_and_leaves_the_others_alone():
@@ -62,7 +120,7 @@ def test_a_value_that_cannot_be_kept_does_not_leave_the_older_one_behind():
 
 
 def test_a_tier_of_no_bytes_holds_nothing():
-    memory = MemoryTier(0)
+    memory = Sized(0)
     assert not memory.put(b"", b"", 60)
     assert len(memory) == 0
 
@@ -89,7 +147,7 @@ STEPS = st.one_of(
 @given(st.integers(0, 3000), st.lists(STEPS, max_size=60))
 def test_it_never_holds_more_than_allowed_nor_returns_anything_but_the_last_value(bound, steps):
     clock = Clock()
-    memory = MemoryTier(bound, clock)
+    memory = Sized(bound, clock)
     written: dict[bytes, tuple[bytes, float]] = {}
     for step in steps:
         if step[0] == "put":
@@ -109,5 +167,12 @@ def test_it_never_holds_more_than_allowed_nor_returns_anything_but_the_last_valu
         else:
             clock.now += step[1]
         counts = memory.counts()
-        held = [(key, entry[0]) for key, entry in memory._entries.items()]
+        segments = (memory._window, memory._probation, memory._protected)
+        held = [(key, entry.value) for one in segments for key, entry in one.items()]
         assert counts.bytes == sum(len(k) + len(v) + ENTRY_OVERHEAD for k, v in held) <= bound
+        assert counts.entries == len(held)
+        for one, size in (
+            (memory._window, memory._window_bytes),
+            (memory._protected, memory._protected_bytes),
+        ):
+            assert size == sum(entry.size for entry in one.values())

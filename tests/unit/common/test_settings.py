@@ -5,7 +5,7 @@ import re
 import pytest
 from pydantic import ValidationError
 
-from llmrouter.common.settings import SECTIONS, ConfigError, check_sections, load_config, parse
+from llmrouter.common.settings import SECTIONS, ConfigError, load_config, parse
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.suite import SuiteSettings
 
@@ -130,7 +130,7 @@ def test_every_setting_is_described(section):
     assert undescribed == []
 
 
-@pytest.mark.parametrize("text", ["a: {api_key: x}", "a: [{db_password: x}]", "token: x"])
+@pytest.mark.parametrize("text", ["gateway: {api_key: x}", "cache: [{db_password: x}]", "token: x"])
 def test_an_inline_secret_is_refused_without_being_repeated(config, text):
     with pytest.raises(ConfigError, match="holds a secret inline") as failure:
         load_config(config(text.replace("x}", "hunter2}").replace(": x", ": hunter2")), {})
@@ -138,8 +138,9 @@ def test_an_inline_secret_is_refused_without_being_repeated(config, text):
 
 
 def test_a_secret_may_come_from_a_variable_or_be_named_by_a_file(config):
-    path = config("a: {api_key_file: /run/secrets/key}")
-    assert load_config(path, {"LLMROUTER_A__API_KEY": "x"})["a"]["api_key"] == "x"
+    path = config("gateway: {api_key_file: /run/secrets/key}")
+    data = load_config(path, {"LLMROUTER_GATEWAY__API_KEY": "x"})
+    assert data["gateway"]["api_key"] == "x"
 
 
 @pytest.mark.parametrize("text", ["- a", "a: [", "\x00"])
@@ -163,18 +164,49 @@ def test_a_mistake_in_a_file_is_told_with_the_files_name_and_its_place(config, t
         load_config(config(text), {})
 
 
-@pytest.mark.parametrize(
-    "refuse",
-    [
-        lambda data, environ: parse(SuiteSettings, data, "", environ),
-        check_sections,
-    ],
-)
-def test_what_is_no_section_is_told_with_the_variable_that_gave_it(refuse):
-    environ = {"LLMROUTER_COLOUR": "red"}
+def test_what_is_no_section_is_told_with_the_variable_that_gave_it():
     told = r"^colour \(from LLMROUTER_COLOUR\) is not a setting; the top level knows cache, gateway"
     with pytest.raises(ConfigError, match=told):
-        refuse(load_config(None, environ), environ)
+        load_config(None, {"LLMROUTER_COLOUR": "red"})
+
+
+def test_what_is_no_section_is_told_with_the_file_that_has_it(config):
+    path = config("gatewai: {port: 1}")
+    told = rf"^gatewai \(in {re.escape(str(path))}\) is not a setting; the top level knows cache"
+    with pytest.raises(ConfigError, match=told):
+        load_config(path, {})
+
+
+@pytest.mark.parametrize(
+    ("file", "overlay", "told"),
+    [
+        ("gateway: {prot: 1}", "gateway: {port: 1}", r"gateway\.prot \(in .*llmrouter\.yaml\) is"),
+        ("{}", "gateway: {prot: 1}", r"gateway\.prot \(in .*llmrouter\.staging\.yaml\) is not"),
+        ("gateway: {port: x}", "{}", r"gateway\.port \(in .*llmrouter\.yaml\): must be a whole"),
+        (
+            "gateway: {port: 1}", "gateway: {port: x}",
+            r"gateway\.port \(in .*llmrouter\.staging\.yaml\): must be a whole number",
+        ),
+        (
+            "selector: {catalog: [{name: a}, {quality: 1}]}", "selector: {port: 1}",
+            r"selector\.catalog\.1\.name \(in .*llmrouter\.yaml\): must be given",
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_told_with_the_file_that_says_it(config, file, overlay, told):
+    path = config(file)
+    config(overlay, "staging")
+    environ = {"LLMROUTER_ENV": "staging"}
+    given = load_config(path, environ)
+    with pytest.raises(ConfigError, match=told):
+        parse(SuiteSettings, given, "", environ, given.files)
+
+
+def test_a_variable_over_a_file_is_what_is_told(config):
+    environ = {"LLMROUTER_GATEWAY__PORT": "x"}
+    given = load_config(config("gateway: {port: 1}"), environ)
+    with pytest.raises(ConfigError, match=r"^gateway\.port \(from LLMROUTER_GATEWAY__PORT\)"):
+        parse(SuiteSettings, given, "", environ, given.files)
 
 
 def test_the_variable_that_says_where_to_ask_is_no_setting():
@@ -208,7 +240,8 @@ def test_what_kubernetes_tells_of_services_is_no_setting(config):
         "LLMROUTER_GATEWAY_PORT_50051_TCP_ADDR": "10.0.0.1",
     }
     assert load_config(path, environ) == {"gateway": {"port": 7}}
-    assert load_config(path, {"LLMROUTER_GATEWAY_PORT": "7"})["gateway_port"] == 7
+    with pytest.raises(ConfigError, match=r"^gateway_port \(from LLMROUTER_GATEWAY_PORT\)"):
+        load_config(path, {"LLMROUTER_GATEWAY_PORT": "7"})
 
 
 def test_a_key_that_stands_twice_is_refused_with_its_line(config):

@@ -1,9 +1,12 @@
 """Hand-written doubles of what the links talk to."""
 
 import asyncio
+import time
 
+from llmrouter.common.answer_key import answer_key, question_key
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    CacheLevel,
     ChoiceFinished,
     Delta,
     Finished,
@@ -15,6 +18,8 @@ from llmrouter.common.generation import (
     Timings,
     Usage,
 )
+from llmrouter.gateway.answer_cache import Found, Lease, LookedUp, News
+from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.plan import Candidate, Plan, PlannedRequest
 
 CONTEXT = RequestContext("request-1")
@@ -117,29 +122,66 @@ class Replanner:
 
 
 class Cache:
-    """An answer cache in a dictionary, which can be slow or broken."""
+    """An answer cache in a dictionary, which can be slow or broken; its leases are scripted."""
 
-    def __init__(self, *, delay=0.0, lookup_error=None, store_error=None):
+    def __init__(self, *, delay=0.0, lookup_error=None, store_error=None, leases=(), waited=None):
         self.kept = {}
-        self.ttls = []
+        self.how = []
         self.lookups = 0
+        self.released = []
         self.delay = delay
         self.lookup_error = lookup_error
         self.store_error = store_error
+        self.leases = list(leases)
+        self.waited = waited
+        self.sequence = 7
 
-    async def lookup(self, key, context):
+    async def lookup(self, key, session, context):
         self.lookups += 1
         await asyncio.sleep(self.delay)
         if self.lookup_error:
             raise self.lookup_error
-        return self.kept.get(key)
+        found = self.kept.get(key)
+        if found is not None:
+            return LookedUp(Found(found, CacheLevel.MEMORY, 60.0), self.sequence)
+        return LookedUp(None, self.sequence, self.leases.pop(0) if self.leases else Lease.NONE)
 
-    async def store(self, key, answer, ttl_seconds, context):
+    async def stale(self, key, context):
+        if self.lookup_error:
+            raise self.lookup_error
+        found = self.kept.get(key)
+        return None if found is None else Found(found, CacheLevel.DISK, -5.0)
+
+    async def wait(self, key, session, seconds, context):
+        if isinstance(self.waited, Exception):
+            raise self.waited
+        return self.waited
+
+    async def store(self, key, answer, how, session, context):
         await asyncio.sleep(self.delay)
         if self.store_error:
             raise self.store_error
         self.kept[key] = answer
-        self.ttls.append(ttl_seconds)
+        self.how.append(how)
+        return how.as_of
+
+    async def release(self, key, session, context):
+        self.released.append(key)
+
+
+def near_cache(hears=True, clock=time.monotonic):
+    """The gateway's own level; one that hears has just heard."""
+    near = NearCache(1 << 20, clock)
+    if hears:
+        near.hear(News(sequence=7, floor=0, session="s", store_id=b"store", default_ttl=60.0))
+    return near
+
+
+def keyed(request=GREEDY, plan=PLAN, tenant="default"):
+    """A request as `NearCaching` passes it on."""
+    question = question_key(request, tenant)
+    first = plan.candidates[0]
+    return PlannedRequest(request, plan, question, answer_key(question, first.model, first.version))
 
 
 async def collect(stream):

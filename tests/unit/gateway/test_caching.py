@@ -16,6 +16,7 @@ from tests.unit.gateway.doubles import (
     answer_events,
     collect,
     error,
+    near_cache,
     planned,
     started,
     text,
@@ -23,6 +24,7 @@ from tests.unit.gateway.doubles import (
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    CacheLevel,
     CacheMode,
     CacheStatus,
     CacheWishes,
@@ -31,16 +33,30 @@ from llmrouter.common.generation import (
     RequestContext,
     RoutingWishes,
     SamplingOptions,
+    Usage,
 )
+from llmrouter.common.invalidation import model_label, tag_label
+from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
+from llmrouter.gateway.answer_cache import Found, Keeping, Lease, LookedUp, News
+from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.near_caching import NearCaching
+from llmrouter.gateway.sticky import StickyChoice
 
 
-def wishing(mode, ttl=0.0):
-    return planned(replace(GREEDY, cache=CacheWishes(mode, ttl)))
+def wishing(mode, ttl=0.0, **more):
+    return planned(replace(GREEDY, cache=CacheWishes(mode, ttl, **more)))
 
 
-async def ask(cache, following, request=None, patience=0.2, context=CONTEXT):
-    link = Caching(cache, following, patience)
+def links(cache, following, patience=0.2, near=None, savings=None):
+    """Both links of the cache, with nothing between them."""
+    near, sticky = near or near_cache(hears=False), StickyChoice()
+    far = Caching(cache, near, sticky, following, patience, 5.0)
+    return NearCaching(near, sticky, savings or SavingsTable(), far)
+
+
+async def ask(cache, following, request=None, patience=0.2, context=CONTEXT, near=None):
+    link = links(cache, following, patience, near)
     return await collect(link.generate(request or planned(), context))
 
 
@@ -52,14 +68,15 @@ async def test_the_second_identical_question_is_answered_by_the_cache_and_says_s
     assert started(second).cache is CacheStatus.HIT
     assert "comes from the cache" in started(second).reason
     assert text(second) == text(first) == "Paris"
-    assert second[-1].usage == first[-1].usage
+    assert (second[-1].usage, second[-1].timings) == (first[-1].usage, first[-1].timings)
+    assert started(second).cached is CacheLevel.MEMORY
     assert second[-1].attempts == ()
     assert len(following.calls) == 1
 
 
 async def test_whoever_has_read_the_last_event_finds_the_answer_kept():
     cache = Cache(delay=0.01)
-    link = Caching(cache, Following(*answer_events()), 1.0)
+    link = links(cache, Following(*answer_events()), 1.0)
     async with aclosing(link.generate(planned(), CONTEXT)) as events:
         async for event in events:
             if isinstance(event, Finished):
@@ -89,6 +106,7 @@ async def test_a_seeded_draw_is_kept():
         (CacheMode.READ, 1, 0),
         (CacheMode.WRITE, 0, 1),
         (CacheMode.READ_WRITE, 1, 1),
+        (CacheMode.REFRESH, 0, 1),
     ],
 )
 async def test_the_callers_wishes_decide_what_the_cache_may_do(mode, reads, writes):
@@ -100,7 +118,122 @@ async def test_the_callers_wishes_decide_what_the_cache_may_do(mode, reads, writ
 async def test_the_wished_time_to_live_reaches_the_cache():
     cache = Cache()
     await ask(cache, Following(*answer_events()), wishing(CacheMode.READ_WRITE, 60))
-    assert cache.ttls == [60]
+    assert cache.how == [Keeping(ttl_seconds=60, as_of=7)]
+
+
+async def test_tags_and_a_refresh_reach_the_cache():
+    cache = Cache()
+    request = wishing(CacheMode.REFRESH, tags=("a", "b"))
+    await ask(cache, Following(*answer_events()), request, near=near_cache())
+    assert cache.how == [Keeping(("a", "b"), as_of=7, refresh=True)]
+
+
+async def test_a_drawn_answer_is_kept_where_the_caller_asks_for_it():
+    cache, following = Cache(), Following(*answer_events())
+    request = planned(replace(DRAWN, cache=CacheWishes(drawn=True)))
+    await ask(cache, following, request)
+    assert started(await ask(cache, following, request)).cache is CacheStatus.HIT
+    assert started(await ask(cache, following, planned(DRAWN))).cache is CacheStatus.BYPASSED
+
+
+async def test_while_it_hears_the_gateway_answers_from_its_own_memory():
+    cache, following, near, savings = Cache(), Following(*answer_events()), near_cache(), None
+    savings = SavingsTable()
+    link = links(cache, following, near=near, savings=savings)
+    costly = planned(plan=replace(PLAN, candidates=(replace(FIRST, cost=0.5), SECOND)))
+    first = await collect(link.generate(costly, CONTEXT))
+    second = await collect(link.generate(costly, RequestContext("request-2")))
+    begun = started(second)
+    assert (begun.cache, begun.cached, begun.request_id) == (
+        CacheStatus.HIT,
+        CacheLevel.GATEWAY,
+        "request-2",
+    )
+    assert (text(second), second[-1].timings) == (text(first), first[-1].timings)
+    assert cache.lookups == 1
+    near.lost()
+    third = await collect(link.generate(costly, CONTEXT))
+    assert started(third).cached is CacheLevel.MEMORY
+    total = first[-1].timings.total
+    assert dict(savings.rows()) == {
+        Saved("default", "first", level, HitKind.EXACT): Spared(1, 3, 2, 0.5, total)
+        for level in (CacheLevel.GATEWAY, CacheLevel.MEMORY)
+    }
+
+
+async def test_an_answer_found_farther_away_moves_here_with_what_it_can_be_invalidated_by():
+    cache, following, near = Cache(), Following(*answer_events()), near_cache()
+    await ask(cache, following)
+    assert started(await ask(cache, following, near=near)).cached is CacheLevel.MEMORY
+    assert started(await ask(cache, following, near=near)).cached is CacheLevel.GATEWAY
+    near.hear(News(8, 0, ((model_label("first", "v1"), 8),)))
+    cache.sequence = 8
+    assert started(await ask(cache, following, near=near)).cached is CacheLevel.MEMORY
+
+
+async def test_an_answer_invalidated_while_it_is_generated_is_not_kept_here():
+    cache, near = Cache(), near_cache()
+    link = links(cache, Following(*answer_events()), near=near)
+    async with aclosing(link.generate(wishing(CacheMode.READ_WRITE, tags=("t",)), CONTEXT)) as all_:
+        await anext(all_)
+        near.hear(News(8, 0, ((tag_label("default", "t"), 8),)))
+        await collect(all_)
+    assert near.counts().entries == 0
+    assert cache.how == [Keeping(("t",), as_of=7)]  # and the cache service will refuse it too
+
+
+async def test_the_last_event_does_not_wait_for_the_cache_where_this_process_keeps_the_answer():
+    cache = Cache(delay=0.05)
+    link = links(cache, Following(*answer_events()), 1.0, near_cache())
+    async with aclosing(link.generate(planned(), CONTEXT)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                assert not cache.kept
+    assert len(cache.kept) == 1
+
+
+async def test_an_answer_another_gateway_is_generating_is_waited_for():
+    given = Answer("first", "v1", (Choice("Paris", FinishReason.STOP),), Usage(3, 2))
+    waited = LookedUp(Found(given, CacheLevel.MEMORY, 60.0), 7)
+    cache, following = Cache(leases=[Lease.HELD], waited=waited), Following()
+    events = await ask(cache, following, near=near_cache())
+    assert (started(events).cache, text(events)) == (CacheStatus.HIT, "Paris")
+    assert not following.calls
+
+
+@pytest.mark.parametrize(
+    "waited", [LookedUp(sequence=7, lease=Lease.GRANTED), error(Reason.UPSTREAM_UNAVAILABLE)]
+)
+async def test_when_the_other_gateway_gives_up_or_takes_too_long_this_one_generates(waited):
+    cache = Cache(leases=[Lease.HELD], waited=waited)
+    events = await ask(cache, Following(*answer_events()), near=near_cache())
+    assert (started(events).cache, text(events)) == (CacheStatus.MISS, "Paris")
+    assert cache.kept
+
+
+async def test_a_lease_is_given_back_when_the_generation_fails_and_when_its_reader_leaves():
+    cache = Cache(leases=[Lease.GRANTED, Lease.GRANTED])
+    failing = Following(*answer_events()[:2], error(Reason.GENERATION_FAILED))
+    with pytest.raises(RouterError):
+        await ask(cache, failing, near=near_cache())
+    assert len(cache.released) == 1
+    link = links(cache, Following(*answer_events()), near=near_cache())
+    async with aclosing(link.generate(planned(), CONTEXT)) as events:
+        await anext(events)
+    assert len(cache.released) == 2
+
+
+async def test_a_lease_that_may_have_been_granted_unheard_is_given_back():
+    cache = Cache(delay=10)
+    await ask(cache, Following(*answer_events()), patience=0.02, near=near_cache())
+    assert len(cache.released) == 1
+
+
+async def test_a_stored_answer_ends_its_lease_and_none_is_given_back():
+    cache = Cache(leases=[Lease.GRANTED])
+    await ask(cache, Following(*answer_events()), near=near_cache())
+    assert cache.kept
+    assert not cache.released
 
 
 async def test_two_tenants_do_not_share_answers():
@@ -161,7 +294,7 @@ async def test_nothing_is_kept_of_an_answer_that_failed():
 
 async def test_nothing_is_kept_when_the_reader_leaves_and_the_generation_is_closed():
     cache, following = Cache(), Following(*answer_events())
-    async with aclosing(Caching(cache, following, 1).generate(planned(), CONTEXT)) as events:
+    async with aclosing(links(cache, following).generate(planned(), CONTEXT)) as events:
         await anext(events)
     assert not cache.kept
     assert following.log == ["closed"]
@@ -169,7 +302,7 @@ async def test_nothing_is_kept_when_the_reader_leaves_and_the_generation_is_clos
 
 async def test_the_same_question_stays_with_the_model_that_answered_it_first():
     cache, following = Cache(), Following(*answer_events())
-    link = Caching(cache, following, 0.2)
+    link = links(cache, following)
     first = await collect(link.generate(planned(), CONTEXT))
     turned = planned(plan=replace(PLAN, candidates=(SECOND, FIRST), reason="second scores best"))
     second = await collect(link.generate(turned, CONTEXT))
@@ -184,7 +317,7 @@ async def test_the_same_question_stays_with_the_model_that_answered_it_first():
 
 async def test_a_model_that_the_plan_no_longer_names_is_not_gone_back_to():
     following = Following(*answer_events())
-    link = Caching(Cache(), following, 0.2)
+    link = links(Cache(), following)
     await collect(link.generate(planned(), CONTEXT))
     gone = planned(plan=replace(PLAN, candidates=(SECOND,)))
     await collect(link.generate(gone, CONTEXT))

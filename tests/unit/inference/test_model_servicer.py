@@ -23,6 +23,7 @@ from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.memory_reader import MemoryUse
 from llmrouter.inference.models.pressure import Thresholds
+from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub, add_ModelServiceServicer_to_server
 
@@ -50,7 +51,9 @@ def monitor(registry):
 @pytest.fixture
 def stub(registry, monitor):
     server = InProcessServer(Gate("tested"))
-    add_ModelServiceServicer_to_server(ModelServicer(registry, monitor, CpuMeter(2)), server)
+    add_ModelServiceServicer_to_server(
+        ModelServicer(registry, RemoteModels(()), monitor, CpuMeter(2)), server
+    )
     return ModelServiceStub(InProcessChannel(server))
 
 

@@ -23,6 +23,7 @@ from llmrouter.common.generation import Usage
 from llmrouter.selector.costs import OTHERS, CostBook
 from llmrouter.selector.decisions import record_of
 from llmrouter.selector.issued import IssuedPlan, IssuedPlans, Outstanding
+from llmrouter.selector.prediction import Predictions
 from llmrouter.selector.settings import DecisionSettings
 from llmrouter.selector.strategies import BUILT_IN, Strategy
 
@@ -97,9 +98,10 @@ def test_predictions_are_replayed_without_the_predictor():
         def __init__(self):
             self.asked = 0
 
-        def predict(self, request, models):
+        def predict(self, request, models, quality):
             self.asked += 1
-            return np.linspace(0.2, 0.9, len(models)) if self.asked == 1 else np.zeros(len(models))
+            chances = np.linspace(0.2, 0.9, len(models))
+            return Predictions(chances if self.asked == 1 else 0 * chances, np.arange(len(models)))
 
     selector = selector_of(HELD, catalog=CATALOG)
     learned = Strategy("learned", {"predicted": 1.0}, predicts=True)
@@ -111,6 +113,7 @@ def test_predictions_are_replayed_without_the_predictor():
     assert again == plan
     assert selector._predictor.asked == 1
     assert record["candidates"][3]["predicted"] == 0.9
+    assert record["candidates"][3]["grades"] == 3
 
 
 @pytest.mark.parametrize(("count", "max_bytes"), [(5, 1 << 20), (1000, 24_000)])

@@ -14,6 +14,7 @@ from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.memory_reader import MemoryUse
 from llmrouter.inference.models.pressure import Thresholds
+from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.placement_settings import PlacementSettings
 from llmrouter.selector.placing import PlacementController
@@ -36,7 +37,7 @@ class Inference:
         await self.registry.start(self._names)
         self.monitor = MemoryMonitor(lambda: None, Thresholds(), self.registry.relieve)
         self._server = grpc.aio.server(interceptors=[GuardInterceptor(Gate("tested"))])
-        servicer = ModelServicer(self.registry, self.monitor, CpuMeter(2))
+        servicer = ModelServicer(self.registry, RemoteModels(()), self.monitor, CpuMeter(2))
         add_ModelServiceServicer_to_server(servicer, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
         await self._server.start()

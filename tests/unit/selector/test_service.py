@@ -157,6 +157,22 @@ async def test_a_model_that_is_away_is_planned_with_as_such_and_listed_as_served
     assert (model.version, list(model.addresses), list(model.endpoints)) == ("", [], [])
 
 
+async def test_every_version_is_listed_the_further_and_the_away_ones_too():
+    held = (
+        served(INT8, "v1", ready=False, silent=True),
+        served(INT8, "v2", names=frozenset({"stable"})),
+        served(INT8, "v3"),
+        served(FP32, "v1"),
+    )
+    told = await service(held=held).ListVersions(pb.ListVersionsRequest(), None)
+    assert [(one.model, one.version, one.away) for one in told.versions] == [
+        (FP32, "v1", False),
+        (INT8, "v1", True),
+        (INT8, "v2", False),
+        (INT8, "v3", False),
+    ]
+
+
 async def test_a_context_out_of_bounds_is_refused():
     request = wish()
     request.context.tenant = "x" * 129

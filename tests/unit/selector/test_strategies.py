@@ -26,10 +26,10 @@ from tests.unit.selector.building import (
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import build_catalog
 from llmrouter.selector.plan import Selection
+from llmrouter.selector.prediction import Predictions
 from llmrouter.selector.settings import SelectorSettings, StrategySettings
 from llmrouter.selector.statistics import StatisticsBook
 from llmrouter.selector.strategies import (
-    BALANCED,
     BUILT_IN,
     COST_OPTIMIZED,
     LEAST_LOADED,
@@ -294,7 +294,7 @@ def test_least_loaded_takes_the_one_with_the_fewest_requests_per_slot():
 def test_an_unknown_strategy_is_refused_with_those_that_exist():
     strategies = load_strategies()
     assert {one.name for one in BUILT_IN} <= set(strategies)
-    for unknown in ("best", "learned", "cascade"):
+    for unknown in ("best", "Learned", "ensemble"):
         with pytest.raises(RouterError, match="balanced, cost-optimized") as caught:
             find_strategy(strategies, unknown)
         assert caught.value.reason is Reason.UNKNOWN_STRATEGY
@@ -341,13 +341,6 @@ def test_a_foreign_strategy_may_bring_a_scorer_of_its_own():
         Strategy("wrong", {"quality": 1.0}, picker="coin")
 
 
-def test_a_strategy_that_predicts_is_known_only_with_a_predictor(monkeypatch):
-    learned = Strategy("learned", {"cost": 1.0, "predicted": 0.1}, predicts=True)
-    monkeypatch.setattr("llmrouter.selector.strategies.BUILT_IN", (BALANCED, learned))
-    assert "learned" not in load_strategies()
-    assert "learned" in load_strategies(predictor=True)
-
-
 def test_predictions_stand_for_the_quality_where_a_strategy_asks_for_them():
     learned = Strategy("learned", {"cost": 1.0, "predicted": 0.1}, predicts=True)
     catalog = catalog_of(
@@ -356,6 +349,6 @@ def test_predictions_stand_for_the_quality_where_a_strategy_asks_for_them():
     )
     for chance in (0.0, 0.5, 0.79, 0.8, 0.95):
         chances = np.array([chance, 0.95])
-        figures = partial(figures_of, predicted=chances)
+        figures = partial(figures_of, predicted=Predictions(chances, np.zeros(2)))
         plan = planned(catalog, learned, figures=figures, min_quality=0.8)
         assert plan.candidates[0].model == ("cheap" if chance >= 0.8 else "dear")

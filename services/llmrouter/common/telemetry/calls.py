@@ -33,7 +33,12 @@ class CallWatch:
         self._active: Counter[str] = Counter()
 
     def begin(self, method: str, metadata: object) -> Callable[[str], None]:
-        """Take in that a call begins; return what is to be told its reason, or `OK`, at the end."""
+        """Take in that a call begins; return what is to be told its reason, or `OK`, at the end.
+
+        Args:
+            method: Full name of the method, or `POST /route` of a call over HTTP.
+            metadata: What came with it, in pairs.
+        """
         began = time.monotonic()
         span = self._span(method, metadata)
         self._active[method] += 1
@@ -42,11 +47,7 @@ class CallWatch:
             self._active[method] -= 1
             status = "OK" if outcome == "OK" else _STATUS.get(outcome, "UNKNOWN")
             if self._meter is not None:
-                labels = {
-                    Attribute.RPC_METHOD: method[1:],
-                    Attribute.RPC_STATUS: status,
-                }
-                self._meter.record(Name.RPC_DURATION, time.monotonic() - began, labels)
+                _measure(self._meter, method, outcome, status, time.monotonic() - began)
             if span is not None:
                 span.set_attribute(Attribute.RPC_STATUS, status)
                 if outcome != "OK":
@@ -58,7 +59,7 @@ class CallWatch:
     async def readings(self) -> list[Reading]:
         """Return how many calls are inside now."""
         return [
-            Reading(Name.RPC_ACTIVE, count, {Attribute.RPC_METHOD: method[1:]})
+            Reading(Name.RPC_ACTIVE, count, {Attribute.RPC_METHOD: method.removeprefix("/")})
             for method, count in self._active.items()
         ]
 
@@ -66,8 +67,24 @@ class CallWatch:
         if self._tracer is None:
             return None
         headers = trace_headers(metadata)
-        if not headers and method not in ROOTS:
+        over_http = not method.startswith("/")
+        if not headers and method not in ROOTS and not over_http:
             return None
-        name = SERVER_SPANS.get(method) or method.rpartition(".")[2]
-        told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
-        return self._tracer.receive(name, headers, told)
+        name = SERVER_SPANS.get(method) or (method if over_http else method.rpartition(".")[2])
+        return self._tracer.receive(name, headers, _told(method))
+
+
+def _told(method: str) -> dict[str, str]:
+    if method.startswith("/"):
+        return {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
+    verb, _, route = method.partition(" ")
+    return {Attribute.HTTP_METHOD: verb, Attribute.HTTP_ROUTE: route}
+
+
+def _measure(meter: Meter, method: str, outcome: str, status: str, seconds: float) -> None:
+    if method.startswith("/"):
+        told = {Attribute.RPC_METHOD: method[1:], Attribute.RPC_STATUS: status}
+        meter.record(Name.RPC_DURATION, seconds, told)
+        return
+    failed = {} if outcome == "OK" else {Attribute.ERROR: outcome}
+    meter.record(Name.HTTP_DURATION, seconds, {**_told(method), **failed})

@@ -71,6 +71,8 @@ class Attribute:
     OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
     ERROR: Final = "error.type"
     SERVER: Final = "server.address"
+    HTTP_ROUTE: Final = "http.route"
+    HTTP_METHOD: Final = "http.request.method"
     RPC_SYSTEM: Final = "rpc.system.name"
     RPC_METHOD: Final = "rpc.method"
     RPC_STATUS: Final = "rpc.response.status_code"
@@ -118,6 +120,7 @@ class Name(StrEnum):
     SERVER_PER_TOKEN = "gen_ai.server.time_per_output_token"  # noqa: S105 - no secret
     RPC_DURATION = "rpc.server.call.duration"
     RPC_ACTIVE = "rpc.server.active_calls"
+    HTTP_DURATION = "http.server.request.duration"
     LOOP_LAG = "llm_event_loop_lag"
     QUEUE_TIME = "llm_queue_time"
     RUNNING = "llm_running_sequences"
@@ -218,6 +221,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     ),
     Name.RPC_DURATION: Instrument(
         Kind.HISTOGRAM, "s", "One call, from its receipt to its end.", _SECONDS
+    ),
+    Name.HTTP_DURATION: Instrument(
+        Kind.HISTOGRAM, "s", "One call over HTTP, from its receipt to its end.", _SECONDS
     ),
     Name.RPC_ACTIVE: Instrument(Kind.GAUGE, "{call}", "Calls inside a service now."),
     Name.LOOP_LAG: Instrument(

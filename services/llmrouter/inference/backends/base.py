@@ -192,6 +192,7 @@ class Backend(Protocol):
 
         Raises:
             RouterError: INVALID_ARGUMENT naming the place in a response format that is wrong;
+                UNSUPPORTED_OPTION naming an option that this model cannot honour, and its bound;
                 QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER
                 when the bounded buffer is full; GENERATION_FAILED for a failed step.
         """

@@ -10,13 +10,27 @@ from pathlib import Path
 
 from llmrouter.common.errors import invalid
 
-__all__ = ["DEVICE", "choose_gpu", "open_cuda_libraries"]
+__all__ = ["DEVICE", "choose_gpu", "one_device", "open_cuda_libraries"]
 
 DEVICE = r"auto|cpu|cuda(:[0-9]{1,2})?"
 """What names a device, a pattern."""
 _CUDA = "CUDAExecutionProvider"
 _LIBRARIES = ("cudart", "nvrtc", "nvJitLink", "cublasLt", "cublas", "curand", "cufft", "cudnn")
 """What ONNX Runtime's provider needs, each after those that it needs itself."""
+
+
+def one_device(device: object) -> object:
+    """Return what names a device.
+
+    Raises:
+        ValueError: It names several.
+    """
+    if isinstance(device, list | tuple) or (isinstance(device, str) and re.search(r"[,+]", device)):
+        raise ValueError(
+            f"names several devices: {device!r}. A layer is not sharded over devices: name one, "
+            "and start a service of its own on each"
+        )
+    return device
 
 
 def choose_gpu(device: str, providers: Collection[str]) -> int | None:
@@ -30,6 +44,10 @@ def choose_gpu(device: str, providers: Collection[str]) -> int | None:
     Raises:
         RouterError: INVALID_ARGUMENT for another name.
     """
+    try:
+        one_device(device)
+    except ValueError as error:
+        raise invalid("device", str(error)) from None
     if not re.fullmatch(DEVICE, device):
         raise invalid("device", f"is {device!r}, must be auto, cpu, cuda or cuda:1 and so on")
     if device == "auto":

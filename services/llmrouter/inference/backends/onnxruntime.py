@@ -210,6 +210,10 @@ class OnnxRuntimeBackend:
         if reason is Reason.CONTEXT_TOO_LONG:
             numbers = {"prompt_tokens": str(prompt_tokens), "context": str(self.context)}
             return RouterError(reason, str(error), metadata=numbers)
+        if error.field:
+            field = f"sampling.{error.field}"
+            violation = FieldViolation(field, error.description)
+            return RouterError(reason, f"{field} {error.description}", violations=(violation,))
         if reason is not Reason.QUEUE_FULL:
             return RouterError(reason, str(error))
         now = self._engine.statistics()

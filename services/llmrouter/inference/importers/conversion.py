@@ -9,12 +9,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
 from llmrouter.inference.importers.base import Checkpoint, Converted
-from llmrouter.inference.models.card import ModelCard, Quality, Source, write_card
+from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
-from llmrouter.inference.models.folder import read_folder
+from llmrouter.inference.models.folder import folder_card, read_folder
+from llmrouter.inference.models.integrity import fault_in
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.quality import (
@@ -41,9 +43,17 @@ class Job:
     """None takes what the checkpoint says."""
     progress: Progress
 
+    @property
+    def importer(self) -> str:
+        """What converts, and of which version: another may write other bytes."""
+        return f"{type(self.checkpoint).__qualname__} {version('llmrouter')}"
+
 
 def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[StoredModel]:
     """Write a model for each precision, replacing those of its name.
+
+    One that this importer made of the same file before, and that is whole, is finished: so an
+    import that broke off goes on behind the last precision that it finished.
 
     Args:
         job: The checkpoint.
@@ -57,10 +67,17 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
         RouterError: MODEL_UNAVAILABLE naming what is wrong, or a full disk. Precisions that were
             finished before stay.
     """
+    finished = {one for one in names if _is_finished(job, one, store.path(names[one]))}
+    if finished == set(names):
+        return [store.model(name) for name in names.values()]
     with store.scratch() as scratch:
         yardstick = _Yardstick(job, scratch)
         # The unquantised one first: the others are measured by it.
         for precision in sorted(names, key=lambda one: one != _REFERENCE):
+            if precision in finished:
+                if precision == _REFERENCE:
+                    yardstick.measure(precision, store.path(names[precision]))
+                continue
             with store.installing(names[precision]) as folder:
                 made = job.checkpoint.convert(folder, precision, job.progress)
                 quality = yardstick.measure(precision, folder)
@@ -68,6 +85,17 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
                 write_card(replace(card, quality=quality), folder)
                 read_model(folder)
     return [store.model(name) for name in names.values()]
+
+
+def _is_finished(job: Job, precision: str, path: Path) -> bool:
+    if not (path / CARD_FILE).is_file() or fault_in(path) is not None:
+        return False
+    card = folder_card(path)
+    return (
+        card is not None
+        and (card.source.sha256, card.precision) == (job.origin.sha256, precision)
+        and card.importer == job.importer
+    )
 
 
 class _Yardstick:
@@ -116,6 +144,7 @@ def _card(job: Job, name: str, precision: str, made: Converted, path: Path) -> M
         context=folder.context_length,
         licence=job.licence or made.licence,
         source=job.origin,
+        importer=job.importer,
         files=file_sizes(path),
         checksums=checksums,
     )

@@ -95,7 +95,8 @@ class CTranslate2Checkpoint(GgufCheckpoint):
         shape = needed_tensors(self._model)[name]
         if len(shape) == 1:
             return self._tensors.vector(name)
-        return np.ascontiguousarray(self._tensors.rows(name, 0, shape[0]))
+        # Quantising writes into what it is given; plain numbers come as the file's own pages.
+        return np.require(self._tensors.rows(name, 0, shape[0]), requirements=["C", "W"])
 
 
 def unpermute(weights: Floats, heads: int) -> Floats:

@@ -69,12 +69,13 @@ class GgufTensors:
         """Return a whole vector, whether of the model or beside it."""
         self._check_type(name)
         kind, stored = self._bytes(name, 0, 1, 1)
-        return self._numbers(name, np.asarray(dequantize(stored[0], kind), np.float32))
+        return self._numbers(name, 0, np.asarray(dequantize(stored[0], kind), np.float32))
 
     def rows(self, name: str, start: int, stop: int) -> Floats:
         """Return some rows of a matrix [out, in]."""
         kind, stored = self._stored(name, start, stop)
-        return self._numbers(name, np.asarray(dequantize(stored, kind), dtype=np.float32))
+        values = np.asarray(dequantize(stored, kind), dtype=np.float32)
+        return self._numbers(name, start, values)
 
     def blocks(self, name: str, start: int, stop: int) -> Blocks | None:
         """Return some rows as they are stored; None for types of more than levels and scales."""
@@ -82,13 +83,22 @@ class GgufTensors:
             return None
         kind, stored = self._stored(name, start, stop)
         found = _blocks(kind, stored)
-        self._numbers(name, found.scales)
+        self._numbers(name, start, found.scales)
         return found
 
-    def _numbers(self, name: str, values: Floats) -> Floats:
-        if not np.isfinite(values).all():
-            raise bad_file(self._path, f"holds things in '{name}' that are no numbers")
-        return values
+    def _numbers(self, name: str, start: int, values: Floats) -> Floats:
+        """Return values, which are those of a tensor's rows from `start` on, if all are numbers."""
+        if np.isfinite(values).all():
+            return values
+        where = self._places.get(name, Place(name))
+        tensor = self._tensors[where.stored]
+        rows = tensor.shape[0] if len(tensor.shape) > 1 else 1
+        bad = start + int(np.argmin(np.isfinite(values).reshape(len(values), -1).all(axis=1)))
+        row = where.first_row + bad if rows > 1 else 0
+        at = tensor.offset + row * (tensor.length // rows)
+        raise bad_file(
+            self._path, f"holds things in '{name}' that are no numbers, from byte {at} on"
+        )
 
     def _stored(
         self, name: str, start: int, stop: int
@@ -106,7 +116,10 @@ class GgufTensors:
         count = (stop - start) * width
         found = np.fromfile(self._path, np.uint8, count, offset=tensor.offset + start * width)
         if len(found) != count:
-            raise bad_file(self._path, f"ends within '{stored}'; it was changed meanwhile")
+            raise bad_file(
+                self._path,
+                f"ends within '{stored}' behind byte {tensor.offset}; it was changed meanwhile",
+            )
         return tensor.kind, found.reshape(-1, width)
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
@@ -114,15 +127,18 @@ class GgufTensors:
         if tensor is None:
             raise bad_file(self._path, f"lacks the tensor '{name}'")
         if tensor.shape != shape:
-            problem = f"gives '{name}' the shape {tensor.shape}; {shape} is needed"
+            problem = f"gives '{name}' the shape {tensor.shape} at byte {tensor.offset}"
+            problem += f"; {shape} is needed"
             raise bad_file(self._path, problem)
         self._check_type(name)
 
     def _check_type(self, name: str) -> None:
-        kind = self._tensors[name].kind.name
-        if kind not in _TYPES:
+        tensor = self._tensors[name]
+        if tensor.kind.name not in _TYPES:
             raise bad_file(
-                self._path, f"stores '{name}' as {kind}; supported are {', '.join(_TYPES)}"
+                self._path,
+                f"stores '{name}' as {tensor.kind.name} at byte {tensor.offset}; supported are "
+                f"{', '.join(_TYPES)}",
             )
 
 

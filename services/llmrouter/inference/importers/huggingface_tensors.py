@@ -129,7 +129,10 @@ class HuggingFaceTensors:
             raise bad_file(file, f"cannot give '{stored}' ({error})") from None
         values = np.asarray(found, np.float32)
         if not np.isfinite(values).all():
-            raise bad_file(file, f"holds things in '{stored}' that are no numbers")
+            at = self._tensors[stored].offset
+            raise bad_file(
+                file, f"holds things in '{stored}' from byte {at} on that are no numbers"
+            )
         return values
 
     def _check_tensor(self, name: str, shape: tuple[int, ...]) -> None:
@@ -137,10 +140,12 @@ class HuggingFaceTensors:
         if stored is None:
             raise bad_file(self._folder, f"lacks the tensor '{name}'")
         if stored.shape != shape:
-            problem = f"gives '{name}' the shape {stored.shape}; {shape} is needed"
+            problem = f"gives '{name}' the shape {stored.shape} at byte {stored.offset}"
+            problem += f"; {shape} is needed"
             raise bad_file(self._files[name], problem)
         if stored.kind not in _TYPES:
-            problem = f"stores '{name}' as {stored.kind}; supported are {', '.join(_TYPES)}"
+            problem = f"stores '{name}' as {stored.kind} at byte {stored.offset}; supported are "
+            problem += ", ".join(_TYPES)
             raise bad_file(self._files[name], problem)
 
 

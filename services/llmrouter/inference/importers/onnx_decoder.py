@@ -23,6 +23,11 @@ _MOST_GRAPH_BYTES = 2 * 2**30
 """Protobuf's own limit: larger models keep their weights in files beside the graph."""
 _ATTENTION = "GroupQueryAttention"
 _FED = frozenset({"input_ids", "attention_mask", "logits_to_keep"})
+_COLLECTIVE = frozenset({
+    "AllReduce", "AllGather", "AllToAll", "DistributedMatMul", "DistributedReshape",
+    "DistributedAdd", "DistributedMul", "ShardedMoE",
+})  # fmt: skip
+"""Operators by which the parts of a sharded layer meet."""
 _PAST = re.compile(r"past_key_values\.(\d+)\.(key|value)")
 _FLOATS = {
     TensorProto.FLOAT: "fp32", TensorProto.FLOAT16: "fp16", TensorProto.BFLOAT16: "bf16",
@@ -45,7 +50,9 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the input, operator or weight that is not supported.
     """
-    graph = _graph(file)
+    model = _model(file)
+    graph = model.graph
+    _refuse_shards(file, model)
     layers = _layers(file, [str(value.name) for value in graph.input])
     attention = sum(node.op_type == _ATTENTION for node in graph.node)
     if attention != layers:
@@ -59,13 +66,24 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
     return DecoderGraph(layers, *_storage(graph))
 
 
-def _graph(file: Path) -> Any:
+def _model(file: Path) -> Any:
     try:
         if file.stat().st_size > _MOST_GRAPH_BYTES:
             raise bad_file(file, "is larger than 2 GiB, which no ONNX graph can be")
-        return onnx.load(str(file), load_external_data=False).graph
+        return onnx.load(str(file), load_external_data=False)
     except (OSError, DecodeError) as error:
         raise bad_file(file, f"is no ONNX model ({error})") from None
+
+
+def _refuse_shards(file: Path, model: Any) -> None:
+    """Refuse what is one part of a model that several devices compute together."""
+    for node in model.graph.node:
+        if node.op_type in _COLLECTIVE or node.device_configurations:
+            raise bad_file(
+                file,
+                f"shards {str(node.name)[:80]!a}, a {str(node.op_type)[:40]}, over devices, which "
+                "is not supported; export the model for one device",
+            )
 
 
 def _layers(file: Path, inputs: Iterable[str]) -> int:

@@ -35,6 +35,8 @@ class StoredTensor(NamedTuple):
     kind: str
     """Such as `BF16`."""
     shape: tuple[int, ...]
+    offset: int
+    """Bytes from the file's beginning."""
 
 
 def check_safetensors(path: Path) -> dict[str, StoredTensor]:
@@ -67,7 +69,8 @@ def check_safetensors(path: Path) -> dict[str, StoredTensor]:
         raise bad_file(path, f"has {len(header)} tensors; at most {_MAX_TENSORS}")
     tensors, places = {}, []
     for name, entry in header.items():
-        tensors[name], place = _tensor(path, name, entry)
+        kind, shape, place = _tensor(path, name, entry)
+        tensors[name] = StoredTensor(kind, shape, _LENGTH_BYTES + length + place[0])
         places.append((*place, name))
     _check_places(path, sorted(places), size - _LENGTH_BYTES - length)
     return tensors
@@ -83,8 +86,8 @@ def _parsed(path: Path, header: bytes) -> dict[str, Any]:
     return parsed
 
 
-def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int, int]]:
-    """Return type, shape and place of one tensor."""
+def _tensor(path: Path, name: str, entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
+    """Return type, shape and place of one tensor, counted from where the header ends."""
     if not 1 <= len(name) <= _MAX_NAME or not name.isprintable():
         raise bad_file(path, f"has a tensor of the name {name[:80]!a}; unusable")
     if not isinstance(entry, Mapping):
@@ -105,7 +108,7 @@ def _tensor(path: Path, name: str, entry: Any) -> tuple[StoredTensor, tuple[int,
             path,
             f"places tensor '{_short(name)}' at {begin} to {end}; its shape needs {needed} bytes",
         )
-    return StoredTensor(kind, tuple(shape)), (begin, end)
+    return kind, tuple(shape), (begin, end)
 
 
 def _check_places(path: Path, places: list[tuple[int, int, str]], size: int) -> None:

@@ -93,6 +93,8 @@ class ModelCard:
     licence: str
     """SPDX expression, or `unknown`."""
     source: Source
+    importer: str | None = None
+    """What wrote it, and in which version; None in cards of older imports."""
     quality: Quality | None = None
     """None where it was not measured."""
     verified: Verification | None = None
@@ -126,6 +128,7 @@ def read_card(file: Path) -> ModelCard:
             location=source.text("location", longest=4096),
             sha256=source.text("sha256", longest=64),
         ),
+        importer=card.text("importer", longest=256) if card.has("importer") else None,
         quality=_read_quality(card),
         verified=_read_verification(card),
         speed=_read_speed(card),

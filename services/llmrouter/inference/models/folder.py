@@ -89,6 +89,9 @@ def read_folder(path: Path) -> ModelFolder:
     inside(path, TOKENIZER_FILE, _REMEDY)
     model = config.child("model")
     decoder = model.child("decoder")
+    if decoder.has("pipeline"):
+        problem = "splits the model over several sessions or devices, which is not supported"
+        raise decoder.refuse("pipeline", f"{problem}; export it as one graph")
     card = folder_card(path)
     vocab_size = model.integer("vocab_size", 1, 2_000_000)
     heads = decoder.integer("num_attention_heads", 1, 4096)

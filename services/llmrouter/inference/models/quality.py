@@ -84,7 +84,7 @@ def measure_quality(
         base = np.asarray(expected[start:end])
         ours += _surprise(part, tokens, start)
         theirs += _surprise(base, tokens, start)
-        divergence += float((np.exp(base) * (base - part)).sum(dtype=np.float64))
+        divergence += _divergence(base, part)
         agreed += int((part.argmax(axis=1) == base.argmax(axis=1)).sum())
         start = end
         progress("measure", end, len(tokens))
@@ -117,6 +117,12 @@ def _surprise(log_probabilities: Array, tokens: list[int], start: int) -> float:
     """Return the summed negative log-likelihood of the tokens that follow each position."""
     targets = np.array(tokens[start + 1 : start + 1 + len(log_probabilities)], np.int64)
     return -float(log_probabilities[np.arange(len(targets)), targets].sum(dtype=np.float64))
+
+
+def _divergence(base: Array, part: Array) -> float:
+    """Return the summed KL(base || part), of one position at a time: vocabularies are large."""
+    pairs = zip(base, part, strict=True)
+    return sum(float((np.exp(b) * (b - p)).sum(dtype=np.float64)) for b, p in pairs)
 
 
 def _log_probabilities(
@@ -185,6 +191,8 @@ def _empty_cache(folder: ModelFolder) -> dict[str, Array]:
 
 
 def _log_softmax(logits: Array) -> Array:
-    shifted = logits - logits.max(axis=1, keepdims=True)
-    result: Array = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return result
+    """Turn logits into log-probabilities where they lie, one position at a time."""
+    for position in logits:
+        np.subtract(position, position.max(), out=position)
+        np.subtract(position, np.log(np.exp(position).sum()), out=position)
+    return logits

@@ -18,6 +18,7 @@ from tests.unit.inference.importers.tiny_gguf import Tiny, vocabulary, write_tin
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers import run
 from llmrouter.inference.importers.gguf import GgufImporter
+from llmrouter.inference.importers.gguf_header import read_header
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.progress import silent
 from llmrouter.inference.models.store import ModelStore
@@ -215,6 +216,17 @@ def test_wrong_metadata_is_named(
 def test_missing_tensors_are_named(store: ModelStore, tmp_path: Path, name: str) -> None:
     write_tiny_gguf(tmp_path / "tiny.gguf", replace(TINY, without=(name,)))
     assert f"lacks the tensor '{name}'" in refusal(store, tmp_path / "tiny.gguf")
+
+
+@pytest.mark.parametrize("row", [0, 37])
+def test_weights_that_are_no_numbers_are_placed(store: ModelStore, whole: bytes, row: int) -> None:
+    """Blocks of Q4_1 begin with a scale of 16 bits; a row of 64 has two blocks of 20 bytes."""
+    source = store.root.parent / "tiny.gguf"
+    source.write_bytes(whole)
+    start = read_header(source).tensors[TENSOR].offset
+    at = start + row * 40
+    said = refusal(store, patched(whole, at, "<H", 0x7E00))
+    assert f"'{TENSOR}' that are no numbers, from byte {at} on" in said
 
 
 def test_unsupported_types_are_named_with_those_supported(store: ModelStore, whole: bytes) -> None:

@@ -1,0 +1,83 @@
+"""The cache's own values to protos and back, and the bounds of what it is asked."""
+
+from __future__ import annotations
+
+from llmrouter.cache.invalidations import News
+from llmrouter.cache.settings import MAX_TTL_SECONDS, MIN_TTL_SECONDS
+from llmrouter.common.answer_key import KEY_BYTES, stored_key
+from llmrouter.common.errors import invalid
+from llmrouter.common.invalidation import key_label, model_label, tag_label, tenant_label
+from llmrouter.common.validation import validate_tags
+from llmrouter.common.wire import seconds
+from llmrouter.v1 import cache_pb2 as pb
+from llmrouter.v1 import generation_pb2
+
+__all__ = ["decode_label", "decode_ttl", "encode_news", "place_of", "tenant_of"]
+
+
+def tenant_of(context: generation_pb2.RequestContext) -> str:
+    """Return whose answers are meant.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when nobody's are.
+    """
+    size = len(context.tenant.encode())
+    if not 1 <= size <= 128:
+        raise invalid("context.tenant", f"has {size} bytes; 1 to 128 are allowed")
+    return context.tenant
+
+
+def place_of(context: generation_pb2.RequestContext, key: bytes) -> bytes:
+    """Return where a tenant's answer is kept.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when tenant or key are out of bounds.
+    """
+    tenant = tenant_of(context)
+    if len(key) != KEY_BYTES:
+        raise invalid("key", f"has {len(key)} bytes; it must have {KEY_BYTES}")
+    return stored_key(tenant, key)
+
+
+def decode_ttl(request: pb.StoreRequest, default: float) -> float:
+    """Return the seconds an answer is to live.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when they are out of bounds.
+    """
+    if not request.HasField("ttl"):
+        return default
+    ttl = seconds(request.ttl)
+    if not MIN_TTL_SECONDS <= ttl <= MAX_TTL_SECONDS:
+        raise invalid("ttl", f"{ttl:g} s is not in 1 s to 365 days")
+    return ttl
+
+
+def decode_label(request: pb.InvalidateRequest) -> bytes:
+    """Return the label that is to become unusable.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when none is named, or out of bounds.
+    """
+    target, tenant = request.WhichOneof("target"), tenant_of(request.context)
+    if target == "key":
+        return key_label(place_of(request.context, request.key))
+    if target == "tag":
+        validate_tags("tag", [request.tag])
+        return tag_label(tenant, request.tag)
+    if target == "model":
+        size = len(request.model.model.encode())
+        if not 1 <= size <= 256:
+            raise invalid("model.model", f"has {size} bytes; 1 to 256 are allowed")
+        return model_label(request.model.model, request.model.version)
+    if target == "tenant" and request.tenant:
+        return tenant_label(tenant)
+    raise invalid("target", "is not set; name a key, a tag, a model or the whole tenant")
+
+
+def encode_news(news: News) -> pb.WatchInvalidationsResponse:
+    """Return the message of news."""
+    marks = [pb.Invalidation(label=label, sequence=sequence) for label, sequence in news.marks]
+    return pb.WatchInvalidationsResponse(
+        sequence=news.sequence, floor=news.floor, invalidations=marks, more=news.more
+    )

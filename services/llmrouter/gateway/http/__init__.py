@@ -1,0 +1,1 @@
+"""The gateway over HTTP, in the forms of OpenAI's API: existing programs work unchanged."""

@@ -1,0 +1,286 @@
+"""The endpoints: bodies in, the chain asked, bodies out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+import structlog
+from pydantic import ValidationError
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+from llmrouter.common.errors import Reason, RouterError, invalid
+from llmrouter.common.generation import (
+    Finished,
+    GenerationRequest,
+    Generator,
+    RequestContext,
+)
+from llmrouter.common.guard import Gate
+from llmrouter.gateway.accounting import refusals_accounted
+from llmrouter.gateway.callers import REQUEST_ID_KEY, TextEmbedder, check_request_id, context_of
+from llmrouter.gateway.http.calls import (
+    ClientLeftError,
+    EventStream,
+    json_response,
+    read_body,
+    while_connected,
+)
+from llmrouter.gateway.http.decoding import (
+    AUTO,
+    chat_request,
+    completion_requests,
+    embedding_request,
+)
+from llmrouter.gateway.http.encoding import ChatForm, CompletionForm, Form, embedding_body
+from llmrouter.gateway.http.errors import bad_body, error_body, error_headers, http_status
+from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody, GenerationBody
+from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
+from llmrouter.gateway.record import RequestObserver
+from llmrouter.gateway.settings import GatewaySettings
+
+__all__ = ["HttpApi"]
+
+BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody)
+Work = Callable[[Request, RequestContext], Awaitable[Response]]
+_TIMEOUT_KEY = "x-request-timeout"
+_log = structlog.get_logger("llmrouter.http")
+
+
+class HttpApi:
+    """OpenAI's endpoints over the gateway's chain.
+
+    Args:
+        pipeline: The chain, as `build_pipeline` makes it.
+        embedder: Turns texts into vectors.
+        list_models: Gives name and version of every model, in order of names.
+        settings: The gateway's settings.
+        gate: Counts the calls, and refuses new ones while the gateway drains.
+        observers: Told of requests that cannot even be read.
+    """
+
+    def __init__(
+        self,
+        pipeline: Generator,
+        embedder: TextEmbedder,
+        list_models: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+        settings: GatewaySettings,
+        gate: Gate,
+        observers: Sequence[RequestObserver] = (),
+    ) -> None:
+        self._pipeline, self._embedder, self._list_models = pipeline, embedder, list_models
+        self._settings, self._gate, self._observers = settings, gate, observers
+        routes = [
+            Route("/v1/chat/completions", _Endpoint(self, self.chat), methods=["POST"]),
+            Route("/v1/completions", _Endpoint(self, self.completions), methods=["POST"]),
+            Route("/v1/embeddings", _Endpoint(self, self.embeddings), methods=["POST"]),
+            Route("/v1/models", _Endpoint(self, self.models), methods=["GET"]),
+            Route("/v1/models/{name:path}", _Endpoint(self, self.model), methods=["GET"]),
+            Route("/health", self.health, methods=["GET"]),
+        ]
+        self.app = Starlette(routes=routes, exception_handlers={HTTPException: _no_endpoint})
+
+    async def chat(self, request: Request, context: RequestContext) -> Response:
+        """Answer a chat."""
+        with refusals_accounted(context, self._observers):
+            body = await self._body(request, ChatBody)
+            asked = (chat_request(body),)
+        form = ChatForm(context.request_id, include_usage=_wants_usage(body))
+        return await self._answer(request, context, asked, [form], stream=body.stream)
+
+    async def completions(self, request: Request, context: RequestContext) -> Response:
+        """Complete prompts."""
+        with refusals_accounted(context, self._observers):
+            body = await self._body(request, CompletionBody)
+            asked = completion_requests(body)
+        identity, counted = context.request_id, _wants_usage(body)
+        forms = [
+            CompletionForm(identity, first=place * body.n, include_usage=counted)
+            for place in range(len(asked))
+        ]
+        return await self._answer(request, context, asked, forms, stream=body.stream)
+
+    async def embeddings(self, request: Request, context: RequestContext) -> Response:
+        """Turn texts into vectors."""
+        with refusals_accounted(context, self._observers):
+            body = await self._body(request, EmbeddingBody)
+        work = self._embedder.embed(embedding_request(body), context)
+        result = await while_connected(request.receive, work)
+        return json_response(embedding_body(result, body.encoding_format), headers=_named(context))
+
+    async def models(self, request: Request, context: RequestContext) -> Response:
+        """List the names that `model` may have."""
+        del request
+        names = [(AUTO, ""), *await self._list_models()]
+        body = {"object": "list", "data": [_model(*one) for one in names]}
+        return json_response(body, headers=_named(context))
+
+    async def model(self, request: Request, context: RequestContext) -> Response:
+        """Describe one model."""
+        name = request.path_params["name"]
+        known = dict([(AUTO, ""), *await self._list_models()])
+        if name not in known:
+            told = f"there is no model {name!r}; GET /v1/models lists them"
+            raise RouterError(Reason.UNKNOWN_MODEL, told)
+        return json_response(_model(name, known[name]), headers=_named(context))
+
+    async def health(self, request: Request) -> Response:
+        """Say whether requests are welcome."""
+        del request
+        if self._gate.closed:
+            return json_response({"status": "draining"}, 503)
+        return json_response({"status": "ok"})
+
+    def begin(self, request: Request) -> RequestContext:
+        """Return who asks, and until when."""
+        headers = request.headers
+        return context_of(headers.get(REQUEST_ID_KEY), _time_left(headers), self._settings)
+
+    async def serve(self, request: Request, context: RequestContext, work: Work) -> Response:
+        """Return what `work` answers.
+
+        Raises:
+            RouterError: It was refused or failed.
+        """
+        check_request_id(request.headers.get(REQUEST_ID_KEY))
+        _check_timeout(request.headers.get(_TIMEOUT_KEY))
+        return await work(request, context)
+
+    @property
+    def gate(self) -> Gate:
+        """What counts the calls."""
+        return self._gate
+
+    async def _body(self, request: Request, form: type[BodyT]) -> BodyT:
+        settings = self._settings
+        data = await read_body(request, settings.http_max_body_bytes, settings.http_body_seconds)
+        try:
+            return form.model_validate_json(data)
+        except ValidationError as error:
+            raise bad_body(error) from None
+
+    async def _answer(
+        self,
+        request: Request,
+        context: RequestContext,
+        asked: tuple[GenerationRequest, ...],
+        forms: Sequence[Form],
+        *,
+        stream: bool,
+    ) -> Response:
+        if not stream:
+            work = whole_answers(self._pipeline, asked, context)
+            whole = await while_connected(request.receive, work)
+            return json_response(forms[0].whole(*whole), headers=_named(context))
+        events = side_by_side(self._pipeline, asked, context)
+        try:
+            # What is refused before the answer begins has a status of its own.
+            first = await while_connected(request.receive, anext(events))
+        except BaseException:
+            await events.aclose()
+            raise
+        return EventStream(_chunks(first, events, forms, context), _named(context))
+
+
+class _Endpoint:
+    """One endpoint as an ASGI application: counted, and every failure in OpenAI's form."""
+
+    def __init__(self, api: HttpApi, work: Work) -> None:
+        self._api, self._work = api, work
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        context = self._api.begin(request)
+        try:
+            called = f"{request.method} {request.scope['route'].path}"
+            with self._api.gate.passed(called, request.headers.items(), context.remaining):
+                response = await self._api.serve(request, context, self._work)
+                await response(scope, receive, send)
+        except ClientLeftError:
+            return
+        except RouterError as error:
+            await _refusal(error, context)(scope, receive, send)
+        except Exception as error:  # noqa: BLE001 - the one place that maps every failure
+            await _refusal(_unexpected(error), context)(scope, receive, send)
+
+
+async def _chunks(
+    first: Placed,
+    events: AsyncGenerator[Placed],
+    forms: Sequence[Form],
+    context: RequestContext,
+) -> AsyncIterator[dict[str, Any]]:
+    """Give the chunks of a stream; a failure is the last, and all ends are counted in one."""
+    ends: list[Finished] = []
+    try:
+        async with contextlib.aclosing(events):
+            for chunk in forms[first[0]].chunks(first[1]):
+                yield chunk
+            async for place, event in events:
+                if isinstance(event, Finished):
+                    ends.append(event)
+                    continue
+                for chunk in forms[place].chunks(event):
+                    yield chunk
+            for chunk in forms[0].chunks(together(ends)):
+                yield chunk
+    except RouterError as error:
+        error.metadata["request_id"] = context.request_id
+        yield error_body(error)
+    except Exception as error:  # noqa: BLE001 - the answer has begun: a status can no longer say it
+        yield error_body(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> RouterError:
+    _log.error("unexpected failure", service="gateway", exc_info=error)
+    return RouterError(Reason.INTERNAL, "gateway failed unexpectedly; its log says more")
+
+
+def _refusal(error: RouterError, context: RequestContext) -> Response:
+    headers = {**error_headers(error), **_named(context)}
+    return json_response(error_body(error), http_status(error), headers)
+
+
+async def _no_endpoint(request: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    said = "is no endpoint" if status == 404 else "does not take this method"
+    message = f"{request.method} {request.url.path} {said}; GET /v1/models is one that does"
+    body = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
+    return json_response({"error": body}, status)
+
+
+def _named(context: RequestContext) -> dict[str, str]:
+    return {REQUEST_ID_KEY: context.request_id}
+
+
+def _model(name: str, version: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "llmrouter",
+            "llmrouter": {"version": version}}  # fmt: skip
+
+
+def _wants_usage(body: GenerationBody) -> bool:
+    return bool(body.stream_options and body.stream_options.include_usage)
+
+
+def _time_left(headers: Any) -> float | None:
+    try:
+        return float(headers.get(_TIMEOUT_KEY, ""))
+    except ValueError:
+        return None
+
+
+def _check_timeout(given: str | None) -> None:
+    if given is None:
+        return
+    try:
+        fine = 0 < float(given) < float("inf")
+    except ValueError:
+        fine = False
+    if not fine:
+        raise invalid(_TIMEOUT_KEY, f"is {given[:32]!r}; it must be a number of seconds above 0")

@@ -1,0 +1,159 @@
+"""Bodies to the domain's requests.
+
+The name of a model says how it is chosen: `auto` leaves it to the default strategy, `auto:STRATEGY`
+to that one; every other name is a model's own.
+"""
+
+from __future__ import annotations
+
+import json
+
+from llmrouter.common.embedding import EmbeddingRequest
+from llmrouter.common.errors import invalid
+from llmrouter.common.generation import (
+    CacheWishes,
+    FormatKind,
+    GenerationRequest,
+    Message,
+    Priority,
+    ResponseFormat,
+    Role,
+    RoutingWishes,
+    SamplingOptions,
+)
+from llmrouter.gateway.http.fields import (
+    ChatBody,
+    CompletionBody,
+    EmbeddingBody,
+    FormatFields,
+    GenerationBody,
+    TurnFields,
+)
+
+__all__ = ["AUTO", "chat_request", "completion_requests", "embedding_request"]
+
+AUTO = "auto"
+_TIERS = {"flex": Priority.LOW, "priority": Priority.HIGH}
+_UINT64 = (1 << 64) - 1
+
+
+def chat_request(body: ChatBody) -> GenerationRequest:
+    """Return what a chat asks.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT where fields contradict each other.
+    """
+    tier = _TIERS.get(body.service_tier, Priority.NORMAL)
+    return GenerationRequest(
+        messages=tuple(_message(turn) for turn in body.messages),
+        sampling=_sampling(
+            body, _max_tokens(body), logprobs=body.logprobs, top_logprobs=body.top_logprobs
+        ),
+        routing=_routing(body, body.prompt_cache_key),
+        cache=_cache(body),
+        priority=body.priority or tier,
+    )
+
+
+def completion_requests(body: CompletionBody) -> tuple[GenerationRequest, ...]:
+    """Return what is asked of each prompt, in their order."""
+    told = body.logprobs is not None
+    sampling = _sampling(body, body.max_tokens, logprobs=told, top_logprobs=body.logprobs or 0)
+    routing, cache = _routing(body, ""), _cache(body)
+    return tuple(
+        GenerationRequest(
+            prompt=prompt,
+            sampling=sampling,
+            routing=routing,
+            cache=cache,
+            priority=body.priority or Priority.NORMAL,
+        )
+        for prompt in body.prompt
+    )
+
+
+def embedding_request(body: EmbeddingBody) -> EmbeddingRequest:
+    """Return the texts to be turned into vectors."""
+    model = "" if body.model == AUTO else body.model
+    return EmbeddingRequest(tuple(body.input), model, body.truncate)
+
+
+def _message(turn: TurnFields) -> Message:
+    role = Role.SYSTEM if turn.role == "developer" else Role(turn.role)
+    return Message(role, tuple(part.text for part in turn.content))
+
+
+def _max_tokens(body: ChatBody) -> int | None:
+    newer, older = body.max_completion_tokens, body.max_tokens
+    if newer is not None and older is not None and newer != older:
+        told = f"is {older} and max_completion_tokens is {newer}; give one of the two"
+        raise invalid("max_tokens", told)
+    return older if newer is None else newer
+
+
+def _sampling(
+    body: GenerationBody, max_tokens: int | None, *, logprobs: bool, top_logprobs: int
+) -> SamplingOptions:
+    for name in ("top_k", "min_tokens"):
+        value = getattr(body, name)
+        if value < 0:
+            raise invalid(name, f"is {value}; it must be 0 or more")
+    return SamplingOptions(
+        temperature=body.temperature,
+        top_k=body.top_k,
+        top_p=body.top_p,
+        # OpenAI's seeds may be negative; ours are the same 64 bits without a sign.
+        seed=None if body.seed is None else body.seed & _UINT64,
+        max_tokens=max_tokens,
+        stop=tuple(body.stop),
+        min_p=body.min_p,
+        repetition_penalty=body.repetition_penalty,
+        presence_penalty=body.presence_penalty,
+        frequency_penalty=body.frequency_penalty,
+        logit_bias=tuple(sorted(body.logit_bias.items())),
+        min_tokens=body.min_tokens,
+        n=body.n,
+        logprobs=logprobs,
+        top_logprobs=top_logprobs,
+        response_format=_format(body.response_format),
+    )
+
+
+def _format(wanted: FormatFields | None) -> ResponseFormat | None:
+    if wanted is None or wanted.type == "text":
+        return None
+    kind = FormatKind(wanted.type)
+    if wanted.json_schema is not None:
+        return ResponseFormat(kind, json.dumps(wanted.json_schema.schema_, ensure_ascii=False))
+    return ResponseFormat(kind, wanted.regex or wanted.grammar or "")
+
+
+def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
+    wishes = body.routing
+    model, strategy = _named(body.model, wishes.strategy)
+    return RoutingWishes(
+        model=model,
+        strategy=strategy,
+        min_quality=wishes.min_quality,
+        max_cost=wishes.max_cost,
+        tags=tuple(wishes.tags),
+        max_latency=wishes.max_latency,
+        max_time_to_first_token=wishes.max_time_to_first_token,
+        # Whose requests belong together: as OpenAI uses these fields for its own caches.
+        session=wishes.session or conversation or body.user,
+    )
+
+
+def _named(model: str, strategy: str) -> tuple[str, str]:
+    if model == AUTO:
+        return "", strategy
+    chosen = model.removeprefix(f"{AUTO}:")
+    if chosen == model:
+        return model, strategy
+    if not chosen or strategy not in ("", chosen):
+        raise invalid("model", f"is {model!r}; it must be auto, auto:STRATEGY or a model's name")
+    return "", chosen
+
+
+def _cache(body: GenerationBody) -> CacheWishes:
+    return CacheWishes(body.cache.mode, body.cache.ttl_seconds)

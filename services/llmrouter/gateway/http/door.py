@@ -1,0 +1,159 @@
+"""The HTTP server: uvicorn inside the gateway's own loop, with bounds that it does not have."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import httptools
+import uvicorn
+from starlette.types import ASGIApp
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from llmrouter.common.addresses import address_of
+from llmrouter.common.server import why_unbound
+from llmrouter.common.settings import ConfigError
+from llmrouter.gateway.settings import GatewaySettings
+
+__all__ = ["HttpDoor"]
+
+# What callers do wrong is told to them, not to the log.
+logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+
+_BACKLOG = 2048
+_MAX_HEADER_BYTES = 64 << 10
+_KEEP_ALIVE_SECONDS = 75
+_CLOSE_SECONDS = 5.0
+
+
+class HttpDoor:
+    """The HTTP API on its port.
+
+    Args:
+        app: The endpoints.
+        settings: The gateway's settings.
+    """
+
+    def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._sockets: list[socket.socket] = []
+        self._serving: asyncio.Task[None] | None = None
+        self._server = _Server(
+            uvicorn.Config(
+                app,
+                http=_BoundedProtocol,
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                proxy_headers=False,
+                limit_concurrency=settings.http_connections,
+                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=1,
+            )
+        )
+
+    async def bind(self) -> str:
+        """Take the port and return `host:port`.
+
+        Raises:
+            ConfigError: It cannot be listened on.
+        """
+        host, port = self._settings.host, self._settings.http_port or 0
+        try:
+            found = socket.getaddrinfo(
+                host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            )
+            family, kind, protocol, _, address = found[0]
+            listening = socket.socket(family, kind, protocol)
+            self._sockets.append(listening)
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listening.bind(address)
+            listening.listen(_BACKLOG)
+        except (OSError, UnicodeError):
+            self._close_sockets()
+            why = why_unbound("gateway", host, port, "http_port")
+            told = f"gateway cannot listen on {address_of(host, port)} for HTTP: {why}"
+            raise ConfigError(told) from None
+        return address_of(host, listening.getsockname()[1])
+
+    async def open(self) -> None:
+        """Serve."""
+        self._serving = asyncio.create_task(self._server.serve(self._sockets))
+        while not (self._server.started or self._serving.done()):  # noqa: ASYNC110 - all it tells
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Let go of the connections that are left."""
+        if self._serving is not None:
+            self._server.should_exit = True
+            self._server.force_exit = True  # whoever was served has been waited for
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._serving, _CLOSE_SECONDS)
+        self._close_sockets()
+
+    def _close_sockets(self) -> None:
+        for one in self._sockets:
+            one.close()
+        self._sockets.clear()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server without its signal handlers: the process has its own."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield
+
+
+class _BoundedProtocol(HttpToolsProtocol):
+    """One connection; it may not be silent for long, nor send headers without end."""
+
+    _silence: asyncio.TimerHandle | None = None
+    _header_bytes = 0
+
+    def connection_made(self, transport: Any) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._silence = self.loop.call_later(_KEEP_ALIVE_SECONDS, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._heard()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        """Count the headers of a request."""
+        self._header_bytes = 0
+        super().on_message_begin()
+
+    def on_url(self, url: bytes) -> None:
+        """Count the address in."""
+        self._count(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Count a header in."""
+        self._count(len(name) + len(value))
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        """Stop waiting: from here on the request has its own deadline."""
+        self._heard()
+        super().on_headers_complete()
+
+    def _heard(self) -> None:
+        if self._silence is not None:
+            self._silence.cancel()
+            self._silence = None
+
+    def _count(self, size: int) -> None:
+        self._header_bytes += size
+        if self._header_bytes > _MAX_HEADER_BYTES:
+            raise httptools.HttpParserError("headers are too large")

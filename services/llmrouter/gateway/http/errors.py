@@ -1,0 +1,115 @@
+"""Errors in OpenAI's form: an HTTP status, and a body that its clients turn into exceptions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from llmrouter.common.errors import FieldViolation, Reason, Retry, RouterError
+from llmrouter.common.setting_errors import in_words
+from llmrouter.gateway.http.fields import UNSUPPORTED
+
+__all__ = ["bad_body", "error_body", "error_headers", "http_status"]
+
+_STATUS = {
+    "INVALID_ARGUMENT": 400,
+    "FAILED_PRECONDITION": 422,
+    "UNAUTHENTICATED": 401,
+    "PERMISSION_DENIED": 403,
+    "NOT_FOUND": 404,
+    "RESOURCE_EXHAUSTED": 429,
+    "CANCELLED": 499,
+    "INTERNAL": 500,
+    "UNAVAILABLE": 503,
+    "DEADLINE_EXCEEDED": 504,
+}
+"""HTTP's word for each gRPC status, after google.rpc.Code; 422 keeps clients from retrying."""
+_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    429: "rate_limit_error",
+}
+_CODES = {
+    Reason.CONTEXT_TOO_LONG: "context_length_exceeded",
+    Reason.UNKNOWN_MODEL: "model_not_found",
+}
+"""Codes that clients of OpenAI's look for; others are our reasons in small letters."""
+_MOST_TOLD = 3
+_WORDS = {
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+    "too_short": "must not be empty",
+}
+
+
+def http_status(error: RouterError) -> int:
+    """Return the HTTP status of an error."""
+    return _STATUS[error.status]
+
+
+def error_headers(error: RouterError) -> dict[str, str]:
+    """Return when, and whether, OpenAI's clients should try again."""
+    again = error.retry is Retry.SAME or error.status == "UNAVAILABLE"
+    headers = {"x-should-retry": "true" if again else "false"}
+    if error.retry_after is not None:
+        headers["retry-after"] = str(math.ceil(error.retry_after))
+        headers["retry-after-ms"] = str(max(1, round(error.retry_after * 1000)))
+    return headers
+
+
+def error_body(error: RouterError) -> dict[str, Any]:
+    """Return the body: what went wrong, where, and a code for programs."""
+    status = http_status(error)
+    kind = _TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
+    violations = [(_as_param(one.field), one.description) for one in error.violations]
+    message = error.message
+    if error.reason is Reason.INVALID_ARGUMENT and violations:
+        message = "; ".join(f"{name} {said}" for name, said in violations[:_MOST_TOLD])
+    return {
+        "error": {
+            "message": message,
+            "type": kind,
+            "param": violations[0][0] if violations else None,
+            "code": _CODES.get(error.reason, error.reason.value.lower()),
+        }
+    }
+
+
+def bad_body(error: ValidationError) -> RouterError:
+    """Return what pydantic says of a body as an error of ours, in words for callers."""
+    told = error.errors(include_url=False)
+    violations = tuple(FieldViolation(_path(one["loc"]), _said(one)) for one in told[:_MOST_TOLD])
+    message = "; ".join(f"{one.field} {one.description}" for one in violations)
+    return RouterError(Reason.INVALID_ARGUMENT, message, violations=violations)
+
+
+def _said(one: Mapping[str, Any]) -> str:
+    name = str(one["loc"][-1]) if one["loc"] else ""
+    if one["type"] == "extra_forbidden":
+        if name in UNSUPPORTED:
+            return "is not supported here; leave it out"
+        return "is no field of this request"
+    if one["type"] == "json_invalid":
+        return f"is no JSON: {one['ctx']['error']}"
+    return _WORDS.get(one["type"]) or in_words(one)
+
+
+def _path(place: tuple[int | str, ...]) -> str:
+    """Return `messages[0].content` for ("messages", 0, "content")."""
+    path = ""
+    for step in place:
+        path += f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+    return path or "the body"
+
+
+def _as_param(field: str) -> str:
+    """Return a field of the protos by its name in this API."""
+    if field == "routing.model":
+        return "model"
+    for prefix in ("sampling.", "chat."):
+        field = field.removeprefix(prefix)
+    return field

@@ -1,0 +1,192 @@
+"""The bodies of requests, field by field.
+
+Names, defaults and meanings are those of OpenAI's API reference (chat completions, completions,
+embeddings); what it does not have (`top_k`, `routing`, `cache` …) goes by the names of the protos.
+Types are checked here, bounds in `common/validation.py`. What is not supported is refused by name.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+
+from llmrouter.common.generation import CacheMode, Priority
+
+__all__ = [
+    "UNSUPPORTED",
+    "CacheFields",
+    "ChatBody",
+    "CompletionBody",
+    "EmbeddingBody",
+    "FormatFields",
+    "GenerationBody",
+    "RoutingFields",
+    "TurnFields",
+]
+
+UNSUPPORTED = frozenset(
+    {
+        "audio", "best_of", "echo", "function_call", "functions", "metadata", "modalities",
+        "parallel_tool_calls", "prediction", "prompt_cache_retention", "reasoning_effort",
+        "safety_identifier", "suffix", "tool_choice", "tools", "verbosity", "web_search_options",
+    }
+)  # fmt: skip
+"""Fields that OpenAI's API knows and this one cannot honour."""
+_MEANS_NOTHING: dict[str, tuple[object, ...]] = {
+    "best_of": (1,),
+    "echo": (False,),
+    "functions": ([],),
+    "metadata": ({},),
+    "modalities": (["text"],),
+    "store": (False,),
+    "suffix": ("",),
+    "tool_choice": ("none", "auto"),
+    "tools": ([],),
+}
+"""Values of such fields that ask for what happens anyway; null always does."""
+
+
+def _listed(value: object) -> object:
+    return [value] if isinstance(value, str) else value
+
+
+def _parts(value: object) -> object:
+    return [{"type": "text", "text": value}] if isinstance(value, str) else value
+
+
+class _Fields(BaseModel):
+    """An object of the body; what it does not know is an error."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True, hide_input_in_errors=True)
+
+
+class TextPart(_Fields):
+    """One part of a turn."""
+
+    type: Literal["text"]
+    text: str
+
+
+class TurnFields(_Fields):
+    """One turn of a chat; `developer` is another word for `system`."""
+
+    role: Literal["system", "developer", "user", "assistant"]
+    content: Annotated[list[TextPart], BeforeValidator(_parts)]
+
+
+class JsonSchemaFields(_Fields):
+    """The schema of an answer, which always fits it: `strict` and the names change nothing."""
+
+    name: str = ""
+    description: str | None = None
+    schema_: dict[str, Any] = Field(alias="schema")
+    strict: bool | None = None
+
+
+class FormatFields(_Fields):
+    """What the answer has to match; `regex` and `grammar` are ours."""
+
+    type: Literal["text", "json_object", "json_schema", "regex", "grammar"]
+    json_schema: JsonSchemaFields | None = None
+    regex: str | None = None
+    grammar: str | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> FormatFields:
+        for name in ("json_schema", "regex", "grammar"):
+            given = getattr(self, name) is not None
+            if given != (self.type == name):
+                wrong = "must not be given" if given else "must be given"
+                raise ValueError(f"{name} {wrong} when type is {self.type}")
+        return self
+
+
+class StreamFields(_Fields):
+    """What a stream tells beside the answer."""
+
+    include_usage: bool | None = None
+    include_obfuscation: Literal[False] | None = None
+
+
+class RoutingFields(_Fields):
+    """What a caller asks of the selector, as `RoutingWishes` in the protos; seconds for times."""
+
+    strategy: str = ""
+    min_quality: float = 0.0
+    max_cost: float = 0.0
+    tags: list[str] = []
+    max_latency: float = 0.0
+    max_time_to_first_token: float = 0.0
+    session: str = ""
+
+
+class CacheFields(_Fields):
+    """What a caller asks of the answer cache, as `CacheWishes` in the protos."""
+
+    mode: Annotated[CacheMode, Field(strict=False)] = CacheMode.READ_WRITE
+    ttl_seconds: float = Field(default=0.0, ge=0)
+
+
+class GenerationBody(_Fields):
+    """What chats and completions have in common."""
+
+    model: str
+    stream: bool = False
+    stream_options: StreamFields | None = None
+    max_tokens: int | None = None
+    temperature: float = 1.0
+    top_p: float = 1.0
+    n: int = 1
+    stop: Annotated[list[str], BeforeValidator(_listed)] = []
+    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: dict[Annotated[int, Field(strict=False)], float] = {}
+    user: str = ""
+    response_format: FormatFields | None = None
+    top_k: int = 0
+    min_p: float = 0.0
+    min_tokens: int = 0
+    repetition_penalty: float = 1.0
+    priority: Annotated[Priority, Field(strict=False)] | None = None
+    routing: RoutingFields = RoutingFields()
+    cache: CacheFields = CacheFields()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_means_nothing(cls, body: Any) -> Any:
+        if not isinstance(body, dict):
+            return body
+        return {
+            name: value
+            for name, value in body.items()
+            if value is not None and value not in _MEANS_NOTHING.get(name, ())
+        }
+
+
+class ChatBody(GenerationBody):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[TurnFields] = Field(min_length=1)
+    max_completion_tokens: int | None = None
+    logprobs: bool = False
+    top_logprobs: int = 0
+    prompt_cache_key: str = ""
+    service_tier: Literal["auto", "default", "flex", "priority"] = "auto"
+
+
+class CompletionBody(GenerationBody):
+    """`POST /v1/completions`: several prompts are answered side by side."""
+
+    prompt: Annotated[list[str], BeforeValidator(_listed)] = Field(min_length=1, max_length=64)
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+
+
+class EmbeddingBody(_Fields):
+    """`POST /v1/embeddings`; `truncate` is ours: cut what is too long rather than refuse it."""
+
+    model: str
+    input: Annotated[list[str], BeforeValidator(_listed)]
+    encoding_format: Literal["float", "base64"] = "float"
+    truncate: bool = False

@@ -1,0 +1,33 @@
+"""Puts the HTTP API and its server together."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from llmrouter.common.generation import Generator
+from llmrouter.common.guard import Gate
+from llmrouter.gateway.callers import TextEmbedder
+from llmrouter.gateway.http.app import HttpApi
+from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.record import RequestObserver
+from llmrouter.gateway.settings import GatewaySettings
+
+__all__ = ["http_door"]
+
+
+def http_door(
+    pipeline: Generator,
+    embedder: TextEmbedder,
+    list_models: Callable[[], Awaitable[Sequence[tuple[str, str]]]],
+    settings: GatewaySettings,
+    observers: Sequence[RequestObserver] = (),
+) -> Callable[[Gate], HttpDoor] | None:
+    """Return what makes the door; None where the settings close it. Arguments as of `HttpApi`."""
+    if settings.http_port is None:
+        return None
+
+    def door(gate: Gate) -> HttpDoor:
+        api = HttpApi(pipeline, embedder, list_models, settings, gate, observers)
+        return HttpDoor(api.app, settings)
+
+    return door

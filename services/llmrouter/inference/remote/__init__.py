@@ -1,0 +1,1 @@
+"""Models that others run: asked over HTTP, offered beside the local ones."""

@@ -1,0 +1,1 @@
+"""Learned routing: each model's chance of answering a prompt well, from graded answers."""

@@ -1,0 +1,88 @@
+"""Tries damaged copies of one seed: a program of its own, since it may die of them.
+
+Its arguments are the seed, a folder to work in, and the first number and the one after the last.
+Every number is told before it is tried and every fault after, so that whoever reads along knows
+what killed it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+from tests.fuzz.seeds import broken_copy
+
+from llmrouter.common.errors import RouterError
+from llmrouter.inference.importers.base import find_importer
+from llmrouter.inference.models.embedding_folder import read_embedding_folder
+from llmrouter.inference.models.progress import silent
+from llmrouter.inference.models.reading import read_model
+from llmrouter.inference.models.text import load_text
+
+MOST_SECONDS = 20
+MOST_GROWTH = 256 * 2**20
+"""Bytes of address space beyond what reading the whole seed took: files here have below a MiB."""
+
+
+def attempt(source: Path, target: Path, number: int) -> None:
+    """Import a checkpoint at one of its precisions, and read what it became."""
+    if (source / "1_Pooling").exists():
+        read_embedding_folder(source)
+        return
+    checkpoint = find_importer(source).open(source)
+    precision = checkpoint.precisions[number % len(checkpoint.precisions)]
+    target.mkdir()
+    checkpoint.convert(target, precision, silent)
+    model = read_model(target)
+    load_text(model)  # type: ignore[arg-type]  # no embedding comes here
+
+
+def fault_of(source: Path, target: Path, number: int) -> str | None:
+    """Return what went wrong; of a damaged copy a refusal that names a file is as it should be."""
+    try:
+        attempt(source, target, number)
+    except RouterError as refused:
+        if number == 0:
+            return f"is whole and refused: {refused.message[:300]}"
+        names = [source.name, *(one.name for path in (source, target) for one in path.rglob("*"))]
+        if not any(name in refused.message for name in names):
+            return f"refused without naming a file: {refused.message[:300]}"
+        with contextlib.suppress(UnicodeEncodeError):
+            refused.message.encode()
+            return None
+        return f"refused in words that cannot be printed: {refused.message[:300]!a}"
+    except BaseException as error:  # noqa: BLE001 - whatever it is, it is the fault
+        return f"{type(error).__name__}: {str(error)[:300]}"
+    return None
+
+
+def bound_memory() -> None:
+    """Let the process grow by no more than `MOST_GROWTH` from here on."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    most = pages * resource.getpagesize() + MOST_GROWTH
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+
+def main(seed: str, folder: Path, first: int, end: int) -> None:
+    """Try the numbers from `first` to before `end`."""
+    for number in (0, *range(max(1, first), end)):
+        print(number, flush=True)  # noqa: T201 - this is what is read along
+        source, target = folder / Path(seed).name, folder / "made"
+        broken_copy(seed, number, source)
+        signal.alarm(MOST_SECONDS)
+        fault = fault_of(source, target, number)
+        signal.alarm(0)
+        if fault is not None:
+            print(f"{number} {fault!a}", flush=True)  # noqa: T201
+        for path in (source, target):
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        if number == 0:
+            bound_memory()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))

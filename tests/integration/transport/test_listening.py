@@ -1,0 +1,178 @@
+"""Ports of a service: health beside it, connections of bounded age, calls over all replicas."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import grpc
+import pytest
+from grpc import aio
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from llmrouter.common.dialling import Dialler
+from llmrouter.common.hosting import Hosted, Service
+from llmrouter.common.listening import Listening
+from llmrouter.common.settings import ConfigError
+
+
+class Named:
+    """Answers with its own name, once it may."""
+
+    def __init__(self, name):
+        self.name = name
+        self.peers = set()
+        self.begun = asyncio.Event()
+        self.may = asyncio.Event()
+        self.may.set()
+
+    async def say(self, request, context):
+        self.peers.add(context.peer())
+        self.begun.set()
+        await self.may.wait()
+        return self.name.encode()
+
+    def register(self, server):
+        handler = grpc.unary_unary_rpc_method_handler(self.say)
+        server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler("test.Named", {"Say": handler})]
+        )
+
+
+@contextlib.asynccontextmanager
+async def hosted(named, host="127.0.0.1", port=0, **listening):
+    service = Service(
+        "cache", "test.Named", named.register, host, port, listening=Listening(**listening)
+    )
+    host = Hosted(service)
+    try:
+        yield await host.bind(), host
+    finally:
+        named.may.set()
+        await host.stop(grace=5)
+
+
+def say(channel):
+    return channel.unary_unary("/test.Named/Say")(b"", timeout=10)
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+async def health_of(address, service=""):
+    async with aio.insecure_channel(address) as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
+        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def test_a_service_that_is_not_ready_is_live_all_the_same():
+    async with hosted(Named("one")) as (address, host):
+        assert await health_of(address) == "NOT_SERVING"
+        assert await health_of(address, "liveness") == "SERVING"
+        await host.start()
+        assert await health_of(address) == "SERVING"
+
+
+async def test_the_health_port_tells_the_same_health_and_serves_nothing_else():
+    port = free_port()
+    async with hosted(Named("one"), health_port=port) as (address, host):
+        beside = f"127.0.0.1:{port}"
+        assert await health_of(beside) == "NOT_SERVING"
+        await host.start()
+        assert await health_of(beside) == await health_of(address) == "SERVING"
+        async with aio.insecure_channel(beside) as channel:
+            with pytest.raises(aio.AioRpcError) as refused:
+                await say(channel)
+        assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def test_a_health_port_in_use_is_told_by_the_name_of_its_setting():
+    with socket.socket() as holder:
+        holder.bind(("127.0.0.1", 0))
+        holder.listen()
+        port = holder.getsockname()[1]
+        with pytest.raises(ConfigError, match=r"in use; stop what uses it or set cache\.health_po"):
+            async with hosted(Named("one"), health_port=port):
+                pass
+
+
+async def test_a_connection_past_its_age_is_renewed_without_ending_its_calls():
+    named = Named("one")
+    named.may.clear()
+    async with hosted(named, connection_age_seconds=1) as (address, _):
+        dialler = Dialler()
+        channel = dialler.channel(address)
+        running = asyncio.ensure_future(_awaited(say(channel)))
+        await asyncio.wait_for(named.begun.wait(), 10)
+        ready = grpc.ChannelConnectivity.READY
+        async with asyncio.timeout(20):
+            while channel.get_state() is not ready:
+                await channel.wait_for_state_change(channel.get_state())
+            await channel.wait_for_state_change(ready)  # the first connection has been closed
+        assert not running.done()
+        named.may.set()
+        assert await running == b"one"
+        assert await say(channel) == b"one"
+        await dialler.close()
+
+
+async def test_no_call_fails_while_connections_are_renewed():
+    named = Named("one")
+    async with hosted(named, connection_age_seconds=1) as (address, _):
+        dialler = Dialler()
+        async with asyncio.timeout(30):
+            while len(named.peers) < 3:
+                assert await say(dialler.channel(address)) == b"one"
+        await dialler.close()
+
+
+async def _awaited(call):
+    return await call
+
+
+def has_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
+
+
+async def heard_of_both(channel):
+    heard = set()
+    async with asyncio.timeout(20):
+        while len(heard) < 2:
+            heard.add(await say(channel))
+
+
+@pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6")
+async def test_calls_to_a_name_go_to_all_its_replicas_in_turn():
+    async with hosted(Named("one")) as (first, _):
+        port = int(first.rpartition(":")[2])
+        async with hosted(Named("two"), "::1", port):
+            dialler = Dialler()
+            channel = dialler.channel(f"localhost:{port}")
+            await heard_of_both(channel)
+            assert {await say(channel), await say(channel)} == {b"one", b"two"}
+            assert {await say(channel), await say(channel)} == {b"one", b"two"}
+            await dialler.close()
+
+
+async def test_calls_go_on_at_the_other_replica_when_one_goes():
+    one, two = Named("one"), Named("two")
+    async with hosted(one) as (first, _), hosted(two) as (second, leaving):
+        dialler = Dialler()
+        channel = dialler.channel(f"ipv4:{first},{second}")
+        await heard_of_both(channel)
+        await leaving.stop(grace=0)
+        async with asyncio.timeout(20):
+            while channel.get_state() is not grpc.ChannelConnectivity.READY:
+                await channel.wait_for_state_change(channel.get_state())
+        assert {await say(channel) for _ in range(4)} == {b"one"}
+        await dialler.close()

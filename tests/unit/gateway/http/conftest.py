@@ -1,0 +1,63 @@
+"""The HTTP API on a free port of the loopback, over a chain that plays scripts."""
+
+import contextlib
+
+import pytest
+from openai import AsyncOpenAI
+from tests.unit.gateway.doubles import play
+
+from llmrouter.common.embedding import EmbeddingResult, Vector
+from llmrouter.common.guard import Gate
+from llmrouter.gateway.http.app import HttpApi
+from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.settings import GatewaySettings
+
+
+class Chain:
+    """The chain and the embedder: a script for every request, or one per prompt."""
+
+    def __init__(self):
+        self.script, self.scripts = (), {}
+        self.calls, self.log = [], []
+
+    def generate(self, request, context):
+        self.calls.append((request, context))
+        return play(self.scripts.get(request.prompt, self.script), self.log)
+
+    async def embed(self, request, context):
+        self.calls.append((request, context))
+        vectors = tuple(Vector((0.5, -1.0, len(text)), 3) for text in request.texts)
+        return EmbeddingResult("mini", "v3", vectors)
+
+
+class Api:
+    def __init__(self, chain, gate, address):
+        self.chain, self.gate, self.address = chain, gate, address
+        self.client = AsyncOpenAI(
+            base_url=f"http://{address}/v1", api_key="none", max_retries=0, timeout=10
+        )
+
+
+@contextlib.asynccontextmanager
+async def serving(**settings):
+    chain, gate = Chain(), Gate("gateway")
+
+    async def list_models():
+        return [("first", "v1"), ("second", "v2")]
+
+    configured = GatewaySettings(http_port=0, **settings)
+    door = HttpDoor(HttpApi(chain, chain, list_models, configured, gate).app, configured)
+    address = await door.bind()
+    await door.open()
+    api = Api(chain, gate, address)
+    try:
+        yield api
+    finally:
+        await api.client.close()
+        await door.close()
+
+
+@pytest.fixture
+async def api():
+    async with serving() as running:
+        yield running

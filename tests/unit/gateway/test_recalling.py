@@ -1,0 +1,112 @@
+"""What was asked in the same way before is answered without a plan, while its model serves."""
+
+from dataclasses import replace
+
+import pytest
+from tests.unit.gateway.doubles import (
+    CONTEXT,
+    DRAWN,
+    FIRST,
+    GREEDY,
+    Following,
+    answer_events,
+    collect,
+    keyed,
+    near_cache,
+    started,
+    text,
+)
+
+from llmrouter.common.generation import (
+    CacheLevel,
+    CacheMode,
+    CacheStatus,
+    CacheWishes,
+    FinishReason,
+    RequestContext,
+    RoutingWishes,
+    Timings,
+    Usage,
+)
+from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
+from llmrouter.gateway.answers import Answer, Choice
+from llmrouter.gateway.recalling import Recalling
+from llmrouter.gateway.sticky import StickyChoice
+
+ANSWER = Answer(
+    "first", "v1", (Choice("Paris", FinishReason.STOP),), Usage(3, 2), Timings(total=0.5)
+)
+
+
+class Rig:
+    """A link whose question GREEDY was answered by the model `first` before."""
+
+    def __init__(self):
+        self.near, self.sticky, self.savings = near_cache(), StickyChoice(), SavingsTable()
+        self.serving = {("first", "v1")}
+        self.following = Following(*answer_events(text=("anew",)))
+        asked = keyed()
+        self.sticky.remember(asked, replace(FIRST, cost=0.25))
+        self.near.put("default", asked.key, ANSWER, (), 60.0, 7)
+
+    async def ask(self, request=GREEDY, context=CONTEXT):
+        link = Recalling(
+            self.near,
+            self.sticky,
+            lambda *version: version in self.serving,
+            self.savings,
+            self.following,
+        )
+        return await collect(link.generate(request, context))
+
+
+@pytest.fixture
+def rig():
+    return Rig()
+
+
+async def test_it_is_repeated_with_its_usage_and_timings_and_counted(rig):
+    events = await rig.ask(context=RequestContext("request-9"))
+    begun = started(events)
+    assert (begun.request_id, begun.model, begun.cache, begun.cached, begun.plan_id) == (
+        "request-9",
+        "first",
+        CacheStatus.HIT,
+        CacheLevel.GATEWAY,
+        "",
+    )
+    assert text(events) == "Paris"
+    assert (events[-1].usage, events[-1].timings) == (ANSWER.usage, ANSWER.timings)
+    assert not rig.following.calls
+    saved = Saved("default", "first", CacheLevel.GATEWAY, HitKind.EXACT)
+    assert rig.savings.drain() == [(saved, Spared(1, 3, 2, 0.25, 0.5))]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(GREEDY, prompt="What else?"),
+        replace(GREEDY, routing=RoutingWishes(strategy="quality-first")),
+        replace(GREEDY, cache=CacheWishes(CacheMode.REFRESH)),
+        replace(GREEDY, cache=CacheWishes(CacheMode.OFF)),
+        replace(GREEDY, cache=CacheWishes(CacheMode.WRITE)),
+        DRAWN,
+    ],
+)
+async def test_whatever_else_is_asked_goes_on(rig, other):
+    assert text(await rig.ask(other)) == "anew"
+
+
+async def test_another_tenant_goes_on(rig):
+    assert text(await rig.ask(context=RequestContext("r", "other"))) == "anew"
+
+
+async def test_once_its_model_serves_no_more_it_goes_on(rig):
+    rig.serving.clear()
+    assert text(await rig.ask()) == "anew"
+
+
+async def test_without_news_of_the_cache_it_goes_on(rig):
+    rig.near.lost()
+    assert text(await rig.ask()) == "anew"
+    assert rig.following.log == ["closed"]

@@ -1,0 +1,344 @@
+"""Identical requests in flight share one generation, and nobody pays for another's leaving."""
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+
+import pytest
+from tests.unit.gateway.doubles import (
+    CONTEXT,
+    DRAWN,
+    GREEDY,
+    answer_events,
+    collect,
+    error,
+    keyed,
+    planned,
+    started,
+    text,
+)
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    CacheMode,
+    CacheStatus,
+    CacheWishes,
+    Delta,
+    Finished,
+    RequestContext,
+    Started,
+)
+from llmrouter.gateway import flight as flights
+from llmrouter.gateway.single_flight import SingleFlight
+
+
+class Scripted:
+    """Each generation takes the next script; an `asyncio.Event` in one waits."""
+
+    def __init__(self, *scripts):
+        self.scripts = list(scripts)
+        self.contexts = []
+        self.ended = []
+
+    def generate(self, request, context):
+        self.contexts.append(context)
+        return self._play(self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
+
+    async def _play(self, script):
+        try:
+            for step in script:
+                if isinstance(step, asyncio.Event):
+                    await step.wait()
+                elif isinstance(step, BaseException):
+                    raise step  # noqa: TRY301
+                else:
+                    yield step
+                    await asyncio.sleep(0)
+            self.ended.append("finished")
+        except BaseException as ended:
+            self.ended.append(type(ended).__name__)
+            raise
+
+
+def link(following, patience=300.0):
+    return SingleFlight(following, patience)
+
+
+def asking(number, deadline=None):
+    return RequestContext(f"request-{number}", deadline=deadline)
+
+
+async def began(stream):
+    """Read the first event, so that a generation is in flight."""
+    return await anext(stream)
+
+
+async def test_a_hundred_identical_requests_cause_one_generation():
+    following = Scripted(answer_events())
+    one = link(following)
+    every = await asyncio.gather(
+        *(collect(one.generate(keyed(), asking(number))) for number in range(100))
+    )
+    assert len(following.contexts) == 1
+    assert {text(events) for events in every} == {"Paris"}
+    assert [started(events).request_id for events in every[1:]] == [
+        f"request-{number}" for number in range(1, 100)
+    ]
+    statuses = [started(events).cache for events in every]
+    assert statuses.count(CacheStatus.JOINED) == 99
+    assert "already" in started(every[-1]).reason
+
+
+async def test_who_comes_later_receives_what_was_streamed_so_far_and_follows_live():
+    go = asyncio.Event()
+    events = answer_events(text=("Par", "is"))
+    one = link(Scripted([*events[:2], go, *events[2:]]))
+    first = one.generate(keyed(), asking(1))
+    assert isinstance(await began(first), Started)
+    assert (await anext(first)).text == "Par"
+    second = one.generate(keyed(), asking(2))
+    assert isinstance(await began(second), Started)
+    assert (await anext(second)).text == "Par"
+    go.set()
+    rest = await asyncio.gather(collect(first), collect(second))
+    assert [text(events) for events in rest] == ["is", "is"]
+    assert all(isinstance(events[-1], Finished) for events in rest)
+
+
+async def test_the_starter_leaving_does_not_end_it_for_the_others():
+    go = asyncio.Event()
+    events = answer_events()
+    following = Scripted([*events[:2], go, *events[2:]])
+    one = link(following)
+    first, second = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
+    await began(first)
+    await began(second)
+    await first.aclose()
+    go.set()
+    assert text(await collect(second)) == "Paris"
+    await one.close()
+    assert following.ended == ["finished"]
+    assert len(following.contexts) == 1
+
+
+async def test_the_last_to_leave_ends_the_generation():
+    following = Scripted([*answer_events()[:2], asyncio.Event()])
+    one = link(following)
+    first, second = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
+    await began(first)
+    await began(second)
+    await first.aclose()
+    assert following.ended == []
+    await second.aclose()
+    assert following.ended == ["CancelledError"]
+
+
+async def test_a_reader_cancelled_while_it_waits_leaves_too():
+    following = Scripted([asyncio.Event()])
+    task = asyncio.create_task(collect(link(following).generate(keyed(), CONTEXT)))
+    await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert following.ended == ["CancelledError"]
+
+
+async def test_a_failure_wakes_the_others_to_try_again_together_and_is_told_to_its_starter():
+    go = asyncio.Event()
+    failing = [go, error(Reason.UPSTREAM_UNAVAILABLE)]
+    following = Scripted(failing, answer_events())
+    one = link(following)
+    tasks = [
+        asyncio.create_task(collect(one.generate(keyed(), asking(number)))) for number in range(5)
+    ]
+    await asyncio.sleep(0.01)
+    go.set()
+    first, *others = await asyncio.gather(*tasks, return_exceptions=True)
+    assert first.reason is Reason.UPSTREAM_UNAVAILABLE
+    assert [text(events) for events in others] == ["Paris"] * 4
+    assert len(following.contexts) == 2
+
+
+async def test_a_deadline_of_the_starter_is_no_answer_to_the_others():
+    go = asyncio.Event()
+    following = Scripted([go, error(Reason.DEADLINE_EXCEEDED)], answer_events())
+    one = link(following)
+    tasks = [asyncio.create_task(collect(one.generate(keyed(), asking(n)))) for n in range(2)]
+    await asyncio.sleep(0.01)
+    go.set()
+    first, second = await asyncio.gather(*tasks, return_exceptions=True)
+    assert first.reason is Reason.DEADLINE_EXCEEDED
+    assert text(second) == "Paris"
+
+
+@pytest.mark.parametrize("reason", [Reason.INVALID_ARGUMENT, Reason.NO_CANDIDATE])
+async def test_what_is_wrong_with_the_request_itself_is_told_to_all_at_once(reason):
+    go = asyncio.Event()
+    following = Scripted([go, error(reason, metadata={"a": "b"})])
+    one = link(following)
+    tasks = [asyncio.create_task(collect(one.generate(keyed(), asking(n)))) for n in range(3)]
+    await asyncio.sleep(0.01)
+    go.set()
+    errors = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [one.reason for one in errors] == [reason] * 3
+    assert len({id(one.metadata) for one in errors}) == 3  # what one adds is not the others'
+    assert len(following.contexts) == 1
+
+
+async def test_who_has_received_text_is_told_of_the_failure():
+    go = asyncio.Event()
+    following = Scripted([*answer_events()[:2], go, error()], answer_events())
+    one = link(following)
+    first, second = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
+    await began(first)
+    await began(second)
+    go.set()
+    for stream in (first, second):
+        with pytest.raises(RouterError):
+            await collect(stream)
+
+
+async def test_a_failure_is_not_shared_for_ever():
+    one = link(Scripted([error()], [error()], answer_events()))
+    for _ in range(2):
+        with pytest.raises(RouterError):
+            await collect(one.generate(keyed(), CONTEXT))
+    assert text(await collect(one.generate(keyed(), CONTEXT))) == "Paris"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        replace(GREEDY, prompt="What else?"),
+        replace(GREEDY, cache=CacheWishes(CacheMode.READ)),
+        replace(GREEDY, cache=CacheWishes(ttl_seconds=5)),
+        replace(GREEDY, cache=CacheWishes(tags=("t",))),
+    ],
+)
+async def test_requests_that_differ_in_what_is_asked_or_kept_do_not_share(other):
+    following = Scripted(answer_events())
+    one = link(following)
+    await asyncio.gather(
+        collect(one.generate(keyed(), CONTEXT)), collect(one.generate(keyed(other), CONTEXT))
+    )
+    assert len(following.contexts) == 2
+
+
+async def test_tenants_do_not_share():
+    following = Scripted(answer_events())
+    one = link(following)
+    streams = (
+        one.generate(keyed(tenant="a"), RequestContext("1", "a")),
+        one.generate(keyed(tenant="b"), RequestContext("2", "b")),
+    )
+    await asyncio.gather(*map(collect, streams))
+    assert len(following.contexts) == 2
+
+
+async def test_a_refresh_shares_no_generation_that_began_before_it():
+    following = Scripted(answer_events())
+    one = link(following)
+    fresh = keyed(replace(GREEDY, cache=CacheWishes(CacheMode.REFRESH)))
+    await asyncio.gather(*(collect(one.generate(fresh, CONTEXT)) for _ in range(2)))
+    assert len(following.contexts) == 2
+
+
+async def test_without_a_key_everyone_generates_alone():
+    following = Scripted(answer_events())
+    one = link(following)
+    await asyncio.gather(*(collect(one.generate(planned(DRAWN), CONTEXT)) for _ in range(2)))
+    assert len(following.contexts) == 2
+    assert following.contexts[0] is CONTEXT
+
+
+async def test_a_generation_may_last_longer_than_its_starter_waits_and_nobody_joins_in_vain():
+    following = Scripted([*answer_events()[:2], asyncio.Event()])
+    one, now = link(following, patience=10.0), time.monotonic()
+    first = one.generate(keyed(), asking(1, deadline=now + 1))
+    await began(first)
+    assert following.contexts[0].deadline == now + 11
+    second = one.generate(keyed(), asking(2, deadline=now + 5))
+    third = one.generate(keyed(), asking(3, deadline=now + 60))
+    await began(second)
+    assert len(following.contexts) == 1
+    await began(third)
+    assert len(following.contexts) == 2
+    for stream in (first, second, third):
+        await stream.aclose()
+
+
+async def test_requests_with_the_same_time_to_wait_share_though_one_comes_later():
+    go = asyncio.Event()
+    following = Scripted([*answer_events()[:2], go, *answer_events()[2:]])
+    one, now = link(following, patience=1.0), time.monotonic()
+    streams = [one.generate(keyed(), asking(n, deadline=now + 300 + n / 100)) for n in range(5)]
+    for stream in streams:
+        await began(stream)
+    go.set()
+    await asyncio.gather(*map(collect, streams))
+    assert len(following.contexts) == 1
+
+
+async def test_what_follows_the_last_event_is_finished_though_all_have_left():
+    stored = []
+
+    class Storing:
+        async def generate(self, request, context):
+            for event in answer_events():
+                yield event
+            await asyncio.sleep(0.01)
+            stored.append(1)
+
+    one = link(Storing())
+    async with aclosing(one.generate(keyed(), CONTEXT)) as events:
+        async for event in events:
+            if isinstance(event, Finished):
+                break
+    assert not stored
+    late = await collect(one.generate(keyed(), asking(2)))  # until it is stored, it can be joined
+    assert started(late).cache is CacheStatus.JOINED
+    await one.close()
+    assert stored
+
+
+async def test_the_generation_waits_for_its_fastest_reader_and_not_for_its_slowest(monkeypatch):
+    monkeypatch.setattr(flights, "_AHEAD_BYTES", 1_000)
+    made = []
+
+    class Endless:
+        async def generate(self, request, context):
+            yield answer_events()[0]
+            for number in range(100):
+                made.append(number)
+                yield Delta(0, "x" * 100, 1)
+            for event in answer_events()[-2:]:
+                yield event
+
+    one = link(Endless())
+    slow, fast = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
+    await began(slow)
+    await asyncio.sleep(0.01)
+    assert len(made) < 12
+    assert len(text(await collect(fast))) == 10_000
+    assert len(text(await collect(slow))) == 10_000
+
+
+async def test_a_reader_too_far_behind_is_told_and_the_others_go_on(monkeypatch):
+    monkeypatch.setattr(flights, "_KEPT_BYTES", 1_000)
+
+    class Long:
+        async def generate(self, request, context):
+            yield answer_events()[0]
+            for _ in range(50):
+                yield Delta(0, "x" * 100, 1)
+                await asyncio.sleep(0)
+            for event in answer_events()[-2:]:
+                yield event
+
+    one = link(Long())
+    slow, fast = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
+    await began(slow)
+    assert len(text(await collect(fast))) == 5_000
+    with pytest.raises(RouterError) as told:
+        await collect(slow)
+    assert told.value.reason is Reason.SLOW_READER
