@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator
 
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import Finished, GenerationEvent, GenerationRequest, Started
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name, SpanName
-from llmrouter.common.telemetry.tracing import Tracer, current_span
+from llmrouter.common.telemetry.tracing import SpanKind, Tracer, current_span, fail
 
 __all__ = ["GenerationObserver"]
 
@@ -28,15 +29,32 @@ class GenerationObserver:
         self._tracer, self._meter = tracer, meter
 
     async def watch(
-        self, events: AsyncIterator[GenerationEvent], model: str, request: GenerationRequest
+        self,
+        events: AsyncIterator[GenerationEvent],
+        model: str,
+        request: GenerationRequest,
+        *,
+        remote: bool = False,
     ) -> AsyncIterator[GenerationEvent]:
         """Pass the events of one generation on.
+
+        Args:
+            events: The generation.
+            model: Its model.
+            request: What was asked.
+            remote: Whether a provider generates, whose call is then a span of its own.
 
         Raises:
             RouterError: That of the generation.
         """
         began, submitted_ns = time.monotonic(), 0
         finished: Finished | None = None
+        operation = "chat" if request.messages else "text_completion"
+        calling = None
+        if remote and self._tracer is not None:
+            told = {Attribute.OPERATION: operation, Attribute.REQUEST_MODEL: model}
+            name = f"{SpanName.PROVIDER} {model}"
+            calling = self._tracer.start(name, told, kind=SpanKind.CLIENT)
         try:
             async with closing_stream(events) as stream:
                 async for event in stream:
@@ -46,9 +64,14 @@ class GenerationObserver:
                         submitted_ns = time.time_ns()
                     elif isinstance(event, Finished):
                         finished = event
+        except RouterError as error:
+            if calling is not None:
+                fail(calling, error.reason.value, error.message)
+            raise
         finally:
+            if calling is not None:
+                calling.end()
             if self._meter is not None:
-                operation = "chat" if request.messages else "text_completion"
                 seconds = time.monotonic() - began
                 _measure(self._meter, operation, model, seconds, finished, request.sampling.n)
             if self._tracer is not None and finished is not None:
@@ -94,6 +117,8 @@ def _trace(tracer: Tracer, model: str, submitted_ns: int, finished: Finished) ->
             Attribute.CACHED_TOKENS: usage.cached_prompt_tokens,
         }
     )
+    if not timings.decode and not timings.prefill:
+        return  # a provider's: its own clock is not told
     prefilled = timings.queue + timings.prefill
     first = max(prefilled, timings.time_to_first_token)
     for name, begin, end in (

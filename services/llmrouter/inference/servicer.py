@@ -56,7 +56,8 @@ class InferenceServicer(InferenceServiceServicer):
         else:
             events = generate(self._registry, *what)
         if self._observer is not None:
-            events = self._observer.watch(events, request.model, asked)
+            remote = request.model in self._remote
+            events = self._observer.watch(events, request.model, asked, remote=remote)
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
                 yield pb.InferResponse(event=encode_event(event))

@@ -46,9 +46,7 @@ async def build(
     except RouterError as error:
         message = f"selector.default_strategy: {error.message}"
         raise RouterError(error.reason, message) from error
-    watched = telemetry.tracer is not None or telemetry.meter is not None
-    observer = SelectionObserver(telemetry.meter) if watched else None
-    servicer = SelectorServicer(selector, observer)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:

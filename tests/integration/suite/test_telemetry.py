@@ -41,7 +41,7 @@ TREE = {
 
 def configured(path, **telemetry):
     body = json.loads(path.read_text())
-    body["telemetry"] = telemetry
+    body["telemetry"] = {"sampled": 1, **telemetry}
     path.write_text(json.dumps(body))
 
 
@@ -130,6 +130,32 @@ async def test_a_caller_with_a_trace_of_its_own_finds_the_request_below_its_span
     [(trace, spans)] = received.by_trace().items()
     assert trace == "0af7651916cd43dd8448eb211c80319c"
     assert any(span.parent_span_id.hex() == "b7ad6b7169203331" for _, span in spans)
+
+
+async def test_a_call_over_http_is_the_root_of_its_trace_or_below_its_callers(config):
+    path, _ = config
+    body = json.dumps({
+        "model": "tiny", "messages": [{"role": "user", "content": PROMPT}], "max_tokens": 4,
+    }).encode()  # fmt: skip
+    above = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    async with receiving_grpc() as (received, endpoint):
+        configured(path, otlp_endpoint=endpoint)
+        async with suite.running(path) as addresses:
+            for headers in ({}, {"traceparent": above}):
+                request = urllib.request.Request(  # noqa: S310
+                    f"http://{addresses.http}/v1/chat/completions", body,
+                    {"Content-Type": "application/json", **headers},
+                )  # fmt: skip
+                answer = await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+                answer.close()
+    traces = received.by_trace()
+    assert len(traces) == 2
+    for spans in traces.values():
+        [root] = [span for _, span in spans if span.name == "POST /v1/chat/completions"]
+        assert ("chat tiny", "POST /v1/chat/completions") in tree(spans)
+        assert told(root)["llmrouter.reason"].string_value
+    below = {span.parent_span_id.hex() for _, span in traces["0af7651916cd43dd8448eb211c80319c"]}
+    assert "b7ad6b7169203331" in below
 
 
 async def test_of_traces_that_were_not_drawn_those_that_fail_leave_whole(config):

@@ -13,6 +13,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer
 from llmrouter.common.telemetry.calls import CallWatch
 from llmrouter.common.telemetry.channels import TracedChannel
@@ -67,7 +68,7 @@ async def world(request):
         add_CacheServiceServicer_to_server(made.cache, server)
 
     dialler = Dialler(around=lambda channel: TracedChannel(channel, made.tracer))
-    server = ServiceServer("cache", ("llmrouter.v1.CacheService",), register, gate)
+    server = ServiceServer("cache", ("llmrouter.v1.CacheService",), register, gate, Listening())
     address = f"127.0.0.1:{await server.start('127.0.0.1', 0)}"
     if request.param == "in process":
         inside = InProcessServer(gate)

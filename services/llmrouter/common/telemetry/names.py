@@ -25,6 +25,8 @@ class SpanName(StrEnum):
     CACHE_STORE = "cache_store"
     OUTCOME = "report_outcome"
     INFERENCE = "inference"
+    PROVIDER = "provider"
+    """Followed by the name of the model: a call to a remote provider."""
     QUEUE = "queue"
     PREFILL = "prefill"
     DECODE = "decode"

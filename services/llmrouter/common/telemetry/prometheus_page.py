@@ -30,7 +30,7 @@ from prometheus_client.samples import Exemplar
 
 from llmrouter.common.settings import ConfigError
 
-__all__ = ["MetricsPage", "PageCollector"]
+__all__ = ["MetricsPage", "PageCollector", "page_name"]
 
 _UNITS = {"s": "seconds", "By": "bytes"}
 _NO_NAME = re.compile(r"[^a-zA-Z0-9_:]")
@@ -84,12 +84,15 @@ class MetricsPage:
         self._thread.join(5)
 
 
+def page_name(name: str, unit: str) -> str:
+    """Return what an instrument is called on the page, but for what kinds append."""
+    written, told = _NO_NAME.sub("_", name), _UNITS.get(unit, "")
+    return f"{written}_{told}" if told else written
+
+
 def _family(metric: Metric) -> _Family:
     """Return a metric with all its series; labels that one of them lacks are empty there."""
-    name = _NO_NAME.sub("_", metric.name)
-    unit = _UNITS.get(metric.unit or "", "")
-    if unit:
-        name = f"{name}_{unit}"
+    name = page_name(metric.name, metric.unit or "")
     points: Sequence[Any] = metric.data.data_points
     keys = sorted({key for point in points for key in point.attributes or {}})
     labels = [_NO_NAME.sub("_", key) for key in keys]

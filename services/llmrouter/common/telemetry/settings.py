@@ -44,7 +44,7 @@ class TelemetrySettings(Section):
         default=5.0, gt=0, le=60, description="Wait for one export at most, retries included."
     )
     sampled: float = Field(
-        default=1.0,
+        default=0.1,
         ge=0,
         le=1,
         description="Share of the traces that begin here to export; one that came with a caller is "

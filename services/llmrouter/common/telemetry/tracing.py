@@ -86,7 +86,7 @@ class Tracer:
         self, name: str, headers: Mapping[str, str], attributes: Attributes | None = None
     ) -> Span:
         """Return the span of a call that came in, current in this task from here on."""
-        above = INVALID_SPAN
+        above: Span = INVALID_SPAN
         if headers:
             above = get_current_span(_PROPAGATOR.extract(headers, otel_context.Context()))
         span = self.start(name, attributes, kind=SpanKind.SERVER, parent=above)
