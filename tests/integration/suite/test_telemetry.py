@@ -142,11 +142,11 @@ async def test_a_call_over_http_is_the_root_of_its_trace_or_below_its_callers(co
         configured(path, otlp_endpoint=endpoint)
         async with suite.running(path) as addresses:
             for headers in ({}, {"traceparent": above}):
-                request = urllib.request.Request(  # noqa: S310
+                request = urllib.request.Request(
                     f"http://{addresses.http}/v1/chat/completions", body,
                     {"Content-Type": "application/json", **headers},
                 )  # fmt: skip
-                answer = await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)
+                answer = await asyncio.to_thread(urllib.request.urlopen, request, timeout=20)  # noqa: S310
                 answer.close()
     traces = received.by_trace()
     assert len(traces) == 2
