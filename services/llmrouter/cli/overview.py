@@ -50,8 +50,8 @@ class Overview:
     models: model_pb2.ModelServiceListResponse = field(
         default_factory=model_pb2.ModelServiceListResponse
     )
-    away: list[str] = field(default_factory=list)
-    """One sentence for each service that did not answer."""
+    away: dict[str, RouterError] = field(default_factory=dict)
+    """Why those services did not answer that did not."""
 
 
 async def look(places: Places, choices: int) -> Overview:
@@ -95,7 +95,7 @@ async def _asked(
         async with dialled(place) as channel:
             await ask(channel)
     except RouterError as error:
-        seen.away.append(error.message)
+        seen.away[place.service] = error
 
 
 async def _selector(channel: aio.Channel, seen: Overview, choices: int) -> None:

@@ -45,7 +45,7 @@ def machine_data(seen: Overview) -> dict[str, Any]:
         "choices": seen.choices,
         "cache": plain(seen.levels),
         "inference": plain(seen.models),
-        "away": seen.away,
+        "away": {service: error.message for service, error in seen.away.items()},
     }
 
 

@@ -80,13 +80,17 @@ def _looks(
         before, done = seen, done + 1
 
 
+def _away(seen: Overview) -> list[str]:
+    return [seen.away[service].message for service in sorted(seen.away)]
+
+
 def _shown(seen: Overview, rates: Rates) -> RenderableType:
     parts: list[RenderableType] = [Text.from_markup(tables.traffic_line(seen))]
     if seen.models.models:
         parts.append(Text.from_markup(tables.memory_line(seen)))
     if seen.levels.levels:
         parts.append(Text.from_markup(tables.cache_line(seen)))
-    parts += [Text.from_markup(f"[yellow]{escape(sentence)}[/]") for sentence in seen.away]
+    parts += [Text.from_markup(f"[yellow]{escape(sentence)}[/]") for sentence in _away(seen)]
     if seen.catalog.degraded:
         parts.append(Text.from_markup(f"[yellow]{escape(seen.catalog.degraded)}[/]"))
     for made in (
