@@ -34,7 +34,7 @@ from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
 
 MODEL = "smollm2-135m-instruct-int8"
 CONCURRENT = 16
-REQUESTS = 300
+REQUESTS = 150
 PAIRS = 9
 ENGINE_PAIRS = 7
 ENGINE_TOKENS = 96
@@ -88,7 +88,9 @@ async def _gateway(folder):
         receiving() as endpoint,
         contextlib.AsyncExitStack() as stack,
     ):
-        section = {"selector_address": places.selector, "cache_address": places.cache}
+        section = {
+            "selector_address": places.selector, "cache_address": places.cache, "http_port": None,
+        }  # fmt: skip
         sides = {}
         for side, telemetry in _sides(endpoint).items():
             process, address = await stack.enter_async_context(

@@ -19,8 +19,8 @@ from llmrouter.v1.selector_pb2_grpc import (
     add_SelectorServiceServicer_to_server,
 )
 
-DELTAS = 32
-"""Texts of one answer: a short one."""
+DELTAS = 128
+"""Texts of one answer: the median of the Azure trace of conversations (2023) has 129 tokens."""
 
 
 class Places(NamedTuple):

@@ -44,30 +44,26 @@ class Draft(Span):
         attributes: Attributes,
         start_ns: int | None,
     ) -> None:
-        trace_id = random.getrandbits(128) if parent is None else parent.trace_id
-        self.context = SpanContext(
-            trace_id,
-            random.getrandbits(64),
-            is_remote=False,
-            trace_flags=_NOT_DRAWN,
-            trace_state=None if parent is None else parent.trace_state,
-        )
+        self.trace_id = random.getrandbits(128) if parent is None else parent.trace_id
+        self.span_id = random.getrandbits(64)
         self.name, self.parent, self.kind = name, parent, kind
-        self.attributes: dict[str, AttributeValue] = dict(attributes or {})
+        self.is_root = parent is None or parent.is_remote
+        """Whether nothing of this process is above it."""
+        self.attributes: dict[str, AttributeValue] = dict(attributes) if attributes else {}
         self.events: list[Event] = []
-        self.status = Status()
+        self.failed = False
+        self.description: str | None = None
         self.start_ns = start_ns or time.time_ns()
         self.end_ns: int | None = None
         self._book = book
-
-    @property
-    def is_root(self) -> bool:
-        """Whether nothing of this process is above it."""
-        return self.parent is None or self.parent.is_remote
+        self._context: SpanContext | None = None
 
     def get_span_context(self) -> SpanContext:
-        """Return its ids."""
-        return self.context
+        """Return its ids; made only for those who ask."""
+        if self._context is None:
+            state = None if self.parent is None else self.parent.trace_state
+            self._context = SpanContext(self.trace_id, self.span_id, False, _NOT_DRAWN, state)
+        return self._context
 
     def is_recording(self) -> bool:
         """Whether it takes anything in."""
@@ -93,7 +89,9 @@ class Draft(Span):
 
     def set_status(self, status: Status | StatusCode, description: str | None = None) -> None:
         """Say how it went."""
-        self.status = status if isinstance(status, Status) else Status(status, description)
+        given = status if isinstance(status, Status) else Status(status, description)
+        self.failed = given.status_code is StatusCode.ERROR
+        self.description = given.description
 
     def record_exception(
         self,
@@ -114,8 +112,9 @@ class Draft(Span):
 
     def as_drawn(self, resource: Resource) -> ReadableSpan:
         """Return it as exporters take it."""
-        mine = self.context
+        mine = self.get_span_context()
         drawn = SpanContext(mine.trace_id, mine.span_id, False, _DRAWN, mine.trace_state)
+        status = Status(StatusCode.ERROR, self.description) if self.failed else Status()
         return ReadableSpan(
             self.name,
             drawn,
@@ -124,7 +123,7 @@ class Draft(Span):
             self.attributes,
             self.events,
             kind=self.kind,
-            status=self.status,
+            status=status,
             start_time=self.start_ns,
             end_time=self.end_ns,
             instrumentation_scope=_SCOPE,
@@ -174,7 +173,7 @@ class Drafts:
         draft = Draft(self, name, parent, kind, attributes, start_ns)
         if draft.is_root:
             with self._lock:
-                trace = self._traces.setdefault(draft.context.trace_id, _Trace())
+                trace = self._traces.setdefault(draft.trace_id, _Trace())
                 trace.open_roots += 1
                 if len(self._traces) > self._most:
                     self._let_go()
@@ -187,17 +186,17 @@ class Drafts:
 
     def _decided(self, draft: Draft) -> list[Draft]:
         with self._lock:
-            trace = self._traces.get(draft.context.trace_id)
+            trace = self._traces.get(draft.trace_id)
             if trace is None:
                 return []  # let go, or ended after the call that it belongs to
             trace.spans.append(draft)
             self.held += 1
-            trace.notable |= draft.status.status_code is StatusCode.ERROR
+            trace.notable |= draft.failed
             if draft.is_root:
                 trace.open_roots -= 1
                 trace.notable |= (draft.end_ns or 0) - draft.start_ns > self._slow_ns
             if not trace.open_roots:
-                del self._traces[draft.context.trace_id]
+                del self._traces[draft.trace_id]
                 self.held -= len(trace.spans)
                 return trace.spans if trace.notable else []
             while self.held > self._most:

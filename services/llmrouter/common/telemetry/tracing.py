@@ -119,17 +119,24 @@ def current_span() -> Span:
     return get_current_span()
 
 
-@contextmanager
-def span_active(span: Span | None) -> Iterator[None]:
+def span_active(span: Span | None) -> AbstractContextManager[None]:
     """Make a span current while the block runs, which may not `yield`; None changes nothing."""
-    if span is None:
-        yield
-        return
-    token = otel_context.attach(set_span_in_context(span))
-    try:
-        yield
-    finally:
-        otel_context.detach(token)
+    return nullcontext() if span is None else _Active(span)
+
+
+class _Active:
+    """What `span_active` enters: a generator would cost as much again as what it does."""
+
+    __slots__ = ("_span", "_token")
+
+    def __init__(self, span: Span) -> None:
+        self._span = span
+
+    def __enter__(self) -> None:
+        self._token = otel_context.attach(set_span_in_context(self._span))
+
+    def __exit__(self, *_: object) -> None:
+        otel_context.detach(self._token)
 
 
 def fail(span: Span, reason: str, message: str = "") -> None:
@@ -143,7 +150,10 @@ def fail(span: Span, reason: str, message: str = "") -> None:
 
 def outgoing_headers() -> tuple[tuple[str, str], ...]:
     """Return what tells the service that is called of the current span (W3C Trace Context)."""
-    context = get_current_span().get_span_context()
+    span = get_current_span()
+    if span is INVALID_SPAN:
+        return ()
+    context = span.get_span_context()
     if not context.is_valid:
         return ()
     told = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
