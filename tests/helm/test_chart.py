@@ -201,8 +201,6 @@ def test_a_claim_of_yours_takes_the_place_of_volumes_and_pulls():
     claim = {"name": "data", "persistentVolumeClaim": {"claimName": "models"}}
     assert claim in spec["volumes"]
     assert "initContainers" not in spec
-    policy = named(objects, "NetworkPolicy", "inference-main")
-    assert len(policy["spec"]["egress"]) == 1
 
 
 def test_a_cache_without_a_volume_keeps_answers_in_memory():
@@ -236,6 +234,25 @@ def test_those_who_may_reach_the_gateway_can_be_named():
     assert tested.items() <= question["metadata"]["labels"].items()
 
 
+def test_the_example_of_remote_providers_is_one_that_engines_take():
+    told = (CHART / "README.md").read_text().partition("A pool of remote providers")[2]
+    pools = yaml.safe_load(told.split("```")[1].removeprefix("yaml"))["inference"]["pools"]
+    objects = render(f"inference.pools={json.dumps(pools)}")
+    [provider] = settings_of(objects, "inference-remote").inference.providers
+    [engine] = pod_spec(objects, "StatefulSet", "inference-remote")["containers"]
+    assert provider.api_key_variable in [
+        one["name"] for one in engine["env"] if "secretKeyRef" in one.get("valueFrom", {})
+    ]
+
+
+def test_engines_reach_what_they_are_let_to():
+    def egress(objects):
+        return named(objects, "NetworkPolicy", "inference-main")["spec"]["egress"][1:]
+
+    assert egress(render()) == [{"ports": [{"protocol": "TCP", "port": 443}]}]
+    assert egress(render('inference.pools={"main": {"egress": []}}')) == []
+
+
 def test_the_autoscaler_alone_says_how_many_gateways_there_are():
     on = render('gateway.autoscaling={"enabled": true}')
     assert "replicas" not in named(on, "Deployment", "gateway")["spec"]
@@ -246,13 +263,34 @@ def test_the_autoscaler_alone_says_how_many_gateways_there_are():
 
 
 def test_entrances_lead_to_the_gateway():
-    objects = render("ingress.enabled=true", "gatewayApi.enabled=true")
-    [rule] = named(objects, "Ingress", "rel-llmrouter")["spec"]["rules"]
-    behind = rule["http"]["paths"][0]["backend"]["service"]
-    assert behind == {"name": "rel-llmrouter-gateway", "port": {"name": "grpc"}}
+    objects = render("ingress.enabled=true", "httpIngress.enabled=true", "gatewayApi.enabled=true")
+    for port in ("grpc", "http"):
+        [rule] = named(objects, "Ingress", port)["spec"]["rules"]
+        behind = rule["http"]["paths"][0]["backend"]["service"]
+        assert behind == {"name": "rel-llmrouter-gateway", "port": {"name": port}}
     [route] = named(objects, "GRPCRoute", "rel-llmrouter")["spec"]["rules"]
     assert route["backendRefs"] == [{"name": "rel-llmrouter-gateway", "port": 50051}]
-    assert not of_kind(render(), "Ingress", "GRPCRoute")
+    assert not of_kind(objects, "HTTPRoute")
+    assert not of_kind(render(), "Ingress", "GRPCRoute", "HTTPRoute")
+    objects = render("gatewayApi.enabled=true", 'gatewayApi.httpHostnames=["a.example.com"]')
+    http = named(objects, "HTTPRoute", "rel-llmrouter")["spec"]
+    assert http["hostnames"] == ["a.example.com"]
+    assert http["rules"][0]["backendRefs"][0]["port"] == 8080
+
+
+def test_a_gateway_speaks_http_where_it_says_so():
+    for wanted, port in (("true", 8080), ("false", None)):
+        objects = render(f"gateway.http={wanted}")
+        assert settings_of(objects, "gateway").gateway.http_port == port
+        [container] = pod_spec(objects, "Deployment", "gateway")["containers"]
+        assert ("http" in [one["name"] for one in container["ports"]]) is (port is not None)
+        for name in ("gateway", "gateway-headless"):
+            told = named(objects, "Service", name)["spec"]["ports"]
+            assert ("http" in [one["name"] for one in told]) is (port is not None)
+        [rule] = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
+        opened = {one["port"] for one in rule["ports"]}
+        assert opened == {50051, *([port] if port else [])}
+    assert "set gateway.http" in refused("gateway.http=false", "httpIngress.enabled=true")
 
 
 def test_secrets_are_referred_to():

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 import pytest
+import yaml
 from tests.helm.conftest import CHART, GOBIN, helm, pod_of, values_of
 from tests.integration.suite.conftest import free_ports
 
@@ -106,7 +109,39 @@ def cluster(tmp_path_factory):
         body = {"apiVersion": "node.k8s.io/v1", "kind": "RuntimeClass", "handler": "nvidia"}
         body["metadata"] = {"name": "nvidia"}  # what the operator of GPUs brings
         assert made.ask("/apis/node.k8s.io/v1/runtimeclasses", body)[0] == 201
+        for definition in definitions():
+            code, why = made.ask(f"{CUSTOM}/customresourcedefinitions", definition)
+            assert code == 201, why
         yield made
+
+
+CUSTOM = "/apis/apiextensions.k8s.io/v1"
+DEFINITIONS = (
+    ("github.com/cert-manager/cert-manager@v1.18.2", "deploy/crds/crd-certificates.yaml"),
+    (
+        "sigs.k8s.io/gateway-api@v1.3.0",
+        "config/crd/standard/gateway.networking.k8s.io_grpcroutes.yaml",
+    ),
+    (
+        "sigs.k8s.io/gateway-api@v1.3.0",
+        "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
+    ),
+)
+"""Modules that define kinds of their own, and where."""
+
+
+def definitions():
+    """Return the definitions of certificates and routes as their projects ship them."""
+    if shutil.which("go") is None:
+        pytest.skip("Go is not installed, whose modules define certificates and routes")
+    for module, file in DEFINITIONS:
+        told = subprocess.run(
+            ["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True
+        )
+        text = (Path(json.loads(told.stdout)["Dir"]) / file).read_text()
+        defined = next(one for one in yaml.safe_load_all(text) if one is not None)
+        defined["metadata"].pop("labels", None)  # templates of another chart
+        yield defined
 
 
 def kubeconfig(folder, port):
@@ -152,6 +187,25 @@ def test_a_release_is_installed_upgraded_rolled_back_and_taken_away(cluster):
     assert "rel-llmrouter-inference-other" not in back
     cluster.helm("uninstall", "rel")
     assert not cluster.there(STATEFUL_SETS)
+
+
+def test_certificates_and_routes_are_what_their_projects_define(cluster):
+    values = [
+        'gatewayApi={"enabled": true, "httpHostnames": ["a.b"]}',
+        'tls={"mode": "cert-manager", "issuerRef": {"name": "ours"}}',
+    ]  # fmt: skip
+    chosen = [part for one in values for part in ("--set-json", one)]
+    cluster.helm("install", "two", str(CHART), *chosen)
+    try:
+        made = cluster.there("/apis/cert-manager.io/v1/namespaces/models/certificates")
+        assert set(made) == {
+            f"two-llmrouter-{name}" for name in ("gateway", "selector", "cache", "inference-main")
+        }
+        for kind in ("grpcroutes", "httproutes"):
+            routes = f"/apis/gateway.networking.k8s.io/v1/namespaces/models/{kind}"
+            assert set(cluster.there(routes)) == {"two-llmrouter"}
+    finally:
+        cluster.helm("uninstall", "two")
 
 
 def test_every_profile_is_taken_by_the_server(cluster, profile):

@@ -22,6 +22,7 @@ EDGE = {
         "cli/breakers.py", "cli/calling.py", "cli/decisions.py", "cli/health.py",
         "cli/checks_suite.py", "cli/invalidate.py", "cli/loading.py", "cli/overview.py",
         "cli/overview_tables.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
+        "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
         "common/telemetry/exporting.py",
         "common/wire.py", "common/wire_cache.py", "common/wire_embedding.py",

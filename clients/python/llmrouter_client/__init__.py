@@ -29,6 +29,7 @@ from llmrouter_client.events import (
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncStream
+from llmrouter_client.tls import Tls
 
 __all__ = [
     "Answer",
@@ -53,6 +54,7 @@ __all__ = [
     "Stream",
     "SyncStream",
     "Timings",
+    "Tls",
     "TokenLogprob",
     "TopLogprob",
     "Usage",

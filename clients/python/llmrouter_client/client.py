@@ -28,6 +28,7 @@ from llmrouter_client.events import (
 from llmrouter_client.ratings import Rated, Verdict, rated_from, rating_request_from
 from llmrouter_client.requests import Options, Prompt, request_from
 from llmrouter_client.retrying import Retrying
+from llmrouter_client.tls import Tls
 
 __all__ = ["AsyncClient", "Stream"]
 
@@ -47,18 +48,25 @@ class AsyncClient:
         address: `host:port` of the gateway.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
+        tls: Files by which the gateway is reached over TLS; None speaks without.
 
     Raises:
         LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
     """
 
     def __init__(
-        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+        self,
+        address: str = "localhost:50051",
+        *,
+        timeout: float | None = None,
+        retries: int = 2,
+        tls: Tls | None = None,
     ) -> None:
         check_option("timeout", timeout)
         self._address = check_address(address)
         self._timeout = timeout
         self._retries = check_retries(retries)
+        self._credentials = None if tls is None else tls.credentials()
         self._channel: aio.Channel | None = None
 
     async def __aenter__(self) -> Self:
@@ -169,8 +177,13 @@ class AsyncClient:
     def _stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
         if self._channel is None:
             options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if self._is_here() else 1)]
-            self._channel = aio.insecure_channel(self._address, options=options)
+            self._channel = self._dial(options)
         return gateway_pb2_grpc.GatewayServiceStub(self._channel)
+
+    def _dial(self, options: list[tuple[str, Any]]) -> aio.Channel:
+        if self._credentials is None:
+            return aio.insecure_channel(self._address, options=options)
+        return aio.secure_channel(self._address, self._credentials, options=options)
 
     def _is_here(self) -> bool:
         """Whether the gateway is on this machine, where no proxy leads to."""

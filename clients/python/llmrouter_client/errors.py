@@ -11,6 +11,8 @@ from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
+from llmrouter_client.handshake import handshake_failure
+
 __all__ = ["FieldViolation", "LlmrouterError", "from_rpc_error"]
 
 _DOMAIN = "llmrouter"
@@ -130,7 +132,8 @@ def _from_transport(error: aio.AioRpcError, address: str) -> LlmrouterError:
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and "larger than max" in details:
         sentence = f"the request is larger than {address} accepts; send less text"
         return LlmrouterError("INVALID_ARGUMENT", sentence, code=code, metadata={"detail": details})
-    message = sentences.get(code) or f"{address} failed ({code.name}); its log may say why"
+    known = handshake_failure(address, details) or sentences.get(code)
+    message = known or f"{address} failed ({code.name}); its log may say why"
     reason = _UNSAID.get(code, "INTERNAL")
     facts = {"detail": details}
     return LlmrouterError(reason, message, code=code, metadata=facts, transport=True)

@@ -12,6 +12,7 @@ from llmrouter_client.embeddings import Embeddings
 from llmrouter_client.events import Answer, Event, Finished, Model, Started
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Options, Prompt
+from llmrouter_client.tls import Tls
 
 __all__ = ["Client", "SyncStream"]
 
@@ -25,15 +26,21 @@ class Client:
         address: `host:port` of the gateway.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
+        tls: Files by which the gateway is reached over TLS; None speaks without.
 
     Raises:
         LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
     """
 
     def __init__(
-        self, address: str = "localhost:50051", *, timeout: float | None = None, retries: int = 2
+        self,
+        address: str = "localhost:50051",
+        *,
+        timeout: float | None = None,
+        retries: int = 2,
+        tls: Tls | None = None,
     ) -> None:
-        self._client = AsyncClient(address, timeout=timeout, retries=retries)
+        self._client = AsyncClient(address, timeout=timeout, retries=retries, tls=tls)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self._loop.run_forever, name="llmrouter-client", daemon=True

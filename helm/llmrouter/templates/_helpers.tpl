@@ -82,7 +82,17 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace 
 {{/* The configuration of one component: what is set, and what the chart decides above it. */}}
 {{- define "llmrouter.config" -}}
 {{- $decided := dict "host" "0.0.0.0" "port" (int (include "llmrouter.port" .service)) "health_port" 50060 "drain_grace_seconds" (int .values.drainSeconds) -}}
+{{- $tls := dict "certificate_file" "/etc/llmrouter-tls/tls.crt" "key_file" "/etc/llmrouter-tls/tls.key" -}}
+{{- $ca := "/etc/llmrouter-tls/ca.crt" -}}
+{{- if ne .root.Values.tls.mode "none" -}}
+{{- $asks := or (ne .service "gateway") .root.Values.tls.gatewayClients -}}
+{{- $_ := set $decided "tls" (ternary (set (deepCopy $tls) "client_ca_file" $ca) $tls $asks) -}}
+{{- if or (eq .service "gateway") (eq .service "selector") -}}
+{{- $_ := set $decided "dial_tls" (set (deepCopy $tls) "ca_file" $ca) -}}
+{{- end -}}
+{{- end -}}
 {{- if eq .service "gateway" -}}
+{{- $_ := set $decided "http_port" (ternary 8080 nil .values.http) -}}
 {{- $_ := set $decided "selector_address" (printf "%s:50052" (include "llmrouter.host" (dict "root" .root "name" "selector"))) -}}
 {{- $_ := set $decided "cache_address" (printf "%s:50053" (include "llmrouter.host" (dict "root" .root "name" "cache"))) -}}
 {{- else if eq .service "selector" -}}

@@ -76,6 +76,9 @@ spec:
       ports:
         - {name: grpc, containerPort: {{ include "llmrouter.port" .service }}}
         - {name: health, containerPort: 50060}
+        {{- if $values.http }}
+        - {name: http, containerPort: 8080}
+        {{- end }}
       # Live is a process that answers at all; ready is one that wants requests.
       startupProbe:
         grpc: {port: 50060, service: liveness}
@@ -105,6 +108,9 @@ spec:
       volumeMounts:
         - {name: config, mountPath: /etc/llmrouter, readOnly: true}
         - {name: temporary, mountPath: /tmp}
+        {{- if ne .root.Values.tls.mode "none" }}
+        - {name: tls, mountPath: /etc/llmrouter-tls, readOnly: true}
+        {{- end }}
         {{- if ne .service "gateway" }}
         - {name: data, mountPath: /var/lib/llmrouter{{ if eq .service "inference" }}/models{{ end }}}
         {{- end }}
@@ -114,6 +120,10 @@ spec:
         name: {{ $full }}
     - name: temporary
       emptyDir: {sizeLimit: 1Gi}
+    {{- if ne .root.Values.tls.mode "none" }}
+    - name: tls
+      secret: {secretName: {{ $full }}-tls, defaultMode: 0440}
+    {{- end }}
     {{- if eq .service "inference" }}
     {{- with $values.store.claim }}
     - name: data

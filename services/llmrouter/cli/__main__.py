@@ -18,6 +18,7 @@ from llmrouter.cli import (
     health,
     invalidate,
     models,
+    places,
     rate,
     rollout,
     running,
@@ -71,8 +72,22 @@ def _options(
         bool,
         typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True),
     ] = False,
+    tls_ca: Annotated[
+        str | None,
+        typer.Option(
+            help="Speak TLS with those whose CAs this PEM file holds, or `system`; by default "
+            "LLMROUTER_TLS_CA.",
+        ),
+    ] = None,
+    tls_certificate: Annotated[
+        str | None,
+        typer.Option(help="PEM file to show; by default LLMROUTER_TLS_CERTIFICATE."),
+    ] = None,
+    tls_key: Annotated[
+        str | None, typer.Option(help="Its private key; by default LLMROUTER_TLS_KEY.")
+    ] = None,
 ) -> None:
-    pass
+    places.TLS.set(places.tls_from(tls_ca, tls_certificate, tls_key))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from llmrouter.cli.places import Place
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.v1 import generation_pb2
+from llmrouter_client.handshake import handshake_failure
 
 __all__ = ["CONTEXT", "TIMEOUT_SECONDS", "dialled", "plain"]
 
@@ -24,9 +25,8 @@ CONTEXT = generation_pb2.RequestContext(request_id="cli", tenant="default")
 @asynccontextmanager
 async def dialled(place: Place) -> AsyncIterator[aio.Channel]:
     """Open a channel; errors of calls in the block become RouterError sentences."""
-    options = (("grpc.enable_http_proxy", 0),)  # the services behind the gateway are near
     address, service = place.address, place.service
-    async with aio.insecure_channel(address, options=options) as channel:
+    async with _channel(place) as channel:
         try:
             yield channel
         except aio.AioRpcError as error:
@@ -35,8 +35,16 @@ async def dialled(place: Place) -> AsyncIterator[aio.Channel]:
                 sentence = f"{address} is not a {service}; name the {service}'s own address"
                 known = RouterError(Reason.UPSTREAM_UNAVAILABLE, sentence)
             if error.code() == StatusCode.UNAVAILABLE and "connect" in (error.details() or ""):
-                known = RouterError(Reason.UPSTREAM_UNAVAILABLE, place.silence)
+                sentence = handshake_failure(address, error.details() or "") or place.silence
+                known = RouterError(Reason.UPSTREAM_UNAVAILABLE, sentence)
             raise known from None
+
+
+def _channel(place: Place) -> aio.Channel:
+    options = (("grpc.enable_http_proxy", 0),)  # the services behind the gateway are near
+    if place.tls is None:
+        return aio.insecure_channel(place.address, options=options)
+    return aio.secure_channel(place.address, place.tls.credentials(), options=options)
 
 
 def plain(message: Message) -> dict[str, Any]:

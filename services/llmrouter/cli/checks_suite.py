@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from llmrouter.cli.calling import dialled
 from llmrouter.cli.findings import Finding, State
 from llmrouter.cli.output import size_text
 from llmrouter.cli.overview import Overview
+from llmrouter.cli.places import Place
 from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.errors import RouterError
 from llmrouter.common.settings import SERVICES, read_variable
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from llmrouter.inference.models.store import ModelStore
     from llmrouter.suite import SuiteSettings
 
-__all__ = ["check_ports", "check_running", "check_store", "check_telemetry", "is_serving"]
+__all__ = ["check_ports", "check_running", "check_store", "check_telemetry"]
 
 _SECONDS = 2.0
 _SERVING = health_pb2.HealthCheckResponse.SERVING
@@ -54,7 +55,8 @@ async def check_ports(settings: SuiteSettings) -> list[Finding]:
     for name in SERVICES:
         section = getattr(settings, name)
         if section.port:
-            looks.append(_port(name, reachable(section.host), section.port))
+            ciphered = section.tls is not None
+            looks.append(_port(name, reachable(section.host), section.port, ciphered=ciphered))
     gateway, page = settings.gateway, settings.telemetry.prometheus
     if gateway.http_port:
         looks.append(_other("HTTP API", reachable(gateway.host), gateway.http_port))
@@ -63,11 +65,15 @@ async def check_ports(settings: SuiteSettings) -> list[Finding]:
     return list(await asyncio.gather(*looks))
 
 
-async def _port(name: str, host: str, port: int) -> Finding:
+async def _port(name: str, host: str, port: int, *, ciphered: bool) -> Finding:
     address = address_of(host, port)
     if not await _listens(host, port):
         return Finding(name, State.NOTE, f"not running; {address} is free", f"llmrouter {name}")
-    serving = await is_serving(address, name)
+    place = Place(name, address, "the settings say", "--config")
+    if ciphered and place.tls is None:
+        said = f"something listens at {address}, where the settings want TLS"
+        return Finding(name, State.NOTE, said, "name the CA to ask it: llmrouter --tls-ca … doctor")
+    serving = await _is_serving(place)
     if serving is None:
         remedy = f"stop what it is, or set {name}.port"
         return Finding(name, State.FAILED, f"something else listens at {address}", remedy)
@@ -77,17 +83,15 @@ async def _port(name: str, host: str, port: int) -> Finding:
     return Finding(name, State.OK, f"serves at {address}")
 
 
-async def is_serving(address: str, name: str) -> bool | None:
-    """Return whether a service of ours is ready at an address; None where none is there."""
-    grpc_name = f"llmrouter.v1.{name.capitalize()}Service"
-    options = (("grpc.enable_http_proxy", 0),)
-    async with aio.insecure_channel(address, options=options) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
-        request = health_pb2.HealthCheckRequest(service=grpc_name)
-        try:
-            answer = await stub.Check(request, timeout=_SECONDS)
-        except aio.AioRpcError:
-            return None
+async def _is_serving(place: Place) -> bool | None:
+    """Return whether a service of ours is ready there; None where none is."""
+    name = f"llmrouter.v1.{place.service.capitalize()}Service"
+    try:
+        async with dialled(place) as channel:
+            request = health_pb2.HealthCheckRequest(service=name)
+            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=_SECONDS)
+    except RouterError:
+        return None
     return bool(answer.status == _SERVING)
 
 

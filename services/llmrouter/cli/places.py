@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -13,12 +14,26 @@ from llmrouter.common.settings import (
     ConfigError,
     Section,
     given_address,
+    given_tls,
     load_config,
     parse,
     told_by,
 )
+from llmrouter_client import Tls
 
-__all__ = ["Address", "Place", "cache_at", "gateway_at", "inference_at", "selector_at"]
+__all__ = [
+    "TLS",
+    "Address",
+    "Place",
+    "cache_at",
+    "gateway_at",
+    "inference_at",
+    "selector_at",
+    "tls_from",
+]
+
+TLS: ContextVar[Tls | None] = ContextVar("tls", default=None)
+"""How this command reaches whatever it asks; the options of `llmrouter` itself set it."""
 
 Address = Annotated[
     str | None,
@@ -39,6 +54,8 @@ class Place:
     """How it was come by, as the end of a sentence."""
     flag: str
     """What names another."""
+    tls: Tls | None = field(default_factory=TLS.get)
+    """How it is reached over TLS; None speaks without."""
 
     @property
     def silence(self) -> str:
@@ -47,6 +64,29 @@ class Place:
             f"no {self.service} answers at {self.address}, which {self.origin}; is the suite "
             f"running? {self.flag} names another address"
         )
+
+
+def tls_from(ca: str | None, certificate: str | None, key: str | None) -> Tls | None:
+    """Return how services are reached, by the options or else by the variables.
+
+    Args:
+        ca: File of CAs, or `system` for gRPC's own list; without it nothing speaks TLS.
+        certificate: File of the certificate to show.
+        key: File of its private key.
+
+    Raises:
+        typer.BadParameter: A certificate is given without CAs.
+    """
+    variables = given_tls()
+    ca, certificate, key = (
+        given or variable for given, variable in zip((ca, certificate, key), variables, strict=True)
+    )
+    if ca is None:
+        if certificate or key:
+            told = "needs --tls-ca as well: a file of CAs, or `system`"
+            raise typer.BadParameter(told, param_hint="--tls-certificate")
+        return None
+    return Tls(None if ca == "system" else ca, certificate, key)
 
 
 def gateway_at(given: str | None) -> Place:

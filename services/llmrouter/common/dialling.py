@@ -10,6 +10,9 @@ from typing import Any
 
 from grpc import aio
 
+from llmrouter.common.credentials import RenewingChannel
+from llmrouter.common.tls import ClientTls, CredentialFiles
+
 __all__ = ["Dialler"]
 
 _OPTIONS = (
@@ -36,16 +39,24 @@ class Dialler:
 
     Args:
         local: Channels that stand for addresses served by this process.
+        tls: How the others are dialled; None dials without TLS.
+        place: Where the settings say so, for errors.
         around: Puts something around every channel to another service, or hands it back as it is.
+
+    Raises:
+        ConfigError: The files of TLS cannot be used.
     """
 
     def __init__(
         self,
         local: Mapping[str, Any] | None = None,
+        tls: ClientTls | None = None,
+        place: str = "dial_tls",
         around: Callable[[Any], Any] = lambda channel: channel,
     ) -> None:
         self._around = around
         self._local = dict(local or {})
+        self._files = None if tls is None else CredentialFiles(place, tls)
         self._lasting: dict[str, Any] = {}
         self._passing: OrderedDict[str, Any] = OrderedDict()
         self._let_go: dict[asyncio.Future[None], Any] = {}
@@ -55,7 +66,7 @@ class Dialler:
         if address in self._local:
             return self._local[address]
         if address not in self._lasting:
-            self._lasting[address] = self._open(address)
+            self._lasting[address] = self._around(self._dial(address))
         return self._lasting[address]
 
     def passing(self, address: str) -> Any:
@@ -69,9 +80,14 @@ class Dialler:
         if address not in self._passing:
             if len(self._passing) >= _MAX_PASSING:
                 self._close_later(self._passing.popitem(last=False)[1])
-            self._passing[address] = self._open(address)
+            self._passing[address] = self._around(self._dial(address))
         self._passing.move_to_end(address)
         return self._passing[address]
+
+    def _dial(self, address: str) -> Any:
+        if self._files is None:
+            return aio.insecure_channel(address, options=_OPTIONS)
+        return RenewingChannel(address, self._files, _OPTIONS)
 
     def add_local(self, address: str, channel: Any) -> None:
         """Let `channel` stand for `address`."""
@@ -87,9 +103,6 @@ class Dialler:
         self._passing.clear()
         self._let_go.clear()
         await asyncio.gather(*(channel.close() for channel in channels))
-
-    def _open(self, address: str) -> Any:
-        return self._around(aio.insecure_channel(address, options=_OPTIONS))
 
     def _close_later(self, channel: Any) -> None:
         closing = asyncio.ensure_future(channel.close(_GRACE_SECONDS))

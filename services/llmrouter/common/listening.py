@@ -5,19 +5,26 @@ from __future__ import annotations
 from pydantic import Field
 
 from llmrouter.common.settings import Section
+from llmrouter.common.tls import ClientTls, ServerTls
 
-__all__ = ["Listening"]
+__all__ = ["Dialling", "Listening"]
 
 
 class Listening(Section):
     """Settings that all four services share; each section of the file has them."""
 
+    tls: ServerTls | None = Field(
+        default=None,
+        description="Certificate that callers are shown (`certificate_file`, `key_file`), and the "
+        "CAs of callers who must show theirs (`client_ca_file`), PEM files each; absent speaks "
+        "without TLS. At least TLS 1.3; renewed files are taken up without a restart.",
+    )
     health_port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Port that answers grpc.health.v1 and nothing else, for probes; absent opens "
-        "none. The service's own port answers it too.",
+        description="Port that answers grpc.health.v1 and nothing else, without TLS, for probes; "
+        "absent opens none. The service's own port answers it too.",
     )
     connection_age_seconds: float = Field(
         default=300,
@@ -25,4 +32,15 @@ class Listening(Section):
         le=86_400,
         description="Age at which a connection is closed once its calls have finished, so that "
         "callers look their addresses up again and find new replicas.",
+    )
+
+
+class Dialling(Section):
+    """Settings of the services that call others."""
+
+    dial_tls: ClientTls | None = Field(
+        default=None,
+        description="CAs of the services called (`ca_file`), and the certificate to show them "
+        "(`certificate_file`, `key_file`), PEM files each; absent calls them without TLS. Renewed "
+        "files are taken up without a restart.",
     )

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import grpc
 import structlog
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from llmrouter.common.addresses import address_of
+from llmrouter.common.credentials import server_credentials
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.listening import Listening
 from llmrouter.common.settings import ConfigError
@@ -71,9 +73,11 @@ class ServiceServer:
             The port bound.
 
         Raises:
-            ConfigError: The address cannot be bound.
+            ConfigError: The address cannot be bound, or the files of TLS cannot be used.
         """
-        bound = self._bind(self._server, host, port, "port")
+        tls = self._listening.tls
+        credentials = None if tls is None else server_credentials(f"{self._name}.tls", tls)
+        bound = self._bind(self._server, host, port, "port", credentials)
         await self._health.set(LIVENESS, _Status.SERVING)
         await self.set_ready(False)
         if self._listening.health_port is not None:
@@ -84,14 +88,25 @@ class ServiceServer:
         await self._server.start()
         return bound
 
-    def _bind(self, server: aio.Server, host: str, port: int, setting: str) -> int:
+    def _bind(
+        self,
+        server: aio.Server,
+        host: str,
+        port: int,
+        setting: str,
+        credentials: grpc.ServerCredentials | None = None,
+    ) -> int:
+        address = address_of(host, port)
         try:
-            bound = server.add_insecure_port(address_of(host, port))
+            if credentials is None:
+                bound = server.add_insecure_port(address)
+            else:
+                bound = server.add_secure_port(address, credentials)
         except RuntimeError:
             bound = 0
         if not bound:
             raise ConfigError(
-                f"{self._name} cannot listen on {address_of(host, port)}: "
+                f"{self._name} cannot listen on {address}: "
                 f"{why_unbound(self._name, host, port, setting)}"
             )
         return int(bound)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeAlias, TypeVar
@@ -24,12 +24,15 @@ __all__ = [
     "ENVIRONMENTS",
     "SECTIONS",
     "SERVICES",
+    "TLS_VARIABLES",
     "ConfigError",
     "Configuration",
     "Section",
     "SectionT",
     "data_directory",
     "given_address",
+    "given_tls",
+    "insist_on_tls_13",
     "load_config",
     "parse",
     "quieten_grpc",
@@ -46,7 +49,12 @@ _INJECTED = re.compile(
 )
 ADDRESS_VARIABLE = "LLMROUTER_ADDRESS"
 """Says to those who ask where the gateway is, and stands above the settings."""
-_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE})
+TLS_VARIABLES = ("LLMROUTER_TLS_CA", "LLMROUTER_TLS_CERTIFICATE", "LLMROUTER_TLS_KEY")
+"""Say to those who ask by which files they speak TLS: CAs, their own certificate, its key."""
+_RESERVED = frozenset({"LLMROUTER_CONFIG", "LLMROUTER_ENV", ADDRESS_VARIABLE, *TLS_VARIABLES})
+_CIPHERS = "GRPC_SSL_CIPHER_SUITES"
+_NO_CIPHER = "ECDHE-PSK-AES128-CBC-SHA"
+"""Needs a secret that both sides share beforehand, which nobody here has."""
 _SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
 
@@ -87,6 +95,22 @@ def quieten_grpc() -> None:
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 
+def insist_on_tls_13(*, loaded: bool, environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Have gRPC refuse TLS below 1.3; it has no option for that but its ciphers for TLS 1.2.
+
+    Args:
+        loaded: Whether gRPC is loaded already: then it has read them.
+        environ: Where gRPC reads them.
+
+    Returns:
+        Whether it will refuse. It may not where somebody else has chosen the ciphers, or loaded
+        gRPC before.
+    """
+    if not loaded:
+        environ.setdefault(_CIPHERS, _NO_CIPHER)
+    return environ.get(_CIPHERS) == _NO_CIPHER
+
+
 SectionT = TypeVar("SectionT", bound=Section)
 
 
@@ -104,6 +128,11 @@ def read_variable(name: str, environ: Mapping[str, str] = os.environ) -> str | N
 def given_address(environ: Mapping[str, str] = os.environ) -> str | None:
     """Return the gateway's address that a variable gives; None where it gives none."""
     return environ.get(ADDRESS_VARIABLE) or None
+
+
+def given_tls(environ: Mapping[str, str] = os.environ) -> tuple[str | None, ...]:
+    """Return what TLS_VARIABLES give, in their order; None for those that give nothing."""
+    return tuple(environ.get(name) or None for name in TLS_VARIABLES)
 
 
 class Configuration(dict[str, Any]):

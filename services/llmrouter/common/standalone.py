@@ -14,6 +14,7 @@ from typing import Generic
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service, run_until_signalled
+from llmrouter.common.listening import Dialling
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import (
     ConfigError,
@@ -54,7 +55,8 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
     settings = parse(program.settings, data.get(program.name), program.name, files=data.files)
     told = parse(TelemetrySettings, data.get("telemetry"), "telemetry", files=data.files)
     telemetry = Telemetry.open(told, program.name)
-    dialler = Dialler(around=telemetry.channel)
+    dials = settings.dial_tls if isinstance(settings, Dialling) else None
+    dialler = Dialler(None, dials, f"{program.name}.dial_tls", telemetry.channel)
     try:
         telemetry.start()
         service = await program.build(settings, dialler, data_directory(), telemetry)

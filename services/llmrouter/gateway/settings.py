@@ -7,12 +7,12 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
-from llmrouter.common.listening import Listening
+from llmrouter.common.listening import Dialling, Listening
 
 __all__ = ["GatewaySettings"]
 
 
-class GatewaySettings(Listening):
+class GatewaySettings(Listening, Dialling):
     """Where the gateway listens, whom it asks and how long it waits."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")

@@ -10,7 +10,7 @@ from typing import Literal
 from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
-from llmrouter.common.listening import Listening
+from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
@@ -255,7 +255,7 @@ _DEFAULT_CATALOG = (
 )
 
 
-class SelectorSettings(Listening):
+class SelectorSettings(Listening, Dialling):
     """Settings of the selector (`selector:` in the file)."""
 
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")

@@ -91,8 +91,8 @@ async def wait_until_routable(port):
 
 
 @contextlib.asynccontextmanager
-async def four_processes(path, ports):
-    """Each service as a program of its own; yields the processes by name."""
+async def programs(path):
+    """Each service as a program of its own, starting; yields the processes by name."""
     running = {}
     try:
         for name in SERVICES:
@@ -100,9 +100,6 @@ async def four_processes(path, ports):
                 sys.executable, "-m", f"llmrouter.{name}", "--config", str(path),
                 stderr=asyncio.subprocess.PIPE, env={**os.environ, "LLMROUTER_ENV": "production"},
             )  # fmt: skip
-        for name in SERVICES:
-            await wait_until_ready(ports[name])
-        await wait_until_routable(ports["gateway"])
         yield running
     finally:
         for process in running.values():
@@ -113,6 +110,16 @@ async def four_processes(path, ports):
                 await asyncio.wait_for(process.communicate(), 20)
             if process.returncode is None:
                 process.kill()
+
+
+@contextlib.asynccontextmanager
+async def four_processes(path, ports):
+    """The programs once they answer; yields the processes by name."""
+    async with programs(path) as running:
+        for name in SERVICES:
+            await wait_until_ready(ports[name])
+        await wait_until_routable(ports["gateway"])
+        yield running
 
 
 @pytest.fixture(params=["one process", "four processes"])

@@ -23,12 +23,15 @@ class Named:
     def __init__(self, name):
         self.name = name
         self.peers = set()
+        self.second = asyncio.Event()  # set once calls have come on two connections
         self.begun = asyncio.Event()
         self.may = asyncio.Event()
         self.may.set()
 
     async def say(self, request, context):
         self.peers.add(context.peer())
+        if len(self.peers) == 2:
+            self.second.set()
         self.begun.set()
         await self.may.wait()
         return self.name.encode()

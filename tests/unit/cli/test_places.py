@@ -6,8 +6,9 @@ import pytest
 import typer
 from tests.unit.cli.driving import run
 
-from llmrouter.cli.places import cache_at, gateway_at, selector_at
+from llmrouter.cli.places import cache_at, gateway_at, selector_at, tls_from
 from llmrouter.common.settings import ConfigError
+from llmrouter_client import Tls
 
 
 @pytest.fixture(autouse=True)
@@ -66,3 +67,26 @@ def test_that_nothing_answers_is_told_with_the_address_its_origin_and_the_flag(m
         "error: no gateway answers at 127.0.0.1:1, which gateway.port (from "
         "LLMROUTER_GATEWAY__PORT) says; is the suite running? --address names another address\n"
     )
+
+
+@pytest.fixture
+def _no_tls(monkeypatch):
+    for name in ("CA", "CERTIFICATE", "KEY"):
+        monkeypatch.delenv(f"LLMROUTER_TLS_{name}", raising=False)
+
+
+@pytest.mark.usefixtures("_no_tls")
+def test_tls_is_spoken_once_somebody_is_to_be_believed(monkeypatch):
+    assert tls_from(None, None, None) is None
+    assert tls_from("system", None, None) == Tls()
+    monkeypatch.setenv("LLMROUTER_TLS_CA", "ca.pem")
+    monkeypatch.setenv("LLMROUTER_TLS_KEY", "mine.key")
+    assert tls_from(None, "mine.pem", None) == Tls("ca.pem", "mine.pem", "mine.key")
+    assert tls_from("other.pem", "mine.pem", None) == Tls("other.pem", "mine.pem", "mine.key")
+
+
+@pytest.mark.usefixtures("_no_tls")
+def test_a_certificate_is_shown_to_those_who_are_believed_alone():
+    result = run("--tls-certificate", "mine.pem", "--tls-key", "mine.key", "stats")
+    assert result.exit_code == 2
+    assert "needs --tls-ca as well" in result.stderr

@@ -17,6 +17,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from llmrouter.common.addresses import address_of
 from llmrouter.common.server import why_unbound
 from llmrouter.common.settings import ConfigError
+from llmrouter.common.tls import CredentialFiles, server_context
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["HttpDoor"]
@@ -36,27 +37,32 @@ class HttpDoor:
     Args:
         app: The endpoints.
         settings: The gateway's settings.
+
+    Raises:
+        ConfigError: The files of its TLS cannot be used.
     """
 
     def __init__(self, app: ASGIApp, settings: GatewaySettings) -> None:
         self._settings = settings
         self._sockets: list[socket.socket] = []
         self._serving: asyncio.Task[None] | None = None
-        self._server = _Server(
-            uvicorn.Config(
-                app,
-                http=_BoundedProtocol,
-                ws="none",
-                lifespan="off",
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                proxy_headers=False,
-                limit_concurrency=settings.http_connections,
-                timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-                timeout_graceful_shutdown=1,
-            )
+        config = uvicorn.Config(
+            app,
+            http=_BoundedProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            limit_concurrency=settings.http_connections,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,
         )
+        config.load()
+        if settings.tls is not None:  # uvicorn itself would read the files once
+            config.ssl = server_context(CredentialFiles("gateway.tls", settings.tls))
+        self._server = _Server(config)
 
     async def bind(self) -> str:
         """Take the port and return `host:port`.
