@@ -4,11 +4,11 @@ import hypothesis
 import pytest
 import structlog
 
+import llmrouter.common  # noqa: F401 - before any test loads gRPC: it sets the least version of TLS
+
 # A busy machine makes no test wrong: how long an example takes says nothing.
 hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
-
-import llmrouter.common  # noqa: F401 - before any test loads gRPC: it sets the least version of TLS
 
 
 @pytest.fixture(autouse=True)
