@@ -243,10 +243,11 @@ void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
   const bool greedy = sequence.request().sampling.temperature == 0;
   std::size_t accepted = 0;
   // Each position draws as a decoding step would. Up to the first draw that is not the draft's, it
-  // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
+  // has seen the same tokens, so that the answer follows the same distribution, draw by draw. A
+  // grammar is told what was drawn, never what was drafted: there is nothing to take back.
   for (bool right = true; right;) {
     const auto logits = segment.logits.subspan(accepted * vocabulary, vocabulary);
-    if (greedy && !decoder_->rounds_alike() && !IsSure(logits)) {
+    if (!MayDraw(sequence) || (greedy && !decoder_->rounds_alike() && !IsClear(sequence, logits))) {
       sequence.drafter().Skip();
       break;
     }
@@ -261,6 +262,12 @@ void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
   drafted_tokens_ += draft.size();
   accepted_tokens_ += accepted;
   sequence.drafter().Note(static_cast<int>(accepted));
+}
+
+bool Batch::IsClear(const Sequence& sequence, std::span<const float> logits) const {
+  const auto& constraint = sequence.constraint();
+  return IsSure(logits,
+                constraint == nullptr ? std::span<const std::uint32_t>() : constraint->allowed());
 }
 
 bool Batch::MayDraw(Sequence& sequence) {

@@ -70,8 +70,7 @@ void Sequence::Forget() {
 }
 
 ExpectedDraft Sequence::Draft(int most) {
-  // Each token's mask takes the one before: there is none yet for the second of a draft.
-  if (constraint_ != nullptr || !request().drafts) return {};
+  if (!request().drafts) return {};
   const std::size_t longest = request().prompt.size() + static_cast<std::size_t>(answer_limit_);
   if (!drafter_) drafter_.emplace(longest, most);
   // A draft that is right is followed by one more token, from the same run.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <limits>
 #include <utility>
 
@@ -23,6 +24,39 @@ constexpr double kRowCost = 0.2;
 
 /// Distance of two logits that rounding does not bridge.
 constexpr float kSureDistance = 0.3F;
+
+struct TwoHighest {
+  float highest = -std::numeric_limits<float>::infinity();
+  float second = -std::numeric_limits<float>::infinity();
+
+  void Take(float logit) {
+    second = std::max(second, std::min(highest, logit));
+    highest = std::max(highest, logit);
+  }
+
+  void TakeAll(std::span<const float> logits) {
+    // Lanes of their own do not wait for each other.
+    std::array<TwoHighest, 8> lanes;
+    std::size_t at = 0;
+    for (; at + lanes.size() <= logits.size(); at += lanes.size()) {
+      for (std::size_t lane = 0; lane < lanes.size(); ++lane) lanes[lane].Take(logits[at + lane]);
+    }
+    for (; at < logits.size(); ++at) Take(logits[at]);
+    for (const TwoHighest& lane : lanes) {
+      Take(lane.highest);
+      Take(lane.second);
+    }
+  }
+
+  void TakeAllowed(std::span<const float> logits, std::span<const std::uint32_t> allowed) {
+    for (std::size_t word = 0; word < allowed.size(); ++word) {
+      for (std::uint32_t left = allowed[word]; left != 0; left &= left - 1) {
+        const std::size_t token = word * 32 + static_cast<std::size_t>(std::countr_zero(left));
+        if (token < logits.size()) Take(logits[token]);
+      }
+    }
+  }
+};
 
 }  // namespace
 
@@ -53,28 +87,14 @@ bool WorthVerifying(std::span<const ExpectedDraft> drafts, bool in_one_run) {
   });
 }
 
-bool IsSure(std::span<const float> logits) {
-  // Lanes of their own do not wait for each other.
-  constexpr std::size_t kLanes = 8;
-  constexpr float kNone = -std::numeric_limits<float>::infinity();
-  std::array<float, kLanes> highest;
-  std::array<float, kLanes> second;
-  highest.fill(kNone);
-  second.fill(kNone);
-  const auto take = [&](std::size_t lane, float logit) {
-    second[lane] = std::max(second[lane], std::min(highest[lane], logit));
-    highest[lane] = std::max(highest[lane], logit);
-  };
-  std::size_t at = 0;
-  for (; at + kLanes <= logits.size(); at += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) take(lane, logits[at + lane]);
+bool IsSure(std::span<const float> logits, std::span<const std::uint32_t> allowed) {
+  TwoHighest found;
+  if (allowed.empty()) {
+    found.TakeAll(logits);
+  } else {
+    found.TakeAllowed(logits, allowed);
   }
-  for (; at < logits.size(); ++at) take(0, logits[at]);
-  for (std::size_t lane = 1; lane < kLanes; ++lane) {
-    take(0, highest[lane]);
-    take(0, second[lane]);
-  }
-  return highest[0] - second[0] >= kSureDistance;
+  return found.highest - found.second >= kSureDistance;
 }
 
 ExpectedDraft Drafter::Propose(std::span<const TokenId> text, int most) {

@@ -7,6 +7,7 @@
 #include <random>
 
 #include "fake_decoder.h"
+#include "fake_grammar.h"
 #include "llmrouter/scheduler.h"
 
 namespace llmrouter {
@@ -152,6 +153,20 @@ SamplingOptions RandomSampling(Random& random) {
   return sampling;
 }
 
+/// Rules out every fifth token, others at each place, and the end for a while.
+std::shared_ptr<FakeGrammar> Patchy(std::size_t least = 0) {
+  return std::make_shared<FakeGrammar>(kVocabulary, [least](const FakeGrammar::Said& said) {
+    std::vector<TokenId> allowed;
+    for (TokenId token = 0; token < kEnd; ++token) {
+      if ((static_cast<std::size_t>(token) * 7 + said.size() * said.size()) % 5 != 0) {
+        allowed.push_back(token);
+      }
+    }
+    if (said.size() >= least) allowed.push_back(kEnd);
+    return allowed;
+  });
+}
+
 Request RandomRequest(Random& random) {
   Request request;
   request.prompt.resize(1 + random() % 40);
@@ -168,6 +183,7 @@ Request RandomRequest(Random& random) {
   request.answers = random() % 5 == 0 ? 2 : 1;
   request.top_logprobs = random() % 3 == 0 ? 2 : -1;
   request.scope = random() % 2;
+  if (random() % 3 == 0) request.grammar = Patchy(random() % 20);
   return request;
 }
 
@@ -312,6 +328,72 @@ TEST_F(SpeculatingSchedulerTest, ACloseCallIsDecodedRatherThanVerified) {
   const auto decoded = std::ranges::count(decoder_->calls, false, &FakeDecoder::Call::prefill);
   EXPECT_EQ(decoded, 3);  // After 20, 40 and 60 tokens.
   EXPECT_GT(Verifications(), 6);
+}
+
+TEST_F(SpeculatingSchedulerTest, AGrammarIsToldWhatWasDrawnAndNeverWhatWasDrafted) {
+  Request request = Looping(60);
+  // The loop goes on, but for every tenth token.
+  const auto grammar =
+      std::make_shared<FakeGrammar>(kVocabulary, [](const FakeGrammar::Said& said) {
+        return said.size() % 10 == 9 ? std::vector<TokenId>{9} : std::vector<TokenId>{1, 2, 3, 4};
+      });
+  std::vector<FakeGrammar::Said> told;
+  grammar->before = [&](const auto& said) { told.push_back(said); };
+  request.grammar = grammar;
+  Start({.tokens = 12});
+  decoder_->next = [](const auto& history) { return history.back() == 9 ? 1 : Loop(history); };
+  const RequestId id = Add(request);
+  RunOut();
+  const std::vector<TokenId>& tokens = Of(id).finished->tokens;
+  ASSERT_EQ(tokens.size(), 60U);
+  for (std::size_t i = 0; i < tokens.size(); ++i) EXPECT_EQ(tokens[i] == 9, i % 10 == 9);
+  EXPECT_GT(scheduler_->batch().accepted_tokens(), 0U);
+  EXPECT_GT(scheduler_->batch().drafted_tokens(), scheduler_->batch().accepted_tokens());
+  ASSERT_EQ(told.size(), 59U) << "the last token ends the answer";
+  for (std::size_t i = 0; i < told.size(); ++i) {
+    EXPECT_TRUE(std::ranges::equal(told[i], std::span(tokens).first(i + 1)));
+  }
+}
+
+TEST_F(SpeculatingSchedulerTest, AMaskThatIsLateWithinADraftLeavesTheRestToBeDecoded) {
+  Request request = Looping(40);
+  const auto grammar = std::make_shared<FakeGrammar>(
+      kVocabulary, [](const auto&) { return std::vector<TokenId>{1, 2, 3, 4}; });
+  Gate gate;
+  grammar->before = [&](const auto& said) {
+    if (said.size() == 3) gate.Pass();
+  };
+  request.grammar = grammar;
+  Start({.tokens = 12});
+  decoder_->next = Loop;
+  const RequestId id = Add(request);
+  while (scheduler_->batch().completion_tokens() < 3) Step();
+  gate.AwaitArrival();
+  // Each step waits for as long as it took, no longer.
+  for (int step = 0; step < 4; ++step) Step();
+  EXPECT_EQ(scheduler_->batch().completion_tokens(), 3U);
+  gate.Open();
+  RunOut();
+  const std::vector<TokenId>& tokens = Of(id).finished->tokens;
+  ASSERT_EQ(tokens.size(), 40U);
+  for (std::size_t i = 1; i < tokens.size(); ++i) EXPECT_EQ(tokens[i], tokens[i - 1] % 4 + 1);
+  EXPECT_GT(Verifications(), 0);
+}
+
+TEST_F(SpeculatingSchedulerTest, AGrammarThatBreaksWithinADraftFailsItsAnswerAlone) {
+  Request request = Looping(40);
+  const auto grammar = std::make_shared<FakeGrammar>(
+      kVocabulary, [](const auto&) { return std::vector<TokenId>{1, 2, 3, 4}; });
+  grammar->fails_after = 8;
+  request.grammar = grammar;
+  Start({.tokens = 12});
+  decoder_->next = Loop;
+  const RequestId broken = Add(request);
+  const RequestId whole = Add(Looping(40));
+  RunOut();
+  ASSERT_TRUE(Of(broken).failed.has_value());
+  EXPECT_EQ(Of(broken).failed->message, "the grammar cannot be followed: it broke");
+  EXPECT_EQ(Of(whole).finished->completion_tokens, 40);
 }
 
 TEST_F(SpeculatingSchedulerTest, AStopStringInTheMiddleOfADraftEndsTheAnswerThere) {

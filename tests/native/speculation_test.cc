@@ -4,6 +4,8 @@
 
 #include <random>
 
+#include "llmrouter/constraint.h"
+
 namespace llmrouter {
 namespace {
 
@@ -93,6 +95,23 @@ TEST(Speculation, TwoLogitsThatAreCloseAreNotSureWhereverTheyAre) {
       }
     }
   }
+}
+
+TEST(IsSure, LooksOnlyAtTokensThatAMaskAllows) {
+  std::vector<float> logits(70, 0.0F);
+  logits[3] = 5.0F;
+  logits[40] = 4.9F;
+  logits[69] = 4.0F;
+  EXPECT_FALSE(IsSure(logits));
+  TokenMask mask(MaskWords(96));
+  const auto allow = [&](TokenId token) { mask[token / 32] |= 1U << (token % 32); };
+  allow(40);
+  EXPECT_TRUE(IsSure(logits, mask)) << "nothing else may come";
+  allow(69);
+  allow(95);
+  EXPECT_TRUE(IsSure(logits, mask));
+  allow(3);
+  EXPECT_FALSE(IsSure(logits, mask));
 }
 
 TEST(Drafter, ProposesNoMoreThanItMayAndNothingWhilePausing) {

@@ -111,6 +111,8 @@ class Batch {
   void KeepPrefix(int row);
   /// Forks the other answers off a computed prompt and samples the first token of each.
   void BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events);
+  /// Whether the likeliest token is so however a verified position is rounded.
+  bool IsClear(const Sequence& sequence, std::span<const float> logits) const;
   /// Whether the mask of a row is there. One that is late computes the same token again in the next
   /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
   bool MayDraw(Sequence& sequence);

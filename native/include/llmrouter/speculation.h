@@ -50,10 +50,11 @@ struct ExpectedDraft {
 /// computed alone, does not depend on the moment.
 bool WorthVerifying(std::span<const ExpectedDraft> drafts, bool in_one_run);
 
-/// Whether the two highest logits are so far apart that rounding otherwise would not change which
-/// is the highest. With activations rounded to 8 bits, runs of one token and of several disagreed
-/// only where they were less than 0.28 apart (700 tokens of text, SmolLM2-135M).
-bool IsSure(std::span<const float> logits);
+/// Whether the two highest logits, of all tokens or of those that a mask allows, are so far apart
+/// that rounding otherwise would not change which is the highest. With activations rounded to 8
+/// bits, runs of one token and of several disagreed only where they were less than 0.28 apart (700
+/// tokens of text, SmolLM2-135M).
+bool IsSure(std::span<const float> logits, std::span<const std::uint32_t> allowed = {});
 
 /// The drafts of one sequence.
 class Drafter {
