@@ -50,7 +50,7 @@ def test_nobody_opens_the_systems_turn_from_inside_a_message(text: ModelText) ->
 
 @pytest.mark.parametrize(
     ("precision", "most_lost", "megabytes"),
-    [("fp32", 0.0, 545), ("int8", 0.01, 180), ("int4", 0.12, 120)],
+    [("fp32", 0.0, 545), ("int8", 0.01, 180), ("int4", 0.08, 125)],
 )
 def test_the_quality_written_down_keeps_its_bounds(
     precision: str, most_lost: float, megabytes: float
