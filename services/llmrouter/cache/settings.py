@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, model_validator
 
-from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Listening
-from llmrouter.common.settings import Section
+from llmrouter.common.redis_server import RedisSettings
 
 __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings", "SharedSettings"]
 
@@ -21,61 +20,24 @@ _ENTRIES_ON_DISK = 64
 store of a few would have to drop nearly everything to find so many."""
 
 
-class SharedSettings(Section):
+class SharedSettings(RedisSettings):
     """A Redis or Valkey that keeps answers in place of the disk (`cache.shared:`)."""
 
-    address: Address = Field(description="The server, as `host:port`; of a cluster, any node.")
-    cluster: bool = Field(default=False, description="Whether it is a cluster.")
-    database: int = Field(default=0, ge=0, le=1023, description="Number of the database.")
-    user: str = Field(default="", description="Who we are there; empty for the default user.")
-    password: SecretStr | None = Field(
-        default=None, description="Our password, by a variable; in a file name `password_file`."
+    cluster: bool = Field(
+        default=False, description="Whether it is a cluster; `address` is any of its nodes."
     )
-    password_file: Path | None = Field(
-        default=None, description="A file that holds the password alone."
-    )
-    tls: bool = Field(default=False, description="Whether to speak TLS.")
-    ca_file: Path | None = Field(
-        default=None, description="Certificates to trust; without it, those of the system."
-    )
-    certificate_file: Path | None = Field(
-        default=None, description="Our own certificate, where the server asks for one."
-    )
-    key_file: Path | None = Field(default=None, description="The key of our certificate.")
     timeout_seconds: float = Field(
         default=0.025,
         gt=0,
         le=1,
         description="Wait for one command at most; two stand in the way of a request.",
     )
-    prefix: str = Field(
-        default="llmrouter",
-        pattern=r"^[\w.-]{1,64}$",
-        description="Begins every name there; services with the same one share answers.",
-    )
 
     @model_validator(mode="after")
-    def _consistent(self) -> Self:
-        if self.password is not None and self.password_file is not None:
-            raise ValueError("password and password_file are both given; give one")
+    def _one_database(self) -> Self:
         if self.cluster and self.database:
             raise ValueError(f"database {self.database} must be 0: a cluster has no other")
-        files = (self.ca_file, self.certificate_file, self.key_file)
-        if not self.tls and any(file is not None for file in files):
-            raise ValueError("ca_file, certificate_file and key_file need tls: true")
-        if self.certificate_file is None and self.key_file is not None:
-            raise ValueError("key_file needs the certificate_file that it belongs to")
         return self
-
-    def read_password(self) -> str | None:
-        """Return the password; None where there is none.
-
-        Raises:
-            OSError: Its file cannot be read.
-        """
-        if self.password_file is not None:
-            return self.password_file.read_text(encoding="utf-8").strip()
-        return None if self.password is None else self.password.get_secret_value()
 
 
 class CacheSettings(Listening):

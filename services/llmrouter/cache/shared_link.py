@@ -5,17 +5,15 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.cluster import RedisCluster
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import ClusterError, RedisError, ResponseError
 
 from llmrouter.cache.settings import SharedSettings
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.redis_server import connection_options
 
 __all__ = ["SharedLink"]
 
@@ -44,11 +42,7 @@ class SharedLink:
         self._limit = settings.timeout_seconds
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
         self._trouble = ""
-        try:
-            self._client: Any = _client(settings)
-        except OSError as error:
-            message = f"cache.shared cannot be used: {error}"
-            raise RouterError(Reason.STORE_FAILED, message) from error
+        self._client: Any = _client(settings)
 
     @property
     def away(self) -> bool:
@@ -114,28 +108,7 @@ class SharedLink:
 
 
 def _client(settings: SharedSettings) -> Redis | RedisCluster:
-    host, _, port = settings.address.rpartition(":")
-    options: dict[str, Any] = {
-        "host": host.strip("[]"),
-        "port": int(port),
-        "username": settings.user or None,
-        "password": settings.read_password(),
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if settings.tls:
-        options["ssl"] = True
-        options["ssl_ca_certs"] = _readable(settings.ca_file)
-        options["ssl_certfile"] = _readable(settings.certificate_file)
-        options["ssl_keyfile"] = _readable(settings.key_file)
+    options = connection_options(settings, "cache.shared")
     if settings.cluster:
         return RedisCluster(**options)
     return Redis(db=settings.database, **options)
-
-
-def _readable(file: Path | None) -> str | None:
-    """Return the path of a file that can be read; without one the system's own are meant."""
-    if file is None:
-        return None
-    with file.open("rb"):
-        return str(file)

@@ -16,11 +16,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
-from llmrouter.common.redis_settings import RedisSettings
+from llmrouter.common.redis_server import RedisSettings, connection_options
 from llmrouter.selector.state_store import Documents, SqliteState
 
 __all__ = ["RedisState"]
@@ -49,8 +47,12 @@ class RedisState:
             settings: Where the server is.
             local: Keeps the same documents here.
             beat: Seconds between two signs of life that are asked for.
+
+        Raises:
+            RouterError: STORE_FAILED when a file of the settings cannot be read.
         """
         self._settings, self._local, self._beat = settings, local, beat
+        self._options = connection_options(settings, "selector.redis")
         self._name = secrets.token_hex(8)
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
         self._changed = asyncio.Event()
@@ -77,17 +79,16 @@ class RedisState:
             self._pending.popitem(last=False)
         self._changed.set()
 
-    async def follow(self, told: Told, documents: Documents, patience: float) -> None:
-        """Share from now on; returns once the server was joined, or after `patience` seconds.
+    async def follow(self, told: Told, documents: Documents) -> None:
+        """Share from now on; returns once the server was joined, or has not answered in time.
 
         Args:
             told: Takes in what others have changed.
             documents: What this selector starts with; what the server lacks of it is told.
-            patience: Seconds to wait for the server.
         """
         self._task = asyncio.create_task(self._keep_following(told, documents), name="redis state")
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(self._settings.timeout_seconds):
                 await self._joined.wait()
         except TimeoutError:
             _log.warning("%s; this selector goes on with its own state", self._away)
@@ -198,18 +199,12 @@ class RedisState:
 
     def _client(self) -> Redis:
         settings = self._settings
-        host, _, port = (settings.address or "").rpartition(":")
         return Redis(
-            host=host.strip("[]"),
-            port=int(port),
             db=settings.database,
-            username=settings.username or None,
-            password=None if settings.password is None else settings.password.get_secret_value(),
-            ssl=settings.tls,
             socket_connect_timeout=settings.timeout_seconds,
             socket_timeout=settings.timeout_seconds,
             decode_responses=True,
-            retry=Retry(NoBackoff(), 0),  # whoever follows tries again
+            **self._options,
         )
 
     def _key(self, name: str) -> str:

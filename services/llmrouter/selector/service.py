@@ -37,7 +37,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         returned=returned,
     )
     local = SqliteState(settings.state_path or data / "selector.sqlite")
-    shared = RedisState(settings.redis, local) if settings.redis.address else None
+    shared = None if settings.redis is None else RedisState(settings.redis, local)
     store = shared or local
     selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector)
@@ -47,7 +47,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         documents = await store.load()
         selector.restore(documents)
         if shared is not None:
-            await shared.follow(selector.take, documents, settings.redis.timeout_seconds)
+            await shared.follow(selector.take, documents)
         await watcher.start()
         placement.start()
 

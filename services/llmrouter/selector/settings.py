@@ -11,7 +11,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Dialling, Listening
-from llmrouter.common.redis_settings import RedisSettings
+from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 
@@ -331,8 +331,8 @@ class SelectorSettings(Listening, Dialling):
         description="File that keeps rollouts, breakers and grades over a restart; absent takes "
         "`selector.sqlite` in the data directory.",
     )
-    redis: RedisSettings = Field(
-        default=RedisSettings(),
+    redis: RedisSettings | None = Field(
+        default=None,
         description="Server that several selectors share rollouts, breakers and grades by.",
     )
     affinity_bound: float = Field(

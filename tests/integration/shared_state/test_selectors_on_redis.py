@@ -9,9 +9,10 @@ from pydantic import SecretStr
 from tests.unit.selector.building import answered, failed, request_of, served
 from tests.unit.selector.learned.prompts import SUMS, TALES, prompt
 
+from llmrouter.common.errors import RouterError
 from llmrouter.common.prompt_features import features_of
 from llmrouter.common.rating import Rating
-from llmrouter.common.redis_settings import RedisSettings
+from llmrouter.common.redis_server import RedisSettings
 from llmrouter.selector.breakers import BreakerState
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.redis_state import RedisState
@@ -31,18 +32,18 @@ KEY = ("m", "v1", "host:1")
 class Member:
     """One selector with its stores."""
 
-    def __init__(self, server, folder, name):
-        settings = RedisSettings(address=server.address, timeout_seconds=1)
+    def __init__(self, server, folder, name, patience=1.0):
+        settings = RedisSettings(address=server.address, timeout_seconds=patience)
         self.store = RedisState(settings, SqliteState(folder / f"{name}.sqlite"), beat=0.05)
         learned = LearnedSettings(exploration=0)
         self.selector = ModelSelector(
             SelectorSettings(catalog=CATALOG, learned=learned), lambda: HELD, store=self.store
         )
 
-    async def start(self, patience=5.0):
+    async def start(self):
         documents = await self.store.load()
         self.selector.restore(documents)
-        await self.store.follow(self.selector.take, documents, patience)
+        await self.store.follow(self.selector.take, documents)
         return self
 
     async def close(self):
@@ -64,9 +65,9 @@ async def member(redis_server, tmp_path):
     async with contextlib.AsyncExitStack() as stack:
 
         async def make(name, **options):
-            made = Member(redis_server, tmp_path, name)
+            made = Member(redis_server, tmp_path, name, **options)
             stack.push_async_callback(made.close)
-            return await made.start(**options)
+            return await made.start()
 
         yield make
 
@@ -198,16 +199,22 @@ async def test_what_others_write_that_is_no_document_is_left_out(member, redis_s
     assert not any(second.selector.rollouts.all(0.0))
 
 
+def test_a_password_file_that_is_not_there_is_refused_at_start(tmp_path):
+    settings = RedisSettings(address="127.0.0.1:1", password_file=tmp_path / "none")
+    with pytest.raises(RouterError, match=r"selector\.redis cannot be used.*none"):
+        RedisState(settings, SqliteState(tmp_path / "s.sqlite"))
+
+
 async def test_a_wrong_password_is_told_and_nothing_is_shared(redis_server, tmp_path):
     settings = RedisSettings(
         address=redis_server.address,
-        username="nobody",
+        user="nobody",
         password=SecretStr("open sesame"),
         timeout_seconds=1,
     )
     store = RedisState(settings, SqliteState(tmp_path / "s.sqlite"), beat=0.05)
     documents = await store.load()
-    await store.follow(lambda *_: None, documents, 1.0)
+    await store.follow(lambda *_: None, documents)
     assert "invalid username-password pair" in store.trouble
     assert "sesame" not in store.trouble
     await store.close()
