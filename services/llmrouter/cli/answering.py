@@ -9,6 +9,7 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.output import counted, err, facts, show_table, visible, write_json
+from llmrouter.common.money import dollars
 from llmrouter_client import (
     Attempt,
     ChoiceFinished,
@@ -87,7 +88,7 @@ class Route:
             rows["speed"] = self._speed(self._finished)
             rows["attempts"] = _attempts(self._finished.attempts)
             cost = self._finished.cost
-            rows["cost"] = f"${cost:.3g}" if cost else ""
+            rows["cost"] = dollars(cost) if cost else ""
         if self._end is not None and self._end.reason != "stop":
             rows["ended by"] = self._end.reason
         if self._started is not None and self._started.plan_id:
@@ -96,8 +97,9 @@ class Route:
 
     def _speed(self, finished: Finished) -> str:
         tokens, decode = finished.usage.completion_tokens, finished.timings.decode
-        cached = self._started is not None and self._started.cached
-        rate = f"{(tokens - 1) / decode:.0f} tokens/s, " if decode > 0 and not cached else ""
+        if self._started is not None and self._started.cached:
+            return ""
+        rate = f"{(tokens - 1) / decode:.0f} tokens/s, " if decode > 0 else ""
         return f"{rate}{counted(tokens, 'token')} in {self._total:.2f} s"
 
 
@@ -173,7 +175,7 @@ def _attempts(attempts: tuple[Attempt, ...]) -> str:
     told = []
     for one in attempts:
         at = f" [dim]({escape(one.address)})[/]" if one.address else ""
-        cost = f" for ${one.cost:.3g}" if one.cost else ""
+        cost = f" for {dollars(one.cost)}" if one.cost else ""
         told.append(f"{escape(one.model)} {_outcome(one)}{cost}{at}")
     return ", then ".join(told)
 

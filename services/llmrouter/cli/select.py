@@ -15,6 +15,7 @@ from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, counted, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
+from llmrouter.common.money import dollars
 from llmrouter.common.text_bytes import text_bytes
 from llmrouter.common.wire import duration
 from llmrouter.v1 import features_pb2, generation_pb2, selector_pb2, selector_pb2_grpc
@@ -94,7 +95,7 @@ def chosen(plan: selector_pb2.Plan) -> Table:
         "why": escape(plan.reason),
         "strategy": escape(plan.strategy),
         "fallbacks": ", ".join(_fallback(one, first) for one in others) or "none",
-        "estimate": f"{tokens}, ${first.estimated_cost:.6f}",
+        "estimate": f"{tokens}, {dollars(first.estimated_cost)}",
     }
     if not first.away:
         rows["served at"] = escape(first.address)

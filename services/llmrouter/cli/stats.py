@@ -13,8 +13,9 @@ from rich.table import Table
 
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
-from llmrouter.cli.output import Json, err, out, show_table, size_text, table, write_json
+from llmrouter.cli.output import Json, counted, err, out, show_table, size_text, table, write_json
 from llmrouter.cli.places import Place, cache_at, selector_at
+from llmrouter.common.money import dollars
 from llmrouter.v1 import (
     cache_pb2,
     cache_pb2_grpc,
@@ -67,7 +68,10 @@ def stats_cache(cache: CacheAddress = None, as_json: Json = False) -> None:
     show_table(_levels(caching))
     out().print()
     show_table(_savings(caching))
-    told = f"{caching.gateways} gateways connected, {caching.invalidations} invalidations"
+    told = (
+        f"{counted(caching.gateways, 'gateway')} connected, "
+        f"{counted(caching.invalidations, 'invalidation')}"
+    )
     out().print(f"[dim]{told}[/]")
 
 
@@ -112,7 +116,7 @@ def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
             _milliseconds(seen.time_to_first_token),
             _milliseconds(seen.first_token.p95),
             f"{seen.tokens_per_second:.0f}" if seen.tokens_per_second else "-",
-            f"${seen.cost:.2g}" if seen.cost else "-",
+            dollars(seen.cost) if seen.cost else "-",
         )
     return made
 
@@ -145,8 +149,8 @@ def _costs(costs: selector_pb2.ListCostsResponse) -> Table:
             made.add_row(
                 f"{escape(one.kind)} [bold]{escape(one.name)}[/]",
                 f"{one.plans:,}",
-                f"${one.estimated:.6f}",
-                f"${one.actual:.6f}",
+                dollars(one.estimated),
+                dollars(one.actual),
                 f"{one.prompt_tokens:,}",
                 f"{one.completion_tokens:,}",
             )
@@ -188,7 +192,7 @@ def _savings(statistics: cache_pb2.GetStatisticsResponse) -> Table:
             kind,
             f"{row.hits:,}",
             f"{row.prompt_tokens + row.completion_tokens:,}",
-            f"${row.cost:,.4f}",
+            dollars(row.cost),
             f"{row.time.ToTimedelta().total_seconds():,.1f}",
         )
     return made

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from llmrouter.common.capabilities import EMBEDDING
+from llmrouter.common.money import dollars
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
@@ -154,7 +155,7 @@ def _too_dear_why(frame: Frame, _: Strategy, row: int) -> str:
     ceiling = frame.request.wishes.max_cost
     assumed = " by an assumed price" if frame.view.models[row].prices.assumed else ""
     cost = frame.cost[row]
-    return f"estimated cost ${cost:.3g}{assumed} is above the ceiling ${ceiling:.3g}"
+    return f"estimated cost {dollars(cost)}{assumed} is above the ceiling {dollars(ceiling)}"
 
 
 FILTERS = (

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from llmrouter.common.capabilities import EMBEDDING, LOGPROBS
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.money import dollars
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.plan import Selection
@@ -71,8 +72,8 @@ def ensemble_rows(frame: Frame, order: Sequence[int]) -> list[int]:
     if wishes.max_cost and cost > wishes.max_cost:
         raise RouterError(
             Reason.NO_CANDIDATE,
-            f"the ensemble's estimated cost ${cost:.3g} is above the ceiling "
-            f"${wishes.max_cost:.3g}; ask fewer models, or raise it",
+            f"the ensemble's estimated cost {dollars(cost)} is above the ceiling "
+            f"{dollars(wishes.max_cost)}; ask fewer models, or raise it",
             metadata={"cost": f"{cost:.6g}"},
         )
     return rows

@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from llmrouter.common.money import dollars
 from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.learned.policy import NEVER, Exploration, Pick, pick
@@ -233,4 +234,4 @@ SCORERS: Mapping[str, Scorer] = {
 
 
 def _cost(frame: Frame, row: int) -> str:
-    return f"about ${frame.cost[row]:.3g} for the request"
+    return f"about {dollars(float(frame.cost[row]))} for the request"

@@ -205,7 +205,7 @@ def test_a_rollout_is_started_shown_and_changed():
 def test_stats_of_the_cache_alone_show_what_it_spared(address):
     shown = run("stats", "cache", "--cache", address)
     (data,) = lines(run("stats", "cache", "--cache", address, "--json"))
-    told = ("gateway", "exact", "12", "1,234", "$0.5000", "9.0", "in flight", "joined", "acme",
+    told = ("gateway", "exact", "12", "1,234", "$0.50", "9.0", "in flight", "joined", "acme",
             "2 gateways connected, 3 invalidations")  # fmt: skip
     for fact in told:
         assert fact in shown.stdout
