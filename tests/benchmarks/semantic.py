@@ -1,8 +1,8 @@
 """Answers to similar questions: precision and recall on pairs written for this, and the search.
 
 A threshold is chosen on every second group of pairs and judged on the others. The words of the
-guard were written beside these pairs, so that its recall on other people's questions is lower;
-what it refuses it refuses because it does not know better, so that its precision is not.
+guard were written beside these pairs, so that its recall on other people's questions is lower,
+and its precision may be.
 """
 
 import asyncio

@@ -94,11 +94,7 @@ class AsyncClient:
         """
         request = request_from(prompt, options)
         stub, retrying = self._stub(), self._retrying(options)
-        response = await self._unary(
-            lambda: stub.Generate(request, timeout=retrying.remaining(), metadata=self._metadata),
-            retrying,
-        )
-        return answer_from(response)
+        return answer_from(await self._unary(stub.Generate, request, retrying))
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:
         """Return the answer as it is generated; the call starts with the first event asked for."""
@@ -132,11 +128,7 @@ class AsyncClient:
         """
         stub, retrying = self._stub(), self._retrying({"timeout": timeout})
         request = embedding_request_from(texts, model, truncate=truncate)
-        response = await self._unary(
-            lambda: stub.Embed(request, timeout=retrying.remaining(), metadata=self._metadata),
-            retrying,
-        )
-        return embeddings_from(response)
+        return embeddings_from(await self._unary(stub.Embed, request, retrying))
 
     async def rate(
         self,
@@ -161,10 +153,7 @@ class AsyncClient:
         """
         stub, retrying = self._stub(), self._retrying({"timeout": timeout})
         request = rating_request_from(answer, verdict, model)
-        response = await self._unary(
-            lambda: stub.RateOutcome(request, timeout=retrying.remaining()), retrying
-        )
-        return rated_from(response)
+        return rated_from(await self._unary(stub.RateOutcome, request, retrying))
 
     async def models(
         self,
@@ -178,10 +167,7 @@ class AsyncClient:
         """
         stub, retrying = self._stub(), self._retrying({"timeout": timeout})
         request = gateway_pb2.ListModelsRequest()
-        response = await self._unary(
-            lambda: stub.ListModels(request, timeout=retrying.remaining(), metadata=self._metadata),
-            retrying,
-        )
+        response = await self._unary(stub.ListModels, request, retrying)
         return [model_from(model) for model in response.models]
 
     def _stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
@@ -206,11 +192,13 @@ class AsyncClient:
         return Retrying(self._retries, self._timeout if timeout is None else timeout)
 
     async def _unary(
-        self, call: Callable[[], Awaitable[_ResponseT]], retrying: Retrying
+        self, method: Callable[..., Awaitable[_ResponseT]], request: object, retrying: Retrying
     ) -> _ResponseT:
+        """Call a method with what every call carries: who asks, and how long it may take."""
         while True:
             try:
-                return await call()
+                timeout = retrying.remaining()
+                return await method(request, timeout=timeout, metadata=self._metadata)
             except aio.AioRpcError as failed:
                 error = from_rpc_error(failed, self._address)
             if not await retrying.pause(error):

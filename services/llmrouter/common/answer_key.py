@@ -55,6 +55,14 @@ def question_key(
         models: The models that the caller is held to, if any: it shall not meet what others of its
             tenant were answered by models that it may not use.
     """
+    asked = (tenant, models)
+    known = request.fingerprints.get(asked)
+    if known is None:
+        known = request.fingerprints[asked] = _question_key(request, tenant, models)
+    return known
+
+
+def _question_key(request: GenerationRequest, tenant: str, models: frozenset[str]) -> bytes:
     options = request.sampling
     # A greedy answer does not depend on what only shapes a draw.
     drawn = options.temperature != 0

@@ -245,6 +245,10 @@ class GenerationRequest:
     routing: RoutingWishes = field(default_factory=RoutingWishes)
     cache: CacheWishes = field(default_factory=CacheWishes)
     priority: Priority = Priority.NORMAL
+    fingerprints: dict[tuple[str, frozenset[str]], bytes] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `question_key` gave, by tenant and models: several links ask for it."""
 
     @property
     def prompt_bytes(self) -> int:

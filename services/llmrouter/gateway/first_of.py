@@ -30,9 +30,10 @@ class FirstOf:
             trials.append(trial)
             try:
                 stream = trial.run(self._runner, planned.request, context)
+                reason = _reason(planned, trials)
                 async with closing_stream(stream) as events:
                     async for event in events:
-                        yield told(event, planned, context, trials, _reason(planned, trials))
+                        yield told(event, planned, context, trials, reason)
             except RouterError as error:
                 failed = tried(trial)
                 left = [one for one in left if not failed.fails_too(one)]

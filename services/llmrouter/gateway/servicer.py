@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import contextlib
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -105,46 +106,50 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: embedding_pb2.EmbedRequest, context: Any
     ) -> embedding_pb2.EmbedResponse:
         """Turn texts into vectors."""
-        asker = self._asker(context)
-        try:
-            asker = self._admitted(context, asker, Scope.EMBED, request.model)
+        with self._told(context) as caller:
+            asker = self._admitted(context, caller, Scope.EMBED, request.model)
             with refusals_accounted(asker):
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
-        except RouterError as error:
-            error.metadata["request_id"] = asker.request_id
-            raise
         return encode_embedding_result(result)
 
     async def RateOutcome(  # noqa: N802 - named by the proto
         self, request: rating_pb2.RateOutcomeRequest, context: Any
     ) -> rating_pb2.RateOutcomeResponse:
         """Check a verdict and pass it on."""
-        asker = self._admitted(context, self._asker(context), Scope.GENERATE)
-        decode_rating(request)
-        return await self._selector.rate_outcome(request, asker)
+        with self._told(context) as caller:
+            asker = self._admitted(context, caller, Scope.GENERATE)
+            decode_rating(request)
+            return await self._selector.rate_outcome(request, asker)
 
     async def ListModels(  # noqa: N802 - named by the proto
         self, request: pb.ListModelsRequest, context: Any
     ) -> pb.ListModelsResponse:
         """List the selector's catalog in order of names."""
         del request
-        asker = self._admitted(context, self._asker(context), Scope.MODELS)
-        catalog = await self._selector.list_catalog()
+        with self._told(context) as caller:
+            asker = self._admitted(context, caller, Scope.MODELS)
+            catalog = await self._selector.list_catalog()
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
 
     async def _events(
         self, request: generation_pb2.GenerateRequest, context: Any
     ) -> AsyncIterator[GenerationEvent]:
-        asker = self._asker(context)
-        try:
-            asker = self._admitted(context, asker, Scope.GENERATE, request.routing.model)
+        with self._told(context) as caller:
+            asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
             with refusals_accounted(asker):
                 asked = decode_request(request)
-            asker = replace(asker, priority=asked.priority)
-            async with closing_stream(self._pipeline.generate(asked, asker)) as events:
+            urgent = replace(asker, priority=asked.priority)
+            async with closing_stream(self._pipeline.generate(asked, urgent)) as events:
                 async for event in events:
                     yield event
+
+    @contextlib.contextmanager
+    def _told(self, context: Any) -> Iterator[RequestContext]:
+        """Give who asks; what is raised names the request."""
+        asker = self._asker(context)
+        try:
+            yield asker
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise

@@ -37,6 +37,8 @@ class _Identity(NamedTuple):
     writes: bool
     ttl_seconds: float
     tags: tuple[str, ...]
+    similar: bool
+    """Whether the answer to another question will do; who wants their own must not get it."""
 
 
 class SingleFlight:
@@ -95,6 +97,7 @@ class SingleFlight:
             wishes.mode in WRITES,
             wishes.ttl_seconds,
             wishes.tags,
+            wishes.similar,
         )
         flight = self._flights.get(identity)
         if (

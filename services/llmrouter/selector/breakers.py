@@ -24,6 +24,8 @@ _UNREACHED = "UPSTREAM_UNAVAILABLE"
 _RECONNECTING_SECONDS = 2.0
 """How long a call to a service that is back may still find its old connection gone: channels wait
 half a second at most between two attempts, and an attempt takes its time (`dialling.py`)."""
+_PROBE_SECONDS = 10.0
+"""How long a probe stands in the way of the next; a slow one lets a second through."""
 
 
 class BreakerState(StrEnum):
@@ -127,8 +129,11 @@ class Breaker:
         self._opened, self._half_open, self._probes = None, False, ()
 
     def _running(self, now: float) -> tuple[float, ...]:
-        """Return the probes that may still end; one without outcome for so long is lost."""
-        longest = self.settings.open_seconds
+        """Return the probes that may still end; one without outcome for so long is lost.
+
+        A plan that was answered from the cache, or never carried out, has none.
+        """
+        longest = min(self.settings.open_seconds, _PROBE_SECONDS)
         return tuple(began for began in self._probes if -longest < now - began < longest)
 
 

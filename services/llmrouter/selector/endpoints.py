@@ -91,6 +91,10 @@ class EndpointWatcher:
             for task in late:
                 task.cancel()
 
+    def heard(self) -> bool:
+        """Whether some address has told what it holds, or there is none to tell."""
+        return bool(self._seen) or not self._addresses
+
     def served(self) -> tuple[ServedModel, ...]:
         """Return what the addresses hold, ready or not; of silent ones, what served there last."""
         oldest = self._oldest()

@@ -25,6 +25,7 @@ from llmrouter.selector.learned.teacher import KIND, Teacher
 from llmrouter.selector.live import LiveCatalog
 from llmrouter.selector.plan import Plan, Selection
 from llmrouter.selector.prediction import Predictor
+from llmrouter.selector.refusals import unheard
 from llmrouter.selector.rollout_book import RolloutBook
 from llmrouter.selector.selection import Choice, Policy, choose
 from llmrouter.selector.settings import SelectorSettings
@@ -49,6 +50,7 @@ class ModelSelector:
         settings: SelectorSettings,
         served: Callable[[], tuple[ServedModel, ...]],
         *,
+        heard: Callable[[], bool] = lambda: True,
         strategies: Mapping[str, Strategy] | None = None,
         predictor: Predictor | None = None,
         store: StateStore | None = None,
@@ -60,6 +62,7 @@ class ModelSelector:
         Args:
             settings: Its settings.
             served: What the inference services hold now: `EndpointWatcher.served`.
+            heard: Whether any service has told yet what it holds: `EndpointWatcher.heard`.
             strategies: By name; None loads the registered and the configured ones.
             predictor: Asked by strategies that predict; None takes what was learned from grades.
             store: Keeps what outlives a restart; None keeps nothing.
@@ -69,11 +72,10 @@ class ModelSelector:
         Raises:
             RouterError: UNKNOWN_STRATEGY when the default strategy does not exist.
         """
-        self.settings = settings
+        self.settings, self._heard = settings, heard
         self.strategies = dict(strategies or _strategies(settings))
         find_strategy(self.strategies, settings.default_strategy)
-        self.clock = clock
-        self._wall = wall
+        self.clock, self._wall = clock, wall
         learner = Learner(settings.learned.examples)
         self.teacher = Teacher(learner, store, wall)
         self._predictor = predictor or LearnedPredictor(learner)
@@ -124,6 +126,8 @@ class ModelSelector:
         """
         now, view, wishes = self.clock(), self.live.view(), request.wishes
         strategy = find_strategy(self.strategies, wishes.strategy or self.settings.default_strategy)
+        if not view.models and not self._heard():
+            raise unheard()
         predicted = None
         if strategy.predicts:
             predicted = self._predictor.predict(request, tuple(view.rows), view.quality)

@@ -33,6 +33,16 @@ def _too_long(frame: Frame, suitable: Flags) -> RouterError:
     )
 
 
+def unheard() -> RouterError:
+    """Return the error before any inference service has told what it holds."""
+    return RouterError(
+        Reason.MODEL_UNAVAILABLE,
+        "no inference service has told yet what it holds; ask again in a moment, and if it stays "
+        "so, see that selector.inference_addresses names one that runs",
+        retry_after=LOADING_SECONDS,
+    )
+
+
 def nobody(absent: Sequence[Model], *, hope: bool) -> RouterError:
     """Return the error where no model is served at all; with `hope`, one soon will be."""
     told = [f"{one.name}: {one.trouble}" for one in absent]

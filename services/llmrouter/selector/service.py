@@ -74,7 +74,7 @@ def _selector(
     settings: SelectorSettings, watcher: EndpointWatcher, store: StateStore
 ) -> ModelSelector:
     try:
-        return ModelSelector(settings, watcher.served, store=store)
+        return ModelSelector(settings, watcher.served, heard=watcher.heard, store=store)
     except RouterError as error:
         message = f"selector.default_strategy: {error.message}"
         raise RouterError(error.reason, message) from error

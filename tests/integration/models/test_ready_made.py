@@ -228,7 +228,6 @@ def test_flipped_graphs_are_read_or_refused(whole: Path, data: st.DataObject) ->
     try:
         file.write_bytes(raw)
         with suppress(RouterError):
-            found = read_decoder_graph(file)
-            assert found.parameters >= 0
+            read_decoder_graph(file)
     finally:
         file.write_bytes(before)

@@ -72,8 +72,11 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
     def _next(self, request: Any, context: Any) -> list[Step]:
         self.requests.append(request)
         self.deadlines.append(context.time_remaining())
-        self.credentials.append(dict(context.invocation_metadata()).get("authorization"))
+        self._hear(context)
         return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+
+    def _hear(self, context: Any) -> None:
+        self.credentials.append(dict(context.invocation_metadata()).get("authorization"))
 
     async def StreamGenerate(self, request, context) -> AsyncIterator[Any]:
         try:
@@ -95,6 +98,7 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
         return gateway_pb2.GenerateResponse(started=STARTED, choices=[choice], finished=FINISHED)
 
     async def Embed(self, request, context):
+        self._hear(context)
         self.requests.append(request)
         vectors = [
             embedding_pb2.Embedding(values=[1.0, float(index)], tokens=3)
@@ -103,10 +107,12 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
         return embedding_pb2.EmbedResponse(model="mini", version="v1", embeddings=vectors)
 
     async def RateOutcome(self, request, context):
+        self._hear(context)
         self.requests.append(request)
         return rating_pb2.RateOutcomeResponse(model="small", grade=0.75, grades=12)
 
     async def ListModels(self, request, context):
+        self._hear(context)
         models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]
         return gateway_pb2.ListModelsResponse(models=models)
 

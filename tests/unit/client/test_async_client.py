@@ -377,4 +377,7 @@ async def test_every_call_brings_the_key(key, sent):
     async with serving(gateway) as address, AsyncClient(address, api_key=key) as client:
         await client.generate("hi")
         await collect(client.stream("hi"))
-    assert gateway.credentials == [sent, sent]
+        await client.embed("hi")
+        await client.models()
+        await client.rate("plan", True)
+    assert gateway.credentials == [sent] * 5

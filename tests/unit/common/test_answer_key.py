@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from llmrouter.common import answer_key as answer_keys
 from llmrouter.common.answer_key import (
     KEY_BYTES,
     answer_key,
@@ -120,7 +121,7 @@ def test_a_greedy_answer_depends_on_what_shapes_its_logits():
 
 def test_every_sampling_option_is_in_the_key_or_known_not_to_matter():
     names = {field.name for field in fields(SamplingOptions)}
-    source = inspect.getsource(question_key)
+    source = inspect.getsource(answer_keys._question_key)
     assert {name for name in names if f"options.{name}" not in source} == set()
 
 
@@ -260,3 +261,12 @@ def test_callers_that_are_held_to_models_share_questions_with_those_held_to_the_
     assert question_key(ASKED, "default", held) == question_key(ASKED, "default", frozenset("ba"))
     others = [question_key(ASKED, "default", frozenset(one)) for one in ("a", "b", "abc")]
     assert len({free, question_key(ASKED, "default", held), *others}) == 5
+
+
+def test_a_question_is_hashed_once_for_whoever_asks_for_its_key(monkeypatch):
+    request = replace(ASKED)
+    before = question_key(request, "default")
+    monkeypatch.setattr(answer_keys, "_canonical", None)
+    assert question_key(request, "default") == before
+    with pytest.raises(TypeError):
+        question_key(replace(request), "default")

@@ -213,6 +213,7 @@ async def test_a_failure_is_not_shared_for_ever():
         replace(GREEDY, cache=CacheWishes(CacheMode.READ)),
         replace(GREEDY, cache=CacheWishes(ttl_seconds=5)),
         replace(GREEDY, cache=CacheWishes(tags=("t",))),
+        replace(GREEDY, cache=CacheWishes(similar=True)),
     ],
 )
 async def test_requests_that_differ_in_what_is_asked_or_kept_do_not_share(other):

@@ -9,6 +9,7 @@ from tests.unit.selector.building import (
     figures_of,
     order,
     planned,
+    request_of,
     served,
     why,
 )
@@ -16,8 +17,9 @@ from tests.unit.selector.building import (
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.breakers import BreakerBook
 from llmrouter.selector.catalog import build_catalog
+from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.plan import Tried
-from llmrouter.selector.settings import BreakerSettings
+from llmrouter.selector.settings import BreakerSettings, SelectorSettings
 
 
 def test_a_model_whose_replicas_drain_or_fail_is_left_out():
@@ -100,3 +102,17 @@ def test_a_version_that_is_away_beside_one_that_is_served_is_planned_with_when_i
     with pytest.raises(RouterError, match=r"served: m@v2$") as caught:
         planned(catalog, model="m@v3")
     assert caught.value.reason is Reason.UNKNOWN_MODEL
+
+
+def test_before_any_service_has_told_what_it_holds_a_caller_is_to_ask_again():
+    heard = []
+    selector = ModelSelector(SelectorSettings(), lambda: (), heard=lambda: bool(heard))
+    for model in ("", "unlisted"):
+        with pytest.raises(RouterError) as early:
+            selector.select(request_of(model=model))
+        assert early.value.reason is Reason.MODEL_UNAVAILABLE
+        assert early.value.retry_after
+    heard.append(True)
+    with pytest.raises(RouterError) as empty:
+        selector.select(request_of())
+    assert empty.value.reason is Reason.NO_CANDIDATE

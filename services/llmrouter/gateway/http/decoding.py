@@ -96,10 +96,6 @@ def _max_tokens(body: ChatBody) -> int | None:
 def _sampling(
     body: GenerationBody, max_tokens: int | None, *, logprobs: bool, top_logprobs: int
 ) -> SamplingOptions:
-    for name in ("top_k", "min_tokens"):
-        value = getattr(body, name)
-        if value < 0:
-            raise invalid(name, f"is {value}; it must be 0 or more")
     return SamplingOptions(
         temperature=body.temperature,
         top_k=body.top_k,

@@ -76,8 +76,7 @@ class _Envelope:
     def end(self, finished: Finished) -> Iterator[dict[str, Any]]:
         """Give the chunk that counts, where it is wanted."""
         if self._include_usage:
-            told = {"attempts": _attempts(finished.attempts)}
-            yield self.chunk([], usage=usage_body(finished.usage), llmrouter=told)
+            yield self.chunk([], usage=usage_body(finished.usage), llmrouter=_spent(finished))
 
 
 class ChatForm:
@@ -198,7 +197,7 @@ def _whole(
         **envelope.start(started, 0),
         "choices": choices,
         "usage": usage_body(finished.usage),
-        "llmrouter": {**_why(started), "attempts": _attempts(finished.attempts)},
+        "llmrouter": {**_why(started), **_spent(finished)},
     }
 
 
@@ -207,8 +206,14 @@ def _why(started: Started) -> dict[str, Any]:
         "version": started.version,
         "reason": started.reason,
         "cache": started.cache.value,
+        "cached_in": started.cached.value if started.cached is not None else None,
+        "similarity": started.similarity or None,
         "plan_id": started.plan_id,
     }
+
+
+def _spent(finished: Finished) -> dict[str, Any]:
+    return {"cost": finished.cost, "attempts": _attempts(finished.attempts)}
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> list[dict[str, Any]]:
@@ -217,7 +222,10 @@ def _attempts(attempts: tuple[Attempt, ...]) -> list[dict[str, Any]]:
             "model": one.model,
             "version": one.version,
             "seconds": round(one.duration, 6),
+            "cost": one.cost,
+            "confidence": one.confidence,
             "error": one.error_reason or None,
+            "set_aside": one.set_aside or None,
         }
         for one in attempts
     ]

@@ -16,13 +16,11 @@ from llmrouter.common.generation import CacheMode, Priority
 
 __all__ = [
     "UNSUPPORTED",
-    "CacheFields",
     "ChatBody",
     "CompletionBody",
     "EmbeddingBody",
     "FormatFields",
     "GenerationBody",
-    "RoutingFields",
     "TurnFields",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Sequence
 from dataclasses import replace
 
@@ -113,7 +114,7 @@ def together(ends: Iterable[Finished]) -> Finished:
         sum(one.usage.cached_prompt_tokens for one in ends),
     )
     attempts = tuple(attempt for one in ends for attempt in one.attempts)
-    return Finished(usage, ends[0].timings, attempts)
+    return Finished(usage, ends[0].timings, attempts, math.fsum(one.cost for one in ends))
 
 
 def _part(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -199,9 +200,12 @@ def write_card(card: ModelCard, folder: Path) -> None:
     Errors of the disk pass through as OSError.
     """
     content = {"format": _FORMAT, **asdict(card)}
+    before = folder.stat()
     unfinished = folder / f".{CARD_FILE}.part"
     try:
         unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
         unfinished.replace(folder / CARD_FILE)
     finally:
         unfinished.unlink(missing_ok=True)
+        # What is measured later makes no newer version: aliases go by the folder's time.
+        os.utime(folder, ns=(before.st_atime_ns, before.st_mtime_ns))

@@ -5,8 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from llmrouter.common.capabilities import CHAT, COMPLETION, SAMPLING
 from llmrouter.common.settings import Section
 
 __all__ = ["ProviderSettings", "RemoteModelSettings"]
@@ -25,6 +26,15 @@ class RemoteModelSettings(Section):
     """Tokens of an answer at most, whatever a request asks for."""
     without: tuple[str, ...] = ()
     """What this model cannot do though its provider's API can, such as `logprobs` or `n`."""
+
+    @field_validator("without")
+    @classmethod
+    def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = {CHAT, COMPLETION, *SAMPLING}
+        for name in names:
+            if name not in known:
+                raise ValueError(f"knows no {name}; there are {', '.join(sorted(known))}")
+        return names
 
 
 class ProviderSettings(Section):

@@ -98,9 +98,10 @@ async def test_an_unknown_key_has_the_provider_asked_sooner(provider, follow):
 
 async def test_many_unknown_keys_do_not_flood_the_provider(provider, follow):
     book = await follow(provider.url, interval=3600, pause=3600)
+    await asyncio.sleep(0.05)  # it follows by now
     for number in range(1000):
         assert book.find(f"made up {number}") is None
-    await asyncio.sleep(0)
+    await asyncio.sleep(0.3)
     assert provider.asked == 1
 
 

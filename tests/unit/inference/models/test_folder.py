@@ -152,6 +152,13 @@ def test_a_card_with_its_speed_is_read_back_and_stands_there_whole(folder: Path)
     assert [one.name for one in folder.iterdir() if one.name.startswith(".")] == []
 
 
+def test_what_is_measured_later_makes_no_newer_version_of_a_folder(folder: Path) -> None:
+    write_card(CARD, folder)
+    os.utime(folder, (1000, 1000))
+    write_card(replace(CARD, speed=SPEED), folder)
+    assert folder.stat().st_mtime == 1000
+
+
 def test_a_card_is_read_back_as_written(folder: Path) -> None:
     write_card(CARD, folder)
     assert read_card(folder / "llmrouter.json") == CARD

@@ -289,3 +289,8 @@ def test_a_key_comes_from_a_file(tmp_path):
     path.write_text(f"{KEY}\n")
     [opened] = open_providers([provider], {}.get)
     assert KEY not in repr(opened)
+
+
+def test_what_a_model_is_said_to_lack_must_be_something_there_is():
+    with pytest.raises(ValueError, match=r"knows no logprob; there are .*logprobs"):
+        RemoteModelSettings(name="large", without=("logprob",))
