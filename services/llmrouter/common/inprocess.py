@@ -37,7 +37,8 @@ class InProcessServer:
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         """Accept the handlers of one service by method name."""
         for name, handler in handlers.items():
-            self.handlers[f"/{service}/{name}"] = guarded(handler, self._gate)
+            method = f"/{service}/{name}"
+            self.handlers[method] = guarded(handler, self._gate, method)
 
 
 class InProcessChannel:

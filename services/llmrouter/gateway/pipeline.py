@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.generation import Generator
 from llmrouter.common.savings import SavingsTable
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.cascade import CascadePolicy
@@ -19,12 +21,14 @@ from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
+from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.plan import PlannedGenerator
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
@@ -33,7 +37,7 @@ from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
 from llmrouter.gateway.upstream import Upstream
 
-__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline"]
+__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline", "observers_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def build_pipeline(
     cache_channel: Any,
     dialler: Dialler,
     shared: Shared,
+    telemetry: Telemetry = SILENT,
 ) -> Pipeline:
     """Return the chain that answers one request after another.
 
@@ -71,22 +76,21 @@ def build_pipeline(
         cache_channel: A channel to the cache.
         dialler: Gives channels to the inference services that plans name.
         shared: What requests share.
+        telemetry: What requests are measured and traced with.
     """
     selector = SelectorClient(
         selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
+    upstream, reporter = _upstream(dialler, telemetry), BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
     execution = Execution(upstream, reporter, selector, cascade)
     shadowing = Shadowing(upstream, reporter, execution)
     generating: PlannedGenerator = shadowing
     if settings.similar is not None:
-        embedder = QuestionEmbedder(
-            build_embedding(settings, selector_channel, dialler), settings.similar
-        )
-        generating = Similar(cache, embedder, shadowing)
+        inner = build_embedding(settings, selector_channel, dialler, telemetry)
+        generating = Similar(cache, QuestionEmbedder(inner, settings.similar), shadowing)
     caching = Caching(
         cache,
         shared.near,
@@ -100,13 +104,33 @@ def build_pipeline(
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    chain = Accounting(Admission(recalling, similar=settings.similar is not None))
+    admission = Admission(recalling, telemetry.tracer, similar=settings.similar is not None)
+    chain = Accounting(admission, observers_of(telemetry))
     return Pipeline(chain, flights)
 
 
 def build_embedding(
-    settings: GatewaySettings, selector_channel: Any, dialler: Dialler
+    settings: GatewaySettings,
+    selector_channel: Any,
+    dialler: Dialler,
+    telemetry: Telemetry = SILENT,
+    observers: Sequence[RequestObserver] = (),
 ) -> Embedding:
-    """Return what turns texts into vectors; arguments as those of `build_pipeline`."""
+    """Return what turns texts into vectors; arguments as those of `build_pipeline`.
+
+    Nobody is told of requests that the gateway makes for itself: `observers` are for callers'.
+    """
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
-    return Embedding(selector, Upstream(dialler), BackgroundReporter(selector))
+    upstream, reporter = _upstream(dialler, telemetry), BackgroundReporter(selector)
+    return Embedding(selector, upstream, reporter, observers)
+
+
+def observers_of(telemetry: Telemetry) -> tuple[RequestObserver, ...]:
+    """Return who is told of requests, beside the log."""
+    if telemetry.tracer is None and telemetry.meter is None:
+        return ()
+    return (MeasuredRequests(telemetry.meter),)
+
+
+def _upstream(dialler: Dialler, telemetry: Telemetry) -> Upstream:
+    return Upstream(dialler, AttemptObserver(telemetry.tracer, telemetry.meter))

@@ -7,12 +7,14 @@ from pathlib import Path
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.near_cache import NearCache
-from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
+from llmrouter.gateway.readings import readings
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.versions import VersionWatch
@@ -22,7 +24,9 @@ from llmrouter.v1.gateway_pb2_grpc import add_GatewayServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
-async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: GatewaySettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; it reaches the others through `dialler`."""
     selector = dialler.channel(settings.selector_address)
     cache = dialler.channel(settings.cache_address)
@@ -31,11 +35,11 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     versions = VersionWatch(selector_client, cache_client)
     shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
-    pipeline = build_pipeline(settings, selector, cache, dialler, shared)
-    embedder = build_embedding(settings, selector, dialler)
-    desk = Desk(settings.identity, data)
+    pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
+    desk, observers = Desk(settings.identity, data), observers_of(telemetry)
+    embedder = build_embedding(settings, selector, dialler, telemetry, observers)
     servicer = GatewayServicer(
-        pipeline.generator, embedder, selector_client, desk.identity, settings
+        pipeline.generator, embedder, selector_client, desk.identity, settings, observers
     )
 
     async def start() -> None:
@@ -57,10 +61,11 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         port=settings.port,
         listening=settings,
         door=http_door(
-            pipeline.generator, embedder, selector_client.served, desk.identity, settings
+            pipeline.generator, embedder, selector_client.served, desk.identity, settings, observers
         ),
         start=start,
         close=close,
+        readings=lambda: readings(shared.near),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

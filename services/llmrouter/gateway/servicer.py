@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -27,6 +27,7 @@ from llmrouter.gateway.clients import shown_models
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
@@ -62,6 +63,7 @@ class GatewayServicer(GatewayServiceServicer):
         selector_client: InnerSelector,
         identity: Identity,
         settings: GatewaySettings,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         """Compose the service.
 
@@ -71,12 +73,14 @@ class GatewayServicer(GatewayServiceServicer):
             selector_client: Gives the catalog, and takes ratings.
             identity: Says who asks.
             settings: The gateway's settings.
+            observers: Told of requests that cannot even be read.
         """
         self._pipeline = pipeline
         self._embedder = embedder
         self._selector = selector_client
         self._identity = identity
         self._settings = settings
+        self._observers = observers
 
     async def Generate(  # noqa: N802 - named by the proto
         self, request: generation_pb2.GenerateRequest, context: Any
@@ -108,7 +112,7 @@ class GatewayServicer(GatewayServiceServicer):
         """Turn texts into vectors."""
         with self._told(context) as caller:
             asker = self._admitted(context, caller, Scope.EMBED, request.model)
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
         return encode_embedding_result(result)
@@ -137,7 +141,7 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> AsyncIterator[GenerationEvent]:
         with self._told(context) as caller:
             asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 asked = decode_request(request)
             urgent = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, urgent)) as events:
@@ -158,7 +162,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, context: Any, asker: RequestContext, scope: Scope, model: str = ""
     ) -> RequestContext:
         """Return who asks, as the call proves it; a refusal is accounted for."""
-        with refusals_accounted(asker):
+        with refusals_accounted(asker, self._observers):
             check_request_id(_given_request_id(context))
             call = Call(
                 context.invocation_metadata(), context.peer(), asker.request_id, _names(context)

@@ -8,9 +8,12 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
@@ -20,7 +23,9 @@ from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
-async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: SelectorSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; it watches the inference services through `dialler` once started.
 
     Raises:
@@ -40,7 +45,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     shared = None if settings.redis is None else RedisState(settings.redis, local)
     store = shared or local
     selector = _selector(settings, watcher, store)
-    servicer = SelectorServicer(selector)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
@@ -52,10 +57,8 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         placement.start()
 
     async def close() -> None:
-        await placement.close()
-        await watcher.close()
-        await selector.teacher.close()
-        await store.close()
+        for one in (placement, watcher, selector.teacher, store):
+            await one.close()
 
     return Service(
         name="selector",
@@ -66,6 +69,7 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         listening=settings,
         start=start,
         close=close,
+        readings=lambda: readings(selector),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -51,6 +51,7 @@ from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBod
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope as Permission
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["HttpApi"]
@@ -71,6 +72,7 @@ class HttpApi:
         identity: Says who asks.
         settings: The gateway's settings.
         gate: Counts the calls, and refuses new ones while the gateway drains.
+        observers: Told of requests that cannot even be read.
     """
 
     def __init__(
@@ -81,9 +83,11 @@ class HttpApi:
         identity: Identity,
         settings: GatewaySettings,
         gate: Gate,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         self._pipeline, self._embedder, self._list_models = pipeline, embedder, list_models
         self._identity, self._settings, self._gate = identity, settings, gate
+        self._observers = observers
         generate, embed, models = Permission.GENERATE, Permission.EMBED, Permission.MODELS
         routes = [
             Route("/v1/chat/completions", _Endpoint(self, self.chat, generate), methods=["POST"]),
@@ -97,7 +101,7 @@ class HttpApi:
 
     async def chat(self, request: Request, context: RequestContext) -> Response:
         """Answer a chat."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, ChatBody)
             asked = (chat_request(body),)
             self._permit(request, context, asked[0].routing.model)
@@ -106,7 +110,7 @@ class HttpApi:
 
     async def completions(self, request: Request, context: RequestContext) -> Response:
         """Complete prompts."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, CompletionBody)
             asked = completion_requests(body)
             self._permit(request, context, asked[0].routing.model)
@@ -119,7 +123,7 @@ class HttpApi:
 
     async def embeddings(self, request: Request, context: RequestContext) -> Response:
         """Turn texts into vectors."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, EmbeddingBody)
             asked = embedding_request(body)
             self._permit(request, context, asked.model)
@@ -165,7 +169,7 @@ class HttpApi:
         """
         check_request_id(request.headers.get(REQUEST_ID_KEY))
         _check_timeout(request.headers.get(_TIMEOUT_KEY))
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             who = self._identity.admit(_call(request, context), permission)
         request.state.who = who
         return await work(request, known_as(context, who))
@@ -219,12 +223,10 @@ class _Endpoint:
         request = Request(scope, receive)
         context = self._api.begin(request)
         try:
-            self._api.gate.enter()
-            try:
+            called = f"{request.method} {request.scope['route'].path}"
+            with self._api.gate.passed(called, request.headers.items(), context.remaining):
                 response = await self._api.serve(request, context, self._work, self._permission)
                 await response(scope, receive, send)
-            finally:
-                self._api.gate.leave()
         except ClientLeftError:
             return
         except RouterError as error:

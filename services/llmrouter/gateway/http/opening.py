@@ -10,6 +10,7 @@ from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
 from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["http_door"]
@@ -21,13 +22,14 @@ def http_door(
     list_models: Callable[[frozenset[str]], Awaitable[Sequence[tuple[str, str]]]],
     identity: Identity,
     settings: GatewaySettings,
+    observers: Sequence[RequestObserver] = (),
 ) -> Callable[[Gate], HttpDoor] | None:
     """Return what makes the door; None where the settings close it. Arguments as of `HttpApi`."""
     if settings.http_port is None:
         return None
 
     def door(gate: Gate) -> HttpDoor:
-        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate)
+        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate, observers)
         return HttpDoor(api.app, settings)
 
     return door
