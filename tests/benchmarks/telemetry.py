@@ -90,6 +90,7 @@ async def _gateway(folder):
     ):
         section = {
             "selector_address": places.selector, "cache_address": places.cache, "http_port": None,
+            "identity": {"anonymous": "always"},
         }  # fmt: skip
         sides = {}
         for side, telemetry in _sides(endpoint).items():

@@ -39,7 +39,13 @@ async def build(
     desk, observers = Desk(settings.identity, data), observers_of(telemetry)
     embedder = build_embedding(settings, selector, dialler, telemetry, observers)
     servicer = GatewayServicer(
-        pipeline.generator, embedder, selector_client, desk.identity, settings, observers
+        pipeline.generator,
+        embedder,
+        selector_client,
+        desk.identity,
+        settings,
+        observers,
+        telemetry.tracer,
     )
 
     async def start() -> None:

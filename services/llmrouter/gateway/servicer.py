@@ -10,6 +10,8 @@ from typing import Any, Protocol
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
+from llmrouter.common.telemetry.names import SpanName
+from llmrouter.common.telemetry.tracing import Tracer, spanned
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_errors import to_status
 from llmrouter.common.wire_event import encode_event
@@ -68,6 +70,7 @@ class GatewayServicer(GatewayServiceServicer):
         identity: Identity,
         settings: GatewaySettings,
         observers: Sequence[RequestObserver] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         """Compose the service.
 
@@ -78,13 +81,14 @@ class GatewayServicer(GatewayServiceServicer):
             identity: Says who asks.
             settings: The gateway's settings.
             observers: Told of requests that cannot even be read.
+            tracer: Gives each question of a batch a span; None traces nothing.
         """
         self._pipeline = pipeline
         self._embedder = embedder
         self._selector = selector_client
         self._identity = identity
         self._settings = settings
-        self._observers = observers
+        self._observers, self._tracer = observers, tracer
 
     async def Generate(  # noqa: N802 - named by the proto
         self, request: generation_pb2.GenerateRequest, context: Any
@@ -107,12 +111,14 @@ class GatewayServicer(GatewayServiceServicer):
         """Answer many questions, each result as soon as it is there."""
         with self._told(self._asker(context)) as caller:
             count = len(request.requests)
-            with refusals_accounted(self._admitted(context, caller, Scope.GENERATE)):
+            asker = self._admitted(context, caller, Scope.GENERATE)
+            with refusals_accounted(asker, self._observers):
                 check_batch(count, request.concurrency)
 
         async def answer(index: int) -> pb.GenerateResponse:
             asker = self._asker(context, f"{caller.request_id[:_SHORT_ID]}-{index}")
-            return await _whole(self._events(request.requests[index], context, asker))
+            with spanned(self._tracer, SpanName.QUESTION):
+                return await _whole(self._events(request.requests[index], context, asker))
 
         at_once = request.concurrency or self._settings.batch_concurrency
         async with closing_stream(answer_each(count, answer, at_once)) as results:

@@ -9,7 +9,7 @@ from tests.integration.suite.otlp_receiver import receiving_grpc
 from tests.integration.suite.test_telemetry import ask, configured, page, told, tree
 
 from llmrouter import suite
-from llmrouter_client import LlmrouterError
+from llmrouter_client import AsyncClient, LlmrouterError
 
 
 async def test_a_providers_call_is_one_span_below_inference_under_the_name_of_its_api(
@@ -51,6 +51,23 @@ async def test_a_caller_who_is_refused_is_counted_and_the_trace_says_why(config)
     assert told(root)["error.type"].string_value == "UNAUTHENTICATED"
     errors = [line for line in shown.splitlines() if line.startswith("llm_errors_total{")]
     assert [line for line in errors if 'reason="UNAUTHENTICATED"' in line]
+
+
+async def test_each_question_of_a_batch_has_a_branch_of_its_own_and_its_own_end(config):
+    path, _ = config
+    async with receiving_grpc() as (received, endpoint):
+        configured(path, otlp_endpoint=endpoint)
+        async with (
+            suite.running(path) as addresses,
+            AsyncClient(addresses.gateway) as client,
+            client.batch(["abcd", "x" * 5000], max_tokens=4) as results,
+        ):
+            assert len([one async for one in results]) == 2
+    [(_, spans)] = received.by_trace().items()
+    questions = [span for _, span in spans if span.name == "question"]
+    ends = {told(one)["error.type"].string_value if one.status.code else "" for one in questions}
+    assert ends == {"", "CONTEXT_TOO_LONG"}
+    assert {("question", "GatewayService/BatchGenerate"), ("chat tiny", "question")} <= tree(spans)
 
 
 async def test_the_page_tells_every_level_of_the_cache_the_gateways_own_too(config):

@@ -19,6 +19,8 @@ __all__ = ["BOUNDED_LABELS", "INSTRUMENTS", "ROOTS", "SERVER_SPANS", "Attribute"
 class SpanName(StrEnum):
     """Names of spans; those of attempts are `chat MODEL`, as the conventions say."""
 
+    QUESTION = "question"
+    """One of the questions of a batch."""
     ADMISSION = "admission"
     SELECTION = "model_selection"
     CACHE_LOOKUP = "cache_lookup"
@@ -45,7 +47,8 @@ SERVER_SPANS: Final[Mapping[str, SpanName]] = {
 
 
 ROOTS: Final = frozenset(
-    f"/llmrouter.v1.GatewayService/{method}" for method in ("Generate", "StreamGenerate", "Embed")
+    f"/llmrouter.v1.GatewayService/{method}"
+    for method in ("Generate", "StreamGenerate", "BatchGenerate", "Embed")
 )
 """Calls that begin a trace where their caller has none."""
 
