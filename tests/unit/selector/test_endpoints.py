@@ -171,7 +171,7 @@ async def test_a_loop_that_was_too_busy_to_listen_takes_nobody_for_silent(infere
         inference.address, interval=0.2, clock=hearing.now, returned=back.append
     )
     for _ in range(8):
-        time.sleep(0.25)
+        time.sleep(0.25)  # noqa: ASYNC251 - it is the work that keeps the loop busy
         await asyncio.sleep(0)
         assert not watcher.served()[0].silent
     heard = inference.asked
