@@ -39,25 +39,17 @@ async def build(
     desk, observers = Desk(settings.identity, data), observers_of(telemetry)
     embedder = build_embedding(settings, selector, dialler, telemetry, observers)
     servicer = GatewayServicer(
-        pipeline.generator,
-        embedder,
-        selector_client,
-        desk.identity,
-        settings,
-        observers,
+        pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,
-    )
+    )  # fmt: skip
 
     async def start() -> None:
-        await desk.start()
-        await watch.start()
-        await versions.start()
+        for one in (desk, watch, versions):
+            await one.start()
 
     async def close() -> None:
-        await versions.close()
-        await pipeline.flights.close()
-        await watch.close()
-        await desk.close()
+        for one in (versions, pipeline.flights, watch, desk):
+            await one.close()
 
     return Service(
         name="gateway",
@@ -67,8 +59,13 @@ async def build(
         port=settings.port,
         listening=settings,
         door=http_door(
-            pipeline.generator, embedder, selector_client.served, desk.identity, settings, observers
-        ),
+            pipeline.generator,
+            embedder,
+            selector_client.listing,
+            desk.identity,
+            settings,
+            observers,
+        ),  # fmt: skip
         start=start,
         close=close,
         readings=lambda: readings(shared.near),
