@@ -65,7 +65,7 @@ async def build(
             desk.identity,
             settings,
             observers,
-        ),  # fmt: skip
+        ),
         start=start,
         close=close,
         readings=lambda: readings(shared.near),

@@ -75,7 +75,9 @@ async def build(
     )
 
 
-def _stores(settings: SelectorSettings, data: Path) -> tuple[StateStore, RedisState | None]:
+def _stores(
+    settings: SelectorSettings, data: Path
+) -> tuple[SqliteState | RedisState, RedisState | None]:
     """Return where state is kept, and the part of it that is shared with other selectors."""
     local = SqliteState(settings.state_path or data / "selector.sqlite")
     shared = None if settings.redis is None else RedisState(settings.redis, local)
