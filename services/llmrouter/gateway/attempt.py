@@ -16,6 +16,7 @@ from llmrouter.common.generation import (
     GenerationRequest,
     RequestContext,
     Started,
+    Usage,
 )
 from llmrouter.gateway.plan import Candidate, Outcome
 
@@ -72,6 +73,7 @@ class Trial:
         self._began = self._ended = clock()
         self._first: float | None = None
         self._last = 0.0
+        self._read = 0
         self._tokens = 0
         self._later_tokens = 0
         self._choices = 1
@@ -93,6 +95,7 @@ class Trial:
                 async for event in events:
                     if isinstance(event, Started):
                         self.version = event.version or self.version
+                        self._read = event.prompt_tokens
                         held = event
                         continue
                     self._see(event)
@@ -109,6 +112,9 @@ class Trial:
             raise self.error from error
         finally:
             self._ended, self._over = self._clock(), True
+            if context.bill is not None:
+                used = self.finished.usage if self.finished else Usage(self._read, self._tokens)
+                context.bill.add(used, self.candidate.prices.cost(used))
 
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""

@@ -11,14 +11,20 @@ from llmrouter.common.generation import Generator
 from llmrouter.common.savings import SavingsTable
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.attempt import ModelRunner
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
+from llmrouter.gateway.limiting import Budget, LimitedRunner, Rates
+from llmrouter.gateway.limiting_embeddings import LimitedEmbedRunner, RatedEmbedder
+from llmrouter.gateway.limits.limiter import Limiter
+from llmrouter.gateway.limits.resources import Resource
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
 from llmrouter.gateway.plan import PlannedGenerator
@@ -46,6 +52,8 @@ class Shared:
     """Whether a version of a model serves now."""
     savings: SavingsTable = field(default_factory=SavingsTable)
     """What they spared."""
+    limiter: Limiter | None = None
+    """Holds them to their limits; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +87,19 @@ def build_pipeline(
     sticky = StickyChoice()
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(upstream, reporter, selector, cascade)
-    shadowing = Shadowing(upstream, reporter, execution)
-    generating: PlannedGenerator = shadowing
+    limiter, answer_tokens = shared.limiter, settings.limits.assumed_answer_tokens
+    runner: ModelRunner = upstream
+    if limiter is not None and limiter.limits(*Resource, by_model=True):
+        runner = LimitedRunner(limiter, answer_tokens, upstream)
+    execution = Execution(runner, reporter, selector, cascade)
+    generating: PlannedGenerator = Shadowing(runner, reporter, execution)
+    if limiter is not None and limiter.limits(Resource.TOKENS, Resource.DOLLARS):
+        generating = Budget(limiter, answer_tokens, generating)
     if settings.similar is not None:
         embedder = QuestionEmbedder(
             build_embedding(settings, selector_channel, dialler), settings.similar
         )
-        generating = Similar(cache, embedder, shadowing)
+        generating = Similar(cache, embedder, generating)
     caching = Caching(
         cache,
         shared.near,
@@ -99,14 +112,23 @@ def build_pipeline(
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
-    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    chain = Accounting(Admission(recalling, similar=settings.similar is not None))
+    answering: Generator = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    if limiter is not None and limiter.limits(Resource.REQUESTS, Resource.STREAMS):
+        answering = Rates(limiter, answering)
+    chain = Accounting(Admission(answering, similar=settings.similar is not None))
     return Pipeline(chain, flights)
 
 
 def build_embedding(
-    settings: GatewaySettings, selector_channel: Any, dialler: Dialler
-) -> Embedding:
+    settings: GatewaySettings,
+    selector_channel: Any,
+    dialler: Dialler,
+    limiter: Limiter | None = None,
+) -> TextEmbedder:
     """Return what turns texts into vectors; arguments as those of `build_pipeline`."""
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
-    return Embedding(selector, Upstream(dialler), BackgroundReporter(selector))
+    reporter, upstream = BackgroundReporter(selector), Upstream(dialler)
+    if limiter is None:
+        return Embedding(selector, upstream, reporter)
+    embedding = Embedding(selector, LimitedEmbedRunner(limiter, upstream), reporter)
+    return RatedEmbedder(limiter, embedding)

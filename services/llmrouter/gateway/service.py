@@ -11,6 +11,7 @@ from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
+from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
 from llmrouter.gateway.servicer import GatewayServicer
@@ -29,17 +30,20 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
     cache_client = CacheClient(cache, settings.cache_timeout_seconds)
     versions = VersionWatch(selector_client, cache_client)
-    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    desk = Desk(settings.identity, data)
+    limits = Limits(settings.limits, data, desk.audit)
+    near = NearCache(settings.cache_memory_max_bytes)
+    shared = Shared(near, versions.serves, limiter=limits.limiter)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared)
-    embedder = build_embedding(settings, selector, dialler)
-    desk = Desk(settings.identity, data)
+    embedder = build_embedding(settings, selector, dialler, limits.limiter)
     servicer = GatewayServicer(
         pipeline.generator, embedder, selector_client, desk.identity, settings
     )
 
     async def start() -> None:
         await desk.start()
+        await limits.start()
         await watch.start()
         await versions.start()
 
@@ -47,6 +51,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         await versions.close()
         await pipeline.flights.close()
         await watch.close()
+        await limits.close()
         await desk.close()
 
     return Service(

@@ -146,13 +146,17 @@ class GatewayServicer(GatewayServiceServicer):
 
     @contextlib.contextmanager
     def _told(self, context: Any) -> Iterator[RequestContext]:
-        """Give who asks; what is raised names the request."""
+        """Give who asks; what is raised names the request, and the end tells limits' standing."""
         asker = self._asker(context)
         try:
             yield asker
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise
+        finally:
+            standing = () if asker.bill is None else tuple(asker.bill.standings.told())
+            if standing:
+                context.set_trailing_metadata(standing)
 
     def _admitted(
         self, context: Any, asker: RequestContext, scope: Scope, model: str = ""
@@ -164,7 +168,7 @@ class GatewayServicer(GatewayServiceServicer):
                 context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
             )
             who = self._identity.admit(call, scope, model)
-        return known_as(asker, who)
+        return known_as(asker, who, scope)
 
     def _asker(self, context: Any) -> RequestContext:
         """Return a nameless asker with the call's id and deadline."""

@@ -10,6 +10,7 @@ from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.identity.settings import IdentitySettings
+from llmrouter.gateway.limits.settings import LimitSettings
 
 __all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
 
@@ -126,6 +127,9 @@ class GatewaySettings(Listening, Dialling):
 
     identity: IdentitySettings = Field(
         default=IdentitySettings(), description="Who may call the gateway."
+    )
+    limits: LimitSettings = Field(
+        default=LimitSettings(), description="How much callers may ask for and spend."
     )
 
     @model_validator(mode="after")
