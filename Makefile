@@ -5,6 +5,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 EXTRAS ?= cpu,dev
+# google.rpc.Status as the installed package has it, for the protos that import it.
+GOOGLEAPIS := build/googleapis
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-all fuzz bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
@@ -40,7 +42,7 @@ bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAI
 bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
 	$(BIN)/python -m tests.benchmarks.peers.install
 
-lint: $(STAMP) ## Check style, types, import contracts, protos and C++ format
+lint: $(STAMP) $(GOOGLEAPIS) ## Check style, types, import contracts, protos and C++ format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -54,8 +56,12 @@ format: $(STAMP) ## Format Python, C++ and protos
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files 'native/*.cc' 'native/*.h' 'tests/native/*.cc' 'tests/native/*.h' 'tests/benchmarks/native/*.cc')
 
-protos: $(STAMP) ## Regenerate the committed Python stubs
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos --python_out=services --grpc_python_out=services \
+$(GOOGLEAPIS): $(STAMP)
+	@rm -rf $@ && mkdir -p $@/google/rpc
+	@ln -s "$$($(BIN)/python -c 'import google.rpc as rpc; print(list(rpc.__path__)[0])')/status.proto" $@/google/rpc/
+
+protos: $(STAMP) $(GOOGLEAPIS) ## Regenerate the committed Python stubs
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) --python_out=services --grpc_python_out=services \
 		--mypy_out=services --mypy_grpc_out=services protos/llmrouter/v1/*.proto
 
 # Not the locale of whoever calls.
@@ -78,9 +84,9 @@ build/gobin/protoc-gen-go-grpc:
 	GOBIN=$(abspath build/gobin) go install google.golang.org/grpc/cmd/protoc-gen-go-grpc@v1.5.1
 
 .PHONY: stubs-go
-stubs-go: $(GO_PLUGINS)
+stubs-go: $(GO_PLUGINS) $(GOOGLEAPIS)
 	@mkdir -p clients/go/gen
-	$(BIN)/python -m grpc_tools.protoc -Iprotos $(foreach plugin,$(GO_PLUGINS),--plugin=$(abspath $(plugin))) \
+	$(BIN)/python -m grpc_tools.protoc -Iprotos -I$(GOOGLEAPIS) $(foreach plugin,$(GO_PLUGINS),--plugin=$(abspath $(plugin))) \
 		--go_out=clients/go/gen --go_opt=module=llmrouter/gen --go-grpc_out=clients/go/gen --go-grpc_opt=module=llmrouter/gen \
 		$(GO_NAMES) $(GO_PROTOS)
 

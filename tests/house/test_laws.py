@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from google.rpc import status_pb2
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ("services/llmrouter", "clients/python/llmrouter_client")
@@ -209,6 +210,7 @@ def stale_stubs(root: Path) -> list[str]:
         subprocess.run(
             [
                 sys.executable, "-m", "grpc_tools.protoc", f"-I{root / 'protos'}",
+                f"-I{Path(status_pb2.__file__).parents[2]}",
                 f"--plugin=protoc-gen-mypy={scripts / 'protoc-gen-mypy'}",
                 f"--plugin=protoc-gen-mypy_grpc={scripts / 'protoc-gen-mypy_grpc'}",
                 f"--python_out={made}", f"--grpc_python_out={made}",

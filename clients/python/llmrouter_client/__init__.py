@@ -8,6 +8,7 @@
 `Client` has the same methods for programs without an event loop.
 """
 
+from llmrouter_client.batch import Batch, Question, Result
 from llmrouter_client.client import AsyncClient, Stream
 from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
@@ -28,13 +29,14 @@ from llmrouter_client.events import (
 )
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
-from llmrouter_client.sync import Client, SyncStream
+from llmrouter_client.sync import Client, SyncBatch, SyncStream
 from llmrouter_client.tls import Tls
 
 __all__ = [
     "Answer",
     "AsyncClient",
     "Attempt",
+    "Batch",
     "Choice",
     "ChoiceFinished",
     "Client",
@@ -49,10 +51,13 @@ __all__ = [
     "Message",
     "Model",
     "Options",
+    "Question",
     "Rated",
     "ResponseFormat",
+    "Result",
     "Started",
     "Stream",
+    "SyncBatch",
     "SyncStream",
     "Timings",
     "Tls",

@@ -173,6 +173,9 @@ def _counts(bits: int, **bounds: str) -> dict[str, tuple[str, Callable[[Any], bo
 _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "raw": ("raw", _is_flag, "True or False"),
     "truncate": ("truncate", _is_flag, "True or False"),
+    "concurrency": (
+        "concurrency", lambda value: _is_count(value) and 1 <= value <= 64, "1 to 64"
+    ),
     "model": ("routing.model", _is_text, "text"),
     "strategy": ("routing.strategy", _is_text, "text"),
     **_numbers(

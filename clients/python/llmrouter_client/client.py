@@ -12,6 +12,7 @@ from grpc import aio
 
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
 from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
+from llmrouter_client.batch import Batch, Question, requests_from
 from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
 from llmrouter_client.events import (
@@ -105,6 +106,34 @@ class AsyncClient:
             ),
             lambda: self._retrying(options),
             self._address,
+        )
+
+    def batch(
+        self,
+        questions: Sequence[Prompt | Question],
+        *,
+        concurrency: int | None = None,
+        **options: Unpack[Options],
+    ) -> Batch:
+        """Return the results of many questions, each as soon as it is there.
+
+        Args:
+            questions: Any number, each a prompt, messages, or a `Question` with options of its own.
+            concurrency: How many are answered at once, 1 to 64; the gateway's choice by default.
+            **options: For all questions; `timeout` is that of the whole batch.
+
+        Raises:
+            LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
+        """
+        check_option("concurrency", concurrency)
+        return Batch(
+            lambda request, timeout: self._stub().BatchGenerate(
+                request, timeout=timeout, metadata=self._metadata
+            ),
+            lambda: self._retrying(options),
+            self._address,
+            requests_from(questions, options),
+            concurrency or 0,
         )
 
     async def embed(

@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import grpc
 from google.protobuf.message import DecodeError
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
 from llmrouter_client.handshake import handshake_failure
 
-__all__ = ["FieldViolation", "LlmrouterError", "from_rpc_error"]
+__all__ = ["FieldViolation", "LlmrouterError", "from_rpc_error", "from_status"]
 
 _DOMAIN = "llmrouter"
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
 _UNSAID = {
     grpc.StatusCode.UNAVAILABLE: "UPSTREAM_UNAVAILABLE",
     grpc.StatusCode.DEADLINE_EXCEEDED: "DEADLINE_EXCEEDED",
@@ -76,34 +77,38 @@ def from_rpc_error(
         address: `host:port` of the gateway.
         delivered_tokens: Tokens of the answer that came before; None where none could.
     """
+    try:
+        status = rpc_status.from_call(error)
+    except (ValueError, DecodeError):  # a proxy's trailers: the code says enough
+        status = None
+    known = None if status is None else from_status(status)
+    if known is not None:
+        return known
+    told = _from_transport(error, address)
+    return told if delivered_tokens is None else _broken_off(told, address, delivered_tokens)
+
+
+def from_status(status: status_pb2.Status) -> LlmrouterError | None:
+    """Return the typed error that a Status carries; None where no service of ours made it."""
     info, retry, bad = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.RetryInfo(),
         error_details_pb2.BadRequest(),
     )
-    _unpack(error, (info, retry, bad))
+    for detail in status.details:
+        for target in (info, retry, bad):
+            if detail.Is(target.DESCRIPTOR):
+                detail.Unpack(target)
     if info.domain != _DOMAIN:
-        told = _from_transport(error, address)
-        return told if delivered_tokens is None else _broken_off(told, address, delivered_tokens)
+        return None
     return LlmrouterError(
         info.reason,
-        error.details() or info.reason,
-        code=error.code(),
+        status.message or info.reason,
+        code=_CODES.get(status.code, grpc.StatusCode.UNKNOWN),
         metadata=dict(info.metadata),
         retry_after=retry.retry_delay.ToTimedelta().total_seconds() or None,
         violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
     )
-
-
-def _unpack(error: aio.AioRpcError, targets: tuple[object, ...]) -> None:
-    try:
-        status = rpc_status.from_call(error)
-    except (ValueError, DecodeError):  # a proxy's trailers: the code says enough
-        return
-    for detail in status.details if status is not None else ():
-        for target in targets:
-            if detail.Is(target.DESCRIPTOR):  # type: ignore[attr-defined]
-                detail.Unpack(target)
 
 
 def _broken_off(error: LlmrouterError, address: str, tokens: int) -> LlmrouterError:

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Coroutine, Iterator, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
+from llmrouter_client.batch import Batch, Question, Result
 from llmrouter_client.client import AsyncClient, Stream
 from llmrouter_client.embeddings import Embeddings
 from llmrouter_client.events import Answer, Event, Finished, Model, Started
@@ -14,7 +15,7 @@ from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Options, Prompt
 from llmrouter_client.tls import Tls
 
-__all__ = ["Client", "SyncStream"]
+__all__ = ["Client", "SyncBatch", "SyncStream"]
 
 _ResultT = TypeVar("_ResultT")
 
@@ -73,6 +74,16 @@ class Client:
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> SyncStream:
         """Return the answer as it is generated; see `AsyncClient.stream`."""
         return SyncStream(self, self._client.stream(prompt, **options))
+
+    def batch(
+        self,
+        questions: Sequence[Prompt | Question],
+        *,
+        concurrency: int | None = None,
+        **options: Unpack[Options],
+    ) -> SyncBatch:
+        """Return the results of many questions as they come; see `AsyncClient.batch`."""
+        return SyncBatch(self, self._client.batch(questions, concurrency=concurrency, **options))
 
     def embed(
         self,
@@ -147,3 +158,30 @@ class SyncStream(Iterator[Event]):
 
     async def _next(self) -> Event | None:
         return await anext(self._stream, None)
+
+
+class SyncBatch(Iterator[Result]):
+    """Results as they come: a plain iterator; closing it cancels what is not answered yet."""
+
+    def __init__(self, client: Client, batch: Batch) -> None:
+        self._client = client
+        self._batch = batch
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __next__(self) -> Result:
+        result = self._client._run(self._next())  # noqa: SLF001 - the two are one
+        if result is None:
+            raise StopIteration
+        return result
+
+    def close(self) -> None:
+        """End the batch; what is not answered yet is cancelled."""
+        self._client._run(self._batch.aclose())  # noqa: SLF001 - the two are one
+
+    async def _next(self) -> Result | None:
+        return await anext(self._batch, None)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmrouter.cli import (
+    batch,
     breakers,
     chat,
     decisions,
@@ -42,6 +43,7 @@ app = typer.Typer(
 app.command()(demo.demo)
 app.command()(generate.generate)
 app.command()(chat.chat)
+app.command()(batch.batch)
 app.command()(embed.embed)
 app.command()(select.select)
 app.command()(rate.rate)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict
 
 import typer
@@ -12,6 +13,7 @@ from llmrouter.cli.output import counted, err, facts, show_table, visible, write
 from llmrouter.common.money import dollars
 from llmrouter_client import (
     Attempt,
+    Choice,
     ChoiceFinished,
     Delta,
     Event,
@@ -22,7 +24,7 @@ from llmrouter_client import (
     TopLogprob,
 )
 
-__all__ = ["Route", "event_data", "show"]
+__all__ = ["Route", "choice_data", "event_data", "show"]
 
 _NAMES = {
     Started: "started",
@@ -136,12 +138,24 @@ def event_data(event: Event) -> dict[str, object]:
     data: dict[str, object] = {"event": _NAMES[type(event)], **asdict(event)}
     if isinstance(event, Delta):
         del data["logprobs"]
-        if event.logprobs:
-            data["logprobs"] = [
-                {**_logprob_data(one), "top_logprobs": [_logprob_data(top) for top in one.top]}
-                for one in event.logprobs
-            ]
+        data |= _told_logprobs(event.logprobs)
     return data
+
+
+def choice_data(choice: Choice) -> dict[str, object]:
+    """Return a whole choice as plain data; log probabilities where they were asked for."""
+    told = {"text": choice.text, "finish_reason": choice.finish_reason, "stop": choice.stop}
+    return told | _told_logprobs(choice.logprobs)
+
+
+def _told_logprobs(logprobs: Sequence[TokenLogprob]) -> dict[str, object]:
+    if not logprobs:
+        return {}
+    told = [
+        {**_logprob_data(one), "top_logprobs": [_logprob_data(top) for top in one.top]}
+        for one in logprobs
+    ]
+    return {"logprobs": told}
 
 
 def _logprob_data(one: TokenLogprob | TopLogprob) -> dict[str, object]:

@@ -31,6 +31,7 @@ _FIELDS_SAID = re.compile(
     r"|top_logprobs|logprobs|repetition_penalty|presence_penalty|frequency_penalty|truncate)"
     r"(?![\w'\"/-])"
 )
+_ONE_OF_MANY = re.compile(r"^requests\[(\d+)\]$")
 _TEXT_SAID = re.compile(r"\btexts\[(\d+)\]")
 _WRONG_USAGE = 2
 _USAGE = "INVALID_ARGUMENT"
@@ -128,6 +129,9 @@ def _in_flags(sentence: str) -> str:
 def _flag(field: str) -> str:
     if _QUESTION.match(field):
         return "the question"
+    one = _ONE_OF_MANY.match(field)
+    if one is not None:
+        return f"question {int(one[1]) + 1}:"
     found = _FLAG.match(field)
     if found is None or found[1] in _NO_FLAG:
         return field

@@ -22,6 +22,7 @@ __all__ = [
     "Strategy",
     "Temperature",
     "Timeout",
+    "Urgency",
     "generate",
     "question_from",
 ]

@@ -212,7 +212,8 @@ def report_progress(*, as_json: bool) -> Iterator[Report]:
         _Amount(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=err()) as bars:
+    # What goes to a file must not be drawn into the terminal above the bars.
+    with Progress(*columns, console=err(), redirect_stdout=sys.stdout.isatty()) as bars:
         yield Report(bars)
 
 

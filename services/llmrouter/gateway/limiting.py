@@ -25,7 +25,15 @@ from llmrouter.gateway.limits.limiter import Hold, Limiter
 from llmrouter.gateway.limits.resources import NANO, Resource
 from llmrouter.gateway.plan import Candidate, Plan, PlannedGenerator, PlannedRequest
 
-__all__ = ["ARRIVAL", "Budget", "LimitedRunner", "Rates", "needed_amounts", "used_amounts"]
+__all__ = [
+    "ARRIVAL",
+    "Budget",
+    "LimitedRunner",
+    "Limiting",
+    "Rates",
+    "needed_amounts",
+    "used_amounts",
+]
 
 ARRIVAL: Mapping[Resource, int] = MappingProxyType({Resource.REQUESTS: 1, Resource.STREAMS: 1})
 """What every request takes, whatever it costs."""
@@ -45,6 +53,37 @@ def needed_amounts(
     prompt = candidate.prompt_tokens or -(-prompt_bytes // _LEAST_BYTES_PER_TOKEN)
     cost = candidate.prices.cost(Usage(prompt, answer_tokens))
     return used_amounts(prompt + answer_tokens, cost)
+
+
+class Limiting:
+    """Puts the links in that the rules need, and no others.
+
+    Args:
+        limiter: Applies the rules; None where there are none.
+        answer_tokens: Assumed of answers without `max_tokens`.
+    """
+
+    def __init__(self, limiter: Limiter | None, answer_tokens: int) -> None:
+        self._limiter, self._answer_tokens = limiter, answer_tokens
+
+    def arrivals(self, following: Generator) -> Generator:
+        """Return the link that counts requests and streams."""
+        if self._limiter is None or not self._limiter.limits(*ARRIVAL):
+            return following
+        return Rates(self._limiter, following)
+
+    def spending(self, following: PlannedGenerator) -> PlannedGenerator:
+        """Return the link that counts tokens and money."""
+        limiter = self._limiter
+        if limiter is None or not limiter.limits(Resource.TOKENS, Resource.DOLLARS):
+            return following
+        return Budget(limiter, self._answer_tokens, following)
+
+    def tries(self, runner: ModelRunner) -> ModelRunner:
+        """Return inference within the limits of models."""
+        if self._limiter is None or not self._limiter.limits(*Resource, by_model=True):
+            return runner
+        return LimitedRunner(self._limiter, self._answer_tokens, runner)
 
 
 class Rates:
@@ -99,6 +138,8 @@ class Budget:
         try:
             async with closing_stream(self._following.generate(planned, context)) as events:
                 async for event in events:
+                    if isinstance(event, Finished):  # told before the caller hears of the end
+                        hold.settle(used_amounts(bill.tokens, bill.cost))
                     yield event
         finally:
             hold.settle(used_amounts(bill.tokens, bill.cost))

@@ -11,7 +11,6 @@ from llmrouter.common.generation import Generator
 from llmrouter.common.savings import SavingsTable
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
-from llmrouter.gateway.attempt import ModelRunner
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.callers import TextEmbedder
@@ -21,13 +20,11 @@ from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
-from llmrouter.gateway.limiting import Budget, LimitedRunner, Rates
+from llmrouter.gateway.limiting import Limiting
 from llmrouter.gateway.limiting_embeddings import LimitedEmbedRunner, RatedEmbedder
 from llmrouter.gateway.limits.limiter import Limiter
-from llmrouter.gateway.limits.resources import Resource
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
-from llmrouter.gateway.plan import PlannedGenerator
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
@@ -85,16 +82,11 @@ def build_pipeline(
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
+    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens)
+    runner, reporter = limiting.tries(Upstream(dialler)), BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    limiter, answer_tokens = shared.limiter, settings.limits.assumed_answer_tokens
-    runner: ModelRunner = upstream
-    if limiter is not None and limiter.limits(*Resource, by_model=True):
-        runner = LimitedRunner(limiter, answer_tokens, upstream)
     execution = Execution(runner, reporter, selector, cascade)
-    generating: PlannedGenerator = Shadowing(runner, reporter, execution)
-    if limiter is not None and limiter.limits(Resource.TOKENS, Resource.DOLLARS):
-        generating = Budget(limiter, answer_tokens, generating)
+    generating = limiting.spending(Shadowing(runner, reporter, execution))
     if settings.similar is not None:
         embedder = QuestionEmbedder(
             build_embedding(settings, selector_channel, dialler), settings.similar
@@ -112,9 +104,8 @@ def build_pipeline(
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
-    answering: Generator = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    if limiter is not None and limiter.limits(Resource.REQUESTS, Resource.STREAMS):
-        answering = Rates(limiter, answering)
+    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    answering = limiting.arrivals(recalling)
     chain = Accounting(Admission(answering, similar=settings.similar is not None))
     return Pipeline(chain, flights)
 

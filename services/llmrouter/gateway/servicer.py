@@ -11,11 +11,13 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
+from llmrouter.common.wire_errors import to_status
 from llmrouter.common.wire_event import encode_event
 from llmrouter.common.wire_rating import decode_rating
 from llmrouter.common.wire_request import decode_request
 from llmrouter.gateway.accounting import refusals_accounted
 from llmrouter.gateway.answers import AnswerBuilder
+from llmrouter.gateway.batching import answer_each, check_batch
 from llmrouter.gateway.callers import (
     REQUEST_ID_KEY,
     TextEmbedder,
@@ -36,6 +38,8 @@ __all__ = ["GatewayServicer", "InnerSelector"]
 
 
 _NAMES = ("x509_common_name", "x509_subject_alternative_name")
+_SHORT_ID = 58
+"""Characters of a call's id; the index of a question joins them."""
 
 
 class InnerSelector(Protocol):
@@ -82,31 +86,43 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: generation_pb2.GenerateRequest, context: Any
     ) -> pb.GenerateResponse:
         """Answer in one piece."""
-        builder = AnswerBuilder()
-        async with closing_stream(self._events(request, context)) as events:
-            async for event in events:
-                builder.add(event)
-        if builder.started is None or builder.finished is None:
-            raise RouterError(Reason.INTERNAL, "the answer's stream ended before it was complete")
-        return pb.GenerateResponse(
-            started=encode_event(builder.started).started,
-            choices=[encode_choice(choice) for choice in builder.choices()],
-            finished=encode_event(builder.finished).finished,
-        )
+        return await _whole(self._events(request, context, self._asker(context)))
 
     async def StreamGenerate(  # noqa: N802 - named by the proto
         self, request: pb.StreamGenerateRequest, context: Any
     ) -> AsyncIterator[pb.StreamGenerateResponse]:
         """Answer as it is generated."""
-        async with closing_stream(self._events(request.request, context)) as events:
+        stream = self._events(request.request, context, self._asker(context))
+        async with closing_stream(stream) as events:
             async for event in events:
                 yield pb.StreamGenerateResponse(event=encode_event(event))
+
+    async def BatchGenerate(  # noqa: N802 - named by the proto
+        self, request: pb.BatchGenerateRequest, context: Any
+    ) -> AsyncIterator[pb.BatchGenerateResponse]:
+        """Answer many questions, each result as soon as it is there."""
+        with self._told(self._asker(context), context) as caller:
+            count = len(request.requests)
+            with refusals_accounted(self._admitted(context, caller, Scope.GENERATE)):
+                check_batch(count, request.concurrency)
+
+        async def answer(index: int) -> pb.GenerateResponse:
+            asker = self._asker(context, f"{caller.request_id[:_SHORT_ID]}-{index}")
+            return await _whole(self._events(request.requests[index], context, asker))
+
+        at_once = request.concurrency or self._settings.batch_concurrency
+        async with closing_stream(answer_each(count, answer, at_once)) as results:
+            async for index, result in results:
+                if isinstance(result, RouterError):
+                    yield pb.BatchGenerateResponse(index=index, error=to_status(result))
+                else:
+                    yield pb.BatchGenerateResponse(index=index, answer=result)
 
     async def Embed(  # noqa: N802 - named by the proto
         self, request: embedding_pb2.EmbedRequest, context: Any
     ) -> embedding_pb2.EmbedResponse:
         """Turn texts into vectors."""
-        with self._told(context) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.EMBED, request.model)
             with refusals_accounted(asker):
                 asked = decode_embedding_request(request)
@@ -117,7 +133,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: rating_pb2.RateOutcomeRequest, context: Any
     ) -> rating_pb2.RateOutcomeResponse:
         """Check a verdict and pass it on."""
-        with self._told(context) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.GENERATE)
             decode_rating(request)
             return await self._selector.rate_outcome(request, asker)
@@ -127,15 +143,16 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the selector's catalog in order of names."""
         del request
-        with self._told(context) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.MODELS)
             catalog = await self._selector.list_catalog()
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
 
     async def _events(
-        self, request: generation_pb2.GenerateRequest, context: Any
+        self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        with self._told(context) as caller:
+        """Answer one question of a call; `caller` is nobody yet."""
+        with self._told(caller, context):
             asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
             with refusals_accounted(asker):
                 asked = decode_request(request)
@@ -145,9 +162,8 @@ class GatewayServicer(GatewayServiceServicer):
                     yield event
 
     @contextlib.contextmanager
-    def _told(self, context: Any) -> Iterator[RequestContext]:
+    def _told(self, asker: RequestContext, context: Any) -> Iterator[RequestContext]:
         """Give who asks; what is raised names the request, and the end tells limits' standing."""
-        asker = self._asker(context)
         try:
             yield asker
         except RouterError as error:
@@ -170,9 +186,25 @@ class GatewayServicer(GatewayServiceServicer):
             who = self._identity.admit(call, scope, model)
         return known_as(asker, who, scope)
 
-    def _asker(self, context: Any) -> RequestContext:
-        """Return a nameless asker with the call's id and deadline."""
-        return context_of(_given_request_id(context), context.time_remaining(), self._settings)
+    def _asker(self, context: Any, request_id: str | None = None) -> RequestContext:
+        """Return a nameless asker with the call's deadline, and its id if no other is given."""
+        given = request_id or _given_request_id(context)
+        return context_of(given, context.time_remaining(), self._settings)
+
+
+async def _whole(stream: AsyncIterator[GenerationEvent]) -> pb.GenerateResponse:
+    """Read an answer to its end."""
+    builder = AnswerBuilder()
+    async with closing_stream(stream) as events:
+        async for event in events:
+            builder.add(event)
+    if builder.started is None or builder.finished is None:
+        raise RouterError(Reason.INTERNAL, "the answer's stream ended before it was complete")
+    return pb.GenerateResponse(
+        started=encode_event(builder.started).started,
+        choices=[encode_choice(choice) for choice in builder.choices()],
+        finished=encode_event(builder.finished).finished,
+    )
 
 
 def _names(context: Any) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from llmrouter.common.addresses import Address
 from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
+from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.limits.settings import LimitSettings
 
@@ -88,6 +89,12 @@ class GatewaySettings(Listening, Dialling):
     )
     max_deadline_seconds: float = Field(
         default=3600, gt=0, le=86400, description="Longest deadline a request may have."
+    )
+    batch_concurrency: int = Field(
+        default=8,
+        ge=1,
+        le=MAX_CONCURRENCY,
+        description="Questions of a batch that are answered at once, unless its call says.",
     )
     cache_timeout_seconds: float = Field(
         default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."

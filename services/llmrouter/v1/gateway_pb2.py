@@ -22,29 +22,34 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.rpc import status_pb2 as google_dot_rpc_dot_status__pb2
 from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 from llmrouter.v1 import rating_pb2 as llmrouter_dot_v1_dot_rating__pb2
 from llmrouter.v1 import selector_pb2 as llmrouter_dot_v1_dot_selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmrouter/v1/gateway.proto\x12\x0cllmrouter.v1\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\x1a\x19llmrouter/v1/rating.proto\x1a\x1bllmrouter/v1/selector.proto\"\x8b\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x15.llmrouter.v1.Started\x12%\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.llmrouter.v1.Finished\"G\n\x15StreamGenerateRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"F\n\x16StreamGenerateResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel2\xa1\x03\n\x0eGatewayService\x12I\n\x08Generate\x12\x1d.llmrouter.v1.GenerateRequest\x1a\x1e.llmrouter.v1.GenerateResponse\x12]\n\x0eStreamGenerate\x12#.llmrouter.v1.StreamGenerateRequest\x1a$.llmrouter.v1.StreamGenerateResponse0\x01\x12@\n\x05\x45mbed\x12\x1a.llmrouter.v1.EmbedRequest\x1a\x1b.llmrouter.v1.EmbedResponse\x12R\n\x0bRateOutcome\x12 .llmrouter.v1.RateOutcomeRequest\x1a!.llmrouter.v1.RateOutcomeResponse\x12O\n\nListModels\x12\x1f.llmrouter.v1.ListModelsRequest\x1a .llmrouter.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmrouter/v1/gateway.proto\x12\x0cllmrouter.v1\x1a\x17google/rpc/status.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\x1a\x19llmrouter/v1/rating.proto\x1a\x1bllmrouter/v1/selector.proto\"\x8b\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x15.llmrouter.v1.Started\x12%\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.llmrouter.v1.Finished\"G\n\x15StreamGenerateRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"F\n\x16StreamGenerateResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"\\\n\x14\x42\x61tchGenerateRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\x12\x13\n\x0b\x63oncurrency\x18\x02 \x01(\r\"\x87\x01\n\x15\x42\x61tchGenerateResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12\x30\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1e.llmrouter.v1.GenerateResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel2\xfd\x03\n\x0eGatewayService\x12I\n\x08Generate\x12\x1d.llmrouter.v1.GenerateRequest\x1a\x1e.llmrouter.v1.GenerateResponse\x12]\n\x0eStreamGenerate\x12#.llmrouter.v1.StreamGenerateRequest\x1a$.llmrouter.v1.StreamGenerateResponse0\x01\x12Z\n\rBatchGenerate\x12\".llmrouter.v1.BatchGenerateRequest\x1a#.llmrouter.v1.BatchGenerateResponse0\x01\x12@\n\x05\x45mbed\x12\x1a.llmrouter.v1.EmbedRequest\x1a\x1b.llmrouter.v1.EmbedResponse\x12R\n\x0bRateOutcome\x12 .llmrouter.v1.RateOutcomeRequest\x1a!.llmrouter.v1.RateOutcomeResponse\x12O\n\nListModels\x12\x1f.llmrouter.v1.ListModelsRequest\x1a .llmrouter.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.gateway_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_GENERATERESPONSE']._serialized_start=162
-  _globals['_GENERATERESPONSE']._serialized_end=301
-  _globals['_STREAMGENERATEREQUEST']._serialized_start=303
-  _globals['_STREAMGENERATEREQUEST']._serialized_end=374
-  _globals['_STREAMGENERATERESPONSE']._serialized_start=376
-  _globals['_STREAMGENERATERESPONSE']._serialized_end=446
-  _globals['_LISTMODELSREQUEST']._serialized_start=448
-  _globals['_LISTMODELSREQUEST']._serialized_end=467
-  _globals['_LISTMODELSRESPONSE']._serialized_start=469
-  _globals['_LISTMODELSRESPONSE']._serialized_end=533
-  _globals['_GATEWAYSERVICE']._serialized_start=536
-  _globals['_GATEWAYSERVICE']._serialized_end=953
+  _globals['_GENERATERESPONSE']._serialized_start=187
+  _globals['_GENERATERESPONSE']._serialized_end=326
+  _globals['_STREAMGENERATEREQUEST']._serialized_start=328
+  _globals['_STREAMGENERATEREQUEST']._serialized_end=399
+  _globals['_STREAMGENERATERESPONSE']._serialized_start=401
+  _globals['_STREAMGENERATERESPONSE']._serialized_end=471
+  _globals['_BATCHGENERATEREQUEST']._serialized_start=473
+  _globals['_BATCHGENERATEREQUEST']._serialized_end=565
+  _globals['_BATCHGENERATERESPONSE']._serialized_start=568
+  _globals['_BATCHGENERATERESPONSE']._serialized_end=703
+  _globals['_LISTMODELSREQUEST']._serialized_start=705
+  _globals['_LISTMODELSREQUEST']._serialized_end=724
+  _globals['_LISTMODELSRESPONSE']._serialized_start=726
+  _globals['_LISTMODELSRESPONSE']._serialized_end=790
+  _globals['_GATEWAYSERVICE']._serialized_start=793
+  _globals['_GATEWAYSERVICE']._serialized_end=1302
 # @@protoc_insertion_point(module_scope)

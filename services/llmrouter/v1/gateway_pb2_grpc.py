@@ -49,6 +49,11 @@ class GatewayServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.FromString,
                 _registered_method=True)
+        self.BatchGenerate = channel.unary_stream(
+                '/llmrouter.v1.GatewayService/BatchGenerate',
+                request_serializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/llmrouter.v1.GatewayService/Embed',
                 request_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
@@ -81,6 +86,16 @@ class GatewayServiceServicer:
     def StreamGenerate(self, request, context):
         """Answers a question as it is generated. Cancelling the call stops the generation within one
         engine step. Retry only on UNAVAILABLE, and only before the first Delta.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGenerate(self, request, context):
+        """Answers many questions, several at once; each result is sent as soon as it is there. A question
+        that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
+        Without one, each question has the gateway's default from its turn on. Retry only what has no
+        result yet.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,6 +136,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.StreamGenerate,
                     request_deserializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.SerializeToString,
+            ),
+            'BatchGenerate': grpc.unary_stream_rpc_method_handler(
+                    servicer.BatchGenerate,
+                    request_deserializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -194,6 +214,33 @@ class GatewayService:
             '/llmrouter.v1.GatewayService/StreamGenerate',
             llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateRequest.SerializeToString,
             llmrouter_dot_v1_dot_gateway__pb2.StreamGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGenerate(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/llmrouter.v1.GatewayService/BatchGenerate',
+            llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.SerializeToString,
+            llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.FromString,
             options,
             channel_credentials,
             insecure,

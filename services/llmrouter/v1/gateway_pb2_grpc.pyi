@@ -44,6 +44,12 @@ class GatewayServiceStub:
     """Answers a question as it is generated. Cancelling the call stops the generation within one
     engine step. Retry only on UNAVAILABLE, and only before the first Delta.
     """
+    BatchGenerate: _grpc.UnaryStreamMultiCallable[_gateway_pb2.BatchGenerateRequest, _gateway_pb2.BatchGenerateResponse]
+    """Answers many questions, several at once; each result is sent as soon as it is there. A question
+    that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
+    Without one, each question has the gateway's default from its turn on. Retry only what has no
+    result yet.
+    """
     Embed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]
     """Turns texts into vectors with an embedding model. Safe to retry."""
     RateOutcome: _grpc.UnaryUnaryMultiCallable[_rating_pb2.RateOutcomeRequest, _rating_pb2.RateOutcomeResponse]
@@ -66,6 +72,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     StreamGenerate: _aio.UnaryStreamMultiCallable[_gateway_pb2.StreamGenerateRequest, _gateway_pb2.StreamGenerateResponse]  # type: ignore[assignment]
     """Answers a question as it is generated. Cancelling the call stops the generation within one
     engine step. Retry only on UNAVAILABLE, and only before the first Delta.
+    """
+    BatchGenerate: _aio.UnaryStreamMultiCallable[_gateway_pb2.BatchGenerateRequest, _gateway_pb2.BatchGenerateResponse]  # type: ignore[assignment]
+    """Answers many questions, several at once; each result is sent as soon as it is there. A question
+    that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
+    Without one, each question has the gateway's default from its turn on. Retry only what has no
+    result yet.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turns texts into vectors with an embedding model. Safe to retry."""
@@ -98,6 +110,18 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_gateway_pb2.StreamGenerateResponse], _abc.AsyncIterator[_gateway_pb2.StreamGenerateResponse]]:
         """Answers a question as it is generated. Cancelling the call stops the generation within one
         engine step. Retry only on UNAVAILABLE, and only before the first Delta.
+        """
+
+    @_abc_1.abstractmethod
+    def BatchGenerate(
+        self,
+        request: _gateway_pb2.BatchGenerateRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.BatchGenerateResponse], _abc.AsyncIterator[_gateway_pb2.BatchGenerateResponse]]:
+        """Answers many questions, several at once; each result is sent as soon as it is there. A question
+        that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
+        Without one, each question has the gateway's default from its turn on. Retry only what has no
+        result yet.
         """
 
     @_abc_1.abstractmethod

@@ -11,7 +11,7 @@ from tests.unit.gateway.identity.key_ring import KeyRing
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest, RequestContext
-from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.common.wire_errors import from_rpc_error, from_status
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.identity.principal import Scope
@@ -97,9 +97,11 @@ class Inference(InferenceServiceServicer):
         self.calls = []
         self.broken = False
         self.freed = asyncio.Event()
+        self.begun, self.ended = asyncio.Queue(), asyncio.Queue()
 
     async def Infer(self, request, context):  # noqa: N802
         self.calls.append((request, context.time_remaining()))
+        self.begun.put_nowait(request)
         try:
             if request.model == "broken" or self.broken:
                 raise RouterError(Reason.UNKNOWN_MODEL, "broken is not held here")
@@ -112,6 +114,7 @@ class Inference(InferenceServiceServicer):
             yield event(finished={"usage": {"prompt_tokens": 2, "completion_tokens": 2}})
         finally:
             self.freed.set()
+            self.ended.put_nowait(request)
 
     async def Embed(self, request, context):  # noqa: N802
         self.calls.append((request, context.time_remaining()))
@@ -325,6 +328,48 @@ async def test_closing_an_attempt_between_two_events_frees_the_model(serve):
     assert not servicer.freed.is_set()
     await events.aclose()
     await asyncio.wait_for(servicer.freed.wait(), HANGING)
+
+
+def batch_of(*requests, **fields):
+    return gateway_pb2.BatchGenerateRequest(requests=requests, **fields)
+
+
+async def test_a_batch_gives_each_question_its_answer_or_its_error(suite):
+    call = suite.stub.BatchGenerate(
+        batch_of(ask("one"), ask(temperature=-1), ask("two", model="broken"), ask("three")),
+        metadata=(("x-request-id", "b" * 64),),
+        timeout=10,
+    )
+    results = {result.index: result async for result in call}
+    assert sorted(results) == [0, 1, 2, 3]
+    assert [results[index].answer.choices[0].text for index in (0, 3)] == ["Paris", "Paris"]
+    assert results[3].answer.started.request_id == f"{'b' * 58}-3"
+    wrong, gone = from_status(results[1].error), from_status(results[2].error)
+    assert [one.field for one in wrong.violations] == ["sampling.temperature"]
+    assert wrong.metadata["request_id"] == f"{'b' * 58}-1"
+    assert gone.reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_leaving_a_batch_frees_every_model_that_answers_it(suite):
+    hanging = [ask("hang", max_tokens=number) for number in (1, 2, 3)]
+    call = suite.stub.BatchGenerate(batch_of(ask(), *hanging, concurrency=4), timeout=15)
+    await anext(aiter(call))
+    async with asyncio.timeout(HANGING):
+        for _ in range(4):
+            await suite.inference.begun.get()
+        call.cancel()
+        for _ in range(4):
+            await suite.inference.ended.get()
+
+
+@pytest.mark.parametrize(
+    ("batch", "field"), [(batch_of(), "requests"), (batch_of(ask(), concurrency=65), "concurrency")]
+)
+async def test_a_batch_out_of_bounds_is_refused_as_a_whole(suite, batch, field):
+    with pytest.raises(aio.AioRpcError) as failure:
+        [result async for result in suite.stub.BatchGenerate(batch, timeout=10)]
+    error = from_rpc_error(failure.value, "gateway")
+    assert [one.field for one in error.violations] == [field]
 
 
 async def test_texts_become_vectors_of_a_model_that_the_selector_chose_for_them(suite):

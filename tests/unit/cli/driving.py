@@ -26,4 +26,4 @@ def run(*arguments: str, stdin: str | None = None) -> Result:
 
 def lines(result: Result) -> list[dict[str, Any]]:
     """Return the JSON objects that a command wrote, one per line."""
-    return [json.loads(line) for line in result.stdout.splitlines()]
+    return [json.loads(line) for line in result.stdout.split("\n") if line]

@@ -13,7 +13,7 @@ from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 from grpc_status import rpc_status
 
-from llmrouter.common.errors import RouterError
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
 from llmrouter.v1 import (
     cache_pb2,
@@ -96,6 +96,24 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
                 await asyncio.sleep(step)
         choice = g.Choice(text="".join(TEXT), reason=g.FINISH_REASON_STOP)
         return gateway_pb2.GenerateResponse(started=STARTED, choices=[choice], finished=FINISHED)
+
+    async def BatchGenerate(self, request, context) -> AsyncIterator[Any]:
+        """Answer the questions backwards; those that say `fail` fail, at `break` the call does."""
+        self._hear(context)
+        self.requests.append(request)
+        for index, asked in reversed(list(enumerate(request.requests))):
+            text = asked.chat.messages[0].content[0].text
+            if text == "break" and len(self.requests) == 1:
+                await _refuse(RouterError(Reason.DRAINING, "it is shutting down"), context)
+            if text == "fail":
+                failed = to_status(RouterError(Reason.CONTEXT_TOO_LONG, "too long"))
+                yield gateway_pb2.BatchGenerateResponse(index=index, error=failed)
+                continue
+            choice = g.Choice(text=f"re: {text}", reason=g.FINISH_REASON_STOP)
+            answer = gateway_pb2.GenerateResponse(
+                started=STARTED, choices=[choice], finished=FINISHED
+            )
+            yield gateway_pb2.BatchGenerateResponse(index=index, answer=answer)
 
     async def Embed(self, request, context):
         self._hear(context)

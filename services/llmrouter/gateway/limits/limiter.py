@@ -28,7 +28,7 @@ _NOTHING: Mapping[Resource, int] = MappingProxyType({})
 
 
 class Hold:
-    """What one request holds of its limits; settle it once, however the request ends."""
+    """What one request holds of its limits; settle it however the request ends."""
 
     def __init__(
         self, store: LimitStore, reservation: Reservation | None, noted: list[Standing]
@@ -36,8 +36,8 @@ class Hold:
         self._store, self._reservation, self._noted = store, reservation, noted
 
     def settle(self, actual: Mapping[Resource, int] = _NOTHING) -> None:
-        """Have it count for what was used: tokens, and billionths of US dollars."""
-        reservation = self._reservation
+        """Have it count for what was used: tokens, and billionths of US dollars. Once."""
+        reservation, self._reservation = self._reservation, None
         if reservation is None:
             return
         self._store.settle(reservation, actual)
