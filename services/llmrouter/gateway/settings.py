@@ -136,7 +136,7 @@ class GatewaySettings(Listening, Dialling):
         default=IdentitySettings(), description="Who may call the gateway."
     )
     limits: LimitSettings = Field(
-        default=LimitSettings(), description="How much callers may ask for and spend."
+        default=LimitSettings(), description="Limits and budgets of callers."
     )
 
     @model_validator(mode="after")

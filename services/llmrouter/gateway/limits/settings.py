@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from llmrouter.common.settings import Section
 from llmrouter.gateway.limits.resources import LIMITS
@@ -110,13 +110,14 @@ class LimitSettings(Section):
         "default.",
     )
 
-    @model_validator(mode="after")
-    def _names_of_one_kind(self) -> Self:
+    @field_validator("rules")
+    @classmethod
+    def _names_of_one_kind(cls, rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
         kinds: dict[str, bool] = {}
-        for rule in self.rules:
+        for rule in rules:
             if kinds.setdefault(rule.name, rule.by_model) != rule.by_model:
                 raise ValueError(
-                    f"rules: of those named {rule.name}, some depend on the model and some do "
-                    "not; give them two names"
+                    f"of the rules named {rule.name}, some depend on the model and some do not; "
+                    "give them two names"
                 )
-        return self
+        return rules
