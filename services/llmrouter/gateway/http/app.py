@@ -178,7 +178,7 @@ class HttpApi:
         with refusals_accounted(context, self._observers):
             who = self._identity.admit(_call(request, context), permission)
         request.state.who = who
-        return await work(request, known_as(context, who))
+        return await work(request, known_as(context, who, permission))
 
     def _permit(self, request: Request, context: RequestContext, model: str) -> None:
         self._identity.admit_model(_call(request, context), request.state.who, model)
@@ -294,7 +294,9 @@ def _call(request: Request, context: RequestContext) -> Call:
 
 
 def _named(context: RequestContext) -> dict[str, str]:
-    return {REQUEST_ID_KEY: context.request_id}
+    """Return the headers of every answer: the request's name, and how the caller's limits stand."""
+    standing = () if context.bill is None else context.bill.standings.told()
+    return {REQUEST_ID_KEY: context.request_id, **dict(standing)}
 
 
 def _model(name: str, version: str) -> dict[str, Any]:
