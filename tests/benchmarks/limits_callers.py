@@ -140,11 +140,12 @@ def spread(values):
 
 
 async def hammer(told):
-    """Have callers ask from `begin` on, for so many seconds."""
+    """Have callers ask for so many seconds, from `begin` on, where it is given."""
     life, wait = told.get("life", 10_000), told.get("wait", 0.0)
     async with chain(told["rules"], told["address"], life, wait) as asking:
-        await asyncio.sleep(max(0, told["begin"] - time.time()))
-        end = told["begin"] + told["seconds"]
+        begin = told.get("begin", time.time())
+        await asyncio.sleep(max(0, begin - time.time()))
+        end = begin + told["seconds"]
 
         async def call():
             while time.time() < end:

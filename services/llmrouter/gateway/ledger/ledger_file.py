@@ -120,13 +120,13 @@ def read_entries(path: Path, since: str, until: str) -> Iterator[Entry]:
     begin = datetime.fromisoformat(since).replace(tzinfo=UTC)
     end = datetime.fromisoformat(until).replace(tzinfo=UTC) + timedelta(days=1)
     with closing(_reading(path)) as database:
-        told = (
+        asked = (
             f"SELECT {', '.join(COLUMNS)} FROM entries "  # noqa: S608 - names of our own
             "WHERE time >= ? AND time < ? ORDER BY time, id"
         )
-        for row in database.execute(told, (begin.timestamp(), end.timestamp())):
-            entry = Entry(*row)
-            yield entry
+        for row in database.execute(asked, (begin.timestamp(), end.timestamp())):
+            told = dict(zip(COLUMNS, row, strict=True))
+            yield Entry(**{**told, "cached": bool(told["cached"])})
 
 
 def _reading(path: Path) -> sqlite3.Connection:
