@@ -26,6 +26,8 @@ from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import Safeguard
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
 from llmrouter.gateway.similar import Similar
@@ -100,7 +102,8 @@ def build_pipeline(
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    chain = Accounting(Admission(recalling, similar=settings.similar is not None))
+    safe = Safeguard(recalling, settings.safety, Policy(settings.safety))
+    chain = Accounting(Admission(safe, similar=settings.similar is not None))
     return Pipeline(chain, flights)
 
 

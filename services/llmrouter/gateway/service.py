@@ -13,6 +13,8 @@ from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import SafeEmbedder
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.versions import VersionWatch
@@ -32,7 +34,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
     shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared)
-    embedder = build_embedding(settings, selector, dialler)
+    embedder = SafeEmbedder(build_embedding(settings, selector, dialler), Policy(settings.safety))
     desk = Desk(settings.identity, data)
     servicer = GatewayServicer(
         pipeline.generator, embedder, selector_client, desk.identity, settings

@@ -87,6 +87,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
     `scope` or `model` names it. Do not retry.
     """
+    ERROR_REASON_CONTENT_BLOCKED: _ErrorReason.ValueType  # 40
+    """INVALID_ARGUMENT: the question, or what had come of the answer, holds what this gateway's settings do
+    not let through; the metadata `rule` and `kind` name it. Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -159,5 +163,9 @@ or revoked. Do not retry.
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 23
 """PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
 `scope` or `model` names it. Do not retry.
+"""
+ERROR_REASON_CONTENT_BLOCKED: ErrorReason.ValueType  # 40
+"""INVALID_ARGUMENT: the question, or what had come of the answer, holds what this gateway's settings do
+not let through; the metadata `rule` and `kind` name it. Do not retry.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015
