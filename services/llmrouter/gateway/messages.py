@@ -129,7 +129,7 @@ def _decode_candidate(one: selector_pb2.Candidate) -> Candidate:
     prices = Prices(one.input_price, one.output_price, one.cached_input_price)
     where = one.model, one.version, one.address
     tokens = one.estimated_prompt_tokens
-    return Candidate(*where, one.context, one.away, one.estimated_cost, prices, tokens)
+    return Candidate(*where, one.context, one.away, one.estimated_cost, prices, tokens, one.score)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:

@@ -46,6 +46,8 @@ class Candidate:
     prices: Prices = FREE
     prompt_tokens: int = 0
     """Estimated tokens of the prompt; 0 where nobody estimated."""
+    score: float = 0.0
+    """How well it suits, as its strategy has it; the more the better."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,21 +6,24 @@ import hashlib
 from collections import OrderedDict
 from dataclasses import replace
 
-from llmrouter.common.generation import RoutingWishes
+from llmrouter.common.generation import CacheMode, RoutingWishes
 from llmrouter.gateway.plan import Candidate, PlannedRequest
 
 __all__ = ["StickyChoice"]
 
 _MOST = 16_384
 """Questions remembered; each takes some 300 bytes."""
+_ALIKE = 1.05
+"""How many times the score of who answered before another may have without taking over."""
 
 
 class StickyChoice:
     """Remembers which model answered a deterministic question.
 
     Scores follow live figures, and models that score almost alike take turns: one question would
-    get now this answer, now that one, and miss the cache each time. Least recently asked first to
-    be forgotten.
+    get now this answer, now that one, and miss the cache each time. A model that is clearly better,
+    as one that was loaded since, takes the question over, and a caller who wants it answered anew
+    gets the best. Least recently asked first to be forgotten.
     """
 
     def __init__(self, most: int = _MOST) -> None:
@@ -30,11 +33,12 @@ class StickyChoice:
     def prefer(self, planned: PlannedRequest) -> PlannedRequest:
         """Return the plan with the model first that answered before, where the plan names it."""
         known = self.recall(planned.question, planned.request.routing)
-        if known is None:
+        if known is None or planned.request.cache.mode is CacheMode.REFRESH:
             return planned
         plan, answered = planned.plan, (known.model, known.version)
         again = [one for one in plan.candidates if (one.model, one.version) == answered]
-        if not again or again[0] == plan.candidates[0]:
+        first = plan.candidates[0]
+        if not again or again[0] == first or first.score > _ALIKE * again[0].score:
             return planned
         others = [one for one in plan.candidates if one not in again]
         reason = f"{again[0].model} answered the same question before; {plan.reason}"
