@@ -48,7 +48,7 @@ async def gateways(redis_server):  # noqa: F811
     begun = []
 
     async def start(told=None, prefix="llmrouter"):
-        shared = RedisSettings(address=redis_server.address, timeout_seconds=1, prefix=prefix)
+        shared = RedisSettings(address=redis_server.address, timeout_seconds=10, prefix=prefix)
         store = RedisStore(shared, (told if told is not None else []).append, 0.05, LIFE)
         await store.start()
         begun.append(store)
