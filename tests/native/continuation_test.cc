@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "batch_fixture.h"
 #include "llmrouter/admission.h"
 
@@ -11,6 +13,7 @@ class ContinuationTest : public BatchTest {
  protected:
   Outcome Answer(Request request) {
     Start(3);
+    if (next_) decoder_->next = next_;
     const RequestId id = Admit(std::move(request));
     RunOut();
     return outcomes_[id];
@@ -36,6 +39,8 @@ class ContinuationTest : public BatchTest {
     }
   }
 
+  std::function<TokenId(const std::vector<TokenId>&)> next_;
+
   static Request Asked(SamplingOptions sampling = {0}) {
     Request request;
     request.prompt = Prompt(9, 4);
@@ -57,6 +62,7 @@ TEST_F(ContinuationTest, ADrawnAnswerIsTheSamePenaltiesAndAll) {
 }
 
 TEST_F(ContinuationTest, AStopStringIsFoundAcrossTheSeam) {
+  next_ = [](const auto& history) { return static_cast<TokenId>(history.size() % 26); };
   const std::string text = Answer(Asked()).text;
   for (std::size_t length = 2; length < 6; ++length) {
     Request request = Asked();

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from llmrouter.common.continuation import Switched, Switching
 from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.text_bytes import text_bytes
 
@@ -216,6 +217,8 @@ class RoutingWishes:
     """What an answer of a cascade needs lest the next model is asked, to 1; 0 takes the default."""
     ensemble: EnsembleWish | None = None
     """Several models to be asked at once; None asks one."""
+    switching: Switching = Switching.ANY
+    """Who may go on with the answer should it break off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +331,8 @@ class Delta:
     """Tokens this text stands for; may be 0 when held-back text is released."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of each of those tokens, where the request asks."""
+    token_ids: tuple[int, ...] = field(default=(), compare=False)
+    """What they are, from inference to the gateway; callers are not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -395,7 +400,7 @@ class Finished:
     """US dollars of all attempts together."""
 
 
-GenerationEvent = Started | Delta | ChoiceFinished | Finished
+GenerationEvent = Started | Delta | ChoiceFinished | Finished | Switched
 
 
 class Generator(Protocol):

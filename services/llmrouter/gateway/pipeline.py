@@ -79,7 +79,7 @@ def build_pipeline(
     sticky = StickyChoice()
     upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(upstream, reporter, selector, cascade)
+    execution = Execution(upstream, reporter, selector, cascade, settings.switching)
     shadowing = Shadowing(upstream, reporter, execution)
     generating: PlannedGenerator = shadowing
     if settings.similar is not None:

@@ -7,6 +7,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
+from llmrouter.common.continuation import Switching
 from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.batching import MAX_CONCURRENCY
@@ -126,6 +127,11 @@ class GatewaySettings(Listening, Dialling):
     )
     cascade: CascadeSettings = Field(
         default=CascadeSettings(), description="When a cascade goes on to the next model."
+    )
+    switching: Switching = Field(
+        default=Switching.ANY,
+        description="Who may go on with an answer that breaks off, at most: `any`, `same-version` "
+        "or `off`.",
     )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."

@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grpc import aio
 
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
+from llmrouter.common.generation import (
+    Delta,
+    GenerationEvent,
+    GenerationRequest,
+    RequestContext,
+)
 from llmrouter.common.wire import encode_context
+from llmrouter.common.wire_continuation import encode_continuation
 from llmrouter.common.wire_embedding import decode_embedding_result, encode_embedding_request
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.common.wire_event import decode_event
@@ -34,9 +42,13 @@ class Upstream:
         self._dialler = dialler
 
     async def infer(
-        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+        self,
+        candidate: Candidate,
+        request: GenerationRequest,
+        context: RequestContext,
+        begun: Continuation | None = None,
     ) -> AsyncIterator[GenerationEvent]:
-        """Stream the events of one model.
+        """Stream the events of one model, from the beginning or from what was answered already.
 
         Raises:
             RouterError: The call failed.
@@ -48,12 +60,15 @@ class Upstream:
             model=candidate.model,
             version=candidate.version,
             request=encode_request(request),
+            continuation=encode_continuation(begun),
         )
         call = None
         try:
             call = stub.Infer(message, timeout=context.remaining())
             async for response in call:
                 event = decode_event(response.event)
+                if response.token_ids and isinstance(event, Delta):
+                    event = replace(event, token_ids=tuple(response.token_ids))
                 if event is not None:
                     yield event
         except aio.AioRpcError as error:

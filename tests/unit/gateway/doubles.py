@@ -82,7 +82,7 @@ class Runner:
         self.calls = []
         self.log = []
 
-    def infer(self, candidate, request, context):
+    def infer(self, candidate, request, context, begun=None):
         self.calls.append(candidate.model)
         return play(self.scripts[candidate.model], self.log)
 

@@ -168,7 +168,7 @@ async def test_a_spent_plan_is_followed_by_a_new_one_without_those_who_failed():
 class Placed(Runner):
     """Inference: a script per place."""
 
-    def infer(self, candidate, request, context):
+    def infer(self, candidate, request, context, begun=None):
         return play(self.scripts[candidate.address], self.log)
 
 

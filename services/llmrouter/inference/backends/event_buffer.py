@@ -87,6 +87,7 @@ class EventBuffer:
             sum(delta.tokens for delta in deltas),
             choice,
             tuple(one for delta in deltas for one in delta.logprobs),
+            tuple(one for delta in deltas for one in delta.token_ids),
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import structlog
 
 from llmrouter import _native
-from llmrouter.common.capabilities import SAMPLING, STRUCTURED_OUTPUT
+from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import (
@@ -100,7 +100,8 @@ class OnnxRuntimeBackend:
     @classmethod
     def honours(cls) -> frozenset[str]:
         """Everything; a format only where llguidance is there to follow grammars."""
-        return SAMPLING if find_llguidance() is not None else SAMPLING - {STRUCTURED_OUTPUT}
+        able = SAMPLING | {CONTINUATION}
+        return able if find_llguidance() is not None else able - {STRUCTURED_OUTPUT}
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.
@@ -200,6 +201,7 @@ class OnnxRuntimeBackend:
                 answers=sampling.n,
                 top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
                 grammar=grammar,
+                answered=request.answered,
                 drafts=self._drafts or not sampling.deterministic,
             )
         except _native.EngineError as error:
