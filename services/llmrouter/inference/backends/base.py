@@ -199,8 +199,9 @@ class Backend(Protocol):
         Raises:
             RouterError: INVALID_ARGUMENT naming the place in a response format that is wrong;
                 UNSUPPORTED_OPTION naming an option that this model cannot honour, and its bound;
-                QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER
-                when the bounded buffer is full; GENERATION_FAILED for a failed step.
+                QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER when
+                the bounded buffer is full and the sequence cannot be held; GENERATION_FAILED for a
+                failed step.
         """
         ...
 

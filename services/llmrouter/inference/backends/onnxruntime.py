@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import secrets
 import time
@@ -42,7 +43,8 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
-"""Text a reader may be behind before its sequence ends as SLOW_READER."""
+"""Text a reader may be behind: at half of it its sequence leaves its slot until all is read.
+Several answers, which stay together, end as SLOW_READER."""
 
 _SEED_BITS = 64
 
@@ -112,7 +114,9 @@ class OnnxRuntimeBackend:
         began = time.monotonic()
         grammar = await self._grammar(request)
         sequence = self._submit(request, grammar, time.monotonic() - began)
-        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES, request.sampling.n)
+        hold = functools.partial(self._hold, sequence) if request.sampling.n == 1 else None
+        buffer = EventBuffer(_BUFFER_BYTES, request.sampling.n, hold)
+        self._buffers[sequence] = buffer
         try:
             async for event in buffer.events():
                 yield event
@@ -228,6 +232,13 @@ class OnnxRuntimeBackend:
             metadata={"estimated_wait_seconds": f"{wait:.3f}"},
             retry_after=pause,
         )
+
+    def _hold(self, sequence: int, held: bool) -> None:
+        """Take a sequence whose reader lags off its slot, or let it go on."""
+        if held:
+            self._engine.hold(sequence)
+        else:
+            self._engine.resume(sequence)
 
     def _deliver(self) -> None:
         """Hand the events of one or more steps to their consumers."""

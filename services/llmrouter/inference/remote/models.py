@@ -122,30 +122,25 @@ class RemoteModels:
         model = self._models[name]
         _check(model, version, request)
         began = time.monotonic()
+        start = Started(context.request_id, name, model.version, f"{name} was asked for")
         limit = min(request.sampling.max_tokens or max_tokens, model.settings.max_tokens)
         if begun is not None:
             request, limit = _going_on(model, request, begun), limit - begun.tokens
         if limit < 1:
-            yield Started(context.request_id, name, model.version, f"{name} was asked for")
-            yield ChoiceFinished(0, FinishReason.LENGTH)
-            yield Finished()
+            for event in (start, ChoiceFinished(0, FinishReason.LENGTH), Finished()):
+                yield event
             return
-        reading = model.provider.codec.reading(request)
+        codec = model.provider.codec
+        asked = codec.encode(request, model.upstream, limit, continued=begun is not None)
+        reading = codec.reading(request)
         account = _Account(request.sampling.n)
         async with model.provider.turn(context):
             account.queued = time.monotonic() - began
-            asked = model.provider.codec.encode(
-                request, model.upstream, limit, continued=begun is not None
-            )
-            events = model.provider.events(asked, reading)
-            async with contextlib.aclosing(events):
-                async for event in events:
-                    if event is None:
-                        why = f"{name} was asked for"
-                        yield Started(context.request_id, name, model.version, why)
-                        continue
-                    account.see(event, time.monotonic() - began)
-                    yield event
+            async with contextlib.aclosing(model.provider.events(asked, reading)) as events:
+                async for said in events:
+                    if said is not None:
+                        account.see(said, time.monotonic() - began)
+                    yield start if said is None else said
         account.check(model.provider.settings.name)
         yield account.finished(reading, time.monotonic() - began)
 
