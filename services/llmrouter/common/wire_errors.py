@@ -31,6 +31,7 @@ _SENTENCES = {
     grpc.StatusCode.UNIMPLEMENTED: "does not know this call; is it another version?",
 }
 """What gRPC's own words mean to a caller; the words themselves are kept as a fact."""
+_TOO_LARGE = "SERVER: Received message larger than max"
 _MAX_MESSAGE = 1500
 _MAX_FACT = 256
 """Characters: all of a Status travels in a header, and those end at 16 KiB."""
@@ -94,6 +95,11 @@ def from_rpc_error(error: aio.AioRpcError, service: str) -> RouterError:
         known = None  # details that contradict the call's own status, or are no Status at all
     if known is not None:
         return known
+    if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in (error.details() or ""):
+        told = f"the request is larger than {service} takes in one message; send less at once"
+        return RouterError(
+            Reason.INVALID_ARGUMENT, told, metadata={"detail": error.details() or ""}
+        )
     reason = _UNSAID.get(error.code(), Reason.INTERNAL)
     sentence = _SENTENCES.get(error.code(), "failed; its log says more")
     facts = {"detail": error.details() or error.code().name}

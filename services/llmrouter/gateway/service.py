@@ -57,7 +57,7 @@ async def build(settings: GatewaySettings, dialler: Dialler, data: Path) -> Serv
         port=settings.port,
         listening=settings,
         door=http_door(
-            pipeline.generator, embedder, selector_client.served, desk.identity, settings
+            pipeline.generator, embedder, selector_client.listing, desk.identity, settings
         ),
         start=start,
         close=close,

@@ -9,6 +9,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.redis_state import RedisState
@@ -30,11 +31,11 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     def returned(address: str) -> None:
         selector.breakers.returned(address, selector.clock())
 
+    interval = settings.refresh_interval_seconds
+    hearing = Hearing(interval / 4)
+    addresses, dial = settings.inference_addresses, dialler.channel
     watcher = EndpointWatcher(
-        settings.inference_addresses,
-        dialler.channel,
-        interval=settings.refresh_interval_seconds,
-        returned=returned,
+        addresses, dial, interval=interval, returned=returned, clock=hearing.now
     )
     local = SqliteState(settings.state_path or data / "selector.sqlite")
     shared = None if settings.redis is None else RedisState(settings.redis, local)
@@ -48,12 +49,14 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         selector.restore(documents)
         if shared is not None:
             await shared.follow(selector.take, documents)
+        hearing.start()
         await watcher.start()
         placement.start()
 
     async def close() -> None:
         await placement.close()
         await watcher.close()
+        hearing.close()
         await selector.teacher.close()
         await store.close()
 

@@ -65,6 +65,15 @@ def test_a_bare_transport_error_is_told_as_the_nearest_reason(code, reason):
     assert from_rpc_error(rpc_error(code), "selector").reason is reason
 
 
+def test_a_request_that_is_larger_than_a_service_takes_is_the_callers_fault():
+    told = "SERVER: Received message larger than max (9 vs. 8)"
+    large = from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, told), "inference")
+    assert large.reason is Reason.INVALID_ARGUMENT
+    assert "larger than inference takes" in large.message
+    full = from_rpc_error(rpc_error(grpc.StatusCode.RESOURCE_EXHAUSTED, "no room"), "inference")
+    assert full.reason is Reason.QUEUE_FULL
+
+
 @pytest.mark.parametrize(
     "details", [b"\xff\xff no status", status_pb2.Status(code=5, message="x").SerializeToString()]
 )
