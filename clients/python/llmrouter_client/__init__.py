@@ -10,6 +10,7 @@
 
 from llmrouter_client.batch import Batch, Question, Result
 from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.conversation import Conversation, Turn
 from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
@@ -41,6 +42,7 @@ __all__ = [
     "Choice",
     "ChoiceFinished",
     "Client",
+    "Conversation",
     "Delta",
     "Embedding",
     "Embeddings",
@@ -65,6 +67,7 @@ __all__ = [
     "Tls",
     "TokenLogprob",
     "TopLogprob",
+    "Turn",
     "Usage",
     "Verdict",
 ]

@@ -177,6 +177,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "concurrency": (
         "concurrency", lambda value: _is_count(value) and 1 <= value <= 64, "1 to 64"
     ),
+    "window": (
+        "window", lambda value: _is_count(value) and 1 <= value <= 1 << 24, "1 to 16777216 bytes"
+    ),
     "model": ("routing.model", _is_text, "text"),
     "strategy": ("routing.strategy", _is_text, "text"),
     **_numbers(

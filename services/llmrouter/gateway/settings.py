@@ -96,6 +96,15 @@ class GatewaySettings(Listening, Dialling):
         le=MAX_CONCURRENCY,
         description="Questions of a batch that are answered at once, unless its call says.",
     )
+    conversation_max_bytes: int = Field(
+        default=1 << 20,
+        ge=1024,
+        le=4 << 20,
+        description="Text of a conversation that is remembered; the eldest turns go first.",
+    )
+    conversation_idle_seconds: float = Field(
+        default=600, gt=0, le=86400, description="Silence after which a conversation ends."
+    )
     cache_timeout_seconds: float = Field(
         default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."
     )
