@@ -17,6 +17,7 @@ from llmrouter.common.generation import (
     GenerationEvent,
     GenerationRequest,
     RequestContext,
+    Usage,
 )
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_continuation import encode_continuation
@@ -24,6 +25,7 @@ from llmrouter.common.wire_embedding import decode_embedding_result, encode_embe
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.common.wire_event import decode_event
 from llmrouter.common.wire_request import encode_request
+from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.plan import Candidate
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.embedding_pb2 import InferenceServiceEmbedRequest
@@ -36,10 +38,16 @@ __all__ = ["Upstream"]
 
 
 class Upstream:
-    """Runs requests on the inference services that plans name."""
+    """Runs requests on the inference services that plans name.
 
-    def __init__(self, dialler: Dialler) -> None:
+    Args:
+        dialler: Gives channels to them.
+        observer: Sees every attempt.
+    """
+
+    def __init__(self, dialler: Dialler, observer: AttemptObserver | None = None) -> None:
         self._dialler = dialler
+        self._observer = observer or AttemptObserver(None, None)
 
     async def infer(
         self,
@@ -62,20 +70,28 @@ class Upstream:
             request=encode_request(request),
             continuation=encode_continuation(begun),
         )
+        operation = "chat" if request.messages else "text_completion"
+        watch = self._observer.begin(operation, candidate, request)
         call = None
         try:
-            call = stub.Infer(message, timeout=context.remaining())
+            with watch.calling():
+                call = stub.Infer(message, timeout=context.remaining())
             async for response in call:
                 event = decode_event(response.event)
                 if response.token_ids and isinstance(event, Delta):
                     event = replace(event, token_ids=tuple(response.token_ids))
                 if event is not None:
+                    if watch.sees_text or not isinstance(event, Delta):
+                        watch.see(event)
                     yield event
         except aio.AioRpcError as error:
-            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
+            meaning = _meaning(from_rpc_error(error, f"inference at {candidate.address}"))
+            watch.failed(meaning)
+            raise meaning from error
         finally:
             if call is not None:
                 call.cancel()
+            watch.ended(context)
 
     async def embed(
         self, candidate: Candidate, request: EmbeddingRequest, context: RequestContext
@@ -93,11 +109,20 @@ class Upstream:
             version=candidate.version,
             request=encode_embedding_request(request),
         )
+        watch = self._observer.begin("embeddings", candidate)
         try:
-            answer = await stub.Embed(message, timeout=context.remaining())
+            with watch.calling():
+                answer = await stub.Embed(message, timeout=context.remaining())
         except aio.AioRpcError as error:
-            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
-        return decode_embedding_result(answer.response)
+            meaning = _meaning(from_rpc_error(error, f"inference at {candidate.address}"))
+            watch.failed(meaning)
+            raise meaning from error
+        else:
+            result = decode_embedding_result(answer.response)
+            watch.answered(Usage(result.tokens))
+            return result
+        finally:
+            watch.ended(context)
 
 
 def _meaning(error: RouterError) -> RouterError:
