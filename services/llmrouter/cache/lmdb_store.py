@@ -8,8 +8,6 @@ transaction of its own, because LMDB reuses freed pages only in the next one.
 from __future__ import annotations
 
 import contextlib
-import logging
-import shutil
 import struct
 import threading
 import time
@@ -20,6 +18,7 @@ from typing import Any, TypeVar
 
 import lmdb
 
+from llmrouter.cache.lmdb_folder import CORRUPT, open_folder, set_folder_aside
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.store_facts import (
     StoreFacts,
@@ -32,20 +31,11 @@ from llmrouter.common.errors import Reason, RouterError
 
 __all__ = ["LmdbStore", "StoreDamagedError"]
 
-_CORRUPT = (
-    lmdb.InvalidError,
-    lmdb.CorruptedError,
-    lmdb.VersionMismatchError,
-    lmdb.PageNotFoundError,
-    lmdb.PanicError,
-    lmdb.IncompatibleError,
-)
 _FILL = 0.8
 """Share of the map in use at most; the rest is for copies that a transaction makes of its pages."""
 _BATCH = 256
 _ORDER = struct.Struct(">Q")
 _T = TypeVar("_T")
-_log = logging.getLogger(__name__)
 
 
 class StoreDamagedError(Exception):
@@ -173,14 +163,14 @@ class LmdbStore:
             self._open_or_renew()
         try:
             return work()
-        except _CORRUPT as error:
+        except CORRUPT as error:
             self._renew(error)
             return work()
 
     def _open_or_renew(self) -> None:
         try:
             self._open()
-        except _CORRUPT as error:
+        except CORRUPT as error:
             self._renew(error)
 
     def _renew(self, error: Exception) -> None:
@@ -193,29 +183,13 @@ class LmdbStore:
 
     def _open(self) -> None:
         with self._opening:
-            self._path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._env = lmdb.open(
-                str(self._path), map_size=self._max_bytes, max_dbs=5, mode=0o600, metasync=True
-            )
-            self._refuse_truncated()
+            self._env = open_folder(self._path, self._max_bytes, tables=5)
             for name in ("records", "by_expiry", "by_age", "facts"):
                 self._tables[name] = self._env.open_db(name.encode())
 
-    def _refuse_truncated(self) -> None:
-        """Pages missing at the end of the file would kill the process when they are touched."""
-        needed = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        held = (self._path / "data.mdb").stat().st_size
-        if held < needed and self._env.info()["last_txnid"] > 0:
-            raise lmdb.CorruptedError(f"data.mdb has {held} bytes, it should have {needed}")
-
     def _move_away(self, error: Exception) -> None:
         self.close()
-        aside = self._path.with_name(f"{self._path.name}.corrupt-{time.time_ns()}")
-        self._path.rename(aside)
-        for older in self._path.parent.glob(f"{self._path.name}.corrupt-*"):
-            if older != aside:  # the latest is kept to be looked at, and no heap of them
-                shutil.rmtree(older, ignore_errors=True)
-        _log.error("answer store %s is damaged (%s); set aside as %s", self._path, error, aside)
+        set_folder_aside(self._path, error)
 
     def _get(self, key: bytes) -> Record | None:
         with self._opening:
@@ -224,7 +198,7 @@ class LmdbStore:
             try:
                 with self._env.begin(db=self._tables["records"]) as txn:
                     data = txn.get(key)
-            except _CORRUPT as error:
+            except CORRUPT as error:
                 raise StoreDamagedError(str(error)) from error
         return None if data is None else Record.unpack(key, data)
 

@@ -7,10 +7,22 @@ from contextlib import asynccontextmanager
 
 from llmrouter.cli.places import Place
 from llmrouter.common.settings import given_api_key
-from llmrouter_client import AsyncClient, LlmrouterError
+from llmrouter.common.validation import validate
+from llmrouter.common.wire_request import decode_request
+from llmrouter_client import AsyncClient, LlmrouterError, Options
 from llmrouter_client.handshake import handshake_failure
+from llmrouter_client.requests import Prompt, request_from
 
-__all__ = ["asking"]
+__all__ = ["asking", "check"]
+
+
+def check(prompt: Prompt, options: Options) -> None:
+    """Check a question as the gateway will: what is wrong with it is wrong where none answers too.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT with one violation per wrong field.
+    """
+    validate(decode_request(request_from(prompt, options)))
 
 
 @asynccontextmanager

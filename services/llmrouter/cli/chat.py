@@ -10,7 +10,7 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.asking import asking
+from llmrouter.cli.asking import asking, check
 from llmrouter.cli.generate import (
     MaxTokens,
     ModelName,
@@ -79,5 +79,6 @@ def _ask(*, as_json: bool) -> str | None:
 async def _answer(
     gateway: Place, turns: list[Message], options: Options, *, as_json: bool, route: bool
 ) -> str:
+    check(turns, options)
     async with asking(gateway) as client:
         return await show(client.stream(turns, **options), as_json=as_json, route=route)

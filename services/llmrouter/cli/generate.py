@@ -10,7 +10,7 @@ import typer
 
 from llmrouter.cli import caching, formats, shaping, wishes
 from llmrouter.cli.answering import show
-from llmrouter.cli.asking import asking
+from llmrouter.cli.asking import asking, check
 from llmrouter.cli.output import Json
 from llmrouter.cli.places import Address, Place, gateway_at
 from llmrouter_client import Options
@@ -128,5 +128,6 @@ def question_from(given: str) -> str:
 async def _generate(
     gateway: Place, prompt: str, options: Options, as_json: bool, route: bool
 ) -> None:
+    check(prompt, options)
     async with asking(gateway) as client:
         await show(client.stream(prompt, **options), as_json=as_json, route=route)

@@ -60,8 +60,9 @@ class Place:
     @property
     def silence(self) -> str:
         """What to say when nothing answers there."""
+        named = "inference service" if self.service == "inference" else self.service
         return (
-            f"no {self.service} answers at {self.address}, which {self.origin}; is the suite "
+            f"no {named} answers at {self.address}, which {self.origin}; is the suite "
             f"running? {self.flag} names another address"
         )
 

@@ -233,6 +233,6 @@ async def _abort(context: Any, error: BaseException, service: str) -> None:
         _log.error("unexpected failure", service=service, exc_info=error)
         error = RouterError(Reason.INTERNAL, f"{service} failed unexpectedly; its log says more")
     status = to_status(error)
-    await context.abort(
-        _CODES[error.status], status.message, ((DETAILS_KEY, status.SerializeToString()),)
-    )
+    details = (DETAILS_KEY, status.SerializeToString())
+    told = (*(context.trailing_metadata() or ()), details)
+    await context.abort(_CODES[error.status], status.message, told)

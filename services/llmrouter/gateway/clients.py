@@ -13,6 +13,7 @@ from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.prompt_features import features_of, question_text
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.messages import (
     decode_plan,
     encode_outcome,
@@ -92,10 +93,17 @@ class SelectorClient:
         answer = await ask(self._stub.RateOutcome, message, "selector", self._timeout, remaining)
         return answer.response
 
-    async def served(self, allowed: frozenset[str]) -> list[tuple[str, str]]:
-        """Return name and version of every model that `allowed` has, in order of names."""
-        found = shown_models((await self.list_catalog()).models, allowed)
-        return sorted((model.name, model.version) for model in found if model.addresses)
+    async def listing(self, allowed: frozenset[str]) -> Listing:
+        """Return what a caller may name to whom `allowed` is."""
+        catalog = await self.list_catalog()
+        return Listing(
+            tuple(
+                ListedModel(one.name, one.version, tuple(one.aliases))
+                for one in shown_models(catalog.models, allowed)
+                if one.addresses
+            ),
+            tuple(catalog.strategies),
+        )
 
     async def list_catalog(self) -> selector_pb2.ListCatalogResponse:
         """Return the catalog as it is on the wire: the gateway hands it on unread."""
@@ -106,9 +114,9 @@ class SelectorClient:
 def shown_models(
     models: Iterable[selector_pb2.CatalogModel], allowed: frozenset[str]
 ) -> list[selector_pb2.CatalogModel]:
-    """Return the models that a caller may use, in order of their names; `allowed` empty is all."""
+    """Return the models that a caller may use, in order of names; `allowed` empty is all."""
     shown = (one for one in models if not allowed or allowed & {one.name, *one.aliases})
-    return sorted(shown, key=lambda model: model.name)
+    return sorted(shown, key=lambda model: (model.name, model.version))
 
 
 async def ask(

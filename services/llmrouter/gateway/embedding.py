@@ -144,6 +144,8 @@ class Embedding:
             raise
         else:
             reason, tokens = "", result.tokens
+            if context.bill is not None:
+                context.bill.add(Usage(tokens), candidate.prices.cost(Usage(tokens)))
             return result
         finally:
             usage = Usage(tokens) if tokens else None

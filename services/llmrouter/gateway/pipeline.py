@@ -15,16 +15,19 @@ from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
+from llmrouter.gateway.limiting import Limiting
+from llmrouter.gateway.limiting_embeddings import LimitedEmbedRunner, RatedEmbedder
+from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
-from llmrouter.gateway.plan import PlannedGenerator
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
@@ -50,6 +53,8 @@ class Shared:
     """Whether a version of a model serves now."""
     savings: SavingsTable = field(default_factory=SavingsTable)
     """What they spared."""
+    limiter: Limiter | None = None
+    """Holds them to their limits; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,14 +88,15 @@ def build_pipeline(
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    upstream, reporter = _upstream(dialler, telemetry), BackgroundReporter(selector)
+    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens)
+    runner = limiting.tries(_upstream(dialler, telemetry))
+    reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(upstream, reporter, selector, cascade)
-    shadowing = Shadowing(upstream, reporter, execution)
-    generating: PlannedGenerator = shadowing
+    execution = Execution(runner, reporter, selector, cascade)
+    generating = limiting.spending(Shadowing(runner, reporter, execution))
     if settings.similar is not None:
-        inner = build_embedding(settings, selector_channel, dialler, telemetry)
-        generating = Similar(cache, QuestionEmbedder(inner, settings.similar), shadowing)
+        inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
+        generating = Similar(cache, QuestionEmbedder(inner, settings.similar), generating)
     caching = Caching(
         cache,
         shared.near,
@@ -104,7 +110,8 @@ def build_pipeline(
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    admission = Admission(recalling, telemetry.tracer, similar=settings.similar is not None)
+    similar = settings.similar is not None
+    admission = Admission(limiting.arrivals(recalling), telemetry.tracer, similar=similar)
     chain = Accounting(admission, observers_of(telemetry))
     return Pipeline(chain, flights)
 
@@ -113,16 +120,21 @@ def build_embedding(
     settings: GatewaySettings,
     selector_channel: Any,
     dialler: Dialler,
+    limiter: Limiter | None = None,
     telemetry: Telemetry = SILENT,
     observers: Sequence[RequestObserver] = (),
-) -> Embedding:
+) -> TextEmbedder:
     """Return what turns texts into vectors; arguments as those of `build_pipeline`.
 
     Nobody is told of requests that the gateway makes for itself: `observers` are for callers'.
     """
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
-    upstream, reporter = _upstream(dialler, telemetry), BackgroundReporter(selector)
-    return Embedding(selector, upstream, reporter, observers)
+    reporter, upstream = BackgroundReporter(selector), _upstream(dialler, telemetry)
+    if limiter is None:
+        return Embedding(selector, upstream, reporter, observers)
+    limited = LimitedEmbedRunner(limiter, upstream)
+    embedding = Embedding(selector, limited, reporter, observers)
+    return RatedEmbedder(limiter, embedding, observers)
 
 
 def observers_of(telemetry: Telemetry) -> tuple[RequestObserver, ...]:

@@ -12,6 +12,7 @@ from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
+from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.readings import readings
@@ -33,31 +34,26 @@ async def build(
     selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
     cache_client = CacheClient(cache, settings.cache_timeout_seconds)
     versions = VersionWatch(selector_client, cache_client)
-    shared = Shared(NearCache(settings.cache_memory_max_bytes), versions.serves)
+    desk = Desk(settings.identity, data)
+    limits = Limits(settings.limits, data, desk.audit)
+    near = NearCache(settings.cache_memory_max_bytes)
+    shared = Shared(near, versions.serves, limiter=limits.limiter)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
-    desk, observers = Desk(settings.identity, data), observers_of(telemetry)
-    embedder = build_embedding(settings, selector, dialler, telemetry, observers)
+    observers = observers_of(telemetry)
+    embedder = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
     servicer = GatewayServicer(
-        pipeline.generator,
-        embedder,
-        selector_client,
-        desk.identity,
-        settings,
-        observers,
+        pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,
-    )
+    )  # fmt: skip
 
     async def start() -> None:
-        await desk.start()
-        await watch.start()
-        await versions.start()
+        for one in (desk, limits, watch, versions):
+            await one.start()
 
     async def close() -> None:
-        await versions.close()
-        await pipeline.flights.close()
-        await watch.close()
-        await desk.close()
+        for one in (versions, pipeline.flights, watch, limits, desk):
+            await one.close()
 
     return Service(
         name="gateway",
@@ -67,7 +63,12 @@ async def build(
         port=settings.port,
         listening=settings,
         door=http_door(
-            pipeline.generator, embedder, selector_client.served, desk.identity, settings, observers
+            pipeline.generator,
+            embedder,
+            selector_client.listing,
+            desk.identity,
+            settings,
+            observers,
         ),
         start=start,
         close=close,

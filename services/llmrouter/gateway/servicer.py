@@ -109,7 +109,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: pb.BatchGenerateRequest, context: Any
     ) -> AsyncIterator[pb.BatchGenerateResponse]:
         """Answer many questions, each result as soon as it is there."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             count = len(request.requests)
             asker = self._admitted(context, caller, Scope.GENERATE)
             with refusals_accounted(asker, self._observers):
@@ -132,7 +132,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: embedding_pb2.EmbedRequest, context: Any
     ) -> embedding_pb2.EmbedResponse:
         """Turn texts into vectors."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.EMBED, request.model)
             with refusals_accounted(asker, self._observers):
                 asked = decode_embedding_request(request)
@@ -143,7 +143,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: rating_pb2.RateOutcomeRequest, context: Any
     ) -> rating_pb2.RateOutcomeResponse:
         """Check a verdict and pass it on."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.GENERATE)
             decode_rating(request)
             return await self._selector.rate_outcome(request, asker)
@@ -153,7 +153,7 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the selector's catalog in order of names."""
         del request
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.MODELS)
             catalog = await self._selector.list_catalog()
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
@@ -162,7 +162,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Answer one question of a call; `caller` is nobody yet."""
-        with self._told(caller):
+        with self._told(caller, context):
             asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
             with refusals_accounted(asker, self._observers):
                 asked = decode_request(request)
@@ -172,13 +172,17 @@ class GatewayServicer(GatewayServiceServicer):
                     yield event
 
     @contextlib.contextmanager
-    def _told(self, asker: RequestContext) -> Iterator[RequestContext]:
-        """Give who asks; what is raised names the request."""
+    def _told(self, asker: RequestContext, context: Any) -> Iterator[RequestContext]:
+        """Give who asks; what is raised names the request, and the end tells limits' standing."""
         try:
             yield asker
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise
+        finally:
+            standing = () if asker.bill is None else tuple(asker.bill.standings.told())
+            if standing:
+                context.set_trailing_metadata(standing)
 
     def _admitted(
         self, context: Any, asker: RequestContext, scope: Scope, model: str = ""
@@ -190,7 +194,7 @@ class GatewayServicer(GatewayServiceServicer):
                 context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
             )
             who = self._identity.admit(call, scope, model)
-        return known_as(asker, who)
+        return known_as(asker, who, scope)
 
     def _asker(self, context: Any, request_id: str | None = None) -> RequestContext:
         """Return a nameless asker with the call's deadline, and its id if no other is given."""

@@ -80,6 +80,7 @@ class ModelServicer(ModelServiceServicer):
         self, request: pb.ModelServiceListRequest, context: Any
     ) -> pb.ModelServiceListResponse:
         """List every version in the store."""
+        await self._begun(_PROGRESS_SECONDS)
         await self._registry.scan()
         return pb.ModelServiceListResponse(
             models=encode_models(self._registry, self._remote),
@@ -95,6 +96,7 @@ class ModelServicer(ModelServiceServicer):
         if request.HasField("interval"):
             interval = _bounded(request.interval, "interval", 0.01, 60.0)
         changes = self._registry.changes
+        await self._begun(interval)
         while not changes.ended:
             seen = changes.count
             yield pb.ModelServiceWatchResponse(
@@ -104,6 +106,11 @@ class ModelServicer(ModelServiceServicer):
             )
             await changes.after(seen, interval)
         raise RouterError(Reason.DRAINING, "inference is shutting down", retry_after=1.0)
+
+    async def _begun(self, interval: float) -> None:
+        """Wait until there is anything to tell: that nothing is there would be believed."""
+        while not (self._registry.begun or self._registry.changes.ended):
+            await self._registry.changes.after(self._registry.changes.count, interval)
 
     def _kept(self, work: Coroutine[Any, Any, HeldModel]) -> asyncio.Task[HeldModel]:
         """Begin what goes on when its caller leaves."""

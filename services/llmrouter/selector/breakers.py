@@ -258,6 +258,9 @@ class BreakerBook:
     def restore(self, documents: Mapping[str, dict[str, Any]], now: float, wall: float) -> None:
         """Open the breakers that were open before a restart, for the rest of their time.
 
+        One whose time is over is closed and dropped: as probes, the first requests after a restart
+        would be let through a few at a time, and the endpoint may be long gone.
+
         Args:
             documents: What `opened_record` gave, whatever the keys.
             now: Seconds of the clock that the breakers are asked with.
@@ -270,8 +273,11 @@ class BreakerBook:
                 breaker = Breaker(self._settings, int(data["failures"]), 0, str(data["last_error"]))
             except (KeyError, TypeError, ValueError):
                 continue
-            breaker.open_since(now - min(since, self._settings.open_seconds))
-            self._troubled[key] = breaker
+            if since < self._settings.open_seconds:
+                breaker.open_since(now - since)
+                self._troubled[key] = breaker
+            else:
+                self._changed(key, None)
 
     def take(self, key: Key, data: Mapping[str, Any] | None, now: float, wall: float) -> None:
         """Take in that another selector's breaker of an endpoint opened, or closed with None."""

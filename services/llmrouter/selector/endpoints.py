@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -68,7 +68,7 @@ class EndpointWatcher:
             channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
             interval: Seconds between two messages of an address at most.
             returned: Told whenever an address answers again that did not.
-            clock: Monotonic seconds.
+            clock: Seconds that silence is measured in, such as `Hearing.now`.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
         self._channel = channel
@@ -143,13 +143,29 @@ class EndpointWatcher:
         answers = aiter(call)
         try:
             while True:
-                async with asyncio.timeout(self._patience):
-                    answer = await anext(answers)
-                yield answer
+                yield await self._heard_in_time(anext(answers))
         except StopAsyncIteration:
             return
         finally:
             call.cancel()
+
+    async def _heard_in_time(self, answer: Awaitable[_Answer]) -> _Answer:
+        """Return an answer.
+
+        Raises:
+            TimeoutError: It has not come in `_patience` seconds of the clock.
+        """
+        until = self._clock() + self._patience
+        task = asyncio.ensure_future(answer)
+        try:
+            while not task.done():
+                left = until - self._clock()
+                if left <= 0:
+                    raise TimeoutError
+                await asyncio.wait({task}, timeout=left)
+            return task.result()
+        finally:
+            task.cancel()
 
     async def _asked(self, address: str) -> AsyncIterator[_Answer]:
         """Yield what an address holds, asked once every interval."""

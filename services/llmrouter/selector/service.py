@@ -10,6 +10,7 @@ from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
@@ -35,15 +36,13 @@ async def build(
     def returned(address: str) -> None:
         selector.breakers.returned(address, selector.clock())
 
+    interval = settings.refresh_interval_seconds
+    hearing = Hearing(interval / 4)
+    addresses, dial = settings.inference_addresses, dialler.channel
     watcher = EndpointWatcher(
-        settings.inference_addresses,
-        dialler.channel,
-        interval=settings.refresh_interval_seconds,
-        returned=returned,
+        addresses, dial, interval=interval, returned=returned, clock=hearing.now
     )
-    local = SqliteState(settings.state_path or data / "selector.sqlite")
-    shared = None if settings.redis is None else RedisState(settings.redis, local)
-    store = shared or local
+    store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
@@ -53,10 +52,12 @@ async def build(
         selector.restore(documents)
         if shared is not None:
             await shared.follow(selector.take, documents)
+        hearing.start()
         await watcher.start()
         placement.start()
 
     async def close() -> None:
+        hearing.close()
         for one in (placement, watcher, selector.teacher, store):
             await one.close()
 
@@ -72,6 +73,15 @@ async def build(
         readings=lambda: readings(selector),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _stores(
+    settings: SelectorSettings, data: Path
+) -> tuple[SqliteState | RedisState, RedisState | None]:
+    """Return where state is kept, and the part of it that is shared with other selectors."""
+    local = SqliteState(settings.state_path or data / "selector.sqlite")
+    shared = None if settings.redis is None else RedisState(settings.redis, local)
+    return shared or local, shared
 
 
 def _selector(

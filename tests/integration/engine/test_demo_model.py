@@ -17,6 +17,7 @@ from tests.integration.engine.driving import (
     run_together,
     submit,
 )
+from tests.integration.models.genai_loop import genai_greedy
 
 from llmrouter import _native
 from llmrouter.inference.backends.base import BackendOptions
@@ -131,6 +132,15 @@ def _greedy(folder: ModelFolder, kernels: str, prompts: list[list[int]]) -> list
     answers = run_together(made, [Ask(prompt, max_tokens=8) for prompt in prompts])
     made.stop()
     return [answer.tokens for answer in answers]
+
+
+def test_unquantised_greedy_tokens_equal_genai_on_the_default_kernels(
+    unquantised: ModelFolder, prompts: list[list[int]]
+) -> None:
+    some = prompts[::4]
+    for prompt, said in zip(some, _greedy(unquantised, "auto", some), strict=True):
+        expected = genai_greedy(unquantised, prompt, 8)
+        assert [one for one in said if one not in unquantised.eos_token_ids] == expected
 
 
 def test_unquantised_greedy_tokens_equal_an_independent_loop_on_the_default_kernels(

@@ -14,7 +14,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.engine.tiny_model import write_tiny_folder
 
 from llmrouter import suite
-from llmrouter.v1 import gateway_pb2
+from llmrouter.v1 import cache_pb2, gateway_pb2
+from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 
 SERVICES = ("inference", "selector", "cache", "gateway")
@@ -51,6 +52,7 @@ def config(tmp_path, store):
             "http_port": ports["http"],
             "selector_address": f"127.0.0.1:{ports['selector']}",
             "cache_address": f"127.0.0.1:{ports['cache']}",
+            "cache_timeout_seconds": 10,  # on a busy machine an answer would be generated twice
             "identity": {"anonymous": "loopback", "key_store": str(tmp_path / "keys.sqlite")}
             | {"audit_file": str(tmp_path / "audit.jsonl")},
         },
@@ -93,6 +95,17 @@ async def wait_until_routable(port, key=None):
     raise AssertionError("no model ever became routable")
 
 
+async def wait_until_followed(port):
+    """Wait until the gateway follows the cache: until then it keeps nothing, and asks in vain."""
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = CacheServiceStub(channel)
+        for _ in range(START_SECONDS * 10):
+            if (await stub.GetStatistics(cache_pb2.GetStatisticsRequest(), timeout=5)).gateways:
+                return
+            await asyncio.sleep(0.1)
+    raise AssertionError("the gateway never followed the cache")
+
+
 def bearing(key):
     return None if key is None else (("authorization", f"Bearer {key}"),)
 
@@ -126,6 +139,7 @@ async def four_processes(path, ports, key=None):
         for name in SERVICES:
             await wait_until_ready(ports[name])
         await wait_until_routable(ports["gateway"], key)
+        await wait_until_followed(ports["cache"])
         yield running
 
 

@@ -1,6 +1,8 @@
 """A client that stops reading: ended by name, its slot freed, its neighbours served."""
 
 import asyncio
+import json
+import socket
 
 import grpc
 import pytest
@@ -36,6 +38,41 @@ async def test_a_client_that_never_reads_is_ended_and_costs_nobody_else(config, 
             error = await read_to_its_error(call)
     assert error.reason == "SLOW_READER"
     assert "behind" in error.message
+
+
+async def test_a_client_that_never_reads_over_http_is_ended_as_well(config, tmp_path):
+    path, ports = config
+    write_tiny_folder(tmp_path / "store" / "tall", TinyShape(context=16_384))
+    body = {"model": "auto", "prompt": "abcd", "stream": True, "logprobs": 20, "seed": 1}
+    asked = json.dumps({**body, "max_tokens": 12_000, "min_tokens": 12_000}).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(asked)}\r\n\r\n"
+    async with suite.running(path, store=tmp_path / "store") as addresses:
+        reader, writer = await narrow_connection(ports["http"])
+        writer.write(head.encode() + asked)
+        assert b"200" in await reader.readline()
+        await until_nothing_runs(addresses.inference)
+        async with AsyncClient(addresses.gateway) as other:
+            assert (await other.generate("hi", max_tokens=2)).usage.completion_tokens == 2
+        async with asyncio.timeout(60):
+            last = await end_of(reader)
+        writer.close()
+    assert b'"slow_reader"' in last
+
+
+async def end_of(reader):
+    """Read to the last chunk of an answer, and return its last bytes."""
+    last = b""
+    while not last.endswith(b"\r\n0\r\n\r\n"):
+        last = (last + await reader.read(65_536))[-1000:]
+    return last
+
+
+async def narrow_connection(port):
+    """Connect with little room for what is not read yet."""
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+    one.connect(("127.0.0.1", port))
+    return await asyncio.open_connection(sock=one, limit=65_536)
 
 
 async def until_nothing_runs(address):

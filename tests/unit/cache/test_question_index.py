@@ -122,6 +122,32 @@ def test_a_damaged_store_is_set_aside_and_begun_anew(opened, tmp_path, caplog):
     assert nearest(second, 2)
 
 
+def test_a_store_that_lost_its_end_is_set_aside_and_ends_no_process(opened, tmp_path):
+    first = opened(1000)
+    for name in range(200):
+        first.add(question(name), place(name))
+    first.close()
+    with (tmp_path / "similar/questions/data.mdb").open("r+b") as file:
+        file.truncate(3 * 4096)
+    assert len(opened()) == 0
+
+
+def test_the_graph_of_a_partition_goes_with_its_last_question(opened, tmp_path):
+    first = opened()
+    first.add(question(1), place(1))
+    first.add(question(2, OTHER), place(2))
+    first.close()
+    files = tmp_path / "similar"
+    (files / f"{b'r'.hex() * 32}.usearch").write_bytes(b"left by a crash")
+    assert len(list(files.glob("*.usearch"))) == 3
+    second = opened()
+    assert len(list(files.glob("*.usearch"))) == 2
+    second.remove(PARTITION, place(1))
+    second.close()
+    assert [file.stem for file in files.glob("*.usearch")] == [OTHER.hex()]
+    assert nearest(opened(), 2, OTHER)
+
+
 def test_what_is_too_large_is_not_kept(opened):
     index = opened()
     index.add(Question(PARTITION, "x" * 20_000, vector(1)), place(1))

@@ -27,6 +27,10 @@ WRONG_USAGE = {
         ("select", "hi", "--max-tokens", "0"),
         ("generate", "hi", "--max-tokens", "-1"),
         ("generate", "hi", "--seed", "-1"),
+        ("generate", "hi", "--temperature", "-1"),
+        ("generate", "hi", "--top-p", "nan"),
+        ("generate", "hi", "--logit-bias", "1=200"),
+        ("chat", "--temperature", "3"),
         ("chat", "--max-tokens", "-1"),
     ],
     "no address": [

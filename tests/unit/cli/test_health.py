@@ -64,4 +64,5 @@ def test_health_for_machines_is_one_object(served):
 def test_nobody_at_the_address_is_told_by_the_name_of_the_service(service):
     result = run("health", service, "--address", AWAY)
     assert result.exit_code == 1
-    assert f"no {service} answers at {AWAY}, which --address says" in result.stderr
+    named = service.replace("inference", "inference service")
+    assert f"no {named} answers at {AWAY}, which --address says" in result.stderr

@@ -114,4 +114,4 @@ def test_what_the_service_refuses_is_one_sentence(inference):
 def test_where_no_service_answers_that_is_said():
     result = run("models", "load", "m", "--inference", AWAY)
     assert result.exit_code == 1
-    assert f"no inference answers at {AWAY}" in result.stderr
+    assert f"no inference service answers at {AWAY}" in result.stderr

@@ -225,3 +225,25 @@ async def test_a_model_that_the_store_does_not_have_is_unknown(stub):
     assert error.reason == "UNKNOWN_MODEL"
     call = stub.Load(model_pb2.ModelServiceLoadRequest(model="a", version="v9"))
     assert (await refusal(read(call))).reason == "UNKNOWN_MODEL"
+
+
+async def test_nothing_is_told_before_the_store_was_looked_at(tmp_path, backends, monitor):
+    put(tmp_path, "late")
+    registry = registry_of(tmp_path, backends, residency=PROMPTLY)
+    server = InProcessServer(Gate("tested"))
+    add_ModelServiceServicer_to_server(
+        ModelServicer(registry, RemoteModels(()), monitor, CpuMeter(2)), server
+    )
+    stub = ModelServiceStub(InProcessChannel(server))
+    answers = aiter(stub.Watch(model_pb2.ModelServiceWatchRequest(interval=duration(60))))
+    listed = asyncio.ensure_future(stub.List(model_pb2.ModelServiceListRequest(), timeout=20))
+    first = asyncio.ensure_future(anext(answers))
+    await asyncio.wait({first, listed}, timeout=0.05)
+    assert not first.done()
+    assert not listed.done()
+    await registry.start()
+    assert "late" in [one.name for one in (await first).models]
+    assert "late" in [one.name for one in (await listed).models]
+    await registry.close()
+    watch = stub.Watch(model_pb2.ModelServiceWatchRequest(interval=duration(60)))
+    assert (await refusal(anext(aiter(watch)))).reason == "DRAINING"

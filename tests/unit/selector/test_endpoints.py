@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 
 import grpc
 import pytest
@@ -13,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.guard import DETAILS_KEY
 from llmrouter.common.wire_errors import to_status
 from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.statistics import PRIORS, Priors
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2, model_pb2_grpc
@@ -160,6 +162,22 @@ async def test_a_silent_address_is_dropped_after_two_intervals_and_returns(infer
     await until(lambda: len(watcher.served()) == 2)
     assert watcher.served()[0].ready
     assert back == [inference.address]
+
+
+async def test_a_loop_that_was_too_busy_to_listen_takes_nobody_for_silent(inference, watching):
+    hearing, back = Hearing(0.05), []
+    hearing.start()
+    watcher = await watching(
+        inference.address, interval=0.2, clock=hearing.now, returned=back.append
+    )
+    for _ in range(8):
+        time.sleep(0.25)  # noqa: ASYNC251 - it is the work that keeps the loop busy
+        await asyncio.sleep(0)
+        assert not watcher.served()[0].silent
+    heard = inference.asked
+    await asyncio.sleep(0.5)
+    assert (inference.asked, back) == (heard, [])
+    hearing.close()
 
 
 async def test_a_model_loaded_again_is_remembered_until_it_serves_or_fails(inference, watching):

@@ -7,10 +7,7 @@ much, as after a crash, is made good from the store when the partition is opened
 from __future__ import annotations
 
 import contextlib
-import logging
-import shutil
 import struct
-import time
 from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
+from llmrouter.cache.lmdb_folder import CORRUPT, open_folder, set_folder_aside
 from llmrouter.common.errors import Reason, RouterError
 
 __all__ = ["Likeness", "Question", "QuestionIndex"]
@@ -33,7 +31,6 @@ _SAVE_EACH = 1_024
 _LARGEST_ENTRY = 16 << 10
 _SEEN = 16
 """Neighbours looked at: the nearest may be refused by the guard."""
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +80,8 @@ class QuestionIndex:
         try:
             try:
                 self._begin()
-            except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError) as error:
-                self._set_aside(error)
+            except CORRUPT as error:
+                set_folder_aside(folder, error)
                 self._begin()
         except (OSError, lmdb.Error) as error:
             message = f"the index of questions in {folder} cannot be used: {error}"
@@ -147,18 +144,24 @@ class QuestionIndex:
         self._env.close()
 
     def _begin(self) -> None:
-        self._folder.mkdir(parents=True, exist_ok=True)
         size = max(64 << 20, 2 * self._most * _LARGEST_ENTRY)
         # Not waited for: after a power cut questions may be missing, and they are only convenient.
-        place = str(self._folder / "questions")
-        self._env = lmdb.open(place, map_size=size, max_dbs=3, sync=False)
+        self._env = open_folder(self._folder / "questions", size, tables=3, durable=False)
         names = (b"entries", b"order", b"places")
         self._entries, self._order, self._places = (self._env.open_db(name) for name in names)
+        self._sweep()
 
-    def _set_aside(self, error: Exception) -> None:
-        aside = self._folder.with_name(f"{self._folder.name}.corrupt-{time.time_ns()}")
-        shutil.move(self._folder, aside)
-        _log.error("the index of questions is damaged (%s); it was set aside as %s", error, aside)
+    def _sweep(self) -> None:
+        """Remove the graphs of partitions that hold nothing any more."""
+        with self._env.begin() as txn:
+            for file in self._folder.glob("*.usearch"):
+                with contextlib.suppress(ValueError):
+                    if not self._holds(txn, bytes.fromhex(file.stem)):
+                        file.unlink(missing_ok=True)
+
+    def _holds(self, txn: Any, partition: bytes) -> bool:
+        with txn.cursor(db=self._entries) as cursor:
+            return bool(cursor.set_range(partition)) and bytes(cursor.key()).startswith(partition)
 
     def _partition(self, txn: Any, question: Question) -> _Partition:
         """Return the graph of a partition, whole."""
@@ -215,6 +218,10 @@ class QuestionIndex:
             txn.delete(partition + _unpacked(entry)[0], db=self._places)
         txn.delete(partition + label, db=self._entries)
         txn.delete(label, db=self._order)
+        if not self._holds(txn, partition):
+            self._open.pop(partition, None)
+            self._file(partition).unlink(missing_ok=True)
+            return
         known = self._open.get(partition)
         if known is not None:
             known.graph.remove(_LABEL.unpack(label)[0])

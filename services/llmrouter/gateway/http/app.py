@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import structlog
@@ -51,6 +52,7 @@ from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBod
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope as Permission
+from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
@@ -58,6 +60,7 @@ __all__ = ["HttpApi"]
 
 BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody)
 Work = Callable[[Request, RequestContext], Awaitable[Response]]
+_CHOSEN = ListedModel(AUTO)
 _TIMEOUT_KEY = "x-request-timeout"
 _log = structlog.get_logger("llmrouter.http")
 
@@ -68,7 +71,7 @@ class HttpApi:
     Args:
         pipeline: The chain, as `build_pipeline` makes it.
         embedder: Turns texts into vectors.
-        list_models: Gives name and version of every model that is allowed, in order of names.
+        list_models: Gives what may be named of the models that are allowed.
         identity: Says who asks.
         settings: The gateway's settings.
         gate: Counts the calls, and refuses new ones while the gateway drains.
@@ -79,7 +82,7 @@ class HttpApi:
         self,
         pipeline: Generator,
         embedder: TextEmbedder,
-        list_models: Callable[[frozenset[str]], Awaitable[Sequence[tuple[str, str]]]],
+        list_models: Callable[[frozenset[str]], Awaitable[Listing]],
         identity: Identity,
         settings: GatewaySettings,
         gate: Gate,
@@ -134,18 +137,21 @@ class HttpApi:
     async def models(self, request: Request, context: RequestContext) -> Response:
         """List the names that `model` may have."""
         del request
-        names = [(AUTO, ""), *await self._list_models(context.models)]
-        body = {"object": "list", "data": [_model(*one) for one in names]}
+        listing = await self._list_models(context.models)
+        told = {one.name: one.version for one in (_CHOSEN, *listing.models)}
+        body = {"object": "list", "data": [_model(*one) for one in told.items()]}
         return json_response(body, headers=_named(context))
 
     async def model(self, request: Request, context: RequestContext) -> Response:
-        """Describe one model."""
+        """Describe what a request means that says `model` so: by name, `name@version` or alias."""
         name = request.path_params["name"]
-        known = dict([(AUTO, ""), *await self._list_models(context.models)])
-        if name not in known:
+        listing = await self._list_models(context.models)
+        chosen = replace(_CHOSEN, aliases=tuple(f"{AUTO}:{one}" for one in listing.strategies))
+        meant = next((one for one in (chosen, *listing.models) if one.goes_by(name)), None)
+        if meant is None:
             told = f"there is no model {name!r}; GET /v1/models lists them"
             raise RouterError(Reason.UNKNOWN_MODEL, told)
-        return json_response(_model(name, known[name]), headers=_named(context))
+        return json_response(_model(name, meant.version), headers=_named(context))
 
     async def health(self, request: Request) -> Response:
         """Say whether requests are welcome."""
@@ -172,7 +178,7 @@ class HttpApi:
         with refusals_accounted(context, self._observers):
             who = self._identity.admit(_call(request, context), permission)
         request.state.who = who
-        return await work(request, known_as(context, who))
+        return await work(request, known_as(context, who, permission))
 
     def _permit(self, request: Request, context: RequestContext, model: str) -> None:
         self._identity.admit_model(_call(request, context), request.state.who, model)
@@ -288,7 +294,9 @@ def _call(request: Request, context: RequestContext) -> Call:
 
 
 def _named(context: RequestContext) -> dict[str, str]:
-    return {REQUEST_ID_KEY: context.request_id}
+    """Return the headers of every answer: the request's name, and how the caller's limits stand."""
+    standing = () if context.bill is None else context.bill.standings.told()
+    return {REQUEST_ID_KEY: context.request_id, **dict(standing)}
 
 
 def _model(name: str, version: str) -> dict[str, Any]:

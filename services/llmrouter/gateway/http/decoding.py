@@ -6,6 +6,7 @@ to that one; every other name is a model's own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 
 from llmrouter.common.embedding import EmbeddingRequest
@@ -36,6 +37,7 @@ __all__ = ["AUTO", "chat_request", "completion_requests", "embedding_request"]
 
 AUTO = "auto"
 _TIERS = {"flex": Priority.LOW, "priority": Priority.HIGH}
+_MAX_SESSION_BYTES = 128
 _UINT64 = (1 << 64) - 1
 
 
@@ -138,10 +140,20 @@ def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
         max_latency=wishes.max_latency,
         max_time_to_first_token=wishes.max_time_to_first_token,
         # Whose requests belong together: as OpenAI uses these fields for its own caches.
-        session=wishes.session or conversation or body.user,
+        session=wishes.session or _short(conversation or body.user),
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
         ensemble=_ensemble(wishes.ensemble),
+    )
+
+
+def _short(conversation: str) -> str:
+    """Return what tells a conversation from others: OpenAI sets no bound to its fields."""
+    size = len(conversation.encode())
+    return (
+        conversation
+        if size <= _MAX_SESSION_BYTES
+        else hashlib.sha256(conversation.encode()).hexdigest()
     )
 
 

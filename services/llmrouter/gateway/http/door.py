@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import logging
 import socket
 from collections.abc import Iterator, Mapping
@@ -15,10 +16,12 @@ from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from llmrouter.common.addresses import address_of
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.server import why_unbound
 from llmrouter.common.settings import ConfigError
 from llmrouter.common.tls import CredentialFiles, server_context
 from llmrouter.gateway.http.calls import CERTIFICATE_NAMES
+from llmrouter.gateway.http.errors import error_body
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["HttpDoor"]
@@ -169,6 +172,17 @@ class _BoundedProtocol(HttpToolsProtocol):
         self._heard()
         self.scope["state"][CERTIFICATE_NAMES] = self._names
         super().on_headers_complete()
+
+    def send_400_response(self, msg: str) -> None:
+        """Tell what is no HTTP in the form of all errors, and hang up."""
+        wrong = RouterError(Reason.INVALID_ARGUMENT, msg)
+        body = json.dumps(error_body(wrong)).encode()
+        head = (
+            "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\n"
+            f"content-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
 
     def _heard(self) -> None:
         if self._silence is not None:

@@ -10,6 +10,7 @@ from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
 from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.listing import Listing
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
@@ -19,7 +20,7 @@ __all__ = ["http_door"]
 def http_door(
     pipeline: Generator,
     embedder: TextEmbedder,
-    list_models: Callable[[frozenset[str]], Awaitable[Sequence[tuple[str, str]]]],
+    list_models: Callable[[frozenset[str]], Awaitable[Listing]],
     identity: Identity,
     settings: GatewaySettings,
     observers: Sequence[RequestObserver] = (),

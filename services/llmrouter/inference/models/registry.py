@@ -58,6 +58,8 @@ class ModelRegistry:
         self.changes = Changes()
         self.pressure = Pressure.NONE
         """How short memory is: what requests are let in by."""
+        self.begun = False
+        """Whether `start` knows what is there and what is coming; before, nothing is to be told."""
         self._prefix_bytes = options.prefix_bytes
         self._opener = Opener(backend, options)
         self.lifecycle = Lifecycle(
@@ -96,6 +98,10 @@ class ModelRegistry:
             model.pinned = bool({str(model.key), model.key.name} & self._pinned)
         for model in first if now else ():
             model.state = ModelState.LOADING
+        for model in () if now else offered:
+            model.on_demand = True
+        self.begun = True
+        self.changes.tell()
         for model in first if now else ():
             # One that fails is kept as such, with its reason.
             with contextlib.suppress(RouterError):

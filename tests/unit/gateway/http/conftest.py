@@ -12,6 +12,7 @@ from llmrouter.common.guard import Gate
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
 from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.settings import GatewaySettings
 
 
@@ -45,8 +46,9 @@ async def serving(anonymous="loopback", **settings):
     chain, gate, keys = Chain(), Gate("gateway"), KeyRing()
 
     async def list_models(allowed):
-        listed = [("first", "v1"), ("second", "v2")]
-        return [one for one in listed if not allowed or one[0] in allowed]
+        listed = ListedModel("first", "v1"), ListedModel("second", "v2", ("other",))
+        shown = tuple(one for one in listed if not allowed or one.name in allowed)
+        return Listing(shown, ("balanced",))
 
     configured = GatewaySettings(http_port=0, **settings)
     identity = Identity(keys, anonymous, keys)

@@ -16,6 +16,7 @@ from llmrouter.gateway.http import door
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody
 from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.listing import Listing
 from llmrouter.gateway.settings import GatewaySettings
 
 
@@ -74,7 +75,13 @@ async def test_what_is_no_json_is_told(api, body):
 @pytest.mark.parametrize("name", ["x-large", "x-request-id"])
 async def test_headers_without_end_are_cut_off(api, name):
     answer = await exchange(api.address, post("/v1/models", b"", f"{name}: {'y' * 80_000}"))
-    assert answer.startswith(b"HTTP/1.1 400")
+    status, body = status_and_body(answer)
+    assert (status, body["error"]["type"]) == (400, "invalid_request_error")
+
+
+async def test_what_is_no_http_is_told_as_other_errors_are(api):
+    status, body = status_and_body(await exchange(api.address, b"\x16\x03\x01 hello\r\n\r\n"))
+    assert (status, body["error"]["code"]) == (400, "invalid_argument")
 
 
 async def test_a_bad_request_id_is_refused_and_not_repeated(api):
@@ -149,7 +156,7 @@ async def status_of(path, body):
 
     async def list_models(allowed):
         del allowed
-        return []
+        return Listing(())
 
     keys = KeyRing()
     identity = Identity(keys, "always", keys)

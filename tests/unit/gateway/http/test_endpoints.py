@@ -97,8 +97,24 @@ async def test_the_client_reads_base64_vectors_by_itself(api):
 async def test_the_models_are_listed_and_described(api):
     assert [model.id async for model in api.client.models.list()] == ["auto", "first", "second"]
     assert (await api.client.models.retrieve("second")).llmrouter == {"version": "v2"}
-    with pytest.raises(openai.NotFoundError, match="there is no model 'third'"):
-        await api.client.models.retrieve("third")
+    for name in ("other", "second@v2"):
+        told = await api.client.models.retrieve(name)
+        assert (told.id, told.llmrouter) == (name, {"version": "v2"})
+    for name in ("auto", "auto:balanced"):
+        assert (await api.client.models.retrieve(name)).id == name
+    for name in ("third", "second@v1", "auto:third"):
+        with pytest.raises(openai.NotFoundError, match=f"there is no model '{name}'"):
+            await api.client.models.retrieve(name)
+
+
+async def test_a_user_of_any_length_is_a_conversation_of_its_own(api):
+    api.chain.script = answer_events()
+    for user in ("u" * 128, "u" * 129, "u" * 130):
+        await complete(api, user=user)
+    sessions = [call[0].routing.session for call in api.chain.calls]
+    assert sessions[0] == "u" * 128
+    assert len(set(sessions)) == 3
+    assert all(len(one) <= 128 for one in sessions)
 
 
 async def test_while_it_drains_new_requests_are_sent_to_another_replica(api):

@@ -1,0 +1,67 @@
+"""Opening LMDB so that no damage to its files costs more than what lay in them."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+__all__ = ["CORRUPT", "open_folder", "set_folder_aside"]
+
+CORRUPT = (
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.VersionMismatchError,
+    lmdb.PageNotFoundError,
+    lmdb.PanicError,
+    lmdb.IncompatibleError,
+)
+"""What LMDB raises where its files are not what it has written."""
+_log = logging.getLogger(__name__)
+
+
+def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True) -> Any:
+    """Open or create an environment that none but its owner may read.
+
+    Args:
+        path: Its folder.
+        max_bytes: Size of its file at most.
+        tables: Named tables at most.
+        durable: Whether a commit returns once the disk has it.
+
+    Raises:
+        lmdb.Error: It cannot be opened; one of `CORRUPT` where it is damaged.
+        OSError: The folder cannot be made or looked at.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    env = lmdb.open(
+        str(path), map_size=max_bytes, max_dbs=tables, mode=0o600, metasync=durable, sync=durable
+    )
+    try:
+        _refuse_truncated(env, path)
+    except BaseException:
+        env.close()
+        raise
+    return env
+
+
+def set_folder_aside(path: Path, error: Exception) -> None:
+    """Move a damaged folder out of the way, and name its new place in the log."""
+    aside = path.with_name(f"{path.name}.corrupt-{time.time_ns()}")
+    path.rename(aside)
+    for older in path.parent.glob(f"{path.name}.corrupt-*"):
+        if older != aside:  # the latest is kept to be looked at, and no heap of them
+            shutil.rmtree(older, ignore_errors=True)
+    _log.error("answer store %s is damaged (%s); set aside as %s", path, error, aside)
+
+
+def _refuse_truncated(env: Any, path: Path) -> None:
+    """Pages missing at the end of the file would kill the process when they are touched."""
+    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    held = (path / "data.mdb").stat().st_size
+    if held < needed and env.info()["last_txnid"] > 0:
+        raise lmdb.CorruptedError(f"data.mdb has {held} bytes, it should have {needed}")
