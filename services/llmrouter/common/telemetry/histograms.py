@@ -20,10 +20,9 @@ from opentelemetry.sdk.metrics.export import (
 )
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-from opentelemetry.trace import get_current_span
 
 from llmrouter.common.telemetry.names import INSTRUMENTS, Kind, Name
-from llmrouter.common.telemetry.spans import LightSpan
+from llmrouter.common.telemetry.spans import CURRENT
 
 __all__ = ["Histograms", "JoinedReader"]
 
@@ -59,7 +58,7 @@ class Histograms:
         """Take a value in; the same labels always come in the same order."""
         bounds = self._bounds[name]
         place = bisect_left(bounds, value)
-        span = get_current_span()
+        span = CURRENT.get()
         with self._lock:
             series = self._series[name].get(labels)
             if series is None:
@@ -67,7 +66,7 @@ class Histograms:
             series.counts[place] += 1
             series.total += value
             series.low, series.high = min(series.low, value), max(series.high, value)
-            if isinstance(span, LightSpan) and span.drawn:
+            if span is not None and span.drawn:
                 ids = span.span_id, span.trace_id
                 series.exemplars[place] = Exemplar({}, value, time.time_ns(), *ids)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 from opentelemetry.sdk.resources import Resource
@@ -23,8 +24,10 @@ from opentelemetry.trace import (
 if TYPE_CHECKING:
     from opentelemetry.util.types import Attributes, AttributeValue
 
-__all__ = ["LightSpan"]
+__all__ = ["CURRENT", "LightSpan"]
 
+CURRENT: ContextVar[LightSpan | None] = ContextVar("span", default=None)
+"""The span of the call that runs, where it is one of ours."""
 _SCOPE = InstrumentationScope("llmrouter")
 _NOT_DRAWN = TraceFlags(TraceFlags.DEFAULT)
 _DRAWN = TraceFlags(TraceFlags.SAMPLED)
@@ -66,6 +69,7 @@ class LightSpan(Span):
         self.start_ns = start_ns or time.time_ns()
         self.end_ns: int | None = None
         self._ended = ended
+        self._later: tuple[Callable[[LightSpan], None], ...] = ()
 
     def get_span_context(self) -> SpanContext:
         """Return its ids."""
@@ -82,6 +86,10 @@ class LightSpan(Span):
     def set_attributes(self, attributes: Mapping[str, AttributeValue]) -> None:
         """Take several in."""
         self.attributes.update(attributes)
+
+    def tell_later(self, write: Callable[[LightSpan], None]) -> None:
+        """Take in what will write attributes and events; called only if the span leaves."""
+        self._later = (*self._later, write)
 
     def add_event(
         self, name: str, attributes: Attributes = None, timestamp: int | None = None
@@ -119,6 +127,8 @@ class LightSpan(Span):
     def leaving(self, resource: Resource) -> ReadableSpan:
         """Return it as exporters take it."""
         above = self.above
+        for write in self._later:
+            write(self)
         status = Status(StatusCode.ERROR, self.description) if self.failed else Status()
         return ReadableSpan(
             self.name,

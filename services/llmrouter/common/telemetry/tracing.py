@@ -20,20 +20,19 @@ from opentelemetry.trace import (
     Status,
     StatusCode,
     get_current_span,
-    set_span_in_context,
 )
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from llmrouter.common.errors import Reason
 from llmrouter.common.telemetry.keeping import SpanKeeper
 from llmrouter.common.telemetry.names import Attribute
-from llmrouter.common.telemetry.spans import LightSpan
+from llmrouter.common.telemetry.spans import CURRENT, LightSpan
 
 if TYPE_CHECKING:
     from opentelemetry.util.types import AttributeValue
 
-__all__ = ["Attributes", "Span", "SpanKind", "Tracer", "current_ids", "current_span", "fail",
-           "outgoing_headers", "span_active", "spanned"]  # fmt: skip
+__all__ = ["Attributes", "LightSpan", "Span", "SpanKind", "Tracer", "current_ids", "current_span",
+           "fail", "outgoing_headers", "span_active", "spanned"]  # fmt: skip
 
 Attributes = Mapping[str, "AttributeValue"]
 _PROPAGATOR = TraceContextTextMapPropagator()
@@ -64,9 +63,9 @@ class Tracer:
         kind: SpanKind = SpanKind.INTERNAL,
         start_ns: int = 0,
         parent: Span | None = None,
-    ) -> Span:
+    ) -> LightSpan:
         """Return a new span below `parent`, or below the current one; its maker ends it."""
-        above = get_current_span() if parent is None else parent
+        above = current_span() if parent is None else parent
         if isinstance(above, LightSpan):
             return self._keeper.start(name, above, kind, attributes, start_ns, drawn=above.drawn)
         context = above.get_span_context()
@@ -79,33 +78,33 @@ class Tracer:
 
     def receive(
         self, name: str, headers: Mapping[str, str], attributes: Attributes | None = None
-    ) -> Span:
+    ) -> LightSpan:
         """Return the span of a call that came in, current in this task from here on."""
         above: Span = INVALID_SPAN
         if headers:
             above = get_current_span(_PROPAGATOR.extract(headers, otel_context.Context()))
         span = self.start(name, attributes, kind=SpanKind.SERVER, parent=above)
-        otel_context.attach(set_span_in_context(span))
+        CURRENT.set(span)
         return span
 
     def span(
         self, name: str, attributes: Attributes | None = None, kind: SpanKind = SpanKind.INTERNAL
-    ) -> AbstractContextManager[Span]:
+    ) -> AbstractContextManager[LightSpan]:
         """Have a span while the block runs, current in it; no `yield` may be inside."""
         return _Spanned(self.start(name, attributes, kind=kind))
 
 
-def spanned(tracer: Tracer | None, name: str) -> AbstractContextManager[Span | None]:
+def spanned(tracer: Tracer | None, name: str) -> AbstractContextManager[LightSpan | None]:
     """Have a span while the block runs, as `Tracer.span`; none without a tracer."""
     return nullcontext() if tracer is None else tracer.span(name)
 
 
 def current_span() -> Span:
     """Return the span of the call that runs; one that takes nothing in where there is none."""
-    return get_current_span()
+    return CURRENT.get() or get_current_span()
 
 
-def span_active(span: Span | None) -> AbstractContextManager[None]:
+def span_active(span: LightSpan | None) -> AbstractContextManager[None]:
     """Make a span current while the block runs, which may not `yield`; None changes nothing."""
     return nullcontext() if span is None else _Active(span)
 
@@ -115,14 +114,14 @@ class _Active:
 
     __slots__ = ("_span", "_token")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: LightSpan) -> None:
         self._span = span
 
     def __enter__(self) -> None:
-        self._token = otel_context.attach(set_span_in_context(self._span))
+        self._token = CURRENT.set(self._span)
 
     def __exit__(self, *_: object) -> None:
-        otel_context.detach(self._token)
+        CURRENT.reset(self._token)
 
 
 class _Spanned:
@@ -130,10 +129,10 @@ class _Spanned:
 
     __slots__ = ("_active", "_span")
 
-    def __init__(self, span: Span) -> None:
+    def __init__(self, span: LightSpan) -> None:
         self._span, self._active = span, _Active(span)
 
-    def __enter__(self) -> Span:
+    def __enter__(self) -> LightSpan:
         self._active.__enter__()
         return self._span
 
@@ -155,8 +154,8 @@ def fail(span: Span, reason: str, message: str = "") -> None:
 
 def outgoing_headers() -> tuple[tuple[str, str], ...]:
     """Return what tells the service that is called of the current span (W3C Trace Context)."""
-    span = get_current_span()
-    if not isinstance(span, LightSpan):
+    span = CURRENT.get()
+    if span is None:
         return ()
     told = f"00-{span.trace_id:032x}-{span.span_id:016x}-{'01' if span.drawn else '00'}"
     if not span.trace_state:
@@ -175,6 +174,6 @@ def trace_headers(metadata: object) -> dict[str, str]:
 
 def current_ids() -> tuple[str, str] | None:
     """Return trace and span as hexadecimal digits; None where there is none."""
-    span = get_current_span()
+    span = current_span()
     ids = span if isinstance(span, LightSpan) else span.get_span_context()
     return (f"{ids.trace_id:032x}", f"{ids.span_id:016x}") if ids.trace_id else None
