@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name
+from llmrouter.common.telemetry.telemetry import Telemetry
 from llmrouter.common.telemetry.tracing import Attributes, LightSpan, current_span, fail
+from llmrouter.gateway.limits.alerts import Alert
 from llmrouter.gateway.record import SPARED, RequestRecord
 
-__all__ = ["MeasuredRequests"]
+__all__ = ["MeasuredRequests", "budget_listeners"]
 
 
 class MeasuredRequests:
@@ -30,6 +34,18 @@ class MeasuredRequests:
         span.tell_later(lambda span: span.set_attributes(_told(record)))
         if record.outcome != "OK":
             fail(span, record.outcome)
+
+
+def budget_listeners(telemetry: Telemetry) -> tuple[Callable[[Alert], None], ...]:
+    """Return who counts the alerts of budgets: nobody where nothing is measured."""
+    meter = telemetry.meter
+    if meter is None:
+        return ()
+
+    def count(alert: Alert) -> None:
+        meter.add(Name.BUDGET_ALERTS, {"rule": alert.rule, "alert": alert.kind.value})
+
+    return (count,)
 
 
 def _told(record: RequestRecord) -> Attributes:

@@ -6,6 +6,7 @@ import threading
 import time
 from bisect import bisect_left
 from collections.abc import Iterator
+from dataclasses import replace
 
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics.export import (
@@ -113,6 +114,12 @@ class JoinedReader(InMemoryMetricReader):
         sdk, own = super().get_metrics_data(), list(self._histograms.metrics())
         if not own:
             return sdk
-        scope = ScopeMetrics(_SCOPE, own, "")
-        more = ResourceMetrics(self._resource, [scope], "")
-        return MetricsData([*(sdk.resource_metrics if sdk is not None else ()), more])
+        if sdk is None:
+            return MetricsData(
+                [ResourceMetrics(self._resource, [ScopeMetrics(_SCOPE, own, "")], "")]
+            )
+        # In one scope: exporters take the last of several for the whole of a process.
+        [resource] = sdk.resource_metrics
+        [scope] = resource.scope_metrics
+        joined = replace(scope, metrics=[*scope.metrics, *own])
+        return MetricsData([replace(resource, scope_metrics=[joined])])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from llmrouter.gateway.limits.alerting import Alerting, Auditor
+from llmrouter.gateway.limits.alerts import Alert
 from llmrouter.gateway.limits.charges import LimitStore
 from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.limits.memory_store import MemoryStore
@@ -22,15 +24,22 @@ class Limits:
         settings: The rules, and where counters are kept.
         data: The data directory.
         audit: Is told of alerts.
+        listeners: Are told of them too; they must not wait.
     """
 
-    def __init__(self, settings: LimitSettings, data: Path, audit: Auditor) -> None:
+    def __init__(
+        self,
+        settings: LimitSettings,
+        data: Path,
+        audit: Auditor,
+        listeners: Sequence[Callable[[Alert], None]] = (),
+    ) -> None:
         self.limiter: Limiter | None = None
         """None where there are no rules."""
         self._store: LimitStore | None = None
         if settings.rules:
             file = QuotaFile(settings.file or data / "limits.sqlite")
-            self._store = MemoryStore(Alerting(audit), file)
+            self._store = MemoryStore(Alerting(audit, listeners), file)
             self.limiter = Limiter(RuleBook(settings.rules), self._store)
 
     @property
