@@ -8,7 +8,6 @@ import subprocess
 import sys
 
 from redis import Redis
-from tests.support.redis_server import redis_server  # noqa: F401 - a fixture
 
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.gateway.limits.redis_store import RedisStore
@@ -36,7 +35,7 @@ def counted(server, name):
     return {"s": 0, "h": 0}
 
 
-async def test_several_processes_use_a_quota_to_the_token(redis_server):  # noqa: F811
+async def test_several_processes_use_a_quota_to_the_token(redis_server):
     rules = [{"name": "quota", "tokens_per_day": LIMIT}]
     running = [callers(redis_server, rules, 3, place) for place in range(3)]
     outputs = await asyncio.gather(*(asyncio.to_thread(one.communicate) for one in running))
@@ -46,7 +45,7 @@ async def test_several_processes_use_a_quota_to_the_token(redis_server):  # noqa
     assert (found["s"], found["h"]) == (used, 0)
 
 
-async def test_what_a_killed_process_had_reserved_is_free_again(redis_server):  # noqa: F811
+async def test_what_a_killed_process_had_reserved_is_free_again(redis_server):
     rules = [{"name": "quota", "tokens_per_month": 10**9, "concurrent_streams": 1000}]
     doomed = callers(redis_server, rules, 600, 0, wait=600)
 

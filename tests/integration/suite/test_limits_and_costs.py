@@ -10,7 +10,6 @@ import json
 import pytest
 import yaml
 from openai import AsyncOpenAI, RateLimitError
-from tests.support.redis_server import redis_server  # noqa: F401 - a fixture
 from tests.unit.cli.driving import lines, run
 
 from llmrouter import suite
@@ -74,7 +73,7 @@ async def test_limits_hold_over_both_doors_and_a_restart_and_costs_are_told(conf
 async def test_without_its_redis_a_gateway_does_as_it_was_told_and_says_so(
     config,
     redis_server,
-    on_failure,  # noqa: F811
+    on_failure,
 ):
     shared = {"address": redis_server.address, "timeout_seconds": 10}
     async with limited(config, redis=shared, on_failure=on_failure) as (_, addresses):
