@@ -55,6 +55,8 @@ class Shared:
     """What they spared."""
     limiter: Limiter | None = None
     """Holds them to their limits; None where there are none."""
+    observers: tuple[RequestObserver, ...] = ()
+    """Told of every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ def build_pipeline(
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
     admission = Admission(limiting.arrivals(recalling), telemetry.tracer, similar=similar)
-    chain = Accounting(admission, observers_of(telemetry))
+    chain = Accounting(admission, shared.observers)
     return Pipeline(chain, flights)
 
 

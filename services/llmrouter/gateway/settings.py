@@ -11,6 +11,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
+from llmrouter.gateway.ledger.settings import LedgerSettings
 from llmrouter.gateway.limits.settings import LimitSettings
 
 __all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
@@ -137,6 +138,9 @@ class GatewaySettings(Listening, Dialling):
     )
     limits: LimitSettings = Field(
         default=LimitSettings(), description="Limits and budgets of callers."
+    )
+    ledger: LedgerSettings = Field(
+        default=LedgerSettings(), description="Rows of requests and sums of days, with their costs."
     )
 
     @model_validator(mode="after")
