@@ -11,18 +11,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from llmrouter.cli import wishes
+from llmrouter.cli.asking import check
 from llmrouter.cli.calling import CONTEXT, TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, question_from
 from llmrouter.cli.output import Json, counted, facts, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.common.money import dollars
 from llmrouter.common.text_bytes import text_bytes
-from llmrouter.common.wire import duration
-from llmrouter.v1 import features_pb2, generation_pb2, selector_pb2, selector_pb2_grpc
+from llmrouter.v1 import features_pb2, selector_pb2, selector_pb2_grpc
+from llmrouter_client import Options
+from llmrouter_client.requests import request_from
 
 __all__ = ["chosen", "explained", "select"]
 
-_MAX_TOKENS = 1_000_000
+_MODES = {
+    selector_pb2.PLAN_MODE_CASCADE: "cheapest first, the next one where the answer is not sure",
+    selector_pb2.PLAN_MODE_ENSEMBLE: "all at once, and one answer of theirs is elected",
+}
 
 
 def select(
@@ -39,25 +44,21 @@ def select(
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
+    min_confidence: wishes.MinConfidence = None,
+    ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="As a raw prompt, without a chat.")] = False,
     address: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
     as_json: Json = False,
 ) -> None:
     """Show which model would answer a question, without asking it."""
     question = question_from(prompt)
-    if max_tokens is not None and not 1 <= max_tokens <= _MAX_TOKENS:
-        raise typer.BadParameter(f"must be 1 to {_MAX_TOKENS}", param_hint="--max-tokens")
+    options = Options(model=model, strategy=strategy, max_tokens=max_tokens)
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
+    options.update(wishes.together(min_confidence, ensemble))
+    check(question, options)
     request = selector_pb2.SelectRequest(
         context=CONTEXT,
-        routing=generation_pb2.RoutingWishes(
-            model=model or "",
-            strategy=strategy or "",
-            min_quality=min_quality or 0.0,
-            max_cost=max_cost or 0.0,
-            max_latency=duration(max_latency) if max_latency else None,
-            tags=tag or (),
-            session=session or "",
-        ),
+        routing=request_from(question, options).routing,
         prompt_bytes=text_bytes(question),
         features=_features(question),
         max_tokens=max_tokens or 0,
@@ -97,6 +98,8 @@ def chosen(plan: selector_pb2.Plan) -> Table:
         "fallbacks": ", ".join(_fallback(one, first) for one in others) or "none",
         "estimate": f"{tokens}, {dollars(first.estimated_cost)}",
     }
+    if plan.mode in _MODES:
+        rows["asked"] = _MODES[plan.mode]
     if not first.away:
         rows["served at"] = escape(first.address)
     rows["plan"] = f"[dim]{escape(plan.id)}[/]"

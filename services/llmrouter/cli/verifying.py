@@ -43,11 +43,14 @@ def verify(
 ) -> None:
     """Compare models with llama.cpp on the file they came from (needs xllamacpp)."""
     from llmrouter.inference.importers import run, verification
+    from llmrouter.inference.importers.architecture import PRECISIONS
     from llmrouter.inference.models import catalog
     from llmrouter.inference.models.integrity import check_contents
+    from llmrouter.inference.models.versions import with_precision
 
     held = existing_store(store)
-    names = [one for one in held.names() if one == name or one.rpartition("-")[0] == name]
+    meant = {name, *(with_precision(name, one) for one in PRECISIONS)}
+    names = [one for one in held.names() if one in meant]
     if not names:
         there = ", ".join(held.names()) or "none"
         raise RouterError(Reason.UNKNOWN_MODEL, f"{name} is not in {held.root}; there are: {there}")

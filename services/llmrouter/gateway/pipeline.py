@@ -33,6 +33,8 @@ from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import Safeguard
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
 from llmrouter.gateway.similar import Similar
@@ -113,8 +115,8 @@ def build_pipeline(
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
-    admission = Admission(limiting.arrivals(recalling), telemetry.tracer, similar=similar)
-    chain = Accounting(admission, shared.observers)
+    safe = Safeguard(limiting.arrivals(recalling), settings.safety, Policy(settings.safety))
+    chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights)
 
 

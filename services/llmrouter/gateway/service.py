@@ -18,6 +18,8 @@ from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.readings import readings
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import SafeEmbedder
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.versions import VersionWatch
@@ -44,7 +46,8 @@ async def build(
     shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
-    embedder = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
+    vectors = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
+    embedder = SafeEmbedder(vectors, Policy(settings.safety))
     servicer = GatewayServicer(
         pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,

@@ -13,6 +13,7 @@ from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.ledger.settings import LedgerSettings
 from llmrouter.gateway.limits.settings import LimitSettings
+from llmrouter.gateway.safety.settings import SafetySettings
 
 __all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
 
@@ -133,6 +134,9 @@ class GatewaySettings(Listening, Dialling):
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."
     )
 
+    safety: SafetySettings = Field(
+        default=SafetySettings(), description="What is looked for in questions and answers."
+    )
     identity: IdentitySettings = Field(
         default=IdentitySettings(), description="Who may call the gateway."
     )

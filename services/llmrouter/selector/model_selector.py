@@ -198,7 +198,7 @@ class ModelSelector:
             counted += 1
             if not outcome.error_reason and key in issued.endpoints:
                 issued.answered.add(key[0])
-            priced = self._priced(key, outcome)
+            priced = self._priced(key, outcome, decision)
             if priced.usage is not None:
                 who = (SHADOWS, "") if key in issued.shadows else (issued.tenant, issued.user)
                 self.costs.spend(key[0], *who, priced.usage, priced.cost)
@@ -262,8 +262,11 @@ class ModelSelector:
         )
         return replace(plan, shadows=(shadow,))
 
-    def _priced(self, key: Key, outcome: Observation) -> Observation:
+    def _priced(self, key: Key, outcome: Observation, decision: Decision | None) -> Observation:
+        """Return an outcome with its cost: of a version that has gone, by the price of its plan."""
         model = self.live.view().find(*key[:2])
+        if model is None and decision is not None:
+            model = decision.view.find(*key[:2])
         if model is None or outcome.usage is None:
             return outcome
         return outcome.costing(model.prices.cost(outcome.usage))

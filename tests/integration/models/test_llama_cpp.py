@@ -87,6 +87,10 @@ def test_the_command_verifies_every_precision_that_is_here(tmp_path: Path) -> No
     listed = CliRunner().invoke(app, ["models", "list", "--store", str(store.root), "--json"])
     models = json.loads(listed.stdout)["models"]
     assert [one["verified"]["engine"] for one in models] == ["llama.cpp", "llama.cpp"]
+    import_checkpoint(tmp_path / "tiny.gguf", "tiny@v2", store, ["int8"])
+    done = CliRunner().invoke(app, ["models", "verify", "tiny@v2", *place, "--positions", "8"])
+    assert (done.exit_code, "tiny-int8@v2" in done.stdout) == (0, True)
+    assert "tiny-fp32" not in done.stdout
     assert CliRunner().invoke(app, ["models", "verify", "none", *place]).exit_code != 0
     done = CliRunner().invoke(app, ["models", "verify", "tiny", *place[2:]])
     assert (done.exit_code, "give --checkpoint with the GGUF" in done.stderr) == (1, True)

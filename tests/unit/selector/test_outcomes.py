@@ -217,6 +217,18 @@ async def test_costs_are_told_by_model_tenant_and_user():
         await one.ListCosts(pb.ListCostsRequest(kind="planet"), None)
 
 
+async def test_what_a_version_answered_last_is_paid_for_though_it_has_gone():
+    held = [*HELD]
+    one = service(lambda: tuple(held))
+    plan = await plan_of(one, model=INT8)
+    held[:] = [served for served in held if served.name != INT8]
+    told = outcome_of(usage=generation.Usage(prompt_tokens=1000, completion_tokens=500))
+    await one.ReportOutcome(pb.ReportOutcomeRequest(plan_id=plan.id, outcomes=[told]), None)
+    costs = (await one.ListCosts(pb.ListCostsRequest(kind="model"), None)).costs
+    assert [(cost.name, cost.attempts) for cost in costs] == [(INT8, 1)]
+    assert costs[0].actual == pytest.approx(1500 * 0.02e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

@@ -36,7 +36,7 @@ def token(
     algorithm: str = "ES256", *, kid: str | None = None, lacks: str = "", **claims: Any
 ) -> str:
     """Return a token that is good for an hour, but for what is said."""
-    given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": time.time() + 3600, **claims}
+    given = {"iss": ISSUER, "aud": AUDIENCE, "sub": "ann", "exp": time.time() + 86_400, **claims}
     given.pop(lacks, None)
     headers = {"kid": kid or algorithm}
     return jwt.encode(given, PRIVATE[algorithm], algorithm=algorithm, headers=headers)
