@@ -96,7 +96,7 @@ def build_pipeline(
     runner = limiting.tries(_upstream(dialler, telemetry))
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(runner, reporter, selector, cascade)
+    execution = Execution(runner, reporter, selector, cascade, settings.switching)
     generating = limiting.spending(Shadowing(runner, reporter, execution))
     if settings.similar is not None:
         inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
