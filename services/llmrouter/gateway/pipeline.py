@@ -115,7 +115,8 @@ def build_pipeline(
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
-    safe = Safeguard(limiting.arrivals(recalling), settings.safety, Policy(settings.safety))
+    policy = Policy(settings.safety)
+    safe = Safeguard(limiting.arrivals(recalling), settings.safety, policy, telemetry.meter)
     chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights)
 

@@ -47,7 +47,7 @@ async def build(
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
     vectors = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
-    embedder = SafeEmbedder(vectors, Policy(settings.safety))
+    embedder = SafeEmbedder(vectors, Policy(settings.safety), telemetry.meter)
     servicer = GatewayServicer(
         pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,

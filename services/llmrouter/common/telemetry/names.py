@@ -161,6 +161,7 @@ class Name(StrEnum):
     COST = "llm_cost_dollars"
     TENANT_COST = "llm_tenant_cost_dollars"
     BUDGET_ALERTS = "llm_budget_alerts"
+    SAFETY_FINDINGS = "llm_safety_findings"
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
     STATE_DEGRADED = "llm_selector_state_degraded"
@@ -282,6 +283,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     Name.TENANT_COST: Instrument(Kind.TOTAL, "{USD}", "Spent by a tenant, by price list."),
     Name.BUDGET_ALERTS: Instrument(
         Kind.COUNTER, "{alert}", "Budgets nearly spent, spent, or with few requests left, by rule."
+    ),
+    Name.SAFETY_FINDINGS: Instrument(
+        Kind.COUNTER, "{finding}", "What was found in questions and answers, by what became of it."
     ),
     Name.QUALITY: Instrument(Kind.GAUGE, "", "Quality that a version is believed to have; 0 to 1."),
     Name.OUTSTANDING: Instrument(

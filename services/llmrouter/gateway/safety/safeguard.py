@@ -21,6 +21,8 @@ from llmrouter.common.generation import (
     Message,
     RequestContext,
 )
+from llmrouter.common.telemetry.metering import Meter
+from llmrouter.common.telemetry.names import Name
 from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.safety.policy import Act, Policy, blocked
 from llmrouter.gateway.safety.scanner import Finding
@@ -41,10 +43,18 @@ class Safeguard:
         following: Answers the cleaned questions.
         settings: What is looked for.
         policy: The same, as something to be asked.
+        meter: Counts what is found; None counts nothing.
     """
 
-    def __init__(self, following: Generator, settings: SafetySettings, policy: Policy) -> None:
+    def __init__(
+        self,
+        following: Generator,
+        settings: SafetySettings,
+        policy: Policy,
+        meter: Meter | None = None,
+    ) -> None:
         self._following, self._settings, self._policy = following, settings, policy
+        self._meter = meter
 
     async def generate(
         self, request: GenerationRequest, context: RequestContext
@@ -57,7 +67,8 @@ class Safeguard:
         """
         self._check(request)
         texts = _texts_of(request)
-        request = _with_texts(request, await _passed(self._policy, texts, context, "question"))
+        passed = await _passed(self._policy, texts, context, "question", self._meter)
+        request = _with_texts(request, passed)
         events = self._following.generate(request, context)
         if self._settings.answers.active:
             events = self._screened(events, context)
@@ -87,7 +98,7 @@ class Safeguard:
                     for one in seen if altering else (event,):
                         yield one
         finally:
-            _tell(context, "answer", acts)
+            _tell(context, "answer", acts, self._meter)
 
     def _seen(
         self, event: GenerationEvent, choices: dict[int, _Choice], acts: Counter[Act]
@@ -128,10 +139,11 @@ class SafeEmbedder:
     Args:
         following: Makes the vectors.
         policy: What is looked for.
+        meter: As of `Safeguard`.
     """
 
-    def __init__(self, following: TextEmbedder, policy: Policy) -> None:
-        self._following, self._policy = following, policy
+    def __init__(self, following: TextEmbedder, policy: Policy, meter: Meter | None = None) -> None:
+        self._following, self._policy, self._meter = following, policy, meter
 
     async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
         """Return the vectors of the cleaned texts.
@@ -140,13 +152,17 @@ class SafeEmbedder:
             RouterError: CONTENT_BLOCKED.
         """
         named = {f"texts[{place}]": text for place, text in enumerate(request.texts)}
-        passed = await _passed(self._policy, named, context, "text")
+        passed = await _passed(self._policy, named, context, "text", self._meter)
         request = replace(request, texts=tuple(passed.values()))
         return await self._following.embed(request, context)
 
 
 async def _passed(
-    policy: Policy, texts: Mapping[str, str], context: RequestContext, where: str
+    policy: Policy,
+    texts: Mapping[str, str],
+    context: RequestContext,
+    where: str,
+    meter: Meter | None,
 ) -> dict[str, str]:
     """Return texts by their paths as they may be passed on."""
     acts: Counter[Act] = Counter()
@@ -159,7 +175,7 @@ async def _passed(
             return await asyncio.to_thread(work)
         return work()
     finally:
-        _tell(context, where, acts)
+        _tell(context, where, acts, meter)
 
 
 def _texts_of(request: GenerationRequest) -> dict[str, str]:
@@ -191,8 +207,11 @@ def _judge(found: Iterable[Finding], acts: Counter[Act]) -> None:
             raise blocked("the answer", one)
 
 
-def _tell(context: RequestContext, where: str, acts: Counter[Act]) -> None:
+def _tell(context: RequestContext, where: str, acts: Counter[Act], meter: Meter | None) -> None:
     for (rule, kind, action), count in acts.items():
+        if meter is not None:
+            labels = {"kind": kind, "action": action, "where": where, "tenant": context.tenant}
+            meter.add(Name.SAFETY_FINDINGS, labels, count)
         _log.info(
             "safety",
             where=where,
