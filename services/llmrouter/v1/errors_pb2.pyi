@@ -44,7 +44,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 7
     """RESOURCE_EXHAUSTED: too many requests wait already; RetryInfo says when to come back."""
     ERROR_REASON_SLOW_READER: _ErrorReason.ValueType  # 8
-    """RESOURCE_EXHAUSTED: the client did not read its stream and the bounded buffer is full."""
+    """RESOURCE_EXHAUSTED: the client did not read its stream, the bounded buffer is full, and the
+    generation cannot be paused, as that of several answers at once.
+    """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 9
     """UNAVAILABLE: a service behind this one did not answer. A retry may help."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 10
@@ -66,8 +68,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     may answer.
     """
     ERROR_REASON_ANSWER_BROKEN_OFF: _ErrorReason.ValueType  # 18
-    """UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
-    `delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
+    """UNAVAILABLE: the stream broke off after a part of the answer had been sent, and nobody could go on
+    with it, or might (`RoutingWishes.switching`); the metadata `delivered_tokens` says how much came.
+    That part stands and is incomplete; asking anew may help.
     """
     ERROR_REASON_MEMORY_PRESSURE: _ErrorReason.ValueType  # 19
     """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
@@ -129,7 +132,9 @@ ERROR_REASON_MODEL_UNAVAILABLE: ErrorReason.ValueType  # 6
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED: too many requests wait already; RetryInfo says when to come back."""
 ERROR_REASON_SLOW_READER: ErrorReason.ValueType  # 8
-"""RESOURCE_EXHAUSTED: the client did not read its stream and the bounded buffer is full."""
+"""RESOURCE_EXHAUSTED: the client did not read its stream, the bounded buffer is full, and the
+generation cannot be paused, as that of several answers at once.
+"""
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 9
 """UNAVAILABLE: a service behind this one did not answer. A retry may help."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 10
@@ -151,8 +156,9 @@ ERROR_REASON_UNSUPPORTED_OPTION: ErrorReason.ValueType  # 17
 may answer.
 """
 ERROR_REASON_ANSWER_BROKEN_OFF: ErrorReason.ValueType  # 18
-"""UNAVAILABLE: the stream broke off after a part of the answer had been sent; the metadata
-`delivered_tokens` says how much. That part stands and is incomplete; asking anew may help.
+"""UNAVAILABLE: the stream broke off after a part of the answer had been sent, and nobody could go on
+with it, or might (`RoutingWishes.switching`); the metadata `delivered_tokens` says how much came.
+That part stands and is incomplete; asking anew may help.
 """
 ERROR_REASON_MEMORY_PRESSURE: ErrorReason.ValueType  # 19
 """RESOURCE_EXHAUSTED: the inference service is short of memory and lets in no work of this priority;
