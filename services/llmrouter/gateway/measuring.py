@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name
 from llmrouter.common.telemetry.tracing import current_span, fail
+from llmrouter.gateway.limits.alerts import Alert
 from llmrouter.gateway.record import SPARED, RequestRecord
 
-__all__ = ["MeasuredRequests"]
+__all__ = ["MeasuredRequests", "alert_listeners"]
 
 
 class MeasuredRequests:
@@ -73,3 +77,12 @@ def _measure(meter: Meter, record: RequestRecord) -> None:
         meter.record(Name.FIRST_TOKEN, record.first_token, model)
     if record.per_token is not None:
         meter.record(Name.PER_TOKEN, record.per_token, model)
+
+
+def alert_listeners(meter: Meter | None) -> tuple[Callable[[Alert], None], ...]:
+    """Return what counts the news of budgets; nothing, where nothing is measured."""
+    return () if meter is None else (partial(_count_alert, meter),)
+
+
+def _count_alert(meter: Meter, alert: Alert) -> None:
+    meter.add(Name.BUDGET_ALERTS, {"rule": alert.rule, "alert": alert.kind.value})

@@ -11,6 +11,8 @@ from tests.unit.telemetry.driving import Page
 from llmrouter.common.telemetry import names
 from llmrouter.common.telemetry.metering import Reading
 from llmrouter.common.telemetry.names import INSTRUMENTS, Kind, Name
+from llmrouter.gateway.limits.alerts import Alert, AlertKind
+from llmrouter.gateway.measuring import alert_listeners
 from llmrouter.v1 import cache_pb2, gateway_pb2, inference_pb2, selector_pb2
 
 SERVICES = Path(__file__).resolve().parents[3] / "services/llmrouter"
@@ -53,6 +55,16 @@ def test_the_guides_seven_have_its_names(page):
         assert re.search(rf"^{name}\{{", shown, re.MULTILINE), name
     assert page.values("llm_tokens_generated_bucket")['{le="64.0",model="m"}'] == 0
     assert page.values("llm_tokens_generated_bucket")['{le="128.0",model="m"}'] == 1
+
+
+def test_news_of_budgets_is_counted_by_rule_and_kind(page):
+    [count] = alert_listeners(page.meter)
+    for kind in (AlertKind.SPENT, AlertKind.SPENT, AlertKind.FEW_LEFT):
+        count(Alert(kind, "plan", "tenant acme", "5.00 dollars per day", "2026-11-25", 5, 5))
+    assert page.values("llm_budget_alerts_total") == {
+        '{alert="spent",rule="plan"}': 2, '{alert="few-left",rule="plan"}': 1
+    }  # fmt: skip
+    assert alert_listeners(None) == ()
 
 
 async def test_values_are_read_on_their_event_loop_whenever_the_page_is_asked_for(page):

@@ -163,6 +163,7 @@ class Name(StrEnum):
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
     STATE_DEGRADED = "llm_selector_state_degraded"
+    BUDGET_ALERTS = "llm_budget_alerts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +286,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     ),
     Name.STATE_DEGRADED: Instrument(
         Kind.GAUGE, "", "1 while the selector's state cannot be kept over a restart."
+    ),
+    Name.BUDGET_ALERTS: Instrument(
+        Kind.COUNTER, "{alert}", "News of budgets that run out, by rule and kind."
     ),
 }  # fmt: skip
 

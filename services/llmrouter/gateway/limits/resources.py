@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -46,6 +47,7 @@ class Window(StrEnum):
         return self in (Window.DAY, Window.MONTH)
 
 
+_DAY = 86_400_000
 _SLIDING = {Window.SECOND: 1_000, Window.MINUTE: 60_000, Window.HOUR: 3_600_000}
 
 
@@ -96,7 +98,12 @@ def period(window: Window, now: int) -> Period:
         window: DAY or MONTH.
         now: Milliseconds since the epoch.
     """
-    midnight = datetime.fromtimestamp(now // 1000, UTC).replace(hour=0, minute=0, second=0)
+    return _period_of(window, now // _DAY)
+
+
+@lru_cache(maxsize=8)
+def _period_of(window: Window, day: int) -> Period:
+    midnight = datetime.fromtimestamp(day * _DAY // 1000, UTC)
     if window is Window.DAY:
         return Period(f"{midnight:%Y-%m-%d}", _milliseconds(midnight + timedelta(days=1)))
     first = midnight.replace(day=1)
