@@ -60,7 +60,7 @@ def test_the_guides_seven_have_its_names(page):
 def test_news_of_budgets_is_counted_by_rule_and_kind(page):
     [count] = alert_listeners(page.meter)
     for kind in (AlertKind.SPENT, AlertKind.SPENT, AlertKind.FEW_LEFT):
-        count(Alert(kind, "plan", "tenant acme", "5.00 dollars per day", "2026-11-25", 5, 5))
+        count(Alert(kind, "plan", "tenant acme", "$5.00 per day", "2026-11-25", 5, 5))
     assert page.values("llm_budget_alerts_total") == {
         '{alert="spent",rule="plan"}': 2, '{alert="few-left",rule="plan"}': 1
     }  # fmt: skip

@@ -9,6 +9,8 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
+from llmrouter.common.money import dollars
+
 __all__ = ["LIMITS", "NANO", "Kind", "Period", "Resource", "Window", "period"]
 
 NANO = 1_000_000_000
@@ -58,8 +60,10 @@ class Kind(NamedTuple):
     window: Window
 
     def of(self, amount: int) -> str:
-        """Return an amount in words, such as `10 requests per second`."""
-        text = f"{amount / NANO:,.2f}" if self.resource is Resource.DOLLARS else f"{amount:,}"
+        """Return an amount in words, such as `10 requests per second` or `$5.00 per day`."""
+        if self.resource is Resource.DOLLARS:
+            return f"{dollars(amount / NANO)} per {self.window}"
+        text = f"{amount:,}"
         if self.window is Window.NOW:
             return f"{text} {self.resource} at once"
         unit = self.resource.removesuffix("s") if text == "1" else self.resource
