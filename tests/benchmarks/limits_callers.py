@@ -113,7 +113,7 @@ async def chain(rules, address=None, life=10_000, wait=0.0):
         return
     store = MemoryStore([].append)
     if address is not None:
-        store = RedisStore(RedisSettings(address=address), [].append, life / 5000, life)
+        store = RedisStore(RedisSettings(address=address, timeout_seconds=30), [].append, 1.0, life)
     await store.start()
     limiter = Limiter(RuleBook([RuleSettings(**rule) for rule in rules]), store)
     links = Limiting(limiter if rules else None, 1024)

@@ -16,10 +16,10 @@ LIMIT = 4_000
 LIFE = 1_000
 
 
-def callers(server, rules, seconds, place, wait=0.02):
+def callers(server, rules, seconds, place, wait=0.02, life=60_000):
     told = {
         "address": server.address, "rules": rules, "seconds": seconds, "callers": 5,
-        "life": LIFE, "wait": wait,
+        "life": life, "wait": wait,
     }  # fmt: skip
     program = "tests.benchmarks.limits_callers"
     command = [sys.executable, "-m", program, json.dumps(told), str(place)]
@@ -47,7 +47,7 @@ async def test_several_processes_use_a_quota_to_the_token(redis_server):
 
 async def test_what_a_killed_process_had_reserved_is_free_again(redis_server):
     rules = [{"name": "quota", "tokens_per_month": 10**9, "concurrent_streams": 1000}]
-    doomed = callers(redis_server, rules, 600, 0, wait=600)
+    doomed = callers(redis_server, rules, 600, 0, wait=600, life=LIFE)
 
     async def held():
         return counted(redis_server, "quota\x1ftokens")["h"]

@@ -75,7 +75,7 @@ async def test_without_its_redis_a_gateway_does_as_it_was_told_and_says_so(
     redis_server,
     on_failure,
 ):
-    shared = {"address": redis_server.address, "timeout_seconds": 10}
+    shared = {"address": redis_server.address, "timeout_seconds": 30}
     async with limited(config, redis=shared, on_failure=on_failure) as (_, addresses):
         url = f"http://{addresses.http}"
         async with AsyncOpenAI(base_url=url, api_key="none", max_retries=0) as client:

@@ -40,7 +40,7 @@ class Alert:
     subject: str
     """Whose it is, such as `tenant acme`."""
     limit: str
-    """Such as `5.00 dollars per day`."""
+    """Such as `$5.00 per day`."""
     period: str
     """`2026-11-25` or `2026-11`."""
     spent: float

@@ -21,7 +21,7 @@ __all__ = [
     "counter_for",
 ]
 
-CHUNKS = 32
+CHUNKS = 64
 """Parts that a sliding window is remembered in."""
 SOON = 1_000
 """When to try again where others may give back at any time."""
@@ -58,9 +58,9 @@ class Counter(Protocol):
 class SlidingCounter:
     """What was taken within the last `window` milliseconds.
 
-    A log in chunks: what is taken within 1/32 of the window of a chunk's first amount joins it, and
+    A log in chunks: what is taken within 1/64 of the window of a chunk's first amount joins it, and
     a chunk counts until its last amount is out of the window. So never more than the limit is
-    taken in any window, the memory is bounded, and nothing counts for more than 1/32 too long.
+    taken in any window, the memory is bounded, and nothing counts for more than 1/64 too long.
     """
 
     __slots__ = ("_chunks", "_grain", "_sum", "window")

@@ -30,7 +30,7 @@ __all__ = ["MemoryStore", "alert_of", "milliseconds"]
 
 _MOST = 200_000
 """Counters; each takes some 300 bytes. Beyond, those used least recently are forgotten."""
-_SWEPT = 4
+_SWEPT = 2
 """Counters looked at with every reservation, whether they are idle."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmrouter.common.errors import QuotaViolation, Reason, RouterError
+from llmrouter.common.money import dollars
 from llmrouter.gateway.limits.charges import Full, Refused
 from llmrouter.gateway.limits.resources import NANO, Resource
 
@@ -47,5 +48,5 @@ def _sentence(one: Full) -> str:
 
 def _amount(one: Full, amount: int) -> str:
     if one.charge.kind.resource is Resource.DOLLARS:
-        return f"{amount / NANO:,.6f}"
+        return dollars(amount / NANO)
     return f"{amount:,}"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
+
+from llmrouter.common.money import dollars
 
 __all__ = ["LIMITS", "NANO", "Kind", "Period", "Resource", "Window", "period"]
 
@@ -46,6 +49,7 @@ class Window(StrEnum):
         return self in (Window.DAY, Window.MONTH)
 
 
+_DAY = 86_400_000
 _SLIDING = {Window.SECOND: 1_000, Window.MINUTE: 60_000, Window.HOUR: 3_600_000}
 
 
@@ -56,8 +60,10 @@ class Kind(NamedTuple):
     window: Window
 
     def of(self, amount: int) -> str:
-        """Return an amount in words, such as `10 requests per second`."""
-        text = f"{amount / NANO:,.2f}" if self.resource is Resource.DOLLARS else f"{amount:,}"
+        """Return an amount in words, such as `10 requests per second` or `$5.00 per day`."""
+        if self.resource is Resource.DOLLARS:
+            return f"{dollars(amount / NANO)} per {self.window}"
+        text = f"{amount:,}"
         if self.window is Window.NOW:
             return f"{text} {self.resource} at once"
         unit = self.resource.removesuffix("s") if text == "1" else self.resource
@@ -96,7 +102,12 @@ def period(window: Window, now: int) -> Period:
         window: DAY or MONTH.
         now: Milliseconds since the epoch.
     """
-    midnight = datetime.fromtimestamp(now // 1000, UTC).replace(hour=0, minute=0, second=0)
+    return _period_of(window, now // _DAY)
+
+
+@lru_cache(maxsize=8)
+def _period_of(window: Window, day: int) -> Period:
+    midnight = datetime.fromtimestamp(day * _DAY // 1000, UTC)
     if window is Window.DAY:
         return Period(f"{midnight:%Y-%m-%d}", _milliseconds(midnight + timedelta(days=1)))
     first = midnight.replace(day=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -27,18 +28,14 @@ class _Limit:
 class _Rule:
     settings: RuleSettings
     limits: tuple[_Limit, ...]
+    conditions: tuple[tuple[str, frozenset[str]], ...]
+    """What it is about, and the names that fit; without any, all requests do."""
+    alone: bool
+    """Whether no other rule has its name."""
 
     def fits(self, context: RequestContext, model: str) -> bool:
         """Whether it is about such a request."""
-        rule = self.settings
-        wanted = (
-            (rule.keys, context.credential.removeprefix(_KEY)),
-            (rule.users, context.user),
-            (rule.tenants, context.tenant),
-            (rule.models, model),
-            (rule.endpoints, context.endpoint),
-        )
-        return all(not names or value in names for names, value in wanted)
+        return all(_OF[name](context, model)[-1] in names for name, names in self.conditions)
 
     def ceiling(self, most: int, priority: Priority) -> int:
         """Return how much of a limit such requests may use."""
@@ -55,7 +52,10 @@ class RuleBook:
     """
 
     def __init__(self, rules: Sequence[RuleSettings]) -> None:
-        self._rules = [_Rule(rule, _limits(rule)) for rule in rules]
+        names = Counter(rule.name for rule in rules)
+        self._rules = [
+            _Rule(rule, _limits(rule), _conditions(rule), names[rule.name] == 1) for rule in rules
+        ]
 
     def limits(self, resources: frozenset[Resource], *, by_model: bool) -> bool:
         """Whether any rule limits one of the resources, as seen by model or without."""
@@ -88,9 +88,11 @@ class RuleBook:
             name = rule.settings.name
             if rule.settings.by_model != (model is not None) or name in met:
                 continue
-            if rule.fits(context, model or ""):
+            limits = [one for one in rule.limits if one.kind.resource in amounts]
+            if (limits or not rule.alone) and rule.fits(context, model or ""):
                 met.add(name)
-                charges.extend(_charges(rule, context, amounts, now, model or ""))
+                if limits:
+                    charges.extend(_charges(rule, limits, context, amounts, now, model or ""))
         return charges
 
 
@@ -103,15 +105,29 @@ def _limits(rule: RuleSettings) -> tuple[_Limit, ...]:
     )
 
 
+def _conditions(rule: RuleSettings) -> tuple[tuple[str, frozenset[str]], ...]:
+    given = (
+        ("key", rule.keys),
+        ("user", rule.users),
+        ("tenant", rule.tenants),
+        ("model", rule.models),
+        ("endpoint", rule.endpoints),
+    )
+    return tuple((name, frozenset(names)) for name, names in given if names)
+
+
 def _charges(
-    rule: _Rule, context: RequestContext, amounts: Mapping[Resource, int], now: int, model: str
+    rule: _Rule,
+    limits: Sequence[_Limit],
+    context: RequestContext,
+    amounts: Mapping[Resource, int],
+    now: int,
+    model: str,
 ) -> list[Charge]:
     told, key = _subject(rule.settings, context, model)
     charges = []
-    for limit in rule.limits:
-        amount = amounts.get(limit.kind.resource)
-        if amount is None:
-            continue
+    for limit in limits:
+        amount = amounts[limit.kind.resource]
         name = _APART.join((rule.settings.name, limit.name, *key))
         label, ends = "", 0
         if limit.kind.window.is_calendar:
@@ -127,7 +143,7 @@ def _charges(
 
 
 _OF: Mapping[str, Callable[[RequestContext, str], tuple[str, ...]]] = {
-    "key": lambda context, model: (context.credential,),
+    "key": lambda context, model: (context.credential.removeprefix(_KEY),),
     "user": lambda context, model: (context.tenant, context.user),
     "tenant": lambda context, model: (context.tenant,),
     "model": lambda context, model: (model,),
@@ -143,5 +159,5 @@ def _subject(rule: RuleSettings, context: RequestContext, model: str) -> tuple[s
         found = _OF[dimension](context, model)
         parts += (dimension, *found)
         who = "/".join(found)
-        words.append(who if dimension == "key" and who.startswith(_KEY) else f"{dimension} {who}")
+        words.append(f"{dimension} {who}")
     return ", ".join(words) or "all callers", parts

@@ -89,7 +89,7 @@ async def test_alerts_are_told_once_a_period_and_with_what_was_spent(clock):
         (AlertKind.NEARLY_SPENT, 16.0),
         (AlertKind.SPENT, 20.0),
     ]
-    assert (told[0].subject, told[0].limit) == ("tenant acme", "20.00 dollars per day")
+    assert (told[0].subject, told[0].limit) == ("tenant acme", "$20.00 per day")
     clock.pass_seconds(86_400)
     held = await store.reserve([charge("dollars_per_day", 10_000_000_000, 1, now=clock())])
     store.settle(held, used(dollars=9_000_000_000))

@@ -18,7 +18,7 @@ from llmrouter.gateway.limits.settings import WebhookSettings
 from llmrouter.gateway.limits.webhook import SIGNATURE, Webhook
 
 SECRET = b"0123456789abcdef0123"
-ALERT = Alert(AlertKind.SPENT, "plan", "tenant acme", "5.00 dollars per day", "2026-11-25", 5, 5)
+ALERT = Alert(AlertKind.SPENT, "plan", "tenant acme", "$5.00 per day", "2026-11-25", 5, 5)
 
 
 class Receiver:
@@ -72,7 +72,7 @@ async def test_an_alert_is_sent_with_a_signature_over_time_and_body(receiver, se
     assert told.pop("id")
     assert told == {
         "type": "budget.spent", "kind": "spent", "rule": "plan", "subject": "tenant acme",
-        "limit": "5.00 dollars per day", "period": "2026-11-25", "spent": 5, "most": 5,
+        "limit": "$5.00 per day", "period": "2026-11-25", "spent": 5, "most": 5,
     }  # fmt: skip
     expected = hmac.new(SECRET, b"1795600000." + body, hashlib.sha256).hexdigest()
     given = {name.lower(): value for name, value in headers.items()}[SIGNATURE]
@@ -150,5 +150,5 @@ def test_an_alert_is_in_the_log_the_audit_log_and_told_to_all_who_listen():
         "tenant acme",
     )
     [(act, facts)] = acts
-    assert (act, facts["rule"], facts["limit"]) == ("budget.spent", "plan", "5.00 dollars per day")
+    assert (act, facts["rule"], facts["limit"]) == ("budget.spent", "plan", "$5.00 per day")
     assert heard == [ALERT]

@@ -5,7 +5,7 @@
 -- hash: s spent, h reserved, n requests that cost something, a alerts raised (bits). Streams are a
 -- number.
 
-local CHUNKS = 32
+local CHUNKS = 64
 local SOON = 1000
 local LATE = 3600000  -- how long a quota is kept after its period, for what is settled late
 
