@@ -22,6 +22,10 @@ from llmrouter.gateway.plan import Candidate, Outcome
 __all__ = ["ModelRunner", "Trial"]
 
 
+_LOST = (Reason.UPSTREAM_UNAVAILABLE, Reason.MODEL_UNAVAILABLE)
+"""Why an answer ends half way though nothing is wrong with it: its service or its model went."""
+
+
 class ModelRunner(Protocol):
     """What execution needs of inference."""
 
@@ -149,7 +153,7 @@ class Trial:
         if not self.sent:
             return error
         facts = {**error.metadata, "delivered_tokens": str(self._tokens)}
-        if error.reason is not Reason.UPSTREAM_UNAVAILABLE:
+        if error.reason not in _LOST:
             error.metadata = facts
             return error
         told = "1 token" if self._tokens == 1 else f"{self._tokens} tokens"

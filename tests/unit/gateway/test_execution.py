@@ -72,8 +72,9 @@ async def test_what_no_other_model_can_mend_surfaces_at_once(reason):
     assert runner.calls == ["first"]
 
 
-async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much():
-    runner = Runner(first=[*ANSWER[:3], error()], second=OTHER)
+@pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.MODEL_UNAVAILABLE])
+async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much(reason):
+    runner = Runner(first=[*ANSWER[:3], error(reason)], second=OTHER)
     with pytest.raises(RouterError, match="first broke its answer off after 2 tokens") as failure:
         await execute(runner)
     assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
