@@ -135,7 +135,8 @@ class _Server(uvicorn.Server):
 
     async def hang_up(self) -> None:
         """End every call, as its caller's leaving would, and then every connection."""
-        connections, tasks = self.server_state.connections, set(self.server_state.tasks)
+        connections: set[Any] = self.server_state.connections
+        tasks = set(self.server_state.tasks)
         if tasks:
             _abort(one for one in connections if one.cycle and not one.cycle.response_complete)
             _, tasks = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
