@@ -304,7 +304,7 @@ async def test_what_follows_the_last_event_is_finished_though_all_have_left():
 
 
 async def test_closing_cancels_what_does_not_end(monkeypatch):
-    monkeypatch.setattr(single_flight, "_CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr("llmrouter.gateway.single_flight._CLOSE_SECONDS", 0.01)
     following = Scripted([*answer_events()[:2], asyncio.Event()])
     one = link(following)
     stream = one.generate(keyed(), CONTEXT)
