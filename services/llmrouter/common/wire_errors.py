@@ -45,9 +45,9 @@ The message comes twice, once percent-encoded; facts come in a protobuf, as UTF-
 
 def to_status(error: RouterError) -> status_pb2.Status:
     """Return the Status with ErrorInfo, and RetryInfo or BadRequest where they apply."""
-    message = _cut(error.message, _MAX_MESSAGE, _percent_encoded)
+    message = _cut(error.message, _MAX_MESSAGE)
     status = status_pb2.Status(code=_CODES[error.status].value[0], message=message)
-    facts = {name: _cut(value, _MAX_FACT) for name, value in error.metadata.items()}
+    facts = {name: _cut(value, _MAX_FACT, _utf8) for name, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=facts)
     _pack(status, info)
     if error.retry_after is not None:
@@ -58,8 +58,8 @@ def to_status(error: RouterError) -> status_pb2.Status:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
             bad.field_violations.add(
-                field=_cut(violation.field, _MAX_FACT),
-                description=_cut(violation.description, _MAX_FACT),
+                field=_cut(violation.field, _MAX_FACT, _utf8),
+                description=_cut(violation.description, _MAX_FACT, _utf8),
             )
         _pack(status, bad)
     return status
@@ -126,7 +126,7 @@ def _percent_encoded(character: str) -> int:
     return 1 if " " <= character <= "~" and character != "%" else 3 * _utf8(character)
 
 
-def _cut(text: str, most: int, size: Callable[[str], int] = _utf8) -> str:
+def _cut(text: str, most: int, size: Callable[[str], int] = _percent_encoded) -> str:
     """Return `text`, or as much of it as takes `most` bytes with the sign that it goes on."""
     sizes = list(accumulate(map(size, text[: most + 1])))
     if not sizes or (sizes[-1] <= most and len(sizes) == len(text)):

@@ -30,7 +30,6 @@ from llmrouter.common.generation import (
     Started,
 )
 from llmrouter.gateway import flight as flights
-from llmrouter.gateway import single_flight
 from llmrouter.gateway.single_flight import SingleFlight
 
 
