@@ -72,9 +72,8 @@ async def test_what_no_other_model_can_mend_surfaces_at_once(reason):
     assert runner.calls == ["first"]
 
 
-@pytest.mark.parametrize("reason", [Reason.UPSTREAM_UNAVAILABLE, Reason.MODEL_UNAVAILABLE])
-async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much(reason):
-    runner = Runner(first=[*ANSWER[:3], error(reason)], second=OTHER)
+async def test_a_model_lost_after_the_first_token_has_broken_off_after_so_much():
+    runner = Runner(first=[*ANSWER[:3], error()], second=OTHER)
     with pytest.raises(RouterError, match="first broke its answer off after 2 tokens") as failure:
         await execute(runner)
     assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
@@ -98,6 +97,13 @@ async def test_when_every_model_fails_the_last_error_surfaces_with_the_number_tr
         await execute(runner)
     assert failure.value.reason is Reason.MODEL_UNAVAILABLE
     assert failure.value.metadata["attempts"] == "2"
+
+
+async def test_a_model_unloaded_after_the_first_token_has_broken_off_too():
+    runner = Runner(first=[*ANSWER[:3], error(Reason.MODEL_UNAVAILABLE)], second=OTHER)
+    with pytest.raises(RouterError, match="broke its answer off after 2 tokens") as failure:
+        await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
 
 
 async def test_a_stream_that_ends_early_is_a_failure():
