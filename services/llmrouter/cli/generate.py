@@ -112,11 +112,13 @@ def generate(
 def question_from(given: str) -> str:
     """Return the question an argument stands for: `-` reads standard input.
 
+    The newline that ends the last line there, as `echo` writes it, is no part of the question.
+
     Raises:
         typer.BadParameter: It is empty, or no UTF-8 text.
     """
     try:
-        question = sys.stdin.read() if given == "-" else given
+        question = _piped() if given == "-" else given
         question.encode()
     except UnicodeError:
         told = "is not UTF-8 text; convert it, as with iconv"
@@ -124,6 +126,10 @@ def question_from(given: str) -> str:
     if not question.strip():
         raise typer.BadParameter("is empty; give a question", param_hint="PROMPT")
     return question
+
+
+def _piped() -> str:
+    return sys.stdin.read().removesuffix("\n").removesuffix("\r")
 
 
 async def _generate(

@@ -24,6 +24,8 @@ __all__ = ["DETAILS_KEY", "CallObserver", "Gate", "GuardInterceptor", "guarded"]
 DETAILS_KEY = "grpc-status-details-bin"
 _UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
 _log = structlog.get_logger("llmrouter.guard")
+_STATUS_SECONDS = 1.0
+"""How long a status may take to leave; beyond that it leaves when the caller reads on."""
 _PASSING = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit)
 """What ends a call or the process; the panics of libraries in Rust are no `Exception` either."""
 _CODES = {code.name: code for code in grpc.StatusCode}
@@ -113,10 +115,17 @@ class Gate:
 
 
 class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
-    """Puts `guarded` around every handler of a gRPC server."""
+    """Puts `guarded` around every handler of a gRPC server.
 
-    def __init__(self, gate: Gate) -> None:
+    Args:
+        gate: Counts the calls.
+        patience: Returns how many seconds a message may wait until its reader has room for it, by
+            the seconds left of the call's deadline; None for a call without one.
+    """
+
+    def __init__(self, gate: Gate, patience: Callable[[float | None], float]) -> None:
         self._gate = gate
+        self._patience = patience
         self._guarded: dict[str, Any] = {}
 
     async def intercept_service(
@@ -139,7 +148,9 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
             )
         elif handler.response_streaming:
             handler = grpc.unary_stream_rpc_method_handler(
-                _writing(handler.unary_stream), None, handler.response_serializer
+                _writing(handler.unary_stream, self._patience, self._gate.service),
+                None,
+                handler.response_serializer,
             )
         self._guarded[method] = handler
         return handler
@@ -232,22 +243,49 @@ def _guard_stream(
     return behaviour
 
 
-def _writing(stream: Callable[..., AsyncIterator[Any]]) -> Callable[..., Awaitable[None]]:
+def _writing(
+    stream: Callable[..., AsyncIterator[Any]],
+    patience: Callable[[float | None], float],
+    service: str,
+) -> Callable[..., Awaitable[None]]:
     """Return a handler that writes a stream itself, and closes it however the call ends.
 
     gRPC would leave a generator open whose event it could not send to a caller that is gone, until
-    the collector finds it, and log a trace of what whoever accounts for the call tells anyway.
+    the collector finds it, and log a trace of what whoever accounts for the call tells anyway. It
+    would also wait for ever for a caller who has stopped reading.
     """
 
     async def behaviour(request: Any, context: Any) -> None:
         async with contextlib.aclosing(stream(request, context)) as events:  # type: ignore[type-var]
             async for event in events:
                 try:
-                    await context.write(event)
+                    async with asyncio.timeout(patience(context.time_remaining())):
+                        await context.write(event)
                 except aio.InternalError:
                     raise asyncio.CancelledError from None  # what a caller that leaves is told as
+                except TimeoutError:
+                    break
+            else:
+                return
+        await _tell(context, _unread(context.time_remaining()), service)
 
     return behaviour
+
+
+def _unread(left: float | None) -> RouterError:
+    if left is not None and left <= 0:
+        message = "the deadline passed while the client did not read the answer"
+        return RouterError(Reason.DEADLINE_EXCEEDED, message)
+    return RouterError(Reason.SLOW_READER, "the client has stopped reading the answer")
+
+
+async def _tell(context: Any, error: RouterError, service: str) -> None:
+    """End a call whose caller has stopped reading, without waiting until its end is read."""
+    try:
+        async with asyncio.timeout(_STATUS_SECONDS):
+            await _abort(context, error, service)
+    except TimeoutError:
+        raise asyncio.CancelledError from None
 
 
 async def _abort(context: Any, error: BaseException, service: str) -> None:

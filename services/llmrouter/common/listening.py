@@ -9,6 +9,8 @@ from llmrouter.common.tls import ClientTls, ServerTls
 
 __all__ = ["Dialling", "Listening"]
 
+_PATIENCE_SECONDS = 300.0
+
 
 class Listening(Section):
     """Settings that all four services share; each section of the file has them."""
@@ -33,6 +35,14 @@ class Listening(Section):
         description="Age at which a connection is closed once its calls have finished, so that "
         "callers look their addresses up again and find new replicas.",
     )
+
+    def patience(self, left: float | None) -> float:
+        """Return how many seconds a message may wait until its reader has room for it.
+
+        Args:
+            left: Seconds left of the call's deadline; None for a call without one.
+        """
+        return _PATIENCE_SECONDS if left is None else left
 
 
 class Dialling(Section):

@@ -58,7 +58,9 @@ class ServiceServer:
         # Without a grace: calls that run on an old connection finish, however long they take.
         age = ("grpc.max_connection_age_ms", int(listening.connection_age_seconds * 1000))
         options = (*OPTIONS, age)
-        self._server = aio.server(interceptors=[GuardInterceptor(gate)], options=options)
+        self._server = aio.server(
+            interceptors=[GuardInterceptor(gate, listening.patience)], options=options
+        )
         self._health = health.aio.HealthServicer()
         self._probed: aio.Server | None = None
         register(self._server)

@@ -5,7 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["in_words"]
+__all__ = ["in_words", "names_secret"]
+
+_SECRETS = ("password", "secret", "api_key", "apikey", "token", "private_key")
+_MEASURES = ("per_token", "first_token")
+"""Ends of names that tell of tokens of text."""
+_DEPTH = 5
 
 _SENTENCES = {
     "greater_than": "must be more than {gt}",
@@ -38,15 +43,39 @@ _SENTENCES = {
 _LONGEST = 60
 
 
+def names_secret(name: str) -> bool:
+    """Whether a setting of this name holds what nobody may read."""
+    return name.lower().endswith(_SECRETS) and not name.lower().endswith(_MEASURES)
+
+
 def in_words(error: Mapping[str, Any]) -> str:
-    """Return what one error of pydantic's says: what must be, and what was given."""
-    given = repr(error.get("input"))
-    given = given if len(given) <= _LONGEST else f"{given[: _LONGEST - 1]}…"
-    if error["type"] == "value_error":
-        said = str(error["ctx"]["error"])
-        return said if isinstance(error.get("input"), dict) else f"{said}, not {given}"
+    """Return what one error of pydantic's says: what must be, and what was given.
+
+    Of what a secret's name holds nothing is said.
+    """
     sentence = _SENTENCES.get(error["type"])
-    if sentence is None:
-        return f"{error['msg']}, not {given}"
-    said = sentence.format(**error.get("ctx", {}))
-    return said if error["type"] == "missing" else f"{said}, not {given}"
+    if error["type"] == "value_error":
+        said, given = str(error["ctx"]["error"]), not isinstance(error.get("input"), dict)
+    elif sentence is None:
+        said, given = error["msg"], True
+    else:
+        said, given = sentence.format(**error.get("ctx", {})), error["type"] != "missing"
+    if not given or any(names_secret(str(part)) for part in error.get("loc", ())):
+        return said
+    shown = repr(_without_secrets(error.get("input"), _DEPTH))
+    shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+    return f"{said}, not {shown}"
+
+
+def _without_secrets(value: Any, depth: int) -> Any:
+    """Return plain data as it may be shown; what is nested deeper than that is left out."""
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if not depth:
+        return "…"
+    if isinstance(value, Mapping):
+        return {
+            key: "…" if names_secret(str(key)) else _without_secrets(one, depth - 1)
+            for key, one in value.items()
+        }
+    return [_without_secrets(one, depth - 1) for one in value]

@@ -1,8 +1,9 @@
 """Configuration: one YAML file, an overlay per environment, then variables, frozen at start.
 
 Settings come from the environment here and nowhere else. `LLMROUTER_GATEWAY__PORT=6000` sets
-`gateway.port`; `LLMROUTER_CONFIG` names the file and `LLMROUTER_ENV` the overlay (`development` by
-default), which stands beside the file as `<stem>.<environment>.yaml` and may be missing.
+`gateway.port`; a text is taken as it is written, all else is YAML. `LLMROUTER_CONFIG` names the
+file and `LLMROUTER_ENV` the overlay (`development` by default), which stands beside the file as
+`<stem>.<environment>.yaml` and may be missing.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from typing import Any, TypeAlias, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
 
-from llmrouter.common.setting_errors import in_words
+from llmrouter.common.setting_errors import in_words, names_secret
+from llmrouter.common.setting_variables import Given, opened, settled
 
 __all__ = [
     "ADDRESS_VARIABLE",
@@ -64,7 +66,6 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"staging": _GUARDED, "production":
 _CIPHERS = "GRPC_SSL_CIPHER_SUITES"
 _NO_CIPHER = "ECDHE-PSK-AES128-CBC-SHA"
 """Needs a secret that both sides share beforehand, which nobody here has."""
-_SECRET_NAMES = ("password", "secret", "api_key", "apikey", "token", "private_key")
 _MAX_FILE_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 
@@ -89,9 +90,10 @@ class Section(BaseModel):
 
     @field_validator("*", mode="before")
     @classmethod
-    def _truth_is_no_number(cls, value: object, info: ValidationInfo) -> object:
-        """Refuse `slots: true`, which Python takes for 1."""
+    def _as_meant(cls, value: object, info: ValidationInfo) -> object:
+        """Read what a variable gave; refuse `slots: true`, which Python takes for 1."""
         wanted = cls.model_fields[str(info.field_name)].annotation
+        value = settled(value, wanted)
         if isinstance(value, bool) and wanted in (int, float):
             raise ValueError("must be a number")
         return value
@@ -329,9 +331,9 @@ def _yaml_fault(error: Exception) -> str:
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(base)
     for key, value in over.items():
-        below = merged.get(key)
-        both = isinstance(below, dict) and isinstance(value, dict)
-        merged[key] = _merge(below, value) if both else value  # type: ignore[arg-type]
+        below, above = opened(merged.get(key)), opened(value)
+        both = isinstance(below, dict) and isinstance(above, dict)
+        merged[key] = _merge(below, above) if both else value
     return merged
 
 
@@ -347,14 +349,11 @@ def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     for name in sorted(environ):
         if not name.startswith(_PREFIX) or name in _RESERVED or _is_injected(name, environ[name]):
             continue
-        path = _path_of(name)
-        try:
-            value = yaml.safe_load(environ[name])
-        except (yaml.YAMLError, ValueError, RecursionError):
-            value = environ[name]
+        path, value = _path_of(name), Given(environ[name])
+        said: Any = value.value if len(path) == 1 else value  # no section is a text
         for part in reversed(path):
-            value = {part: value}
-        result = _merge(result, value)
+            said = {part: said}
+        result = _merge(result, said)
     return result
 
 
@@ -366,7 +365,8 @@ def _refuse_inline_secrets(data: object, file: str, path: str = "") -> None:
         return
     for key, value in data.items():
         here = f"{path}.{key}".strip(".")
-        if isinstance(value, str) and str(key).lower().endswith(_SECRET_NAMES):
+        given = value is not None and not isinstance(value, dict | list)
+        if given and names_secret(str(key)):
             raise ConfigError(
                 f"{here} in {file} holds a secret inline; give it by a variable or name a file "
                 f"with {key}_file"

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
 import grpc
 from google.protobuf import any_pb2, duration_pb2
 from google.protobuf.message import DecodeError
@@ -32,16 +36,18 @@ _SENTENCES = {
 }
 """What gRPC's own words mean to a caller; the words themselves are kept as a fact."""
 _TOO_LARGE = "SERVER: Received message larger than max"
-_MAX_MESSAGE = 1500
+_MORE = "\u2026"
+_MAX_MESSAGE = 1024
 _MAX_FACT = 256
-"""Characters: all of a Status travels in a header, and those end at 16 KiB."""
+"""Bytes as they travel: all of a Status comes in headers, and from 8 KiB on those may be refused.
+The message comes twice, once percent-encoded; facts come in a protobuf, as UTF-8."""
 
 
 def to_status(error: RouterError) -> status_pb2.Status:
     """Return the Status with ErrorInfo, and those other details that apply."""
     message = _cut(error.message, _MAX_MESSAGE)
     status = status_pb2.Status(code=_CODES[error.status].value[0], message=message)
-    facts = {name: _cut(value, _MAX_FACT) for name, value in error.metadata.items()}
+    facts = {name: _cut(value, _MAX_FACT, _utf8) for name, value in error.metadata.items()}
     info = error_details_pb2.ErrorInfo(reason=error.reason.value, domain=DOMAIN, metadata=facts)
     _pack(status, info)
     if error.retry_after is not None:
@@ -52,8 +58,8 @@ def to_status(error: RouterError) -> status_pb2.Status:
         bad = error_details_pb2.BadRequest()
         for violation in error.violations:
             bad.field_violations.add(
-                field=_cut(violation.field, _MAX_FACT),
-                description=_cut(violation.description, _MAX_FACT),
+                field=_cut(violation.field, _MAX_FACT, _utf8),
+                description=_cut(violation.description, _MAX_FACT, _utf8),
             )
         _pack(status, bad)
     if error.quotas:
@@ -122,5 +128,17 @@ def _pack(status: status_pb2.Status, message: object) -> None:
     status.details.append(packed)
 
 
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else f"{text[: most - 1]}\u2026"
+def _utf8(character: str) -> int:
+    return len(character.encode(errors="replace"))
+
+
+def _percent_encoded(character: str) -> int:
+    return 1 if " " <= character <= "~" and character != "%" else 3 * _utf8(character)
+
+
+def _cut(text: str, most: int, size: Callable[[str], int] = _percent_encoded) -> str:
+    """Return `text`, or as much of it as takes `most` bytes with the sign that it goes on."""
+    sizes = list(accumulate(map(size, text[: most + 1])))
+    if not sizes or (sizes[-1] <= most and len(sizes) == len(text)):
+        return text
+    return text[: bisect_right(sizes, most - size(_MORE))] + _MORE

@@ -24,6 +24,10 @@ from llmrouter.gateway.plan import Candidate, Outcome
 __all__ = ["ModelRunner", "Said", "Trial"]
 
 
+_LOST = (Reason.UPSTREAM_UNAVAILABLE, Reason.MODEL_UNAVAILABLE)
+"""Why an answer ends half way though nothing is wrong with it: its service or its model went."""
+
+
 class ModelRunner(Protocol):
     """What execution needs of inference."""
 
@@ -200,7 +204,7 @@ class Trial:
             return error
         tokens = self._tokens + (self._begun.tokens if self._begun else 0)
         facts = {**error.metadata, "delivered_tokens": str(tokens)}
-        if error.reason is not Reason.UPSTREAM_UNAVAILABLE:
+        if error.reason not in _LOST:
             error.metadata = facts
             return error
         told = "1 token" if tokens == 1 else f"{tokens} tokens"

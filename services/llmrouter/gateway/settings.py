@@ -167,3 +167,9 @@ class GatewaySettings(Listening, Dialling):
         if self.default_deadline_seconds > self.max_deadline_seconds:
             raise ValueError("default_deadline_seconds must not exceed max_deadline_seconds")
         return self
+
+    def patience(self, left: float | None) -> float:
+        """Return how many seconds a message may wait: as long as the request itself may last."""
+        return (
+            self.default_deadline_seconds if left is None else min(left, self.max_deadline_seconds)
+        )

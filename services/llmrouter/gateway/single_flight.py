@@ -24,6 +24,7 @@ from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 
 __all__ = ["SingleFlight"]
 
+_CLOSE_SECONDS = 5.0
 _MOST_JOINED = 3
 """Generations of others that one request sees fail before it tells so."""
 _STARTERS_OWN = frozenset({Reason.DEADLINE_EXCEEDED, Reason.CANCELLED, Reason.SLOW_READER})
@@ -87,9 +88,17 @@ class SingleFlight:
                 return
 
     async def close(self) -> None:
-        """Return once every generation in flight has ended and its answer is stored."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks))
+        """Return once every generation in flight has ended and its answer is stored.
+
+        Nobody follows one any more: what takes longer than storing may is cancelled.
+        """
+        left = set(self._tasks)
+        if left:
+            _, left = await asyncio.wait(left, timeout=_CLOSE_SECONDS)
+        for task in left:
+            task.cancel()
+        if left:
+            await asyncio.wait(left, timeout=_CLOSE_SECONDS)
 
     def _flight(self, planned: PlannedRequest, context: RequestContext) -> tuple[Flight, bool]:
         """Return the flight to follow, and whether this request began it."""

@@ -161,7 +161,7 @@ class EndpointWatcher:
             while not task.done():
                 left = until - self._clock()
                 if left <= 0:
-                    raise TimeoutError
+                    raise TimeoutError(f"nothing was heard for {self._patience:g} s")
                 await asyncio.wait({task}, timeout=left)
             return task.result()
         finally:
@@ -232,7 +232,11 @@ def _remembered(model: ServedModel, known: Mapping[str, ServedModel]) -> ServedM
 
 def _why(error: Exception) -> str:
     details = getattr(error, "details", None)
-    return str(details()) if callable(details) else f"{type(error).__name__}: {error}"
+    if callable(details):
+        return str(details())
+    if isinstance(error, TimeoutError) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
 
 
 def _offered(model: inference_pb2.LoadedModel) -> bool:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 
 import numpy as np
@@ -287,6 +288,29 @@ async def test_leaving_early_ends_the_sequence_with_its_next_token(make):
         await asyncio.sleep(0.01)
     assert backend.statistics().running == 0
     await answer(backend, prompt)
+
+
+async def test_closing_ends_running_and_queued_answers_as_unavailable(make, monkeypatch):
+    backend = await make(options=replace(OPTIONS, batch_window_seconds=0, batch_size=1))
+    closing, step = threading.Event(), backend._step
+
+    def held_up(job, token):
+        ended = step(job, token)
+        closing.wait(20)
+        return ended
+
+    monkeypatch.setattr(backend, "_step", held_up)
+    long = BackendRequest(SPEAKS, replace(GREEDY, max_tokens=250))
+    running, queued = backend.generate(long), backend.generate(long)
+    await anext(running)
+    waiting = [asyncio.create_task(anext(stream)) for stream in (running, queued)]
+    await asyncio.sleep(0)
+    ending = asyncio.create_task(backend.close())
+    await asyncio.sleep(0)
+    closing.set()
+    ends = await asyncio.gather(*waiting, return_exceptions=True)
+    await ending
+    assert [getattr(end, "reason", end) for end in ends] == [Reason.MODEL_UNAVAILABLE] * 2
 
 
 async def test_a_deadline_that_has_passed_costs_no_computation(make):

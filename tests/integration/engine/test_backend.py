@@ -267,16 +267,18 @@ async def test_a_reader_of_several_answers_who_stops_reading_is_ended(
     await backend.close()
 
 
-async def test_closing_ends_every_stream_and_may_be_repeated(tiny_folder: Path) -> None:
-    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=1))
-    tasks = [asyncio.create_task(collect(backend, ask(max_tokens=MANY))) for _ in range(3)]
+async def test_closing_ends_running_and_queued_streams_as_unavailable_and_may_be_repeated(
+    long_folder: Path,
+) -> None:
+    backend = await OnnxRuntimeBackend.load(long_folder, BackendOptions(threads=2, slots=1))
+    streams = [backend.generate(ask(max_tokens=MANY)) for _ in range(3)]
+    await anext(streams[0])
+    waiting = [asyncio.create_task(anext(stream)) for stream in streams[1:]]
     await asyncio.sleep(0)
     await backend.close()
     await backend.close()
-    for events in await asyncio.gather(*tasks):
-        last = events[-1]
-        assert isinstance(last, BackendFinished)
-        assert last.reason in {FinishReason.CANCELLED, FinishReason.LENGTH, FinishReason.STOP}
+    ends = await asyncio.gather(*waiting, read_on(streams[0], at_most=MANY), return_exceptions=True)
+    assert [getattr(end, "reason", end) for end in ends] == [Reason.MODEL_UNAVAILABLE] * 3
     with pytest.raises(RouterError) as raised:
         await collect(backend, ask())
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE

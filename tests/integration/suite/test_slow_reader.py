@@ -1,6 +1,7 @@
 """A client that stops reading: its slot goes to others, and it misses nothing once it reads on."""
 
 import asyncio
+import contextlib
 import json
 import socket
 
@@ -55,6 +56,32 @@ async def test_over_http_it_misses_nothing_either(config, tmp_path):
             last = await end_of(reader)
         writer.close()
     assert b"[DONE]" in last
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_no_stream_over_http_outlives_the_drain(config, tmp_path, reads):
+    path, ports = config
+    settings = json.loads(path.read_text())
+    settings["gateway"]["drain_grace_seconds"] = 0.2
+    path.write_text(json.dumps(settings))
+    write_tiny_folder(tmp_path / "store" / "tall", TinyShape(context=16_384))
+    asked = json.dumps(
+        {"model": "auto", "prompt": "abcd", "stream": True, "logprobs": 0 if reads else 20}
+        | {"max_tokens": 16_000, "min_tokens": 16_000}
+    ).encode()
+    head = f"POST /v1/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(asked)}\r\n\r\n"
+    running = suite.running(path, store=tmp_path / "store")
+    async with asyncio.timeout(60):
+        await running.__aenter__()
+        reader, writer = await narrow_connection(ports["http"])
+        writer.write(head.encode() + asked)
+        await reader.readuntil(b"data: ")
+        reading = asyncio.create_task(reader.read() if reads else asyncio.sleep(0, b""))
+        await running.__aexit__(None, None, None)
+        with contextlib.suppress(ConnectionResetError):
+            assert b"[DONE]" not in await reading
+    writer.close()
+    assert not [task for task in asyncio.all_tasks() if "run_asgi" in repr(task.get_coro())]
 
 
 async def end_of(reader):

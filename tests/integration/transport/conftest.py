@@ -7,12 +7,15 @@ from grpc import aio
 
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
+from llmrouter.common.listening import Listening
 from llmrouter.common.server import OPTIONS
 
 
 @contextlib.asynccontextmanager
 async def socket_channel(register, gate):
-    server = aio.server(interceptors=[GuardInterceptor(gate)], options=OPTIONS)
+    server = aio.server(
+        interceptors=[GuardInterceptor(gate, Listening().patience)], options=OPTIONS
+    )
     register(server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

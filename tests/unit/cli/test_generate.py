@@ -40,6 +40,15 @@ def test_generate_sends_what_it_was_told(address, gateway):
     assert gateway.deadlines[0] <= 30.2  # gRPC rounds it up
 
 
+@pytest.mark.parametrize(
+    ("piped", "asked"),
+    [("hi\n", "hi"), ("hi\r\n", "hi"), ("two\nlines\n\n", "two\nlines\n"), (" hi ", " hi ")],
+)
+def test_the_newline_that_ends_a_piped_question_is_no_part_of_it(address, gateway, piped, asked):
+    assert run("generate", "-", "--raw", "--address", address, stdin=piped).exit_code == 0
+    assert gateway.requests[0].prompt == asked
+
+
 def test_a_service_behind_the_gateway_that_is_away_is_not_taken_for_the_gateway(address, gateway):
     away = RouterError(
         Reason.UPSTREAM_UNAVAILABLE, "selector does not answer", metadata={"detail": "refused"}

@@ -29,7 +29,7 @@ def test_by_default_the_services_are_where_they_listen_by_default():
 
 def test_the_settings_move_what_is_asked(monkeypatch, tmp_path):
     monkeypatch.setenv("LLMROUTER_GATEWAY__PORT", "6000")
-    monkeypatch.setenv("LLMROUTER_CACHE__HOST", "'::'")
+    monkeypatch.setenv("LLMROUTER_CACHE__HOST", "::")
     expected = ("127.0.0.1:6000", "gateway.port (from LLMROUTER_GATEWAY__PORT) says")
     assert seen(gateway_at(None)) == expected
     assert cache_at(None, "--cache").address == "[::1]:50053"

@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -84,14 +85,21 @@ def test_details_that_make_no_sense_do_not_hide_the_error(details):
     assert from_rpc_error(error, "cache").reason is Reason.UPSTREAM_UNAVAILABLE
 
 
-def test_an_error_that_quotes_a_long_name_still_fits_into_a_header():
-    long = "x" * 50_000
+@pytest.mark.parametrize("one", ["x", "%", "ä", "\n", "😀"])
+def test_an_error_that_quotes_a_long_name_still_fits_into_a_header(one):
+    long = one * 50_000
     violations = (FieldViolation(long, long),) * 4
     error = RouterError(Reason.NO_CANDIDATE, long, metadata={"why": long}, violations=violations)
     status = to_status(error)
-    assert len(status.SerializeToString()) < 8192
-    assert status.message.startswith("xxx")
+    assert len(status.SerializeToString()) < 4096
+    assert len(quote(status.message)) <= 1024
+    assert status.message.startswith(one * 3)
     assert status.message.endswith("\u2026")
     back = from_status(status)
     assert back is not None
     assert back.reason is Reason.NO_CANDIDATE
+
+
+@pytest.mark.parametrize("fits", ["", "ä" * 170, "x" * 1024])
+def test_a_message_that_fits_is_told_whole(fits):
+    assert to_status(RouterError(Reason.INTERNAL, fits)).message == fits

@@ -1,6 +1,7 @@
 """One file, an overlay, then variables; mistakes are told by name."""
 
 import re
+from pathlib import Path
 
 import pytest
 from pydantic import ValidationError
@@ -156,6 +157,69 @@ def test_a_secret_may_come_from_a_variable_or_be_named_by_a_file(config):
     path = config("gateway: {api_key_file: /run/secrets/key}")
     data = load_config(path, {"LLMROUTER_GATEWAY__API_KEY": "x"})
     assert data["gateway"]["api_key"] == "x"
+
+
+@pytest.mark.parametrize("value", ["31415926", "2.5", "true", "2020-01-01"])
+def test_a_secret_that_is_no_text_is_inline_as_well(config, value):
+    with pytest.raises(ConfigError, match=r"^cache\.shared\.password in .* holds a secret inline"):
+        load_config(config(f"cache: {{shared: {{password: {value}}}}}"), {})
+
+
+def test_what_counts_tokens_of_text_is_no_secret(config):
+    path = config("selector: {catalog: [{name: m, seconds_per_token: 0.5}]}")
+    assert load_config(path, {})["selector"]["catalog"][0]["seconds_per_token"] == 0.5
+
+
+@pytest.mark.parametrize(
+    "said", ["31415926", "abc #def", "null", "0123", "yes", "{a: b}", "[x]", "'quoted'", "- "]
+)
+def test_a_variable_gives_a_text_as_it_is_written(said):
+    environ = {
+        "LLMROUTER_CACHE__SHARED__ADDRESS": "a:1",
+        "LLMROUTER_CACHE__SHARED__PASSWORD": said,
+        "LLMROUTER_CACHE__SHARED__USER": said,
+        "LLMROUTER_CACHE__SHARED__CA_FILE": said,
+        "LLMROUTER_CACHE__SHARED__TLS": "yes",
+    }
+    shared = parse(SuiteSettings, load_config(None, environ), "", environ).cache.shared
+    assert (shared.password.get_secret_value(), shared.user) == (said, said)
+    assert (shared.ca_file, shared.tls) == (Path(said), True)
+
+
+def test_a_variable_without_text_gives_none_where_there_may_be_none():
+    environ = {"LLMROUTER_CACHE__SHARED__ADDRESS": "a:1", "LLMROUTER_CACHE__SHARED__PASSWORD": ""}
+    shared = parse(SuiteSettings, load_config(None, environ), "", environ).cache.shared
+    assert shared.password is None
+
+
+def test_variables_of_a_part_and_of_a_setting_in_it_count_together(config):
+    environ = {
+        "LLMROUTER_CACHE__SHARED": "{address: 'a:1', database: 3}",
+        "LLMROUTER_CACHE__SHARED__PASSWORD": "0123",
+        "LLMROUTER_SELECTOR__STRATEGIES__MINE__WEIGHTS": "{cost: 1}",
+        "LLMROUTER_SELECTOR__STRATEGIES__MINE__PICKER": "best",
+    }
+    path = config("cache: {shared: {user: me}}")
+    settings = parse(SuiteSettings, load_config(path, environ), "", environ)
+    shared = settings.cache.shared
+    assert (shared.address, shared.database, shared.user) == ("a:1", 3, "me")
+    assert shared.password.get_secret_value() == "0123"
+    assert settings.selector.strategies["mine"].weights == {"cost": 1}
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"LLMROUTER_CACHE__SHARED": "{address: 'a:1', password: 31415926}"},
+        {"LLMROUTER_CACHE__SHARED": "[{password: 31415926}]"},
+        {"LLMROUTER_CACHE__PORT": "{api_key: 31415926}"},
+    ],
+)
+def test_a_secret_that_is_refused_is_not_shown(environ):
+    with pytest.raises(ConfigError) as failure:
+        parse(SuiteSettings, load_config(None, environ), "", environ)
+    assert "must" in str(failure.value)
+    assert "31415926" not in str(failure.value)
 
 
 @pytest.mark.parametrize("text", ["- a", "a: [", "\x00"])

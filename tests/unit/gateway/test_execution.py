@@ -80,6 +80,13 @@ async def test_when_every_model_fails_the_last_error_surfaces_with_the_number_tr
     assert failure.value.metadata["attempts"] == "2"
 
 
+async def test_a_model_unloaded_after_the_first_token_has_broken_off_too():
+    runner = Runner(first=[*ANSWER[:3], error(Reason.MODEL_UNAVAILABLE)], second=OTHER)
+    with pytest.raises(RouterError, match="broke its answer off after 2 tokens") as failure:
+        await execute(runner)
+    assert failure.value.reason is Reason.ANSWER_BROKEN_OFF
+
+
 async def test_a_stream_that_ends_early_is_a_failure():
     runner = Runner(first=ANSWER[:-1], second=[error()])
     with pytest.raises(RouterError, match="before the answer was complete") as failure:

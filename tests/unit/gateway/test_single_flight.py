@@ -303,6 +303,18 @@ async def test_what_follows_the_last_event_is_finished_though_all_have_left():
     assert stored
 
 
+async def test_closing_cancels_what_does_not_end(monkeypatch):
+    monkeypatch.setattr("llmrouter.gateway.single_flight._CLOSE_SECONDS", 0.01)
+    following = Scripted([*answer_events()[:2], asyncio.Event()])
+    one = link(following)
+    stream = one.generate(keyed(), CONTEXT)
+    await began(stream)
+    async with asyncio.timeout(10):
+        await one.close()
+    assert following.ended == ["CancelledError"]
+    await stream.aclose()
+
+
 async def test_the_generation_waits_for_its_fastest_reader_and_not_for_its_slowest(monkeypatch):
     monkeypatch.setattr(flights, "_AHEAD_BYTES", 1_000)
     made = []

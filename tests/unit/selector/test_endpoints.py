@@ -205,13 +205,14 @@ async def test_a_service_that_starts_after_many_looks_is_found(watching, inferen
     await server.stop(None)
 
 
-async def test_a_stream_that_falls_silent_is_opened_anew(inference, watching):
+async def test_a_stream_that_falls_silent_is_opened_anew(inference, watching, caplog):
     watcher = await watching(inference.address, interval=0.05)
     inference.does = "hang"
     inference.tell()
     await until(lambda: [one.silent for one in watcher.served()] == [True])
     inference.does = "watch"
     await until(lambda: not watcher.served()[0].silent)
+    assert "does not answer: nothing was heard for 0.1 s" in caplog.text
 
 
 async def test_an_address_that_says_that_it_drains_is_told_at_once_until_it_is_back(

@@ -9,6 +9,7 @@ import pytest
 from tests.unit.inference.models.fake_backend import PROMPTLY, FakeBackends, put, registry_of
 
 from llmrouter.common.guard import Gate, GuardInterceptor
+from llmrouter.common.listening import Listening
 from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -36,7 +37,9 @@ class Inference:
     async def __aenter__(self):
         await self.registry.start(self._names)
         self.monitor = MemoryMonitor(lambda: None, Thresholds(), self.registry.relieve)
-        self._server = grpc.aio.server(interceptors=[GuardInterceptor(Gate("tested"))])
+        self._server = grpc.aio.server(
+            interceptors=[GuardInterceptor(Gate("tested"), Listening().patience)]
+        )
         servicer = ModelServicer(self.registry, RemoteModels(()), self.monitor, CpuMeter(2))
         add_ModelServiceServicer_to_server(servicer, self._server)
         self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"

@@ -294,7 +294,7 @@ async def _no_endpoint(request: Request, error: Exception) -> Response:
 
 def _call(request: Request, context: RequestContext) -> Call:
     host, port = request.client or ("", 0)
-    peer = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}"
+    peer = f"ipv6:[{host}]:{port}" if ":" in host else f"ipv4:{host}:{port}" if host else ""
     names = request.scope.get("state", {}).get(CERTIFICATE_NAMES, ())
     return Call(request.headers.items(), peer, context.request_id, names)
 

@@ -7,7 +7,7 @@ import contextlib
 import json
 import logging
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import httptools
@@ -33,6 +33,8 @@ _BACKLOG = 2048
 _MAX_HEADER_BYTES = 64 << 10
 _KEEP_ALIVE_SECONDS = 75
 _CLOSE_SECONDS = 5.0
+_FLUSH_SECONDS = 0.5
+"""How long the last bytes of answers may take to leave."""
 
 
 class HttpDoor:
@@ -99,12 +101,13 @@ class HttpDoor:
             await asyncio.sleep(0.005)
 
     async def close(self) -> None:
-        """Let go of the connections that are left."""
+        """Let go of the connections that are left, and end what is being answered on them."""
         if self._serving is not None:
             self._server.should_exit = True
             self._server.force_exit = True  # whoever was served has been waited for
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._serving, _CLOSE_SECONDS)
+            await self._server.hang_up()
         self._close_sockets()
 
     def _close_sockets(self) -> None:
@@ -129,6 +132,26 @@ class _Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         """Capture none."""
         yield
+
+    async def hang_up(self) -> None:
+        """End every call, as its caller's leaving would, and then every connection."""
+        connections: set[Any] = self.server_state.connections
+        tasks = set(self.server_state.tasks)
+        if tasks:
+            _abort(one for one in connections if one.cycle and not one.cycle.response_complete)
+            _, tasks = await asyncio.wait(tasks, timeout=_CLOSE_SECONDS)
+        for task in tasks:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_FLUSH_SECONDS):
+                while connections:  # noqa: ASYNC110 - all it tells
+                    await asyncio.sleep(0.01)
+        _abort(connections)
+
+
+def _abort(connections: Iterable[Any]) -> None:
+    for one in list(connections):
+        one.transport.abort()
 
 
 class _BoundedProtocol(HttpToolsProtocol):

@@ -112,7 +112,7 @@ class Identity:
 
         Raises:
             RouterError: UNAUTHENTICATED or PERMISSION_DENIED; STORE_FAILED when keys cannot be
-                read.
+                read; CANCELLED for a caller who is gone, which is told to no audit.
         """
         with self._audited(call, scope=scope.value):
             principal = self._identified(call)
@@ -142,7 +142,8 @@ class Identity:
         except RouterError as error:
             known = {"credential": f"key {key}"} if (key := error.metadata.get("key")) else {}
             told = {"reason": error.reason.value, "peer": call.peer, "request_id": call.request_id}
-            self._audit.tell("refused", **told, **{**facts, **known})
+            if error.reason is not Reason.CANCELLED:
+                self._audit.tell("refused", **told, **{**facts, **known})
             raise
 
     def _identified(self, call: Call) -> Principal:
@@ -165,6 +166,8 @@ class Identity:
         here = self._anonymous == "loopback" and is_loopback(call.peer)
         if here or self._anonymous == "always":
             return ANONYMOUS
+        if not call.peer:  # gRPC's word for a connection that is gone
+            raise RouterError(Reason.CANCELLED, "the caller went away")
         raise _refused(why_not)
 
 

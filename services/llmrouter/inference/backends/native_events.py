@@ -13,7 +13,6 @@ __all__ = ["put_event", "reason_of"]
 _FINISH_REASONS = {
     _native.FinishReason.STOP: FinishReason.STOP,
     _native.FinishReason.LENGTH: FinishReason.LENGTH,
-    _native.FinishReason.CANCELLED: FinishReason.CANCELLED,
 }
 
 
@@ -32,10 +31,18 @@ def put_event(buffer: EventBuffer, event: _native.Event) -> bool:
     if isinstance(event, _native.TextDelta):
         return buffer.put(_delta(event))
     if isinstance(event, _native.Finished):
-        buffer.end(_finished(event))
+        buffer.end(_ending(event))
         return True
     buffer.end(RouterError(reason_of(event.code), event.message))
     return False
+
+
+def _ending(event: _native.Finished) -> BackendFinished | RouterError:
+    # Whoever cancels a request has left: one that is still waited for lost its engine.
+    if event.reason is _native.FinishReason.CANCELLED:
+        told = "the model was unloaded before the answer was complete"
+        return RouterError(Reason.MODEL_UNAVAILABLE, told)
+    return _finished(event)
 
 
 def _delta(event: _native.TextDelta) -> TokenDelta:

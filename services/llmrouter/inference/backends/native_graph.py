@@ -22,7 +22,7 @@ from llmrouter.inference.backends.layer_graph import fuse_layers
 from llmrouter.inference.backends.packed_graph import DecoderTensors, pack_tokens
 from llmrouter.inference.models.untrusted_json import inside
 
-__all__ = ["MatrixPlace", "NativeGraph", "rewrite_graph"]
+__all__ = ["MatrixPlace", "NativeGraph", "read_graph", "rewrite_graph"]
 
 _MOST_GRAPH_BYTES = 64 * 2**20
 """A larger file holds its weights itself, and those are left to ONNX Runtime."""
@@ -78,7 +78,7 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
         None where nothing can be replaced, and for files that are broken or unusual: these are
         ONNX Runtime's to run or to refuse.
     """
-    model = _read(file)
+    model = read_graph(file)
     if model is None or not _usual(model):
         return None
     matrices = _replace_products(model.graph, file.parent) if multiply else []
@@ -95,7 +95,8 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
     return NativeGraph(graph, tuple(matrices), packed, packed and ours, quantised)
 
 
-def _read(file: Path) -> Any:
+def read_graph(file: Path) -> Any:
+    """Return the model in `file` without external data; None for one that is broken or large."""
     try:
         if file.stat().st_size > _MOST_GRAPH_BYTES:
             return None

@@ -15,7 +15,7 @@ import structlog
 
 from llmrouter import _native
 from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
-from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
+from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import (
     BackendEvent,
@@ -24,6 +24,7 @@ from llmrouter.inference.backends.base import (
     BackendStatistics,
 )
 from llmrouter.inference.backends.constraints import Constraints
+from llmrouter.inference.backends.context import choose_context
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
@@ -257,7 +258,7 @@ def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
         RouterError: As in `OnnxRuntimeBackend.load`.
     """
     folder = read_folder(path)
-    context = _context(folder, options)
+    context = choose_context(folder, options)
     kernels = choose_kernels(options.kernels, _native.detect_processor())
     vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
     library = find_library()
@@ -312,18 +313,6 @@ def _constraints(path: Path) -> Constraints | None:
         return None
     folder = read_folder(path)
     return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
-
-
-def _context(folder: ModelFolder, options: BackendOptions) -> int:
-    if not 1 <= options.slots <= 256:
-        raise invalid("slots", f"{options.slots} is outside 1 to 256")
-    if options.context > folder.context_length:
-        raise invalid(
-            "context",
-            f"{options.context} is more than the {folder.context_length} tokens "
-            f"that {folder.path.name} was made for",
-        )
-    return options.context or folder.context_length
 
 
 def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -> _native.OrtModel:

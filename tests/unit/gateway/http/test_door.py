@@ -1,6 +1,7 @@
 """What the server does with callers that are no good clients."""
 
 import asyncio
+import contextlib
 import json
 
 import pytest
@@ -10,6 +11,7 @@ from tests.unit.gateway.doubles import answer_events
 from tests.unit.gateway.http.conftest import serving
 from tests.unit.gateway.identity.key_ring import KeyRing
 
+from llmrouter.common.generation import Delta
 from llmrouter.common.guard import Gate
 from llmrouter.common.settings import ConfigError
 from llmrouter.gateway.http import door
@@ -121,6 +123,39 @@ async def test_a_slow_reader_holds_up_its_own_answer_alone(api):
     answer = await exchange(api.address, post("/v1/models", b"").replace(b"POST", b"GET"))
     assert answer.startswith(b"HTTP/1.1 200")
     assert api.chain.log == []  # The chain waits: the other 16 MB are nowhere.
+    writer.close()
+
+
+@pytest.mark.parametrize("reads", [True, False])
+async def test_closing_ends_the_streams_that_still_run(reads, caplog):
+    async with serving() as api:
+        api.chain.script = [
+            *answer_events()[:2],
+            *([60] if reads else [Delta(0, "x" * 4096, 1)] * 4000),
+        ]
+        host, port = api.address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 10)
+        writer.write(post("/v1/completions", b'{"model": "auto", "stream": true, "prompt": "a"}'))
+        await reader.readuntil(b"data: ")
+        assert (api.gate.active, api.chain.log) == (1, [])
+    assert (api.gate.active, api.chain.log) == (0, ["closed"])
+    with contextlib.suppress(ConnectionResetError):
+        async with asyncio.timeout(10):
+            assert b"[DONE]" not in await reader.read()
+    writer.close()
+    assert caplog.text == ""
+
+
+async def test_closing_lets_the_last_bytes_of_answers_leave():
+    async with serving() as api:
+        api.chain.script = answer_events(text=("x" * 4096,) * 200)
+        host, port = api.address.rsplit(":", 1)
+        reader, writer = await asyncio.open_connection(host, int(port), limit=1 << 10)
+        writer.write(post("/v1/completions", b'{"model": "auto", "stream": true, "prompt": "a"}'))
+        await reader.readuntil(b"data: ")
+        reading = asyncio.create_task(reader.read())
+        await api.gate.wait_idle()
+    assert b"[DONE]" in await reading
     writer.close()
 
 

@@ -56,6 +56,18 @@ def admit(audit):
     return call
 
 
+@pytest.mark.parametrize("anonymous", ["never", "loopback"])
+def test_a_caller_who_is_gone_is_no_stranger_and_is_told_to_nobody(admit, audit, anonymous):
+    with pytest.raises(RouterError) as gone:
+        admit(peer="", anonymous=anonymous)
+    assert gone.value.reason is Reason.CANCELLED
+    assert audit.told == []
+    with pytest.raises(RouterError) as refused:
+        admit("Bearer llmr_wrong", peer="", anonymous=anonymous)
+    assert refused.value.reason is Reason.UNAUTHENTICATED
+    assert len(audit.told) == 1
+
+
 @pytest.mark.parametrize(
     ("peer", "here"),
     [
