@@ -33,6 +33,8 @@ class HeldModel:
     opened: OpenModel | None = None
     announced: bool = False
     """Whether it is draining and takes requests still, of those who have not heard of it."""
+    retiring: bool = False
+    """Whether it is draining for good: nothing makes it ready again before it was unloaded."""
     users: int = 0
     """Requests that run on it."""
     last_used: float = 0.0

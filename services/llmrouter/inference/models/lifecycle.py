@@ -140,7 +140,7 @@ class Lifecycle:
             model.error = ""
             self._set(model, ModelState.UNLOADED)
             return
-        model.announced = True
+        model.announced = model.retiring = True
         self._set(model, ModelState.DRAINING)
         await asyncio.sleep(self.options.notice_seconds)
         model.announced = False
@@ -148,6 +148,7 @@ class Lifecycle:
             _log.warning("running requests are cut", model=str(model.key), requests=model.users)
         async with self._turn:
             await self._shut(model)
+        model.retiring = False
 
     async def sweep(self, idle_seconds: float) -> None:
         """Unload what nobody has used for so long; requests load it again."""
@@ -239,7 +240,7 @@ class Lifecycle:
         """Unload a model for now; False when what runs on it has not finished in time."""
         self._set(model, ModelState.DRAINING)
         if not await _idle(model, min(self.options.drain_seconds, _ROOM_SECONDS)):
-            if model.opened is not None:
+            if model.opened is not None and not model.retiring:
                 model.become_ready(model.opened, self._clock())
             self._changes.tell()
             return False
