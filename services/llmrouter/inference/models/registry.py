@@ -8,6 +8,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import RequestContext
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
@@ -25,6 +27,7 @@ from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["ModelRegistry"]
 
+_log = structlog.get_logger("llmrouter.models")
 _RELIEF_SECONDS = 5.0
 """When to come back to a service that is short of memory."""
 
@@ -113,6 +116,11 @@ class ModelRegistry:
 
     async def scan(self) -> None:
         """Take in what came into the store, and read what there is to know of it."""
+        try:
+            if await self.shelf.read_aliases():
+                self.changes.tell()
+        except RouterError as error:  # they stay where they were known to be
+            _log.error("aliases cannot be read", why=error.message)
         await self.shelf.scan()
         for model in self.models:
             await self.lifecycle.describe(model)

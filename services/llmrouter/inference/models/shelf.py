@@ -36,6 +36,7 @@ class Shelf:
         self._replaced: set[HeldModel] = set()
         self._alias_file = AliasFile(store)
         self._moved: dict[str, dict[str, str]] = {}
+        self._moving = asyncio.Lock()
 
     @property
     def models(self) -> list[HeldModel]:
@@ -59,13 +60,18 @@ class Shelf:
         versions = [one.version for one in self._named(name)]
         return aliases_of(versions, self._moved.get(name, {}))
 
-    async def read_aliases(self) -> None:
-        """Take in where aliases were moved to by earlier processes.
+    async def read_aliases(self) -> bool:
+        """Take in where aliases were moved to, by earlier processes and other services.
+
+        Returns:
+            Whether that was news.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with their file.
         """
-        self._moved = await asyncio.to_thread(self._alias_file.read)
+        async with self._moving:
+            before, self._moved = self._moved, await asyncio.to_thread(self._alias_file.read)
+            return self._moved != before
 
     def check_aliases(self, name: str, aliases: Iterable[str]) -> None:
         """Refuse what cannot be an alias of the model `name`.
@@ -85,10 +91,8 @@ class Shelf:
         """
         if not aliases:
             return
-        moved = {name: dict(labels) for name, labels in self._moved.items()}
-        moved.setdefault(key.name, {}).update(dict.fromkeys(aliases, key.label))
-        await asyncio.to_thread(self._alias_file.write, moved)
-        self._moved = moved
+        async with self._moving:  # what was read first is not to be kept last
+            self._moved = await asyncio.to_thread(self._alias_file.move, key, aliases)
 
     def find(self, name: str, version: str) -> HeldModel:
         """Return the version of a model that a request means.

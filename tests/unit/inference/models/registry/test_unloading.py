@@ -85,9 +85,7 @@ async def test_what_is_unloaded_takes_nothing_new_when_a_load_gives_up_its_room(
 ):
     put(tmp_path, "a")
     monkeypatch.setattr(lifecycle, "_ROOM_SECONDS", 0.2)
-    registry = await make(
-        "a", "b", residency=replace(PROMPTLY, memory_bytes=size_of_one(tmp_path))
-    )
+    registry = await make("a", "b", residency=replace(PROMPTLY, memory_bytes=size_of_one(tmp_path)))
     async with registry.generator("a", "", WHO):
         loading = asyncio.create_task(registry.load("b", ""))
         await until(lambda: held(registry, "a").state is ModelState.DRAINING)
