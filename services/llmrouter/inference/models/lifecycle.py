@@ -44,6 +44,8 @@ class ResidencyOptions:
     """How long a model that is to be unloaded takes requests planned before that was known."""
     drain_seconds: float = 600.0
     """How long running requests may finish before their model is unloaded."""
+    load_seconds: float = 1800.0
+    """How long a load may take; others wait behind it."""
     max_waiting: int = 256
     """Requests that may wait for a model to be loaded before QUEUE_FULL."""
 
@@ -57,6 +59,7 @@ class Lifecycle:
         held: Gives every version there is.
         changes: Told of every change of a state.
         clock: Monotonic seconds.
+        check_memory: Raises `NoRoomError` while memory is too short to load a model.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class Lifecycle:
         held: Callable[[], Iterable[HeldModel]],
         changes: Changes,
         clock: Callable[[], float],
+        check_memory: Callable[[HeldModel], None],
     ) -> None:
-        self.options = options
+        self.options, self._check_memory = options, check_memory
         self._opener, self._held, self._changes, self._clock = opener, held, changes, clock
         self._turn = asyncio.Lock()
         self._loads: dict[HeldModel, asyncio.Task[RouterError | None]] = {}
@@ -150,9 +154,16 @@ class Lifecycle:
             await self._shut(model)
         model.retiring = False
 
-    async def sweep(self, idle_seconds: float) -> None:
-        """Unload what nobody has used for so long; requests load it again."""
+    async def sweep(self, idle_seconds: float, *, patient: bool = True) -> None:
+        """Unload what nobody has used for so long; requests load it again.
+
+        Args:
+            idle_seconds: How long.
+            patient: Whether to wait for a load that is under way; otherwise it ends there.
+        """
         for model in self._idle_models(idle_seconds):
+            if not patient and self._turn.locked():
+                return
             async with self._turn:
                 # While this waited for its turn, somebody may have come.
                 if model in self._idle_models(idle_seconds):
@@ -196,11 +207,12 @@ class Lifecycle:
             if model.opened is not None:
                 return None
             try:
+                self._check_memory(model)  # it may have become short while this load waited
                 if model.facts is None:
                     model.facts = await self._opener.describe(model.path)
                 await self._make_room(model, model.facts.memory, beside=beside, evicting=evicting)
                 self._set(model, ModelState.LOADING)
-                opened = await self._opener.open(model.path)
+                opened = await self._open(model)
             except RouterError as error:
                 return self._fail(model, error)
             except Exception as error:  # noqa: BLE001 - nobody may wait for it in vain
@@ -211,6 +223,16 @@ class Lifecycle:
             self._changes.tell()
             _log.info("model loaded", model=str(model.key), version=opened.facts.version)
             return None
+
+    async def _open(self, model: HeldModel) -> OpenModel:
+        """Open its folder; one that takes too long is given up, and what it opens is dropped."""
+        seconds = self.options.load_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._opener.open(model.path)
+        except TimeoutError:
+            message = f"'{model.key}' was not loaded within {seconds:g} s; import it again"
+            raise RouterError(Reason.MODEL_UNAVAILABLE, message) from None
 
     async def _make_room(
         self, model: HeldModel, needed: int, *, beside: HeldModel | None, evicting: bool

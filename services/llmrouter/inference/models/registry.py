@@ -16,9 +16,9 @@ from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
-from llmrouter.inference.models.lifecycle import Lifecycle, ResidencyOptions
+from llmrouter.inference.models.lifecycle import Lifecycle, NoRoomError, ResidencyOptions
 from llmrouter.inference.models.opening import Facts, Opener, OpenModel
-from llmrouter.inference.models.pressure import Pressure, admits, relief_of
+from llmrouter.inference.models.pressure import Pressure, admits, loads, relief_of
 from llmrouter.inference.models.residency import ModelState
 from llmrouter.inference.models.shelf import Shelf
 from llmrouter.inference.models.text import ModelText
@@ -71,6 +71,7 @@ class ModelRegistry:
             lambda: self.models,
             self.changes,
             clock,
+            self._check_memory,
         )
         self.texts = TextPool(available_cores(), options.max_waiting)
         """Where prompts become tokens, for all models."""
@@ -177,7 +178,8 @@ class ModelRegistry:
             begun: Told which model is loaded, before it is.
 
         Raises:
-            RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE.
+            RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE;
+                MEMORY_PRESSURE.
         """
         await self.scan()
         key = self.shelf.find(name, version).key
@@ -212,7 +214,8 @@ class ModelRegistry:
         for model in self.models:
             if model.opened is not None and model.opened.backend is not None:
                 model.opened.backend.forget_prefixes(int(self._prefix_bytes * relief.prefixes))
-        await self.lifecycle.sweep(relief.idle_seconds)
+        # Whoever watches looks again soon: a load is no reason not to look meanwhile.
+        await self.lifecycle.sweep(relief.idle_seconds, patient=False)
 
     async def close(self) -> None:
         """Close every backend."""
@@ -232,18 +235,24 @@ class ModelRegistry:
             message = f"memory is short; requests of priority {who.priority} wait until it is not"
             raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
         model = self.shelf.find(name, version)
-        if self.pressure is Pressure.EMERGENCY and not model.accepting:
-            message = f"memory is too short to load '{model.key}'"
-            raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+        if not model.accepting:
+            self._check_memory(model)
         opened = await self.lifecycle.enter(model, who.remaining())
         try:
             yield opened
         finally:
             model.leave(self._clock())
 
+    def _check_memory(self, model: HeldModel) -> None:
+        if not loads(self.pressure):
+            message = f"memory is too short to load '{model.key}'"
+            raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+
     async def _loaded(self, model: HeldModel, begun: Callable[[HeldModel], None]) -> HeldModel:
         """Load a version, in place of what was loaded from the same folder before it changed."""
         facts = await self._opener.describe(model.path)
+        if model.opened is None or facts.version != model.version.fingerprint:
+            self._check_memory(model)
         if model.opened is None:
             model.facts = facts
         if model.opened is None or facts.version == model.version.fingerprint:

@@ -35,15 +35,16 @@ def branch(*nodes: Any) -> Any:
     return helper.make_graph(nodes, "branch", [], [value("out")])
 
 
-def read(folder: Path, model: Any) -> str:
-    """Return why a graph is refused; nothing where it is not."""
+def written(folder: Path, model: Any) -> Path:
     onnx.save(model, str(folder / "model.onnx"))
-    try:
-        read_decoder_graph(folder / "model.onnx")
-    except RouterError as error:
-        assert error.reason is Reason.MODEL_UNAVAILABLE
-        return error.message
-    return ""
+    return folder / "model.onnx"
+
+
+def refusal(folder: Path, model: Any) -> str:
+    with pytest.raises(RouterError) as raised:
+        read_decoder_graph(written(folder, model))
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    return raised.value.message
 
 
 ONE = numpy_helper.from_array(np.ones(1, np.float32))
@@ -53,7 +54,7 @@ CONSTANT = helper.make_node("Constant", [], ["out"], value=ONE)
 @pytest.mark.parametrize("kind", ["Loop", "Scan", "SequenceMap"])
 def test_what_may_never_end_is_refused(tmp_path: Path, kind: str) -> None:
     node = helper.make_node(kind, ["n", "go"], ["z"], name="turns", body=branch(CONSTANT))
-    assert f"has 'turns', the operator '{kind}'" in read(tmp_path, decoder(node))
+    assert f"has 'turns', the operator '{kind}'" in refusal(tmp_path, decoder(node))
 
 
 @pytest.mark.parametrize(
@@ -61,19 +62,19 @@ def test_what_may_never_end_is_refused(tmp_path: Path, kind: str) -> None:
 )
 def test_what_is_as_large_as_a_number_says_is_refused(tmp_path: Path, kind: str) -> None:
     node = helper.make_node(kind, ["shape"], ["z"])
-    assert f"the operator '{kind}', which is not supported" in read(tmp_path, decoder(node))
+    assert f"the operator '{kind}', which is not supported" in refusal(tmp_path, decoder(node))
 
 
 def test_operators_of_strangers_are_refused(tmp_path: Path) -> None:
     node = helper.make_node("Add", ["a", "b"], ["z"], domain="com.example")
-    assert "the operator 'Add', which is not supported" in read(tmp_path, decoder(node))
+    assert "the operator 'Add', which is not supported" in refusal(tmp_path, decoder(node))
 
 
 def test_functions_that_a_graph_brings_along_are_refused(tmp_path: Path) -> None:
     model = decoder()
     made = helper.make_function("", "Add", ["a"], ["out"], [CONSTANT], model.opset_import)
     model.functions.append(made)
-    assert "the function 'Add' of its own" in read(tmp_path, model)
+    assert "the function 'Add' of its own" in refusal(tmp_path, model)
 
 
 def test_a_choice_between_constants_is_taken_and_one_between_programs_is_not(
@@ -83,12 +84,12 @@ def test_a_choice_between_constants_is_taken_and_one_between_programs_is_not(
     choice = helper.make_node(
         "If", ["long"], ["z"], then_branch=branch(CONSTANT), else_branch=branch(CONSTANT)
     )
-    assert read(tmp_path, decoder(choice)) == ""
+    assert read_decoder_graph(written(tmp_path, decoder(choice))).layers == 1
     loop = helper.make_node("Loop", ["n", "go"], ["out"], body=branch(CONSTANT))
     choice = helper.make_node(
         "If", ["long"], ["z"], name="which", then_branch=branch(CONSTANT), else_branch=branch(loop)
     )
-    assert "has 'which', the operator 'If', that computes" in read(tmp_path, decoder(choice))
+    assert "has 'which', the operator 'If', that computes" in refusal(tmp_path, decoder(choice))
 
 
 @pytest.mark.parametrize("place", ["initializer", "constant"])
@@ -101,7 +102,7 @@ def test_sparse_tensors_are_refused(tmp_path: Path, place: str) -> None:
         model.graph.sparse_initializer.append(sparse)
     else:
         model.graph.node.append(helper.make_node("Constant", [], ["z"], sparse_value=sparse))
-    assert "sparse tensors" in read(tmp_path, model)
+    assert "sparse tensors" in refusal(tmp_path, model)
 
 
 @pytest.mark.parametrize("place", ["constant", "branch"])
@@ -115,4 +116,4 @@ def test_tensors_are_looked_for_inside_of_the_folder_wherever_they_are_named(
     if place == "branch":
         sides = {"then_branch": branch(node), "else_branch": branch(node)}
         node = helper.make_node("If", ["long"], ["z"], **sides)
-    assert "leads out" in read(tmp_path, decoder(node))
+    assert "leads out" in refusal(tmp_path, decoder(node))

@@ -118,3 +118,18 @@ async def test_closing_tells_those_who_wait_for_a_load(make, backends):
     await until(lambda: held(registry, "a").waiting)
     await registry.close()
     assert (await refusal(asking)).reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_a_load_that_does_not_end_is_given_up_and_others_are_loaded(make, backends):
+    registry = await make("a", "b", now=False, residency=replace(PROMPTLY, load_seconds=0.05))
+    backends.gate.clear()
+    error = await refusal(registry.load("a", ""))
+    assert (error.reason, error.message) == (
+        Reason.MODEL_UNAVAILABLE,
+        "'a' was not loaded within 0.05 s; import it again",
+    )
+    backends.gate.set()
+    assert await ask(registry, "b") == "v-b"
+    assert states(registry) == {"a": "failed", "b": "ready"}
+    await registry.load("a", "")
+    assert backends.names() == ["a", "b"]
