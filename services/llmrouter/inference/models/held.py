@@ -31,6 +31,8 @@ class HeldModel:
     """One sentence, when it failed."""
     facts: Facts | None = None
     opened: OpenModel | None = None
+    expected: bool = False
+    """Whether requests will load it once the service has started."""
     announced: bool = False
     """Whether it is draining and takes requests still, of those who have not heard of it."""
     retiring: bool = False

@@ -92,7 +92,8 @@ class Lifecycle:
         if model.state is ModelState.FAILED:
             raise RouterError(Reason.MODEL_UNAVAILABLE, model.error)
         if not model.on_demand:
-            raise _loading(model) if model.state is ModelState.LOADING else _away(model)
+            coming = model.expected or model.state is ModelState.LOADING
+            raise _loading(model) if coming else _away(model)
         if model.waiting >= self.options.max_waiting:
             message = (
                 f"{model.waiting} requests wait for '{model.key}' to be loaded, as many as may"
@@ -168,6 +169,11 @@ class Lifecycle:
                 # While this waited for its turn, somebody may have come.
                 if model in self._idle_models(idle_seconds):
                     await self._leave(model)
+
+    @property
+    def loading(self) -> frozenset[HeldModel]:
+        """Those that are being loaded, or wait for their turn."""
+        return frozenset(self._loads)
 
     @property
     def memory(self) -> int:
@@ -248,15 +254,25 @@ class Lifecycle:
             kept = self.memory - sum(one.memory for one in others)
             leaving = next_to_leave(others) if evicting else None
             if leaving is None or not fits(others, needed, budget - kept):
-                message = (
-                    f"'{model.key}' needs {_mib(needed)}; of the {_mib(budget)} that models may "
-                    f"take {_mib(free)} are free, and no others can be unloaded for it; raise "
-                    "inference.memory_mib, or unload or unpin a model"
-                )
-                raise NoRoomError(Reason.MODEL_UNAVAILABLE, message)
+                going = sum(one.memory for one in others if evicting and not one.pinned)
+                raise self._no_room(model, needed, free, going)
             if not await self._leave(next(one for one in self._ready() if one.key == leaving)):
                 message = f"'{model.key}' waits for running answers of '{leaving}' to make room"
                 raise NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+
+    def _no_room(self, model: HeldModel, needed: int, free: int, going: int) -> NoRoomError:
+        """Return what to tell of a model for which others leave no room: for now, or for good."""
+        retiring = [one for one in self._held() if one.retiring and one.opened is not None]
+        coming = sum(one.resident.memory for one in retiring)
+        if coming and needed <= free + going + coming:
+            message = f"'{model.key}' waits for models that are being unloaded to make room"
+            return NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+        message = (
+            f"'{model.key}' needs {_mib(needed)}; of the {_mib(self.options.memory_bytes)} that "
+            f"models may take {_mib(free)} are free, and no others can be unloaded for it; raise "
+            "inference.memory_mib, or unload or unpin a model"
+        )
+        return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 
     async def _leave(self, model: HeldModel) -> bool:
         """Unload a model for now; False when what runs on it has not finished in time."""

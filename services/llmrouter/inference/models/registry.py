@@ -100,6 +100,7 @@ class ModelRegistry:
         offered, first = self.shelf.offered(names)
         for model in offered:
             model.pinned = bool({str(model.key), model.key.name} & self._pinned)
+            model.expected = True
         for model in first if now else ():
             model.state = ModelState.LOADING
         for model in () if now else offered:
@@ -112,7 +113,7 @@ class ModelRegistry:
                 await self.lifecycle.load(model, evicting=False)
         await self.scan()
         for model in offered:
-            model.on_demand = True
+            model.on_demand, model.expected = True, False
         self.changes.tell()
 
     async def scan(self) -> None:
@@ -122,7 +123,7 @@ class ModelRegistry:
                 self.changes.tell()
         except RouterError as error:  # they stay where they were known to be
             _log.error("aliases cannot be read", why=error.message)
-        await self.shelf.scan()
+        await self.shelf.scan(busy=self.lifecycle.loading)
         for model in self.models:
             await self.lifecycle.describe(model)
 

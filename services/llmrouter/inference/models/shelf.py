@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.alias_file import AliasFile
 from llmrouter.inference.models.held import HeldModel
 from llmrouter.inference.models.kinds import kind_of
+from llmrouter.inference.models.residency import ModelState
 from llmrouter.inference.models.versions import (
     STABLE,
     VersionKey,
@@ -139,11 +141,13 @@ class Shelf:
             first.append(self.aliases(name)[STABLE] if versions else key_of(name))
         return self._those(offered), self._those(first)
 
-    async def scan(self, wanted: Sequence[str] = ()) -> None:
+    async def scan(self, wanted: Sequence[str] = (), busy: Container[HeldModel] = ()) -> None:
         """Take in the folders that came into the store or changed, and forget those that are gone.
 
         Args:
             wanted: Folders that are taken in even where they are no models, to be told as broken.
+            busy: Models that are being loaded. A folder that is replaced is away for a moment:
+                their load finds it, or fails.
         """
         known = [*map(str, self._models), *wanted]
         there = await asyncio.to_thread(self._folders, known)
@@ -153,7 +157,9 @@ class Shelf:
                 model.forget()
             model.installed = installed
         for key in set(self._models) - set(there):
-            if self._models[key].opened is None:
+            model = self._models[key]
+            loads = model in busy or model.state is ModelState.LOADING
+            if model.opened is None and not loads:
                 del self._models[key]
 
     def replace(self, model: HeldModel, fresh: HeldModel) -> None:
@@ -171,8 +177,11 @@ class Shelf:
     def _folders(self, known: Sequence[str]) -> dict[VersionKey, tuple[Path, float]]:
         """Return path and time of each model folder, and of those known that are folders still."""
         names = {*self.names_in_store(), *(one for one in known if (self._store / one).is_dir())}
-        paths = [self._store / name for name in names]
-        return {key_of(path.name): (path, path.stat().st_mtime) for path in paths}
+        found = {}
+        for path in (self._store / name for name in names):
+            with suppress(FileNotFoundError):  # removed or replaced this moment
+                found[key_of(path.name)] = path, path.stat().st_mtime
+        return found
 
     def _those(self, keys: Sequence[VersionKey]) -> list[HeldModel]:
         return [self._models[key] for key in dict.fromkeys(keys) if key in self._models]

@@ -63,6 +63,20 @@ async def test_one_that_never_gets_free_is_kept_and_the_other_told_when_to_come_
     assert await ask(registry, "b") == "v-b"
 
 
+async def test_memory_of_what_is_being_unloaded_is_waited_for(make, tmp_path):
+    put(tmp_path, "a")
+    budget = replace(PROMPTLY, memory_bytes=int(2.5 * size_of_one(tmp_path)))
+    registry = await make(residency=budget, pinned=["b"])
+    async with registry.generator("a", "", WHO):
+        unloading = asyncio.create_task(registry.unload("a", ""))
+        await until(lambda: held(registry, "a").state is ModelState.DRAINING)
+        error = await refusal(ask(registry, "c"))
+        assert (error.reason, error.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+        assert "being unloaded" in error.message
+    await unloading
+    assert await ask(registry, "c") == "v-c"
+
+
 async def test_where_the_essential_leave_no_room_nothing_is_unloaded_in_vain(
     make, backends, tmp_path
 ):
