@@ -116,6 +116,9 @@ class SingleFlight:
         if context.deadline is not None:
             context = replace(context, deadline=context.deadline + self._patience)
         flight = Flight(self._following.generate(planned, context), context.deadline)
+        if (bill := context.bill) is not None:
+            bill.begin()  # the flight may go on when its starter has left
+            flight.task.add_done_callback(lambda _: bill.end())
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight
