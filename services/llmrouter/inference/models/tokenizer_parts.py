@@ -93,9 +93,9 @@ def _growth(part: Any, inner: str, known: Mapping[str, Callable[[_Step], int]]) 
     """Return the product of what the steps of a part can do."""
     growth = written = 1
     for count, step in enumerate(_steps(part, inner), 1):
-        kind = step.get("type")
+        kind = str(step.get("type"))
         if kind not in known:
-            raise _RefusedError(f"is {str(kind)[:40]!r}; known are {', '.join(known)}")
+            raise _RefusedError(f"is {kind[:40]!r}; known are {', '.join(known)}")
         factor = known[kind](step)
         growth *= factor
         written *= factor if kind in ("Replace", "Prepend") else 1
