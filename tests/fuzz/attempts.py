@@ -28,9 +28,12 @@ MOST_SECONDS = 20
 MOST_GROWTH = 256 * 2**20
 """Bytes of address space beyond what reading the whole seed took: files here have below a MiB."""
 
+TEXT = "a banana\n" * 20 + "\u00e9\ufdfa <|end|>"
+"""What is encoded: letters that seeds replace, and one that Unicode writes in eighteen."""
+
 
 def attempt(source: Path, target: Path, number: int) -> None:
-    """Import a checkpoint at one of its precisions, and read what it became."""
+    """Import a checkpoint at one of its precisions, read what it became and use its text side."""
     if (source / "1_Pooling").exists():
         read_embedding_folder(source)
         return
@@ -39,7 +42,8 @@ def attempt(source: Path, target: Path, number: int) -> None:
     target.mkdir()
     checkpoint.convert(target, precision, silent)
     model = read_model(target)
-    load_text(model)  # type: ignore[arg-type]  # no embedding comes here
+    text = load_text(model)  # type: ignore[arg-type]  # no embedding comes here
+    text.decode(text.encode(TEXT))
 
 
 def fault_of(source: Path, target: Path, number: int) -> str | None:

@@ -56,6 +56,7 @@ def _ready_made(root: Path) -> None:
     write_folder(source, decoder, random_weights(decoder))
     genai.mkdir()
     HuggingFaceImporter.open(source).convert(genai, "int4", silent)
+    _replacing(genai, _fresh(root / "genai/replacing"))
     optimum = _fresh(root / "optimum/qwen2")
     shutil.copytree(genai, optimum)
     (optimum / "genai_config.json").unlink()
@@ -69,6 +70,17 @@ def _ready_made(root: Path) -> None:
     (t5 / "vocabulary.json").rename(t5 / "shared_vocabulary.json")
     variables = encoder_decoder(len(words), positions=8)
     (t5 / "model.bin").write_bytes(model_bin(variables, specification="TransformerSpec"))
+
+
+def _replacing(source: Path, target: Path) -> None:
+    """Write a folder whose tokenizer replaces, in every part, as much as it may."""
+    shutil.copytree(source, target)
+    double = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
+    forms = [{"type": "NFKC"}, {"type": "Prepend", "prepend": "a"}]
+    tokenizer = json.loads((target / "tokenizer.json").read_text())
+    tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [*forms, *[double] * 5]}
+    tokenizer["decoder"] = {"type": "Sequence", "decoders": [*[double] * 6, {"type": "Fuse"}]}
+    (target / "tokenizer.json").write_text(json.dumps(tokenizer))
 
 
 def _fresh(folder: Path) -> Path:

@@ -186,6 +186,7 @@ def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptio
         idle_seconds=settings.idle_seconds,
         notice_seconds=settings.notice_seconds,
         drain_seconds=settings.unload_grace_seconds,
+        load_seconds=settings.load_seconds,
         max_waiting=settings.max_waiting,
     )
 

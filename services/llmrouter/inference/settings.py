@@ -44,6 +44,8 @@ class InferenceSettings(Listening):
     """How long a version that is unloaded by name takes requests that were planned before."""
     unload_grace_seconds: float = Field(default=600.0, ge=0, le=86_400)
     """How long running requests may finish before the model they run on is unloaded."""
+    load_seconds: float = Field(default=1800.0, ge=1, le=86_400)
+    """How long a load may take until it is given up; others wait behind it."""
     memory_mib: int = Field(default=0, ge=0, le=1 << 30)
     """Memory that all loaded models may count for together, in MiB: the least recently used make
     room. 0 takes `memory_critical` of the container's limit, or of the machine's memory."""

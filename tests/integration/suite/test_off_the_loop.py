@@ -37,7 +37,7 @@ LONG_WORK = [
     (onnxruntime, "make_engine"),
     (onnx_embedder, "open_encoder"),
     (AliasFile, "read"),
-    (AliasFile, "write"),
+    (AliasFile, "move"),
     (MemoryReader, "read"),
     (ModelText, "encode_chat"),
     (ModelText, "encode"),

@@ -12,7 +12,7 @@ from llmrouter.inference.importers.gguf_architecture import read_architecture
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.gguf_header import has_magic, read_header
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
-from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary
+from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary, with_merges
 from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tokenizer_files import write_tokenizer
@@ -50,9 +50,10 @@ class GgufCheckpoint:
         header = read_header(path)
         fields = GgufFields(path, header.fields)
         self.tensors = GgufTensors(path, header.tensors)
-        self._vocabulary = read_vocabulary(path, fields)
-        self.model = read_architecture(path, fields, self._vocabulary, self.tensors)
+        vocabulary = read_vocabulary(path, fields)
+        self.model = read_architecture(path, fields, vocabulary, self.tensors)
         self.tensors.check(self.model)
+        self._vocabulary = with_merges(path, fields, vocabulary)
         self.licence = _licence(fields)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:

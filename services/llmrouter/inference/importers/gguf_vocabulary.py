@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tokenizer_files import PRE_TOKENIZERS, Vocabulary
 
-__all__ = ["read_vocabulary"]
+__all__ = ["read_vocabulary", "with_merges"]
 
 _MAX_PIECE = 256
 """Characters of a piece of SentencePiece; its own limit is 16 unless asked."""
+_MOST_MERGES = 2_000_000
+_MERGES_PER_TOKEN = 16
+"""Real vocabularies have two or three for each, 600,000 in all."""
 _ALSO_CALLED = {
     "llama3": "llama-bpe", "llama-v3": "llama-bpe", "deepseek-r1-qwen": "qwen2",
 }  # fmt: skip
 
 
 def read_vocabulary(path: Path, fields: GgufFields) -> Vocabulary:
-    """Read and check the vocabulary.
+    """Read and check the vocabulary, but for its merges.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the field that is wrong.
@@ -34,7 +39,7 @@ def read_vocabulary(path: Path, fields: GgufFields) -> Vocabulary:
     return Vocabulary(
         tokens=tokens,
         types=types,
-        merges=_derived(path, fields, tokens) if pieces else _merges(path, fields, tokens),
+        merges=(),
         pre_tokenizer=pre,
         bos=fields.token("bos", len(tokens)),
         eos=fields.number("tokenizer.ggml.eos_token_id", len(tokens) - 1, least=0),
@@ -44,6 +49,16 @@ def read_vocabulary(path: Path, fields: GgufFields) -> Vocabulary:
         adds_bos=fields.flag("tokenizer.ggml.add_bos_token", default=begins),
         prefix_space=pieces and fields.flag("tokenizer.ggml.add_space_prefix", default=True),
     )
+
+
+def with_merges(path: Path, fields: GgufFields, vocabulary: Vocabulary) -> Vocabulary:
+    """Return a vocabulary with its merges, which may be many: check all else before.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the field that is wrong.
+    """
+    read = _derived if vocabulary.pre_tokenizer is None else _merges
+    return replace(vocabulary, merges=read(path, fields, vocabulary.tokens))
 
 
 def _kind(path: Path, fields: GgufFields) -> tuple[bool, str | None]:
@@ -86,14 +101,23 @@ def _derived(path: Path, fields: GgufFields, tokens: Sequence[str]) -> list[tupl
     if longest > _MAX_PIECE:
         raise bad_file(path, f"has a token of {longest} characters; at most {_MAX_PIECE}")
     ids = {token: index for index, token in enumerate(tokens)}
+    most = min(_MOST_MERGES, _MERGES_PER_TOKEN * len(tokens))
+    if sum(1 for _ in islice(_known_cuts(tokens, ids), most + 1)) > most:
+        raise bad_file(
+            path,
+            f"has tokens that are cut into two others in more than {most} ways, "
+            f"{_MERGES_PER_TOKEN} for each and {_MOST_MERGES} in all",
+        )
     found = [
         (-scores[index], -len(left), -len(right), ids[left], ids[right])
-        for index, token in enumerate(tokens)
-        for left, right in _cuts(token)
-        if left in ids and right in ids
+        for index, left, right in _known_cuts(tokens, ids)
     ]
     return [(tokens[left], tokens[right]) for *_, left, right in sorted(found)]
 
 
-def _cuts(token: str) -> Iterator[tuple[str, str]]:
-    return ((token[:at], token[at:]) for at in range(1, len(token)))
+def _known_cuts(tokens: Sequence[str], ids: Mapping[str, int]) -> Iterator[tuple[int, str, str]]:
+    """Return every token's index with the two known ones that it can be cut into."""
+    for index, token in enumerate(tokens):
+        for at in range(1, len(token)):
+            if token[:at] in ids and token[at:] in ids:
+                yield index, token[:at], token[at:]

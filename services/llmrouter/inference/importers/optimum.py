@@ -17,6 +17,7 @@ from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.huggingface import read_ends, text_files
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
+from llmrouter.inference.importers.onnx_operators import tensors_of
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.folder import CONFIG_FILE
 from llmrouter.inference.models.progress import Progress
@@ -89,7 +90,7 @@ def _weight_files(graph: Path) -> list[Path]:
     model = onnx.load(str(graph), load_external_data=False)
     names = {
         str(entry.value)
-        for tensor in model.graph.initializer
+        for tensor in tensors_of(model.graph)
         for entry in tensor.external_data
         if entry.key == "location"
     }

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.store import disk_error
 from llmrouter.inference.models.untrusted_json import read_object
+from llmrouter.inference.models.versions import VersionKey
 
 __all__ = ["ALIAS_FILE", "AliasFile"]
 
 ALIAS_FILE = ".aliases.json"
+_LOCK_FILE = ".aliases.lock"
 _REMEDY = "remove the file, and move the aliases again"
 _MOST = 10_000
+_LOCK_SECONDS = 10.0
+"""How long a move waits for those of other services of the same store; each takes milliseconds."""
 
 
 class AliasFile:
-    """Alias to label by model; one process writes it, the inference service of the store."""
+    """Alias to label by model; every service of the store reads and moves them."""
 
     def __init__(self, store: Path) -> None:
         self._file = store / ALIAS_FILE
@@ -42,18 +51,54 @@ class AliasFile:
             }
         return moved
 
-    def write(self, moved: Mapping[str, Mapping[str, str]]) -> None:
-        """Replace the file at once.
+    def move(self, key: VersionKey, aliases: Sequence[str]) -> dict[str, dict[str, str]]:
+        """Point aliases of a model to a version, and return where all are; other moves are kept.
 
         Raises:
-            RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
+            RouterError: MODEL_UNAVAILABLE when the disk is full or refuses, or the file is wrong.
         """
-        fresh = self._file.with_name(f"{ALIAS_FILE}.new")
         try:
-            with fresh.open("w", encoding="utf-8") as stream:
+            with self._alone():
+                moved = self.read()
+                moved.setdefault(key.name, {}).update(dict.fromkeys(aliases, key.label))
+                self._write(moved)
+        except OSError as error:
+            raise disk_error(error, self._file) from error
+        return moved
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other services of the store from moving aliases meanwhile."""
+        lock = os.open(self._file.with_name(_LOCK_FILE), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            give_up = time.monotonic() + _LOCK_SECONDS
+            while not _taken(lock):
+                if time.monotonic() > give_up:
+                    message = f"another service holds {_LOCK_FILE} of the store; no alias has moved"
+                    raise RouterError(Reason.MODEL_UNAVAILABLE, message, retry_after=1.0)
+                time.sleep(0.01)
+            yield
+        finally:
+            os.close(lock)
+
+    def _write(self, moved: Mapping[str, Mapping[str, str]]) -> None:
+        """Replace the file at once."""
+        handle, name = tempfile.mkstemp(prefix=f"{ALIAS_FILE}.", dir=self._file.parent)
+        fresh = Path(name)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
                 json.dump(moved, stream, indent=2, sort_keys=True)
                 stream.flush()
                 os.fsync(stream.fileno())
+            fresh.chmod(0o644)
             fresh.replace(self._file)
-        except OSError as error:
-            raise disk_error(error, self._file) from error
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
+def _taken(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True

@@ -31,8 +31,12 @@ class HeldModel:
     """One sentence, when it failed."""
     facts: Facts | None = None
     opened: OpenModel | None = None
+    expected: bool = False
+    """Whether requests will load it once the service has started."""
     announced: bool = False
     """Whether it is draining and takes requests still, of those who have not heard of it."""
+    retiring: bool = False
+    """Whether it is draining for good: nothing makes it ready again before it was unloaded."""
     users: int = 0
     """Requests that run on it."""
     last_used: float = 0.0

@@ -44,6 +44,8 @@ class ResidencyOptions:
     """How long a model that is to be unloaded takes requests planned before that was known."""
     drain_seconds: float = 600.0
     """How long running requests may finish before their model is unloaded."""
+    load_seconds: float = 1800.0
+    """How long a load may take; others wait behind it."""
     max_waiting: int = 256
     """Requests that may wait for a model to be loaded before QUEUE_FULL."""
 
@@ -57,6 +59,7 @@ class Lifecycle:
         held: Gives every version there is.
         changes: Told of every change of a state.
         clock: Monotonic seconds.
+        check_memory: Raises `NoRoomError` while memory is too short to load a model.
     """
 
     def __init__(
@@ -66,8 +69,9 @@ class Lifecycle:
         held: Callable[[], Iterable[HeldModel]],
         changes: Changes,
         clock: Callable[[], float],
+        check_memory: Callable[[HeldModel], None],
     ) -> None:
-        self.options = options
+        self.options, self._check_memory = options, check_memory
         self._opener, self._held, self._changes, self._clock = opener, held, changes, clock
         self._turn = asyncio.Lock()
         self._loads: dict[HeldModel, asyncio.Task[RouterError | None]] = {}
@@ -88,7 +92,8 @@ class Lifecycle:
         if model.state is ModelState.FAILED:
             raise RouterError(Reason.MODEL_UNAVAILABLE, model.error)
         if not model.on_demand:
-            raise _loading(model) if model.state is ModelState.LOADING else _away(model)
+            coming = model.expected or model.state is ModelState.LOADING
+            raise _loading(model) if coming else _away(model)
         if model.waiting >= self.options.max_waiting:
             message = (
                 f"{model.waiting} requests wait for '{model.key}' to be loaded, as many as may"
@@ -140,7 +145,7 @@ class Lifecycle:
             model.error = ""
             self._set(model, ModelState.UNLOADED)
             return
-        model.announced = True
+        model.announced = model.retiring = True
         self._set(model, ModelState.DRAINING)
         await asyncio.sleep(self.options.notice_seconds)
         model.announced = False
@@ -148,14 +153,27 @@ class Lifecycle:
             _log.warning("running requests are cut", model=str(model.key), requests=model.users)
         async with self._turn:
             await self._shut(model)
+        model.retiring = False
 
-    async def sweep(self, idle_seconds: float) -> None:
-        """Unload what nobody has used for so long; requests load it again."""
+    async def sweep(self, idle_seconds: float, *, patient: bool = True) -> None:
+        """Unload what nobody has used for so long; requests load it again.
+
+        Args:
+            idle_seconds: How long.
+            patient: Whether to wait for a load that is under way; otherwise it ends there.
+        """
         for model in self._idle_models(idle_seconds):
+            if not patient and self._turn.locked():
+                return
             async with self._turn:
                 # While this waited for its turn, somebody may have come.
                 if model in self._idle_models(idle_seconds):
                     await self._leave(model)
+
+    @property
+    def loading(self) -> frozenset[HeldModel]:
+        """Those that are being loaded, or wait for their turn."""
+        return frozenset(self._loads)
 
     @property
     def memory(self) -> int:
@@ -195,11 +213,12 @@ class Lifecycle:
             if model.opened is not None:
                 return None
             try:
+                self._check_memory(model)  # it may have become short while this load waited
                 if model.facts is None:
                     model.facts = await self._opener.describe(model.path)
                 await self._make_room(model, model.facts.memory, beside=beside, evicting=evicting)
                 self._set(model, ModelState.LOADING)
-                opened = await self._opener.open(model.path)
+                opened = await self._open(model)
             except RouterError as error:
                 return self._fail(model, error)
             except Exception as error:  # noqa: BLE001 - nobody may wait for it in vain
@@ -210,6 +229,16 @@ class Lifecycle:
             self._changes.tell()
             _log.info("model loaded", model=str(model.key), version=opened.facts.version)
             return None
+
+    async def _open(self, model: HeldModel) -> OpenModel:
+        """Open its folder; one that takes too long is given up, and what it opens is dropped."""
+        seconds = self.options.load_seconds
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._opener.open(model.path)
+        except TimeoutError:
+            message = f"'{model.key}' was not loaded within {seconds:g} s; import it again"
+            raise RouterError(Reason.MODEL_UNAVAILABLE, message) from None
 
     async def _make_room(
         self, model: HeldModel, needed: int, *, beside: HeldModel | None, evicting: bool
@@ -225,21 +254,31 @@ class Lifecycle:
             kept = self.memory - sum(one.memory for one in others)
             leaving = next_to_leave(others) if evicting else None
             if leaving is None or not fits(others, needed, budget - kept):
-                message = (
-                    f"'{model.key}' needs {_mib(needed)}; of the {_mib(budget)} that models may "
-                    f"take {_mib(free)} are free, and no others can be unloaded for it; raise "
-                    "inference.memory_mib, or unload or unpin a model"
-                )
-                raise NoRoomError(Reason.MODEL_UNAVAILABLE, message)
+                going = sum(one.memory for one in others if evicting and not one.pinned)
+                raise self._no_room(model, needed, free, going)
             if not await self._leave(next(one for one in self._ready() if one.key == leaving)):
                 message = f"'{model.key}' waits for running answers of '{leaving}' to make room"
                 raise NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+
+    def _no_room(self, model: HeldModel, needed: int, free: int, going: int) -> NoRoomError:
+        """Return what to tell of a model for which others leave no room: for now, or for good."""
+        retiring = [one for one in self._held() if one.retiring and one.opened is not None]
+        coming = sum(one.resident.memory for one in retiring)
+        if coming and needed <= free + going + coming:
+            message = f"'{model.key}' waits for models that are being unloaded to make room"
+            return NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+        message = (
+            f"'{model.key}' needs {_mib(needed)}; of the {_mib(self.options.memory_bytes)} that "
+            f"models may take {_mib(free)} are free, and no others can be unloaded for it; raise "
+            "inference.memory_mib, or unload or unpin a model"
+        )
+        return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 
     async def _leave(self, model: HeldModel) -> bool:
         """Unload a model for now; False when what runs on it has not finished in time."""
         self._set(model, ModelState.DRAINING)
         if not await _idle(model, min(self.options.drain_seconds, _ROOM_SECONDS)):
-            if model.opened is not None:
+            if model.opened is not None and not model.retiring:
                 model.become_ready(model.opened, self._clock())
             self._changes.tell()
             return False

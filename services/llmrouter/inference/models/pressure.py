@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from llmrouter.common.generation import Priority
 
-__all__ = ["Pressure", "Relief", "Thresholds", "admits", "next_pressure", "relief_of"]
+__all__ = ["Pressure", "Relief", "Thresholds", "admits", "loads", "next_pressure", "relief_of"]
 
 
 class Pressure(IntEnum):
@@ -77,3 +77,8 @@ def relief_of(pressure: Pressure) -> Relief | None:
 def admits(pressure: Pressure, priority: Priority) -> bool:
     """Whether new work of this priority is let in."""
     return priority in _ADMITTED[pressure]
+
+
+def loads(pressure: Pressure) -> bool:
+    """Whether models may be loaded."""
+    return pressure < Pressure.EMERGENCY

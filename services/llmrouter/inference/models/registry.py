@@ -8,15 +8,17 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
+import structlog
+
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import RequestContext
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
-from llmrouter.inference.models.lifecycle import Lifecycle, ResidencyOptions
+from llmrouter.inference.models.lifecycle import Lifecycle, NoRoomError, ResidencyOptions
 from llmrouter.inference.models.opening import Facts, Opener, OpenModel
-from llmrouter.inference.models.pressure import Pressure, admits, relief_of
+from llmrouter.inference.models.pressure import Pressure, admits, loads, relief_of
 from llmrouter.inference.models.residency import ModelState
 from llmrouter.inference.models.shelf import Shelf
 from llmrouter.inference.models.text import ModelText
@@ -25,6 +27,7 @@ from llmrouter.inference.text_pool import TextPool
 
 __all__ = ["ModelRegistry"]
 
+_log = structlog.get_logger("llmrouter.models")
 _RELIEF_SECONDS = 5.0
 """When to come back to a service that is short of memory."""
 
@@ -68,6 +71,7 @@ class ModelRegistry:
             lambda: self.models,
             self.changes,
             clock,
+            self._check_memory,
         )
         self.texts = TextPool(available_cores(), options.max_waiting)
         """Where prompts become tokens, for all models."""
@@ -96,6 +100,7 @@ class ModelRegistry:
         offered, first = self.shelf.offered(names)
         for model in offered:
             model.pinned = bool({str(model.key), model.key.name} & self._pinned)
+            model.expected = True
         for model in first if now else ():
             model.state = ModelState.LOADING
         for model in () if now else offered:
@@ -108,12 +113,17 @@ class ModelRegistry:
                 await self.lifecycle.load(model, evicting=False)
         await self.scan()
         for model in offered:
-            model.on_demand = True
+            model.on_demand, model.expected = True, False
         self.changes.tell()
 
     async def scan(self) -> None:
         """Take in what came into the store, and read what there is to know of it."""
-        await self.shelf.scan()
+        try:
+            if await self.shelf.read_aliases():
+                self.changes.tell()
+        except RouterError as error:  # they stay where they were known to be
+            _log.error("aliases cannot be read", why=error.message)
+        await self.shelf.scan(busy=self.lifecycle.loading)
         for model in self.models:
             await self.lifecycle.describe(model)
 
@@ -169,7 +179,8 @@ class ModelRegistry:
             begun: Told which model is loaded, before it is.
 
         Raises:
-            RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE.
+            RouterError: UNKNOWN_MODEL; INVALID_ARGUMENT for an alias; MODEL_UNAVAILABLE;
+                MEMORY_PRESSURE.
         """
         await self.scan()
         key = self.shelf.find(name, version).key
@@ -204,7 +215,8 @@ class ModelRegistry:
         for model in self.models:
             if model.opened is not None and model.opened.backend is not None:
                 model.opened.backend.forget_prefixes(int(self._prefix_bytes * relief.prefixes))
-        await self.lifecycle.sweep(relief.idle_seconds)
+        # Whoever watches looks again soon: a load is no reason not to look meanwhile.
+        await self.lifecycle.sweep(relief.idle_seconds, patient=False)
 
     async def close(self) -> None:
         """Close every backend."""
@@ -224,18 +236,24 @@ class ModelRegistry:
             message = f"memory is short; requests of priority {who.priority} wait until it is not"
             raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
         model = self.shelf.find(name, version)
-        if self.pressure is Pressure.EMERGENCY and not model.accepting:
-            message = f"memory is too short to load '{model.key}'"
-            raise RouterError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+        if not model.accepting:
+            self._check_memory(model)
         opened = await self.lifecycle.enter(model, who.remaining())
         try:
             yield opened
         finally:
             model.leave(self._clock())
 
+    def _check_memory(self, model: HeldModel) -> None:
+        if not loads(self.pressure):
+            message = f"memory is too short to load '{model.key}'"
+            raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+
     async def _loaded(self, model: HeldModel, begun: Callable[[HeldModel], None]) -> HeldModel:
         """Load a version, in place of what was loaded from the same folder before it changed."""
         facts = await self._opener.describe(model.path)
+        if model.opened is None or facts.version != model.version.fingerprint:
+            self._check_memory(model)
         if model.opened is None:
             model.facts = facts
         if model.opened is None or facts.version == model.version.fingerprint:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.alias_file import AliasFile
 from llmrouter.inference.models.held import HeldModel
 from llmrouter.inference.models.kinds import kind_of
+from llmrouter.inference.models.residency import ModelState
 from llmrouter.inference.models.versions import (
     STABLE,
     VersionKey,
@@ -36,6 +38,7 @@ class Shelf:
         self._replaced: set[HeldModel] = set()
         self._alias_file = AliasFile(store)
         self._moved: dict[str, dict[str, str]] = {}
+        self._moving = asyncio.Lock()
 
     @property
     def models(self) -> list[HeldModel]:
@@ -59,13 +62,18 @@ class Shelf:
         versions = [one.version for one in self._named(name)]
         return aliases_of(versions, self._moved.get(name, {}))
 
-    async def read_aliases(self) -> None:
-        """Take in where aliases were moved to by earlier processes.
+    async def read_aliases(self) -> bool:
+        """Take in where aliases were moved to, by earlier processes and other services.
+
+        Returns:
+            Whether that was news.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with their file.
         """
-        self._moved = await asyncio.to_thread(self._alias_file.read)
+        async with self._moving:
+            before, self._moved = self._moved, await asyncio.to_thread(self._alias_file.read)
+            return self._moved != before
 
     def check_aliases(self, name: str, aliases: Iterable[str]) -> None:
         """Refuse what cannot be an alias of the model `name`.
@@ -85,10 +93,8 @@ class Shelf:
         """
         if not aliases:
             return
-        moved = {name: dict(labels) for name, labels in self._moved.items()}
-        moved.setdefault(key.name, {}).update(dict.fromkeys(aliases, key.label))
-        await asyncio.to_thread(self._alias_file.write, moved)
-        self._moved = moved
+        async with self._moving:  # what was read first is not to be kept last
+            self._moved = await asyncio.to_thread(self._alias_file.move, key, aliases)
 
     def find(self, name: str, version: str) -> HeldModel:
         """Return the version of a model that a request means.
@@ -135,11 +141,13 @@ class Shelf:
             first.append(self.aliases(name)[STABLE] if versions else key_of(name))
         return self._those(offered), self._those(first)
 
-    async def scan(self, wanted: Sequence[str] = ()) -> None:
+    async def scan(self, wanted: Sequence[str] = (), busy: Container[HeldModel] = ()) -> None:
         """Take in the folders that came into the store or changed, and forget those that are gone.
 
         Args:
             wanted: Folders that are taken in even where they are no models, to be told as broken.
+            busy: Models that are being loaded. A folder that is replaced is away for a moment:
+                their load finds it, or fails.
         """
         known = [*map(str, self._models), *wanted]
         there = await asyncio.to_thread(self._folders, known)
@@ -149,7 +157,9 @@ class Shelf:
                 model.forget()
             model.installed = installed
         for key in set(self._models) - set(there):
-            if self._models[key].opened is None:
+            model = self._models[key]
+            loads = model in busy or model.state is ModelState.LOADING
+            if model.opened is None and not loads:
                 del self._models[key]
 
     def replace(self, model: HeldModel, fresh: HeldModel) -> None:
@@ -167,8 +177,11 @@ class Shelf:
     def _folders(self, known: Sequence[str]) -> dict[VersionKey, tuple[Path, float]]:
         """Return path and time of each model folder, and of those known that are folders still."""
         names = {*self.names_in_store(), *(one for one in known if (self._store / one).is_dir())}
-        paths = [self._store / name for name in names]
-        return {key_of(path.name): (path, path.stat().st_mtime) for path in paths}
+        found = {}
+        for path in (self._store / name for name in names):
+            with suppress(FileNotFoundError):  # removed or replaced this moment
+                found[key_of(path.name)] = path, path.stat().st_mtime
+        return found
 
     def _those(self, keys: Sequence[VersionKey]) -> list[HeldModel]:
         return [self._models[key] for key in dict.fromkeys(keys) if key in self._models]

@@ -17,6 +17,7 @@ from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.template import ChatTemplate, MessagesRefusedError, TemplateError
 from llmrouter.inference.models.token_bytes import token_bytes
 from llmrouter.inference.models.tokenizer_facts import TokenizerFacts, tokenizer_facts
+from llmrouter.inference.models.tokenizer_parts import read_parts, text_growth
 from llmrouter.inference.models.untrusted_json import (
     JsonObject,
     broken_file,
@@ -37,7 +38,10 @@ TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
 
 _TEMPLATE_FILE = "chat_template.jinja"
 _REMEDY = "import the model again"
-_MAX_TOKENIZER_BYTES = 128 * 1024 * 1024
+_MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
+"""Those of the largest vocabularies, 262,144 tokens, have half of it."""
+_MAX_TEXT_BYTES = 64 * 1024 * 1024
+"""What a tokenizer may make of a text on its way to tokens."""
 _MAX_TEMPLATE_BYTES = 1024 * 1024
 
 _FIELD = "chat.messages"
@@ -74,9 +78,11 @@ class ModelText:
         tokenizer: Tokenizer,
         template: ChatTemplate | None,
         variables: dict[str, str],
+        growth: int,
     ) -> None:
         """Use `load_text`; `variables` are bos_token and eos_token for the template."""
         self._folder = folder
+        self._most_bytes = _MAX_TEXT_BYTES // growth
         self._tokenizer = tokenizer
         self._template = template
         self._variables = variables
@@ -96,6 +102,9 @@ class ModelText:
         """Return the tokens of a prompt that the caller wrote whole; control tokens count as such.
 
         What the tokenizer itself puts in front (a begin token in some models) is added once.
+
+        Raises:
+            RouterError: INVALID_ARGUMENT for a text that is longer than can be encoded.
         """
         begin = self._variables.get("bos_token", "")
         bare = bool(begin) and text.startswith(begin)
@@ -109,8 +118,8 @@ class ModelText:
         template, to the bit.
 
         Raises:
-            RouterError: As `render`; INVALID_ARGUMENT when nothing is left to tell control tokens
-                in messages by.
+            RouterError: As `render` and `encode`; INVALID_ARGUMENT when nothing is left to tell
+                control tokens in messages by.
         """
         if not any(self._control_pattern.search(message.text) for message in messages):
             return self._ids(self._tokenizer, self.render(messages))
@@ -207,6 +216,10 @@ class ModelText:
     def _ids(
         self, tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
     ) -> list[int]:
+        size = len(text.encode(errors="replace"))
+        if size > self._most_bytes:
+            problem = f"is {size} bytes; {self._folder.name} encodes at most {self._most_bytes}"
+            raise invalid("prompt", problem)
         with panics_told(self._folder.path / TOKENIZER_FILE):
             ids: list[int] = tokenizer.encode(text, add_special_tokens=add_special_tokens).ids
             return ids
@@ -242,28 +255,34 @@ def load_text(folder: TextFolder) -> ModelText:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
     """
-    tokenizer = load_tokenizer(folder.path, folder.vocab_size)
+    tokenizer, growth = _read_tokenizer(folder.path, folder.vocab_size)
     config = None
     if (folder.path / TOKENIZER_CONFIG_FILE).exists():
         config = read_object(inside(folder.path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
     variables = {
         name: _token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
     }
-    return ModelText(folder, tokenizer, _load_template(folder, config), variables)
+    return ModelText(folder, tokenizer, _load_template(folder, config), variables, growth)
 
 
 def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
     """Load tokenizer.json of the folder at `path`, without its own truncation and padding.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when it is no tokenizer or has ids from `vocab_size` up.
+        RouterError: MODEL_UNAVAILABLE when it is no tokenizer, has ids from `vocab_size` up, or may
+            make too much of a text.
     """
+    return _read_tokenizer(path, vocab_size)[0]
+
+
+def _read_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int]:
+    """Return the tokenizer, and how many bytes it may make of one."""
     file = inside(path, TOKENIZER_FILE, _REMEDY)
-    if file.stat().st_size > _MAX_TOKENIZER_BYTES:
-        raise broken_file(file, f"is larger than {_MAX_TOKENIZER_BYTES} bytes", _REMEDY)
+    content = _content(file, _MAX_TOKENIZER_BYTES)
+    growth = text_growth(file, read_parts(file, content))
     try:
         with panics_told(file):
-            tokenizer = Tokenizer.from_file(str(file))
+            tokenizer = Tokenizer.from_buffer(content)
     except RouterError:
         raise
     except Exception as error:  # the library raises bare Exception
@@ -277,7 +296,18 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
             f"has tokens up to id {highest}, the model knows {vocab_size}",
             _REMEDY,
         )
-    return tokenizer
+    return tokenizer, growth
+
+
+def _content(file: Path, most: int) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(most + 1)
+    except OSError as error:
+        raise broken_file(file, f"cannot be read ({error.strerror})", _REMEDY) from error
+    if len(content) > most:
+        raise broken_file(file, f"is larger than {most} bytes", _REMEDY)
+    return content
 
 
 @contextmanager

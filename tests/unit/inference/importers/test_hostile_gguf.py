@@ -228,6 +228,32 @@ def test_wrong_metadata_is_named(
     assert named in refusal(store, with_fields(tmp_path, **fields))
 
 
+def substrings() -> dict[str, Any]:
+    """A vocabulary of SentencePiece in which every way to cut a token gives two others."""
+    others = [chr(0x4E00 + index) for index in range(len(TOKENS) - 256)]
+    tokens = [*("a" * length for length in range(1, 257)), *others]
+    return {
+        "tokenizer.ggml.model": "llama",
+        "tokenizer.ggml.tokens": tokens,
+        "tokenizer.ggml.token_type": [1] * len(tokens),
+        "tokenizer.ggml.scores": [0.0] * len(tokens),
+    }
+
+
+def test_a_vocabulary_of_all_substrings_is_refused_before_its_merges_are_made(
+    store: ModelStore, tmp_path: Path
+) -> None:
+    write_tiny_gguf(tmp_path / "tiny.gguf", replace(TINY, fields=substrings()))
+    most = 16 * len(TOKENS)
+    assert f"cut into two others in more than {most} ways" in refusal(store, tmp_path / "tiny.gguf")
+
+
+def test_tensors_are_checked_before_merges_are_made(store: ModelStore, tmp_path: Path) -> None:
+    lacking = replace(TINY, fields=substrings(), without=("blk.0.ffn_norm.weight",))
+    write_tiny_gguf(tmp_path / "tiny.gguf", lacking)
+    assert "blk.0.ffn_norm.weight" in refusal(store, tmp_path / "tiny.gguf")
+
+
 @pytest.mark.parametrize(
     "name",
     ["token_embd.weight", "output_norm.weight", "blk.0.attn_k.weight", "blk.0.ffn_norm.weight"],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouter.common.errors import RouterError
+from llmrouter.inference.models import alias_file
 from llmrouter.inference.models.alias_file import AliasFile
 from llmrouter.inference.models.versions import (
     LATEST,
@@ -86,8 +88,20 @@ def test_an_alias_may_not_be_a_version_itself(alias):
 
 def test_moved_aliases_outlive_the_process(tmp_path: Path):
     assert AliasFile(tmp_path).read() == {}
-    AliasFile(tmp_path).write({"m": {"stable": "v2", "old": ""}})
+    AliasFile(tmp_path).move(VersionKey("m", "v2"), ["stable"])
+    AliasFile(tmp_path).move(VersionKey("m", ""), ["old"])
     assert AliasFile(tmp_path).read() == {"m": {"stable": "v2", "old": ""}}
     (tmp_path / ".aliases.json").write_text('{"m": {"stable": 7}}')
     with pytest.raises(RouterError, match=r"m\.stable is 7"):
         AliasFile(tmp_path).read()
+
+
+def test_a_move_waits_for_others_of_the_store_and_not_for_good(tmp_path: Path, monkeypatch):
+    monkeypatch.setattr(alias_file, "_LOCK_SECONDS", 0.05)
+    with (tmp_path / ".aliases.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(RouterError, match="no alias has moved") as refused:
+            AliasFile(tmp_path).move(VersionKey("m", "v2"), ["stable"])
+    assert refused.value.retry_after == 1.0
+    assert AliasFile(tmp_path).move(VersionKey("m", "v2"), ["stable"]) == {"m": {"stable": "v2"}}
+    assert sorted(file.name for file in tmp_path.iterdir()) == [".aliases.json", ".aliases.lock"]

@@ -118,3 +118,35 @@ async def test_closing_tells_those_who_wait_for_a_load(make, backends):
     await until(lambda: held(registry, "a").waiting)
     await registry.close()
     assert (await refusal(asking)).reason is Reason.MODEL_UNAVAILABLE
+
+
+async def test_a_load_that_does_not_end_is_given_up_and_others_are_loaded(make, backends):
+    registry = await make("a", "b", now=False, residency=replace(PROMPTLY, load_seconds=0.05))
+    backends.gate.clear()
+    error = await refusal(registry.load("a", ""))
+    assert (error.reason, error.message) == (
+        Reason.MODEL_UNAVAILABLE,
+        "'a' was not loaded within 0.05 s; import it again",
+    )
+    backends.gate.set()
+    assert await ask(registry, "b") == "v-b"
+    assert states(registry) == {"a": "failed", "b": "ready"}
+    await registry.load("a", "")
+    assert backends.names() == ["a", "b"]
+
+
+async def test_while_a_service_starts_its_other_versions_are_told_to_be_coming(tmp_path, backends):
+    backends.gate.clear()
+    for name in ("a@v1", "a@v2", "b"):
+        put(tmp_path, name)
+    registry = registry_of(tmp_path, backends)
+    starting = asyncio.create_task(registry.start())
+    await until(lambda: backends.loads)
+    for name, version in (("a", "v1"), ("a", "v2"), ("b", "")):
+        error = await refusal(ask(registry, name, version))
+        assert (error.reason, error.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+        assert "still loading" in error.message
+    backends.gate.set()
+    await starting
+    assert [await ask(registry, "a", one) for one in ("v1", "v2")] == ["v-a@v1", "v-a@v2"]
+    await registry.close()

@@ -63,6 +63,20 @@ async def test_one_that_never_gets_free_is_kept_and_the_other_told_when_to_come_
     assert await ask(registry, "b") == "v-b"
 
 
+async def test_memory_of_what_is_being_unloaded_is_waited_for(make, tmp_path):
+    put(tmp_path, "a")
+    budget = replace(PROMPTLY, memory_bytes=int(2.5 * size_of_one(tmp_path)))
+    registry = await make(residency=budget, pinned=["b"])
+    async with registry.generator("a", "", WHO):
+        unloading = asyncio.create_task(registry.unload("a", ""))
+        await until(lambda: held(registry, "a").state is ModelState.DRAINING)
+        error = await refusal(ask(registry, "c"))
+        assert (error.reason, error.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+        assert "being unloaded" in error.message
+    await unloading
+    assert await ask(registry, "c") == "v-c"
+
+
 async def test_where_the_essential_leave_no_room_nothing_is_unloaded_in_vain(
     make, backends, tmp_path
 ):
@@ -137,3 +151,39 @@ async def test_short_memory_refuses_work_by_priority_and_frees_what_it_can(make,
     assert (await refusal(ask(registry, "b", who=high))).reason is Reason.MEMORY_PRESSURE
     await registry.relieve(Pressure.NONE)
     assert await ask(registry, "b", who=low)
+
+
+async def test_nothing_is_loaded_by_command_either_while_memory_is_as_good_as_full(make, backends):
+    registry = await make("a", "b", "c", now=False)
+    backends.gate.clear()
+    first = asyncio.create_task(registry.load("a", ""))
+    await until(lambda: backends.loads)
+    waiting: list[object] = []
+    queued = asyncio.create_task(registry.load("b", "", begun=waiting.append))
+    await until(lambda: waiting)
+    await registry.relieve(Pressure.EMERGENCY)
+    error = await refusal(registry.load("c", ""))
+    assert (error.reason, error.retry_after) == (Reason.MEMORY_PRESSURE, 5.0)
+    backends.gate.set()
+    await first
+    assert (await refusal(queued)).reason is Reason.MEMORY_PRESSURE
+    assert states(registry) == {"a": "ready", "b": "unloaded", "c": "unloaded"}
+    await registry.load("a", "", pin=True)
+    await registry.relieve(Pressure.NONE)
+    assert await ask(registry, "b") == "v-b"
+
+
+async def test_how_short_memory_is_gets_known_while_a_model_loads(make, backends):
+    registry = await make("a", "b", now=False)
+    await registry.load("a", "")
+    backends.gate.clear()
+    loading = asyncio.create_task(registry.load("b", ""))
+    await until(lambda: len(backends.loads) == 2)
+    for pressure in (Pressure.CRITICAL, Pressure.EMERGENCY):
+        async with asyncio.timeout(1):
+            await registry.relieve(pressure)
+        assert registry.pressure is pressure
+    backends.gate.set()
+    await loading
+    await registry.relieve(Pressure.CRITICAL)
+    assert backends.names() == [], "what is idle goes with the next look"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shutil
 from dataclasses import replace
@@ -10,6 +11,7 @@ from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, put
 from tests.unit.inference.models.registry.asking import ask, held, refusal, states, until
 
 from llmrouter.common.errors import Reason
+from llmrouter.inference.models.alias_file import ALIAS_FILE
 
 
 async def test_versions_stand_side_by_side_and_aliases_move(make, tmp_path):
@@ -25,6 +27,35 @@ async def test_versions_stand_side_by_side_and_aliases_move(make, tmp_path):
     assert "unlabelled v-a, v2 v-a@v2" in error.message
     again = await make("a")
     assert await ask(again, "a") == "v-a@v2", "where an alias points outlives the process"
+
+
+async def test_aliases_of_several_models_move_at_the_same_time_and_none_is_lost(make):
+    registry = await make("a", "b")
+    wanted = [f"p{index}" for index in range(10)]
+    moves = [registry.load(name, "", aliases=[one]) for one in wanted for name in "ab"]
+    await asyncio.gather(*moves)
+    for seen in (registry, await make("a", "b")):
+        assert all(set(wanted) <= set(seen.shelf.aliases(name)) for name in "ab")
+
+
+async def test_services_of_one_store_see_and_keep_each_others_aliases(make):
+    one, two = await make("a", "a@v2", "b", "b@v2"), await make("a")
+    await one.load("a", "v2", aliases=["stable"])
+    await two.load("b", "v2", aliases=["stable"])
+    await one.scan()
+    for seen in (one, two, await make("a")):
+        assert [str(seen.shelf.aliases(name)["stable"]) for name in "ab"] == ["a@v2", "b@v2"]
+
+
+async def test_a_file_of_aliases_that_breaks_leaves_them_where_they_are(make, tmp_path):
+    registry = await make("a", "a@v2")
+    await registry.load("a", "v2", aliases=["stable"])
+    (tmp_path / ALIAS_FILE).write_text("[]")
+    await registry.scan()
+    assert await ask(registry, "a") == "v-a@v2"
+    error = await refusal(registry.load("a", "", aliases=["stable"]))
+    assert error.reason is Reason.MODEL_UNAVAILABLE
+    assert ALIAS_FILE in error.message
 
 
 async def test_a_version_that_comes_into_the_store_later_can_be_loaded(make, tmp_path):

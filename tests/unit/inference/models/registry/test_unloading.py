@@ -5,10 +5,18 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, Clock
-from tests.unit.inference.models.registry.asking import ask, held, refusal, states, until
+from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, Clock, put
+from tests.unit.inference.models.registry.asking import (
+    ask,
+    held,
+    refusal,
+    size_of_one,
+    states,
+    until,
+)
 
 from llmrouter.common.errors import Reason
+from llmrouter.inference.models import lifecycle
 from llmrouter.inference.models.pressure import Pressure
 from llmrouter.inference.models.residency import ModelState
 
@@ -70,6 +78,27 @@ async def test_what_runs_longer_than_the_grace_is_cut(make, backends):
     async with registry.generator("a", "", WHO):
         await registry.unload("a", "", 0.01)
         assert backends.names() == []
+
+
+async def test_what_is_unloaded_takes_nothing_new_when_a_load_gives_up_its_room(
+    make, tmp_path, monkeypatch
+):
+    put(tmp_path, "a")
+    monkeypatch.setattr(lifecycle, "_ROOM_SECONDS", 0.2)
+    registry = await make("a", "b", residency=replace(PROMPTLY, memory_bytes=size_of_one(tmp_path)))
+    async with registry.generator("a", "", WHO):
+        loading = asyncio.create_task(registry.load("b", ""))
+        await until(lambda: held(registry, "a").state is ModelState.DRAINING)
+        unloading = asyncio.create_task(registry.unload("a", ""))
+        assert (await refusal(loading)).retry_after == 1.0
+        assert held(registry, "a").state is ModelState.DRAINING
+        assert (await refusal(ask(registry, "a"))).reason is Reason.MODEL_UNAVAILABLE
+        assert not unloading.done()
+    await unloading
+    await registry.load("b", "")
+    await registry.unload("b", "")
+    await registry.load("a", "")
+    assert await ask(registry, "a") == "v-a"
 
 
 async def test_watchers_hear_of_every_change_and_of_the_end(make):
