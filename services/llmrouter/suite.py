@@ -19,7 +19,7 @@ from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.server import until_signalled
 from llmrouter.common.settings import (
-    SECTIONS,
+    SERVICES,
     ConfigError,
     Section,
     data_directory,
@@ -27,6 +27,8 @@ from llmrouter.common.settings import (
     parse,
 )
 from llmrouter.common.standalone import configure_process_logs, run_program
+from llmrouter.common.telemetry.settings import TelemetrySettings
+from llmrouter.common.telemetry.telemetry import Telemetry
 from llmrouter.gateway import service as gateway_service
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.inference import service as inference_service
@@ -45,6 +47,7 @@ class SuiteSettings(Section):
     selector: SelectorSettings = SelectorSettings()
     cache: CacheSettings = CacheSettings()
     inference: InferenceSettings = InferenceSettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,8 @@ class Router:
 
     def __init__(self, settings: SuiteSettings, data: Path) -> None:
         self._settings, self._data = settings, data
-        self._dialler = Dialler()
+        self._telemetry = Telemetry.open(settings.telemetry, "up")
+        self._dialler = Dialler(around=self._telemetry.channel)
         self._hosted: list[Hosted] = []
 
     async def start(self) -> RunningSuite:
@@ -80,20 +84,19 @@ class Router:
         Raises:
             ConfigError: A port is in use, or a name in the configuration is unknown.
         """
-        settings = self._settings
+        settings, beside = self._settings, (self._dialler, self._data, self._telemetry)
         try:
-            inference = await self._host(
-                inference_service.build(settings.inference, self._dialler, self._data)
-            )
+            self._telemetry.start()
+            inference = await self._host(inference_service.build(settings.inference, *beside))
             watched = settings.selector.model_copy(
                 update={"inference_addresses": (inference.address,)}
             )
-            selector = await self._host(selector_service.build(watched, self._dialler, self._data))
-            cache = await self._host(cache_service.build(settings.cache, self._dialler, self._data))
+            selector = await self._host(selector_service.build(watched, *beside))
+            cache = await self._host(cache_service.build(settings.cache, *beside))
             around = settings.gateway.model_copy(
                 update={"selector_address": selector.address, "cache_address": cache.address}
             )
-            gateway = await self._host(gateway_service.build(around, self._dialler, self._data))
+            gateway = await self._host(gateway_service.build(around, *beside))
             for hosted in (inference, selector, cache, gateway):
                 await hosted.start()
         except RouterError as error:
@@ -117,9 +120,10 @@ class Router:
             await hosted.stop(grace)
         self._hosted.clear()
         await self._dialler.close()
+        await self._telemetry.close()
 
     async def _host(self, building: Awaitable[Service]) -> Hosted:
-        hosted = Hosted(await building)
+        hosted = Hosted(await building, self._telemetry)
         self._hosted.append(hosted)
         self._dialler.add_local(await hosted.bind(), hosted.channel)
         return hosted
@@ -201,11 +205,13 @@ async def run_service(name: str, config: Path | None) -> None:
         case "gateway":
             await run_program(gateway_service.PROGRAM, config)
         case _:
-            raise ConfigError(f"'{name}' is no service; there are {', '.join(SECTIONS)}")
+            raise ConfigError(f"'{name}' is no service; there are {', '.join(SERVICES)}")
 
 
 def _with_free_ports(settings: SuiteSettings) -> SuiteSettings:
-    sections = {name: getattr(settings, name) for name in SECTIONS}
+    sections = {name: getattr(settings, name) for name in SERVICES}
     free = {name: section.model_copy(update={"port": 0}) for name, section in sections.items()}
     free["gateway"] = free["gateway"].model_copy(update={"http_port": 0})
-    return settings.model_copy(update=free)
+    page = settings.telemetry.prometheus.model_copy(update={"port": 0})
+    telemetry = settings.telemetry.model_copy(update={"prometheus": page})
+    return settings.model_copy(update={**free, "telemetry": telemetry})

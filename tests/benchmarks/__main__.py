@@ -10,7 +10,7 @@ from rich.table import Table
 
 NAMES = (
     "cache", "engine", "foundation", "models", "products", "routing", "routing_live", "sampling",
-    "selector", "semantic", "speculation",
+    "selector", "semantic", "speculation", "telemetry",
 )  # fmt: skip
 
 

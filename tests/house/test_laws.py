@@ -21,9 +21,11 @@ EDGE = {
     SERVICES / name for name in (
         "cache/messages.py", "cache/semantic/messages.py", "cache/service.py", "cache/servicer.py",
         "cli/breakers.py", "cli/calling.py", "cli/decisions.py", "cli/health.py",
-        "cli/invalidate.py", "cli/loading.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
+        "cli/checks_suite.py", "cli/invalidate.py", "cli/loading.py", "cli/overview.py",
+        "cli/overview_tables.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
+        "common/telemetry/exporting.py",
         "common/wire.py", "common/wire_cache.py", "common/wire_embedding.py",
         "common/wire_errors.py", "common/wire_event.py", "common/wire_features.py",
         "common/wire_rating.py", "common/wire_request.py", "common/wire_routing.py",

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from llmrouter.cache.readings import readings
 from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings, SharedSettings
 from llmrouter.cache.sharing import open_shared
-from llmrouter.cache.tiers import open_tiers, steady_clock
+from llmrouter.cache.tiers import Tiers, open_tiers, steady_clock
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
@@ -23,7 +25,9 @@ async def _nothing() -> None:
     pass
 
 
-async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: CacheSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; answers go to `answers` in the data directory unless set otherwise.
 
     Raises:
@@ -49,7 +53,7 @@ async def build(settings: CacheSettings, dialler: Dialler, data: Path) -> Servic
         await tiers.close()
         await similar.close()
 
-    return _service(settings, servicer, close=close)
+    return _service(settings, servicer, tiers, close=close)
 
 
 def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQuestions) -> Service:
@@ -61,12 +65,13 @@ def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQu
         await made.tiers.close()
         await similar.close()
 
-    return _service(settings, servicer, start=made.following.start, close=close)
+    return _service(settings, servicer, made.tiers, start=made.following.start, close=close)
 
 
 def _service(
     settings: CacheSettings,
     servicer: CacheServicer,
+    tiers: Tiers,
     *,
     start: Callable[[], Awaitable[None]] = _nothing,
     close: Callable[[], Awaitable[None]],
@@ -81,6 +86,7 @@ def _service(
         listening=settings,
         start=start,
         close=close,
+        readings=lambda: readings(tiers),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -13,6 +13,7 @@ from llmrouter.cli import (
     chat,
     decisions,
     demo,
+    doctor,
     embed,
     generate,
     health,
@@ -26,6 +27,7 @@ from llmrouter.cli import (
     select,
     settings,
     stats,
+    top,
 )
 from llmrouter.cli.failures import Commands
 
@@ -49,6 +51,8 @@ app.command()(select.select)
 app.command()(rate.rate)
 app.command()(invalidate.invalidate)
 app.command()(health.health)
+app.command()(doctor.doctor)
+app.command()(top.top)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

@@ -21,7 +21,7 @@ _HEAD = """\
 
 _Schema = dict[str, Any]
 _Section = Annotated[
-    Literal["gateway", "selector", "cache", "inference"] | None,
+    Literal["gateway", "selector", "cache", "inference", "telemetry"] | None,
     typer.Argument(help="One section only."),
 ]
 

@@ -14,15 +14,16 @@ from rich.table import Table
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.output import Json, counted, err, out, show_table, size_text, table, write_json
+from llmrouter.cli.overview import Places, look
+from llmrouter.cli.overview_tables import (
+    breakers_table,
+    choices_table,
+    machine_data,
+    rollouts_table,
+)
 from llmrouter.cli.places import Place, cache_at, selector_at
 from llmrouter.common.money import dollars
-from llmrouter.v1 import (
-    cache_pb2,
-    cache_pb2_grpc,
-    generation_pb2,
-    selector_pb2,
-    selector_pb2_grpc,
-)
+from llmrouter.v1 import cache_pb2, cache_pb2_grpc, generation_pb2, selector_pb2
 
 __all__ = ["app"]
 
@@ -35,27 +36,34 @@ def stats(
     context: typer.Context,
     selector: Annotated[str | None, typer.Option(help="host:port of the selector.")] = None,
     cache: CacheAddress = None,
+    choices: Annotated[int, typer.Option(min=0, max=100, help="Newest choices shown.")] = 5,
     as_json: Json = False,
 ) -> None:
-    """Show the catalog's live statistics and the levels of the cache."""
+    """Show live statistics, what fails, the newest choices and why, and the levels of the cache."""
     if context.invoked_subcommand is not None:
         return
-    catalog, costs, caching = asyncio.run(
-        _all(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
-    )
+    places = Places(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
+    seen = asyncio.run(look(places, choices))
+    for service in ("selector", "cache"):
+        if service in seen.away:
+            raise seen.away[service]
     if as_json:
-        told = {"selector": plain(catalog), "costs": plain(costs)["costs"], "cache": plain(caching)}
-        write_json(told)
+        write_json(machine_data(seen))
         return
-    show_table(_models(catalog))
-    if catalog.degraded:
-        err().print(f"[yellow]{escape(catalog.degraded)}[/]")
-    for more in (_endpoints(catalog), _costs(costs)):
+    show_table(_models(seen.catalog))
+    if seen.catalog.degraded:
+        err().print(f"[yellow]{escape(seen.catalog.degraded)}[/]")
+    for more in (
+        _endpoints(seen.catalog),
+        _costs(seen.costs),
+        breakers_table(seen),
+        rollouts_table(seen),
+        choices_table(seen),
+        _levels(seen.levels),
+    ):
         if more.row_count:
             out().print()
             show_table(more)
-    out().print()
-    show_table(_levels(caching))
 
 
 @app.command("cache")
@@ -73,22 +81,6 @@ def stats_cache(cache: CacheAddress = None, as_json: Json = False) -> None:
         f"{counted(caching.invalidations, 'invalidation')}"
     )
     out().print(f"[dim]{told}[/]")
-
-
-async def _all(
-    selector: Place, cache: Place
-) -> tuple[
-    selector_pb2.ListCatalogResponse,
-    selector_pb2.ListCostsResponse,
-    cache_pb2.GetStatisticsResponse,
-]:
-    async with dialled(selector) as channel:
-        selecting = selector_pb2_grpc.SelectorServiceStub(channel)
-        catalog = await selecting.ListCatalog(
-            selector_pb2.ListCatalogRequest(), timeout=TIMEOUT_SECONDS
-        )
-        costs = await selecting.ListCosts(selector_pb2.ListCostsRequest(), timeout=TIMEOUT_SECONDS)
-    return catalog, costs, await _cache(cache)
 
 
 async def _cache(cache: Place) -> cache_pb2.GetStatisticsResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from grpc import aio
@@ -41,6 +41,7 @@ class Dialler:
         local: Channels that stand for addresses served by this process.
         tls: How the others are dialled; None dials without TLS.
         place: Where the settings say so, for errors.
+        around: Puts something around every channel to another service, or hands it back as it is.
 
     Raises:
         ConfigError: The files of TLS cannot be used.
@@ -51,7 +52,9 @@ class Dialler:
         local: Mapping[str, Any] | None = None,
         tls: ClientTls | None = None,
         place: str = "dial_tls",
+        around: Callable[[Any], Any] = lambda channel: channel,
     ) -> None:
+        self._around = around
         self._local = dict(local or {})
         self._files = None if tls is None else CredentialFiles(place, tls)
         self._lasting: dict[str, Any] = {}
@@ -63,7 +66,7 @@ class Dialler:
         if address in self._local:
             return self._local[address]
         if address not in self._lasting:
-            self._lasting[address] = self._dial(address)
+            self._lasting[address] = self._around(self._dial(address))
         return self._lasting[address]
 
     def passing(self, address: str) -> Any:
@@ -77,7 +80,7 @@ class Dialler:
         if address not in self._passing:
             if len(self._passing) >= _MAX_PASSING:
                 self._close_later(self._passing.popitem(last=False)[1])
-            self._passing[address] = self._dial(address)
+            self._passing[address] = self._around(self._dial(address))
         self._passing.move_to_end(address)
         return self._passing[address]
 
@@ -88,7 +91,7 @@ class Dialler:
 
     def add_local(self, address: str, channel: Any) -> None:
         """Let `channel` stand for `address`."""
-        self._local[address] = channel
+        self._local[address] = self._around(channel)
 
     async def close(self) -> None:
         """Close every channel at once."""

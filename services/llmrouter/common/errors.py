@@ -10,7 +10,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-__all__ = ["DOMAIN", "RULES", "FieldViolation", "Reason", "Retry", "RouterError", "Rule", "invalid"]
+__all__ = [
+    "DOMAIN",
+    "RULES",
+    "FieldViolation",
+    "QuotaViolation",
+    "Reason",
+    "Retry",
+    "RouterError",
+    "Rule",
+    "invalid",
+]
 
 DOMAIN = "llmrouter"
 """The `domain` of every ErrorInfo."""
@@ -53,6 +63,8 @@ class Reason(StrEnum):
     ROLLOUT_CONFLICT = "ROLLOUT_CONFLICT"
     UNAUTHENTICATED = "UNAUTHENTICATED"
     PERMISSION_DENIED = "PERMISSION_DENIED"
+    RATE_LIMITED = "RATE_LIMITED"
+    QUOTA_EXHAUSTED = "QUOTA_EXHAUSTED"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +100,8 @@ RULES: Mapping[Reason, Rule] = {
     Reason.ROLLOUT_CONFLICT: Rule("FAILED_PRECONDITION", Retry.NEVER),
     Reason.UNAUTHENTICATED: Rule("UNAUTHENTICATED", Retry.NEVER),
     Reason.PERMISSION_DENIED: Rule("PERMISSION_DENIED", Retry.NEVER),
+    Reason.RATE_LIMITED: Rule("RESOURCE_EXHAUSTED", Retry.SAME),
+    Reason.QUOTA_EXHAUSTED: Rule("RESOURCE_EXHAUSTED", Retry.OTHER_MODEL),
 }
 
 
@@ -96,6 +110,14 @@ class FieldViolation:
     """One wrong field: its path as in the proto, and what is wrong with it."""
 
     field: str
+    description: str
+
+
+@dataclass(frozen=True, slots=True)
+class QuotaViolation:
+    """One limit that has no room: whose it is, and what it is."""
+
+    subject: str
     description: str
 
 
@@ -108,6 +130,7 @@ class RouterError(Exception):
         metadata: Facts that help (names and numbers as strings), never prompt text or secrets.
         retry_after: Seconds to wait before trying again, when known.
         violations: The wrong fields, for bad requests.
+        quotas: The limits without room, for requests beyond them.
     """
 
     def __init__(
@@ -118,6 +141,7 @@ class RouterError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
         violations: tuple[FieldViolation, ...] = (),
+        quotas: tuple[QuotaViolation, ...] = (),
     ) -> None:
         super().__init__(message)
         self.reason = reason
@@ -125,6 +149,7 @@ class RouterError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
         self.violations = violations
+        self.quotas = quotas
 
     @property
     def status(self) -> str:

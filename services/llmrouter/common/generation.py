@@ -13,8 +13,10 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.text_bytes import text_bytes
+from llmrouter.common.usage import Usage
 
 __all__ = [
     "Attempt",
@@ -269,6 +271,12 @@ class RequestContext:
     """When the caller gives up, on `time.monotonic`'s clock. It travels as gRPC's own deadline."""
     models: frozenset[str] = frozenset()
     """Models and aliases that the caller may use; empty means all. Only the selector is told."""
+    credential: str = ""
+    """What proved who asks, such as `key 0123456789ab`; it never leaves the gateway."""
+    endpoint: str = ""
+    """What is asked for: `generate` or `embed`; likewise."""
+    bill: Bill | None = field(default=None, compare=False)
+    """Takes in what the request uses; likewise. None where nobody pays."""
 
     def remaining(self) -> float | None:
         """Return the seconds left until the deadline; None when there is none."""
@@ -338,15 +346,6 @@ class ChoiceFinished:
     reason: FinishReason
     stop: str = ""
     """The stop string that matched, if one did."""
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens counted by the engine."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    cached_prompt_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

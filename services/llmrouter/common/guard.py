@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from typing import Any, Protocol
 
 import grpc
 import structlog
@@ -19,7 +19,7 @@ from grpc import aio
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
 
-__all__ = ["DETAILS_KEY", "Gate", "GuardInterceptor", "guarded"]
+__all__ = ["DETAILS_KEY", "CallObserver", "Gate", "GuardInterceptor", "guarded"]
 
 DETAILS_KEY = "grpc-status-details-bin"
 _UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
@@ -29,11 +29,25 @@ _PASSING = (asyncio.CancelledError, GeneratorExit, KeyboardInterrupt, SystemExit
 _CODES = {code.name: code for code in grpc.StatusCode}
 
 
-class Gate:
-    """Counts the calls inside one service and, once closed, lets no new one in."""
+class CallObserver(Protocol):
+    """Sees every call of a service."""
 
-    def __init__(self, service: str) -> None:
+    def begin(self, method: str, metadata: object) -> Callable[[str], None]:
+        """Take in that a call begins; return what is to be told its reason, or `OK`, at the end."""
+        ...
+
+
+class Gate:
+    """Counts the calls inside one service and, once closed, lets no new one in.
+
+    Args:
+        service: Its name.
+        observer: Sees the calls, those that are refused too.
+    """
+
+    def __init__(self, service: str, observer: CallObserver | None = None) -> None:
         self.service = service
+        self.observer = observer
         self.active = 0
         self.closed = False
         self._idle = asyncio.Event()
@@ -56,6 +70,42 @@ class Gate:
         self.active -= 1
         if not self.active:
             self._idle.set()
+
+    @contextlib.contextmanager
+    def passed(
+        self, method: str, metadata: object, time_left: Callable[[], float | None]
+    ) -> Iterator[None]:
+        """Have one call inside while the block runs.
+
+        Args:
+            method: Full name of the method, or `POST /route` of a call over HTTP.
+            metadata: What came with it, in pairs.
+            time_left: Returns how many seconds its caller waits still, if that is known.
+
+        Raises:
+            RouterError: DRAINING once closed.
+        """
+        ended = None
+        if self.observer is not None:
+            ended = self.observer.begin(method, metadata)
+        outcome = Reason.INTERNAL.value
+        try:
+            self.enter()
+            try:
+                yield
+            finally:
+                self.leave()
+            outcome = "OK"
+        except RouterError as error:
+            outcome = error.reason.value
+            raise
+        except (asyncio.CancelledError, GeneratorExit):
+            late = time_left() == 0
+            outcome = (Reason.DEADLINE_EXCEEDED if late else Reason.CANCELLED).value
+            raise
+        finally:
+            if ended is not None:
+                ended(outcome)
 
     async def wait_idle(self) -> None:
         """Return once no call is inside."""
@@ -82,7 +132,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         handler = await continuation(handler_call_details)
         if handler is None or method.startswith(_UNGUARDED):
             return handler
-        handler = guarded(handler, self._gate)
+        handler = guarded(handler, self._gate, method)
         if handler.response_streaming:
             handler = grpc.unary_stream_rpc_method_handler(
                 _writing(handler.unary_stream), None, handler.response_serializer
@@ -91,18 +141,18 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         return handler
 
 
-def guarded(handler: Any, gate: Gate) -> Any:
-    """Return `handler` (unary or server-streaming) with the guard around it."""
+def guarded(handler: Any, gate: Gate, method: str = "") -> Any:
+    """Return `handler` (unary or server-streaming) of `method` with the guard around it."""
     if handler.request_streaming:
         raise TypeError("client-streaming handlers have no guard yet")
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(
-            _guard_stream(handler.unary_stream, gate, handler.request_deserializer),
+            _guard_stream(handler.unary_stream, gate, handler.request_deserializer, method),
             None,
             handler.response_serializer,
         )
     return grpc.unary_unary_rpc_method_handler(
-        _guard_unary(handler.unary_unary, gate, handler.request_deserializer),
+        _guard_unary(handler.unary_unary, gate, handler.request_deserializer, method),
         None,
         handler.response_serializer,
     )
@@ -120,15 +170,15 @@ def _decoded(request: Any, decode: Callable[[bytes], Any] | None) -> Any:
 
 
 def _guard_unary(
-    call: Callable[..., Awaitable[Any]], gate: Gate, decode: Callable[[bytes], Any] | None
+    call: Callable[..., Awaitable[Any]],
+    gate: Gate,
+    decode: Callable[[bytes], Any] | None,
+    method: str,
 ) -> Callable[..., Awaitable[Any]]:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
-            gate.enter()
-            try:
+            with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 return await call(_decoded(request, decode), context)
-            finally:
-                gate.leave()
         except _PASSING:
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
@@ -138,18 +188,18 @@ def _guard_unary(
 
 
 def _guard_stream(
-    call: Callable[..., AsyncIterator[Any]], gate: Gate, decode: Callable[[bytes], Any] | None
+    call: Callable[..., AsyncIterator[Any]],
+    gate: Gate,
+    decode: Callable[[bytes], Any] | None,
+    method: str,
 ) -> Callable[..., AsyncIterator[Any]]:
     async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            gate.enter()
-            try:
+            with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 answering = call(_decoded(request, decode), context)
                 async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]
                     async for event in events:
                         yield event
-            finally:
-                gate.leave()
         except _PASSING:
             raise
         except BaseException as error:  # noqa: BLE001 - the one place that maps every failure
@@ -183,6 +233,6 @@ async def _abort(context: Any, error: BaseException, service: str) -> None:
         _log.error("unexpected failure", service=service, exc_info=error)
         error = RouterError(Reason.INTERNAL, f"{service} failed unexpectedly; its log says more")
     status = to_status(error)
-    await context.abort(
-        _CODES[error.status], status.message, ((DETAILS_KEY, status.SerializeToString()),)
-    )
+    details = (DETAILS_KEY, status.SerializeToString())
+    told = (*(context.trailing_metadata() or ()), details)
+    await context.abort(_CODES[error.status], status.message, told)

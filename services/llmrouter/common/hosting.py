@@ -14,6 +14,8 @@ from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer, until_signalled
+from llmrouter.common.telemetry.metering import Source
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 
 __all__ = ["Door", "Hosted", "Service", "run_until_signalled"]
 
@@ -70,6 +72,8 @@ class Service:
     """Frees what it holds, after the last call."""
     ready: Callable[[], bool] = lambda: True
     """Whether requests are welcome once started."""
+    readings: Source | None = None
+    """Reads what metrics show of it."""
     drain_grace_seconds: float = 5.0
     """How long running calls may finish once a signal came."""
 
@@ -77,8 +81,9 @@ class Service:
 class Hosted:
     """A service on a real port and, for neighbours in this process, on a channel without one."""
 
-    def __init__(self, service: Service) -> None:
-        gate = Gate(service.name)
+    def __init__(self, service: Service, telemetry: Telemetry = SILENT) -> None:
+        calls = telemetry.calls(service.name)
+        gate = Gate(service.name, calls)
         inside = InProcessServer(gate)
         service.register(inside)
         self.service = service
@@ -89,6 +94,10 @@ class Hosted:
         self._door = service.door(gate) if service.door is not None else None
         names = (service.grpc_name, *service.beside)
         self._server = ServiceServer(service.name, names, service.register, gate, service.listening)
+        sources = (service.readings, None if calls is None else calls.readings)
+        self._sources = [source for source in sources if source is not None]
+        self._telemetry = telemetry
+        self._unobserve: Callable[[], None] = lambda: None
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.
@@ -107,12 +116,14 @@ class Hosted:
         await self.service.start()
         if self._door is not None:
             await self._door.open()
+        self._unobserve = self._telemetry.observe(*self._sources)
         await self._server.set_ready(self.service.ready())
         doors = {"http": self.door_address} if self.door_address else {}
         _log.info("serving", service=self.service.name, address=self.address, **doors)
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
+        self._unobserve()
         self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
         if self._door is not None:
@@ -121,8 +132,8 @@ class Hosted:
 
 
 @contextlib.asynccontextmanager
-async def _hosted(service: Service) -> AsyncIterator[Hosted]:
-    hosted = Hosted(service)
+async def _hosted(service: Service, telemetry: Telemetry) -> AsyncIterator[Hosted]:
+    hosted = Hosted(service, telemetry)
     try:
         await hosted.bind()
         await hosted.start()
@@ -131,6 +142,6 @@ async def _hosted(service: Service) -> AsyncIterator[Hosted]:
         await hosted.stop()
 
 
-async def run_until_signalled(service: Service) -> None:
+async def run_until_signalled(service: Service, telemetry: Telemetry = SILENT) -> None:
     """Host one service until SIGTERM or SIGINT, then drain it."""
-    await until_signalled(_hosted(service))
+    await until_signalled(_hosted(service, telemetry))

@@ -37,7 +37,8 @@ class InProcessServer:
     def add_registered_method_handlers(self, service: str, handlers: dict[str, Any]) -> None:
         """Accept the handlers of one service by method name."""
         for name, handler in handlers.items():
-            self.handlers[f"/{service}/{name}"] = guarded(handler, self._gate)
+            method = f"/{service}/{name}"
+            self.handlers[method] = guarded(handler, self._gate, method)
 
 
 class InProcessChannel:
@@ -96,8 +97,7 @@ class _Context:
         self.error: aio.AioRpcError | None = None
 
     async def abort(self, code: Any, details: str = "", trailing_metadata: Any = ()) -> None:
-        trailing = (*self.trailing, *trailing_metadata)
-        self.error = _error(code, details, trailing)
+        self.error = _error(code, details, trailing_metadata or self.trailing)
         raise aio.AbortError(details)
 
     def invocation_metadata(self) -> Any:
@@ -105,6 +105,9 @@ class _Context:
 
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         self.trailing = tuple(trailing_metadata)
+
+    def trailing_metadata(self) -> tuple[Any, ...]:
+        return self.trailing
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
         """Accepted and dropped: no caller of ours reads initial metadata."""
@@ -134,6 +137,13 @@ class _Call:
 
     def done(self) -> bool:
         return self._task is not None and self._task.done()
+
+    async def trailing_metadata(self) -> aio.Metadata:
+        """Wait for the end of the call and return what the servicer told with it."""
+        if self._task is not None:
+            await asyncio.wait({self._task})
+        error = self._context.error
+        return aio.Metadata(*self._context.trailing) if error is None else error.trailing_metadata()
 
     def __del__(self) -> None:
         """End a call that nobody holds any more: there is no connection whose loss would."""

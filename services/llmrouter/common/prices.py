@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from llmrouter.common.generation import Usage
+from llmrouter.common.usage import Usage
 
 __all__ = ["FREE", "Prices"]
 

@@ -24,6 +24,7 @@ __all__ = [
     "API_KEY_VARIABLE",
     "ENVIRONMENTS",
     "SECTIONS",
+    "SERVICES",
     "TLS_VARIABLES",
     "ConfigError",
     "Configuration",
@@ -42,7 +43,8 @@ __all__ = [
 ]
 
 ENVIRONMENTS = ("development", "staging", "production")
-SECTIONS = ("gateway", "selector", "cache", "inference")
+SERVICES = ("gateway", "selector", "cache", "inference")
+SECTIONS = (*SERVICES, "telemetry")
 _PREFIX = "LLMROUTER_"
 _INJECTED = re.compile(
     r"_SERVICE_(HOST|PORT(_\w+)?)$|_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?$"

@@ -23,6 +23,8 @@ from llmrouter.common.settings import (
     load_config,
     parse,
 )
+from llmrouter.common.telemetry.settings import TelemetrySettings
+from llmrouter.common.telemetry.telemetry import Telemetry
 
 __all__ = ["Program", "configure_process_logs", "main", "run_program"]
 
@@ -34,8 +36,8 @@ class Program(Generic[SectionT]):
     name: str
     """Its name, and that of its section."""
     settings: type[SectionT]
-    build: Callable[[SectionT, Dialler, Path], Awaitable[Service]]
-    """Composes the service from settings, dialler and data directory."""
+    build: Callable[[SectionT, Dialler, Path, Telemetry], Awaitable[Service]]
+    """Composes the service from settings, dialler, data directory and telemetry."""
 
 
 def configure_process_logs() -> None:
@@ -51,14 +53,19 @@ async def run_program(program: Program[SectionT], config: Path | None) -> None:
     """
     data = load_config(config)
     settings = parse(program.settings, data.get(program.name), program.name, files=data.files)
+    told = parse(TelemetrySettings, data.get("telemetry"), "telemetry", files=data.files)
+    telemetry = Telemetry.open(told, program.name)
     dials = settings.dial_tls if isinstance(settings, Dialling) else None
-    dialler = Dialler(tls=dials, place=f"{program.name}.dial_tls")
+    dialler = Dialler(None, dials, f"{program.name}.dial_tls", telemetry.channel)
     try:
-        await run_until_signalled(await program.build(settings, dialler, data_directory()))
+        telemetry.start()
+        service = await program.build(settings, dialler, data_directory(), telemetry)
+        await run_until_signalled(service, telemetry)
     except RouterError as error:
         raise ConfigError(error.message) from None
     finally:
         await dialler.close()
+        await telemetry.close()
 
 
 def main(program: Program[SectionT]) -> None:

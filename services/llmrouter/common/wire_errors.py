@@ -9,7 +9,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_status import rpc_status
 
-from llmrouter.common.errors import DOMAIN, FieldViolation, Reason, RouterError
+from llmrouter.common.errors import DOMAIN, FieldViolation, QuotaViolation, Reason, RouterError
 
 __all__ = ["from_rpc_error", "from_status", "to_status"]
 
@@ -38,7 +38,7 @@ _MAX_FACT = 256
 
 
 def to_status(error: RouterError) -> status_pb2.Status:
-    """Return the Status with ErrorInfo, and RetryInfo or BadRequest where they apply."""
+    """Return the Status with ErrorInfo, and those other details that apply."""
     message = _cut(error.message, _MAX_MESSAGE)
     status = status_pb2.Status(code=_CODES[error.status].value[0], message=message)
     facts = {name: _cut(value, _MAX_FACT) for name, value in error.metadata.items()}
@@ -56,18 +56,27 @@ def to_status(error: RouterError) -> status_pb2.Status:
                 description=_cut(violation.description, _MAX_FACT),
             )
         _pack(status, bad)
+    if error.quotas:
+        failure = error_details_pb2.QuotaFailure()
+        for quota in error.quotas:
+            failure.violations.add(
+                subject=_cut(quota.subject, _MAX_FACT),
+                description=_cut(quota.description, _MAX_FACT),
+            )
+        _pack(status, failure)
     return status
 
 
 def from_status(status: status_pb2.Status) -> RouterError | None:
     """Return the error a Status of ours carries; None for a Status of anyone else's."""
-    info, retry, bad = (
+    info, retry, bad, failure = (
         error_details_pb2.ErrorInfo(),
         error_details_pb2.RetryInfo(),
         error_details_pb2.BadRequest(),
+        error_details_pb2.QuotaFailure(),
     )
     for detail in status.details:
-        for target in (info, retry, bad):
+        for target in (info, retry, bad, failure):
             if detail.Is(target.DESCRIPTOR):
                 detail.Unpack(target)
     if info.domain != DOMAIN or info.reason not in Reason.__members__:
@@ -79,6 +88,7 @@ def from_status(status: status_pb2.Status) -> RouterError | None:
         metadata=dict(info.metadata),
         retry_after=seconds or None,
         violations=tuple(FieldViolation(v.field, v.description) for v in bad.field_violations),
+        quotas=tuple(QuotaViolation(v.subject, v.description) for v in failure.violations),
     )
 
 

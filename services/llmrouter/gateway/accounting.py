@@ -1,11 +1,11 @@
-"""The outermost link: one log line per request, refused and failed ones included."""
+"""The outermost link: tells of every request, refused and failed ones included."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass
 
 import structlog
@@ -13,7 +13,7 @@ import structlog
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
-    CacheStatus,
+    ChoiceFinished,
     Delta,
     Finished,
     GenerationEvent,
@@ -23,11 +23,10 @@ from llmrouter.common.generation import (
     Started,
     Usage,
 )
+from llmrouter.gateway.record import SPARED, RequestObserver, RequestRecord
 
 __all__ = ["Accounting", "refusals_accounted"]
 
-_SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE, CacheStatus.SIMILAR})
-"""Nothing was generated for this request."""
 _log = structlog.get_logger("llmrouter.gateway")
 
 
@@ -40,22 +39,29 @@ class _Account:
     attempts: int = 0
     started: Started | None = None
     finished: Finished | None = None
+    operation: str = ""
     first_delta: float | None = None
+    last_delta: float = 0.0
     streamed_tokens: int = 0
+    first_tokens: int = 0
+    finish_reasons: tuple[str, ...] = ()
 
     def see(self, event: GenerationEvent) -> None:
         """Learn from one event."""
         match event:
             case Delta():
+                self.last_delta = time.monotonic() - self.began
                 if self.first_delta is None:
-                    self.first_delta = time.monotonic() - self.began
+                    self.first_delta, self.first_tokens = self.last_delta, event.tokens
                 self.streamed_tokens += event.tokens
+            case ChoiceFinished():
+                self.finish_reasons = (*self.finish_reasons, event.reason.value)
             case Started():
                 self.started = event
-                self.attempts = 0 if event.cache in _SPARED else 1
+                self.attempts = 0 if event.cache in SPARED else 1
             case Finished():
                 self.finished = event
-                joined = self.started is not None and self.started.cache in _SPARED
+                joined = self.started is not None and self.started.cache in SPARED
                 self.attempts = 0 if joined else len(event.attempts)
 
     def failed(self, error: RouterError) -> None:
@@ -72,6 +78,14 @@ class _Account:
         read = self.started.prompt_tokens if self.started is not None else 0
         return Usage(read, self.streamed_tokens)
 
+    @property
+    def per_token(self) -> float | None:
+        """Seconds between two tokens after the first ones; None where none followed."""
+        later = self.streamed_tokens - self.first_tokens
+        if self.first_delta is None or later <= 0:
+            return None
+        return (self.last_delta - self.first_delta) / later
+
     def left(self, context: RequestContext) -> None:
         """Learn that the caller went away, or that its deadline passed."""
         if self.finished is None:
@@ -80,16 +94,23 @@ class _Account:
 
 
 class Accounting:
-    """Accounts for every request that passes."""
+    """Accounts for every request that passes.
 
-    def __init__(self, following: Generator) -> None:
+    Args:
+        following: Answers.
+        observers: Told of each, beside the log.
+    """
+
+    def __init__(self, following: Generator, observers: Sequence[RequestObserver] = ()) -> None:
         self._following = following
+        self._observers = observers
 
     async def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Pass the events on and write one line at the end, however it ends."""
+        """Pass the events on and tell of the request at the end, however it ends."""
         account = _Account(time.monotonic())
+        account.operation = "chat" if request.messages else "text_completion"
         try:
             async with closing_stream(self._following.generate(request, context)) as events:
                 async for event in events:
@@ -106,36 +127,73 @@ class Accounting:
             raise
         finally:
             with contextlib.suppress(Exception):  # a log that cannot be written fails no request
-                _write(account, context)
+                _tell(account, context, self._observers)
 
 
 @contextlib.contextmanager
-def refusals_accounted(context: RequestContext) -> Iterator[None]:
-    """Write the line of a request that is refused before it can enter the chain."""
+def refusals_accounted(
+    context: RequestContext, observers: Sequence[RequestObserver] = ()
+) -> Iterator[None]:
+    """Tell of a request that is refused before it can enter the chain."""
     account = _Account(time.monotonic())
     try:
         yield
     except RouterError as error:
         account.failed(error)
         with contextlib.suppress(Exception):
-            _write(account, context)
+            _tell(account, context, observers)
         raise
 
 
-def _write(account: _Account, context: RequestContext) -> None:
-    started, usage = account.started, account.usage
-    first = account.first_delta
-    _log.info(
-        "request",
+def _tell(account: _Account, context: RequestContext, observers: Sequence[RequestObserver]) -> None:
+    record = _record(account, context)
+    _write(record, account)
+    for observer in observers:
+        observer.ended(record)
+
+
+def _record(account: _Account, context: RequestContext) -> RequestRecord:
+    started = account.started
+    return RequestRecord(
+        operation=account.operation,
         request_id=context.request_id,
         tenant=context.tenant,
+        outcome=account.outcome,
+        seconds=time.monotonic() - account.began,
         model=started.model if started else "",
         version=started.version if started else "",
         cache=started.cache.value if started else "",
-        prompt_tokens=usage.prompt_tokens,
-        completion_tokens=usage.completion_tokens,
-        ttft_seconds=None if first is None else round(first, 6),
-        total_seconds=round(time.monotonic() - account.began, 6),
-        outcome=account.outcome,
+        plan_id=started.plan_id if started else "",
+        reason=started.reason if started else "",
         attempts=account.attempts,
+        usage=account.usage,
+        first_token=account.first_delta,
+        per_token=account.per_token,
+        finish_reasons=account.finish_reasons,
+    )
+
+
+def _write(record: RequestRecord, account: _Account) -> None:
+    """Write the line of a request: its whole story, without its text."""
+    first, timings = record.first_token, account.finished.timings if account.finished else None
+    _log.info(
+        "request",
+        request_id=record.request_id,
+        tenant=record.tenant,
+        model=record.model,
+        version=record.version,
+        cache=record.cache,
+        plan_id=record.plan_id,
+        reason=record.reason,
+        prompt_tokens=record.usage.prompt_tokens,
+        cached_prompt_tokens=record.usage.cached_prompt_tokens,
+        completion_tokens=record.usage.completion_tokens,
+        ttft_seconds=None if first is None else round(first, 6),
+        queue_seconds=None if timings is None else round(timings.queue, 6),
+        prefill_seconds=None if timings is None else round(timings.prefill, 6),
+        decode_seconds=None if timings is None else round(timings.decode, 6),
+        total_seconds=round(record.seconds, 6),
+        finish=",".join(record.finish_reasons),
+        outcome=record.outcome,
+        attempts=record.attempts,
     )

@@ -12,6 +12,8 @@ from llmrouter.common.generation import (
     Generator,
     RequestContext,
 )
+from llmrouter.common.telemetry.names import SpanName
+from llmrouter.common.telemetry.tracing import Tracer, spanned
 from llmrouter.common.validation import validate
 
 __all__ = ["Admission"]
@@ -23,10 +25,14 @@ class Admission:
     Args:
         following: Answers them.
         similar: Whether answers to similar questions are kept here.
+        tracer: None traces nothing.
     """
 
-    def __init__(self, following: Generator, *, similar: bool = False) -> None:
+    def __init__(
+        self, following: Generator, tracer: Tracer | None = None, *, similar: bool = False
+    ) -> None:
         self._following = following
+        self._tracer = tracer
         self._similar = similar
 
     async def generate(
@@ -37,12 +43,16 @@ class Admission:
         Raises:
             RouterError: INVALID_ARGUMENT naming each wrong field.
         """
+        with spanned(self._tracer, SpanName.ADMISSION):
+            self._check(request)
+        async with closing_stream(self._following.generate(request, context)) as events:
+            async for event in events:
+                yield event
+
+    def _check(self, request: GenerationRequest) -> None:
         validate(request)
         if request.cache.similar and not self._similar:
             told = (
                 "is true, and this gateway keeps no answers for similar questions; leave it out, "
             )
             raise invalid("cache.similar", f"{told}or set gateway.similar")
-        async with closing_stream(self._following.generate(request, context)) as events:
-            async for event in events:
-                yield event

@@ -16,6 +16,7 @@ from llmrouter.common.generation import (
     GenerationRequest,
     RequestContext,
     Started,
+    Usage,
 )
 from llmrouter.gateway.plan import Candidate, Outcome
 
@@ -66,12 +67,13 @@ class Trial:
         self.set_aside = ""
         """Why its complete answer was not given; one phrase."""
         self._held = held
-        self._over = False
+        self._over = self._charged = False
         self._prompt_bytes = prompt_bytes
         self._clock = clock
         self._began = self._ended = clock()
         self._first: float | None = None
         self._last = 0.0
+        self._read = 0
         self._tokens = 0
         self._later_tokens = 0
         self._choices = 1
@@ -93,9 +95,12 @@ class Trial:
                 async for event in events:
                     if isinstance(event, Started):
                         self.version = event.version or self.version
+                        self._read = event.prompt_tokens
                         held = event
                         continue
                     self._see(event)
+                    if self.finished is not None:
+                        self._charge(context)  # before whoever settles at the end sees it
                     self.sent = not self._held
                     if held is not None:
                         yield held
@@ -109,6 +114,7 @@ class Trial:
             raise self.error from error
         finally:
             self._ended, self._over = self._clock(), True
+            self._charge(context)
 
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""
@@ -138,6 +144,13 @@ class Trial:
             self.finished.timings.queue if self.finished else None,
             None if self._first is not None or self.finished else self._ended - self._began,
         )
+
+    def _charge(self, context: RequestContext) -> None:
+        """Add to the request's bill, once, what was used, be it all of an answer or a part."""
+        if context.bill is not None and not self._charged:
+            self._charged = True
+            used = self.finished.usage if self.finished else Usage(self._read, self._tokens)
+            context.bill.add(used, self.candidate.prices.cost(used))
 
     def _must_be_complete(self) -> None:
         if self.finished is None:

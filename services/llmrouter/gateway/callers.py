@@ -9,10 +9,11 @@ import uuid
 from dataclasses import replace
 from typing import Protocol
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import RequestContext
-from llmrouter.gateway.identity.principal import Principal
+from llmrouter.gateway.identity.principal import Principal, Scope
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["REQUEST_ID_KEY", "TextEmbedder", "check_request_id", "context_of", "known_as"]
@@ -45,7 +46,7 @@ def context_of(
     if left is None or not math.isfinite(left):
         left = settings.default_deadline_seconds
     left = min(left, settings.max_deadline_seconds)
-    return RequestContext(request_id, deadline=time.monotonic() + left)
+    return RequestContext(request_id, deadline=time.monotonic() + left, bill=Bill())
 
 
 def check_request_id(given_id: str | None) -> None:
@@ -58,6 +59,13 @@ def check_request_id(given_id: str | None) -> None:
         raise invalid(REQUEST_ID_KEY, "must be 1 to 64 printable ASCII characters, no blanks")
 
 
-def known_as(context: RequestContext, who: Principal) -> RequestContext:
+def known_as(context: RequestContext, who: Principal, scope: Scope) -> RequestContext:
     """Return the context of a caller who is known: tenant, user and models are the principal's."""
-    return replace(context, tenant=who.tenant, user=who.user, models=who.models)
+    return replace(
+        context,
+        tenant=who.tenant,
+        user=who.user,
+        models=who.models,
+        credential=who.credential,
+        endpoint=scope.value,
+    )

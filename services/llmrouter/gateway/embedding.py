@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from llmrouter.common.errors import Reason, Retry, RouterError
 from llmrouter.common.generation import RequestContext, Usage
 from llmrouter.common.validation import validate_embedding
 from llmrouter.gateway.plan import Candidate, Outcome, Plan
+from llmrouter.gateway.record import RequestObserver, RequestRecord
 from llmrouter.gateway.reporting import OutcomeReporter
 
 __all__ = ["EmbedRunner", "EmbedSelector", "Embedding"]
@@ -66,9 +68,14 @@ class Embedding:
     """
 
     def __init__(
-        self, selector: EmbedSelector, runner: EmbedRunner, reporter: OutcomeReporter
+        self,
+        selector: EmbedSelector,
+        runner: EmbedRunner,
+        reporter: OutcomeReporter,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         self._selector, self._runner, self._reporter = selector, runner, reporter
+        self._observers = observers
 
     async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
         """Return the vectors in the order of the texts.
@@ -94,7 +101,10 @@ class Embedding:
             raise
         finally:
             with contextlib.suppress(Exception):  # a log that cannot be written fails no request
-                _write(account, request, context)
+                record = _record(account, context)
+                _write(record, request)
+                for observer in self._observers:
+                    observer.ended(record)
 
     async def _planned(
         self, request: EmbeddingRequest, context: RequestContext, account: _Account
@@ -134,6 +144,8 @@ class Embedding:
             raise
         else:
             reason, tokens = "", result.tokens
+            if context.bill is not None:
+                context.bill.add(Usage(tokens), candidate.prices.cost(Usage(tokens)))
             return result
         finally:
             usage = Usage(tokens) if tokens else None
@@ -142,17 +154,31 @@ class Embedding:
             self._reporter.report(plan.id, (outcome,), context)
 
 
-def _write(account: _Account, request: EmbeddingRequest, context: RequestContext) -> None:
+def _record(account: _Account, context: RequestContext) -> RequestRecord:
     result = account.result
-    _log.info(
-        "embedding",
+    return RequestRecord(
+        operation="embeddings",
         request_id=context.request_id,
         tenant=context.tenant,
+        outcome=account.outcome,
+        seconds=time.monotonic() - account.began,
         model=result.model if result else "",
         version=result.version if result else "",
-        texts=len(request.texts),
-        tokens=result.tokens if result else 0,
-        total_seconds=round(time.monotonic() - account.began, 6),
-        outcome=account.outcome,
         attempts=account.attempts,
+        usage=Usage(result.tokens if result else 0),
+    )
+
+
+def _write(record: RequestRecord, request: EmbeddingRequest) -> None:
+    _log.info(
+        "embedding",
+        request_id=record.request_id,
+        tenant=record.tenant,
+        model=record.model,
+        version=record.version,
+        texts=len(request.texts),
+        tokens=record.usage.prompt_tokens,
+        total_seconds=round(record.seconds, 6),
+        outcome=record.outcome,
+        attempts=record.attempts,
     )

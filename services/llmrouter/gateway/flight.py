@@ -163,6 +163,7 @@ class Flight:
                 metadata=error.metadata,
                 retry_after=error.retry_after,
                 violations=error.violations,
+                quotas=error.quotas,
             )
         if self._error is not None:
             raise self._error

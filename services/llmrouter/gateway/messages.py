@@ -128,7 +128,8 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
 def _decode_candidate(one: selector_pb2.Candidate) -> Candidate:
     prices = Prices(one.input_price, one.output_price, one.cached_input_price)
     where = one.model, one.version, one.address
-    return Candidate(*where, one.context, one.away, one.estimated_cost, prices)
+    tokens = one.estimated_prompt_tokens
+    return Candidate(*where, one.context, one.away, one.estimated_cost, prices, tokens)
 
 
 def encode_outcome(outcome: Outcome) -> selector_pb2.Outcome:

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.generation import Generator
 from llmrouter.common.savings import SavingsTable
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
+from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
+from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.fallback import Fallback
+from llmrouter.gateway.limiting import Limiting
+from llmrouter.gateway.limiting_embeddings import LimitedEmbedRunner, RatedEmbedder
+from llmrouter.gateway.limits.limiter import Limiter
+from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
-from llmrouter.gateway.plan import PlannedGenerator
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
@@ -33,7 +40,7 @@ from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
 from llmrouter.gateway.upstream import Upstream
 
-__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline"]
+__all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline", "observers_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +53,8 @@ class Shared:
     """Whether a version of a model serves now."""
     savings: SavingsTable = field(default_factory=SavingsTable)
     """What they spared."""
+    limiter: Limiter | None = None
+    """Holds them to their limits; None where there are none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +71,7 @@ def build_pipeline(
     cache_channel: Any,
     dialler: Dialler,
     shared: Shared,
+    telemetry: Telemetry = SILENT,
 ) -> Pipeline:
     """Return the chain that answers one request after another.
 
@@ -71,22 +81,22 @@ def build_pipeline(
         cache_channel: A channel to the cache.
         dialler: Gives channels to the inference services that plans name.
         shared: What requests share.
+        telemetry: What requests are measured and traced with.
     """
     selector = SelectorClient(
         selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    upstream, reporter = Upstream(dialler), BackgroundReporter(selector)
+    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens)
+    runner = limiting.tries(_upstream(dialler, telemetry))
+    reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(upstream, reporter, selector, cascade)
-    shadowing = Shadowing(upstream, reporter, execution)
-    generating: PlannedGenerator = shadowing
+    execution = Execution(runner, reporter, selector, cascade)
+    generating = limiting.spending(Shadowing(runner, reporter, execution))
     if settings.similar is not None:
-        embedder = QuestionEmbedder(
-            build_embedding(settings, selector_channel, dialler), settings.similar
-        )
-        generating = Similar(cache, embedder, shadowing)
+        inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
+        generating = Similar(cache, QuestionEmbedder(inner, settings.similar), generating)
     caching = Caching(
         cache,
         shared.near,
@@ -100,13 +110,39 @@ def build_pipeline(
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
-    chain = Accounting(Admission(recalling, similar=settings.similar is not None))
+    similar = settings.similar is not None
+    admission = Admission(limiting.arrivals(recalling), telemetry.tracer, similar=similar)
+    chain = Accounting(admission, observers_of(telemetry))
     return Pipeline(chain, flights)
 
 
 def build_embedding(
-    settings: GatewaySettings, selector_channel: Any, dialler: Dialler
-) -> Embedding:
-    """Return what turns texts into vectors; arguments as those of `build_pipeline`."""
+    settings: GatewaySettings,
+    selector_channel: Any,
+    dialler: Dialler,
+    limiter: Limiter | None = None,
+    telemetry: Telemetry = SILENT,
+    observers: Sequence[RequestObserver] = (),
+) -> TextEmbedder:
+    """Return what turns texts into vectors; arguments as those of `build_pipeline`.
+
+    Nobody is told of requests that the gateway makes for itself: `observers` are for callers'.
+    """
     selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
-    return Embedding(selector, Upstream(dialler), BackgroundReporter(selector))
+    reporter, upstream = BackgroundReporter(selector), _upstream(dialler, telemetry)
+    if limiter is None:
+        return Embedding(selector, upstream, reporter, observers)
+    limited = LimitedEmbedRunner(limiter, upstream)
+    embedding = Embedding(selector, limited, reporter, observers)
+    return RatedEmbedder(limiter, embedding, observers)
+
+
+def observers_of(telemetry: Telemetry) -> tuple[RequestObserver, ...]:
+    """Return who is told of requests, beside the log."""
+    if telemetry.tracer is None and telemetry.meter is None:
+        return ()
+    return (MeasuredRequests(telemetry.meter),)
+
+
+def _upstream(dialler: Dialler, telemetry: Telemetry) -> Upstream:
+    return Upstream(dialler, AttemptObserver(telemetry.tracer, telemetry.meter))

@@ -44,6 +44,8 @@ class Candidate:
     cost: float = 0.0
     """Estimated cost of the request in US dollars."""
     prices: Prices = FREE
+    prompt_tokens: int = 0
+    """Estimated tokens of the prompt; 0 where nobody estimated."""
 
 
 @dataclass(frozen=True, slots=True)

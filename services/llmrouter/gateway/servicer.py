@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
+from llmrouter.common.telemetry.names import SpanName
+from llmrouter.common.telemetry.tracing import Tracer, spanned
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_errors import to_status
 from llmrouter.common.wire_event import encode_event
@@ -29,6 +31,7 @@ from llmrouter.gateway.clients import shown_models
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
@@ -66,6 +69,8 @@ class GatewayServicer(GatewayServiceServicer):
         selector_client: InnerSelector,
         identity: Identity,
         settings: GatewaySettings,
+        observers: Sequence[RequestObserver] = (),
+        tracer: Tracer | None = None,
     ) -> None:
         """Compose the service.
 
@@ -75,12 +80,15 @@ class GatewayServicer(GatewayServiceServicer):
             selector_client: Gives the catalog, and takes ratings.
             identity: Says who asks.
             settings: The gateway's settings.
+            observers: Told of requests that cannot even be read.
+            tracer: Gives each question of a batch a span; None traces nothing.
         """
         self._pipeline = pipeline
         self._embedder = embedder
         self._selector = selector_client
         self._identity = identity
         self._settings = settings
+        self._observers, self._tracer = observers, tracer
 
     async def Generate(  # noqa: N802 - named by the proto
         self, request: generation_pb2.GenerateRequest, context: Any
@@ -101,14 +109,16 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: pb.BatchGenerateRequest, context: Any
     ) -> AsyncIterator[pb.BatchGenerateResponse]:
         """Answer many questions, each result as soon as it is there."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             count = len(request.requests)
-            with refusals_accounted(self._admitted(context, caller, Scope.GENERATE)):
+            asker = self._admitted(context, caller, Scope.GENERATE)
+            with refusals_accounted(asker, self._observers):
                 check_batch(count, request.concurrency)
 
         async def answer(index: int) -> pb.GenerateResponse:
             asker = self._asker(context, f"{caller.request_id[:_SHORT_ID]}-{index}")
-            return await _whole(self._events(request.requests[index], context, asker))
+            with spanned(self._tracer, SpanName.QUESTION):
+                return await _whole(self._events(request.requests[index], context, asker))
 
         at_once = request.concurrency or self._settings.batch_concurrency
         async with closing_stream(answer_each(count, answer, at_once)) as results:
@@ -122,9 +132,9 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: embedding_pb2.EmbedRequest, context: Any
     ) -> embedding_pb2.EmbedResponse:
         """Turn texts into vectors."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.EMBED, request.model)
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 asked = decode_embedding_request(request)
             result = await self._embedder.embed(asked, asker)
         return encode_embedding_result(result)
@@ -133,7 +143,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: rating_pb2.RateOutcomeRequest, context: Any
     ) -> rating_pb2.RateOutcomeResponse:
         """Check a verdict and pass it on."""
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.GENERATE)
             decode_rating(request)
             return await self._selector.rate_outcome(request, asker)
@@ -143,7 +153,7 @@ class GatewayServicer(GatewayServiceServicer):
     ) -> pb.ListModelsResponse:
         """List the selector's catalog in order of names."""
         del request
-        with self._told(self._asker(context)) as caller:
+        with self._told(self._asker(context), context) as caller:
             asker = self._admitted(context, caller, Scope.MODELS)
             catalog = await self._selector.list_catalog()
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
@@ -152,9 +162,9 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Answer one question of a call; `caller` is nobody yet."""
-        with self._told(caller):
+        with self._told(caller, context):
             asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
-            with refusals_accounted(asker):
+            with refusals_accounted(asker, self._observers):
                 asked = decode_request(request)
             urgent = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, urgent)) as events:
@@ -162,25 +172,29 @@ class GatewayServicer(GatewayServiceServicer):
                     yield event
 
     @contextlib.contextmanager
-    def _told(self, asker: RequestContext) -> Iterator[RequestContext]:
-        """Give who asks; what is raised names the request."""
+    def _told(self, asker: RequestContext, context: Any) -> Iterator[RequestContext]:
+        """Give who asks; what is raised names the request, and the end tells limits' standing."""
         try:
             yield asker
         except RouterError as error:
             error.metadata["request_id"] = asker.request_id
             raise
+        finally:
+            standing = () if asker.bill is None else tuple(asker.bill.standings.told())
+            if standing:
+                context.set_trailing_metadata(standing)
 
     def _admitted(
         self, context: Any, asker: RequestContext, scope: Scope, model: str = ""
     ) -> RequestContext:
         """Return who asks, as the call proves it; a refusal is accounted for."""
-        with refusals_accounted(asker):
+        with refusals_accounted(asker, self._observers):
             check_request_id(_given_request_id(context))
             call = Call(
                 context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
             )
             who = self._identity.admit(call, scope, model)
-        return known_as(asker, who)
+        return known_as(asker, who, scope)
 
     def _asker(self, context: Any, request_id: str | None = None) -> RequestContext:
         """Return a nameless asker with the call's deadline, and its id if no other is given."""

@@ -11,6 +11,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
+from llmrouter.gateway.limits.settings import LimitSettings
 
 __all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
 
@@ -133,6 +134,9 @@ class GatewaySettings(Listening, Dialling):
 
     identity: IdentitySettings = Field(
         default=IdentitySettings(), description="Who may call the gateway."
+    )
+    limits: LimitSettings = Field(
+        default=LimitSettings(), description="Limits and budgets of callers."
     )
 
     @model_validator(mode="after")

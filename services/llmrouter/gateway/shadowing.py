@@ -63,7 +63,7 @@ class Shadowing:
     ) -> None:
         """Run one; it gives way to every request that somebody waits for."""
         trial = Trial(candidate, planned.request.prompt_bytes)
-        behind = replace(context, priority=Priority.LOW)
+        behind = replace(context, priority=Priority.LOW, bill=None)
         request = replace(planned.request, priority=Priority.LOW)
         try:
             async with asyncio.timeout(context.remaining()):

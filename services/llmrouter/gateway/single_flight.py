@@ -131,6 +131,9 @@ class SingleFlight:
             context = replace(context, deadline=context.deadline + self._patience)
         stream = self._following.generate(planned, context)
         flight = Flight(stream, context.deadline, self._near.moment)
+        if (bill := context.bill) is not None:
+            bill.begin()  # the flight may go on when its starter has left
+            flight.task.add_done_callback(lambda _: bill.end())
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight

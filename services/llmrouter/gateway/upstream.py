@@ -10,12 +10,19 @@ from grpc import aio
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
+from llmrouter.common.generation import (
+    Delta,
+    GenerationEvent,
+    GenerationRequest,
+    RequestContext,
+    Usage,
+)
 from llmrouter.common.wire import encode_context
 from llmrouter.common.wire_embedding import decode_embedding_result, encode_embedding_request
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.common.wire_event import decode_event
 from llmrouter.common.wire_request import encode_request
+from llmrouter.gateway.attempts import AttemptObserver
 from llmrouter.gateway.plan import Candidate
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1.embedding_pb2 import InferenceServiceEmbedRequest
@@ -28,10 +35,16 @@ __all__ = ["Upstream"]
 
 
 class Upstream:
-    """Runs requests on the inference services that plans name."""
+    """Runs requests on the inference services that plans name.
 
-    def __init__(self, dialler: Dialler) -> None:
+    Args:
+        dialler: Gives channels to them.
+        observer: Sees every attempt.
+    """
+
+    def __init__(self, dialler: Dialler, observer: AttemptObserver | None = None) -> None:
         self._dialler = dialler
+        self._observer = observer or AttemptObserver(None, None)
 
     async def infer(
         self, candidate: Candidate, request: GenerationRequest, context: RequestContext
@@ -49,18 +62,26 @@ class Upstream:
             version=candidate.version,
             request=encode_request(request),
         )
+        operation = "chat" if request.messages else "text_completion"
+        watch = self._observer.begin(operation, candidate, request)
         call = None
         try:
-            call = stub.Infer(message, timeout=context.remaining())
+            with watch.calling():
+                call = stub.Infer(message, timeout=context.remaining())
             async for response in call:
                 event = decode_event(response.event)
                 if event is not None:
+                    if watch.sees_text or not isinstance(event, Delta):
+                        watch.see(event)
                     yield event
         except aio.AioRpcError as error:
-            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
+            meaning = _meaning(from_rpc_error(error, f"inference at {candidate.address}"))
+            watch.failed(meaning)
+            raise meaning from error
         finally:
             if call is not None:
                 call.cancel()
+            watch.ended(context)
 
     async def embed(
         self, candidate: Candidate, request: EmbeddingRequest, context: RequestContext
@@ -78,11 +99,20 @@ class Upstream:
             version=candidate.version,
             request=encode_embedding_request(request),
         )
+        watch = self._observer.begin("embeddings", candidate)
         try:
-            answer = await stub.Embed(message, timeout=context.remaining())
+            with watch.calling():
+                answer = await stub.Embed(message, timeout=context.remaining())
         except aio.AioRpcError as error:
-            raise _meaning(from_rpc_error(error, f"inference at {candidate.address}")) from error
-        return decode_embedding_result(answer.response)
+            meaning = _meaning(from_rpc_error(error, f"inference at {candidate.address}"))
+            watch.failed(meaning)
+            raise meaning from error
+        else:
+            result = decode_embedding_result(answer.response)
+            watch.answered(Usage(result.tokens))
+            return result
+        finally:
+            watch.ended(context)
 
 
 def _meaning(error: RouterError) -> RouterError:

@@ -14,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.hosting import Service
 from llmrouter.common.settings import read_variable
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.cpu_meter import CpuMeter
@@ -26,6 +27,8 @@ from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import is_key, key_of
+from llmrouter.inference.observing import GenerationObserver
+from llmrouter.inference.readings import readings
 from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
@@ -38,13 +41,16 @@ __all__ = ["PROGRAM", "build"]
 _log = structlog.get_logger("llmrouter.inference")
 
 
-async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: InferenceSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; models load when it starts.
 
     Args:
         settings: The `inference` section.
         dialler: Not needed: inference calls nobody.
         data: The data directory, for the default store.
+        telemetry: What generations are measured and traced with.
 
     Raises:
         RouterError: The backend, a model to load or the store that the settings name is not there.
@@ -67,18 +73,14 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         for one in (upkeep, registry, remote):
             await one.close()
 
-    models = ModelServicer(registry, remote, monitor, _cpu_meter(settings))
-
-    def register(server: Any) -> None:
-        infer = InferenceServicer(registry, remote, settings.max_tokens)
-        add_InferenceServiceServicer_to_server(infer, server)
-        add_ModelServiceServicer_to_server(models, server)
-
+    cpu = CpuMeter(settings.threads or available_cores())
+    servicer = InferenceServicer(registry, remote, settings.max_tokens, _observer(telemetry))
+    models = ModelServicer(registry, remote, monitor, cpu)
     return Service(
         name="inference",
         grpc_name="llmrouter.v1.InferenceService",
         beside=("llmrouter.v1.ModelService",),
-        register=register,
+        register=lambda server: _register(server, servicer, models),
         host=settings.host,
         port=settings.port,
         listening=settings,
@@ -86,17 +88,25 @@ async def build(settings: InferenceSettings, dialler: Dialler, data: Path) -> Se
         stopping=registry.changes.end,
         close=close,
         ready=lambda: registry.ready or any(remote),
+        readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
-
-
-def _cpu_meter(settings: InferenceSettings) -> CpuMeter:
-    return CpuMeter(settings.threads or available_cores())
 
 
 async def _tell_strangers(store: Path) -> None:
     for folder, why in (await asyncio.to_thread(strangers, store)).items():
         _log.warning("a folder of the store is no model", folder=folder, why=why)
+
+
+def _register(server: Any, servicer: InferenceServicer, models: ModelServicer) -> None:
+    add_InferenceServiceServicer_to_server(servicer, server)
+    add_ModelServiceServicer_to_server(models, server)
+
+
+def _observer(telemetry: Telemetry) -> GenerationObserver | None:
+    if telemetry.tracer is None and telemetry.meter is None:
+        return None
+    return GenerationObserver(telemetry.tracer, telemetry.meter)
 
 
 def _store(settings: InferenceSettings, data: Path) -> Path:

@@ -18,6 +18,7 @@ from llmrouter.common.wire_request import decode_request
 from llmrouter.inference.embedding import embed
 from llmrouter.inference.generation import generate
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.observing import GenerationObserver
 from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.v1 import embedding_pb2, generation_pb2
 from llmrouter.v1 import inference_pb2 as pb
@@ -29,9 +30,16 @@ __all__ = ["InferenceServicer"]
 class InferenceServicer(InferenceServiceServicer):
     """Serves the models of a registry, and those of remote providers."""
 
-    def __init__(self, registry: ModelRegistry, remote: RemoteModels, max_tokens: int) -> None:
+    def __init__(
+        self,
+        registry: ModelRegistry,
+        remote: RemoteModels,
+        max_tokens: int,
+        observer: GenerationObserver | None = None,
+    ) -> None:
         self._registry, self._remote = registry, remote
         self._max_tokens = max_tokens
+        self._observer = observer
 
     async def Infer(  # noqa: N802 - the RPC's name
         self, request: pb.InferRequest, context: Any
@@ -47,6 +55,9 @@ class InferenceServicer(InferenceServiceServicer):
             events = self._remote.generate(*what)
         else:
             events = generate(self._registry, *what)
+        if self._observer is not None:
+            provider = self._remote.provider_of(request.model)
+            events = self._observer.watch(events, request.model, asked, provider=provider)
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
                 yield pb.InferResponse(event=encode_event(event))

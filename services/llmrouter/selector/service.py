@@ -8,10 +8,13 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
+from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
@@ -21,7 +24,9 @@ from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 
-async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Service:
+async def build(
+    settings: SelectorSettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
+) -> Service:
     """Return the service; it watches the inference services through `dialler` once started.
 
     Raises:
@@ -37,11 +42,9 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
     watcher = EndpointWatcher(
         addresses, dial, interval=interval, returned=returned, clock=hearing.now
     )
-    local = SqliteState(settings.state_path or data / "selector.sqlite")
-    shared = None if settings.redis is None else RedisState(settings.redis, local)
-    store = shared or local
+    store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
-    servicer = SelectorServicer(selector)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
@@ -54,11 +57,9 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         placement.start()
 
     async def close() -> None:
-        await placement.close()
-        await watcher.close()
         hearing.close()
-        await selector.teacher.close()
-        await store.close()
+        for one in (placement, watcher, selector.teacher, store):
+            await one.close()
 
     return Service(
         name="selector",
@@ -69,8 +70,18 @@ async def build(settings: SelectorSettings, dialler: Dialler, data: Path) -> Ser
         listening=settings,
         start=start,
         close=close,
+        readings=lambda: readings(selector),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
+
+
+def _stores(
+    settings: SelectorSettings, data: Path
+) -> tuple[SqliteState | RedisState, RedisState | None]:
+    """Return where state is kept, and the part of it that is shared with other selectors."""
+    local = SqliteState(settings.state_path or data / "selector.sqlite")
+    shared = None if settings.redis is None else RedisState(settings.redis, local)
+    return shared or local, shared
 
 
 def _selector(

@@ -20,6 +20,7 @@ from llmrouter.selector.encoding import (
 )
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
+from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
 from llmrouter.v1 import rating_pb2
 from llmrouter.v1 import selector_pb2 as pb
@@ -31,9 +32,10 @@ __all__ = ["SelectorServicer"]
 class SelectorServicer(SelectorServiceServicer):
     """Chooses models and learns from outcomes."""
 
-    def __init__(self, selector: ModelSelector) -> None:
-        """Put a selector on the wire."""
+    def __init__(self, selector: ModelSelector, observer: SelectionObserver | None = None) -> None:
+        """Put a selector on the wire; `observer` is told of every plan."""
         self._selector = selector
+        self._observer = observer
         self._faults = frozenset(map(str, selector.settings.breaker.failure_classes))
 
     async def Select(  # noqa: N802 - the proto's name
@@ -43,6 +45,8 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> pb.SelectResponse:
         """Choose a primary and fallbacks."""
         plan_id, plan = self._selector.select(decode_selection(request), brief=request.brief)
+        if self._observer is not None:
+            self._observer.chosen(plan_id, plan)
         return pb.SelectResponse(plan=encode_plan(plan, plan_id, self._selector.policy_version))
 
     async def ReportOutcome(  # noqa: N802 - the proto's name

@@ -87,6 +87,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
     `scope` or `model` names it. Do not retry.
     """
+    ERROR_REASON_RATE_LIMITED: _ErrorReason.ValueType  # 24
+    """RESOURCE_EXHAUSTED: a limit on requests, tokens or streams has no room; QuotaFailure names it,
+    RetryInfo says when there is room again.
+    """
+    ERROR_REASON_QUOTA_EXHAUSTED: _ErrorReason.ValueType  # 25
+    """RESOURCE_EXHAUSTED: a budget or quota is used up, or never holds as much; QuotaFailure names it,
+    RetryInfo says when it begins anew, if that helps. A cheaper model may answer.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -159,5 +167,13 @@ or revoked. Do not retry.
 ERROR_REASON_PERMISSION_DENIED: ErrorReason.ValueType  # 23
 """PERMISSION_DENIED: the caller is known and lacks the scope, or may not use the model; the metadata
 `scope` or `model` names it. Do not retry.
+"""
+ERROR_REASON_RATE_LIMITED: ErrorReason.ValueType  # 24
+"""RESOURCE_EXHAUSTED: a limit on requests, tokens or streams has no room; QuotaFailure names it,
+RetryInfo says when there is room again.
+"""
+ERROR_REASON_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 25
+"""RESOURCE_EXHAUSTED: a budget or quota is used up, or never holds as much; QuotaFailure names it,
+RetryInfo says when it begins anew, if that helps. A cheaper model may answer.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
@@ -192,7 +193,14 @@ class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):
     async def ExportDecisions(self, request, context):
         self.requests.append(request)
         for number in range(3):
-            yield selector_pb2.ExportDecisionsResponse(record=f'{{"plan_id": "p{number}"}}')
+            record = {
+                "plan_id": f"p{number}",
+                "at": 1_700_000_000.0 + number,
+                "reason": f"best of {number}",
+                "order": [{"model": "small"}],
+                "outcomes": [{"error_reason": "INTERNAL"}, {"error_reason": ""}][:number],
+            }
+            yield selector_pb2.ExportDecisionsResponse(record=json.dumps(record))
 
     async def ListBreakers(self, request, context):
         breaker = selector_pb2.Breaker(

@@ -8,7 +8,7 @@ import pytest
 from google.rpc import status_pb2
 from grpc import aio
 
-from llmrouter.common.errors import RULES, FieldViolation, Reason, RouterError
+from llmrouter.common.errors import RULES, FieldViolation, QuotaViolation, Reason, RouterError
 from llmrouter.common.guard import DETAILS_KEY
 from llmrouter.common.wire_errors import from_rpc_error, from_status, to_status
 from llmrouter.v1 import errors_pb2
@@ -39,11 +39,13 @@ def test_an_error_comes_back_from_the_wire_as_it_went(reason):
         metadata={"context": "2048"},
         retry_after=1.5,
         violations=(FieldViolation("prompt", "is empty"),),
+        quotas=(QuotaViolation("tenant acme", "10 requests per second"),),
     )
     back = from_status(to_status(error))
     assert back is not None
     assert (back.reason, back.message, back.metadata) == (reason, error.message, error.metadata)
     assert (back.retry_after, back.violations) == (1.5, error.violations)
+    assert back.quotas == error.quotas
     assert back.status in grpc.StatusCode.__members__
 
 

@@ -53,6 +53,7 @@ from llmrouter.gateway.http.several import Placed, side_by_side, together, whole
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope as Permission
 from llmrouter.gateway.listing import ListedModel, Listing
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["HttpApi"]
@@ -74,6 +75,7 @@ class HttpApi:
         identity: Says who asks.
         settings: The gateway's settings.
         gate: Counts the calls, and refuses new ones while the gateway drains.
+        observers: Told of requests that cannot even be read.
     """
 
     def __init__(
@@ -84,9 +86,11 @@ class HttpApi:
         identity: Identity,
         settings: GatewaySettings,
         gate: Gate,
+        observers: Sequence[RequestObserver] = (),
     ) -> None:
         self._pipeline, self._embedder, self._list_models = pipeline, embedder, list_models
         self._identity, self._settings, self._gate = identity, settings, gate
+        self._observers = observers
         generate, embed, models = Permission.GENERATE, Permission.EMBED, Permission.MODELS
         routes = [
             Route("/v1/chat/completions", _Endpoint(self, self.chat, generate), methods=["POST"]),
@@ -100,7 +104,7 @@ class HttpApi:
 
     async def chat(self, request: Request, context: RequestContext) -> Response:
         """Answer a chat."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, ChatBody)
             asked = (chat_request(body),)
             self._permit(request, context, asked[0].routing.model)
@@ -109,7 +113,7 @@ class HttpApi:
 
     async def completions(self, request: Request, context: RequestContext) -> Response:
         """Complete prompts."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, CompletionBody)
             asked = completion_requests(body)
             self._permit(request, context, asked[0].routing.model)
@@ -122,7 +126,7 @@ class HttpApi:
 
     async def embeddings(self, request: Request, context: RequestContext) -> Response:
         """Turn texts into vectors."""
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             body = await self._body(request, EmbeddingBody)
             asked = embedding_request(body)
             self._permit(request, context, asked.model)
@@ -171,10 +175,10 @@ class HttpApi:
         """
         check_request_id(request.headers.get(REQUEST_ID_KEY))
         _check_timeout(request.headers.get(_TIMEOUT_KEY))
-        with refusals_accounted(context):
+        with refusals_accounted(context, self._observers):
             who = self._identity.admit(_call(request, context), permission)
         request.state.who = who
-        return await work(request, known_as(context, who))
+        return await work(request, known_as(context, who, permission))
 
     def _permit(self, request: Request, context: RequestContext, model: str) -> None:
         self._identity.admit_model(_call(request, context), request.state.who, model)
@@ -225,12 +229,10 @@ class _Endpoint:
         request = Request(scope, receive)
         context = self._api.begin(request)
         try:
-            self._api.gate.enter()
-            try:
+            called = f"{request.method} {request.scope['route'].path}"
+            with self._api.gate.passed(called, request.headers.items(), context.remaining):
                 response = await self._api.serve(request, context, self._work, self._permission)
                 await response(scope, receive, send)
-            finally:
-                self._api.gate.leave()
         except ClientLeftError:
             return
         except RouterError as error:
@@ -292,7 +294,9 @@ def _call(request: Request, context: RequestContext) -> Call:
 
 
 def _named(context: RequestContext) -> dict[str, str]:
-    return {REQUEST_ID_KEY: context.request_id}
+    """Return the headers of every answer: the request's name, and how the caller's limits stand."""
+    standing = () if context.bill is None else context.bill.standings.told()
+    return {REQUEST_ID_KEY: context.request_id, **dict(standing)}
 
 
 def _model(name: str, version: str) -> dict[str, Any]:

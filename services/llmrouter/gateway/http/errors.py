@@ -35,6 +35,8 @@ _TYPES = {
 _CODES = {
     Reason.CONTEXT_TOO_LONG: "context_length_exceeded",
     Reason.UNKNOWN_MODEL: "model_not_found",
+    Reason.RATE_LIMITED: "rate_limit_exceeded",
+    Reason.QUOTA_EXHAUSTED: "insufficient_quota",
 }
 """Codes that clients of OpenAI's look for; others are our reasons in small letters."""
 _MOST_TOLD = 3

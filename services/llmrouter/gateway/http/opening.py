@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 
 from llmrouter.common.generation import Generator
 from llmrouter.common.guard import Gate
@@ -11,6 +11,7 @@ from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.listing import Listing
+from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 
 __all__ = ["http_door"]
@@ -22,13 +23,14 @@ def http_door(
     list_models: Callable[[frozenset[str]], Awaitable[Listing]],
     identity: Identity,
     settings: GatewaySettings,
+    observers: Sequence[RequestObserver] = (),
 ) -> Callable[[Gate], HttpDoor] | None:
     """Return what makes the door; None where the settings close it. Arguments as of `HttpApi`."""
     if settings.http_port is None:
         return None
 
     def door(gate: Gate) -> HttpDoor:
-        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate)
+        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate, observers)
         return HttpDoor(api.app, settings)
 
     return door

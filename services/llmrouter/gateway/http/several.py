@@ -125,4 +125,5 @@ def _part(
     if len(requests) == 1:
         return replace(context, priority=priority)
     identity = f"{context.request_id[:_LONGEST_ID]}.{place}"
-    return replace(context, request_id=identity, priority=priority)
+    bill = None if context.bill is None else context.bill.beside()
+    return replace(context, request_id=identity, priority=priority, bill=bill)

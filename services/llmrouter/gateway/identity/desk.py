@@ -25,7 +25,7 @@ class Desk:
     """
 
     def __init__(self, settings: IdentitySettings, data: Path) -> None:
-        self._audit = AuditTrail(audit_file(settings, data))
+        self.audit = AuditTrail(audit_file(settings, data))
         self._keys = KeyBook(key_store(settings, data))
         self._provider: JwksBook | None = None
         tokens = None
@@ -42,7 +42,7 @@ class Desk:
             )
             for name, one in settings.certificates.items()
         }
-        self.identity = Identity(self._keys, settings.anonymous, self._audit, tokens, holders)
+        self.identity = Identity(self._keys, settings.anonymous, self.audit, tokens, holders)
 
     async def start(self) -> None:
         """Read the keys, and follow them."""
@@ -55,4 +55,4 @@ class Desk:
         await self._keys.close()
         if self._provider is not None:
             await self._provider.close()
-        await self._audit.close()
+        await self.audit.close()

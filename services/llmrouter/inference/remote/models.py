@@ -92,6 +92,11 @@ class RemoteModels:
     def __contains__(self, name: object) -> bool:
         return name in self._models
 
+    def provider_of(self, name: str) -> str:
+        """Return the kind of API behind a model, such as `openai`; empty for other models."""
+        model = self._models.get(name)
+        return "" if model is None else model.provider.settings.kind
+
     async def generate(
         self,
         name: str,

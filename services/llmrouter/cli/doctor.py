@@ -1,0 +1,112 @@
+"""`doctor`: looks at configuration, machine, models and services, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+
+from llmrouter.cli.findings import Finding, State
+from llmrouter.cli.output import Json, out, write_json
+from llmrouter.cli.overview import Places, look
+from llmrouter.cli.places import Place
+from llmrouter.cli.running import Config
+from llmrouter.common.addresses import address_of, reachable
+from llmrouter.common.settings import ConfigError
+
+if TYPE_CHECKING:
+    from llmrouter.suite import SuiteSettings
+
+__all__ = ["doctor"]
+
+_MARKS = {
+    State.OK: "[green]ok[/]     ",
+    State.NOTE: "[dim]note[/]   ",
+    State.WARNING: "[yellow]warning[/]",
+    State.FAILED: "[bold red]failed[/] ",
+}
+
+
+def doctor(config: Config = None, as_json: Json = False) -> None:
+    """Check configuration, packages, models, ports and running services; exit 1 on a failure."""
+    from llmrouter.suite import load_settings
+
+    findings: list[Finding] = []
+    for finding in _machine():
+        _tell(finding, findings, as_json=as_json)
+    try:
+        settings = load_settings(config)
+    except ConfigError as error:
+        wrong = Finding("configuration", State.FAILED, str(error), "`llmrouter settings` lists all")
+        _tell(wrong, findings, as_json=as_json)
+    else:
+        said = "the defaults" if config is None else str(config)
+        _tell(Finding("configuration", State.OK, said), findings, as_json=as_json)
+        for finding in _suite(settings):
+            _tell(finding, findings, as_json=as_json)
+    counts = Counter(finding.state for finding in findings)
+    if as_json:
+        told = {str(state): count for state, count in counts.items()}
+        write_json({"checks": [asdict(one) for one in findings], "counts": told})
+    else:
+        out().print(_sum(counts))
+    if counts[State.FAILED]:
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Finding]:
+    from llmrouter.cli import checks_machine as checks
+    from llmrouter.common.settings import data_directory
+
+    yield from checks.check_packages()
+    yield from checks.check_engine()
+    yield from checks.check_space(data_directory())
+
+
+def _suite(settings: SuiteSettings) -> Iterator[Finding]:
+    from llmrouter.cli import checks_suite as checks
+    from llmrouter.cli.stores import open_store
+
+    yield from checks.check_store(open_store(settings.inference.store))
+    ports = asyncio.run(checks.check_ports(settings))
+    yield from ports
+    yield from asyncio.run(checks.check_providers(settings))
+    yield from asyncio.run(checks.check_telemetry(settings))
+    serving = {one.check for one in ports if one.state is not State.NOTE}
+    if "selector" in serving:
+        yield from checks.check_running(asyncio.run(look(_places(settings, serving), 0)))
+
+
+def _places(settings: SuiteSettings, serving: set[str]) -> Places:
+    def place(name: str) -> Place:
+        section = getattr(settings, name)
+        address = address_of(reachable(section.host), section.port)
+        return Place(name, address, "the settings say", "--config")
+
+    return Places(
+        place("selector"),
+        place("cache") if "cache" in serving else None,
+        place("inference") if "inference" in serving else None,
+    )
+
+
+def _tell(finding: Finding, findings: list[Finding], *, as_json: bool) -> None:
+    findings.append(finding)
+    if as_json:
+        return
+    line = f"{_MARKS[finding.state]} [bold]{finding.check}[/] {escape(finding.said)}"
+    if finding.remedy and finding.state is not State.OK:
+        line += f" [dim]→ {escape(finding.remedy)}[/]"
+    out().print(line, soft_wrap=True)
+
+
+def _sum(counts: Counter[State]) -> str:
+    failed, warned = counts[State.FAILED], counts[State.WARNING]
+    if failed:
+        return f"[bold red]{failed} failed[/], {warned} warnings"
+    return f"[bold green]nothing failed[/], {warned} warnings"

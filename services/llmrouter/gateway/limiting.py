@@ -1,0 +1,232 @@
+"""The links that hold requests to their limits."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+
+from llmrouter.common.bill import Bill
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import (
+    Delta,
+    Finished,
+    GenerationEvent,
+    GenerationRequest,
+    Generator,
+    RequestContext,
+    Started,
+    Usage,
+)
+from llmrouter.common.plan_mode import PlanMode
+from llmrouter.gateway.attempt import ModelRunner
+from llmrouter.gateway.limits.limiter import Hold, Limiter
+from llmrouter.gateway.limits.resources import NANO, Resource
+from llmrouter.gateway.plan import Candidate, Plan, PlannedGenerator, PlannedRequest
+
+__all__ = [
+    "ARRIVAL",
+    "Budget",
+    "LimitedRunner",
+    "Limiting",
+    "Rates",
+    "needed_amounts",
+    "used_amounts",
+]
+
+ARRIVAL: Mapping[Resource, int] = MappingProxyType({Resource.REQUESTS: 1, Resource.STREAMS: 1})
+"""What every request takes, whatever it costs."""
+_LEAST_BYTES_PER_TOKEN = 2
+"""Of prompts that the selector has not estimated."""
+
+
+def used_amounts(tokens: int, cost: float) -> dict[Resource, int]:
+    """Return what was used, as counters take it; `cost` in US dollars."""
+    return {Resource.TOKENS: tokens, Resource.DOLLARS: round(cost * NANO)}
+
+
+def needed_amounts(
+    candidate: Candidate, prompt_bytes: int, answer_tokens: int
+) -> dict[Resource, int]:
+    """Return what one try at a model may need, by the selector's estimate of the prompt."""
+    prompt = candidate.prompt_tokens or -(-prompt_bytes // _LEAST_BYTES_PER_TOKEN)
+    cost = candidate.prices.cost(Usage(prompt, answer_tokens))
+    return used_amounts(prompt + answer_tokens, cost)
+
+
+class Limiting:
+    """Puts the links in that the rules need, and no others.
+
+    Args:
+        limiter: Applies the rules; None where there are none.
+        answer_tokens: Assumed of answers without `max_tokens`.
+    """
+
+    def __init__(self, limiter: Limiter | None, answer_tokens: int) -> None:
+        self._limiter, self._answer_tokens = limiter, answer_tokens
+
+    def arrivals(self, following: Generator) -> Generator:
+        """Return the link that counts requests and streams."""
+        if self._limiter is None or not self._limiter.limits(*ARRIVAL):
+            return following
+        return Rates(self._limiter, following)
+
+    def spending(self, following: PlannedGenerator) -> PlannedGenerator:
+        """Return the link that counts tokens and money."""
+        limiter = self._limiter
+        if limiter is None or not limiter.limits(Resource.TOKENS, Resource.DOLLARS):
+            return following
+        return Budget(limiter, self._answer_tokens, following)
+
+    def tries(self, runner: ModelRunner) -> ModelRunner:
+        """Return inference within the limits of models."""
+        if self._limiter is None or not self._limiter.limits(*Resource, by_model=True):
+            return runner
+        return LimitedRunner(self._limiter, self._answer_tokens, runner)
+
+
+class Rates:
+    """Counts requests and streams, those answered from the cache too."""
+
+    def __init__(self, limiter: Limiter, following: Generator) -> None:
+        self._limiter, self._following = limiter, following
+
+    async def generate(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Pass the events on.
+
+        Raises:
+            RouterError: As `Limiter.reserve`.
+        """
+        hold = await self._limiter.reserve(context, ARRIVAL)
+        try:
+            async with closing_stream(self._following.generate(request, context)) as events:
+                async for event in events:
+                    yield event
+        finally:
+            hold.settle()
+
+
+class Budget:
+    """Reserves the tokens and the money that a generation may need; the cache costs nothing.
+
+    Where the limits do not hold a plan's dearest models, they are left out, unless the plan needs
+    all of its models.
+
+    Args:
+        limiter: Applies the rules.
+        answer_tokens: Assumed of answers without `max_tokens`.
+        following: Generates.
+    """
+
+    def __init__(self, limiter: Limiter, answer_tokens: int, following: PlannedGenerator) -> None:
+        self._limiter, self._answer_tokens, self._following = limiter, answer_tokens, following
+
+    async def generate(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Pass the events on.
+
+        Raises:
+            RouterError: As `Limiter.reserve`.
+        """
+        bill = context.bill or Bill()
+        context = replace(context, bill=bill)
+        planned, hold = await self._reserve(planned, context)
+        try:
+            async with closing_stream(self._following.generate(planned, context)) as events:
+                async for event in events:
+                    if isinstance(event, Finished):  # told before the caller hears of the end
+                        hold.settle(used_amounts(bill.tokens, bill.cost))
+                    yield event
+        finally:
+            hold.settle(used_amounts(bill.tokens, bill.cost))
+
+    async def _reserve(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> tuple[PlannedRequest, Hold]:
+        plan, request = planned.plan, planned.request
+        answer = (request.sampling.max_tokens or self._answer_tokens) * request.sampling.n
+        needs = [needed_amounts(one, request.prompt_bytes, answer) for one in plan.candidates]
+        if plan.mode is not PlanMode.FIRST_OF:
+            return planned, await self._limiter.reserve(context, _sum(needs))
+        left = list(zip(plan.candidates, needs, strict=True))
+        while True:
+            try:
+                hold = await self._limiter.reserve(context, _most([need for _, need in left]))
+            except RouterError as error:
+                left = _cheaper(left)
+                if error.reason is not Reason.QUOTA_EXHAUSTED or not left:
+                    raise
+            else:
+                return replace(planned, plan=_with(plan, [one for one, _ in left])), hold
+
+
+class LimitedRunner:
+    """Inference within the limits of models: a model without room leaves the request to others.
+
+    Args:
+        limiter: Applies the rules that depend on the model.
+        answer_tokens: Assumed of answers without `max_tokens`.
+        runner: Inference.
+    """
+
+    def __init__(self, limiter: Limiter, answer_tokens: int, runner: ModelRunner) -> None:
+        self._limiter, self._answer_tokens, self._runner = limiter, answer_tokens, runner
+
+    async def infer(
+        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Run the request on one model.
+
+        Raises:
+            RouterError: As `Limiter.reserve`, and those of inference.
+        """
+        answer = (request.sampling.max_tokens or self._answer_tokens) * request.sampling.n
+        needs = needed_amounts(candidate, request.prompt_bytes, answer)
+        hold = await self._limiter.reserve(context, {**ARRIVAL, **needs}, model=candidate.model)
+        used, read, generated = None, 0, 0
+        try:
+            async with closing_stream(self._runner.infer(candidate, request, context)) as events:
+                async for event in events:
+                    match event:
+                        case Started():
+                            read = event.prompt_tokens
+                        case Delta():
+                            generated += event.tokens
+                        case Finished():
+                            used = event.usage
+                    yield event
+        finally:
+            used = used or Usage(read, generated)
+            tokens = used.prompt_tokens + used.completion_tokens
+            hold.settle(used_amounts(tokens, candidate.prices.cost(used)))
+
+
+_Needs = dict[Resource, int]
+
+
+def _sum(needs: Sequence[_Needs]) -> _Needs:
+    return {name: sum(one[name] for one in needs) for name in needs[0]}
+
+
+def _most(needs: Sequence[_Needs]) -> _Needs:
+    return {name: max(one[name] for one in needs) for name in needs[0]}
+
+
+def _cheaper(left: Sequence[tuple[Candidate, _Needs]]) -> list[tuple[Candidate, _Needs]]:
+    """Return the candidates that need less than the dearest ones."""
+    dearest = max(need[Resource.DOLLARS] for _, need in left)
+    return [one for one in left if one[1][Resource.DOLLARS] < dearest]
+
+
+def _with(plan: Plan, candidates: Sequence[Candidate]) -> Plan:
+    """Return the plan with these of its candidates alone."""
+    if len(candidates) == len(plan.candidates):
+        return plan
+    reason = plan.reason
+    if candidates[0] != plan.candidates[0]:
+        reason = f"{candidates[0].model} is within the budget, {plan.candidates[0].model} is not"
+    return replace(plan, candidates=tuple(candidates), reason=reason)

@@ -1,0 +1,123 @@
+"""What can be configured of limits; without rules there are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
+
+from llmrouter.common.settings import Section
+from llmrouter.gateway.limits.resources import LIMITS
+
+__all__ = ["Dimension", "LimitSettings", "RuleSettings"]
+
+Dimension = Literal["key", "user", "tenant", "model", "endpoint"]
+_Names = tuple[str, ...]
+
+
+class RuleSettings(Section):
+    """Limits, and whose they are."""
+
+    name: str = Field(
+        pattern=r"^[\w.-]{1,64}$",
+        description="Names the rule in errors, alerts and counters. Of several rules with one name "
+        "only the first that fits a request counts, so that some can have other limits.",
+    )
+    per: tuple[Dimension, ...] = Field(
+        default=(),
+        max_length=5,
+        description="Who has a count of their own: each key (or token or certificate), user, "
+        "tenant, model, endpoint (`generate`, `embed`), or combination of them; without any, all "
+        "that the rule fits share one.",
+    )
+    keys: _Names = Field(default=(), max_length=1000, description="Only these keys, by their ids.")
+    users: _Names = Field(default=(), max_length=1000, description="Only these users.")
+    tenants: _Names = Field(default=(), max_length=1000, description="Only these tenants.")
+    models: _Names = Field(default=(), max_length=1000, description="Only these models.")
+    endpoints: tuple[Literal["generate", "embed"], ...] = Field(
+        default=(), description="Only these endpoints."
+    )
+    requests_per_second: int | None = Field(
+        default=None, ge=1, le=10**9, description="Requests within any second."
+    )
+    requests_per_minute: int | None = Field(
+        default=None, ge=1, le=10**9, description="Requests within any minute."
+    )
+    requests_per_hour: int | None = Field(
+        default=None, ge=1, le=10**9, description="Requests within any hour."
+    )
+    tokens_per_minute: int | None = Field(
+        default=None, ge=1, le=10**12, description="Tokens read and generated within any minute."
+    )
+    tokens_per_day: int | None = Field(
+        default=None, ge=1, le=10**12, description="Tokens of a day (UTC)."
+    )
+    tokens_per_month: int | None = Field(
+        default=None, ge=1, le=10**12, description="Tokens of a calendar month (UTC)."
+    )
+    dollars_per_day: float | None = Field(
+        default=None, gt=0, le=1e6, description="Budget of a day (UTC) in US dollars."
+    )
+    dollars_per_month: float | None = Field(
+        default=None, gt=0, le=1e6, description="Budget of a calendar month (UTC) in US dollars."
+    )
+    concurrent_streams: int | None = Field(
+        default=None, ge=1, le=10**6, description="Requests under way at once."
+    )
+    low_share: float = Field(
+        default=1,
+        ge=0,
+        le=1,
+        description="How much of each limit requests of low priority may use; the rest is kept "
+        "for others.",
+    )
+    normal_share: float = Field(
+        default=1, ge=0, le=1, description="The same for requests of normal priority."
+    )
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Self:
+        if all(getattr(self, name) is None for name in LIMITS):
+            raise ValueError(f"limits nothing; set one of {', '.join(LIMITS)}")
+        if len(set(self.per)) < len(self.per):
+            raise ValueError("per names something twice")
+        return self
+
+    @property
+    def by_model(self) -> bool:
+        """Whether it depends on the model, so that it counts each try at one."""
+        return "model" in self.per or bool(self.models)
+
+
+class LimitSettings(Section):
+    """How much callers may ask for and spend."""
+
+    rules: tuple[RuleSettings, ...] = Field(
+        default=(),
+        max_length=1000,
+        description="Limits; a request has to keep all that fit it. Without any there are none.",
+    )
+    assumed_answer_tokens: int = Field(
+        default=1024,
+        ge=1,
+        le=1_000_000,
+        description="Tokens that are reserved for an answer whose request sets no `max_tokens`.",
+    )
+    file: Path | None = Field(
+        default=None,
+        description="SQLite file of what was counted; `limits.sqlite` in the data directory by "
+        "default.",
+    )
+
+    @field_validator("rules")
+    @classmethod
+    def _names_of_one_kind(cls, rules: tuple[RuleSettings, ...]) -> tuple[RuleSettings, ...]:
+        kinds: dict[str, bool] = {}
+        for rule in rules:
+            if kinds.setdefault(rule.name, rule.by_model) != rule.by_model:
+                raise ValueError(
+                    f"of the rules named {rule.name}, some depend on the model and some do not; "
+                    "give them two names"
+                )
+        return rules

@@ -1,0 +1,50 @@
+"""What is known of a request once it is over, and who is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from llmrouter.common.generation import CacheStatus, Usage
+
+__all__ = ["SPARED", "RequestObserver", "RequestRecord"]
+
+SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE, CacheStatus.SIMILAR})
+"""What the cache does where nothing is generated for a request."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One request, refused and failed ones included; never its text."""
+
+    operation: str
+    """`chat`, `text_completion` or `embeddings`; empty where it was refused unread."""
+    request_id: str
+    tenant: str
+    outcome: str
+    """`OK`, or the reason of its failure."""
+    seconds: float
+    """From the gateway's receipt to the end."""
+    model: str = ""
+    """Empty where none was found for it."""
+    version: str = ""
+    cache: str = ""
+    """What the cache did; empty where it was not come to."""
+    plan_id: str = ""
+    reason: str = ""
+    """Why this model, in one sentence."""
+    attempts: int = 0
+    usage: Usage = field(default_factory=Usage)
+    first_token: float | None = None
+    """Seconds to the first text."""
+    per_token: float | None = None
+    """Seconds between two tokens after the first; None for fewer than two."""
+    finish_reasons: tuple[str, ...] = ()
+
+
+class RequestObserver(Protocol):
+    """Is told of every request."""
+
+    def ended(self, record: RequestRecord) -> None:
+        """Take in that a request is over."""
+        ...
