@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Sequence
 from typing import Protocol
 
 from llmrouter.cache.leases import Leases
@@ -12,7 +13,9 @@ from llmrouter.common.errors import RouterError
 
 __all__ = ["Claims", "SharedLeases"]
 
-_LOOK_SECONDS = 0.05
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 0.25
+"""Between two looks at a lease that another service holds: many may wait."""
 _log = logging.getLogger(__name__)
 
 
@@ -23,8 +26,8 @@ class SharedLeases(Protocol):
         """Take the lease of a key, if nobody else holds it."""
         ...
 
-    async def renew(self, key: bytes) -> None:
-        """Make a lease last: it ends by itself soon."""
+    async def renew(self, keys: Sequence[bytes]) -> None:
+        """Make leases last: they end by themselves soon."""
         ...
 
     async def drop(self, key: bytes) -> None:
@@ -73,9 +76,11 @@ class Claims:
         """
         if await self._leases.wait(key, session):
             return True
+        pause = _FIRST_PAUSE
         try:
-            while await self.take(key) is Claim.HELD:  # noqa: ASYNC110 - elsewhere, without an event
-                await asyncio.sleep(_LOOK_SECONDS)
+            while await self.take(key) is Claim.HELD:  # elsewhere, without an event
+                await asyncio.sleep(pause)
+                pause = min(_LONGEST_PAUSE, 1.5 * pause)
         except BaseException:
             self._leases.release(key, session)
             raise
@@ -101,11 +106,11 @@ class Claims:
 
     async def renew(self) -> None:
         """Make the leases of this service last; those that nobody leads for any more end."""
-        for key in list(self._ours):
-            if not self._leases.held(key):
-                await self._drop(key)
-            elif self._shared is not None:
-                await self._shared.renew(key)
+        self._leases.sweep()
+        for key in [key for key in self._ours if not self._leases.held(key)]:
+            await self._drop(key)
+        if self._shared is not None and self._ours:
+            await self._shared.renew(list(self._ours))
 
     def close(self) -> None:
         """Let everyone who waits generate."""

@@ -46,25 +46,21 @@ class Packer:
         Raises:
             zstandard.ZstdError: One is damaged.
         """
-        self._dictionaries: dict[int, zstandard.ZstdCompressionDict] = {}
         self._plain = zstandard.ZstdCompressor(level=_LEVEL)
         self._packing = self._plain
         self._readers = {0: zstandard.ZstdDecompressor()}
+        self.newest: bytes | None = None
+        """The dictionary that is packed with; None while there is none."""
         self._samples: list[bytes] = []
         self._sampled_bytes = 0
         self._trained = False
         for raw in dictionaries:
             self.use(raw)
 
-    @property
-    def learned(self) -> bool:
-        """Whether there is a dictionary."""
-        return bool(self._dictionaries)
-
     def use(self, raw: bytes) -> None:
-        """Pack with this dictionary from now on."""
+        """Pack with this dictionary from now on; what others packed stays readable."""
         dictionary = zstandard.ZstdCompressionDict(raw)
-        self._dictionaries[dictionary.dict_id()] = dictionary
+        self.newest = raw
         self._packing = zstandard.ZstdCompressor(level=_LEVEL, dict_data=dictionary)
         self._readers[dictionary.dict_id()] = zstandard.ZstdDecompressor(dict_data=dictionary)
         self._trained = True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -29,18 +29,19 @@ class Leases:
     """Leases by key. A lease ends with its answer, its release or its session."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._held: dict[bytes, _Lease] = {}
+        self._held: OrderedDict[bytes, _Lease] = OrderedDict()  # by when they were taken
         self._clock = clock
 
     def take(self, key: bytes, session: str) -> bool:
         """Return whether `session` may generate; it then holds the lease, if it did not before."""
         lease, now = self._held.get(key), self._clock()
         if lease is None:
+            self.sweep()
             if len(self._held) < _MOST:
                 self._held[key] = _Lease(session, now)
             return True
         if now - lease.taken > _LONGEST_SECONDS:
-            lease.session, lease.taken = session, now
+            self._pass_on(key, lease, session)
         return lease.session == session
 
     def holds(self, key: bytes, session: str) -> bool:
@@ -89,10 +90,18 @@ class Leases:
         while lease.waiting:
             following, told = lease.waiting.popleft()
             if not told.done():
-                lease.session, lease.taken = following, self._clock()
+                self._pass_on(key, lease, following)
                 told.set_result(False)
                 return
         del self._held[key]
+
+    def sweep(self) -> None:
+        """End the leases whose holders may have forgotten them."""
+        while self._held:
+            key, lease = next(iter(self._held.items()))
+            if self._clock() - lease.taken <= _LONGEST_SECONDS:
+                return
+            self.release(key, lease.session)
 
     def end(self, session: str) -> None:
         """End every lease of a session that is gone."""
@@ -106,6 +115,10 @@ class Leases:
                 if not told.done():
                     told.set_result(False)
         self._held.clear()
+
+    def _pass_on(self, key: bytes, lease: _Lease, session: str) -> None:
+        lease.session, lease.taken = session, self._clock()
+        self._held.move_to_end(key)
 
     def __len__(self) -> int:
         return len(self._held)

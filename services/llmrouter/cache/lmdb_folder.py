@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import logging
 import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import lmdb
 
-__all__ = ["CORRUPT", "open_folder", "set_folder_aside"]
+__all__ = ["CORRUPT", "hold_folder", "open_folder", "set_folder_aside"]
 
 CORRUPT = (
     lmdb.InvalidError,
@@ -19,9 +21,33 @@ CORRUPT = (
     lmdb.PageNotFoundError,
     lmdb.PanicError,
     lmdb.IncompatibleError,
+    lmdb.BadTxnError,
+    lmdb.PageFullError,
 )
-"""What LMDB raises where its files are not what it has written."""
+"""What LMDB raises where its files are not what it has written. It reads them as mapped memory:
+some damage within a page that looks right ends the process instead."""
 _log = logging.getLogger(__name__)
+
+
+def hold_folder(path: Path) -> IO[bytes]:
+    """Return an open file that keeps others out of a folder until it is closed or its process ends.
+
+    Two services on one folder would not hear of each other's invalidations.
+
+    Raises:
+        OSError: EAGAIN when another holds it; or the folder cannot be made or written.
+    """
+    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held = (path / "owner.lock").open("ab")
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        held.close()
+        raise BlockingIOError(errno.EAGAIN, "another cache service uses it") from error
+    except OSError:
+        held.close()
+        raise
+    return held
 
 
 def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True) -> Any:

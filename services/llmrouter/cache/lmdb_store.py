@@ -14,11 +14,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
 import lmdb
 
-from llmrouter.cache.lmdb_folder import CORRUPT, open_folder, set_folder_aside
+from llmrouter.cache.lmdb_folder import CORRUPT, hold_folder, open_folder, set_folder_aside
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.store_facts import (
     StoreFacts,
@@ -69,10 +69,15 @@ class LmdbStore:
         self._grace = grace
         self.evictions = 0
         self._env: Any = None
+        self._held: IO[bytes] | None = None
         self._tables: dict[str, Any] = {}
         self._known: StoreFacts | None = None  # what a store begun anew must know as well
         self._opening = threading.RLock()  # held while reading, and while opening and closing
-        self._guard(self._open_or_renew)
+        try:
+            self._guard(self._open_or_renew)
+        except RouterError:
+            self.close()
+            raise
 
     def get(self, key: bytes) -> Record | None:
         """Return the record of a key, living or not.
@@ -147,6 +152,9 @@ class LmdbStore:
             if self._env is not None:
                 self._env.close()
                 self._env = None
+            if self._held is not None:
+                self._held.close()
+                self._held = None
 
     def _guard(self, work: Callable[[], _T]) -> _T:
         try:
@@ -183,6 +191,8 @@ class LmdbStore:
 
     def _open(self) -> None:
         with self._opening:
+            if self._held is None:
+                self._held = hold_folder(self._path)
             self._env = open_folder(self._path, self._max_bytes, tables=5)
             for name in ("records", "by_expiry", "by_age", "facts"):
                 self._tables[name] = self._env.open_db(name.encode())

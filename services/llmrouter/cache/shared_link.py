@@ -39,6 +39,8 @@ class SharedLink:
             RouterError: STORE_FAILED when a file of the settings cannot be used.
         """
         self.address = settings.address
+        self.cluster = settings.cluster
+        """Whether names that a command has must lie in one slot."""
         self._limit = settings.timeout_seconds
         self._free = asyncio.Semaphore(_MOST_AT_ONCE)
         self._trouble = ""

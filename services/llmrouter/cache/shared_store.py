@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -25,6 +25,8 @@ __all__ = ["Claim", "SharedNews", "SharedStore"]
 _LEASE_MILLISECONDS = 3_000
 """How long a lease lasts unless it is renewed."""
 _AT_ONCE = 4_096
+_RENEWED_AT_ONCE = 256
+"""Leases in one command; in a cluster each lies elsewhere and takes one of its own."""
 _log = logging.getLogger(__name__)
 
 # Marks that were lost raise the floor to the last of them. Numbers stay text: Lua would round them.
@@ -70,7 +72,9 @@ redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
 return 1 + redis.call('EXISTS', KEYS[2])
 """
 _RENEW = """
-if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('PEXPIRE', KEYS[1], ARGV[2]) end
+for _, key in ipairs(KEYS) do
+  if redis.call('GET', key) == ARGV[1] then redis.call('PEXPIRE', key, ARGV[2]) end
+end
 return 1
 """
 _DROP = """
@@ -209,16 +213,20 @@ class SharedStore:
             )
         )
 
-    async def renew(self, key: bytes) -> None:
-        """Make a lease of this service last.
+    async def renew(self, keys: Sequence[bytes]) -> None:
+        """Make leases of this service last.
 
         Raises:
             RouterError: STORE_FAILED.
         """
-        name = self._name(key, b"lease")
-        await self._link.ask(
-            lambda client: client.eval(_RENEW, 1, name, self._owner, _LEASE_MILLISECONDS)
-        )
+        names = [self._name(key, b"lease") for key in keys]
+        most = 1 if self._link.cluster else _RENEWED_AT_ONCE
+        for at in range(0, len(names), most):
+            await self._renew(names[at : at + most])
+
+    async def _renew(self, names: list[bytes]) -> None:
+        ours = (self._owner, _LEASE_MILLISECONDS)
+        await self._link.ask(lambda client: client.eval(_RENEW, len(names), *names, *ours))
 
     async def drop(self, key: bytes) -> None:
         """End a lease of this service.

@@ -90,8 +90,8 @@ class Tiers:
             return None
         try:
             payload = await self._packer.unpack(record.codec, record.payload)
-        except RecordError:
-            _log.exception("a stored answer cannot be used")
+        except RecordError as error:
+            _log.warning("a stored answer cannot be used: %s", error)
             return None
         now = self._clock()
         return Hit(payload, level, max(0.0, now - record.stored_at), record.expires_at - now)

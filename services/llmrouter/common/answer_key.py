@@ -1,6 +1,6 @@
 """The fingerprint of everything that changes an answer.
 
-Version 4, in two steps. The question is SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8)
+Version 5, in two steps. The question is SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8)
 of the version tag, tenant, input, sampling options and, of a caller who is held to some models,
 those. The key is SHA-256 over the question, the length of the model's name, the name and its
 version: one question has a key per model version.
@@ -26,7 +26,7 @@ from llmrouter.common.generation import GenerationRequest, Role
 __all__ = ["KEY_BYTES", "answer_key", "conversation_key", "question_key", "stored_key"]
 
 KEY_BYTES = 32
-_VERSION = "llmrouter-answer-4"
+_VERSION = "llmrouter-answer-5"
 _BEGINNING_BYTES = 4096
 _canonical = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode
 

@@ -58,6 +58,17 @@ class Answer:
             for choice in self.choices
         )
 
+    def reaches(self, max_tokens: int | None) -> bool:
+        """Return whether the answer is all that a request for so many tokens may get.
+
+        Where a limit that the request does not name has cut it off, the server's, a provider's or
+        that of the context, the same question may be answered at greater length elsewhere.
+        """
+        cut = sum(choice.reason is FinishReason.LENGTH for choice in self.choices)
+        if not cut:
+            return True
+        return max_tokens is not None and self.usage.completion_tokens >= cut * max_tokens
+
     def replay(self) -> Iterator[Delta | ChoiceFinished]:
         """Give the choices as the events that stream them; token counts go with the text."""
         # Per choice tokens are not kept: the count stands with the first choice, the sum is right.

@@ -141,10 +141,12 @@ class Caching:
 
     async def _look_up(self, asked: _Asked) -> None:
         """Learn what the cache service knows, and wait for what another gateway is generating."""
-        key, context, session = asked.planned.key, asked.context, self._near.session
+        key, context, mode = asked.planned.key, asked.context, asked.planned.request.cache.mode
         asked.looked_up = LookedUp(sequence=self._near.sequence)
-        if asked.planned.request.cache.mode not in READS:
+        if mode not in READS:
             return
+        # Others wait for whoever has the lease: in vain, if nothing will be stored.
+        session = self._near.session if mode in WRITES else ""
         # The lease may have been granted unheard: it is released in any case but a clear answer.
         asked.looked_up = replace(asked.looked_up, lease=Lease.GRANTED if session else Lease.NONE)
         try:
@@ -175,15 +177,11 @@ class Caching:
 
     def _own(self, asked: _Asked, builder: AnswerBuilder) -> Answer | None:
         """Return a complete answer of the model that the key names; None for any other."""
-        answer = builder.complete()
-        if answer is None:
-            return None
-        candidates = asked.planned.plan.candidates
-        for candidate in candidates:
-            if (answer.model, answer.version) == (candidate.model, candidate.version):
-                self._sticky.remember(asked.planned, candidate)
-                return answer if candidate == candidates[0] else None
-        return None
+        answer, first = builder.complete(), asked.planned.plan.candidates[0]
+        if answer is None or (answer.model, answer.version) != (first.model, first.version):
+            return None  # who stood in once is not to answer this question for ever
+        self._sticky.remember(asked.planned, first)
+        return answer if answer.reaches(asked.planned.request.sampling.max_tokens) else None
 
     def _keep_near(self, asked: _Asked, answer: Answer) -> bool:
         wishes = asked.planned.request.cache

@@ -9,6 +9,7 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Delta, Finished, GenerationEvent
 from llmrouter.gateway.answers import logprob_bytes
+from llmrouter.gateway.near_cache import Moment
 
 __all__ = ["Flight"]
 
@@ -40,10 +41,14 @@ class Flight:
     Args:
         source: What is generated.
         deadline: Until when, on `time.monotonic`'s clock; None when there is no end.
+        began: Which invalidations were known when it began.
     """
 
-    def __init__(self, source: AsyncIterator[GenerationEvent], deadline: float | None) -> None:
+    def __init__(
+        self, source: AsyncIterator[GenerationEvent], deadline: float | None, began: Moment
+    ) -> None:
         self.deadline = deadline
+        self.began = began
         self._source = source
         self._events: list[GenerationEvent] = []
         self._dropped = 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from llmrouter.common.answer_key import stored_key
 from llmrouter.common.invalidation import Watermarks, answer_labels
@@ -12,10 +13,17 @@ from llmrouter.common.memory_tier import MemoryTier, TierCounts
 from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.answers import Answer
 
-__all__ = ["NearCache"]
+__all__ = ["Moment", "NearCache"]
 
 _HEARD_SECONDS = 0.75
 """How long the last news counts; the cache service says something every 250 ms."""
+
+
+class Moment(NamedTuple):
+    """Which invalidations are known."""
+
+    store_id: bytes
+    sequence: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +60,35 @@ class NearCache:
     def hears(self) -> bool:
         """Whether nothing can have become unusable unheard for longer than a moment."""
         return self._clock() < self._heard_until
+
+    @property
+    def moment(self) -> Moment:
+        """Which invalidations are known now."""
+        return Moment(self.store_id, self.sequence)
+
+    def living(
+        self,
+        tenant: str,
+        key: bytes,
+        model: str,
+        version: str,
+        tags: Sequence[str],
+        began: Moment,
+    ) -> bool:
+        """Return whether nothing that was heard makes an answer unusable that is still being made.
+
+        Args:
+            tenant: Whose it is.
+            key: Its key.
+            model: Who answers.
+            version: Which version of it.
+            tags: What else it can be invalidated by.
+            began: What was known when its generation began.
+        """
+        if began == self.moment:
+            return True
+        labels = answer_labels(stored_key(tenant, key), tenant, model, version, tags)
+        return began.store_id == self.store_id and self._marks.living(labels, began.sequence)
 
     def get(self, tenant: str, key: bytes) -> Answer | None:
         """Return the living answer of a tenant's key."""

@@ -109,7 +109,7 @@ def build_pipeline(
         settings.cache_timeout_seconds,
         settings.cache_lease_wait_seconds,
     )
-    flights = SingleFlight(caching, settings.default_deadline_seconds)
+    flights = SingleFlight(shared.near, caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)

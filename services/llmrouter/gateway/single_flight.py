@@ -14,11 +14,14 @@ from llmrouter.common.generation import (
     CacheMode,
     CacheStatus,
     GenerationEvent,
+    Priority,
     RequestContext,
+    RoutingWishes,
     Started,
 )
 from llmrouter.gateway.caching import WRITES
 from llmrouter.gateway.flight import Flight
+from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import READS
 from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 
@@ -43,6 +46,10 @@ class _Identity(NamedTuple):
     """Who may go on with the answer, at most."""
     similar: bool
     """Whether the answer to another question will do; who wants their own must not get it."""
+    routing: RoutingWishes
+    """Who else may answer when the first fails: one's stand-in may be forbidden to another."""
+    priority: Priority
+    """Who is urgent does not wait for what is not."""
 
 
 class SingleFlight:
@@ -51,13 +58,17 @@ class SingleFlight:
     It goes on until the last of those who follow it leaves. A failure is nobody's answer: those
     who have received nothing yet begin anew, together.
 
+    Nobody joins what began before an invalidation of its answer that has been heard here.
+
     Args:
+        near: Knows what was invalidated.
         following: Generates, or answers from farther levels.
         patience: Seconds that a generation may last beyond its starter's deadline, for those who
             join it.
     """
 
-    def __init__(self, following: PlannedGenerator, patience: float) -> None:
+    def __init__(self, near: NearCache, following: PlannedGenerator, patience: float) -> None:
+        self._near = near
         self._following = following
         self._patience = patience
         self._flights: dict[_Identity, Flight] = {}
@@ -111,6 +122,8 @@ class SingleFlight:
             wishes.tags,
             planned.request.routing.switching,
             wishes.similar,
+            planned.request.routing,
+            planned.request.priority,
         )
         flight = self._flights.get(identity)
         if (
@@ -118,6 +131,7 @@ class SingleFlight:
             and flight.open
             and wishes.mode is not CacheMode.REFRESH
             and _in_time(flight, context)
+            and self._living(flight, planned, context)
         ):
             return flight, False
         flight = self._begin(planned, context)
@@ -128,13 +142,19 @@ class SingleFlight:
     def _begin(self, planned: PlannedRequest, context: RequestContext) -> Flight:
         if context.deadline is not None:
             context = replace(context, deadline=context.deadline + self._patience)
-        flight = Flight(self._following.generate(planned, context), context.deadline)
+        stream = self._following.generate(planned, context)
+        flight = Flight(stream, context.deadline, self._near.moment)
         if (bill := context.bill) is not None:
             bill.begin()  # the flight may go on when its starter has left
             flight.task.add_done_callback(lambda _: bill.end())
         self._tasks.add(flight.task)
         flight.task.add_done_callback(self._tasks.discard)
         return flight
+
+    def _living(self, flight: Flight, planned: PlannedRequest, context: RequestContext) -> bool:
+        first, tags = planned.plan.candidates[0], planned.request.cache.tags
+        whose = (first.model, first.version, tags)
+        return self._near.living(context.tenant, planned.key, *whose, flight.began)
 
     def _landed(self, identity: _Identity, flight: Flight) -> None:
         if self._flights.get(identity) is flight:

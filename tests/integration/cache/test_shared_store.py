@@ -283,11 +283,64 @@ async def test_a_learned_dictionary_is_every_services(server, two, monkeypatch):
         await store(one, text.format(number, number * 7), key=number.to_bytes(32))
 
     async def learned():
-        return all(service.made.tiers._packer.learned for service in two)
+        return all(service.made.tiers._packer.newest for service in two)
 
     await until(learned)
     await store(one, text.format("Spain", "Madrid"))
     assert "Madrid" in (await lookup(other)).found.answer.choices[0].text
+
+
+async def test_after_the_server_was_emptied_services_read_each_other(server, two, monkeypatch):
+    monkeypatch.setattr("llmrouter.cache.compression._SAMPLES", 64)
+    one, other = two
+    text = "The capital of France is Paris, and the capital of {0} is {1}. " * 4
+    for number in range(64):
+        await store(one, text.format(number, number * 7), key=number.to_bytes(32))
+    packers = [service.made.tiers._packer for service in two]
+
+    async def learned():
+        return all(packer.newest for packer in packers)
+
+    await until(learned)
+    await server.do("FLUSHALL")
+
+    async def offered():
+        return await server.do("EXISTS", "{llmrouter}:dictionary") == 1
+
+    await until(offered)
+    async with sharing(server.address) as later:
+        last = later.made.tiers._packer
+
+        async def all_learned():
+            return last.newest == packers[0].newest == packers[1].newest
+
+        await until(all_learned)
+        for writer, key in ((one, bytes(32)), (later, b"k" * 32)):
+            await store(writer, text.format("Spain", "Madrid"), key=key)
+            for reader in (one, other, later):
+                answer = (await lookup(reader, key=key)).found.answer
+                assert "Madrid" in answer.choices[0].text
+
+
+async def test_leases_are_renewed_many_at_once(two):
+    one, _ = two
+    far, claims = one.made.tiers._far, one.made.claims
+    keys = [number.to_bytes(32) for number in range(600)]
+    for key in keys:
+        assert claims.lead(key, "session")
+        await claims.take(key)
+    sent, ask = [], far._link.ask
+
+    async def counted(call):
+        sent.append(call)
+        return await ask(call)
+
+    far._link.ask = counted
+    await claims.renew()
+    assert len([call for call in sent if "_renew" in call.__qualname__]) == 3
+    names = [far._name(key, b"lease") for key in keys]
+    left = [await ask(lambda client, name=name: client.pttl(name)) for name in names]
+    assert min(left) > 0
 
 
 @pytest.mark.parametrize("away", ["paused", "killed"])

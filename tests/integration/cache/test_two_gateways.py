@@ -64,7 +64,8 @@ class Gateway:
         self.near, self.savings = NearCache(1 << 20, lambda: 0.0), SavingsTable()
         sticky = StickyChoice()
         cache = CacheClient(channel, 5.0)
-        self.flights = SingleFlight(Caching(cache, self.near, sticky, model, 5.0, 10.0), 300.0)
+        caching = Caching(cache, self.near, sticky, model, 5.0, 10.0)
+        self.flights = SingleFlight(self.near, caching, 300.0)
         self.chain = NearCaching(self.near, sticky, self.savings, self.flights)
         self.watch = CacheWatch(cache, self.near, self.savings)
 

@@ -39,6 +39,15 @@ def pairs():
         ("Who is the queen?", "Who was the queen?", Difference.WORDS),
         ("word " * 500, "word " * 500, Difference.LENGTH),
         ("Wo ist der Bahnhof?", "Wo ist kein Bahnhof?", Difference.NEGATION),
+        ("Wo ist der Bahnhof?", "Wann ist der Bahnhof?", Difference.WORDS),
+        ("How many yen are 10€?", "How many yen are 10£?", Difference.SIGNS),
+        ("Is 👍 rude?", "Is 👎 rude?", Difference.SIGNS),
+        ("दिन क्या है?", "दान क्या है?", Difference.SIGNS),
+        ("What is 5!?", "What is 5?", Difference.NUMBERS),
+        ("Sell .5 cups.", "Sell 5 cups.", Difference.NUMBERS),
+        ("Who is in the US?", "Who is in us?", Difference.NAMES),
+        ("Spell the word big.", "Spell the word large.", Difference.WORDS),
+        ("if a:\n  b\n  c", "if a:\n  b\nc", Difference.SIGNS),
     ],
 )
 def test_what_makes_two_questions_different_is_named(one, other, kind):
@@ -55,6 +64,8 @@ def test_what_makes_two_questions_different_is_named(one, other, kind):
         ("Remove the file, please.", "Could you delete the file?"),
         ("Wie ist das Wetter in Rom?", "Wie ist in Rom das Wetter?"),
         ("東京の天気は?", "東京の天気は?"),
+        ("How does a kettle work?", "Tell me how a kettle works."),
+        ("Who won the match yesterday?", "Who won the match yesterday"),
     ],
 )
 def test_ways_of_asking_do_not_matter(one, other):

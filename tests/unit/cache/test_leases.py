@@ -27,7 +27,11 @@ def leases(clock):
 
 
 async def waiting(leases, *sessions):
-    tasks = [asyncio.create_task(leases.wait(KEY, session)) for session in sessions]
+    return await waiting_for(leases, KEY, *sessions)
+
+
+async def waiting_for(leases, key, *sessions):
+    tasks = [asyncio.create_task(leases.wait(key, session)) for session in sessions]
     await asyncio.sleep(0)
     return tasks
 
@@ -37,6 +41,21 @@ def test_one_session_holds_a_lease_as_often_as_it_asks_and_others_do_not(leases)
     assert leases.take(KEY, "a")
     assert not leases.take(KEY, "b")
     assert leases.take(b"other", "b")
+
+
+async def test_leases_that_were_forgotten_do_not_stay(leases, clock):
+    for number in range(10):
+        leases.take(b"%d" % number, "a")
+    clock.now = 50
+    [waits] = await waiting_for(leases, b"0", "b")
+    leases.take(b"new", "a")
+    assert len(leases) == 11
+    clock.now = 61
+    leases.sweep()
+    assert await waits is False  # it is granted what its holder forgot
+    assert len(leases) == 2
+    assert leases.holds(b"new", "a")
+    assert leases.holds(b"0", "b")
 
 
 async def test_an_answer_ends_the_wait_of_all(leases):

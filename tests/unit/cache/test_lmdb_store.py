@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import resource
 import signal
+import subprocess
+import sys
 
 import lmdb
 import pytest
@@ -176,7 +178,11 @@ def test_damage_found_while_reading_sets_the_store_aside_with_what_it_knew_kept(
     assert facts.floor == known.sequence + 1  # all that was invalidated stays so
 
 
-def test_damage_found_while_writing_begins_anew_and_writes(path, clock):
+DAMAGE = (lmdb.CorruptedError, lmdb.BadTxnError, lmdb.PageFullError, lmdb.PageNotFoundError)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damage_found_while_writing_begins_anew_and_writes(path, clock, damage):
     store = LmdbStore(path, 4 * MIB, clock)
     put(store, key(1), record(clock))
     write, tried = store._write, []
@@ -184,7 +190,7 @@ def test_damage_found_while_writing_begins_anew_and_writes(path, clock):
     def failing(packed):
         tried.append(1)
         if len(tried) == 1:
-            raise lmdb.CorruptedError("page 7")
+            raise damage("page 7")
         write(packed)
 
     store._write = failing
@@ -278,6 +284,20 @@ def test_a_disk_without_space_fails_the_store_and_keeps_what_was_there(path, clo
     assert store.get(key(1)) == record(clock)
     put(store, key(2), record(clock, b"x" * MIB))
     assert store.get(key(2)) is not None
+
+
+def test_no_two_services_use_one_folder(path, clock):
+    store = LmdbStore(path, 4 * MIB, clock)
+    code = (
+        "import sys, pathlib; from llmrouter.cache.lmdb_store import LmdbStore;"
+        "LmdbStore(pathlib.Path(sys.argv[1]), 1 << 22)"
+    )
+    other = subprocess.run(
+        [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
+    )
+    assert f"the answer store {path} failed: another cache service uses it" in other.stderr
+    store.close()
+    LmdbStore(path, 4 * MIB, clock).close()
 
 
 def test_a_folder_that_cannot_be_used_is_an_error_that_names_it(tmp_path, clock):

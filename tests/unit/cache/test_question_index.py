@@ -1,9 +1,11 @@
 """Questions are found by their direction in their partition, after a restart and a crash too."""
 
+import contextlib
 import hashlib
 import tempfile
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 from hypothesis import settings
@@ -217,3 +219,35 @@ class Indexing(RuleBasedStateMachine):
 
 TestIndexing = Indexing.TestCase
 TestIndexing.settings = settings(max_examples=15, stateful_step_count=15, deadline=None)
+
+
+@pytest.mark.parametrize(
+    "work",
+    [
+        lambda index: index.add(question(2), place(2)),
+        lambda index: index.remove(PARTITION, place(1)),
+    ],
+    ids=["add", "remove"],
+)
+def test_a_commit_that_fails_leaves_a_partition_as_it_was(opened, work):
+    index = opened()
+    index.add(question(1), place(1))
+    disk = index._env
+
+    class Full:
+        @contextlib.contextmanager
+        def begin(self, *, write=False):
+            with disk.begin(write=write) as txn:
+                yield txn
+                if write:
+                    txn.abort()
+                    raise lmdb.DiskError("mdb_txn_commit: No space left on device")
+
+    index._env = Full()
+    with pytest.raises(lmdb.DiskError):
+        work(index)
+    index._env = disk
+    assert nearest(index, 1) == [("question 1", place(1))]
+    for name in (2, 3):
+        index.add(question(name), place(name))
+        assert nearest(index, name) == [(f"question {name}", place(name))]

@@ -244,7 +244,7 @@ async def test_a_dictionary_is_learned_from_what_is_stored_and_used_after_a_rest
         await store(service, text, key=key)
     await service._tiers.close()
     again = await opened(disk_path=tmp_path / "answers")
-    assert len(again._tiers._packer._dictionaries) == 1
+    assert again._tiers._packer.newest is not None
     for key, text in zip(keys, texts, strict=True):
         assert (await lookup(again, key=key)).found.answer == answer(text)
 

@@ -130,6 +130,7 @@ class Cache:
         self.kept = {}
         self.how = []
         self.lookups = 0
+        self.sessions = []
         self.released = []
         self.delay = delay
         self.lookup_error = lookup_error
@@ -140,6 +141,7 @@ class Cache:
 
     async def lookup(self, key, session, context):
         self.lookups += 1
+        self.sessions.append(session)
         await asyncio.sleep(self.delay)
         if self.lookup_error:
             raise self.lookup_error

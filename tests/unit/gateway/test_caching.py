@@ -277,12 +277,49 @@ async def test_an_answer_kept_under_a_wrong_version_counts_as_a_miss():
     assert started(await ask(cache, following)).cache is CacheStatus.MISS
 
 
-async def test_an_answer_cut_by_its_length_is_kept_and_a_cancelled_one_is_not():
-    cut, cancelled = Cache(), Cache()
-    await ask(cut, Following(*answer_events(reason=FinishReason.LENGTH)))
-    await ask(cancelled, Following(*answer_events(reason=FinishReason.CANCELLED)))
-    assert cut.kept
-    assert not cancelled.kept
+@pytest.mark.parametrize(
+    ("max_tokens", "reason", "kept"),
+    [
+        (2, FinishReason.LENGTH, True),
+        (3, FinishReason.LENGTH, False),  # another limit than the request's own
+        (None, FinishReason.LENGTH, False),
+        (None, FinishReason.STOP, True),
+        (3, FinishReason.STOP, True),
+        (2, FinishReason.CANCELLED, False),
+    ],
+)
+async def test_an_answer_is_kept_if_it_ended_by_itself_or_where_the_request_says(
+    max_tokens, reason, kept
+):
+    cache, sampling = Cache(), SamplingOptions(temperature=0, max_tokens=max_tokens)
+    request = planned(replace(GREEDY, sampling=sampling))
+    await ask(cache, Following(*answer_events(reason=reason)), request)
+    assert bool(cache.kept) == kept
+
+
+async def test_of_several_choices_each_cut_one_has_reached_the_limit_of_the_request():
+    cut = Choice("Par is", FinishReason.LENGTH)
+    answer = Answer("m", "v", (cut, cut), Usage(3, 4))
+    assert answer.reaches(2)
+    assert not answer.reaches(3)
+
+
+async def test_who_stood_in_once_does_not_answer_the_question_for_ever():
+    cache = Cache()
+    following = Following(*answer_events("second", "v2"))
+    link = links(cache, following)
+    assert started(await collect(link.generate(planned(), CONTEXT))).model == "second"
+    following.script = answer_events()
+    await collect(link.generate(planned(), CONTEXT))
+    plans = [request.plan.candidates[0] for request, _ in following.calls]
+    assert plans == [FIRST, FIRST]
+
+
+@pytest.mark.parametrize(("mode", "session"), [(CacheMode.READ, ""), (CacheMode.READ_WRITE, "s")])
+async def test_nobody_waits_for_an_answer_that_will_not_be_kept(mode, session):
+    cache = Cache()
+    await ask(cache, Following(*answer_events()), wishing(mode), near=near_cache())
+    assert cache.sessions == [session]
 
 
 async def test_nothing_is_kept_of_an_answer_that_failed():

@@ -201,7 +201,7 @@ async def test_an_answer_to_a_similar_question_is_not_kept_as_that_of_the_questi
     similar = link(Similars(found()), Following(*answer_events()))
     caching = Caching(cache, near, sticky, similar, 5.0, 1.0)
     savings = SavingsTable()
-    chain = NearCaching(near, sticky, savings, SingleFlight(caching, 60.0))
+    chain = NearCaching(near, sticky, savings, SingleFlight(near, caching, 60.0))
     for _ in range(2):
         begun = started(await collect(chain.generate(keyed(ALLOWING), CONTEXT)))
         assert (begun.cache, begun.similarity) == (CacheStatus.SIMILAR, 0.93)

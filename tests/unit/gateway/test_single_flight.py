@@ -14,11 +14,13 @@ from tests.unit.gateway.doubles import (
     collect,
     error,
     keyed,
+    near_cache,
     planned,
     started,
     text,
 )
 
+from llmrouter.common.answer_key import stored_key
 from llmrouter.common.bill import Bill
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
@@ -27,10 +29,14 @@ from llmrouter.common.generation import (
     CacheWishes,
     Delta,
     Finished,
+    Priority,
     RequestContext,
+    RoutingWishes,
     Started,
 )
+from llmrouter.common.invalidation import key_label, model_label, tag_label, tenant_label
 from llmrouter.gateway import flight as flights
+from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.single_flight import SingleFlight
 
 
@@ -62,8 +68,8 @@ class Scripted:
             raise
 
 
-def link(following, patience=300.0):
-    return SingleFlight(following, patience)
+def link(following, patience=300.0, near=None):
+    return SingleFlight(near or near_cache(), following, patience)
 
 
 def asking(number, deadline=None):
@@ -215,6 +221,10 @@ async def test_a_failure_is_not_shared_for_ever():
         replace(GREEDY, cache=CacheWishes(ttl_seconds=5)),
         replace(GREEDY, cache=CacheWishes(tags=("t",))),
         replace(GREEDY, cache=CacheWishes(similar=True)),
+        replace(GREEDY, routing=RoutingWishes(model="first")),
+        replace(GREEDY, routing=RoutingWishes(max_cost=0.01)),
+        replace(GREEDY, routing=RoutingWishes(tags=("region=eu",))),
+        replace(GREEDY, priority=Priority.HIGH),
     ],
 )
 async def test_requests_that_differ_in_what_is_asked_or_kept_do_not_share(other):
@@ -243,6 +253,45 @@ async def test_a_refresh_shares_no_generation_that_began_before_it():
     fresh = keyed(replace(GREEDY, cache=CacheWishes(CacheMode.REFRESH)))
     await asyncio.gather(*(collect(one.generate(fresh, CONTEXT)) for _ in range(2)))
     assert len(following.contexts) == 2
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        tag_label("default", "t"),
+        tenant_label("default"),
+        model_label("first", "v1"),
+        key_label(stored_key("default", keyed().key)),
+    ],
+)
+async def test_nobody_joins_what_began_before_its_answer_was_invalidated(label):
+    go, near = asyncio.Event(), near_cache()
+    following = Scripted([*answer_events()[:2], go, *answer_events()[2:]])
+    one = link(following, near=near)
+    tagged = keyed(replace(GREEDY, cache=CacheWishes(tags=("t",))))
+    streams = [one.generate(tagged, asking(number)) for number in range(3)]
+    await began(streams[0])
+    near.hear(News(sequence=8, floor=0, marks=((tag_label("default", "another"), 8),)))
+    await began(streams[1])
+    assert len(following.contexts) == 1
+    near.hear(News(sequence=9, floor=0, marks=((label, 9),)))
+    await began(streams[2])
+    assert len(following.contexts) == 2
+    go.set()
+    await asyncio.gather(*map(collect, streams))
+
+
+async def test_nobody_joins_what_began_beside_another_store():
+    go, near = asyncio.Event(), near_cache()
+    following = Scripted([*answer_events()[:2], go, *answer_events()[2:]])
+    one = link(following, near=near)
+    streams = [one.generate(keyed(), asking(number)) for number in range(2)]
+    await began(streams[0])
+    near.hear(News(sequence=7, floor=0, session="s", store_id=b"another"))
+    await began(streams[1])
+    assert len(following.contexts) == 2
+    go.set()
+    await asyncio.gather(*map(collect, streams))
 
 
 async def test_without_a_key_everyone_generates_alone():

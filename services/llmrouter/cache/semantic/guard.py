@@ -2,24 +2,49 @@
 
 Cosine alone does not do: "turn the light on" is nearer to "turn the light off" than to many a
 paraphrase. So two questions count as one only if they say the same words in the same order, once
-what asks rather than says is gone: ways of asking, words without a subject, endings, synonyms.
-A word that is not known to be harmless must stand on both sides; what is unknown is refused.
+ways of asking and a few synonyms are gone. Every other word, sign and capital letter must stand on
+both sides: a question refused wrongly costs an answer anew, one taken wrongly costs trust.
 """
 
 from __future__ import annotations
 
 import re
 from enum import StrEnum
+from typing import NamedTuple
 
-from llmrouter.cache.semantic.words import FRAMES, FUNCTION_WORDS, NEGATIONS, NUMBERS, SAME, UNITS
+from llmrouter.cache.semantic.words import (
+    FRAMES,
+    FUNCTION_WORDS,
+    NEGATIONS,
+    NUMBERS,
+    PHRASES,
+    SAME,
+    UNITS,
+)
 
 __all__ = ["Difference", "difference", "language_of"]
 
-_WORD = re.compile(r"[^\W_]+(?:[.,][0-9]+)*")
+_WORD = re.compile(r"[^\W_]+")
+_TOKEN = re.compile(
+    r"(?<!\w)[.,]?\d+(?:[.,]+\d+)*!?"  # a number with its point; 5! is not 5
+    r"|(?<!\w)[^\W\d_]!"  # nor is n! n
+    r"|[^\W_]+"
+    r"|\n[ \t]*"  # lines and how far they are indented are part of code
+    r"|[^\s.,?!]"  # signs, combining marks: each stands for itself
+    r"|[.,?!](?![\s.,?!\"'”\u2019)]|$)"  # but for what only ends a sentence
+)
 _CODE = re.compile(r"[`{}\[\]()=<>*+\\;#$|^~@/&_%]|^[-!?:.,]+$")
 _CODE_SPAN = re.compile(r"`[^`]*`")
-_SENTENCE_START = re.compile(r"(?:^|[.!?:]\s+)[\"'“(]*\w")
-_PAST = frozenset({"was", "were", "did", "had"})
+_FIRST_CAPITAL = re.compile(r"^[^\W\d_](?=[^\W\d_A-Z]|\s)")
+_END = ".,? \t\r\n"
+_MOVING = {"is": "is", "are": "is", "was": "was", "were": "was", "did": "did", "do": "do"}
+"""Verbs that stand now here, now there, as in "who is the king" and "tell me who the king is"."""
+_ON_WORDS = re.compile(
+    r"(?<!\w)['\u2018]|['\u2019](?!\w)|[\"“”„«»]|\b(words?|letters?|terms?|translate|say|spell\w*|rhymes?|"
+    r"synonyms?|antonyms?|opposite|plural|tense|pronounce|means?|meaning|define)\b",
+    re.IGNORECASE,
+)
+"""What tells that a word itself is asked about: then no other stands for it."""
 _TOO_LONG = 2048
 _ANY = "en"
 """What a Latin text without any of the commonest words is taken for."""
@@ -35,9 +60,22 @@ class Difference(StrEnum):
     NEGATION = "negation"
     NAMES = "names"
     WORDS = "words"
+    SIGNS = "signs"
+    """Neither words nor numbers."""
     ORDER = "order"
     LENGTH = "length"
     """Too long to be compared."""
+
+
+class _Said(NamedTuple):
+    """What a text says, once it is known how it asks."""
+
+    words: tuple[str, ...]
+    """In order."""
+    moving: tuple[str, ...]
+    """Those of `_MOVING` that it has, sorted."""
+    does: int
+    """How many "does" were taken out: the verbs they go with lack their s."""
 
 
 def difference(one: str, other: str) -> Difference | None:
@@ -50,7 +88,7 @@ def difference(one: str, other: str) -> Difference | None:
     if _code(one) != _code(other):
         return Difference.CODE
     said, also = _said(one, language), _said(other, language)
-    return None if said == also else _kind(set(said) ^ set(also), one, other)
+    return None if _same(said, also) else _kind(said, also)
 
 
 def language_of(text: str) -> str:
@@ -70,49 +108,52 @@ def language_of(text: str) -> str:
     return best if votes[best] else _ANY
 
 
-def _kind(apart: set[str], one: str, other: str) -> Difference:
-    """Return what those words are that stand in one text alone; none do where the order differs."""
+def _same(one: _Said, other: _Said) -> bool:
+    if one.moving != other.moving or len(one.words) != len(other.words):
+        return False
+    apart = [pair for pair in zip(one.words, other.words, strict=True) if pair[0] != pair[1]]
+    if one.does == other.does:
+        return not apart
+    if abs(one.does - other.does) > 1:
+        return False
+    # "How does it work" and "how it works": one verb, whose s went into "does".
+    bare, full = apart[0] if len(apart) == 1 else ("", "")
+    if other.does:
+        bare, full = full, bare
+    return full in (f"{bare}s", f"{bare}es")
+
+
+def _kind(one: _Said, other: _Said) -> Difference:
+    """Return what is said in one text alone; nothing is where the order differs."""
+    apart = {*one.words, *one.moving} ^ {*other.words, *other.moving}
+    lowered = {word.lower() for word in apart}
     for kind, words in _KINDS.items():
-        if apart & words:
+        if lowered & words:
             return kind
-    if any(word[0].isdigit() for word in apart):
+    if any(word[0] in ".," or word[0].isdigit() for word in apart):
         return Difference.NUMBERS
-    if apart & (_names(one) ^ _names(other)):
+    if any(word[0].isupper() for word in apart):
         return Difference.NAMES
+    if any(not word.isalnum() for word in apart):
+        return Difference.SIGNS
     return Difference.WORDS if apart else Difference.ORDER
 
 
-def _said(text: str, language: str) -> tuple[str, ...]:
-    """Return the words that say something, in order."""
-    lowered = " ".join(text.lower().split())
-    if language == "en":
-        for pattern, plainest in FRAMES:
-            lowered = pattern.sub(plainest, lowered)
-    silent = FUNCTION_WORDS.get(language, frozenset())
-    words = [word for word in _WORD.findall(lowered) if word not in silent]
+def _said(text: str, language: str) -> _Said:
+    text = text.strip().rstrip(_END)
+    text = _FIRST_CAPITAL.sub(lambda found: found[0].lower(), text)
     if language != "en":
-        return tuple(words)
-    told = tuple(_plain(word) for word in words if word not in _PAST)
-    return (*told, "past") if _PAST & set(words) else told
-
-
-def _plain(word: str) -> str:
-    """Return the word that stands for all that say the same."""
-    stem = _stem(word)
-    return _SAME.get(stem, stem)
-
-
-def _stem(word: str) -> str:
-    """Return a word without the commonest endings; wrong ones are wrong on both sides."""
-    if len(word) > 5 and word.endswith("ing"):
-        word = word[:-3]
-    elif len(word) > 4 and word.endswith("ies"):
-        word = word[:-3] + "y"
-    elif len(word) > 3 and word.endswith("s") and not word.endswith(("ss", "us", "is")):
-        word = word[:-1]
-    elif len(word) > 4 and word.endswith("ed"):
-        word = word[:-2]
-    return word[:-1] if len(word) > 4 and word.endswith("e") else word
+        return _Said(tuple(_TOKEN.findall(text)), (), 0)
+    literal = _ON_WORDS.search(text) is not None
+    for pattern, plainest in FRAMES if literal else (*PHRASES, *FRAMES):
+        text = pattern.sub(plainest, text)
+    words = tuple(_TOKEN.findall(text))
+    if literal:
+        does = words.count("does")
+        return _Said(tuple(word for word in words if word != "does"), (), does)
+    kept = (SAME.get(word, word) for word in words if word not in _MOVING and word != "does")
+    moving = sorted(_MOVING[word] for word in words if word in _MOVING)
+    return _Said(tuple(kept), tuple(moving), words.count("does"))
 
 
 def _code(text: str) -> tuple[str, ...]:
@@ -123,19 +164,8 @@ def _code(text: str) -> tuple[str, ...]:
     return (*spans, *(chunk for chunk in chunks if chunk and _CODE.search(chunk)))
 
 
-def _names(text: str) -> set[str]:
-    """Return the words that begin with a capital where no sentence begins, as `_plain` has them."""
-    begins = {match.end() - 1 for match in _SENTENCE_START.finditer(text)}
-    return {
-        _plain(match[0].lower())
-        for match in _WORD.finditer(text)
-        if match.start() not in begins and match[0][0].isupper()
-    }
-
-
-_SAME = {_stem(word): _stem(meant) for word, meant in SAME.items()}
 _KINDS = {
-    Difference.NEGATION: {*NEGATIONS, *map(_stem, NEGATIONS)},
-    Difference.UNITS: {*UNITS, *map(_stem, UNITS)},
-    Difference.NUMBERS: {*NUMBERS, *map(_stem, NUMBERS)},
+    Difference.NEGATION: NEGATIONS,
+    Difference.UNITS: UNITS | {f"{unit}s" for unit in UNITS},
+    Difference.NUMBERS: NUMBERS,
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import struct
 from collections import OrderedDict
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from usearch.index import Index
 
-from llmrouter.cache.lmdb_folder import CORRUPT, open_folder, set_folder_aside
+from llmrouter.cache.lmdb_folder import CORRUPT, hold_folder, open_folder, set_folder_aside
 from llmrouter.common.errors import Reason, RouterError
 
 __all__ = ["Likeness", "Question", "QuestionIndex"]
@@ -78,10 +79,13 @@ class QuestionIndex:
         self._most = most
         self._open: OrderedDict[bytes, _Partition] = OrderedDict()
         try:
+            self._held = hold_folder(folder)
             try:
                 self._begin()
             except CORRUPT as error:
+                self._held.close()
                 set_folder_aside(folder, error)
+                self._held = hold_folder(folder)
                 self._begin()
         except (OSError, lmdb.Error) as error:
             message = f"the index of questions in {folder} cannot be used: {error}"
@@ -113,7 +117,7 @@ class QuestionIndex:
         entry += question.text.encode()
         if len(entry) > _LARGEST_ENTRY:
             return
-        with self._env.begin(write=True) as txn:
+        with self._writing() as txn:
             if txn.get(question.partition + place, db=self._places) is not None:
                 return
             partition = self._partition(txn, question)
@@ -131,7 +135,7 @@ class QuestionIndex:
 
     def remove(self, partition: bytes, place: bytes) -> None:
         """Forget the question of an answer that is gone."""
-        with self._env.begin(write=True) as txn:
+        with self._writing() as txn:
             label = txn.get(partition + place, db=self._places)
             if label is not None:
                 self._drop(txn, partition, bytes(label))
@@ -142,6 +146,7 @@ class QuestionIndex:
             self._save(key, partition)
         self._open.clear()
         self._env.close()
+        self._held.close()
 
     def _begin(self) -> None:
         size = max(64 << 20, 2 * self._most * _LARGEST_ENTRY)
@@ -150,6 +155,16 @@ class QuestionIndex:
         names = (b"entries", b"order", b"places")
         self._entries, self._order, self._places = (self._env.open_db(name) for name in names)
         self._sweep()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[Any]:
+        """Give a transaction; one that fails leaves graphs ahead of the store, to be made anew."""
+        try:
+            with self._env.begin(write=True) as txn:
+                yield txn
+        except BaseException:
+            self._open.clear()
+            raise
 
     def _sweep(self) -> None:
         """Remove the graphs of partitions that hold nothing any more."""

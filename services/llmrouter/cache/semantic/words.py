@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "SAME", "UNITS"]
+__all__ = ["FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "PHRASES", "SAME", "UNITS"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -33,7 +33,7 @@ FUNCTION_WORDS: dict[str, frozenset[str]] = {
         "in op aan bij te kan kunnen wordt dit dat deze die er",
     }.items()
 }
-"""Words of a language that carry no subject. They tell languages apart, too."""
+"""The commonest words of a language; they tell languages apart."""
 
 NEGATIONS = _words(
     "not no never none neither nor without nobody nothing nowhere except exclude excluding free "
@@ -60,25 +60,27 @@ SAME: dict[str, str] = {
     for group in (
         "begin start commence",
         "delete remove erase",
-        "merge combine join",
+        "merge combine",
         "buy purchase",
         "fix repair mend",
         "big large",
         "fast quick rapid",
-        "near nearest closest close",
+        "nearest closest",
         "write compose",
-        "cost price charge",
         "like enjoy",
-        "way method approach",
+        "way method",
+        "what which",
         "summarize summarise",
         "car automobile",
-        "photo photograph picture",
+        "photo photograph",
         "metre meter",
+        "metres meters",
         "kilometre kilometer",
+        "kilometres kilometers",
         "litre liter",
+        "litres liters",
         "colour color",
-        "usa us america",
-        "error fault",
+        "USA US",
         "folder directory",
         "movie film",
         "phone telephone",
@@ -87,45 +89,52 @@ SAME: dict[str, str] = {
 }
 """Words to the one that stands for all that say the same."""
 
-FRAMES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern), said)
-    for pattern, said in (
-        (r"n['\u2019]t\b", " not"),
-        (r"\bcannot\b", "can not"),
-        (r"\b(what|who|where|how|when)['\u2019]s\b", r"\1 is"),
-        (r"['\u2019]s\b", " "),
-        (r"^in ([\w+#]+), (.*?)\W*$", r"\2 in \1"),
-        (r"\bunited states( of america)?\b", "usa"),
-        (r"^(please )?((can|could|would|will) you )?(please )?", ""),
-        (r"^i('d| would) like (you )?to ", ""),
-        (r"^i (want|need) (you )?to ", ""),
-        (r"^i( would like| want| need) ", "write "),
-        (r"^(please )?tell me (?=what|which|who|when|where|why|whether|how)", ""),
-        (r"^(please )?(tell|give) me (?=the )", "what is "),
-        (r"^explain (?=what|why|how)", ""),
-        (r"^(what are the steps|what is the (way|method|command)) (to|for) ", "how "),
-        (r"\bhow (do|can|could|should|would|to|does) ?(i|we|you|one)?\b", "how"),
-        (r"^what is the reason( why| that)? ?", "why "),
-        (r"\b((at )?what time|in (which|what) year)\b", "when"),
-        (r"^(please )?(list|show|display)( me)? ", "show "),
-        (r"^i want to see ", "show "),
-        (r"^see ", "show "),
-        (r"\b(switch|turn) on\b", "enable"),
-        (r"\b(switch|turn) off\b", "disable"),
-        (r"^(who is the author of|which author wrote) ", "who wrote "),
-        (r"^(name) (?=the )", "what is "),
-        (r"^(calculate|compute|how much is) (?=the |\d)", "what is "),
-        (r"\bwhat is the number of\b", "how many"),
-        (r"^is it (true|possible) (that|to) ", ""),
-        (r"^whether ", ""),
-        (r"^define ", "meaning of "),
-        (r"\bwhat does (.+?) mean\W*$", r"meaning of \1"),
-        (r"^what is the meaning of ", "meaning of "),
-        (r"^what is the difference between ", "difference between "),
-        (r"^how (is|do) (.+?) differ\W*$", r"difference between \2"),
-        (r"^(what is the cost of|how much is|how much do you charge for) (?=\w+ing\b)", "cost "),
-        (r"^how much (does|do) (.+?) cost\W*$", r"cost \2"),
-        (r"^what (does|do) (.+?) cost\W*$", r"cost \2"),
-    )
+
+def _patterns(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
+    return tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in pairs)
+
+
+PHRASES = _patterns(
+    (r"n['\u2019]t\b", " not"),
+    (r"\bcannot\b", "can not"),
+    (r"\b(what|who|where|how|when)['\u2019]s\b", r"\1 is"),
+    (r"\bunited states( of america)?\b", "USA"),
+    (r"\bhow ((do|can|should) (i|we|one)|to) ", "how "),
+    (r"\b((at )?what time|in (which|what) year)\b", "when"),
+    (r"\b(switch|turn) on\b", "enable"),
+    (r"\b(switch|turn) off\b", "disable"),
+    (r"\bwhat is the number of (\w+)", r"how many \1 are"),
 )
-"""Ways of asking, in lower case, each with the plainest way of asking the same."""
+"""Expressions anywhere in a text, each with the plainest that says the same."""
+
+FRAMES = _patterns(
+    (r"^in ([\w+#]+), (.*)$", r"\2 in \1"),
+    (r",? please!*$", ""),
+    (r"^(please )?((can|could|would|will) you )?(please )?", ""),
+    (r"^i('d| would) like (you )?to ", ""),
+    (r"^i (want|need) (you )?to ", ""),
+    (r"^i( would like| want| need) (?=an? )", "write "),
+    (r"^(book|compose|write) me (?=an? )", r"\1 "),
+    (r"^tell me (?=what|which|who|when|where|why|whether|how)", ""),
+    (r"^(tell|give) me (?=the )", "what is "),
+    (r"^explain (?=what|why|how)", ""),
+    (r"^(what are the steps|what is the (way|method|command)) to ", "how "),
+    (r"^what is the reason( why| that)? ", "why "),
+    (r"^(list|show|display)( me)? ", "show "),
+    (r"^i want to see ", "show "),
+    (r"^(who is the author of|which author wrote) ", "who wrote "),
+    (r"^(name) (?=the )", "what is "),
+    (r"^(calculate|compute|how much is) (?=the |\d)", "what is "),
+    (r"^is it true that ", ""),
+    (r"^is it possible to ", "can I "),
+    (r"^whether ", ""),
+    (r"^define ", "meaning of "),
+    (r"^what does (.+) mean$", r"meaning of \1"),
+    (r"^what is the meaning of ", "meaning of "),
+    (r"^what is the difference between ", "difference between "),
+    (r"^how (is|do) (.+) differ$", r"difference between \2"),
+    (r"^(what is the cost of|how much is|how much do you charge for) (?=\w+ing\b)", "cost "),
+    (r"^how much (does|do) (.+) cost$", r"cost \2"),
+    (r"^what (does|do) (.+) cost$", r"cost \2"),
+)
+"""Ways of asking, each with the plainest way of asking the same; the case does not matter."""
