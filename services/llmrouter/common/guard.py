@@ -142,15 +142,14 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         if handler is None or method.startswith(_UNGUARDED):
             return handler
         handler = guarded(handler, self._gate, method)
+        bound, answer = (self._patience, self._gate.service), handler.response_serializer
         if handler.request_streaming:
             handler = grpc.stream_stream_rpc_method_handler(
-                _writing(handler.stream_stream), None, handler.response_serializer
+                _writing(handler.stream_stream, *bound), None, answer
             )
         elif handler.response_streaming:
             handler = grpc.unary_stream_rpc_method_handler(
-                _writing(handler.unary_stream, self._patience, self._gate.service),
-                None,
-                handler.response_serializer,
+                _writing(handler.unary_stream, *bound), None, answer
             )
         self._guarded[method] = handler
         return handler

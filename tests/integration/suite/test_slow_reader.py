@@ -6,6 +6,7 @@ import json
 import socket
 
 import grpc
+import pytest
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 
 from llmrouter import suite
