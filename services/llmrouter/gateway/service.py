@@ -14,6 +14,7 @@ from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.ledger.opening import open_ledger
 from llmrouter.gateway.limits.opening import Limits
+from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.readings import readings
@@ -38,7 +39,7 @@ async def build(
     cache_client = CacheClient(cache, settings.cache_timeout_seconds)
     versions = VersionWatch(selector_client, cache_client)
     desk = Desk(settings.identity, data)
-    limits = Limits(settings.limits, data, desk.audit)
+    limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
     observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)))
     near = NearCache(settings.cache_memory_max_bytes)

@@ -199,6 +199,7 @@ def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
         ("chat.messages", "the question is wrong"),
         ("prompt", "the question is wrong"),
         ("cache.ttl", "--cache-ttl is wrong"),
+        ("cache.similar", "--cache-allow similar is wrong"),
         ("cache.tags[3]", "--cache-tag is wrong"),
     ],
 )

@@ -284,10 +284,12 @@ def _refusal(error: RouterError, context: RequestContext) -> Response:
 
 async def _no_endpoint(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    said = "is no endpoint" if status == 404 else "does not take this method"
-    message = f"{request.method} {request.url.path} {said}; GET /v1/models is one that does"
+    headers = dict(getattr(error, "headers", None) or {})
+    message = f"{request.url.path} is no endpoint; /v1/models, for one, is"
+    if allowed := headers.get("Allow"):
+        message = f"{request.url.path} does not take {request.method}; it takes {allowed}"
     body = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    return json_response({"error": body}, status)
+    return json_response({"error": body}, status, headers)
 
 
 def _call(request: Request, context: RequestContext) -> Call:

@@ -47,8 +47,8 @@ class Ledger:
         """Take in that a request is over; it is written once nothing more is added to its bill."""
         if not record.operation:
             return  # refused unread: nobody knows who it was
-        bill = record.bill or Bill()
-        bill.settled(lambda: self._note(_entry(record, bill, self._clock())))
+        bill, now = record.bill or Bill(), self._clock()
+        bill.settled(lambda: self._note(_entry(record, bill, now)))
 
     async def start(self) -> None:
         """Begin to write."""

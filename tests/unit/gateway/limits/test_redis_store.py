@@ -6,7 +6,6 @@ import time
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from tests.support.redis_server import redis_server  # noqa: F401 - a fixture
 from tests.unit.gateway.limits.doubles import charge
 
 from llmrouter.common.errors import Reason, RouterError
@@ -43,7 +42,7 @@ async def until(condition):
 
 
 @pytest.fixture
-async def gateways(redis_server):  # noqa: F811
+async def gateways(redis_server):
     """Return a function that starts one more gateway's store; all are closed at the end."""
     begun = []
 
@@ -213,7 +212,7 @@ async def test_a_caller_that_leaves_while_it_waits_for_its_turn_holds_nothing(ga
 
 async def test_a_server_that_dies_is_told_at_once_and_counts_on_once_it_is_back(
     gateways,
-    redis_server,  # noqa: F811
+    redis_server,
 ):
     store = await gateways()
     held = await store.reserve(
@@ -242,7 +241,7 @@ async def _reserving(store):
 
 async def test_a_server_that_forgot_everything_is_filled_with_what_is_settled_from_then_on(
     gateways,
-    redis_server,  # noqa: F811
+    redis_server,
 ):
     store = await gateways()
     held = await store.reserve([now_charge("tokens_per_day", 100, 60)])
@@ -251,7 +250,7 @@ async def test_a_server_that_forgot_everything_is_filled_with_what_is_settled_fr
     await until(lambda: _is(store, "tokens_per_day", 20))
 
 
-async def test_scripts_that_the_server_forgot_are_loaded_again(gateways, redis_server):  # noqa: F811
+async def test_scripts_that_the_server_forgot_are_loaded_again(gateways, redis_server):
     store = await gateways()
     await _flush(redis_server, b"SCRIPT FLUSH")
     answered = None
@@ -271,7 +270,7 @@ async def _flush(server, command=b"FLUSHALL"):
     writer.close()
 
 
-async def test_what_is_no_counter_fails_its_own_calls_alone(gateways, redis_server):  # noqa: F811
+async def test_what_is_no_counter_fails_its_own_calls_alone(gateways, redis_server):
     store = await gateways()
     wrong = now_charge("tokens_per_day", 100, 1, subject="wrong")
     reader, writer = await asyncio.open_connection("127.0.0.1", redis_server.port)
