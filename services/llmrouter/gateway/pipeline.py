@@ -66,7 +66,15 @@ class Pipeline:
     """The chain, and what has to end before its neighbours do."""
 
     generator: Generator
-    flights: SingleFlight
+    _flights: SingleFlight
+    _shadowing: Shadowing
+    _reporter: BackgroundReporter
+
+    async def close(self) -> None:
+        """End what runs for nobody, once what is worth keeping is kept and told."""
+        await self._flights.close()
+        await self._shadowing.close()
+        await self._reporter.close()
 
 
 def build_pipeline(
@@ -97,7 +105,8 @@ def build_pipeline(
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
     execution = Execution(runner, reporter, selector, cascade, settings.switching)
-    generating = limiting.spending(Shadowing(runner, reporter, execution))
+    shadowing = Shadowing(runner, reporter, execution)
+    generating = limiting.spending(shadowing)
     if settings.similar is not None:
         inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
         generating = Similar(cache, QuestionEmbedder(inner, settings.similar), generating)
@@ -118,7 +127,7 @@ def build_pipeline(
     policy = Policy(settings.safety)
     safe = Safeguard(limiting.arrivals(recalling), settings.safety, policy, telemetry.meter)
     chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
-    return Pipeline(chain, flights)
+    return Pipeline(chain, flights, shadowing, reporter)
 
 
 def build_embedding(

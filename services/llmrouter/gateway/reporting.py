@@ -14,6 +14,7 @@ from llmrouter.gateway.plan import Outcome
 __all__ = ["BackgroundReporter", "OutcomeClient", "OutcomeReporter"]
 
 _MAX_WAITING = 1024
+_CLOSE_SECONDS = 2.0
 _log = structlog.get_logger("llmrouter.gateway.reporting")
 
 
@@ -55,6 +56,13 @@ class BackgroundReporter:
         """Return once every report taken in so far is sent or has failed."""
         if self._tasks:
             await asyncio.wait(set(self._tasks))
+
+    async def close(self) -> None:
+        """Send what was taken in; what takes longer than a moment is dropped."""
+        if self._tasks:
+            _, late = await asyncio.wait(set(self._tasks), timeout=_CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
 
     async def _send(
         self, plan_id: str, outcomes: tuple[Outcome, ...], context: RequestContext

@@ -59,7 +59,7 @@ async def build(
             await one.start()
 
     async def close() -> None:
-        for one in (versions, pipeline.flights, watch, *reversed(kept)):
+        for one in (versions, pipeline, watch, *reversed(kept)):
             await one.close()
 
     return Service(

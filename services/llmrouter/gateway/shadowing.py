@@ -58,6 +58,12 @@ class Shadowing:
         if self._tasks:
             await asyncio.wait(set(self._tasks))
 
+    async def close(self) -> None:
+        """End every shadow; how far each came is reported."""
+        for task in self._tasks:
+            task.cancel()
+        await self.wait()
+
     async def _shadow(
         self, candidate: Candidate, planned: PlannedRequest, context: RequestContext
     ) -> None:

@@ -81,7 +81,8 @@ async def test_when_every_model_fails_the_last_error_surfaces_with_the_number_tr
 
 
 async def test_a_model_unloaded_after_the_first_token_has_broken_off_too():
-    runner = Runner(first=[*ANSWER[:3], error(Reason.MODEL_UNAVAILABLE)], second=OTHER)
+    gone = [error(Reason.MODEL_UNAVAILABLE)]
+    runner = Runner(first=[*ANSWER[:3], *gone], second=gone)
     with pytest.raises(RouterError, match="broke its answer off after 2 tokens") as failure:
         await execute(runner)
     assert failure.value.reason is Reason.ANSWER_BROKEN_OFF

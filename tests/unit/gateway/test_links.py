@@ -21,6 +21,7 @@ from tests.unit.gateway.doubles import (
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest
+from llmrouter.gateway import reporting
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.deadline import Deadline
@@ -175,3 +176,23 @@ async def test_a_selector_that_takes_no_reports_harms_no_one():
     reporter = BackgroundReporter(OutcomeSink(error()))
     reporter.report("plan-1", (Outcome(FIRST),), CONTEXT)
     await reporter.wait()
+
+
+async def test_reports_on_their_way_arrive_before_the_gateway_ends_but_it_waits_for_none_for_long(
+    monkeypatch,
+):
+    monkeypatch.setattr(reporting, "_CLOSE_SECONDS", 0.05)
+    sink = OutcomeSink()
+    reporter = BackgroundReporter(sink)
+    reporter.report("plan-1", (), CONTEXT)
+    await reporter.close()
+    assert len(sink.taken) == 1
+    stuck = BackgroundReporter(HangingSink())
+    stuck.report("plan-2", (), CONTEXT)
+    await stuck.close()
+    await stuck.wait()  # it was cancelled
+
+
+class HangingSink:
+    async def report_outcome(self, plan_id, outcomes, context):
+        await asyncio.sleep(60)

@@ -55,6 +55,14 @@ async def test_a_shadow_that_fails_or_is_slow_harms_nobody():
     assert reporter.reports[1][1][0].error_reason == "CANCELLED"
 
 
+async def test_what_still_runs_at_the_end_is_ended_and_told():
+    runner, reporter = Runner(next=[60]), Reporter()
+    link = Shadowing(runner, reporter, Following(*answer_events()))
+    await collect(link.generate(SHADOWED, CONTEXT))
+    await link.close()
+    assert reporter.reports[0][1][0].error_reason == "CANCELLED"
+
+
 async def test_the_error_of_the_request_itself_passes_and_the_shadow_goes_on():
     runner, reporter = Runner(next=answer_events("next", "v2")), Reporter()
     link = Shadowing(runner, reporter, Following(error()))

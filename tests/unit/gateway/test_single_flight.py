@@ -410,7 +410,7 @@ async def test_a_reader_too_far_behind_is_told_and_the_others_go_on(monkeypatch)
 async def test_a_generation_is_billed_to_its_starter_to_its_end_though_others_hear_it():
     gate, told = asyncio.Event(), []
     begun, *rest = answer_events()
-    link = SingleFlight(Scripted([begun, gate, *rest]), 60)
+    link = SingleFlight(near_cache(), Scripted([begun, gate, *rest]), 60)
     bill = Bill()
     starting = link.generate(keyed(), replace(CONTEXT, bill=bill))
     await anext(starting)
