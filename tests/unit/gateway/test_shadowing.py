@@ -59,6 +59,7 @@ async def test_what_still_runs_at_the_end_is_ended_and_told():
     runner, reporter = Runner(next=[60]), Reporter()
     link = Shadowing(runner, reporter, Following(*answer_events()))
     await collect(link.generate(SHADOWED, CONTEXT))
+    await asyncio.sleep(0.01)  # it begins
     await link.close()
     assert reporter.reports[0][1][0].error_reason == "CANCELLED"
 
