@@ -24,6 +24,7 @@ from llmrouter.common.settings import data_directory
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.folder import folder_bytes
+from llmrouter.inference.models.opening import Opener
 from llmrouter.v1 import model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient, Finished, LlmrouterError, Started
@@ -46,17 +47,18 @@ TARGETS = {
 
 async def _load_times(folder, weights):
     options = BackendOptions(threads=2, context=2048, shared_weights=weights)
+    opener = Opener(OnnxRuntimeBackend, options)
     times = []
     for _ in range(LOADS + 1):
         began = time.perf_counter()
-        backend = await OnnxRuntimeBackend.load(folder, options)
+        model = await opener.open(folder)
         times.append(time.perf_counter() - began)
-        await backend.close()
+        await model.engine.close()
     return times
 
 
 def measure_loads(folder, weights):
-    """Loading again and again; the first load also brings the weights into order."""
+    """Loading as a service does, checksums included; the first load also orders the weights."""
     first, *warm = asyncio.run(_load_times(folder, weights))
     return {
         "load_seconds_first": first,

@@ -72,7 +72,7 @@ async def _load(request: model_pb2.ModelServiceLoadRequest, place: Place, *, as_
     async with dialled(place) as channel:
         last = None
         async for answer in ModelServiceStub(channel).Load(request, timeout=_MOST_SECONDS):
-            if last is not None:
+            if last is not None and (as_json or last.state != answer.model.state):
                 _tell_progress(last, as_json=as_json)
             last = answer.model
     if last is not None:

@@ -41,6 +41,8 @@ app = typer.Typer(
 for group in (checking, loading, verifying):
     group.add_to(app)
 
+_WIDE = 100
+"""Columns of a terminal that has room for figures which `--json` always tells."""
 _Precisions = Annotated[
     list[str] | None,
     typer.Option(
@@ -148,11 +150,14 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
     speeds = [_speed_here(folder) for folder in folders]
     verified = any(folder.card is not None and folder.card.verified for folder in folders)
     columns = ["model", "version", ">context", ">size", ">perplexity", ">loss"]
+    wide = out().width >= _WIDE
+    columns += [">KL"] if wide else []
     columns += [">verified"] if verified else []
     columns += [">tokens/s", ">8 at once"] if any(speeds) else []
     made = table(*columns)
     for folder, speed in zip(folders, speeds, strict=True):
-        cells = [*_cells(folder), *([_verified(folder.card)] if verified else [])]
+        cells = [*_cells(folder), *([_divergence(folder.card)] if wide else [])]
+        cells += [_verified(folder.card)] if verified else []
         cells += _speed_cells(speed) if any(speeds) else []
         # Under the folder's name, by which it is loaded; the card's may be another.
         made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
@@ -230,6 +235,11 @@ def _cells(folder: StoredModel) -> list[str]:
         loss = quality.perplexity / quality.reference_perplexity - 1
         measured = [f"{quality.perplexity:.2f}", f"{loss:+.2%}" if loss else "exact"]
     return [card.version[:12], *cells, *measured]
+
+
+def _divergence(card: ModelCard | None) -> str:
+    """Return how far predictions are from those of the unquantised weights, in nats per token."""
+    return "-" if card is None or card.quality is None else f"{card.quality.kl_divergence:.4f}"
 
 
 def _verified(card: ModelCard | None) -> str:

@@ -41,7 +41,9 @@ def open_store(path: Path | None, config: Path | None = None) -> ModelStore:
 
 
 def existing_store(path: Path | None) -> ModelStore:
-    """Return a store to read; one that is named has to be there."""
+    """Return a store to read, put in order; one that is named has to be there."""
     if path is not None and not path.is_dir():
         raise typer.BadParameter(f"{path} is not a folder", param_hint="--store")
-    return open_store(path)
+    store = open_store(path)
+    store.recover()
+    return store

@@ -55,11 +55,11 @@ class ModelServicer(ModelServiceServicer):
                 begun=begun.append,
             )
         )
-        told = None
+        told, due, clock = None, 0.0, asyncio.get_running_loop().time
         while not loading.done():
             seen = self._registry.changes.count
-            if begun and begun[0].state is not told:
-                told = begun[0].state
+            if begun and (begun[0].state is not told or clock() >= due):
+                told, due = begun[0].state, clock() + _PROGRESS_SECONDS
                 yield pb.ModelServiceLoadResponse(model=encode_model(begun[0], self._registry))
             changed = asyncio.ensure_future(self._registry.changes.after(seen, _PROGRESS_SECONDS))
             await asyncio.wait({loading, changed}, return_when=asyncio.FIRST_COMPLETED)

@@ -25,6 +25,7 @@ from llmrouter.inference.models.memory_reader import MemoryReader
 from llmrouter.inference.models.opening import find_backend
 from llmrouter.inference.models.pressure import Thresholds
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import is_key, key_of
 from llmrouter.inference.observing import GenerationObserver
@@ -63,6 +64,7 @@ async def build(
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
+        await asyncio.to_thread(ModelStore(store).recover)
         await _tell_strangers(store)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)

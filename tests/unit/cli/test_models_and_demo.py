@@ -61,6 +61,7 @@ def held(monkeypatch):
     stand_in = types.ModuleType("llmrouter.inference.models.store")
     stand_in.ModelStore = lambda root: SimpleNamespace(
         root=root,
+        recover=lambda: None,
         names=lambda: [one.path.name for one in folders],
         model=lambda name: found(folders, name),
     )
@@ -95,16 +96,24 @@ def pulled(monkeypatch, held):
     return asked
 
 
-def test_models_list(held, tmp_path):
+def test_models_list(held, tmp_path, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
     store = ("--store", str(tmp_path))
     assert "llmrouter models pull" in run("models", "list", *store).stdout
     held += [folder("small-int8"), folder("bare", card=None)]
     shown = run("models", "list", *store).stdout
-    for fact in ("small-int8", "0123456789ab", "8,192", "145 MB", "20.16", "+0.05%"):
+    for fact in ("small-int8", "0123456789ab", "8,192", "145 MB", "20.16", "+0.05%", "0.0090"):
         assert fact in shown
     assert "card of" not in shown, "models are loaded by the names of their folders"
     (first, second) = json.loads(run("models", "list", "--json", *store).stdout)["models"]
     assert (first["perplexity"], second["perplexity"]) == (20.16, None)
+
+
+def test_a_model_whose_replacement_was_killed_is_listed(tmp_path):
+    write_tiny_folder(tmp_path / ".replaced-x" / "a")
+    listed = run("models", "list", "--json", "--store", str(tmp_path))
+    assert [one["name"] for one in json.loads(listed.stdout)["models"]] == ["a"]
+    assert (tmp_path / "a").is_dir()
 
 
 def test_what_another_engine_said_is_listed_where_one_was_asked(held, tmp_path):

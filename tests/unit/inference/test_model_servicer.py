@@ -18,6 +18,7 @@ from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.wire import duration
 from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.inference import model_servicer
 from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -103,6 +104,19 @@ async def test_a_load_streams_its_states_and_moves_aliases_at_its_end(stub, regi
     assert ("LOADING", ["latest"]) in seen
     assert seen[-1] == ("READY", ["latest", "stable"])
     assert registry.shelf.find("a", "").pinned
+
+
+async def test_a_load_that_takes_long_is_told_of_again_and_again(stub, backends, monkeypatch):
+    monkeypatch.setattr(model_servicer, "_PROGRESS_SECONDS", 0.01)
+    backends.gate.clear()
+    seen = []
+    async for answer in stub.Load(
+        model_pb2.ModelServiceLoadRequest(model="a", version="v2"), timeout=20
+    ):
+        seen.append(state(answer.model))
+        if seen.count("LOADING") == 3:
+            backends.gate.set()
+    assert seen[-1] == "READY"
 
 
 async def test_a_caller_that_leaves_does_not_end_a_load(stub, registry, backends):

@@ -23,6 +23,7 @@ from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.untrusted_json import broken_file
 
 __all__ = ["evaluation_tokens", "exact_quality", "measure_quality", "write_reference"]
 
@@ -60,7 +61,7 @@ def write_reference(
             surprise += _surprise(part, tokens, start)
             start = end
             progress("measure fp32", end, len(tokens))
-    return _perplexity(surprise, len(tokens))
+    return _perplexity(surprise, len(tokens), folder.model_file)
 
 
 def exact_quality(perplexity: float, tokens: int) -> Quality:
@@ -89,20 +90,20 @@ def measure_quality(
         start = end
         progress("measure", end, len(tokens))
     return Quality(
-        perplexity=_perplexity(ours, len(tokens)),
-        reference_perplexity=_perplexity(theirs, len(tokens)),
+        perplexity=_perplexity(ours, len(tokens), folder.model_file),
+        reference_perplexity=_perplexity(theirs, len(tokens), folder.model_file),
         kl_divergence=max(0.0, divergence / len(tokens)),
         top1_agreement=agreed / len(tokens),
         tokens=len(tokens),
     )
 
 
-def _perplexity(surprise: float, tokens: int) -> float:
+def _perplexity(surprise: float, tokens: int, file: Path) -> float:
     """Return the perplexity of a text from the summed surprise of all its tokens but the first.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE when there is nothing to predict, or when the weights
-            predict no numbers.
+        RouterError: MODEL_UNAVAILABLE naming `file`, the model, when there is nothing to predict,
+            or when its weights predict no numbers.
     """
     if tokens < 2:
         what = "has a context of one token: there is nothing to predict"
@@ -110,7 +111,7 @@ def _perplexity(surprise: float, tokens: int) -> float:
         what = "predicts the evaluation text with no usable numbers; its weights are broken"
     else:
         return math.exp(surprise / (tokens - 1))
-    raise RouterError(Reason.MODEL_UNAVAILABLE, f"the checkpoint {what}")
+    raise broken_file(file, what, "import another checkpoint")
 
 
 def _surprise(log_probabilities: Array, tokens: list[int], start: int) -> float:

@@ -172,7 +172,15 @@ class ModelStore:
         return Path(*inner) if hidden.startswith(_STAGING) else None
 
     def recover(self) -> None:
-        """Remove what broken installations left; put back what one was about to replace."""
+        """Remove what broken installations left; put back what one was about to replace.
+
+        A store that is not there, or may not be written to, is left as it is.
+        """
+        with suppress(OSError), _locked(self.root):
+            self._recover()
+
+    def _recover(self) -> None:
+        """Recover while the store's lock is held: without it, a replacement may be under way."""
         for path in self.root.glob(f"{_STAGING}*"):
             if not _in_use(path):
                 shutil.rmtree(path, ignore_errors=True)
@@ -187,16 +195,17 @@ class ModelStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with _locked(self.root):  # nobody may take the new folder for a leftover
-                self.recover()
+                self._recover()
                 folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
                 return folder, _lock(folder)
         except OSError as error:
             raise disk_error(error, self.root) from error
 
     def _publish(self, staging: Path, target: Path) -> None:
-        aside = self._move_aside(target) if target.exists() else None
-        staging.rename(target)
-        _flush_directory(self.root)
+        with _locked(self.root):  # nobody may put back what is moved aside
+            aside = self._move_aside(target) if target.exists() else None
+            staging.rename(target)
+            _flush_directory(self.root)
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
 

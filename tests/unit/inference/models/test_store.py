@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,31 @@ def test_a_model_whose_replacement_broke_off_is_put_back(store: ModelStore) -> N
     install(store, "b")
     assert (store.path("a") / "genai_config.json").read_text() == "old"
     assert everything(store) == ["a", "b"]
+
+
+def test_a_replacement_that_is_under_way_is_not_put_back(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(store, "a", "old")
+    recovering = threading.Thread(target=ModelStore(store.root).recover)
+    move_aside = ModelStore._move_aside
+
+    def held(one: ModelStore, target: Path) -> Path:
+        aside = move_aside(one, target)
+        recovering.start()
+        recovering.join(0.2)
+        return aside
+
+    monkeypatch.setattr(ModelStore, "_move_aside", held)
+    install(store, "a", "new")
+    recovering.join()
+    assert (store.path("a") / "genai_config.json").read_text() == "new"
+    assert everything(store) == ["a"]
+
+
+def test_a_store_that_is_not_there_has_nothing_to_recover(store: ModelStore) -> None:
+    store.recover()
+    assert not store.root.exists()
 
 
 @pytest.mark.parametrize(
