@@ -87,7 +87,9 @@ class AttemptWatch:
             self._outcome = (Reason.DEADLINE_EXCEEDED if late else Reason.CANCELLED).value
         if self._meter is not None:
             self._measure(self._meter)
-        span = self._span
+        # The span will hold this until it is decided on: without a way back nothing is left to the
+        # collector of cycles.
+        span, self._span = self._span, None
         if span is None:
             return
         span.tell_later(lambda span: span.set_attributes(self._told()))
