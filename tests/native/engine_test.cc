@@ -120,6 +120,16 @@ ErrorCode Refusal(Engine& engine, Request request) {
   return ErrorCode::kInvalidArgument;
 }
 
+/// Whether the engine takes nothing more; what it does take ends with the rest.
+bool Stopped(Engine& engine) {
+  try {
+    engine.Submit(Ask({1}, 1));
+  } catch (const Error& error) {
+    return error.code() == ErrorCode::kStopped;
+  }
+  return false;
+}
+
 TEST_F(EngineTest, ManyRequestsThroughFewSlotsAllFinish) {
   Start(3, 100);
   std::vector<RequestId> ids;
@@ -198,6 +208,8 @@ TEST_F(EngineTest, StoppingCancelsEverythingAndRefusesMore) {
   decoder_->WaitUntilHeld();
   const RequestId waiting = engine_->Submit(Ask({1}, 1));
   std::thread stopping([&] { engine_->Stop(); });
+  // What is running ends when it is stopped, and not before: it holds until nothing more is taken.
+  while (!Stopped(*engine_)) std::this_thread::yield();
   decoder_->Open();
   stopping.join();
   decoder_ = nullptr;  // Freed with the model.
