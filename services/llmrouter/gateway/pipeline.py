@@ -110,14 +110,8 @@ def build_pipeline(
     if settings.similar is not None:
         inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
         generating = Similar(cache, QuestionEmbedder(inner, settings.similar), generating)
-    caching = Caching(
-        cache,
-        shared.near,
-        sticky,
-        generating,
-        settings.cache_timeout_seconds,
-        settings.cache_lease_wait_seconds,
-    )
+    waits = settings.cache_timeout_seconds, settings.cache_lease_wait_seconds
+    caching = Caching(cache, shared.near, sticky, generating, *waits)
     flights = SingleFlight(shared.near, caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))

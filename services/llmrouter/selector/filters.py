@@ -13,7 +13,10 @@ from llmrouter.selector.figures import Frame
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
 
-__all__ = ["FILTERS", "Filter", "failed_filters", "shut_why"]
+__all__ = ["FILTERS", "OPEN", "Filter", "failed_filters", "shut_why"]
+
+OPEN = "open"
+"""What breakers are that let nothing through."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +113,9 @@ def shut_why(frame: Frame, row: int) -> str:
         return "every replica is draining"
     failed, drained = int(tried.sum()), int(drains.sum())
     broken = len(none) - failed - drained
-    noun = "circuit breaker is" if broken == 1 else "circuit breakers are"
+    noun = "1 circuit breaker is" if broken == 1 else f"{broken} circuit breakers are"
     told = (
-        f"{broken} {noun} open" if broken else "",
+        f"{noun} {OPEN}" if broken else "",
         f"{drained} drain" if drained else "",
         f"{failed} failed this request already" if failed else "",
     )

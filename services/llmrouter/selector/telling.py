@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from llmrouter.common.plan_mode import PlanMode
-from llmrouter.selector.filters import shut_why
+from llmrouter.selector.filters import OPEN, shut_why
 from llmrouter.selector.leniency import LATENCY, too_small
 from llmrouter.selector.plan import Candidate, Component, Exclusion, Plan
 from llmrouter.selector.scorers import Sufficient
@@ -78,7 +78,12 @@ def _exclusions(choice: Choice) -> Iterator[Exclusion]:
 
 
 def _trouble(choice: Choice, row: int) -> str:
-    """Return why a row that is away cannot generate now; one phrase."""
+    """Return why a row that is away cannot generate now, and where to look; one phrase."""
+    why = _why_away(choice, row)
+    return f"{why}; `llmrouter breakers list` says since when and why" if OPEN in why else why
+
+
+def _why_away(choice: Choice, row: int) -> str:
     model = choice.frame.view.models[row]
     return model.trouble if model.away else shut_why(choice.frame, row)
 
@@ -114,7 +119,7 @@ def _reasons(choice: Choice) -> Iterator[tuple[int, str | Callable[[], str]]]:
     for row in (choice.roomy & ~choice.timely).nonzero()[0].tolist():
         yield row, partial(LATENCY.why, frame, strategy, row)
     for row in (choice.timely & ~choice.present).nonzero()[0].tolist():
-        yield row, _trouble(choice, row)
+        yield row, _why_away(choice, row)
     if choice.yielding is not None:
         for row in choice.yielding.nonzero()[0].tolist():
             yield row, "a rollout sends this session to another version"

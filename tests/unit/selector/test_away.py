@@ -21,6 +21,8 @@ from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.plan import Tried
 from llmrouter.selector.settings import BreakerSettings, SelectorSettings
 
+WHERE = "; `llmrouter breakers list` says since when and why"
+
 
 def test_a_model_whose_replicas_drain_or_fail_is_left_out():
     held = [served("a", draining=True), served("b"), served("c")]
@@ -38,11 +40,11 @@ def test_a_model_whose_replicas_drain_or_fail_is_left_out():
     ("held", "broken", "told"),
     [
         ([served("a", draining=True)], [], "every replica is draining"),
-        ([served("a")], ["host:1"], "1 circuit breaker is open"),
+        ([served("a")], ["host:1"], f"1 circuit breaker is open{WHERE}"),
         (
             [served("a", draining=True), served("a", address="host:2")],
             ["host:2"],
-            "1 circuit breaker is open, 1 drain",
+            f"1 circuit breaker is open, 1 drain{WHERE}",
         ),
     ],
 )
