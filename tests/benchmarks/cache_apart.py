@@ -33,6 +33,7 @@ def _configure(folder, model):
             "selector_address": f"127.0.0.1:{selector}",
             "cache_address": f"127.0.0.1:{cache}",
             "cache_memory_max_bytes": room,
+            "http_port": None,
         }
         body = {
             "gateway": gateway,

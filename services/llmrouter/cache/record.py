@@ -6,7 +6,7 @@ import hashlib
 import struct
 from dataclasses import dataclass
 
-from llmrouter.common.invalidation import LABEL_BYTES
+from llmrouter.common.invalidation import LABEL_BYTES, LABEL_OVERHEAD
 
 __all__ = ["Record", "RecordError"]
 
@@ -34,6 +34,11 @@ class Record:
     codec: int
     """How the payload is packed; see `compression.py`."""
     payload: bytes
+
+    @property
+    def size(self) -> int:
+        """About the bytes that payload and labels take in memory."""
+        return len(self.payload) + len(self.labels) * (LABEL_BYTES + LABEL_OVERHEAD)
 
     def lives(self, now: float, grace: float = 0.0) -> bool:
         """Return whether it may be served at `now`, or `grace` seconds late, by its times."""

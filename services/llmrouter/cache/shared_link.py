@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 class SharedLink:
     """Sends commands, each within a time limit. For one event loop.
 
-    After one that failed or was late all others are refused at once, until a probe succeeds: an
-    absent server costs a request one limit at most.
+    After one that failed or was late all others are refused at once, until a probe succeeds within
+    the limit of the others: an absent or slow server costs a request one limit at most.
     """
 
     def __init__(self, settings: SharedSettings) -> None:
@@ -48,7 +49,7 @@ class SharedLink:
 
     @property
     def away(self) -> bool:
-        """Whether commands are refused until a probe succeeds."""
+        """Whether commands are refused until a probe succeeds in time."""
         return bool(self._trouble)
 
     async def ask(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
@@ -65,7 +66,7 @@ class SharedLink:
         return await self._send(call, self._limit)
 
     async def probe(self, call: Callable[[Any], Awaitable[_T]]) -> _T:
-        """Do the same even if it is away, within a second; success ends that.
+        """Do the same even if it is away, within a second; success in time for others ends that.
 
         A server that refuses even this, as for want of a password, is as good as away.
         """
@@ -82,6 +83,7 @@ class SharedLink:
         await self._client.aclose()
 
     async def _send(self, call: Callable[[Any], Awaitable[_T]], limit: float) -> _T:
+        began = time.monotonic()
         try:
             async with asyncio.timeout(limit), self._free:
                 answer = await call(self._client)
@@ -92,7 +94,7 @@ class SharedLink:
             raise RouterError(Reason.STORE_FAILED, message) from error
         except RedisError as error:
             raise self._lost(error, limit) from error
-        if self._trouble:
+        if self._trouble and time.monotonic() - began <= self._limit:
             _log.warning("the shared store at %s is back", self.address)
             self._trouble = ""
         return answer

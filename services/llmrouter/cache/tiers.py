@@ -167,8 +167,8 @@ class Tiers:
         return lives and self._invalidations.living(record.labels, record.as_of)
 
     def _remember(self, place: bytes, record: Record) -> None:
-        size = len(record.payload) + sum(map(len, record.labels))
-        self._memory.put(place, record, size, record.expires_at + self._grace - self._clock())
+        left = record.expires_at + self._grace - self._clock()
+        self._memory.put(place, record, record.size, left)
 
     def _learn_from(self, payload: bytes) -> None:
         if self._packer.sample(payload):

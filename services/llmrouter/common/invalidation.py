@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 
 __all__ = [
     "LABEL_BYTES",
+    "LABEL_OVERHEAD",
     "MOST_WATERMARKS",
     "Watermarks",
     "answer_labels",
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 LABEL_BYTES = 16
+LABEL_OVERHEAD = 56
+"""What CPython takes for a label beside its bytes, and for its place in a tuple."""
 MOST_WATERMARKS = 65_536
 """Labels told apart, some 10 MB; past it the oldest give way to one floor for all answers."""
 

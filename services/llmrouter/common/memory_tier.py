@@ -18,8 +18,9 @@ from llmrouter.common.frequency import FrequencySketch
 
 __all__ = ["ENTRY_OVERHEAD", "MemoryTier", "TierCounts"]
 
-ENTRY_OVERHEAD = 256
-"""Bytes counted for each entry beside its key and value, near what CPython takes."""
+ENTRY_OVERHEAD = 600
+"""Bytes counted for each entry beside its key and value: what CPython takes for the objects that
+an answer and its place are made of, by `tracemalloc`."""
 _WINDOW = 0.01
 """Share of the bytes that newcomers have to themselves."""
 _PROTECTED = 0.8

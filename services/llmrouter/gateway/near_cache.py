@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmrouter.common.answer_key import stored_key
-from llmrouter.common.invalidation import Watermarks, answer_labels
+from llmrouter.common.invalidation import LABEL_BYTES, LABEL_OVERHEAD, Watermarks, answer_labels
 from llmrouter.common.memory_tier import MemoryTier, TierCounts
 from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.answers import Answer
@@ -131,7 +131,8 @@ class NearCache:
         labels = answer_labels(place, tenant, answer.model, answer.version, tags)
         if not self._marks.living(labels, as_of):
             return False
-        return self._tier.put(place, _Held(answer, labels, as_of), answer.size, ttl_seconds)
+        size = answer.size + len(labels) * (LABEL_BYTES + LABEL_OVERHEAD)
+        return self._tier.put(place, _Held(answer, labels, as_of), size, ttl_seconds)
 
     def hear(self, news: News) -> None:
         """Take in one message of the stream of invalidations."""
