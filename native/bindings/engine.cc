@@ -21,9 +21,11 @@ RequestId Submit(Engine& engine, std::vector<TokenId> prompt, float temperature,
                  float min_p, float repetition_penalty, float presence_penalty,
                  float frequency_penalty, const std::vector<std::pair<TokenId, float>>& logit_bias,
                  int min_tokens, int answers, int top_logprobs,
-                 const std::shared_ptr<Grammar>& grammar, bool drafts) {
+                 const std::shared_ptr<Grammar>& grammar, bool drafts,
+                 std::vector<TokenId> answered) {
   Request request;
   request.prompt = std::move(prompt);
+  request.answered = std::move(answered);
   request.sampling = {
       temperature,      top_k, top_p, seed, min_p, repetition_penalty, presence_penalty,
       frequency_penalty};
@@ -111,8 +113,11 @@ void BindEngine(py::module_& module) {
            py::arg("presence_penalty") = 0.0F, py::arg("frequency_penalty") = 0.0F,
            py::arg("logit_bias") = std::vector<std::pair<TokenId, float>>(),
            py::arg("min_tokens") = 0, py::arg("answers") = 1, py::arg("top_logprobs") = -1,
-           py::arg("grammar") = std::shared_ptr<Grammar>(), py::arg("drafts") = true)
+           py::arg("grammar") = std::shared_ptr<Grammar>(), py::arg("drafts") = true,
+           py::arg("answered") = std::vector<TokenId>())
       .def("cancel", &Engine::Cancel, py::arg("request_id"), Released())
+      .def("hold", &Engine::Hold, py::arg("request_id"), Released())
+      .def("resume", &Engine::Resume, py::arg("request_id"), Released())
       .def("forget_prefixes", &Engine::ForgetPrefixes, py::arg("keep_bytes"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())

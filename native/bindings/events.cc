@@ -41,7 +41,8 @@ void BindEvents(py::module_& module) {
       .def_readonly("answer", &TextDelta::answer)
       .def_readonly("text", &TextDelta::text)
       .def_readonly("tokens", &TextDelta::tokens)
-      .def_readonly("logprobs", &TextDelta::logprobs);
+      .def_readonly("logprobs", &TextDelta::logprobs)
+      .def_readonly("ids", &TextDelta::ids);
 
   py::class_<Timings>(module, "Timings")
       .def_readonly("queue", &Timings::queue)

@@ -81,6 +81,15 @@ void CheckMemory(const Request& request, const AdmissionLimits& limits) {
   }
 }
 
+void CheckTokens(const std::string& field, const std::vector<TokenId>& tokens, int vocabulary) {
+  const auto outside = std::find_if(tokens.begin(), tokens.end(), [&](TokenId token) {
+    return token < 0 || token >= vocabulary;
+  });
+  if (outside == tokens.end()) return;
+  Refuse(field, "has the token " + std::to_string(*outside) +
+                    ", which is outside the vocabulary of " + std::to_string(vocabulary));
+}
+
 void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limits) {
   if (prompt.empty()) Refuse("prompt", "is empty; it must have at least one token");
   if (prompt.size() >= static_cast<std::size_t>(limits.context)) {
@@ -88,14 +97,25 @@ void CheckPrompt(const std::vector<TokenId>& prompt, const AdmissionLimits& limi
                 "the prompt has " + std::to_string(prompt.size()) + " tokens, the context holds " +
                     std::to_string(limits.context) + " with at least one of them for the answer");
   }
-  const auto outside = std::find_if(prompt.begin(), prompt.end(), [&](TokenId token) {
-    return token < 0 || token >= limits.vocabulary;
-  });
-  if (outside != prompt.end()) {
-    Refuse("prompt", "has the token " + std::to_string(*outside) +
-                         ", which is outside the vocabulary of " +
-                         std::to_string(limits.vocabulary));
+  CheckTokens("prompt", prompt, limits.vocabulary);
+}
+
+void CheckAnswered(const Request& request, const AdmissionLimits& limits) {
+  if (request.answered.empty()) return;
+  if (request.answers != 1) {
+    Refuse("n", "is " + std::to_string(request.answers) + "; one answer alone can be gone on with");
   }
+  if (request.grammar) {
+    Refuse("response_format", "cannot be followed from the middle of an answer; ask anew");
+  }
+  const int limit =
+      AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits.context);
+  if (request.answered.size() >= static_cast<std::size_t>(limit)) {
+    Refuse("answered", "has " + std::to_string(request.answered.size()) +
+                           " tokens; it must have fewer than the " + std::to_string(limit) +
+                           " that the answer may have");
+  }
+  CheckTokens("answered", request.answered, limits.vocabulary);
 }
 
 }  // namespace
@@ -107,6 +127,7 @@ void CheckRequest(const Request& request, const AdmissionLimits& limits) {
   CheckBias(request.sampling.logit_bias, limits.vocabulary);
   CheckAnswers(request, limits);
   CheckMemory(request, limits);
+  CheckAnswered(request, limits);
   if (request.grammar && request.grammar->first_mask().size() != MaskWords(limits.vocabulary)) {
     Refuse("response_format", "was compiled for another vocabulary");
   }

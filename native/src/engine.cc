@@ -65,6 +65,7 @@ RequestId Engine::Submit(Request request) {
     ++statistics_.waiting;
     submitted_.push_back(
         std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, answer));
+    submitted_.back()->TakeAnswered(scheduler_.batch().vocabulary());
   }
   work_.notify_one();
   return id;
@@ -74,6 +75,14 @@ void Engine::Cancel(RequestId id) {
   {
     const std::lock_guard lock(mutex_);
     cancelled_.push_back(id);
+  }
+  work_.notify_one();
+}
+
+void Engine::SetHeld(RequestId id, bool held) {
+  {
+    const std::lock_guard lock(mutex_);
+    held_.emplace_back(id, held);
   }
   work_.notify_one();
 }
@@ -139,13 +148,14 @@ void Engine::Guarded(Work work) {
 bool Engine::TakeWork() {
   std::vector<std::unique_ptr<Sequence>> submitted;
   std::vector<RequestId> cancelled;
+  std::vector<std::pair<RequestId, bool>> held;
   std::optional<std::size_t> keep_prefixes;
   bool stopping = false;
   {
     std::unique_lock lock(mutex_);
     const auto has_work = [this] {
       return stopping_ || !scheduler_.idle() || !submitted_.empty() || !cancelled_.empty() ||
-             keep_prefixes_.has_value();
+             !held_.empty() || keep_prefixes_.has_value();
     };
     if (!has_work()) {
       busy_before_ += std::chrono::duration<double>(Clock::now() - woken_).count();
@@ -154,11 +164,13 @@ bool Engine::TakeWork() {
     }
     submitted.swap(submitted_);
     cancelled.swap(cancelled_);
+    held.swap(held_);
     keep_prefixes.swap(keep_prefixes_);
     stopping = stopping_;
   }
   for (auto& sequence : submitted) scheduler_.Add(std::move(sequence));
   for (const RequestId id : cancelled) scheduler_.Cancel(id, &events_);
+  for (const auto& [id, hold] : held) hold ? scheduler_.Hold(id) : scheduler_.Resume(id);
   if (keep_prefixes.has_value()) {
     scheduler_.ForgetPrefixes(*keep_prefixes);
 #ifdef __GLIBC__

@@ -10,19 +10,37 @@ Scheduler::Scheduler(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
                      const SchedulerOptions& options)
     : options_(options),
       batch_(std::move(decoder), std::move(vocabulary), options.batch),
-      waiting_(options.ageing) {}
+      waiting_(options.ageing),
+      held_(options.ageing) {}
 
 void Scheduler::Cancel(RequestId id, std::vector<Event>* events) {
   if (batch_.Cancel(id, events)) return;
-  if (const auto sequence = waiting_.Remove(id)) {
-    sequence->Cancel();
-    sequence->TakeLastEvent(events);
+  for (WaitingQueue* queue : {&waiting_, &held_}) {
+    if (const auto sequence = queue->Remove(id)) {
+      sequence->Cancel();
+      sequence->TakeLastEvent(events);
+    }
   }
 }
 
 void Scheduler::CancelAll(std::vector<Event>* events) {
   for (const RequestId id : waiting_.Ids()) Cancel(id, events);
+  for (const RequestId id : held_.Ids()) Cancel(id, events);
   for (const RequestId id : batch_.RunningIds()) Cancel(id, events);
+}
+
+void Scheduler::Hold(RequestId id) {
+  for (int row = 0; row < batch_.running(); ++row) {
+    const Sequence& sequence = batch_.sequence(row);
+    if (sequence.id() != id) continue;
+    if (sequence.request().answers == 1) held_.Push(Park(row));
+    return;
+  }
+  if (auto sequence = waiting_.Remove(id)) held_.Push(std::move(sequence));
+}
+
+void Scheduler::Resume(RequestId id) {
+  if (auto sequence = held_.Remove(id)) waiting_.Push(std::move(sequence));
 }
 
 void Scheduler::Arrange(Clock::time_point now, std::vector<Event>* events) {
@@ -35,9 +53,11 @@ void Scheduler::Step(std::vector<Event>* events) {
 }
 
 void Scheduler::Expire(Clock::time_point now, std::vector<Event>* events) {
-  for (const auto& sequence : waiting_.TakeExpired(now)) {
-    sequence->Fail("its deadline passed while it waited", ErrorCode::kDeadlineExceeded);
-    sequence->TakeLastEvent(events);
+  for (WaitingQueue* queue : {&waiting_, &held_}) {
+    for (const auto& sequence : queue->TakeExpired(now)) {
+      sequence->Fail("its deadline passed while it waited", ErrorCode::kDeadlineExceeded);
+      sequence->TakeLastEvent(events);
+    }
   }
   batch_.Expire(now, events);
 }
@@ -79,10 +99,14 @@ void Scheduler::ParkLatest(const Sequence& next) {
     if (!GivesWay(sequence, next)) continue;
     if (last < 0 || Turn(sequence) > Turn(batch_.sequence(last))) last = row;
   }
-  const std::size_t parked = waiting_.parked_bytes();
-  const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
-  waiting_.Push(batch_.Park(last, left));
+  waiting_.Push(Park(last));
   ++preemptions_;
+}
+
+std::unique_ptr<Sequence> Scheduler::Park(int row) {
+  const std::size_t parked = parked_bytes();
+  const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
+  return batch_.Park(row, left);
 }
 
 bool Scheduler::GivesWay(const Sequence& running, const Sequence& next) const {

@@ -35,6 +35,17 @@ Sequence::Sequence(Submission submission, int answer_limit)
   if (request().grammar) constraint_ = std::make_shared<Constraint>(request().grammar);
 }
 
+void Sequence::TakeAnswered(const Vocabulary& vocabulary) {
+  for (const TokenId token : request().answered) {
+    tokens_.push_back(token);
+    if (counts_) counts_->Say(token);
+    // The reader has what is final of it already.
+    text_.Push(vocabulary.Bytes(token), !must_go_on());
+  }
+  // The last one is computed by the next decode, as it would have been.
+  if (generated() > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
+}
+
 std::unique_ptr<Sequence> Sequence::Fork() {
   auto fork = std::make_unique<Sequence>(submission_, answer_limit_);
   fork->answer_ = request().answers - promised_;
@@ -59,7 +70,7 @@ std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
 void Sequence::CommitReused(int tokens) {
   computed_ += tokens;
   // What is reused after its cache was given up has been counted before.
-  if (generated() == 0) reused_ = tokens;
+  if (sampled() == 0) reused_ = tokens;
 }
 
 void Sequence::Forget() {
@@ -86,14 +97,15 @@ void Sequence::NoteLogprob(SampledLogprob logprob, const Vocabulary& vocabulary)
 
 void Sequence::CommitToken(TokenId token, std::span<const float> logits,
                            const Vocabulary& vocabulary, std::vector<Event>* events) {
-  if (generated() == 0) first_token_ = Clock::now();
+  if (sampled() == 0) first_token_ = Clock::now();
   ++undelivered_;
   tokens_.push_back(token);
   if (counts_) counts_->Say(token);
   if (request().trace) {
     traced_logits_.insert(traced_logits_.end(), logits.begin(), logits.end());
   }
-  if (vocabulary.IsEnd(token)) return Finish(FinishReason::kStop, events);
+  ended_by_token_ = vocabulary.IsEnd(token);
+  if (ended_by_token_) return Finish(FinishReason::kStop, events);
   std::string text = text_.Push(vocabulary.Bytes(token), !must_go_on());
   if (!text.empty()) Deliver(std::move(text), events);
   if (text_.stopped()) return Finish(FinishReason::kStop, events);
@@ -101,8 +113,14 @@ void Sequence::CommitToken(TokenId token, std::span<const float> logits,
 }
 
 void Sequence::Deliver(std::string text, std::vector<Event>* events) {
-  events->emplace_back(TextDelta{id(), answer_, std::move(text), std::exchange(undelivered_, 0),
-                                 std::exchange(logprobs_, {})});
+  events->emplace_back(TextDelta{id(),
+                                 answer_,
+                                 std::move(text),
+                                 std::exchange(undelivered_, 0),
+                                 std::exchange(logprobs_, {}),
+                                 {}});
+  TextDelta& delta = std::get<TextDelta>(events->back());
+  delta.ids.assign(tokens_.end() - delta.tokens, tokens_.end() - (ended_by_token_ ? 1 : 0));
 }
 
 void Sequence::Finish(FinishReason reason, std::vector<Event>* events) {
@@ -121,7 +139,7 @@ void Sequence::Fail(std::string message, ErrorCode code) {
 void Sequence::TakeLastEvent(std::vector<Event>* events) {
   if (auto* finished = std::get_if<Finished>(&*last_event_)) {
     AppendEnds(*finished, request().answers - promised_, request().answers, events);
-    if (request().trace) finished->tokens.assign(tokens_.end() - generated(), tokens_.end());
+    if (request().trace) finished->tokens.assign(tokens_.end() - sampled(), tokens_.end());
     finished->logits = std::move(traced_logits_);
   }
   events->push_back(std::move(*last_event_));
@@ -130,7 +148,7 @@ void Sequence::TakeLastEvent(std::vector<Event>* events) {
 Finished Sequence::Summary(FinishReason reason) const {
   const Clock::time_point now = Clock::now();
   const Clock::time_point begun = begun_.value_or(now);
-  const Clock::time_point first = generated() > 0 ? first_token_ : now;
+  const Clock::time_point first = sampled() > 0 ? first_token_ : now;
   Finished finished;
   finished.id = id();
   finished.answer = answer_;
@@ -138,11 +156,11 @@ Finished Sequence::Summary(FinishReason reason) const {
   finished.stop = text_.matched();
   finished.prompt_tokens = static_cast<int>(request().prompt.size());
   finished.cached_prompt_tokens = reused_;
-  finished.completion_tokens = generated();
+  finished.completion_tokens = sampled();
   finished.timings.queue = Seconds(submission_.submitted, begun);
   finished.timings.prefill = Seconds(begun, first);
   finished.timings.decode = Seconds(first, now);
-  finished.timings.first_token = generated() > 0 ? Seconds(submission_.submitted, first) : 0;
+  finished.timings.first_token = sampled() > 0 ? Seconds(submission_.submitted, first) : 0;
   return finished;
 }
 

@@ -112,6 +112,8 @@ class TextDelta:
     text: Final[str]
     tokens: Final[int]
     logprobs: Final[list[SampledLogprob]]
+    # The tokens, without one that ends the answer.
+    ids: Final[list[int]]
 
 # Seconds. `first_token` runs from submission; 0 when no token was sampled.
 class Timings:
@@ -218,7 +220,8 @@ class Engine:
 
     # Queue a request and return its id. After `timeout` seconds it ends as DEADLINE_EXCEEDED;
     # prompts share what they have in common with earlier ones of the same scope. `top_logprobs` of
-    # -1 tells no log probabilities.
+    # -1 tells no log probabilities. `answered` are tokens of the answer that another engine gave:
+    # it goes on after them.
     #
     # Raises:
     # EngineError: INVALID_ARGUMENT, CONTEXT_TOO_LONG, QUEUE_FULL or STOPPED.
@@ -246,10 +249,15 @@ class Engine:
         top_logprobs: int = -1,
         drafts: bool = True,
         grammar: Grammar | None = None,
+        answered: Sequence[int] = (),
     ) -> int: ...
 
     # End a request before the next step; ids that are not known are ignored.
     def cancel(self, request_id: int) -> None: ...
+
+    # Take a request off its slot before the next step, until `resume`; several answers run on.
+    def hold(self, request_id: int) -> None: ...
+    def resume(self, request_id: int) -> None: ...
 
     # Free kept prefixes before the next step, the least recently used first, down to `keep_bytes`.
     def forget_prefixes(self, keep_bytes: int) -> None: ...

@@ -105,7 +105,8 @@ async def suite(**cache_settings):
         cache = await host(
             cache_service.build(CacheSettings(port=0, **cache_settings), dialler, data)
         )
-        around = {"selector_address": selector.address, "cache_address": cache.address, "port": 0}
+        around = {"selector_address": selector.address, "cache_address": cache.address}
+        around |= {"port": 0, "http_port": None}
         stubs = []
         for room in (32 << 20, 0):
             settings = GatewaySettings(cache_memory_max_bytes=room, **around)

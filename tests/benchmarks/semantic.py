@@ -73,7 +73,7 @@ async def embed(texts, store):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "llmrouter.yaml"
         body = {
-            "gateway": {"port": 0},
+            "gateway": {"port": 0, "http_port": None},
             "selector": {"port": 0, "refresh_interval_seconds": 0.2},
             "cache": {"port": 0, "disk_max_bytes": 0},
             "inference": {"port": 0, "store": str(store), "models": [MODEL]},

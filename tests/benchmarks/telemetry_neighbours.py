@@ -19,9 +19,6 @@ from llmrouter.v1.selector_pb2_grpc import (
     add_SelectorServiceServicer_to_server,
 )
 
-DELTAS = 128
-"""Texts of one answer: the median of the Azure trace of conversations (2023) has 129 tokens."""
-
 
 class Places(NamedTuple):
     selector: str
@@ -52,10 +49,11 @@ class _Cache(CacheServiceServicer):
 class _Inference(InferenceServiceServicer):
     async def Infer(self, request, context):  # noqa: N802
         yield _event(started={"model": "m", "version": "1"})
-        for _ in range(DELTAS):
+        deltas = request.request.sampling.max_tokens
+        for _ in range(deltas):
             yield _event(delta={"text": "word ", "tokens": 1})
         yield _event(choice_finished={"reason": generation_pb2.FINISH_REASON_STOP})
-        yield _event(finished={"usage": {"prompt_tokens": 9, "completion_tokens": DELTAS}})
+        yield _event(finished={"usage": {"prompt_tokens": 9, "completion_tokens": deltas}})
 
 
 def _event(**kind):

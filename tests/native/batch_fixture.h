@@ -27,6 +27,9 @@ inline Vocabulary Letters() {
 struct Outcome {
   std::string text;
   int delta_tokens = 0;
+  std::vector<TokenId> ids;
+  /// How much of `text` and `ids` each delta brought them to.
+  std::vector<std::pair<std::size_t, std::size_t>> places;
   std::vector<SampledLogprob> logprobs;
   std::vector<Finished> finished;
   std::vector<Failed> failed;
@@ -50,8 +53,10 @@ class BatchTest : public testing::Test {
     const RequestId id = next_id_++;
     const int limit = std::min(request.max_tokens,
                                batch_->limits().context - static_cast<int>(request.prompt.size()));
-    batch_->Admit(
-        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit));
+    auto sequence =
+        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit);
+    sequence->TakeAnswered(batch_->vocabulary());
+    batch_->Admit(std::move(sequence));
     return id;
   }
 
@@ -78,6 +83,8 @@ class BatchTest : public testing::Test {
         Outcome& outcome = outcomes_[Key(delta->id, delta->answer)];
         outcome.text += delta->text;
         outcome.delta_tokens += delta->tokens;
+        outcome.ids.insert(outcome.ids.end(), delta->ids.begin(), delta->ids.end());
+        outcome.places.emplace_back(outcome.text.size(), outcome.ids.size());
         outcome.logprobs.insert(outcome.logprobs.end(), delta->logprobs.begin(),
                                 delta->logprobs.end());
       } else if (const auto* finished = std::get_if<Finished>(&event)) {

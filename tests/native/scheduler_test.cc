@@ -136,6 +136,45 @@ TEST_F(SchedulerTest, ALowerClassGivesWayAndGoesOnAsIfNothingHadHappened) {
   }
 }
 
+TEST_F(SchedulerTest, WhoIsHeldLeavesTheSlotToOthersAndGoesOnAsIfNothingHadHappened) {
+  for (const std::size_t memory : {std::size_t{0}, std::size_t{1} << 20}) {
+    Start(1);
+    const RequestId alone = Add(Priority::kNormal, {5, 6, 7}, 20);
+    RunOut();
+    const auto expected = tokens_[alone];
+    Start(1, memory);
+    const RequestId slow = Add(Priority::kHigh, {5, 6, 7}, 20);
+    for (int step = 0; step < 6; ++step) Step();
+    scheduler_->Hold(slow);
+    EXPECT_EQ(scheduler_->parked_bytes() > 0, memory > 0);
+    EXPECT_TRUE(scheduler_->idle());
+    const RequestId other = Add(Priority::kLow);
+    RunOut();
+    EXPECT_EQ(ended_, (std::vector<RequestId>{other}));
+    scheduler_->Resume(slow);
+    scheduler_->Resume(slow);
+    RunOut();
+    EXPECT_EQ(tokens_[slow], expected);
+    EXPECT_EQ(scheduler_->parked_bytes(), 0U);
+  }
+}
+
+TEST_F(SchedulerTest, WhoIsHeldCanBeCancelledAndEndsWithItsDeadline) {
+  Start(1);
+  const RequestId cancelled = Add(Priority::kNormal, {1, 2}, 9);
+  const RequestId late = Add(Priority::kNormal, {1, 2}, 9, now_ + seconds(1));
+  Step();
+  scheduler_->Hold(cancelled);
+  scheduler_->Hold(late);
+  scheduler_->Hold(99);
+  EXPECT_TRUE(scheduler_->idle());
+  Cancel(cancelled);
+  EXPECT_EQ(ended_, (std::vector<RequestId>{cancelled}));
+  now_ += seconds(2);
+  Step();
+  EXPECT_EQ(failures_[late], ErrorCode::kDeadlineExceeded);
+}
+
 TEST_F(SchedulerTest, AnEqualClassGivesNoWay) {
   Start(1);
   Add(Priority::kNormal, {1, 2}, 20);

@@ -10,6 +10,7 @@
 
 from llmrouter_client.batch import Batch, Question, Result
 from llmrouter_client.client import AsyncClient, Stream
+from llmrouter_client.conversation import Conversation, Turn
 from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
@@ -22,6 +23,7 @@ from llmrouter_client.events import (
     Finished,
     Model,
     Started,
+    Switched,
     Timings,
     TokenLogprob,
     TopLogprob,
@@ -40,6 +42,7 @@ __all__ = [
     "Choice",
     "ChoiceFinished",
     "Client",
+    "Conversation",
     "Delta",
     "Embedding",
     "Embeddings",
@@ -57,12 +60,14 @@ __all__ = [
     "Result",
     "Started",
     "Stream",
+    "Switched",
     "SyncBatch",
     "SyncStream",
     "Timings",
     "Tls",
     "TokenLogprob",
     "TopLogprob",
+    "Turn",
     "Usage",
     "Verdict",
 ]

@@ -28,6 +28,7 @@ _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5
 _KEY = re.compile(r"[!-~]{1,16384}")
 _LONGEST_SHOWN = 60
 _CACHE_MODES = ("off", "read", "write", "read-write", "refresh")
+_SWITCHING = ("any", "same-version", "off")
 _PRIORITIES = ("low", "normal", "high")
 
 
@@ -176,6 +177,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "concurrency": (
         "concurrency", lambda value: _is_count(value) and 1 <= value <= 64, "1 to 64"
     ),
+    "window": (
+        "window", lambda value: _is_count(value) and 1 <= value <= 1 << 24, "1 to 16777216 bytes"
+    ),
     "model": ("routing.model", _is_text, "text"),
     "strategy": ("routing.strategy", _is_text, "text"),
     **_numbers(
@@ -222,6 +226,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
         "routing.ensemble",
         lambda value: isinstance(value, Mapping),
         'a mapping, as {"models": 3, "election": "vote"}',
+    ),
+    "switching": (
+        "routing.switching", lambda value: value in _SWITCHING, f"one of {', '.join(_SWITCHING)}"
     ),
     "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (

@@ -13,6 +13,7 @@ from grpc import aio
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
 from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
 from llmrouter_client.batch import Batch, Question, requests_from
+from llmrouter_client.conversation import Conversation
 from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
 from llmrouter_client.events import (
@@ -134,6 +135,29 @@ class AsyncClient:
             self._address,
             requests_from(questions, options),
             concurrency or 0,
+        )
+
+    def converse(self, *, window: int | None = None, **options: Unpack[Options]) -> Conversation:
+        """Begin a conversation, which starts with the first thing said.
+
+        Args:
+            window: Bytes of text, 1 to 16777216, that may come before any of them is read: a reader
+                who falls behind pauses the generation itself. None leaves it to the transport.
+            **options: For the turns, until `Conversation.change`; `timeout` is that of the whole
+                conversation.
+
+        Raises:
+            LlmrouterError: INVALID_ARGUMENT naming the argument that is wrong.
+        """
+        check_option("window", window)
+        request_from("-", options)  # so that what is wrong is told here
+        return Conversation(
+            lambda: self._stub().Converse(
+                timeout=self._retrying(options).remaining(), metadata=self._metadata
+            ),
+            self._address,
+            options,
+            window,
         )
 
     async def embed(

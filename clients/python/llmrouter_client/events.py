@@ -21,6 +21,7 @@ __all__ = [
     "Finished",
     "Model",
     "Started",
+    "Switched",
     "Timings",
     "TokenLogprob",
     "TopLogprob",
@@ -136,6 +137,22 @@ class ChoiceFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """Another replica or model goes on with the answer whose model was lost; the text goes on."""
+
+    from_model: str
+    from_version: str
+    from_address: str
+    model: str
+    version: str
+    address: str
+    reason: str
+    """Why: a name of `ErrorReason`."""
+    tokens: int
+    """Of the answer, which had come by then."""
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
     """Last event of a stream."""
 
@@ -146,7 +163,7 @@ class Finished:
     """US dollars of all attempts together."""
 
 
-Event: TypeAlias = Started | Delta | ChoiceFinished | Finished
+Event: TypeAlias = Started | Delta | ChoiceFinished | Finished | Switched
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +231,8 @@ def event_from(event: generation_pb2.GenerationEvent) -> Event | None:
         return ChoiceFinished(end.choice, _finish_reason(end.reason), end.stop)
     if kind == "finished":
         return _finished(event.finished)
+    if kind == "switched":
+        return _switched(event.switched)
     return None
 
 
@@ -286,6 +305,19 @@ def _started(started: generation_pb2.Started) -> Started:
         started.prompt_tokens,
         level,
         started.similarity,
+    )
+
+
+def _switched(event: generation_pb2.Switched) -> Switched:
+    return Switched(
+        event.from_model,
+        event.from_version,
+        event.from_address,
+        event.model,
+        event.version,
+        event.address,
+        event.reason,
+        event.tokens,
     )
 
 

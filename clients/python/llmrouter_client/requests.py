@@ -135,6 +135,9 @@ class Options(TypedDict, total=False):
     default the gateway's `cascade.threshold`."""
     ensemble: Ensemble | None
     """Asks several models at once, such as `{"models": 3, "election": "vote"}`."""
+    switching: Literal["any", "same-version", "off"] | None
+    """Who may go on with an answer whose model is lost in the middle: by default any model that
+    can, another replica of the same version first."""
     explore: bool | None
     """Whether a model may answer only to be learned about, by the strategy `learned`; True by
     default."""
@@ -255,6 +258,7 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         no_exploration=options.get("explore") is False,
         min_confidence=options.get("min_confidence") or 0.0,
         ensemble=_ensemble(options.get("ensemble")),
+        switching=_switching(options.get("switching")),
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),
@@ -281,6 +285,11 @@ def _ensemble(wish: Ensemble | None) -> generation_pb2.Ensemble | None:
         election=generation_pb2.Election.Value(f"ELECTION_{election.upper()}"),
         judge=wish.get("judge", ""),
     )
+
+
+def _switching(wish: str | None) -> generation_pb2.Switching.ValueType:
+    name = "UNSPECIFIED" if wish is None else wish.upper().replace("-", "_")
+    return generation_pb2.Switching.Value(f"SWITCHING_{name}")
 
 
 def _priority(options: Options) -> generation_pb2.Priority.ValueType:

@@ -52,6 +52,7 @@ class Batch {
   /// Positions of the cache that the running answers and those promised can come to hold.
   std::int64_t reserved() const;
   std::vector<RequestId> RunningIds() const;
+  const Vocabulary& vocabulary() const { return vocabulary_; }
   bool rounds_alike() const { return decoder_->rounds_alike(); }
   std::size_t cache_bytes() const { return decoder_ == nullptr ? 0 : decoder_->CacheBytes(); }
   /// Steps that ran the decoder, prompt tokens computed and tokens sampled so far.
@@ -121,7 +122,7 @@ class Batch {
 
   std::unique_ptr<Decoder> decoder_;
   const DecoderLimits limits_;
-  Vocabulary vocabulary_;
+  const Vocabulary vocabulary_;
   int prefill_chunk_;
   SpeculationOptions speculation_;
   PrefixCache prefix_;

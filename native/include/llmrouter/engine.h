@@ -6,6 +6,7 @@
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "llmrouter/delivery.h"
@@ -73,6 +74,10 @@ class Engine {
   /// the request may just have ended.
   void Cancel(RequestId id);
 
+  /// Takes a request off its slot before the next step, until `Resume`: see `Scheduler::Hold`.
+  void Hold(RequestId id) { SetHeld(id, true); }
+  void Resume(RequestId id) { SetHeld(id, false); }
+
   /// Frees kept prefixes before the next step, the least recently used first, down to `keep_bytes`.
   void ForgetPrefixes(std::size_t keep_bytes);
 
@@ -87,6 +92,7 @@ class Engine {
   EngineStatistics Statistics() const;
 
  private:
+  void SetHeld(RequestId id, bool held);
   void Run();
   /// Does work of the scheduler; what it throws fails the running sequences and no more.
   template <typename Work>
@@ -112,6 +118,8 @@ class Engine {
   // Guarded by mutex_.
   std::vector<std::unique_ptr<Sequence>> submitted_;
   std::vector<RequestId> cancelled_;
+  /// In the order asked for.
+  std::vector<std::pair<RequestId, bool>> held_;
   std::optional<std::size_t> keep_prefixes_;
   EngineStatistics statistics_;
   RequestId next_id_ = 1;

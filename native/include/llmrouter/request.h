@@ -54,6 +54,10 @@ enum class Priority { kLow, kNormal, kHigh };
 struct Request {
   /// Token ids below the vocabulary size, at least one.
   std::vector<TokenId> prompt;
+  /// What the answer has said already, where another engine began it; fewer than `max_tokens`. It
+  /// goes on as if it had sampled them itself: limits, penalties, draws and stop strings count
+  /// them, and what of their text was held back is delivered later. One answer, without a grammar.
+  std::vector<TokenId> answered = {};
   SamplingOptions sampling;
   /// Tokens to generate at most, at least 1; the context may end the answer earlier.
   int max_tokens = 1;
@@ -117,6 +121,8 @@ struct TextDelta {
   int tokens = 0;
   /// One per token, where asked for.
   std::vector<SampledLogprob> logprobs;
+  /// The tokens themselves, by which another engine can go on; without one that ends the answer.
+  std::vector<TokenId> ids;
 };
 
 /// The last event of an answer that ended as asked; every answer of a request has one.
@@ -130,7 +136,7 @@ struct Finished {
   int prompt_tokens = 0;
   /// Those of them whose keys and values were known from earlier prompts.
   int cached_prompt_tokens = 0;
-  /// Every sampled token, the end token too.
+  /// Every token sampled here, the end token too.
   int completion_tokens = 0;
   Timings timings;
   /// With `Request::trace`: the sampled tokens, and their logits [tokens, vocabulary].

@@ -32,13 +32,18 @@ class Scheduler {
   int waiting() const { return waiting_.size(); }
   bool idle() const { return batch_.running() == 0 && waiting_.size() == 0; }
   std::uint64_t preemptions() const { return preemptions_; }
-  std::size_t parked_bytes() const { return waiting_.parked_bytes(); }
+  std::size_t parked_bytes() const { return waiting_.parked_bytes() + held_.parked_bytes(); }
 
   void Add(std::unique_ptr<Sequence> sequence) { waiting_.Push(std::move(sequence)); }
 
   /// Ends a sequence, with `Finished` as cancelled. Unknown ids are ignored.
   void Cancel(RequestId id, std::vector<Event>* events);
   void CancelAll(std::vector<Event>* events);
+
+  /// Takes a sequence off its slot, or out of turn, until `Resume`: its reader does not take what
+  /// it says. Answers that share a prompt stay together and run on. Unknown ids are ignored.
+  void Hold(RequestId id);
+  void Resume(RequestId id);
 
   /// Drops what is too late and lets those whose turn it is join.
   void Arrange(Clock::time_point now, std::vector<Event>* events);
@@ -65,12 +70,14 @@ class Scheduler {
   /// False, and nothing is parked, when all of them together would not make room.
   bool MakeRoomFor(const Sequence& next);
   void ParkLatest(const Sequence& next);
+  std::unique_ptr<Sequence> Park(int row);
   bool GivesWay(const Sequence& running, const Sequence& next) const;
   Clock::time_point Turn(const Sequence& sequence) const;
 
   const SchedulerOptions options_;
   Batch batch_;
   WaitingQueue waiting_;
+  WaitingQueue held_;
   std::uint64_t preemptions_ = 0;
 };
 

@@ -34,6 +34,8 @@ class Sequence {
   RequestId id() const { return submission_.id; }
   const Request& request() const { return submission_.request; }
   Clock::time_point submitted() const { return submission_.submitted; }
+  /// Takes what the request says was answered already. Before anything else.
+  void TakeAnswered(const Vocabulary& vocabulary);
   /// Notes that it has a slot now; what counts is the first time.
   void Begin();
   /// Seconds since it first had a slot.
@@ -55,7 +57,10 @@ class Sequence {
            (static_cast<std::int64_t>(request().prompt.size()) + answer_limit_);
   }
   bool over() const { return last_event_.has_value(); }
+  /// Tokens of the answer, those that were answered before included.
   int generated() const { return static_cast<int>(tokens_.size() - request().prompt.size()); }
+  /// Tokens that were sampled here.
+  int sampled() const { return generated() - static_cast<int>(request().answered.size()); }
   /// The token a decode step has to compute.
   TokenId next_token() const { return tokens_.back(); }
 
@@ -120,6 +125,7 @@ class Sequence {
   int computed_ = 0;
   int reused_ = 0;
   std::vector<std::byte> parked_;
+  bool ended_by_token_ = false;
   int undelivered_ = 0;
   std::optional<Clock::time_point> begun_;
   Clock::time_point first_token_;

@@ -20,6 +20,7 @@ from llmrouter_client import (
     Finished,
     Started,
     Stream,
+    Switched,
     TokenLogprob,
     TopLogprob,
 )
@@ -31,6 +32,7 @@ _NAMES = {
     Delta: "delta",
     ChoiceFinished: "choice_finished",
     Finished: "finished",
+    Switched: "switched",
 }
 _CACHE = {
     "hit": "[green]hit[/] (answered from cache)",
@@ -55,6 +57,7 @@ class Route:
         self.others: dict[int, str] = {}
         self._started: Started | None = None
         self._end: ChoiceFinished | None = None
+        self._switched: list[Switched] = []
         self._finished: Finished | None = None
 
     def take(self, event: Event) -> None:
@@ -67,6 +70,8 @@ class Route:
             self._say(event)
         elif isinstance(event, ChoiceFinished):
             self._end = event if event.choice == 0 else self._end
+        elif isinstance(event, Switched):
+            self._switched.append(event)
         else:
             self._finished, self._total = event, now
 
@@ -84,6 +89,8 @@ class Route:
             rows["model"] = f"[bold]{escape(visible(self._started.model))}[/]{version}"
             rows["why"] = escape(visible(self._started.reason))
             rows["cache"] = _cache(self._started)
+        if self._switched:
+            rows["switched"] = "; ".join(map(_switch, self._switched))
         if self._first is not None:
             rows["first token"] = f"{self._first * 1000:.0f} ms"
         if self._finished is not None:
@@ -183,6 +190,12 @@ def _cache(started: Started) -> str:
     if started.similarity:
         told = f"{told}, {started.similarity:.2f} similar"
     return f"{told}, from {where[started.level]}" if started.level in where else told
+
+
+def _switch(one: Switched) -> str:
+    lost, now = escape(visible(one.from_model)), escape(visible(one.model))
+    where = f" [dim]({escape(one.address)})[/]" if one.address else ""
+    return f"{lost} was lost after {counted(one.tokens, 'token')}, {now}{where} went on"
 
 
 def _attempts(attempts: tuple[Attempt, ...]) -> str:

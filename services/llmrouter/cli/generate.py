@@ -87,7 +87,7 @@ def generate(
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
-    no_exploration: wishes.NoExploration = False,
+    no_exploration: wishes.NoExploration = False, switching: wishes.Switchings = None,
     min_confidence: wishes.MinConfidence = None, ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
@@ -97,6 +97,7 @@ def generate(
 ) -> None:
     """Ask one question and watch the answer come."""
     options = Options(model=model, strategy=strategy, raw=raw, timeout=timeout, priority=priority)
+    options["switching"] = switching
     options.update(shaping.drawn(temperature, seed, top_k, top_p, min_p, max_tokens, stop, n))
     options.update(shaping.penalties(repetition_penalty, presence_penalty, frequency_penalty))
     options.update(shaping.tokens(logit_bias, logprobs, top_logprobs, min_tokens))

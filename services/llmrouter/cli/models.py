@@ -278,3 +278,4 @@ def _written(folders: Sequence[StoredModel], *, as_json: bool) -> None:
     for folder in folders:
         name, place = escape(folder.path.name), escape(str(folder.path))
         out().print(f"[green]ready[/] [bold]{name}[/] [dim]{place}[/]")
+    out().print("[dim]A suite that runs takes one by `llmrouter models load NAME`.[/]")

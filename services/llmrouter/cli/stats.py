@@ -13,6 +13,7 @@ from rich.table import Table
 
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
+from llmrouter.cli.costs import add_to as add_costs
 from llmrouter.cli.output import Json, counted, err, out, show_table, size_text, table, write_json
 from llmrouter.cli.overview import Places, look
 from llmrouter.cli.overview_tables import (
@@ -28,6 +29,7 @@ from llmrouter.v1 import cache_pb2, cache_pb2_grpc, generation_pb2, selector_pb2
 __all__ = ["app"]
 
 app = typer.Typer(rich_markup_mode=None)
+add_costs(app)
 CacheAddress = Annotated[str | None, typer.Option("--cache", help="host:port of the cache.")]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ __all__ = [
     "MinQuality",
     "NoExploration",
     "Session",
+    "Switchings",
     "Tags",
     "limits",
     "together",
@@ -48,6 +49,10 @@ Ensembles = Annotated[
         metavar="N[:HOW]",
         help="Ask N models at once; HOW is vote, confidence or judge=MODEL.",
     ),
+]
+Switchings = Annotated[
+    Literal["any", "same-version", "off"] | None,
+    typer.Option("--switching", help="Who may go on with an answer whose model is lost."),
 ]
 NoExploration = Annotated[
     bool,

@@ -4,12 +4,23 @@ from __future__ import annotations
 
 from llmrouter.common.generation import GenerationRequest, SamplingOptions
 
-__all__ = ["CHAT", "COMPLETION", "EMBEDDING", "LOGPROBS", "SAMPLING", "STRUCTURED_OUTPUT", "needed"]
+__all__ = [
+    "CHAT",
+    "COMPLETION",
+    "CONTINUATION",
+    "EMBEDDING",
+    "LOGPROBS",
+    "SAMPLING",
+    "STRUCTURED_OUTPUT",
+    "needed",
+]
 
 CHAT = "chat"
 """It has a chat template."""
 COMPLETION = "completion"
 """It goes on with a raw prompt."""
+CONTINUATION = "continuation"
+"""It goes on with an answer that another service began."""
 EMBEDDING = "embedding"
 """It turns texts into vectors."""
 LOGPROBS = "logprobs"

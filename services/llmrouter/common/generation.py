@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Protocol
 
 from llmrouter.common.bill import Bill
+from llmrouter.common.continuation import Switched, Switching
 from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.text_bytes import text_bytes
 from llmrouter.common.usage import Usage
@@ -218,6 +219,8 @@ class RoutingWishes:
     """What an answer of a cascade needs lest the next model is asked, to 1; 0 takes the default."""
     ensemble: EnsembleWish | None = None
     """Several models to be asked at once; None asks one."""
+    switching: Switching = Switching.ANY
+    """Who may go on with the answer should it break off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -336,6 +339,8 @@ class Delta:
     """Tokens this text stands for; may be 0 when held-back text is released."""
     logprobs: tuple[TokenLogprob, ...] = ()
     """Of each of those tokens, where the request asks."""
+    token_ids: tuple[int, ...] = field(default=(), compare=False)
+    """What they are, from inference to the gateway; callers are not told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +399,7 @@ class Finished:
     """US dollars of all attempts together."""
 
 
-GenerationEvent = Started | Delta | ChoiceFinished | Finished
+GenerationEvent = Started | Delta | ChoiceFinished | Finished | Switched
 
 
 class Generator(Protocol):

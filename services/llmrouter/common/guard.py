@@ -133,7 +133,11 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         if handler is None or method.startswith(_UNGUARDED):
             return handler
         handler = guarded(handler, self._gate, method)
-        if handler.response_streaming:
+        if handler.request_streaming:
+            handler = grpc.stream_stream_rpc_method_handler(
+                _writing(handler.stream_stream), None, handler.response_serializer
+            )
+        elif handler.response_streaming:
             handler = grpc.unary_stream_rpc_method_handler(
                 _writing(handler.unary_stream), None, handler.response_serializer
             )
@@ -142,9 +146,21 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
 
 
 def guarded(handler: Any, gate: Gate, method: str = "") -> Any:
-    """Return `handler` (unary or server-streaming) of `method` with the guard around it."""
+    """Return `handler` of `method` with the guard around it.
+
+    Raises:
+        TypeError: It takes a stream and answers in one piece; there is no such handler.
+    """
     if handler.request_streaming:
-        raise TypeError("client-streaming handlers have no guard yet")
+        if not handler.response_streaming:
+            raise TypeError("client-streaming handlers have no guard")
+        return grpc.stream_stream_rpc_method_handler(
+            _guard_stream(
+                handler.stream_stream, gate, handler.request_deserializer, method, _decoded_each
+            ),
+            None,
+            handler.response_serializer,
+        )
     if handler.response_streaming:
         return grpc.unary_stream_rpc_method_handler(
             _guard_stream(handler.unary_stream, gate, handler.request_deserializer, method),
@@ -169,6 +185,13 @@ def _decoded(request: Any, decode: Callable[[bytes], Any] | None) -> Any:
         raise RouterError(Reason.INVALID_ARGUMENT, message) from None
 
 
+async def _decoded_each(
+    requests: AsyncIterator[Any], decode: Callable[[bytes], Any] | None
+) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decoded(request, decode)
+
+
 def _guard_unary(
     call: Callable[..., Awaitable[Any]],
     gate: Gate,
@@ -190,13 +213,14 @@ def _guard_unary(
 def _guard_stream(
     call: Callable[..., AsyncIterator[Any]],
     gate: Gate,
-    decode: Callable[[bytes], Any] | None,
+    deserializer: Callable[[bytes], Any] | None,
     method: str,
+    decode: Callable[..., Any] = _decoded,
 ) -> Callable[..., AsyncIterator[Any]]:
     async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
             with gate.passed(method, context.invocation_metadata(), context.time_remaining):
-                answering = call(_decoded(request, decode), context)
+                answering = call(decode(request, deserializer), context)
                 async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]
                     async for event in events:
                         yield event

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -19,6 +20,8 @@ from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 
 __all__ = ["Door", "Hosted", "Service", "run_until_signalled"]
 
+_LOOK_SECONDS = 0.5
+"""How often parts are asked how they are."""
 _log = structlog.get_logger("llmrouter.hosting")
 
 
@@ -72,6 +75,8 @@ class Service:
     """Frees what it holds, after the last call."""
     ready: Callable[[], bool] = lambda: True
     """Whether requests are welcome once started."""
+    parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
+    """Whether parts of it are well; health says so under these names."""
     readings: Source | None = None
     """Reads what metrics show of it."""
     drain_grace_seconds: float = 5.0
@@ -98,6 +103,7 @@ class Hosted:
         self._sources = [source for source in sources if source is not None]
         self._telemetry = telemetry
         self._unobserve: Callable[[], None] = lambda: None
+        self._telling: asyncio.Task[None] | None = None
 
     async def bind(self) -> str:
         """Listen, not ready yet; return `host:port`.
@@ -118,17 +124,32 @@ class Hosted:
             await self._door.open()
         self._unobserve = self._telemetry.observe(*self._sources)
         await self._server.set_ready(self.service.ready())
+        if self.service.parts:
+            self._telling = asyncio.create_task(self._tell_parts(), name="health of parts")
         doors = {"http": self.door_address} if self.door_address else {}
         _log.info("serving", service=self.service.name, address=self.address, **doors)
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
         self._unobserve()
+        if self._telling is not None:
+            self._telling.cancel()
+            await asyncio.gather(self._telling, return_exceptions=True)
         self.service.stopping()
         await self._server.drain(self.service.drain_grace_seconds if grace is None else grace)
         if self._door is not None:
             await self._door.close()
         await self.service.close()
+
+    async def _tell_parts(self) -> None:
+        told: dict[str, bool] = {}
+        while True:
+            for name, look in self.service.parts.items():
+                well = look()
+                if told.get(name) is not well:
+                    told[name] = well
+                    await self._server.set_part(name, well)
+            await asyncio.sleep(_LOOK_SECONDS)
 
 
 @contextlib.asynccontextmanager

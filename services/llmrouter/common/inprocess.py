@@ -10,7 +10,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import (
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterable,
+    Mapping,
+)
 from typing import Any
 
 import grpc
@@ -74,6 +82,22 @@ class InProcessChannel:
         ) -> _StreamCall:
             del wait_for_ready  # a servicer of this process is always connected
             return _StreamCall(self._handler(method).unary_stream, request, timeout, metadata)
+
+        return start
+
+    def stream_stream(self, method: str, *_: Any, **__: Any) -> Callable[..., _DialogueCall]:
+        """Return the callable of a method that streams both ways."""
+
+        def start(
+            request_iterator: AsyncIterable[Any] | None = None,
+            *,
+            timeout: float | None = None,
+            metadata: Any = (),
+            wait_for_ready: bool | None = None,
+        ) -> _DialogueCall:
+            del wait_for_ready  # a servicer of this process is always connected
+            behaviour = self._handler(method).stream_stream
+            return _DialogueCall(behaviour, request_iterator, timeout, metadata)
 
         return start
 
@@ -225,6 +249,43 @@ class _StreamCall(_Call):
             return self._events.get_nowait()
         finally:
             getter.cancel()
+
+
+class _DialogueCall(_StreamCall):
+    """A call that streams both ways: requests come from an iterator, or by `write`."""
+
+    def __init__(
+        self,
+        behaviour: Any,
+        requests: AsyncIterable[Any] | None,
+        timeout: float | None,
+        metadata: Any,
+    ) -> None:
+        self._requests: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED_EVENTS)
+        given = requests if requests is not None else _until_end(self._requests)
+        super().__init__(behaviour, aiter(given), timeout, metadata)
+
+    async def write(self, request: Any) -> None:
+        """Send a request; waits while too many are not read yet, and for nobody once it is over."""
+        putting = asyncio.ensure_future(self._requests.put(request))
+        waited = {putting} if self._task is None else {putting, self._task}
+        try:
+            await asyncio.wait(waited, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            putting.cancel()
+
+    async def done_writing(self) -> None:
+        """Tell that no more requests will come."""
+        await self.write(_END)
+
+    async def read(self) -> Any:
+        """Return the next answer; `aio.EOF` at the end."""
+        return await anext(self, aio.EOF)
+
+
+async def _until_end(requests: asyncio.Queue[Any]) -> AsyncIterator[Any]:
+    while (request := await requests.get()) is not _END:
+        yield request
 
 
 async def _pump(events: Any, queue: asyncio.Queue[Any]) -> None:

@@ -117,6 +117,10 @@ class ServiceServer:
         for service in ("", *self._served):
             await self._health.set(service, value)
 
+    async def set_part(self, name: str, well: bool) -> None:
+        """Say over grpc.health.v1 how a part of the service is, under a name of its own."""
+        await self._health.set(name, _Status.SERVING if well else _Status.NOT_SERVING)
+
     async def drain(self, grace: float) -> None:
         """Refuse new calls, let running ones finish for `grace` seconds, then stop."""
         self._gate.closed = True

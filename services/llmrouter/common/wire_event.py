@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
+from llmrouter.common.continuation import Switched
 from llmrouter.common.generation import (
     Attempt,
     CacheLevel,
@@ -92,6 +94,8 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
             return pb.GenerationEvent(choice_finished=done)
         case Finished():
             return pb.GenerationEvent(finished=_encode_finished(event))
+        case Switched():
+            return pb.GenerationEvent(switched=pb.Switched(**asdict(event)))
 
 
 def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
@@ -120,6 +124,8 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
             return ChoiceFinished(done.choice, decode_finish_reason(done.reason), done.stop)
         case "finished":
             return _decode_finished(event.finished)
+        case "switched":
+            return _decode_switched(event.switched)
     return None
 
 
@@ -195,6 +201,19 @@ def decode_timings(times: pb.Timings) -> Timings:
         seconds(times.decode),
         seconds(times.time_to_first_token),
         seconds(times.total),
+    )
+
+
+def _decode_switched(event: pb.Switched) -> Switched:
+    return Switched(
+        event.from_model,
+        event.from_version,
+        event.from_address,
+        event.model,
+        event.version,
+        event.address,
+        event.reason,
+        event.tokens,
     )
 
 

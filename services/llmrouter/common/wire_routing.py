@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election, EnsembleWish
 from llmrouter.common.generation import RoutingWishes
 from llmrouter.common.wire import duration, seconds
@@ -15,6 +16,13 @@ _ELECTIONS = {
     pb.ELECTION_CONFIDENCE: Election.CONFIDENCE,
     pb.ELECTION_JUDGE: Election.JUDGE,
 }
+_SWITCHING = {
+    pb.SWITCHING_UNSPECIFIED: Switching.ANY,
+    pb.SWITCHING_ANY: Switching.ANY,
+    pb.SWITCHING_SAME_VERSION: Switching.SAME_VERSION,
+    pb.SWITCHING_OFF: Switching.OFF,
+}
+_SWITCHING_OUT = {value: key for key, value in _SWITCHING.items()}
 _ELECTIONS_OUT = {value: key for key, value in _ELECTIONS.items()}
 
 
@@ -36,6 +44,8 @@ def decode_routing(wishes: pb.RoutingWishes) -> RoutingWishes:
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
         ensemble=_decode_ensemble(wishes.ensemble) if wishes.HasField("ensemble") else None,
+        # What a newer caller may wish for that is not known here is not allowed.
+        switching=_SWITCHING.get(wishes.switching, Switching.OFF),
     )
 
 
@@ -54,6 +64,7 @@ def encode_routing(wishes: RoutingWishes) -> pb.RoutingWishes:
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
         ensemble=None if wishes.ensemble is None else _encode_ensemble(wishes.ensemble),
+        switching=_SWITCHING_OUT[wishes.switching],
     )
 
 

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
+from llmrouter.common.continuation import Switched
 from llmrouter.common.generation import (
     ChoiceFinished,
     Delta,
@@ -87,6 +88,8 @@ class AnswerBuilder:
         self._ends: dict[int, ChoiceFinished] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
+        self._mixed = False
+        """Whether several model versions gave it."""
         self.too_large = False
         """Whether text was let go because there was too much of it."""
 
@@ -101,6 +104,8 @@ class AnswerBuilder:
                 self.started = event
             case Finished():
                 self.finished = event
+            case Switched():
+                self._switch(event)
 
     def choices(self) -> tuple[Choice, ...]:
         """Return the finished choices in order of their index."""
@@ -116,7 +121,7 @@ class AnswerBuilder:
 
     def complete(self) -> Answer | None:
         """Return the answer when it is whole: every choice ended by itself, and the stream too."""
-        if self.started is None or self.finished is None or self.too_large:
+        if self.started is None or self.finished is None or self.too_large or self._mixed:
             return None
         choices = self.choices()
         ended = set(self._ends) == set(range(len(choices))) and set(self._texts) <= set(self._ends)
@@ -124,6 +129,10 @@ class AnswerBuilder:
             return None
         started, finished = self.started, self.finished
         return Answer(started.model, started.version, choices, finished.usage, finished.timings)
+
+    def _switch(self, event: Switched) -> None:
+        before = (event.from_model, event.from_version)
+        self._mixed = self._mixed or (event.model, event.version) != before
 
     def _add_text(self, delta: Delta) -> None:
         if self._max_bytes:

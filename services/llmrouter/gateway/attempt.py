@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Protocol
 
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     Attempt,
@@ -20,21 +21,49 @@ from llmrouter.common.generation import (
 )
 from llmrouter.gateway.plan import Candidate, Outcome
 
-__all__ = ["ModelRunner", "Trial"]
+__all__ = ["ModelRunner", "Said", "Trial"]
 
 
 class ModelRunner(Protocol):
     """What execution needs of inference."""
 
     def infer(
-        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+        self,
+        candidate: Candidate,
+        request: GenerationRequest,
+        context: RequestContext,
+        begun: Continuation | None = None,
     ) -> AsyncIterator[GenerationEvent]:
-        """Run the request on one model.
+        """Run the request on one model, from the beginning or from what was answered already.
 
         Raises:
             RouterError: It failed; nothing follows.
         """
         ...
+
+
+class Said:
+    """What one try sent of its first choice."""
+
+    __slots__ = ("exact", "size", "texts", "token_ids", "tokens")
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.token_ids: list[int] = []
+        self.tokens = 0
+        self.size = 0
+        """Characters of the text."""
+        self.exact = True
+        """Whether `token_ids` is all that it was made of."""
+
+    def add(self, delta: Delta) -> None:
+        """Take in what is sent."""
+        self.texts.append(delta.text)
+        self.size += len(delta.text)
+        self.token_ids += delta.token_ids
+        self.exact = self.exact and bool(delta.token_ids or not delta.text)
+        # One that ends the answer is drawn again where the answer is gone on with.
+        self.tokens += len(delta.token_ids) or delta.tokens
 
 
 class Trial:
@@ -47,6 +76,7 @@ class Trial:
         clock: Callable[[], float] = time.monotonic,
         *,
         held: bool = False,
+        begun: Continuation | None = None,
     ) -> None:
         """Prepare it.
 
@@ -55,25 +85,29 @@ class Trial:
             prompt_bytes: UTF-8 bytes of the prompt.
             clock: Monotonic seconds.
             held: Whether nothing goes out before it has ended.
+            begun: What others answered already, which it goes on with.
         """
         self.candidate = candidate
         self.error: RouterError | None = None
         self.finished: Finished | None = None
         self.version = candidate.version
         self.sent = False
-        """Whether anything of it went out: then no other candidate may answer."""
+        """Whether anything of it went out: then others may but go on with it."""
+        self.said = Said()
+        self.prompt_tokens = 0
+        """As the model counted them; 0 where it has not."""
         self.confidence: float | None = None
         """How sure it was of its answer, 0 to 1; None where nobody asked."""
         self.set_aside = ""
         """Why its complete answer was not given; one phrase."""
         self._held = held
+        self._begun = begun
         self._over = self._charged = False
         self._prompt_bytes = prompt_bytes
         self._clock = clock
         self._began = self._ended = clock()
         self._first: float | None = None
         self._last = 0.0
-        self._read = 0
         self._tokens = 0
         self._later_tokens = 0
         self._choices = 1
@@ -91,11 +125,12 @@ class Trial:
         self.error = RouterError(Reason.CANCELLED, "the caller went away")
         held: Started | None = None
         try:
-            async with closing_stream(runner.infer(self.candidate, request, context)) as events:
+            stream = runner.infer(self.candidate, request, context, self._begun)
+            async with closing_stream(stream) as events:
                 async for event in events:
                     if isinstance(event, Started):
                         self.version = event.version or self.version
-                        self._read = event.prompt_tokens
+                        self.prompt_tokens = event.prompt_tokens
                         held = event
                         continue
                     self._see(event)
@@ -119,6 +154,8 @@ class Trial:
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""
         usage = self.finished.usage if self.finished else None
+        if self.error is not None and self.sent:
+            usage = Usage(self.prompt_tokens, self.said.tokens)
         return Attempt(
             self.candidate.model,
             self.version,
@@ -149,7 +186,7 @@ class Trial:
         """Add to the request's bill, once, what was used, be it all of an answer or a part."""
         if context.bill is not None and not self._charged:
             self._charged = True
-            used = self.finished.usage if self.finished else Usage(self._read, self._tokens)
+            used = self.finished.usage if self.finished else Usage(self.prompt_tokens, self._tokens)
             context.bill.add(used, self.candidate.prices.cost(used))
 
     def _must_be_complete(self) -> None:
@@ -161,11 +198,12 @@ class Trial:
         """Return the error as it is told once a part of the answer is out: with how much."""
         if not self.sent:
             return error
-        facts = {**error.metadata, "delivered_tokens": str(self._tokens)}
+        tokens = self._tokens + (self._begun.tokens if self._begun else 0)
+        facts = {**error.metadata, "delivered_tokens": str(tokens)}
         if error.reason is not Reason.UPSTREAM_UNAVAILABLE:
             error.metadata = facts
             return error
-        told = "1 token" if self._tokens == 1 else f"{self._tokens} tokens"
+        told = "1 token" if tokens == 1 else f"{tokens} tokens"
         message = f"{self.candidate.model} broke its answer off after {told}: {error.message}"
         return RouterError(Reason.ANSWER_BROKEN_OFF, message, metadata=facts)
 
@@ -174,6 +212,8 @@ class Trial:
         if isinstance(event, Delta):
             self._tokens += event.tokens
             self._choices = max(self._choices, event.choice + 1)
+            if event.choice == 0:
+                self.said.add(event)
             if self._first is None:
                 self._first = now
             else:

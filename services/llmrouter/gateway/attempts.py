@@ -18,7 +18,14 @@ from llmrouter.common.generation import (
 )
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name
-from llmrouter.common.telemetry.tracing import Attributes, Span, SpanKind, Tracer, fail, span_active
+from llmrouter.common.telemetry.tracing import (
+    Attributes,
+    LightSpan,
+    SpanKind,
+    Tracer,
+    fail,
+    span_active,
+)
 from llmrouter.gateway.plan import Candidate
 
 __all__ = ["AttemptObserver", "AttemptWatch"]
@@ -31,7 +38,13 @@ class AttemptWatch:
     """Sees one attempt, from before its call until `ended`; made by `AttemptObserver.begin`."""
 
     def __init__(
-        self, meter: Meter | None, span: Span | None, operation: str, model: str, *, content: bool
+        self,
+        meter: Meter | None,
+        span: LightSpan | None,
+        operation: str,
+        model: str,
+        *,
+        content: bool,
     ) -> None:
         self.sees_text = content
         """Whether deltas are to be shown to it too."""
@@ -77,7 +90,7 @@ class AttemptWatch:
         span = self._span
         if span is None:
             return
-        span.set_attributes(self._told())
+        span.tell_later(lambda span: span.set_attributes(self._told()))
         if self._outcome != "OK":
             fail(span, self._outcome, self._message)
         span.end()
@@ -135,9 +148,12 @@ class AttemptObserver:
         content, span = False, None
         if self._tracer is not None:
             content = self._tracer.content
-            told = _asked(candidate, operation, request, content=content)
-            name = f"{operation} {candidate.model}"
-            span = self._tracer.start(name, told, kind=SpanKind.CLIENT)
+            span = self._tracer.start(f"{operation} {candidate.model}", kind=SpanKind.CLIENT)
+            span.tell_later(
+                lambda span: span.set_attributes(
+                    _asked(candidate, operation, request, content=content)
+                )
+            )
         return AttemptWatch(self._meter, span, operation, candidate.model, content=content)
 
 

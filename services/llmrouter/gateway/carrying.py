@@ -19,6 +19,7 @@ from llmrouter.common.generation import (
 )
 from llmrouter.gateway.answers import AnswerBuilder, Choice
 from llmrouter.gateway.attempt import ModelRunner, Trial
+from llmrouter.gateway.continuing import switched, whole
 from llmrouter.gateway.plan import PlannedRequest, Tried
 
 __all__ = ["MOST_TRIALS", "Carrier", "Held", "hold", "may_go_on", "release", "told", "tried"]
@@ -99,6 +100,8 @@ def told(
     match event:
         case Started():
             trial = trials[-1]
+            if any(one.sent for one in trials[:-1]):
+                return switched(trials)
             return Started(
                 context.request_id,
                 trial.candidate.model,
@@ -109,7 +112,8 @@ def told(
             )
         case Finished():
             attempts = tuple(trial.attempt() for trial in trials)
-            return replace(event, attempts=attempts, cost=math.fsum(one.cost for one in attempts))
+            cost = math.fsum(one.cost for one in attempts)
+            return replace(whole(event, trials), attempts=attempts, cost=cost)
         case _:
             return event
 
@@ -123,4 +127,4 @@ def tried(trial: Trial) -> Tried:
     """Return what a new plan must know of a try that failed."""
     error = trial.error
     too_long = error is not None and error.reason is Reason.CONTEXT_TOO_LONG
-    return Tried(trial.candidate, too_long)
+    return Tried(trial.candidate, too_long, trial.sent)

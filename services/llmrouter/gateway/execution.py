@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 from llmrouter.common.closing import closing_stream
-from llmrouter.common.errors import RouterError
+from llmrouter.common.continuation import Switching
+from llmrouter.common.errors import Retry, RouterError
 from llmrouter.common.generation import GenerationEvent, RequestContext
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.gateway.attempt import ModelRunner, Trial
-from llmrouter.gateway.carrying import MOST_TRIALS, Carrier, may_go_on, tried
+from llmrouter.gateway.carrying import MOST_TRIALS, Carrier, tried
 from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.cascading import Cascading
+from llmrouter.gateway.continuing import may_be_gone_on_with
 from llmrouter.gateway.ensemble import Ensemble
 from llmrouter.gateway.first_of import FirstOf
 from llmrouter.gateway.judging import Judging
@@ -19,6 +22,9 @@ from llmrouter.gateway.plan import PlannedRequest, Replanner
 from llmrouter.gateway.reporting import OutcomeReporter
 
 __all__ = ["Execution"]
+
+_MODE = PlanMode.FIRST_OF
+"""The one whose answers may be gone on with."""
 
 
 class Execution:
@@ -32,6 +38,7 @@ class Execution:
         reporter: Tells the selector how attempts went.
         replanner: Gives the plan after a plan, and that of a judge.
         cascade: What an answer needs to be kept where a cascade gives it.
+        switching: Who may go on with an answer that broke off, at most.
     """
 
     def __init__(
@@ -40,11 +47,13 @@ class Execution:
         reporter: OutcomeReporter,
         replanner: Replanner,
         cascade: CascadePolicy | None = None,
+        switching: Switching = Switching.ANY,
     ) -> None:
+        self._switching = switching
         self._reporter = reporter
         self._replanner = replanner
         self._carriers: dict[PlanMode, Carrier] = {
-            PlanMode.FIRST_OF: FirstOf(runner),
+            PlanMode.FIRST_OF: FirstOf(runner, switching),
             PlanMode.CASCADE: Cascading(runner, cascade or CascadePolicy()),
             PlanMode.ENSEMBLE: Ensemble(runner, Judging(runner, reporter, replanner)),
         }
@@ -95,7 +104,10 @@ class Execution:
         error: RouterError,
     ) -> PlannedRequest | None:
         """Return a plan without those who failed; None where there is none, or it cannot help."""
-        if not trials or len(trials) >= MOST_TRIALS or not may_go_on(trials[-1], error):
+        sent = any(trial.sent for trial in trials)
+        if not trials or len(trials) >= MOST_TRIALS or error.retry is Retry.NEVER:
+            return None
+        if sent and not self._may_be_gone_on_with(planned, trials):
             return None
         failed = tuple(tried(trial) for trial in trials)
         try:
@@ -104,4 +116,9 @@ class Execution:
             return None  # what has failed says more
         if not plan.candidates or plan.candidates[0].away:
             return None
-        return PlannedRequest(planned.request, plan)
+        # What was sent is never begun anew, whatever the new plan says.
+        return PlannedRequest(planned.request, replace(plan, mode=_MODE) if sent else plan)
+
+    def _may_be_gone_on_with(self, planned: PlannedRequest, trials: list[Trial]) -> bool:
+        may = may_be_gone_on_with(planned.request, trials, self._switching)
+        return may and planned.plan.mode is _MODE

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 from llmrouter.common.bill import Bill
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     Delta,
@@ -177,9 +178,13 @@ class LimitedRunner:
         self._limiter, self._answer_tokens, self._runner = limiter, answer_tokens, runner
 
     async def infer(
-        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+        self,
+        candidate: Candidate,
+        request: GenerationRequest,
+        context: RequestContext,
+        begun: Continuation | None = None,
     ) -> AsyncIterator[GenerationEvent]:
-        """Run the request on one model.
+        """Run the request on one model, from the beginning or from what was answered already.
 
         Raises:
             RouterError: As `Limiter.reserve`, and those of inference.
@@ -189,7 +194,8 @@ class LimitedRunner:
         hold = await self._limiter.reserve(context, {**ARRIVAL, **needs}, model=candidate.model)
         used, read, generated = None, 0, 0
         try:
-            async with closing_stream(self._runner.infer(candidate, request, context)) as events:
+            stream = self._runner.infer(candidate, request, context, begun)
+            async with closing_stream(stream) as events:
                 async for event in events:
                     match event:
                         case Started():

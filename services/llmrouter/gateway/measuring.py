@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Attribute, Name
-from llmrouter.common.telemetry.tracing import current_span, fail
+from llmrouter.common.telemetry.telemetry import Telemetry
+from llmrouter.common.telemetry.tracing import Attributes, LightSpan, current_span, fail
+from llmrouter.gateway.limits.alerts import Alert
 from llmrouter.gateway.record import SPARED, RequestRecord
 
-__all__ = ["MeasuredRequests"]
+__all__ = ["MeasuredRequests", "budget_listeners"]
 
 
 class MeasuredRequests:
@@ -25,26 +29,40 @@ class MeasuredRequests:
         if self._meter is not None:
             _measure(self._meter, record)
         span = current_span()
-        if not span.is_recording():
+        if not isinstance(span, LightSpan):
             return
-        span.set_attributes(
-            {
-                Attribute.REQUEST_ID: record.request_id,
-                Attribute.TENANT: record.tenant,
-                Attribute.OPERATION: record.operation,
-                Attribute.PLAN_ID: record.plan_id,
-                Attribute.REASON: record.reason,
-                Attribute.RESPONSE_MODEL: record.model,
-                Attribute.VERSION: record.version,
-                Attribute.CACHE: record.cache,
-                Attribute.ATTEMPTS: record.attempts,
-                Attribute.INPUT_TOKENS: record.usage.prompt_tokens,
-                Attribute.OUTPUT_TOKENS: record.usage.completion_tokens,
-                Attribute.FINISH_REASONS: record.finish_reasons,
-            }
-        )
+        span.tell_later(lambda span: span.set_attributes(_told(record)))
         if record.outcome != "OK":
             fail(span, record.outcome)
+
+
+def budget_listeners(telemetry: Telemetry) -> tuple[Callable[[Alert], None], ...]:
+    """Return who counts the alerts of budgets: nobody where nothing is measured."""
+    meter = telemetry.meter
+    if meter is None:
+        return ()
+
+    def count(alert: Alert) -> None:
+        meter.add(Name.BUDGET_ALERTS, {"rule": alert.rule, "alert": alert.kind.value})
+
+    return (count,)
+
+
+def _told(record: RequestRecord) -> Attributes:
+    return {
+        Attribute.REQUEST_ID: record.request_id,
+        Attribute.TENANT: record.tenant,
+        Attribute.OPERATION: record.operation,
+        Attribute.PLAN_ID: record.plan_id,
+        Attribute.REASON: record.reason,
+        Attribute.RESPONSE_MODEL: record.model,
+        Attribute.VERSION: record.version,
+        Attribute.CACHE: record.cache,
+        Attribute.ATTEMPTS: record.attempts,
+        Attribute.INPUT_TOKENS: record.usage.prompt_tokens,
+        Attribute.OUTPUT_TOKENS: record.usage.completion_tokens,
+        Attribute.FINISH_REASONS: record.finish_reasons,
+    }
 
 
 def _measure(meter: Meter, record: RequestRecord) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from google.protobuf import duration_pb2
 
 from llmrouter.common.answer_key import conversation_key, question_key
-from llmrouter.common.capabilities import EMBEDDING, LOGPROBS, needed
+from llmrouter.common.capabilities import CONTINUATION, EMBEDDING, LOGPROBS, needed
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.ensemble import Election
 from llmrouter.common.errors import Reason, RouterError
@@ -69,7 +69,7 @@ def encode_select(
         routing=encode_routing(request.routing),
         prompt_bytes=request.prompt_bytes,
         max_tokens=request.sampling.max_tokens or 0,
-        capabilities=sorted(_needed(request)),
+        capabilities=sorted(_needed(request, tried)),
         n=request.sampling.n,
         tried=[
             selector_pb2.TriedCandidate(
@@ -88,11 +88,14 @@ def encode_select(
     )
 
 
-def _needed(request: GenerationRequest) -> frozenset[str]:
-    """Return what a model must be able to do, by the request or by how its answer is judged."""
-    wish = request.routing.ensemble
-    judged = wish is not None and wish.election is Election.CONFIDENCE
-    return needed(request) | {LOGPROBS} if judged else needed(request)
+def _needed(request: GenerationRequest, tried: tuple[Tried, ...]) -> frozenset[str]:
+    """Return what a model must be able to do, by the request or by how its answer comes about."""
+    wish, further = request.routing.ensemble, set()
+    if wish is not None and wish.election is Election.CONFIDENCE:
+        further.add(LOGPROBS)
+    if any(one.sent for one in tried):
+        further.add(CONTINUATION)
+    return needed(request) | further
 
 
 def encode_select_embedder(

@@ -33,6 +33,8 @@ from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import Safeguard
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
 from llmrouter.gateway.similar import Similar
@@ -55,6 +57,8 @@ class Shared:
     """What they spared."""
     limiter: Limiter | None = None
     """Holds them to their limits; None where there are none."""
+    observers: tuple[RequestObserver, ...] = ()
+    """Told of every request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,7 @@ def build_pipeline(
     runner = limiting.tries(_upstream(dialler, telemetry))
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(runner, reporter, selector, cascade)
+    execution = Execution(runner, reporter, selector, cascade, settings.switching)
     generating = limiting.spending(Shadowing(runner, reporter, execution))
     if settings.similar is not None:
         inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
@@ -111,8 +115,8 @@ def build_pipeline(
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
-    admission = Admission(limiting.arrivals(recalling), telemetry.tracer, similar=similar)
-    chain = Accounting(admission, observers_of(telemetry))
+    safe = Safeguard(limiting.arrivals(recalling), settings.safety, Policy(settings.safety))
+    chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights)
 
 

@@ -55,6 +55,8 @@ class Tried:
     candidate: Candidate
     too_long: bool = False
     """Whether the prompt was too long there."""
+    sent: bool = False
+    """Whether a part of its answer was sent, which others must go on with."""
 
     def fails_too(self, other: Candidate) -> bool:
         """Whether another candidate must fail as it did: what is too long here is so there."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.generation import CacheStatus, Usage
 
 __all__ = ["SPARED", "RequestObserver", "RequestRecord"]
@@ -40,6 +41,11 @@ class RequestRecord:
     per_token: float | None = None
     """Seconds between two tokens after the first; None for fewer than two."""
     finish_reasons: tuple[str, ...] = ()
+    user: str = ""
+    credential: str = ""
+    """What proved who asked, such as `key 0123456789ab`."""
+    bill: Bill | None = None
+    """What it has used, which may grow still; None where nobody pays."""
 
 
 class RequestObserver(Protocol):

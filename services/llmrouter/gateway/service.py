@@ -12,10 +12,14 @@ from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
+from llmrouter.gateway.ledger.opening import open_ledger
 from llmrouter.gateway.limits.opening import Limits
+from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.readings import readings
+from llmrouter.gateway.safety.policy import Policy
+from llmrouter.gateway.safety.safeguard import SafeEmbedder
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.versions import VersionWatch
@@ -35,24 +39,27 @@ async def build(
     cache_client = CacheClient(cache, settings.cache_timeout_seconds)
     versions = VersionWatch(selector_client, cache_client)
     desk = Desk(settings.identity, data)
-    limits = Limits(settings.limits, data, desk.audit)
+    limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
+    ledger = open_ledger(settings.ledger, data)
+    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)))
     near = NearCache(settings.cache_memory_max_bytes)
-    shared = Shared(near, versions.serves, limiter=limits.limiter)
+    shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
     pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
-    observers = observers_of(telemetry)
-    embedder = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
+    vectors = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
+    embedder = SafeEmbedder(vectors, Policy(settings.safety))
     servicer = GatewayServicer(
         pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,
     )  # fmt: skip
+    kept = [one for one in (desk, limits, ledger) if one is not None]
 
     async def start() -> None:
-        for one in (desk, limits, watch, versions):
+        for one in (*kept, watch, versions):
             await one.start()
 
     async def close() -> None:
-        for one in (versions, pipeline.flights, watch, limits, desk):
+        for one in (versions, pipeline.flights, watch, *reversed(kept)):
             await one.close()
 
     return Service(
@@ -63,18 +70,15 @@ async def build(
         port=settings.port,
         listening=settings,
         door=http_door(
-            pipeline.generator,
-            embedder,
-            selector_client.listing,
-            desk.identity,
-            settings,
-            observers,
+            pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
+            observers, lambda: limits.trouble,
         ),
         start=start,
         close=close,
+        parts={"limits": lambda: not limits.trouble},
         readings=lambda: readings(shared.near),
         drain_grace_seconds=settings.drain_grace_seconds,
-    )
+    )  # fmt: skip
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)

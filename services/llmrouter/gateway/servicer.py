@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator, Sequence
+import functools
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import GenerationEvent, Generator, RequestContext
+from llmrouter.common.generation import (
+    GenerationEvent,
+    GenerationRequest,
+    Generator,
+    RequestContext,
+)
 from llmrouter.common.telemetry.names import SpanName
 from llmrouter.common.telemetry.tracing import Tracer, spanned
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
@@ -28,6 +34,8 @@ from llmrouter.gateway.callers import (
     known_as,
 )
 from llmrouter.gateway.clients import shown_models
+from llmrouter.gateway.conversation_messages import decode_commands, encode_outcome
+from llmrouter.gateway.conversing import Conversation
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
@@ -128,6 +136,29 @@ class GatewayServicer(GatewayServiceServicer):
                 else:
                     yield pb.BatchGenerateResponse(index=index, answer=result)
 
+    async def Converse(  # noqa: N802 - named by the proto
+        self, requests: AsyncIterator[pb.ConverseRequest], context: Any
+    ) -> AsyncIterator[pb.ConverseResponse]:
+        """Answer the turns of a conversation, one after another."""
+        with self._told(self._asker(context), context) as caller:
+            self._admitted(context, caller, Scope.GENERATE)
+
+            async def answer(asked: GenerationRequest, turn: int) -> AsyncIterator[GenerationEvent]:
+                asker = self._asker(context, f"{caller.request_id[:_SHORT_ID]}-{turn}")
+                stream = self._answering(lambda: asked, asked.routing.model, context, asker)
+                with spanned(self._tracer, SpanName.QUESTION):
+                    async with closing_stream(stream) as events:
+                        async for event in events:
+                            yield event
+
+            settings = self._settings
+            conversation = Conversation(
+                answer, settings.conversation_max_bytes, settings.conversation_idle_seconds
+            )
+            async with closing_stream(conversation.run(decode_commands(requests))) as outcomes:
+                async for turn, outcome in outcomes:
+                    yield encode_outcome(turn, outcome)
+
     async def Embed(  # noqa: N802 - named by the proto
         self, request: embedding_pb2.EmbedRequest, context: Any
     ) -> embedding_pb2.EmbedResponse:
@@ -162,10 +193,22 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Answer one question of a call; `caller` is nobody yet."""
+        model, decode = request.routing.model, functools.partial(decode_request, request)
+        async with closing_stream(self._answering(decode, model, context, caller)) as events:
+            async for event in events:
+                yield event
+
+    async def _answering(
+        self,
+        decode: Callable[[], GenerationRequest],
+        model: str,
+        context: Any,
+        caller: RequestContext,
+    ) -> AsyncIterator[GenerationEvent]:
         with self._told(caller, context):
-            asker = self._admitted(context, caller, Scope.GENERATE, request.routing.model)
+            asker = self._admitted(context, caller, Scope.GENERATE, model)
             with refusals_accounted(asker, self._observers):
-                asked = decode_request(request)
+                asked = decode()
             urgent = replace(asker, priority=asked.priority)
             async with closing_stream(self._pipeline.generate(asked, urgent)) as events:
                 async for event in events:

@@ -7,11 +7,14 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from llmrouter.common.addresses import Address
+from llmrouter.common.continuation import Switching
 from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.settings import Section
 from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
+from llmrouter.gateway.ledger.settings import LedgerSettings
 from llmrouter.gateway.limits.settings import LimitSettings
+from llmrouter.gateway.safety.settings import SafetySettings
 
 __all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
 
@@ -96,6 +99,15 @@ class GatewaySettings(Listening, Dialling):
         le=MAX_CONCURRENCY,
         description="Questions of a batch that are answered at once, unless its call says.",
     )
+    conversation_max_bytes: int = Field(
+        default=1 << 20,
+        ge=1024,
+        le=4 << 20,
+        description="Text of a conversation that is remembered; the eldest turns go first.",
+    )
+    conversation_idle_seconds: float = Field(
+        default=600, gt=0, le=86400, description="Silence after which a conversation ends."
+    )
     cache_timeout_seconds: float = Field(
         default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."
     )
@@ -128,15 +140,26 @@ class GatewaySettings(Listening, Dialling):
     cascade: CascadeSettings = Field(
         default=CascadeSettings(), description="When a cascade goes on to the next model."
     )
+    switching: Switching = Field(
+        default=Switching.ANY,
+        description="Who may go on with an answer that breaks off, at most: `any`, `same-version` "
+        "or `off`.",
+    )
     drain_grace_seconds: float = Field(
         default=30, ge=0, le=3600, description="Time that running requests have at shutdown."
     )
 
+    safety: SafetySettings = Field(
+        default=SafetySettings(), description="What is looked for in questions and answers."
+    )
     identity: IdentitySettings = Field(
         default=IdentitySettings(), description="Who may call the gateway."
     )
     limits: LimitSettings = Field(
         default=LimitSettings(), description="Limits and budgets of callers."
+    )
+    ledger: LedgerSettings = Field(
+        default=LedgerSettings(), description="Rows of requests and sums of days, with their costs."
     )
 
     @model_validator(mode="after")

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.continuation import Switching
 from llmrouter.common.errors import Reason, Retry, RouterError
 from llmrouter.common.generation import (
     CacheMode,
@@ -37,6 +38,8 @@ class _Identity(NamedTuple):
     writes: bool
     ttl_seconds: float
     tags: tuple[str, ...]
+    switching: Switching
+    """Who may go on with the answer, at most."""
     similar: bool
     """Whether the answer to another question will do; who wants their own must not get it."""
 
@@ -97,6 +100,7 @@ class SingleFlight:
             wishes.mode in WRITES,
             wishes.ttl_seconds,
             wishes.tags,
+            planned.request.routing.switching,
             wishes.similar,
         )
         flight = self._flights.get(identity)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from grpc import aio
 
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
 from llmrouter.common.errors import Reason, RouterError
@@ -18,6 +20,7 @@ from llmrouter.common.generation import (
     Usage,
 )
 from llmrouter.common.wire import encode_context
+from llmrouter.common.wire_continuation import encode_continuation
 from llmrouter.common.wire_embedding import decode_embedding_result, encode_embedding_request
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.common.wire_event import decode_event
@@ -47,9 +50,13 @@ class Upstream:
         self._observer = observer or AttemptObserver(None, None)
 
     async def infer(
-        self, candidate: Candidate, request: GenerationRequest, context: RequestContext
+        self,
+        candidate: Candidate,
+        request: GenerationRequest,
+        context: RequestContext,
+        begun: Continuation | None = None,
     ) -> AsyncIterator[GenerationEvent]:
-        """Stream the events of one model.
+        """Stream the events of one model, from the beginning or from what was answered already.
 
         Raises:
             RouterError: The call failed.
@@ -61,6 +68,7 @@ class Upstream:
             model=candidate.model,
             version=candidate.version,
             request=encode_request(request),
+            continuation=encode_continuation(begun),
         )
         operation = "chat" if request.messages else "text_completion"
         watch = self._observer.begin(operation, candidate, request)
@@ -70,6 +78,8 @@ class Upstream:
                 call = stub.Infer(message, timeout=context.remaining())
             async for response in call:
                 event = decode_event(response.event)
+                if response.token_ids and isinstance(event, Delta):
+                    event = replace(event, token_ids=tuple(response.token_ids))
                 if event is not None:
                     if watch.sees_text or not isinstance(event, Delta):
                         watch.see(event)

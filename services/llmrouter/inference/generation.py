@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.generation import (
     ChoiceFinished,
     Delta,
@@ -18,9 +19,15 @@ from llmrouter.common.generation import (
     Timings,
     Usage,
 )
-from llmrouter.inference.backends.base import BackendFinished, BackendRequest, TokenDelta
+from llmrouter.inference.backends.base import (
+    Backend,
+    BackendFinished,
+    BackendRequest,
+    TokenDelta,
+)
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.models.text import ModelText
+from llmrouter.inference.seam import Seam, ended_before
 
 __all__ = ["generate"]
 
@@ -32,6 +39,7 @@ async def generate(
     request: GenerationRequest,
     context: RequestContext,
     max_tokens: int,
+    begun: Continuation | None = None,
 ) -> AsyncIterator[GenerationEvent]:
     """Run `request` on the model `name`.
 
@@ -42,9 +50,11 @@ async def generate(
         request: Validated.
         context: Who asks.
         max_tokens: Tokens generated when the request sets no limit.
+        begun: The beginning of the answer where another service gave it; it is not repeated.
 
     Raises:
-        RouterError: As `ModelRegistry.generator`, `TextPool.run` and `Backend.generate`.
+        RouterError: UNSUPPORTED_OPTION, this model cannot go on with an answer; as
+            `ModelRegistry.generator`, `TextPool.run` and `Backend.generate`.
     """
     began = time.monotonic()
     async with registry.generator(name, version, context) as (facts, text, backend):
@@ -54,26 +64,54 @@ async def generate(
             sampling = replace(sampling, max_tokens=max_tokens)
         why = f"{name} was asked for"
         yield Started(context.request_id, name, facts.version, why, prompt_tokens=len(tokens))
-        ends: list[BackendFinished] = []
+        answered = await registry.texts.run(_answered, text, request, begun)
+        limit = min(sampling.max_tokens or max_tokens, backend.context - len(tokens))
+        end = ended_before(begun, sampling, len(answered), limit)
+        if end is not None:
+            yield end
+            yield Finished(Usage(len(tokens)), Timings(total=time.monotonic() - began))
+            return
         asked = BackendRequest(
-            tokens, sampling, context.priority, context.remaining(), context.tenant
+            tokens, sampling, context.priority, context.remaining(), context.tenant, answered
         )
-        stream = backend.generate(asked)
-        async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+        ends: list[BackendFinished] = []
+        stream = _answer(backend, asked, Seam(begun, sampling, len(answered)), ends)
+        async with contextlib.aclosing(stream) as events:
             async for event in events:
-                match event:
-                    case TokenDelta(piece, count, choice, logprobs):
-                        yield Delta(choice, piece, count, logprobs)
-                    case BackendFinished():
-                        ends.append(event)
-                        yield ChoiceFinished(event.choice, event.reason, event.stop)
+                yield event
         yield _finished(ends, time.monotonic() - began)
+
+
+async def _answer(
+    backend: Backend, asked: BackendRequest, seam: Seam, ends: list[BackendFinished]
+) -> AsyncGenerator[Delta | ChoiceFinished, None]:
+    """Stream what a backend says; the ends of the choices join `ends`."""
+    stream = backend.generate(asked)
+    async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+        async for event in events:
+            match event:
+                case TokenDelta(piece, count, choice, logprobs, ids):
+                    yield Delta(choice, seam.new(piece), count, logprobs, ids)
+                case BackendFinished():
+                    ends.append(event)
+                    yield ChoiceFinished(event.choice, event.reason, event.stop)
 
 
 def _tokenize(text: ModelText, request: GenerationRequest) -> list[int]:
     if request.messages:
         return text.encode_chat(request.messages)
     return text.encode(request.prompt)
+
+
+def _answered(
+    text: ModelText, request: GenerationRequest, begun: Continuation | None
+) -> Sequence[int]:
+    """Return the tokens of what was answered elsewhere, by this model's own vocabulary."""
+    if begun is None:
+        return ()
+    if begun.token_ids:
+        return begun.token_ids
+    return text.encode_answered(request.messages, request.prompt, begun.text)
 
 
 def _finished(ends: list[BackendFinished], total: float) -> Finished:

@@ -9,9 +9,10 @@ from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import invalid
-from llmrouter.common.generation import RequestContext
+from llmrouter.common.generation import Delta, GenerationEvent, RequestContext
 from llmrouter.common.validation import validate, validate_context, validate_embedding
 from llmrouter.common.wire import decode_context
+from llmrouter.common.wire_continuation import decode_continuation
 from llmrouter.common.wire_embedding import decode_embedding_request, encode_embedding_result
 from llmrouter.common.wire_event import encode_event
 from llmrouter.common.wire_request import decode_request
@@ -50,7 +51,8 @@ class InferenceServicer(InferenceServiceServicer):
         asked = decode_request(request.request)
         validate(asked)
         who = _asker(request.context, context)
-        what = (request.model, request.version, asked, who, self._max_tokens)
+        begun = decode_continuation(request, asked)
+        what = (request.model, request.version, asked, who, self._max_tokens, begun)
         if request.model in self._remote:
             events = self._remote.generate(*what)
         else:
@@ -60,7 +62,7 @@ class InferenceServicer(InferenceServiceServicer):
             events = self._observer.watch(events, request.model, asked, provider=provider)
         async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
             async for event in stream:
-                yield pb.InferResponse(event=encode_event(event))
+                yield pb.InferResponse(event=encode_event(event), token_ids=_tokens(event))
 
     async def Embed(  # noqa: N802 - the RPC's name
         self, request: embedding_pb2.InferenceServiceEmbedRequest, context: Any
@@ -73,6 +75,10 @@ class InferenceServicer(InferenceServiceServicer):
         who = _asker(request.context, context)
         result = await embed(self._registry, request.model, request.version, asked, who)
         return embedding_pb2.InferenceServiceEmbedResponse(response=encode_embedding_result(result))
+
+
+def _tokens(event: GenerationEvent) -> tuple[int, ...]:
+    return event.token_ids if isinstance(event, Delta) else ()
 
 
 def _asker(said: generation_pb2.RequestContext, context: Any) -> RequestContext:

@@ -17,10 +17,12 @@ from llmrouter.selector.costs import prices_of
 from llmrouter.selector.settings import CatalogEntry
 from llmrouter.selector.statistics import PRIORS, Priors
 
-__all__ = ["LOADING_SECONDS", "Catalog", "Model", "ServedModel", "build_catalog"]
+__all__ = ["LOADING_SECONDS", "NOT_HELD", "Catalog", "Model", "ServedModel", "build_catalog"]
 
 STABLE = "stable"
 """The alias of the version that is meant where none is named."""
+NOT_HELD = "no endpoint holds it"
+"""Why a model is absent that no inference service has."""
 LOADING_SECONDS = 1.0
 """When to ask again for a model that is being loaded."""
 
@@ -329,7 +331,7 @@ def _nearest(usable: list[ServedModel]) -> tuple[ServedModel, ...]:
 
 def _trouble(served: list[ServedModel]) -> str:
     if not served:
-        return "no endpoint holds it"
+        return NOT_HELD
     for one in served:
         if one.error:
             return f"{one.address} could not load it: {one.error}"

@@ -8,7 +8,7 @@ from functools import reduce
 import numpy as np
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector.catalog import LOADING_SECONDS, Model
+from llmrouter.selector.catalog import LOADING_SECONDS, NOT_HELD, Model
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.filters import Filter
 from llmrouter.selector.leniency import at_least, nowhere, too_small
@@ -18,6 +18,10 @@ from llmrouter.selector.view import Flags
 __all__ = ["nobody", "refusal"]
 
 _MOST_TOLD = 5
+_EMPTY = (
+    "no inference service holds one; `llmrouter models pull smollm2-135m-instruct` fetches one, "
+    "and `llmrouter models load smollm2-135m-instruct-int8` has a suite that runs take it"
+)
 
 
 def _too_long(frame: Frame, suitable: Flags) -> RouterError:
@@ -45,8 +49,8 @@ def unheard() -> RouterError:
 
 def nobody(absent: Sequence[Model], *, hope: bool) -> RouterError:
     """Return the error where no model is served at all; with `hope`, one soon will be."""
-    told = [f"{one.name}: {one.trouble}" for one in absent]
-    return _error(told or ["there is none"], {}, hope=hope)
+    told = [f"{one.name}: {one.trouble}" for one in absent if one.trouble != NOT_HELD]
+    return _error(told or [_EMPTY], {}, hope=hope)
 
 
 def refusal(
@@ -74,8 +78,9 @@ def refusal(
         return _too_long(frame, suitable)
     rows = np.flatnonzero(among)
     count = np.zeros(len(view.models), np.int64)
-    for _, fails in failed:
-        count += fails
+    for one, fails in failed:
+        # What does another kind of work is nearest only where all do.
+        count += fails * (len(failed) if one.name == "capabilities" else 1)
     # The fewest conditions failed, and of those alike the best quality.
     nearest = int(rows[np.lexsort((-view.quality[rows], count[rows]))[0]])
     lacks = _lacks(frame, strategy, failed, nearest)

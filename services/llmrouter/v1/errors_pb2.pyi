@@ -95,6 +95,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: a budget or quota is used up, or never holds as much; QuotaFailure names it,
     RetryInfo says when it begins anew, if that helps. A cheaper model may answer.
     """
+    ERROR_REASON_CONTENT_BLOCKED: _ErrorReason.ValueType  # 40
+    """INVALID_ARGUMENT: the question, or what had come of the answer, holds what this gateway's settings do
+    not let through; the metadata `rule` and `kind` name it. Do not retry.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Represents the machine-readable cause of a failure. Every error of every service is a
@@ -175,5 +179,9 @@ RetryInfo says when there is room again.
 ERROR_REASON_QUOTA_EXHAUSTED: ErrorReason.ValueType  # 25
 """RESOURCE_EXHAUSTED: a budget or quota is used up, or never holds as much; QuotaFailure names it,
 RetryInfo says when it begins anew, if that helps. A cheaper model may answer.
+"""
+ERROR_REASON_CONTENT_BLOCKED: ErrorReason.ValueType  # 40
+"""INVALID_ARGUMENT: the question, or what had come of the answer, holds what this gateway's settings do
+not let through; the metadata `rule` and `kind` name it. Do not retry.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -29,7 +29,7 @@ from llmrouter.v1 import rating_pb2 as llmrouter_dot_v1_dot_rating__pb2
 from llmrouter.v1 import selector_pb2 as llmrouter_dot_v1_dot_selector__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmrouter/v1/gateway.proto\x12\x0cllmrouter.v1\x1a\x17google/rpc/status.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\x1a\x19llmrouter/v1/rating.proto\x1a\x1bllmrouter/v1/selector.proto\"\x8b\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x15.llmrouter.v1.Started\x12%\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.llmrouter.v1.Finished\"G\n\x15StreamGenerateRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"F\n\x16StreamGenerateResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"\\\n\x14\x42\x61tchGenerateRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\x12\x13\n\x0b\x63oncurrency\x18\x02 \x01(\r\"\x87\x01\n\x15\x42\x61tchGenerateResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12\x30\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1e.llmrouter.v1.GenerateResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel2\xfd\x03\n\x0eGatewayService\x12I\n\x08Generate\x12\x1d.llmrouter.v1.GenerateRequest\x1a\x1e.llmrouter.v1.GenerateResponse\x12]\n\x0eStreamGenerate\x12#.llmrouter.v1.StreamGenerateRequest\x1a$.llmrouter.v1.StreamGenerateResponse0\x01\x12Z\n\rBatchGenerate\x12\".llmrouter.v1.BatchGenerateRequest\x1a#.llmrouter.v1.BatchGenerateResponse0\x01\x12@\n\x05\x45mbed\x12\x1a.llmrouter.v1.EmbedRequest\x1a\x1b.llmrouter.v1.EmbedResponse\x12R\n\x0bRateOutcome\x12 .llmrouter.v1.RateOutcomeRequest\x1a!.llmrouter.v1.RateOutcomeResponse\x12O\n\nListModels\x12\x1f.llmrouter.v1.ListModelsRequest\x1a .llmrouter.v1.ListModelsResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1allmrouter/v1/gateway.proto\x12\x0cllmrouter.v1\x1a\x17google/rpc/status.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\x1a\x19llmrouter/v1/rating.proto\x1a\x1bllmrouter/v1/selector.proto\"\x8b\x01\n\x10GenerateResponse\x12&\n\x07started\x18\x01 \x01(\x0b\x32\x15.llmrouter.v1.Started\x12%\n\x07\x63hoices\x18\x02 \x03(\x0b\x32\x14.llmrouter.v1.Choice\x12(\n\x08\x66inished\x18\x03 \x01(\x0b\x32\x16.llmrouter.v1.Finished\"G\n\x15StreamGenerateRequest\x12.\n\x07request\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"F\n\x16StreamGenerateResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"\\\n\x14\x42\x61tchGenerateRequest\x12/\n\x08requests\x18\x01 \x03(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\x12\x13\n\x0b\x63oncurrency\x18\x02 \x01(\r\"\x87\x01\n\x15\x42\x61tchGenerateResponse\x12\r\n\x05index\x18\x01 \x01(\r\x12\x30\n\x06\x61nswer\x18\x02 \x01(\x0b\x32\x1e.llmrouter.v1.GenerateResponseH\x00\x12#\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x08\n\x06result\"\xc8\x01\n\x13\x43onversationOptions\x12/\n\x08sampling\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.SamplingOptions\x12,\n\x07routing\x18\x02 \x01(\x0b\x32\x1b.llmrouter.v1.RoutingWishes\x12(\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x19.llmrouter.v1.CacheWishes\x12(\n\x08priority\x18\x04 \x01(\x0e\x32\x16.llmrouter.v1.Priority\"/\n\x04Turn\x12\'\n\x08messages\x18\x01 \x03(\x0b\x32\x15.llmrouter.v1.Message\"\x1a\n\nCancelTurn\x12\x0c\n\x04turn\x18\x01 \x01(\r\"\x17\n\x06\x43redit\x12\r\n\x05\x62ytes\x18\x01 \x01(\r\"\xc7\x01\n\x0f\x43onverseRequest\x12\x34\n\x07options\x18\x01 \x01(\x0b\x32!.llmrouter.v1.ConversationOptionsH\x00\x12\"\n\x04turn\x18\x02 \x01(\x0b\x32\x12.llmrouter.v1.TurnH\x00\x12*\n\x06\x63\x61ncel\x18\x03 \x01(\x0b\x32\x18.llmrouter.v1.CancelTurnH\x00\x12&\n\x06\x63redit\x18\x04 \x01(\x0b\x32\x14.llmrouter.v1.CreditH\x00\x42\x06\n\x04kind\"*\n\x0cTurnAccepted\x12\x1a\n\x12\x66orgotten_messages\x18\x01 \x01(\r\"\x1f\n\rTurnCancelled\x12\x0e\n\x06tokens\x18\x01 \x01(\r\"\xe0\x01\n\x10\x43onverseResponse\x12\x0c\n\x04turn\x18\x01 \x01(\r\x12.\n\x08\x61\x63\x63\x65pted\x18\x02 \x01(\x0b\x32\x1a.llmrouter.v1.TurnAcceptedH\x00\x12.\n\x05\x65vent\x18\x03 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEventH\x00\x12\x30\n\tcancelled\x18\x04 \x01(\x0b\x32\x1b.llmrouter.v1.TurnCancelledH\x00\x12$\n\x06\x66\x61iled\x18\x05 \x01(\x0b\x32\x12.google.rpc.StatusH\x00\x42\x06\n\x04kind\"\x13\n\x11ListModelsRequest\"@\n\x12ListModelsResponse\x12*\n\x06models\x18\x01 \x03(\x0b\x32\x1a.llmrouter.v1.CatalogModel2\xcc\x04\n\x0eGatewayService\x12I\n\x08Generate\x12\x1d.llmrouter.v1.GenerateRequest\x1a\x1e.llmrouter.v1.GenerateResponse\x12]\n\x0eStreamGenerate\x12#.llmrouter.v1.StreamGenerateRequest\x1a$.llmrouter.v1.StreamGenerateResponse0\x01\x12Z\n\rBatchGenerate\x12\".llmrouter.v1.BatchGenerateRequest\x1a#.llmrouter.v1.BatchGenerateResponse0\x01\x12M\n\x08\x43onverse\x12\x1d.llmrouter.v1.ConverseRequest\x1a\x1e.llmrouter.v1.ConverseResponse(\x01\x30\x01\x12@\n\x05\x45mbed\x12\x1a.llmrouter.v1.EmbedRequest\x1a\x1b.llmrouter.v1.EmbedResponse\x12R\n\x0bRateOutcome\x12 .llmrouter.v1.RateOutcomeRequest\x1a!.llmrouter.v1.RateOutcomeResponse\x12O\n\nListModels\x12\x1f.llmrouter.v1.ListModelsRequest\x1a .llmrouter.v1.ListModelsResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,10 +46,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHGENERATEREQUEST']._serialized_end=565
   _globals['_BATCHGENERATERESPONSE']._serialized_start=568
   _globals['_BATCHGENERATERESPONSE']._serialized_end=703
-  _globals['_LISTMODELSREQUEST']._serialized_start=705
-  _globals['_LISTMODELSREQUEST']._serialized_end=724
-  _globals['_LISTMODELSRESPONSE']._serialized_start=726
-  _globals['_LISTMODELSRESPONSE']._serialized_end=790
-  _globals['_GATEWAYSERVICE']._serialized_start=793
-  _globals['_GATEWAYSERVICE']._serialized_end=1302
+  _globals['_CONVERSATIONOPTIONS']._serialized_start=706
+  _globals['_CONVERSATIONOPTIONS']._serialized_end=906
+  _globals['_TURN']._serialized_start=908
+  _globals['_TURN']._serialized_end=955
+  _globals['_CANCELTURN']._serialized_start=957
+  _globals['_CANCELTURN']._serialized_end=983
+  _globals['_CREDIT']._serialized_start=985
+  _globals['_CREDIT']._serialized_end=1008
+  _globals['_CONVERSEREQUEST']._serialized_start=1011
+  _globals['_CONVERSEREQUEST']._serialized_end=1210
+  _globals['_TURNACCEPTED']._serialized_start=1212
+  _globals['_TURNACCEPTED']._serialized_end=1254
+  _globals['_TURNCANCELLED']._serialized_start=1256
+  _globals['_TURNCANCELLED']._serialized_end=1287
+  _globals['_CONVERSERESPONSE']._serialized_start=1290
+  _globals['_CONVERSERESPONSE']._serialized_end=1514
+  _globals['_LISTMODELSREQUEST']._serialized_start=1516
+  _globals['_LISTMODELSREQUEST']._serialized_end=1535
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1537
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1601
+  _globals['_GATEWAYSERVICE']._serialized_start=1604
+  _globals['_GATEWAYSERVICE']._serialized_end=2192
 # @@protoc_insertion_point(module_scope)

@@ -174,6 +174,262 @@ class BatchGenerateResponse(_message.Message):
 Global___BatchGenerateResponse: _TypeAlias = BatchGenerateResponse  # noqa: Y015
 
 @_typing.final
+class ConversationOptions(_message.Message):
+    """Represents what all turns of a conversation that are said after it are answered by. It takes the
+    place of the options before it as a whole.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SAMPLING_FIELD_NUMBER: _builtins.int
+    ROUTING_FIELD_NUMBER: _builtins.int
+    CACHE_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    priority: _generation_pb2.Priority.ValueType
+    """How urgent turns are."""
+    @_builtins.property
+    def sampling(self) -> _generation_pb2.SamplingOptions:
+        """How tokens are drawn. Of several answers (`n`) the conversation goes on with the first."""
+
+    @_builtins.property
+    def routing(self) -> _generation_pb2.RoutingWishes:
+        """Which model is to answer."""
+
+    @_builtins.property
+    def cache(self) -> _generation_pb2.CacheWishes:
+        """What the answer cache may do."""
+
+    def __init__(
+        self,
+        *,
+        sampling: _generation_pb2.SamplingOptions | None = ...,
+        routing: _generation_pb2.RoutingWishes | None = ...,
+        cache: _generation_pb2.CacheWishes | None = ...,
+        priority: _generation_pb2.Priority.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "routing", b"routing", "sampling", b"sampling"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "priority", b"priority", "routing", b"routing", "sampling", b"sampling"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ConversationOptions: _TypeAlias = ConversationOptions  # noqa: Y015
+
+@_typing.final
+class Turn(_message.Message):
+    """Represents what is said next. It joins what was said before, and so does its answer; of a turn that
+    is cancelled, as far as it was sent; of one that failed, neither does. What was said before is
+    bounded (`gateway.conversation_max_bytes`, 1,000 messages): the eldest turns are forgotten first,
+    instructions at the beginning never.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MESSAGES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def messages(self) -> _containers.RepeatedCompositeFieldContainer[_generation_pb2.Message]:
+        """Usually one of the user's; the first turn may begin with instructions. At least 1."""
+
+    def __init__(
+        self,
+        *,
+        messages: _abc.Iterable[_generation_pb2.Message] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["messages", b"messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Turn: _TypeAlias = Turn  # noqa: Y015
+
+@_typing.final
+class CancelTurn(_message.Message):
+    """Represents that a turn is of no use any more, whether it is being answered or waits."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_FIELD_NUMBER: _builtins.int
+    turn: _builtins.int
+    """Number of the turn, from 1, in the order in which they are said. One that has ended is ignored."""
+    def __init__(
+        self,
+        *,
+        turn: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CancelTurn: _TypeAlias = CancelTurn  # noqa: Y015
+
+@_typing.final
+class Credit(_message.Message):
+    """Represents that the caller takes so many more bytes of text. From the first one on, deltas are sent
+    only while there is credit left, except for the first one of each turn; the last may exceed it. What
+    is not sent merges into one delta, up to 64 KiB; then the generation itself pauses, and leaves its
+    slot to others. Without, the transport's own flow control does the same.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BYTES_FIELD_NUMBER: _builtins.int
+    bytes: _builtins.int
+    """UTF-8 bytes of text; 1 to 16 MiB."""
+    def __init__(
+        self,
+        *,
+        bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Credit: _TypeAlias = Credit  # noqa: Y015
+
+@_typing.final
+class ConverseRequest(_message.Message):
+    """Represents one message of the caller's in a conversation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    CANCEL_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def options(self) -> Global___ConversationOptions:
+        """Options for the turns after it."""
+
+    @_builtins.property
+    def turn(self) -> Global___Turn:
+        """Something is said. At most 16 turns wait; more are refused with QUEUE_FULL, one by one."""
+
+    @_builtins.property
+    def cancel(self) -> Global___CancelTurn:
+        """A turn is given up."""
+
+    @_builtins.property
+    def credit(self) -> Global___Credit:
+        """More may be sent."""
+
+    def __init__(
+        self,
+        *,
+        options: Global___ConversationOptions | None = ...,
+        turn: Global___Turn | None = ...,
+        cancel: Global___CancelTurn | None = ...,
+        credit: Global___Credit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "kind", b"kind", "options", b"options", "turn", b"turn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cancel", b"cancel", "credit", b"credit", "kind", b"kind", "options", b"options", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["options", "turn", "cancel", "credit"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ConverseRequest: _TypeAlias = ConverseRequest  # noqa: Y015
+
+@_typing.final
+class TurnAccepted(_message.Message):
+    """Represents that a turn begins to be answered: first message of every turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FORGOTTEN_MESSAGES_FIELD_NUMBER: _builtins.int
+    forgotten_messages: _builtins.int
+    """Messages that were forgotten so that it fits."""
+    def __init__(
+        self,
+        *,
+        forgotten_messages: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["forgotten_messages", b"forgotten_messages"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnAccepted: _TypeAlias = TurnAccepted  # noqa: Y015
+
+@_typing.final
+class TurnCancelled(_message.Message):
+    """Represents that a turn was cancelled: last message of such a turn."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKENS_FIELD_NUMBER: _builtins.int
+    tokens: _builtins.int
+    """Tokens of its answer that were sent."""
+    def __init__(
+        self,
+        *,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TurnCancelled: _TypeAlias = TurnCancelled  # noqa: Y015
+
+@_typing.final
+class ConverseResponse(_message.Message):
+    """Represents one message of the gateway's in a conversation. A turn begins with `accepted` and ends
+    with the event Finished, with `cancelled` or with `failed`.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    CANCELLED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    turn: _builtins.int
+    """Number of the turn, from 1."""
+    @_builtins.property
+    def accepted(self) -> Global___TurnAccepted:
+        """It begins."""
+
+    @_builtins.property
+    def event(self) -> _generation_pb2.GenerationEvent:
+        """One step of its answer."""
+
+    @_builtins.property
+    def cancelled(self) -> Global___TurnCancelled:
+        """It was given up."""
+
+    @_builtins.property
+    def failed(self) -> _status_pb2.Status:
+        """It failed, as the status of a call of its own would say it; the conversation goes on."""
+
+    def __init__(
+        self,
+        *,
+        turn: _builtins.int = ...,
+        accepted: Global___TurnAccepted | None = ...,
+        event: _generation_pb2.GenerationEvent | None = ...,
+        cancelled: Global___TurnCancelled | None = ...,
+        failed: _status_pb2.Status | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "event", b"event", "failed", b"failed", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "cancelled", b"cancelled", "event", b"event", "failed", b"failed", "kind", b"kind", "turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["accepted", "event", "cancelled", "failed"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___ConverseResponse: _TypeAlias = ConverseResponse  # noqa: Y015
+
+@_typing.final
 class ListModelsRequest(_message.Message):
     """Represents a request for the models. Empty: there is nothing to choose yet."""
 

@@ -54,6 +54,11 @@ class GatewayServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.FromString,
                 _registered_method=True)
+        self.Converse = channel.stream_stream(
+                '/llmrouter.v1.GatewayService/Converse',
+                request_serializer=llmrouter_dot_v1_dot_gateway__pb2.ConverseRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_gateway__pb2.ConverseResponse.FromString,
+                _registered_method=True)
         self.Embed = channel.unary_unary(
                 '/llmrouter.v1.GatewayService/Embed',
                 request_serializer=llmrouter_dot_v1_dot_embedding__pb2.EmbedRequest.SerializeToString,
@@ -101,6 +106,16 @@ class GatewayServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Converse(self, request_iterator, context):
+        """Holds a conversation: turns on one stream, answered one after another, with what was said before.
+        Ending the caller's side ends it once the turns that were said are answered; so does a pause of
+        `gateway.conversation_idle_seconds` (DEADLINE_EXCEEDED). Each turn has the gateway's default
+        deadline, within that of the call. Not retried: what was said is with the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Embed(self, request, context):
         """Turns texts into vectors with an embedding model. Safe to retry.
         """
@@ -141,6 +156,11 @@ def add_GatewayServiceServicer_to_server(servicer, server):
                     servicer.BatchGenerate,
                     request_deserializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.SerializeToString,
+            ),
+            'Converse': grpc.stream_stream_rpc_method_handler(
+                    servicer.Converse,
+                    request_deserializer=llmrouter_dot_v1_dot_gateway__pb2.ConverseRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_gateway__pb2.ConverseResponse.SerializeToString,
             ),
             'Embed': grpc.unary_unary_rpc_method_handler(
                     servicer.Embed,
@@ -241,6 +261,33 @@ class GatewayService:
             '/llmrouter.v1.GatewayService/BatchGenerate',
             llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateRequest.SerializeToString,
             llmrouter_dot_v1_dot_gateway__pb2.BatchGenerateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Converse(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/llmrouter.v1.GatewayService/Converse',
+            llmrouter_dot_v1_dot_gateway__pb2.ConverseRequest.SerializeToString,
+            llmrouter_dot_v1_dot_gateway__pb2.ConverseResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -50,6 +50,12 @@ class GatewayServiceStub:
     Without one, each question has the gateway's default from its turn on. Retry only what has no
     result yet.
     """
+    Converse: _grpc.StreamStreamMultiCallable[_gateway_pb2.ConverseRequest, _gateway_pb2.ConverseResponse]
+    """Holds a conversation: turns on one stream, answered one after another, with what was said before.
+    Ending the caller's side ends it once the turns that were said are answered; so does a pause of
+    `gateway.conversation_idle_seconds` (DEADLINE_EXCEEDED). Each turn has the gateway's default
+    deadline, within that of the call. Not retried: what was said is with the stream.
+    """
     Embed: _grpc.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]
     """Turns texts into vectors with an embedding model. Safe to retry."""
     RateOutcome: _grpc.UnaryUnaryMultiCallable[_rating_pb2.RateOutcomeRequest, _rating_pb2.RateOutcomeResponse]
@@ -78,6 +84,12 @@ class GatewayServiceAsyncStub(GatewayServiceStub):
     that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
     Without one, each question has the gateway's default from its turn on. Retry only what has no
     result yet.
+    """
+    Converse: _aio.StreamStreamMultiCallable[_gateway_pb2.ConverseRequest, _gateway_pb2.ConverseResponse]  # type: ignore[assignment]
+    """Holds a conversation: turns on one stream, answered one after another, with what was said before.
+    Ending the caller's side ends it once the turns that were said are answered; so does a pause of
+    `gateway.conversation_idle_seconds` (DEADLINE_EXCEEDED). Each turn has the gateway's default
+    deadline, within that of the call. Not retried: what was said is with the stream.
     """
     Embed: _aio.UnaryUnaryMultiCallable[_embedding_pb2.EmbedRequest, _embedding_pb2.EmbedResponse]  # type: ignore[assignment]
     """Turns texts into vectors with an embedding model. Safe to retry."""
@@ -122,6 +134,18 @@ class GatewayServiceServicer(metaclass=_abc_1.ABCMeta):
         that fails costs the others nothing. Cancelling the call stops all of them; so does its deadline.
         Without one, each question has the gateway's default from its turn on. Retry only what has no
         result yet.
+        """
+
+    @_abc_1.abstractmethod
+    def Converse(
+        self,
+        request_iterator: _MaybeAsyncIterator[_gateway_pb2.ConverseRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_gateway_pb2.ConverseResponse], _abc.AsyncIterator[_gateway_pb2.ConverseResponse]]:
+        """Holds a conversation: turns on one stream, answered one after another, with what was said before.
+        Ending the caller's side ends it once the turns that were said are answered; so does a pause of
+        `gateway.conversation_idle_seconds` (DEADLINE_EXCEEDED). Each turn has the gateway's default
+        deadline, within that of the call. Not retried: what was said is with the stream.
         """
 
     @_abc_1.abstractmethod

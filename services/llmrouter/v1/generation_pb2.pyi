@@ -48,6 +48,42 @@ ROLE_ASSISTANT: Role.ValueType  # 3
 """The model's own earlier turn."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _Switching:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SwitchingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Switching.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SWITCHING_UNSPECIFIED: _Switching.ValueType  # 0
+    """Takes the default, SWITCHING_ANY."""
+    SWITCHING_ANY: _Switching.ValueType  # 1
+    """Another replica of the same version first, then any model of the plan that can."""
+    SWITCHING_SAME_VERSION: _Switching.ValueType  # 2
+    """Another replica of the same version alone. A greedy answer, or one with a seed, then is what it
+    would have been.
+    """
+    SWITCHING_OFF: _Switching.ValueType  # 3
+    """Nobody."""
+
+class Switching(_Switching, metaclass=_SwitchingEnumTypeWrapper):
+    """Represents who may go on with an answer that breaks off. The gateway's own setting
+    (`gateway.switching`) may allow less. Several answers at once (`n`) and those with a
+    `response_format` are never gone on with, those with `logprobs` by the same version alone. Where
+    nobody can, the stream ends with ANSWER_BROKEN_OFF.
+    """
+
+SWITCHING_UNSPECIFIED: Switching.ValueType  # 0
+"""Takes the default, SWITCHING_ANY."""
+SWITCHING_ANY: Switching.ValueType  # 1
+"""Another replica of the same version first, then any model of the plan that can."""
+SWITCHING_SAME_VERSION: Switching.ValueType  # 2
+"""Another replica of the same version alone. A greedy answer, or one with a seed, then is what it
+would have been.
+"""
+SWITCHING_OFF: Switching.ValueType  # 3
+"""Nobody."""
+Global___Switching: _TypeAlias = Switching  # noqa: Y015
+
 class _Election:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -590,6 +626,7 @@ class RoutingWishes(_message.Message):
     NO_EXPLORATION_FIELD_NUMBER: _builtins.int
     MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
     ENSEMBLE_FIELD_NUMBER: _builtins.int
+    SWITCHING_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -614,6 +651,8 @@ class RoutingWishes(_message.Message):
     may be less probable than this; over 0 to 1, 0 takes the configured default
     (`gateway.cascade.threshold`).
     """
+    switching: Global___Switching.ValueType
+    """Who may go on with an answer whose model is lost after a part of it has been sent."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that the model must carry, such as `region=eu`; at most 16, each 1 to 64 bytes."""
@@ -646,10 +685,11 @@ class RoutingWishes(_message.Message):
         no_exploration: _builtins.bool = ...,
         min_confidence: _builtins.float = ...,
         ensemble: Global___Ensemble | None = ...,
+        switching: Global___Switching.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "switching", b"switching", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1131,7 +1171,7 @@ class Attempt(_message.Message):
     error_message: _builtins.str
     """One sentence; empty when it answered."""
     cost: _builtins.float
-    """What that cost in US dollars, by the catalog's prices; 0 when it failed."""
+    """What that cost in US dollars, by the catalog's prices; 0 when it failed before it sent anything."""
     confidence: _builtins.float
     """How sure it was of its answer, 0 to 1; absent where nobody asked."""
     set_aside: _builtins.str
@@ -1142,7 +1182,9 @@ class Attempt(_message.Message):
 
     @_builtins.property
     def usage(self) -> Global___Usage:
-        """What was counted; absent when it failed."""
+        """What was counted; absent when it failed. Of one that broke off, and whose answer others went on
+        with: what had been sent of it.
+        """
 
     def __init__(
         self,
@@ -1169,6 +1211,58 @@ class Attempt(_message.Message):
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
 
 @_typing.final
+class Switched(_message.Message):
+    """Represents that another replica or model goes on with an answer whose model was lost. It comes
+    between two deltas; the text goes on as if nothing had happened.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_MODEL_FIELD_NUMBER: _builtins.int
+    FROM_VERSION_FIELD_NUMBER: _builtins.int
+    FROM_ADDRESS_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    from_model: _builtins.str
+    """Name of the model that was lost."""
+    from_version: _builtins.str
+    """Its version."""
+    from_address: _builtins.str
+    """Where it ran: `host:port`."""
+    model: _builtins.str
+    """Name of the model that goes on."""
+    version: _builtins.str
+    """Its version."""
+    address: _builtins.str
+    """Where it runs."""
+    reason: _builtins.str
+    """Why: name of the ErrorReason without its prefix."""
+    tokens: _builtins.int
+    """Tokens of the answer that had been sent by then."""
+    def __init__(
+        self,
+        *,
+        from_model: _builtins.str = ...,
+        from_version: _builtins.str = ...,
+        from_address: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.str = ...,
+        address: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "from_address", b"from_address", "from_model", b"from_model", "from_version", b"from_version", "model", b"model", "reason", b"reason", "tokens", b"tokens", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Switched: _TypeAlias = Switched  # noqa: Y015
+
+@_typing.final
 class Finished(_message.Message):
     """Represents the end of a successful stream: last event, exactly once."""
 
@@ -1186,7 +1280,7 @@ class Finished(_message.Message):
 
     @_builtins.property
     def timings(self) -> Global___Timings:
-        """Where the time went. For a cached answer: where it went when it was generated."""
+        """Where the time went; where another model went on, from there. For a cached answer: where it went when it was generated."""
 
     @_builtins.property
     def attempts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attempt]:
@@ -1211,7 +1305,7 @@ Global___Finished: _TypeAlias = Finished  # noqa: Y015
 @_typing.final
 class GenerationEvent(_message.Message):
     """Represents one event of an answer's stream: Started, then per choice Deltas and one
-    ChoiceFinished, then Finished. A stream that fails ends with a status instead of Finished.
+    ChoiceFinished, then Finished; a Switched for each time that another model went on. A stream that fails ends with a status instead of Finished.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1220,6 +1314,7 @@ class GenerationEvent(_message.Message):
     DELTA_FIELD_NUMBER: _builtins.int
     CHOICE_FINISHED_FIELD_NUMBER: _builtins.int
     FINISHED_FIELD_NUMBER: _builtins.int
+    SWITCHED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def started(self) -> Global___Started:
         """The answer is about to come."""
@@ -1236,6 +1331,10 @@ class GenerationEvent(_message.Message):
     def finished(self) -> Global___Finished:
         """The stream is complete."""
 
+    @_builtins.property
+    def switched(self) -> Global___Switched:
+        """Another model goes on."""
+
     def __init__(
         self,
         *,
@@ -1243,12 +1342,13 @@ class GenerationEvent(_message.Message):
         delta: Global___Delta | None = ...,
         choice_finished: Global___ChoiceFinished | None = ...,
         finished: Global___Finished | None = ...,
+        switched: Global___Switched | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started", "switched", b"switched"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["choice_finished", b"choice_finished", "delta", b"delta", "event", b"event", "finished", b"finished", "started", b"started", "switched", b"switched"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "choice_finished", "finished"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "delta", "choice_finished", "finished", "switched"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 

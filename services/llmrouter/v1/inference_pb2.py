@@ -27,27 +27,29 @@ from llmrouter.v1 import embedding_pb2 as llmrouter_dot_v1_dot_embedding__pb2
 from llmrouter.v1 import generation_pb2 as llmrouter_dot_v1_dot_generation__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmrouter/v1/inference.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\"\x8d\x01\n\x0cInferRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07request\x18\x04 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\"=\n\rInferResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\"o\n\x0cModelQuality\x12\x12\n\nperplexity\x18\x01 \x01(\x01\x12\x1c\n\x14reference_perplexity\x18\x02 \x01(\x01\x12\x15\n\rkl_divergence\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\"\xa0\x01\n\nModelSpeed\x12,\n\tload_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefill_rate\x18\x02 \x01(\x01\x12\x13\n\x0b\x64\x65\x63ode_rate\x18\x03 \x01(\x01\x12\x12\n\nbatch_rate\x18\x04 \x01(\x01\x12\x0f\n\x07streams\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\"\x83\x03\n\x10\x45ngineStatistics\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\x04\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x07 \x01(\x04\x12\x15\n\rreused_tokens\x18\x08 \x01(\x04\x12\x13\n\x0bpreemptions\x18\t \x01(\x04\x12,\n\tstep_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x65stimated_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefix_bytes\x18\x0c \x01(\x04\x12\x14\n\x0cparked_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x64rafted_tokens\x18\x0e \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x0f \x01(\x04\"\xe9\x03\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.ModelState\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\r\x12\x14\n\x0c\x66older_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04\x63hat\x18\x08 \x01(\x08\x12+\n\x07quality\x18\t \x01(\x0b\x32\x1a.llmrouter.v1.ModelQuality\x12\x32\n\nstatistics\x18\n \x01(\x0b\x32\x1e.llmrouter.v1.EngineStatistics\x12\x12\n\ndimensions\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12\x1b\n\x13longest_token_bytes\x18\x0e \x01(\r\x12\r\n\x05label\x18\x14 \x01(\t\x12\x0f\n\x07\x61liases\x18\x15 \x03(\t\x12\x11\n\ton_demand\x18\x16 \x01(\x08\x12\x0e\n\x06pinned\x18\x17 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x18 \x01(\x04\x12\'\n\x05speed\x18\x19 \x01(\x0b\x32\x18.llmrouter.v1.ModelSpeed*\xa5\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x05\x32\xb8\x01\n\x10InferenceService\x12\x42\n\x05Infer\x12\x1a.llmrouter.v1.InferRequest\x1a\x1b.llmrouter.v1.InferResponse0\x01\x12`\n\x05\x45mbed\x12*.llmrouter.v1.InferenceServiceEmbedRequest\x1a+.llmrouter.v1.InferenceServiceEmbedResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1cllmrouter/v1/inference.proto\x12\x0cllmrouter.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1cllmrouter/v1/embedding.proto\x1a\x1dllmrouter/v1/generation.proto\"\xbf\x01\n\x0cInferRequest\x12-\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x1c.llmrouter.v1.RequestContext\x12\r\n\x05model\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12.\n\x07request\x18\x04 \x01(\x0b\x32\x1d.llmrouter.v1.GenerateRequest\x12\x30\n\x0c\x63ontinuation\x18\x05 \x01(\x0b\x32\x1a.llmrouter.v1.Continuation\"?\n\x0c\x43ontinuation\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\x12\x0e\n\x06tokens\x18\x03 \x01(\r\"P\n\rInferResponse\x12,\n\x05\x65vent\x18\x01 \x01(\x0b\x32\x1d.llmrouter.v1.GenerationEvent\x12\x11\n\ttoken_ids\x18\x02 \x03(\r\"o\n\x0cModelQuality\x12\x12\n\nperplexity\x18\x01 \x01(\x01\x12\x1c\n\x14reference_perplexity\x18\x02 \x01(\x01\x12\x15\n\rkl_divergence\x18\x03 \x01(\x01\x12\x16\n\x0etop1_agreement\x18\x04 \x01(\x01\"\xa0\x01\n\nModelSpeed\x12,\n\tload_time\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefill_rate\x18\x02 \x01(\x01\x12\x13\n\x0b\x64\x65\x63ode_rate\x18\x03 \x01(\x01\x12\x12\n\nbatch_rate\x18\x04 \x01(\x01\x12\x0f\n\x07streams\x18\x05 \x01(\r\x12\x14\n\x0cmemory_bytes\x18\x06 \x01(\x04\"\x83\x03\n\x10\x45ngineStatistics\x12\x0f\n\x07running\x18\x01 \x01(\r\x12\x0f\n\x07waiting\x18\x02 \x01(\r\x12\r\n\x05slots\x18\x03 \x01(\r\x12\r\n\x05steps\x18\x04 \x01(\x04\x12\x15\n\rprompt_tokens\x18\x05 \x01(\x04\x12\x19\n\x11\x63ompletion_tokens\x18\x06 \x01(\x04\x12\x13\n\x0b\x63\x61\x63he_bytes\x18\x07 \x01(\x04\x12\x15\n\rreused_tokens\x18\x08 \x01(\x04\x12\x13\n\x0bpreemptions\x18\t \x01(\x04\x12,\n\tstep_time\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x31\n\x0e\x65stimated_wait\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x14\n\x0cprefix_bytes\x18\x0c \x01(\x04\x12\x14\n\x0cparked_bytes\x18\r \x01(\x04\x12\x16\n\x0e\x64rafted_tokens\x18\x0e \x01(\x04\x12\x17\n\x0f\x61\x63\x63\x65pted_tokens\x18\x0f \x01(\x04\"\xe9\x03\n\x0bLoadedModel\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\'\n\x05state\x18\x03 \x01(\x0e\x32\x18.llmrouter.v1.ModelState\x12\r\n\x05\x65rror\x18\x04 \x01(\t\x12\x11\n\tprecision\x18\x05 \x01(\t\x12\x0f\n\x07\x63ontext\x18\x06 \x01(\r\x12\x14\n\x0c\x66older_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04\x63hat\x18\x08 \x01(\x08\x12+\n\x07quality\x18\t \x01(\x0b\x32\x1a.llmrouter.v1.ModelQuality\x12\x32\n\nstatistics\x18\n \x01(\x0b\x32\x1e.llmrouter.v1.EngineStatistics\x12\x12\n\ndimensions\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x11\n\ttokenizer\x18\r \x01(\t\x12\x1b\n\x13longest_token_bytes\x18\x0e \x01(\r\x12\r\n\x05label\x18\x14 \x01(\t\x12\x0f\n\x07\x61liases\x18\x15 \x03(\t\x12\x11\n\ton_demand\x18\x16 \x01(\x08\x12\x0e\n\x06pinned\x18\x17 \x01(\x08\x12\x14\n\x0cmemory_bytes\x18\x18 \x01(\x04\x12\'\n\x05speed\x18\x19 \x01(\x0b\x32\x18.llmrouter.v1.ModelSpeed*\xa5\x01\n\nModelState\x12\x1b\n\x17MODEL_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13MODEL_STATE_LOADING\x10\x01\x12\x15\n\x11MODEL_STATE_READY\x10\x02\x12\x16\n\x12MODEL_STATE_FAILED\x10\x03\x12\x18\n\x14MODEL_STATE_UNLOADED\x10\x04\x12\x18\n\x14MODEL_STATE_DRAINING\x10\x05\x32\xb8\x01\n\x10InferenceService\x12\x42\n\x05Infer\x12\x1a.llmrouter.v1.InferRequest\x1a\x1b.llmrouter.v1.InferResponse0\x01\x12`\n\x05\x45mbed\x12*.llmrouter.v1.InferenceServiceEmbedRequest\x1a+.llmrouter.v1.InferenceServiceEmbedResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'llmrouter.v1.inference_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MODELSTATE']._serialized_start=1505
-  _globals['_MODELSTATE']._serialized_end=1670
+  _globals['_MODELSTATE']._serialized_start=1639
+  _globals['_MODELSTATE']._serialized_end=1804
   _globals['_INFERREQUEST']._serialized_start=140
-  _globals['_INFERREQUEST']._serialized_end=281
-  _globals['_INFERRESPONSE']._serialized_start=283
-  _globals['_INFERRESPONSE']._serialized_end=344
-  _globals['_MODELQUALITY']._serialized_start=346
-  _globals['_MODELQUALITY']._serialized_end=457
-  _globals['_MODELSPEED']._serialized_start=460
-  _globals['_MODELSPEED']._serialized_end=620
-  _globals['_ENGINESTATISTICS']._serialized_start=623
-  _globals['_ENGINESTATISTICS']._serialized_end=1010
-  _globals['_LOADEDMODEL']._serialized_start=1013
-  _globals['_LOADEDMODEL']._serialized_end=1502
-  _globals['_INFERENCESERVICE']._serialized_start=1673
-  _globals['_INFERENCESERVICE']._serialized_end=1857
+  _globals['_INFERREQUEST']._serialized_end=331
+  _globals['_CONTINUATION']._serialized_start=333
+  _globals['_CONTINUATION']._serialized_end=396
+  _globals['_INFERRESPONSE']._serialized_start=398
+  _globals['_INFERRESPONSE']._serialized_end=478
+  _globals['_MODELQUALITY']._serialized_start=480
+  _globals['_MODELQUALITY']._serialized_end=591
+  _globals['_MODELSPEED']._serialized_start=594
+  _globals['_MODELSPEED']._serialized_end=754
+  _globals['_ENGINESTATISTICS']._serialized_start=757
+  _globals['_ENGINESTATISTICS']._serialized_end=1144
+  _globals['_LOADEDMODEL']._serialized_start=1147
+  _globals['_LOADEDMODEL']._serialized_end=1636
+  _globals['_INFERENCESERVICE']._serialized_start=1807
+  _globals['_INFERENCESERVICE']._serialized_end=1991
 # @@protoc_insertion_point(module_scope)

@@ -67,6 +67,7 @@ class InferRequest(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    CONTINUATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model. Required."""
     version: _builtins.str
@@ -81,6 +82,12 @@ class InferRequest(_message.Message):
     def request(self) -> _generation_pb2.GenerateRequest:
         """The question; its routing and cache wishes are not looked at."""
 
+    @_builtins.property
+    def continuation(self) -> Global___Continuation:
+        """The beginning of the answer, which another service gave; it is gone on with, and is not repeated.
+        Needs the capability `continuation` (UNSUPPORTED_OPTION), one answer and no `response_format`.
+        """
+
     def __init__(
         self,
         *,
@@ -88,14 +95,50 @@ class InferRequest(_message.Message):
         model: _builtins.str = ...,
         version: _builtins.str = ...,
         request: _generation_pb2.GenerateRequest | None = ...,
+        continuation: Global___Continuation | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "request", b"request"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "continuation", b"continuation", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "model", b"model", "request", b"request", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "continuation", b"continuation", "model", b"model", "request", b"request", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___InferRequest: _TypeAlias = InferRequest  # noqa: Y015
+
+@_typing.final
+class Continuation(_message.Message):
+    """Represents the beginning of an answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
+    TOKENS_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Its text, at most 4 MiB; whole UTF-8 characters."""
+    tokens: _builtins.int
+    """How many tokens it took; for services that cannot count them."""
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The tokens that it was made of, where the same version of the model gave it: then the answer is
+        what it would have been, draws, penalties and limits included. Otherwise the text is taken for
+        what this model would have made of it, and counts as so many tokens.
+        """
+
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
+        tokens: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["text", b"text", "token_ids", b"token_ids", "tokens", b"tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Continuation: _TypeAlias = Continuation  # noqa: Y015
 
 @_typing.final
 class InferResponse(_message.Message):
@@ -104,18 +147,26 @@ class InferResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENT_FIELD_NUMBER: _builtins.int
+    TOKEN_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def event(self) -> _generation_pb2.GenerationEvent:
         """The event."""
+
+    @_builtins.property
+    def token_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Of a delta: its tokens, by which a replica could go on; without one that ends the answer. Empty
+        for several answers, and where nobody knows them.
+        """
 
     def __init__(
         self,
         *,
         event: _generation_pb2.GenerationEvent | None = ...,
+        token_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "token_ids", b"token_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

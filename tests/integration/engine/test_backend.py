@@ -223,12 +223,37 @@ async def test_an_empty_prompt_is_refused(backend: OnnxRuntimeBackend) -> None:
     assert raised.value.reason is Reason.INVALID_ARGUMENT
 
 
-async def test_a_reader_who_stops_reading_is_ended_and_costs_a_bounded_buffer(
+async def test_a_reader_who_stops_reading_gives_its_slot_up_and_misses_nothing(
+    long_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 4096)
+    backend = await OnnxRuntimeBackend.load(long_folder, BackendOptions(threads=2, slots=1))
+    request = ask(max_tokens=12_000, temperature=1.0, seed=1)
+    request = replace(request, sampling=replace(request.sampling, min_tokens=12_000))
+    events = backend.generate(request)
+    begin = await anext(events)
+    await idle(backend)
+    assert backend.statistics().completion_tokens < 12_000
+    await collect(backend, ask())  # the one slot is free
+    rest = [event async for event in events]
+    last = rest[-1]
+    assert isinstance(begin, TokenDelta)
+    assert isinstance(last, BackendFinished)
+    assert last.completion_tokens == 12_000
+    read = [begin, *(event for event in rest if isinstance(event, TokenDelta))]
+    assert sum(event.tokens for event in read) == 12_000
+    unread = await text_of(backend, request)
+    assert "".join(event.text for event in read) == unread
+    await backend.close()
+
+
+async def test_a_reader_of_several_answers_who_stops_reading_is_ended(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 16)
-    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=1))
+    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=2))
     requests = [ask([i], max_tokens=120, temperature=1.0, seed=i) for i in range(1, 4)]
+    requests = [replace(one, sampling=replace(one.sampling, n=2)) for one in requests]
     reasons = []
     for request in requests:
         events = backend.generate(request)
@@ -236,7 +261,7 @@ async def test_a_reader_who_stops_reading_is_ended_and_costs_a_bounded_buffer(
         await idle(backend)
         await asyncio.sleep(0)
         with pytest.raises(RouterError) as raised:
-            await read_on(events, at_most=16)
+            await read_on(events, at_most=32)
         reasons.append(raised.value.reason)
     assert reasons == [Reason.SLOW_READER] * 3
     await backend.close()

@@ -141,9 +141,8 @@ class Suite:
         cache = await self._host(
             cache_service.build(CacheSettings(port=0, disk_max_bytes=0), self._dialler, self._data)
         )
-        entry = GatewaySettings(
-            port=0, selector_address=chooser.address, cache_address=cache.address, **(gateway or {})
-        )
+        around = {"selector_address": chooser.address, "cache_address": cache.address}
+        entry = GatewaySettings(port=0, http_port=None, **around, **(gateway or {}))
         hosted = await self._host(gateway_service.build(entry, self._dialler, self._data))
         self.gateway, self.selector_address = hosted.address, chooser.address
         self.selector = selector_pb2_grpc.SelectorServiceStub(chooser.channel)

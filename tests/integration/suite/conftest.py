@@ -12,11 +12,14 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.engine.tiny_model import write_tiny_folder
+from tests.support.redis_server import redis_server
 
 from llmrouter import suite
 from llmrouter.v1 import cache_pb2, gateway_pb2
 from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
+
+__all__ = ["redis_server"]
 
 SERVICES = ("inference", "selector", "cache", "gateway")
 START_SECONDS = 40

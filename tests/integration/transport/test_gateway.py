@@ -107,7 +107,7 @@ class Inference(InferenceServiceServicer):
                 raise RouterError(Reason.UNKNOWN_MODEL, "broken is not held here")
             yield event(started={"model": request.model, "version": "1"})
             yield event(delta={"text": "Pa", "tokens": 1})
-            if request.request.prompt == "hang":
+            if "hang" in (request.request.prompt, asked_last(request.request)):
                 await asyncio.Event().wait()
             yield event(delta={"text": "ris", "tokens": 1})
             yield event(choice_finished={"reason": generation_pb2.FINISH_REASON_STOP})
@@ -121,6 +121,10 @@ class Inference(InferenceServiceServicer):
         vectors = [{"values": [0.5, 1.0], "tokens": 3} for _ in request.request.texts]
         answer = embedding_pb2.EmbedResponse(model=request.model, version="1", embeddings=vectors)
         return embedding_pb2.InferenceServiceEmbedResponse(response=answer)
+
+
+def asked_last(request):
+    return request.chat.messages[-1].content[0].text if request.chat.messages else ""
 
 
 def event(**kind):
@@ -370,6 +374,90 @@ async def test_a_batch_out_of_bounds_is_refused_as_a_whole(suite, batch, field):
         [result async for result in suite.stub.BatchGenerate(batch, timeout=10)]
     error = from_rpc_error(failure.value, "gateway")
     assert [one.field for one in error.violations] == [field]
+
+
+def said(text, role=generation_pb2.ROLE_USER):
+    message = generation_pb2.Message(role=role, content=[{"text": text}])
+    return gateway_pb2.ConverseRequest(turn={"messages": [message]})
+
+
+OPTIONS = gateway_pb2.ConverseRequest(
+    options={"sampling": {"temperature": 0.0}, "routing": {"model": "working"}}
+)
+
+
+async def until_over(call, turn):
+    """Read a turn to its end and return the kinds of its messages."""
+    kinds = []
+    while True:
+        response = await call.read()
+        assert response.turn == turn
+        kind = response.WhichOneof("kind")
+        kinds.append(response.event.WhichOneof("event") if kind == "event" else kind)
+        if kinds[-1] in {"finished", "cancelled", "failed"}:
+            return kinds, response
+
+
+async def test_a_conversation_holds_what_was_said(suite):
+    call = suite.stub.Converse(timeout=15, metadata=(("x-request-id", "talk"),))
+    await call.write(OPTIONS)
+    for turn, text in enumerate(("Where?", "Why?"), start=1):
+        await call.write(said(text))
+        kinds, _ = await until_over(call, turn)
+        assert list(dict.fromkeys(kinds)) == [
+            "accepted", "started", "delta", "choice_finished", "finished",
+        ]  # fmt: skip
+    await call.done_writing()
+    assert await call.read() is aio.EOF
+    first, second = (request for request, _ in suite.inference.calls)
+    assert first.context.request_id == "talk-1"
+    texts = [one.content[0].text for one in second.request.chat.messages]
+    assert texts == ["Where?", "Paris", "Why?"]
+
+
+async def test_a_turn_is_cancelled_and_fails_by_itself(suite):
+    call = suite.stub.Converse(timeout=15)
+    await call.write(said("hang"))
+    while (await call.read()).event.WhichOneof("event") != "delta":
+        pass
+    await call.write(gateway_pb2.ConverseRequest(cancel={"turn": 1}))
+    _, last = await until_over(call, 1)
+    assert last.cancelled.tokens == 1
+    await asyncio.wait_for(suite.inference.freed.wait(), HANGING)
+    wrong = gateway_pb2.ConverseRequest(options={"sampling": {"temperature": -1}})
+    await call.write(wrong)
+    await call.write(said("Where?"))
+    _, last = await until_over(call, 2)
+    assert [one.field for one in from_status(last.failed).violations] == ["sampling.temperature"]
+    await call.write(OPTIONS)
+    await call.write(said("Where?"))
+    assert (await until_over(call, 3))[0][-1] == "finished"
+    call.cancel()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        (gateway_pb2.ConverseRequest(), "kind"),
+        (gateway_pb2.ConverseRequest(credit={"bytes": 0}), "credit.bytes"),
+        (gateway_pb2.ConverseRequest(options={"cache": {"mode": 99}}), "cache.mode"),
+    ],
+)
+async def test_what_means_nothing_ends_a_conversation_by_field(suite, wrong, field):
+    call = suite.stub.Converse(timeout=15)
+    await call.write(wrong)
+    with pytest.raises(aio.AioRpcError) as failure:
+        await call.read()
+    error = from_rpc_error(failure.value, "gateway")
+    assert [one.field for one in error.violations] == [field]
+
+
+async def test_a_caller_that_leaves_a_conversation_frees_the_model(suite):
+    call = suite.stub.Converse(timeout=15)
+    await call.write(said("hang"))
+    await asyncio.wait_for(suite.inference.begun.get(), HANGING)
+    call.cancel()
+    await asyncio.wait_for(suite.inference.freed.wait(), HANGING)
 
 
 async def test_texts_become_vectors_of_a_model_that_the_selector_chose_for_them(suite):

@@ -81,6 +81,27 @@ async def test_a_service_that_is_not_ready_is_live_all_the_same():
         assert await health_of(address) == "SERVING"
 
 
+async def test_parts_of_a_service_have_a_health_of_their_own():
+    well = [True]
+    parts = {"limits": lambda: well[0]}
+    service = Service("x", "x.Y", lambda server: None, "127.0.0.1", 0, parts=parts)
+    hosted = Hosted(service)
+    address = await hosted.bind()
+    try:
+        await hosted.start()
+
+        async def until(status):
+            while await health_of(address, "limits") != status:
+                pass
+
+        await until("SERVING")
+        well[0] = False
+        await until("NOT_SERVING")
+        assert await health_of(address) == "SERVING"
+    finally:
+        await hosted.stop(0)
+
+
 async def test_the_health_port_tells_the_same_health_and_serves_nothing_else():
     port = free_port()
     async with hosted(Named("one"), health_port=port) as (address, host):

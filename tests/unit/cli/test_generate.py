@@ -199,6 +199,7 @@ def test_a_refusal_tells_the_servers_sentence_unbroken(address, gateway):
         ("chat.messages", "the question is wrong"),
         ("prompt", "the question is wrong"),
         ("cache.ttl", "--cache-ttl is wrong"),
+        ("cache.similar", "--cache-allow similar is wrong"),
         ("cache.tags[3]", "--cache-tag is wrong"),
     ],
 )
@@ -291,3 +292,21 @@ def test_the_route_tells_what_was_set_aside_and_what_all_cost(address, gateway):
     assert "small set aside (confidence 0.20 is below 0.60) for $0.002, then large" in told
     assert "answered for $0.1" in told
     assert "cost $0.102" in told
+
+
+def test_who_may_go_on_with_an_answer_is_a_flag_and_a_switch_stands_in_the_route(address, gateway):
+    switch = g.Switched(
+        from_model="small", from_address="h:1", model="large", address="h:2", tokens=3, reason="X"
+    )
+    events = whole_answer()
+    gateway.scripts = [[*events[:2], g.GenerationEvent(switched=switch), *events[2:]]]
+    result = run("generate", "hi", "--switching", "same-version", "--address", address)
+    assert result.stdout == "".join(TEXT) + "\n"
+    assert "small was lost after 3 tokens, large (h:2) went on" in result.stderr
+    assert gateway.requests[0].routing.switching == g.SWITCHING_SAME_VERSION
+    [told] = [
+        one
+        for one in lines(run("generate", "hi", "--json", "--address", address))
+        if one["event"] == "switched"
+    ]
+    assert (told["from_model"], told["tokens"]) == ("small", 3)

@@ -116,6 +116,24 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
             )
             yield gateway_pb2.BatchGenerateResponse(index=index, answer=answer)
 
+    async def Converse(self, requests, context) -> AsyncIterator[Any]:
+        """Answer each turn by its text and options; `fail` fails, `hang` waits for its cancel."""
+        self._hear(context)
+        turn, options = 0, g.SamplingOptions()
+        async for request in requests:
+            self.requests.append(request)
+            if request.HasField("options"):
+                options = request.options.sampling
+            if request.HasField("cancel"):
+                cancelled = gateway_pb2.TurnCancelled(tokens=1)
+                yield gateway_pb2.ConverseResponse(turn=turn, cancelled=cancelled)
+            if not request.HasField("turn"):
+                continue
+            turn += 1
+            for response in _spoken(request.turn.messages[-1].content[0].text, options):
+                response.turn = turn
+                yield response
+
     async def Embed(self, request, context):
         self._hear(context)
         self.requests.append(request)
@@ -134,6 +152,18 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
         self._hear(context)
         models = [selector_pb2.CatalogModel(name="a", aliases=["b"], addresses=["h:1"])]
         return gateway_pb2.ListModelsResponse(models=models)
+
+
+def _spoken(text: str, options: g.SamplingOptions) -> Iterator[gateway_pb2.ConverseResponse]:
+    yield gateway_pb2.ConverseResponse(accepted=gateway_pb2.TurnAccepted(forgotten_messages=2))
+    if text == "fail":
+        failed = to_status(RouterError(Reason.CONTEXT_TOO_LONG, "too long"))
+        yield gateway_pb2.ConverseResponse(failed=failed)
+        return
+    delta = g.Delta(text=f"re: {text} at {options.temperature}", tokens=1)
+    yield gateway_pb2.ConverseResponse(event=g.GenerationEvent(delta=delta))
+    if text != "hang":
+        yield gateway_pb2.ConverseResponse(event=g.GenerationEvent(finished=FINISHED))
 
 
 class FakeSelector(selector_pb2_grpc.SelectorServiceServicer):

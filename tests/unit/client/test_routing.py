@@ -22,6 +22,7 @@ def test_every_wish_reaches_the_request():
             "explore": False,
             "min_confidence": 0.75,
             "ensemble": {"models": 3, "election": "judge", "judge": "wise"},
+            "switching": "same-version",
         },
     ).routing
     assert (routing.model, routing.strategy, routing.session) == ("m", "s", "talk-1")
@@ -31,6 +32,7 @@ def test_every_wish_reaches_the_request():
     assert list(routing.tags) == ["region=eu", "gpu"]
     assert routing.no_exploration
     assert routing.min_confidence == 0.75
+    assert routing.switching == generation_pb2.SWITCHING_SAME_VERSION
     assert routing.ensemble == generation_pb2.Ensemble(
         models=3, election=generation_pb2.ELECTION_JUDGE, judge="wise"
     )

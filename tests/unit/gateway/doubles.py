@@ -80,10 +80,12 @@ class Runner:
     def __init__(self, **scripts):
         self.scripts = scripts
         self.calls = []
+        self.begun = []
         self.log = []
 
-    def infer(self, candidate, request, context):
+    def infer(self, candidate, request, context, begun=None):
         self.calls.append(candidate.model)
+        self.begun.append(begun)
         return play(self.scripts[candidate.model], self.log)
 
 

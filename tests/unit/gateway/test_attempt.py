@@ -23,7 +23,7 @@ class Turned:
     def clock(self):
         return self.now
 
-    async def infer(self, candidate, request, context):
+    async def infer(self, candidate, request, context, begun=None):
         for step in self.script:
             if step is None:
                 self.hanging.set()

@@ -59,9 +59,9 @@ class Asked(Runner):
         super().__init__(**scripts)
         self.requests = []
 
-    def infer(self, candidate, request, context):
+    def infer(self, candidate, request, context, begun=None):
         self.requests.append(request)
-        return super().infer(candidate, request, context)
+        return super().infer(candidate, request, context, begun)
 
 
 async def execute(runner, plan=PLAN, request=GREEDY, reporter=None, replanner=None):

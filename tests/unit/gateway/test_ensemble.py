@@ -78,8 +78,8 @@ async def test_all_are_asked_at_once():
     gate = asyncio.Barrier(3)
 
     class Waiting(Asked):
-        def infer(self, candidate, request, context):
-            return self._together(super().infer(candidate, request, context))
+        def infer(self, candidate, request, context, begun=None):
+            return self._together(super().infer(candidate, request, context, begun))
 
         async def _together(self, events):
             async with asyncio.timeout(5):

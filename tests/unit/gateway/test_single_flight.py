@@ -19,6 +19,7 @@ from tests.unit.gateway.doubles import (
     text,
 )
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     CacheMode,
@@ -343,3 +344,21 @@ async def test_a_reader_too_far_behind_is_told_and_the_others_go_on(monkeypatch)
     with pytest.raises(RouterError) as told:
         await collect(slow)
     assert told.value.reason is Reason.SLOW_READER
+
+
+async def test_a_generation_is_billed_to_its_starter_to_its_end_though_others_hear_it():
+    gate, told = asyncio.Event(), []
+    begun, *rest = answer_events()
+    link = SingleFlight(Scripted([begun, gate, *rest]), 60)
+    bill = Bill()
+    starting = link.generate(keyed(), replace(CONTEXT, bill=bill))
+    await anext(starting)
+    joined = asyncio.create_task(collect(link.generate(keyed(), replace(CONTEXT, bill=Bill()))))
+    await asyncio.sleep(0.01)
+    await starting.aclose()
+    bill.settled(lambda: told.append("settled"))
+    assert told == []
+    gate.set()
+    await joined
+    await link.close()
+    assert told == ["settled"]

@@ -32,6 +32,20 @@ def test_the_nearest_model_is_the_one_that_lacks_least_and_all_that_it_lacks_is_
     assert "not tagged region=eu" in lacks
 
 
+def test_where_nothing_is_held_the_error_says_what_to_do_and_lists_no_catalog():
+    with pytest.raises(RouterError, match="llmrouter models pull") as caught:
+        planned(build_catalog([SMALL, LARGE], []))
+    assert caught.value.reason is Reason.NO_CANDIDATE
+    assert "small" not in caught.value.message.replace("smollm", "")
+
+
+def test_what_does_another_kind_of_work_is_not_the_nearest():
+    vectors = served("vectors", capabilities=frozenset({"embedding"}))
+    catalog = build_catalog([SMALL, LARGE], [served("small"), vectors])
+    with pytest.raises(RouterError, match="nearest is small"):
+        planned(catalog, min_quality=0.99, max_cost=1e-12, capabilities=frozenset({"chat"}))
+
+
 @pytest.mark.parametrize("wish", ["", "x"])
 def test_one_that_lacks_one_thing_is_nearer_than_a_better_one_that_lacks_two(wish):
     catalog = catalog_of(

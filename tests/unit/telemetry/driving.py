@@ -1,12 +1,13 @@
 """Telemetry without a wire: what would leave is kept in memory."""
 
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest
 
 from llmrouter.common.telemetry.cardinality import BoundedLabels
+from llmrouter.common.telemetry.histograms import Histograms, JoinedReader
 from llmrouter.common.telemetry.metering import OtelMeter
 from llmrouter.common.telemetry.prometheus_page import PageCollector
 
@@ -24,9 +25,10 @@ class Page:
     """A meter and the page that shows it."""
 
     def __init__(self, tenants=100):
-        reader = InMemoryMetricReader()
-        provider = MeterProvider([reader], exemplar_filter=TraceBasedExemplarFilter())
-        self.meter = OtelMeter(provider.get_meter("test"), BoundedLabels({"tenant": tenants}))
+        histograms, labels = Histograms(), BoundedLabels({"tenant": tenants})
+        reader = JoinedReader(histograms, Resource({}))
+        provider = MeterProvider([reader], shutdown_on_exit=False)
+        self.meter = OtelMeter(provider.get_meter("test"), labels, histograms)
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(PageCollector(reader))
 

@@ -5,7 +5,6 @@ import asyncio
 import grpc
 import pytest
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from tests.unit.telemetry.driving import Kept, Page
 
@@ -17,7 +16,7 @@ from llmrouter.common.listening import Listening
 from llmrouter.common.server import ServiceServer
 from llmrouter.common.telemetry.calls import CallWatch
 from llmrouter.common.telemetry.channels import TracedChannel
-from llmrouter.common.telemetry.keeping import Drafts
+from llmrouter.common.telemetry.keeping import SpanKeeper
 from llmrouter.common.telemetry.tracing import Tracer, current_ids
 from llmrouter.v1 import cache_pb2
 from llmrouter.v1.cache_pb2_grpc import (
@@ -47,11 +46,7 @@ class Cache(CacheServiceServicer):
 class World:
     def __init__(self):
         self.kept, self.page, self.cache = Kept(), Page(), Cache()
-        provider = TracerProvider(shutdown_on_exit=False)
-        sending = SimpleSpanProcessor(self.kept)
-        provider.add_span_processor(sending)
-        drafts = Drafts(sending, Resource({}), 10.0)
-        self.tracer = Tracer(provider.get_tracer("test"), drafts)
+        self.tracer = Tracer(SpanKeeper(SimpleSpanProcessor(self.kept), Resource({}), 10.0))
         self.watch = CallWatch("cache", self.tracer, self.page.meter)
         self.stub = None
 

@@ -11,7 +11,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor, SpanExporter, SpanExportResult
 from tests.unit.telemetry.driving import Kept
 
-from llmrouter.common.telemetry.keeping import Drafts
+from llmrouter.common.telemetry.keeping import SpanKeeper
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.telemetry import QUEUED_SPANS, sending
 from llmrouter.common.telemetry.tracing import Tracer, fail
@@ -23,10 +23,8 @@ class World:
     def __init__(self, share=0.0, most=8192):
         self.kept = Kept()
         sending = SimpleSpanProcessor(self.kept)
-        self.drafts = Drafts(sending, Resource({"service.name": "test"}), SLOW, most)
-        provider = TracerProvider(shutdown_on_exit=False)
-        provider.add_span_processor(sending)
-        self.tracer = Tracer(provider.get_tracer("test"), self.drafts, share=share)
+        self.keeper = SpanKeeper(sending, Resource({"service.name": "test"}), SLOW, most)
+        self.tracer = Tracer(self.keeper, share=share)
 
     def names(self):
         return [span.name for span in self.kept.spans]
@@ -46,7 +44,7 @@ def test_a_trace_that_was_not_drawn_and_went_well_leaves_no_trace():
     with world.tracer.span("root"), world.tracer.span("inner"):
         pass
     assert world.names() == []
-    assert world.drafts.held == 0
+    assert world.keeper.held == 0
 
 
 def test_a_trace_with_an_error_anywhere_leaves_whole_and_as_a_drawn_one():
@@ -96,7 +94,16 @@ def test_what_ends_after_its_trace_was_decided_on_is_let_go():
     late = world.tracer.start("late", parent=root)
     root.end()
     late.end()
-    assert (world.names(), world.drafts.held) == ([], 0)
+    assert (world.names(), world.keeper.held) == ([], 0)
+
+
+def test_what_ends_late_in_a_drawn_trace_leaves_still():
+    world = World(share=1.0)
+    root = world.tracer.start("root")
+    late = world.tracer.start("late", parent=root)
+    root.end()
+    late.end()
+    assert world.names() == ["root", "late"]
 
 
 @given(
@@ -113,12 +120,12 @@ def test_however_traces_interleave_the_bound_holds_and_nothing_stays(steps, most
         if inner_fails:
             fail(inner, "INTERNAL")
         inner.end()
-        assert world.drafts.held <= most
+        assert world.keeper.held <= most
         if ends:
             roots.pop(number).end()
     for root in roots.values():
         root.end()
-    assert world.drafts.held == 0
+    assert world.keeper.held == 0
     by_trace = {span.context.trace_id for span in world.kept.spans}
     failed = {one.context.trace_id for one in world.kept.spans if not one.status.is_ok}
     assert by_trace == failed

@@ -5,12 +5,15 @@ import re
 from pathlib import Path
 
 import pytest
-from opentelemetry.sdk.trace import TracerProvider
-from tests.unit.telemetry.driving import Page
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from tests.unit.telemetry.driving import Kept, Page
 
 from llmrouter.common.telemetry import names
+from llmrouter.common.telemetry.keeping import SpanKeeper
 from llmrouter.common.telemetry.metering import Reading
 from llmrouter.common.telemetry.names import INSTRUMENTS, Kind, Name
+from llmrouter.common.telemetry.tracing import Tracer
 from llmrouter.v1 import cache_pb2, gateway_pb2, inference_pb2, selector_pb2
 
 SERVICES = Path(__file__).resolve().parents[3] / "services/llmrouter"
@@ -121,9 +124,11 @@ def test_series_that_lack_a_label_have_it_empty(page):
 
 
 def test_an_exemplar_leads_to_the_trace_that_was_measured(page):
-    tracer = TracerProvider(shutdown_on_exit=False).get_tracer("test")
-    with tracer.start_as_current_span("request") as span:
-        page.meter.record(Name.REQUEST_DURATION, 0.2, {"model": "m"})
+    sent = SimpleSpanProcessor(Kept())
+    for share in (0.0, 1.0):
+        tracer = Tracer(SpanKeeper(sent, Resource({}), 10.0), share=share)
+        with tracer.span("request") as span:
+            page.meter.record(Name.REQUEST_DURATION, 0.2, {"model": "m"})
     [line] = [one for one in page.lines() if " # " in one]
     assert 'le="0.25"' in line
     assert f'trace_id="{span.get_span_context().trace_id:032x}"' in line

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -9,7 +10,7 @@ from collections.abc import Callable
 from llmrouter.common.errors import RULES
 from llmrouter.common.telemetry.metering import Meter, Reading
 from llmrouter.common.telemetry.names import ROOTS, SERVER_SPANS, Attribute, Name
-from llmrouter.common.telemetry.tracing import Span, Tracer, fail, trace_headers
+from llmrouter.common.telemetry.tracing import LightSpan, Tracer, fail, trace_headers
 
 __all__ = ["CallWatch"]
 
@@ -63,7 +64,7 @@ class CallWatch:
             for method, count in self._active.items()
         ]
 
-    def _span(self, method: str, metadata: object) -> Span | None:
+    def _span(self, method: str, metadata: object) -> LightSpan | None:
         if self._tracer is None:
             return None
         headers = trace_headers(metadata)
@@ -74,6 +75,7 @@ class CallWatch:
         return self._tracer.receive(name, headers, _told(method))
 
 
+@functools.cache
 def _told(method: str) -> dict[str, str]:
     if method.startswith("/"):
         return {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}

@@ -7,7 +7,7 @@ from typing import Any
 
 from llmrouter.common.telemetry.names import SERVER_SPANS, Attribute, SpanName
 from llmrouter.common.telemetry.tracing import (
-    Span,
+    LightSpan,
     SpanKind,
     Tracer,
     current_span,
@@ -41,11 +41,11 @@ class TracedChannel:
         name = SERVER_SPANS.get(method)
         if name is None or name in _NAMED_BY_CALLER:
             return _telling(start)
+        told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
 
         def call(request: Any, *, metadata: Any = (), **options: Any) -> Any:
             if not current_span().is_recording():
                 return start(request, metadata=metadata, **options)
-            told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
             span = self._tracer.start(name, told, kind=SpanKind.CLIENT)
             with span_active(span):
                 going = start(request, metadata=(*metadata, *outgoing_headers()), **options)
@@ -65,7 +65,7 @@ def _telling(start: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-async def _ended(going: Any, span: Span) -> Any:
+async def _ended(going: Any, span: LightSpan) -> Any:
     """Await a unary call and end its span with it."""
     try:
         return await going

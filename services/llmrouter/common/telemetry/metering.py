@@ -10,10 +10,11 @@ from concurrent.futures import CancelledError
 from typing import NamedTuple, Protocol
 
 import structlog
-from opentelemetry.metrics import CallbackOptions, Histogram, Observation
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.metrics import Meter as ApiMeter
 
 from llmrouter.common.telemetry.cardinality import BoundedLabels
+from llmrouter.common.telemetry.histograms import Histograms
 from llmrouter.common.telemetry.names import INSTRUMENTS, Kind, Name
 
 __all__ = ["Meter", "OtelMeter", "Reading", "Source"]
@@ -58,27 +59,21 @@ class OtelMeter:
     Args:
         meter: Makes the instruments, all of them at once: one without values tells nothing.
         labels: Bounds what labels say.
+        histograms: Where values go that are to be spread over buckets.
     """
 
-    def __init__(self, meter: ApiMeter, labels: BoundedLabels) -> None:
+    def __init__(self, meter: ApiMeter, labels: BoundedLabels, histograms: Histograms) -> None:
         self._labels = labels
         self._readings = _Readings(labels)
         self._counts: dict[Name, dict[_Labels, float]] = {}
-        self._histograms: dict[Name, Histogram] = {}
+        self._histograms = histograms
         for name, one in INSTRUMENTS.items():
             if one.kind is Kind.COUNTER:
                 # Added up here and read like all other totals: a third of what the SDK's costs.
                 series = self._counts[name] = {}
                 told = [_telling(series)]
                 meter.create_observable_counter(name, told, one.unit, one.description)
-            elif one.kind is Kind.HISTOGRAM:
-                self._histograms[name] = meter.create_histogram(
-                    name,
-                    one.unit,
-                    one.description,
-                    explicit_bucket_boundaries_advisory=one.buckets,
-                )
-            else:
+            elif one.kind is not Kind.HISTOGRAM:
                 observed = (
                     meter.create_observable_counter
                     if one.kind is Kind.TOTAL
@@ -92,8 +87,8 @@ class OtelMeter:
         series[told] = series.get(told, 0) + amount
 
     def record(self, name: Name, value: float, labels: Mapping[str, str]) -> None:
-        """Take a value into a histogram."""
-        self._histograms[name].record(value, self._labels.bound(labels))
+        """Take a value into a histogram; the same labels always come in the same order."""
+        self._histograms.record(name, value, tuple(self._labels.bound(labels).items()))
 
     def observe(self, source: Source) -> Callable[[], None]:
         """Read `source` whenever metrics are collected; return what ends that.

@@ -160,6 +160,7 @@ class Name(StrEnum):
     ROLLOUT_STATE = "llm_rollout_state"
     COST = "llm_cost_dollars"
     TENANT_COST = "llm_tenant_cost_dollars"
+    BUDGET_ALERTS = "llm_budget_alerts"
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
     STATE_DEGRADED = "llm_selector_state_degraded"
@@ -279,6 +280,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     Name.ROLLOUT_STATE: Instrument(Kind.GAUGE, "", "1 for the state that a rollout is in."),
     Name.COST: Instrument(Kind.TOTAL, "{USD}", "Spent on a model, by price list."),
     Name.TENANT_COST: Instrument(Kind.TOTAL, "{USD}", "Spent by a tenant, by price list."),
+    Name.BUDGET_ALERTS: Instrument(
+        Kind.COUNTER, "{alert}", "Budgets nearly spent, spent, or with few requests left, by rule."
+    ),
     Name.QUALITY: Instrument(Kind.GAUGE, "", "Quality that a version is believed to have; 0 to 1."),
     Name.OUTSTANDING: Instrument(
         Kind.GAUGE, "{token}", "Tokens of plans whose outcome is not known yet."

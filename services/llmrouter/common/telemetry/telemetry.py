@@ -12,18 +12,17 @@ from importlib import metadata
 from typing import Any
 
 import structlog
-from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
-from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace import SpanProcessor
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
-from opentelemetry.sdk.trace.sampling import ALWAYS_ON
 
 from llmrouter.common.telemetry.calls import CallWatch
 from llmrouter.common.telemetry.cardinality import BoundedLabels
 from llmrouter.common.telemetry.channels import TracedChannel
 from llmrouter.common.telemetry.exporting import metric_exporter, span_exporter
-from llmrouter.common.telemetry.keeping import Drafts
+from llmrouter.common.telemetry.histograms import Histograms, JoinedReader
+from llmrouter.common.telemetry.keeping import SpanKeeper
 from llmrouter.common.telemetry.loop_lag import watch_loop
 from llmrouter.common.telemetry.metering import OtelMeter, Source
 from llmrouter.common.telemetry.metric_sender import MetricSender
@@ -39,7 +38,6 @@ QUEUED_SPANS = 4096
 _BATCH_SPANS = 256
 _SPAN_DELAY_MS = 1000.0
 _CLOSE_SECONDS = 3.0
-_MOST_CHARACTERS = 64 << 10
 _log = structlog.get_logger("llmrouter.telemetry")
 
 
@@ -71,18 +69,20 @@ class Telemetry:
             return cls()
         resource = _resource(service)
         # One reader for page and collector: each of them would take every value in once more.
-        reader = InMemoryMetricReader()
-        provider = MeterProvider([reader], resource, TraceBasedExemplarFilter(), False)
+        histograms = Histograms()
+        reader = JoinedReader(histograms, resource)
+        provider = MeterProvider([reader], resource, shutdown_on_exit=False)
         labels = BoundedLabels({"tenant": settings.max_tenants})
-        telemetry = cls(meter=OtelMeter(provider.get_meter("llmrouter"), labels))
+        telemetry = cls(meter=OtelMeter(provider.get_meter("llmrouter"), labels, histograms))
         if shows:
             page = MetricsPage(reader, settings.prometheus.host, settings.prometheus.port)
             telemetry.page, telemetry._ends = page, (page.close,)
         if exports:
-            tracers, telemetry.tracer = _tracing(settings, resource)
+            spans = sending(settings, span_exporter(settings))
+            telemetry.tracer = _tracer(settings, spans, resource)
             interval = settings.metrics_interval_seconds
             sender = MetricSender(reader, metric_exporter(settings), interval)
-            telemetry._ends = (*telemetry._ends, sender.close, tracers.shutdown)
+            telemetry._ends = (*telemetry._ends, sender.close, spans.shutdown)
         return telemetry
 
     def calls(self, service: str) -> CallWatch | None:
@@ -157,22 +157,9 @@ def sending(settings: TelemetrySettings, exporter: SpanExporter) -> SpanProcesso
     )
 
 
-def _tracing(settings: TelemetrySettings, resource: Resource) -> tuple[TracerProvider, Tracer]:
-    """Return where spans go and what begins them."""
-    processor = sending(settings, span_exporter(settings))
-    # Traces are drawn by our tracer: what comes to the SDK's is to leave.
-    provider = TracerProvider(
-        ALWAYS_ON,
-        resource,
-        shutdown_on_exit=False,
-        span_limits=SpanLimits(max_span_attribute_length=_MOST_CHARACTERS),
-    )
-    provider.add_span_processor(processor)
-    drafts = Drafts(processor, resource, settings.always_slower_than_seconds)
-    tracer = Tracer(
-        provider.get_tracer("llmrouter"), drafts, share=settings.sampled, content=settings.content
-    )
-    return provider, tracer
+def _tracer(settings: TelemetrySettings, spans: SpanProcessor, resource: Resource) -> Tracer:
+    keeper = SpanKeeper(spans, resource, settings.always_slower_than_seconds)
+    return Tracer(keeper, share=settings.sampled, content=settings.content)
 
 
 def _resource(service: str) -> Resource:

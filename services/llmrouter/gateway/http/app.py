@@ -62,6 +62,7 @@ BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody)
 Work = Callable[[Request, RequestContext], Awaitable[Response]]
 _CHOSEN = ListedModel(AUTO)
 _TIMEOUT_KEY = "x-request-timeout"
+_WELL = {"status": "ok"}
 _log = structlog.get_logger("llmrouter.http")
 
 
@@ -76,6 +77,7 @@ class HttpApi:
         settings: The gateway's settings.
         gate: Counts the calls, and refuses new ones while the gateway drains.
         observers: Told of requests that cannot even be read.
+        trouble: Says what is wrong with the limits; empty while nothing is.
     """
 
     def __init__(
@@ -87,10 +89,11 @@ class HttpApi:
         settings: GatewaySettings,
         gate: Gate,
         observers: Sequence[RequestObserver] = (),
+        trouble: Callable[[], str] = str,
     ) -> None:
         self._pipeline, self._embedder, self._list_models = pipeline, embedder, list_models
         self._identity, self._settings, self._gate = identity, settings, gate
-        self._observers = observers
+        self._observers, self._trouble = observers, trouble
         generate, embed, models = Permission.GENERATE, Permission.EMBED, Permission.MODELS
         routes = [
             Route("/v1/chat/completions", _Endpoint(self, self.chat, generate), methods=["POST"]),
@@ -158,7 +161,8 @@ class HttpApi:
         del request
         if self._gate.closed:
             return json_response({"status": "draining"}, 503)
-        return json_response({"status": "ok"})
+        trouble = self._trouble()
+        return json_response({"status": "degraded", "limits": trouble} if trouble else _WELL)
 
     def begin(self, request: Request) -> RequestContext:
         """Return who asks, and until when."""
@@ -280,10 +284,12 @@ def _refusal(error: RouterError, context: RequestContext) -> Response:
 
 async def _no_endpoint(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    said = "is no endpoint" if status == 404 else "does not take this method"
-    message = f"{request.method} {request.url.path} {said}; GET /v1/models is one that does"
+    headers = dict(getattr(error, "headers", None) or {})
+    message = f"{request.url.path} is no endpoint; /v1/models, for one, is"
+    if allowed := headers.get("Allow"):
+        message = f"{request.url.path} does not take {request.method}; it takes {allowed}"
     body = {"message": message, "type": "invalid_request_error", "param": None, "code": None}
-    return json_response({"error": body}, status)
+    return json_response({"error": body}, status, headers)
 
 
 def _call(request: Request, context: RequestContext) -> Call:

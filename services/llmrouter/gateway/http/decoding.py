@@ -143,6 +143,7 @@ def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
         session=wishes.session or _short(conversation or body.user),
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
+        switching=wishes.switching,
         ensemble=_ensemble(wishes.ensemble),
     )
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import base64
 import time
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict
 from typing import Any, Protocol
 
 import numpy as np
 
+from llmrouter.common.continuation import Switched
 from llmrouter.common.embedding import EmbeddingResult
 from llmrouter.common.generation import (
     Attempt,
@@ -113,10 +115,13 @@ class ChatForm:
                 if choice not in self._begun:  # Every choice begins with its role.
                     self._begun.add(choice)
                     yield self._envelope.chunk([_turn(choice)])
-                told = {"content": text}
-                yield self._envelope.chunk([_piece(choice, told, _chat_logprobs(logprobs))])
+                said = {"content": text}
+                yield self._envelope.chunk([_piece(choice, said, _chat_logprobs(logprobs))])
             case ChoiceFinished(choice, reason):
                 yield self._envelope.chunk([_piece(choice, {}, None, reason.value)])
+            case Switched():
+                told = [_piece(0, {}, None)]
+                yield self._envelope.chunk(told, llmrouter={"switched": asdict(event)})
             case Finished():
                 yield from self._envelope.end(event)
 
@@ -150,6 +155,9 @@ class CompletionForm:
                 yield self._envelope.chunk([self._choice(choice, text, logprobs, None)])
             case ChoiceFinished(choice, reason):
                 yield self._envelope.chunk([self._choice(choice, "", (), reason.value)])
+            case Switched():
+                told = [self._choice(0, "", (), None)]
+                yield self._envelope.chunk(told, llmrouter={"switched": asdict(event)})
             case Finished():
                 yield from self._envelope.end(event)
 

@@ -37,6 +37,7 @@ _CODES = {
     Reason.UNKNOWN_MODEL: "model_not_found",
     Reason.RATE_LIMITED: "rate_limit_exceeded",
     Reason.QUOTA_EXHAUSTED: "insufficient_quota",
+    Reason.CONTENT_BLOCKED: "content_filter",
 }
 """Codes that clients of OpenAI's look for; others are our reasons in small letters."""
 _MOST_TOLD = 3

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election
 from llmrouter.common.generation import CacheMode, Priority
 
@@ -133,6 +134,7 @@ class RoutingFields(_Fields):
     session: str = ""
     no_exploration: bool = False
     min_confidence: float = 0.0
+    switching: Annotated[Switching, Field(strict=False)] = Switching.ANY
     ensemble: EnsembleFields | None = None
 
 

@@ -24,13 +24,14 @@ def http_door(
     identity: Identity,
     settings: GatewaySettings,
     observers: Sequence[RequestObserver] = (),
+    trouble: Callable[[], str] = str,
 ) -> Callable[[Gate], HttpDoor] | None:
     """Return what makes the door; None where the settings close it. Arguments as of `HttpApi`."""
     if settings.http_port is None:
         return None
 
     def door(gate: Gate) -> HttpDoor:
-        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate, observers)
+        api = HttpApi(pipeline, embedder, list_models, identity, settings, gate, observers, trouble)
         return HttpDoor(api.app, settings)
 
     return door

@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from llmrouter.gateway.limits.counters import CalendarCounter, SlidingCounter
+from llmrouter.gateway.sqlite_file import SqliteFile
 
 __all__ = ["QuotaFile"]
 
@@ -22,7 +23,7 @@ _PAUSE_SECONDS = 0.05
 _LEAST_WINDOW = 60_000
 """Milliseconds; shorter windows are over before a gateway has started again."""
 _SCHEMA = """CREATE TABLE IF NOT EXISTS counters
-    (name TEXT PRIMARY KEY, until INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID"""
+    (name TEXT PRIMARY KEY, until INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;"""
 _CLEANED_EVERY = 1_000
 """Writes after which rows that count no longer are deleted."""
 _log = logging.getLogger(__name__)
@@ -39,12 +40,11 @@ class QuotaFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self._file = SqliteFile(path, _SCHEMA)
         self._changed: dict[str, Kept] = {}
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
-        self._database: sqlite3.Connection | None = None  # of one thread at a time
         self._writes = 0
         self.trouble = ""
         """Why nothing is kept now; empty while it is."""
@@ -77,7 +77,7 @@ class QuotaFile:
             self._closing = True
             self._wake.set()
             await task
-            await asyncio.to_thread(self._shut)
+            await asyncio.to_thread(self._file.close)
 
     async def _write_behind(self) -> None:
         while not self._closing:
@@ -103,57 +103,27 @@ class QuotaFile:
 
     def _fail(self, error: Exception) -> None:
         if not self.trouble:
-            _log.error("limits cannot be kept in %s: %s", self._path, error)
-        self.trouble = f"limits cannot be kept in {self._path} ({error}): a restart forgets them"
+            _log.error("limits cannot be kept in %s: %s", self._file.path, error)
+        self.trouble = (
+            f"limits cannot be kept in {self._file.path} ({error}): a restart forgets them"
+        )
 
     def _load(self, now: int) -> list[_Row]:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            return self._read_rows(now)
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError):
-                raise  # locked, or no room: the file itself is as it should be
-            self._shut()
-            aside = self._path.with_name(f"{self._path.name}.damaged")
-            _log.error("%s is damaged (%s) and set aside as %s", self._path, error, aside)
-            self._path.replace(aside)
-            return self._read_rows(now)
+        def work(database: sqlite3.Connection) -> list[_Row]:
+            database.execute("DELETE FROM counters WHERE until <= ?", (now,))
+            return database.execute("SELECT name, until, state FROM counters").fetchall()
 
-    def _read_rows(self, now: int) -> list[_Row]:
-        database = self._opened()
-        database.execute("DELETE FROM counters WHERE until <= ?", (now,))
-        return database.execute("SELECT name, until, state FROM counters").fetchall()
+        return self._file.run(work)
 
     def _write(self, rows: list[_Row]) -> None:
-        try:
-            with self._opened() as database:
-                database.execute("BEGIN")
-                database.executemany("REPLACE INTO counters VALUES (?, ?, ?)", rows)
-                self._writes += 1
-                if self._writes % _CLEANED_EVERY == 0:
-                    now = time.time_ns() // 1_000_000
-                    database.execute("DELETE FROM counters WHERE until <= ?", (now,))
-        except sqlite3.Error:
-            self._shut()
-            raise
+        def work(database: sqlite3.Connection) -> None:
+            database.executemany("REPLACE INTO counters VALUES (?, ?, ?)", rows)
+            if self._writes % _CLEANED_EVERY == 0:
+                now = time.time_ns() // 1_000_000
+                database.execute("DELETE FROM counters WHERE until <= ?", (now,))
 
-    def _opened(self) -> sqlite3.Connection:
-        if self._database is None:
-            made = not self._path.exists()
-            self._database = sqlite3.connect(
-                self._path, timeout=5, isolation_level=None, check_same_thread=False
-            )
-            if made:
-                self._path.chmod(0o600)
-            self._database.execute("PRAGMA journal_mode=WAL")
-            self._database.execute("PRAGMA synchronous=NORMAL")
-            self._database.execute(_SCHEMA)
-        return self._database
-
-    def _shut(self) -> None:
-        database, self._database = self._database, None
-        if database is not None:
-            database.close()
+        self._writes += 1
+        self._file.run(work)
 
 
 def _row(name: str, counter: Kept) -> _Row:

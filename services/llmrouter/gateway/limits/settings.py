@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
+from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.gateway.limits.resources import LIMITS
 
-__all__ = ["Dimension", "LimitSettings", "RuleSettings"]
+__all__ = ["Dimension", "LimitSettings", "RuleSettings", "WebhookSettings"]
 
 Dimension = Literal["key", "user", "tenant", "model", "endpoint"]
 _Names = tuple[str, ...]
@@ -90,6 +92,34 @@ class RuleSettings(Section):
         return "model" in self.per or bool(self.models)
 
 
+class WebhookSettings(Section):
+    """A web address that is told of alerts."""
+
+    url: str = Field(
+        max_length=2048,
+        description="Where alerts are posted to, as JSON: https, or http on this machine.",
+    )
+    secret_file: Path = Field(
+        description="File with the secret under which they are signed (HMAC-SHA-256, "
+        "`x-llmrouter-signature`), at least 16 bytes."
+    )
+    timeout_seconds: float = Field(
+        default=5, gt=0, le=60, description="Wait for one answer at most."
+    )
+    tries: int = Field(
+        default=4, ge=1, le=10, description="How often an alert is sent before it is given up."
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _safe(cls, url: str) -> str:
+        parts = urlsplit(url)
+        here = parts.hostname in ("localhost", "127.0.0.1", "::1")
+        if parts.hostname and (parts.scheme == "https" or (parts.scheme == "http" and here)):
+            return url
+        raise ValueError("must be an https URL: others could read or change what is sent")
+
+
 class LimitSettings(Section):
     """How much callers may ask for and spend."""
 
@@ -108,6 +138,21 @@ class LimitSettings(Section):
         default=None,
         description="SQLite file of what was counted; `limits.sqlite` in the data directory by "
         "default.",
+    )
+    redis: RedisSettings | None = Field(
+        default=None,
+        description="A Redis or Valkey in which several gateways count together, in place of the "
+        "file (`address`, `password_file`, …, as of `cache.shared`); absent, each counts alone.",
+    )
+    on_failure: Literal["open", "closed"] = Field(
+        default="open",
+        description="What becomes of requests while that server is away: `open` lets them in "
+        "uncounted, `closed` refuses them.",
+    )
+    webhook: WebhookSettings | None = Field(
+        default=None,
+        description="Is told when 80 % and 100 % of a budget are spent, and when fewer than ten "
+        "requests' cost is left; absent, the log and the audit log alone are.",
     )
 
     @field_validator("rules")

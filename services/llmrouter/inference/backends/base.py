@@ -91,6 +91,9 @@ class BackendRequest:
     """Seconds after which the answer is of no use: then DEADLINE_EXCEEDED."""
     scope: str = ""
     """Who may share computed prefixes: requests of the same scope."""
+    answered: Sequence[int] = ()
+    """Tokens of the answer that were generated elsewhere: it goes on after them, as if they were
+    its own. Fewer than `max_tokens`; one answer, without a response format."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,8 @@ class TokenDelta:
     choice: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
     """One per token where asked for; then the text may be empty."""
+    token_ids: tuple[int, ...] = ()
+    """The tokens, by which a replica could go on; empty where the engine does not tell them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +117,7 @@ class BackendFinished:
     stop: str
     prompt_tokens: int
     completion_tokens: int
+    """Generated here."""
     queue: float
     prefill: float
     decode: float
@@ -181,7 +187,7 @@ class Backend(Protocol):
 
     @classmethod
     def honours(cls) -> frozenset[str]:
-        """What of `capabilities.SAMPLING` requests may ask of its models."""
+        """What of `capabilities.SAMPLING` requests may ask of its models, and CONTINUATION."""
         ...
 
     def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
@@ -193,8 +199,9 @@ class Backend(Protocol):
         Raises:
             RouterError: INVALID_ARGUMENT naming the place in a response format that is wrong;
                 UNSUPPORTED_OPTION naming an option that this model cannot honour, and its bound;
-                QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER
-                when the bounded buffer is full; GENERATION_FAILED for a failed step.
+                QUEUE_FULL with retry_after; CONTEXT_TOO_LONG naming both numbers; SLOW_READER when
+                the bounded buffer is full and the sequence cannot be held; GENERATION_FAILED for a
+                failed step.
         """
         ...
 

@@ -158,6 +158,9 @@ class CTranslate2Backend:
 
     def _sequence(self, request: BackendRequest) -> _Sequence:
         prompt, sampling = request.prompt_tokens, request.sampling
+        if request.answered:
+            told = "this model's engine cannot go on with an answer that another one began"
+            raise RouterError(Reason.UNSUPPORTED_OPTION, told)
         _refuse_unknown(sampling)
         _refuse_foreign(prompt, self._folder.vocab_size)
         if len(prompt) >= self._context:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import BackendEvent, BackendFinished, TokenDelta
@@ -19,11 +19,20 @@ class EventBuffer:
 
     While the consumer lags, the deltas of a choice merge into one, so that memory is bounded by
     what they say alone. Used from one event loop.
+
+    Args:
+        limit: Bytes of each of the choices to hold at most, on average.
+        choices: How many there are.
+        hold: Where the sequence can be taken off its slot: told True once half of that waits, and
+            False once nothing does. Without, more than the limit ends the request as SLOW_READER.
     """
 
-    def __init__(self, limit: int, choices: int = 1) -> None:
-        """Hold at most `limit` bytes of each of the choices, on average."""
+    def __init__(
+        self, limit: int, choices: int = 1, hold: Callable[[bool], None] | None = None
+    ) -> None:
         self._limit = limit * choices
+        self._hold = hold
+        self._held = False
         self._pending: dict[int, list[TokenDelta]] = {}
         self._bytes = 0
         self._ends: list[BackendFinished] = []
@@ -41,7 +50,11 @@ class EventBuffer:
         if self.ended:
             return True
         size = self._bytes + _size(delta)
-        if size > self._limit:
+        if size > self._limit // 2 and self._hold is not None and not self._held:
+            self._held = True
+            self._hold(True)
+        # What comes while the sequence is being taken off its slot is little.
+        if size > self._limit and self._hold is None:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
             return False
@@ -82,11 +95,15 @@ class EventBuffer:
         choice = next(iter(self._pending))
         deltas = self._pending.pop(choice)
         self._bytes -= sum(map(_size, deltas))
+        if self._held and self._hold is not None and not self._pending:
+            self._held = False
+            self._hold(False)
         return TokenDelta(
             "".join(delta.text for delta in deltas),
             sum(delta.tokens for delta in deltas),
             choice,
             tuple(one for delta in deltas for one in delta.logprobs),
+            tuple(one for delta in deltas for one in delta.token_ids),
         )
 
 

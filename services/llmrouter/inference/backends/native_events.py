@@ -40,7 +40,7 @@ def put_event(buffer: EventBuffer, event: _native.Event) -> bool:
 
 def _delta(event: _native.TextDelta) -> TokenDelta:
     logprobs = tuple(_logprob(one) for one in event.logprobs)
-    return TokenDelta(event.text, event.tokens, event.answer, logprobs)
+    return TokenDelta(event.text, event.tokens, event.answer, logprobs, tuple(event.ids))
 
 
 def _logprob(told: _native.SampledLogprob) -> TokenLogprob:

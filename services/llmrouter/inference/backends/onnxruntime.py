@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import secrets
 import time
@@ -13,7 +14,7 @@ from pathlib import Path
 import structlog
 
 from llmrouter import _native
-from llmrouter.common.capabilities import SAMPLING, STRUCTURED_OUTPUT
+from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import Priority
 from llmrouter.inference.backends.base import (
@@ -42,7 +43,8 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
-"""Text a reader may be behind before its sequence ends as SLOW_READER."""
+"""Text a reader may be behind: at half of it its sequence leaves its slot until all is read.
+Several answers, which stay together, end as SLOW_READER."""
 
 _SEED_BITS = 64
 
@@ -100,7 +102,8 @@ class OnnxRuntimeBackend:
     @classmethod
     def honours(cls) -> frozenset[str]:
         """Everything; a format only where llguidance is there to follow grammars."""
-        return SAMPLING if find_llguidance() is not None else SAMPLING - {STRUCTURED_OUTPUT}
+        able = SAMPLING | {CONTINUATION}
+        return able if find_llguidance() is not None else able - {STRUCTURED_OUTPUT}
 
     async def generate(self, request: BackendRequest) -> AsyncIterator[BackendEvent]:
         """Stream every choice; closing the iterator cancels them within one engine step.
@@ -111,7 +114,9 @@ class OnnxRuntimeBackend:
         began = time.monotonic()
         grammar = await self._grammar(request)
         sequence = self._submit(request, grammar, time.monotonic() - began)
-        buffer = self._buffers[sequence] = EventBuffer(_BUFFER_BYTES, request.sampling.n)
+        hold = functools.partial(self._hold, sequence) if request.sampling.n == 1 else None
+        buffer = EventBuffer(_BUFFER_BYTES, request.sampling.n, hold)
+        self._buffers[sequence] = buffer
         try:
             async for event in buffer.events():
                 yield event
@@ -200,6 +205,7 @@ class OnnxRuntimeBackend:
                 answers=sampling.n,
                 top_logprobs=sampling.top_logprobs if sampling.logprobs else -1,
                 grammar=grammar,
+                answered=request.answered,
                 drafts=self._drafts or not sampling.deterministic,
             )
         except _native.EngineError as error:
@@ -226,6 +232,13 @@ class OnnxRuntimeBackend:
             metadata={"estimated_wait_seconds": f"{wait:.3f}"},
             retry_after=pause,
         )
+
+    def _hold(self, sequence: int, held: bool) -> None:
+        """Take a sequence whose reader lags off its slot, or let it go on."""
+        if held:
+            self._engine.hold(sequence)
+        else:
+            self._engine.resume(sequence)
 
     def _deliver(self) -> None:
         """Hand the events of one or more steps to their consumers."""

@@ -125,6 +125,22 @@ class ModelText:
             return self._ids(self._tokenizer, self.render(messages))
         return self._encode_apart(messages)
 
+    def encode_answered(self, messages: Sequence[Message], prompt: str, text: str) -> list[int]:
+        """Return the tokens of the beginning of an answer to a conversation, or to a raw prompt.
+
+        They are those that follow the prompt's own where the two are encoded as one text, if the
+        prompt keeps its tokens then. Control tokens in an answer are plain text.
+        """
+        if messages:
+            asked, whole = self.encode_chat(messages), self._encode_apart(messages, text)
+        elif self._control_pattern.search(text):
+            return self._ids(self._plain, text)
+        else:
+            asked, whole = self.encode(prompt), self.encode(prompt + text)
+        if whole[: len(asked)] == asked:
+            return whole[len(asked) :]
+        return self._ids(self._plain, text)
+
     def render(self, messages: Sequence[Message]) -> str:
         """Return the conversation as the model's chat template writes it.
 
@@ -171,8 +187,10 @@ class ModelText:
             told = f"{name} cannot read chats: {error}; it came with the model, so ask another one"
             raise RouterError(Reason.GENERATION_FAILED, told) from error
 
-    def _encode_apart(self, messages: Sequence[Message]) -> list[int]:
+    def _encode_apart(self, messages: Sequence[Message], answered: str = "") -> list[int]:
         """Encode with the control tokens inside of messages broken up while rendering.
+
+        What was `answered` already follows; it is plain text.
 
         The tokenizer cuts a text at its control tokens before anything else, so encoding the
         cuts one by one equals encoding the whole.
@@ -189,7 +207,8 @@ class ModelText:
             ids += self._encode_plain(rendered[end : match.start()], mark)
             ids.append(self._control[match.group()])
             end = match.end()
-        return ids + self._encode_plain(rendered[end:], mark)
+        tail = rendered[end:].replace(mark, "") + answered
+        return ids + self._ids(self._plain, tail)
 
     def _encode_plain(self, text: str, mark: str) -> list[int]:
         return self._ids(self._plain, text.replace(mark, ""))

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llmrouter.common.capabilities import CHAT
+from llmrouter.common.capabilities import CHAT, CONTINUATION
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -31,15 +31,26 @@ class AnthropicCodec:
     @property
     def capabilities(self) -> frozenset[str]:
         """What its models can be asked for."""
-        return frozenset({CHAT})
+        return frozenset({CHAT, CONTINUATION})
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers of every request."""
         return {"anthropic-version": _VERSION, **({"x-api-key": key} if key else {})}
 
-    def encode(self, request: GenerationRequest, upstream: str, max_tokens: int) -> Asked:
+    def encode(
+        self,
+        request: GenerationRequest,
+        upstream: str,
+        max_tokens: int,
+        *,
+        continued: bool = False,
+    ) -> Asked:
         """Return the HTTP request; the turns of the system become one instruction before all."""
         options = request.sampling
+        if continued and request.messages[-1].text[-1:].isspace():
+            # The API refuses a last turn that ends with a blank.
+            told = "continuation.text ends with a blank, after which this provider cannot go on"
+            raise RouterError(Reason.UNSUPPORTED_OPTION, told)
         _check(options)
         said = [turn.text for turn in request.messages if turn.role is Role.SYSTEM]
         body: dict[str, Any] = {

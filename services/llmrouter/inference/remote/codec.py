@@ -56,8 +56,17 @@ class Codec(Protocol):
         """Return the headers of every request."""
         ...
 
-    def encode(self, request: GenerationRequest, upstream: str, max_tokens: int) -> Asked:
+    def encode(
+        self,
+        request: GenerationRequest,
+        upstream: str,
+        max_tokens: int,
+        *,
+        continued: bool = False,
+    ) -> Asked:
         """Return the HTTP request, which asks for a stream.
+
+        Where the answer is `continued`, the last turn is its beginning.
 
         Raises:
             RouterError: UNSUPPORTED_OPTION naming what this API has no word for.

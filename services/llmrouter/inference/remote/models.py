@@ -6,18 +6,22 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.common.capabilities import CHAT, COMPLETION
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
     ChoiceFinished,
     Delta,
     Finished,
+    FinishReason,
     GenerationEvent,
     GenerationRequest,
+    Message,
     RequestContext,
+    Role,
     Started,
     Timings,
     Usage,
@@ -104,6 +108,7 @@ class RemoteModels:
         request: GenerationRequest,
         context: RequestContext,
         max_tokens: int,
+        begun: Continuation | None = None,
     ) -> AsyncIterator[GenerationEvent]:
         """Answer a request by a provider.
 
@@ -113,27 +118,34 @@ class RemoteModels:
             request: Validated.
             context: Who asks.
             max_tokens: Tokens generated when the request sets no limit.
+            begun: The beginning of the answer where another service gave it.
 
         Raises:
-            RouterError: UNKNOWN_MODEL, it has no such version; as `Provider.turn` and `.events`.
+            RouterError: UNKNOWN_MODEL, it has no such version; UNSUPPORTED_OPTION, its API cannot
+                go on with an answer, or has no word for an option; as `Provider.turn`, `.events`.
         """
         model = self._models[name]
         _check(model, version, request)
         began = time.monotonic()
+        start = Started(context.request_id, name, model.version, f"{name} was asked for")
         limit = min(request.sampling.max_tokens or max_tokens, model.settings.max_tokens)
-        reading = model.provider.codec.reading(request)
+        if begun is not None:
+            request, limit = _going_on(model, request, begun), limit - begun.tokens
+        if limit < 1:
+            for event in (start, ChoiceFinished(0, FinishReason.LENGTH), Finished()):
+                yield event
+            return
+        codec = model.provider.codec
+        asked = codec.encode(request, model.upstream, limit, continued=begun is not None)
+        reading = codec.reading(request)
         account = _Account(request.sampling.n)
         async with model.provider.turn(context):
             account.queued = time.monotonic() - began
-            events = model.provider.events(request, model.upstream, limit, reading)
-            async with contextlib.aclosing(events):
-                async for event in events:
-                    if event is None:
-                        why = f"{name} was asked for"
-                        yield Started(context.request_id, name, model.version, why)
-                        continue
-                    account.see(event, time.monotonic() - began)
-                    yield event
+            async with contextlib.aclosing(model.provider.events(asked, reading)) as events:
+                async for said in events:
+                    if said is not None:
+                        account.see(said, time.monotonic() - began)
+                    yield start if said is None else said
         account.check(model.provider.settings.name)
         yield account.finished(reading, time.monotonic() - began)
 
@@ -182,6 +194,19 @@ def _check(model: RemoteModel, version: str, request: GenerationRequest) -> None
     if kind not in model.capabilities:
         told = f"{model.name} does not take a {kind}; its provider's API has none"
         raise RouterError(Reason.UNSUPPORTED_OPTION, told)
+
+
+def _going_on(
+    model: RemoteModel, request: GenerationRequest, begun: Continuation
+) -> GenerationRequest:
+    """Return the request for the rest of an answer: what was said ends the prompt."""
+    if not request.messages:
+        return replace(request, prompt=request.prompt + begun.text)
+    if CONTINUATION not in model.capabilities:
+        told = f"{model.name} cannot go on with an answer; its provider's API has no word for that"
+        raise RouterError(Reason.UNSUPPORTED_OPTION, told)
+    said = Message(Role.ASSISTANT, (begun.text,))
+    return replace(request, messages=(*request.messages, said))
 
 
 def open_providers(

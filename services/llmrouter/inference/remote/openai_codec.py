@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, STRUCTURED_OUTPUT
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, STRUCTURED_OUTPUT
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -37,6 +37,12 @@ _EXTENSIONS: Mapping[str, Mapping[str, str]] = {
     "llamacpp": {"top_k": "top_k", "min_p": "min_p", "repetition_penalty": "repeat_penalty"},
 }
 """Fields beyond OpenAI's, and what each server calls them."""
+_CONTINUING: Mapping[str, Mapping[str, Any]] = {
+    "vllm": {"continue_final_message": True, "add_generation_prompt": False},
+    "llamacpp": {},
+}
+"""What servers that can go on with a last turn of the assistant's want to be told so; OpenAI's own
+API begins a new turn."""
 _NEUTRAL = {"top_k": 0, "min_p": 0, "min_tokens": 0, "repetition_penalty": 1}
 _INT64 = 1 << 63
 
@@ -52,19 +58,29 @@ class OpenAiCodec:
     def __init__(self, extensions: str = "none", max_tokens_field: str = "max_tokens") -> None:
         self._extensions = _EXTENSIONS[extensions]
         self._grammars = extensions == "vllm"
+        self._continues = extensions in _CONTINUING
+        self._continuing = _CONTINUING.get(extensions, {})
         self._max_tokens_field = max_tokens_field
 
     @property
     def capabilities(self) -> frozenset[str]:
         """What its models can be asked for."""
         further = {"min_p", "min_tokens"} & set(self._extensions)
-        return _ALWAYS | {STRUCTURED_OUTPUT} | further
+        able = {STRUCTURED_OUTPUT, CONTINUATION} if self._continues else {STRUCTURED_OUTPUT}
+        return _ALWAYS | able | further
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers of every request."""
         return {"authorization": f"Bearer {key}"} if key else {}
 
-    def encode(self, request: GenerationRequest, upstream: str, max_tokens: int) -> Asked:
+    def encode(
+        self,
+        request: GenerationRequest,
+        upstream: str,
+        max_tokens: int,
+        *,
+        continued: bool = False,
+    ) -> Asked:
         """Return the HTTP request."""
         options = request.sampling
         body = {
@@ -87,6 +103,8 @@ class OpenAiCodec:
             {"role": turn.role.value, "content": turn.text} for turn in request.messages
         ]
         body[self._max_tokens_field] = max_tokens
+        if continued:
+            body |= self._continuing
         if options.logprobs:
             body |= {"logprobs": True, "top_logprobs": options.top_logprobs}
         return Asked("chat/completions", body)

@@ -11,8 +11,8 @@ import aiohttp
 from pydantic_core import to_json
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.generation import ChoiceFinished, Delta, GenerationRequest, RequestContext
-from llmrouter.inference.remote.codec import Codec, Reading
+from llmrouter.common.generation import ChoiceFinished, Delta, RequestContext
+from llmrouter.inference.remote.codec import Asked, Codec, Reading
 from llmrouter.inference.remote.failures import refusal
 from llmrouter.inference.remote.settings import ProviderSettings
 from llmrouter.inference.remote.sse import EventReader
@@ -53,17 +53,20 @@ class Provider:
         self._quiet_until = 0.0
 
     async def events(
-        self, request: GenerationRequest, upstream: str, max_tokens: int, reading: Reading
+        self, asked: Asked, reading: Reading
     ) -> AsyncGenerator[Delta | ChoiceFinished | None]:
         """Give the events of an answer; None first, once the provider has begun it.
 
+        Args:
+            asked: What the codec made of the request.
+            reading: Reads the answer to it.
+
         Raises:
-            RouterError: UNSUPPORTED_OPTION; CONTEXT_TOO_LONG; MODEL_UNAVAILABLE when it refuses our
+            RouterError: CONTEXT_TOO_LONG; MODEL_UNAVAILABLE when it refuses our
                 key or does not know the model; QUEUE_FULL when it has no room; UPSTREAM_UNAVAILABLE
                 when it is not there, in trouble or breaks off; GENERATION_FAILED when it fails or
                 sends what is no answer.
         """
-        asked = self.codec.encode(request, upstream, max_tokens)
         headers = {
             "accept": "text/event-stream",
             "content-type": "application/json",

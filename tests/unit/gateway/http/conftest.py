@@ -42,7 +42,7 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def serving(anonymous="loopback", **settings):
+async def serving(anonymous="loopback", trouble=str, **settings):
     chain, gate, keys = Chain(), Gate("gateway"), KeyRing()
 
     async def list_models(allowed):
@@ -52,7 +52,7 @@ async def serving(anonymous="loopback", **settings):
 
     configured = GatewaySettings(http_port=0, **settings)
     identity = Identity(keys, anonymous, keys)
-    http = HttpApi(chain, chain, list_models, identity, configured, gate)
+    http = HttpApi(chain, chain, list_models, identity, configured, gate, trouble=trouble)
     door = HttpDoor(http.app, configured)
     address = await door.bind()
     await door.open()

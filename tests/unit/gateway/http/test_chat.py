@@ -7,6 +7,7 @@ import openai
 import pytest
 from tests.unit.gateway.doubles import answer_events, error
 
+from llmrouter.common.continuation import Switched, Switching
 from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.errors import FieldViolation, Reason
 from llmrouter.common.generation import (
@@ -65,6 +66,16 @@ async def test_a_stream_begins_with_a_role_and_ends_with_the_reason_and_the_usag
     assert (chunks[-1].choices, chunks[-1].usage.completion_tokens) == ([], 2)
     assert {chunk.id for chunk in chunks} == {chunks[0].id}
     assert chunks[0].llmrouter["reason"] == "because"
+
+
+async def test_a_stream_goes_on_where_another_model_does_and_tells_it_beside(api):
+    switch = Switched("first", "v1", "one:1", "second", "v2", "two:2", "DRAINING", 1)
+    begin, piece, *rest = answer_events()
+    api.chain.script = [begin, piece, switch, *rest]
+    chunks = [chunk async for chunk in await ask(api, stream=True)]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Paris"
+    [told] = [chunk.llmrouter["switched"] for chunk in chunks[1:] if hasattr(chunk, "llmrouter")]
+    assert (told["from_model"], told["model"], told["tokens"]) == ("first", "second", 1)
 
 
 async def test_a_stream_counts_nothing_unless_it_is_asked_to(api):
@@ -131,7 +142,8 @@ async def test_every_field_reaches_the_chain(api):
             "top_k": 4, "min_p": 0.1, "min_tokens": 2, "repetition_penalty": 1.1,
             "routing": {"min_quality": 0.2, "max_cost": 0.01, "tags": ["eu"], "max_latency": 3,
                         "max_time_to_first_token": 1.5, "session": "s-1", "no_exploration": True,
-                        "min_confidence": 0.4, "ensemble": {"models": 3, "election": "vote"}},
+                        "min_confidence": 0.4, "ensemble": {"models": 3, "election": "vote"},
+                        "switching": "off"},
             "cache": {"mode": "off", "ttl_seconds": 60, "tags": ["b", "a"], "similar": True},
         },
     )  # fmt: skip
@@ -149,7 +161,18 @@ async def test_every_field_reaches_the_chain(api):
         response_format=ResponseFormat(FormatKind.JSON_SCHEMA, '{"type": "object"}'),
     )  # fmt: skip
     assert request.routing == RoutingWishes(
-        "", "cost-optimized", 0.2, 0.01, ("eu",), 3, 1.5, "s-1", True, 0.4, EnsembleWish(3)
+        "",
+        "cost-optimized",
+        0.2,
+        0.01,
+        ("eu",),
+        3,
+        1.5,
+        "s-1",
+        True,
+        0.4,
+        EnsembleWish(3),
+        Switching.OFF,
     )
     assert request.cache == CacheWishes(CacheMode.OFF, 60, ("a", "b"), similar=True)
     assert request.priority is context.priority is Priority.LOW

@@ -130,4 +130,7 @@ async def test_what_is_no_endpoint_is_told_in_the_same_form(api):
     with pytest.raises(openai.NotFoundError) as caught:
         await api.client.post("/nowhere", cast_to=object)
     assert json.loads(caught.value.response.text)["error"]["type"] == "invalid_request_error"
-    assert "POST /v1/nowhere is no endpoint" in str(caught.value)
+    assert "/v1/nowhere is no endpoint" in str(caught.value)
+    with pytest.raises(openai.APIStatusError, match="does not take GET; it takes POST") as caught:
+        await api.client.get("/chat/completions", cast_to=object)
+    assert caught.value.status_code == 405

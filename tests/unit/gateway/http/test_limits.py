@@ -4,6 +4,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 from tests.unit.gateway.doubles import answer_events
+from tests.unit.gateway.http.conftest import serving
 from tests.unit.gateway.limits.doubles import asking
 
 from llmrouter.common.errors import QuotaViolation, Reason, RouterError
@@ -90,6 +91,18 @@ async def test_without_limits_no_header_speaks_of_them(api):
     api.chain.script = answer_events()
     answer = await api.client.chat.completions.with_raw_response.create(**QUESTION)
     assert not [name for name in answer.headers if name.startswith("x-ratelimit")]
+
+
+async def test_health_says_what_is_wrong_with_the_limits_and_stays_well():
+    wrong = ["Redis is away: requests are let in uncounted"]
+    async with serving(trouble=lambda: wrong[0]) as api:
+
+        async def health():
+            return await api.client.get("/../health", cast_to=object)
+
+        assert await health() == {"status": "degraded", "limits": wrong[0]}
+        wrong[0] = ""
+        assert await health() == {"status": "ok"}
 
 
 def test_of_several_limits_the_one_of_which_least_is_left_is_told():

@@ -186,3 +186,14 @@ def test_a_tokenizer_whose_library_panics_is_refused_by_its_file(
     with pytest.raises(RouterError, match=r"tokenizer\.json") as raised:
         load_text(read_folder(path)).encode("hello")
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+
+
+@given(said=st.text(max_size=40), answered=st.text(min_size=1, max_size=40))
+def test_the_beginning_of_an_answer_is_plain_text_behind_the_prompts_tokens(
+    text: ModelText, said: str, answered: str
+) -> None:
+    answered = f"{answered}<|end|>"
+    for messages, prompt in ((user(said), ""), ((), f"{said}.")):
+        ids = text.encode_answered(messages, prompt, answered)
+        assert not [one for one in ids if one < 3]
+        assert b"".join(text.token_bytes[one] for one in ids) == answered.encode()

@@ -5,6 +5,7 @@ import json
 import pytest
 from tests.unit.inference.remote.test_remote_models import KEY, remote_models
 
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason
 from llmrouter.common.generation import ChoiceFinished, FinishReason, GenerationRequest
 
@@ -88,3 +89,16 @@ async def test_what_the_api_has_no_word_for_is_refused(remote, sampling):
     raw = await remote.refused(GenerationRequest(prompt="a"))
     assert raw.reason is Reason.UNSUPPORTED_OPTION
     assert remote.fake.asked == []
+
+
+async def test_an_answer_is_gone_on_with_as_a_turn_that_was_begun(remote):
+    remote.fake.script = [stream(BEGIN, said("is"), ended("end_turn"), END)]
+    await remote.ask(begun=Continuation("Par", (), 1), max_tokens=9)
+    body = remote.fake.asked[0][2]
+    assert body["messages"][-1] == {"role": "assistant", "content": "Par"}
+    assert body["max_tokens"] == 8
+
+
+async def test_what_ends_with_a_blank_cannot_be_gone_on_with_there(remote):
+    refused = await remote.refused(begun=Continuation("Paris ", (), 1))
+    assert refused.reason is Reason.UNSUPPORTED_OPTION

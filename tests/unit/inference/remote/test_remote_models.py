@@ -8,6 +8,8 @@ import time
 import pytest
 from tests.unit.inference.remote.fake_provider import ANSWER, USAGE, chunk, events, providing
 
+from llmrouter.common.capabilities import CONTINUATION
+from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -37,10 +39,10 @@ class Remote:
     def __init__(self, fake, models):
         self.fake, self.models = fake, models
 
-    async def ask(self, request=None, *, seconds=10.0, **sampling):
+    async def ask(self, request=None, *, seconds=10.0, begun=None, **sampling):
         request = request or GenerationRequest(CHAT, sampling=SamplingOptions(**sampling))
         context = RequestContext("r-1", deadline=time.monotonic() + seconds)
-        stream = self.models.generate("large", "", request, context, 50)
+        stream = self.models.generate("large", "", request, context, 50, begun)
         async with contextlib.aclosing(stream) as found:
             return [event async for event in found]
 
@@ -113,6 +115,44 @@ async def test_a_raw_prompt_goes_to_the_older_endpoint(remote):
     assert (delta.text, end.reason) == ("b", FinishReason.LENGTH)
     path, _, body = remote.fake.asked[0]
     assert (path, body["prompt"], body["max_tokens"]) == ("/v1/completions", "a", 50)
+
+
+BEGUN = Continuation("He is", (1, 2), 3)
+
+
+async def test_a_raw_prompt_is_gone_on_with_behind_what_was_answered(remote):
+    piece = {"choices": [{"index": 0, "text": "b", "finish_reason": "length"}]}
+    remote.fake.script = [events(piece, USAGE, "[DONE]")]
+    await remote.ask(GenerationRequest(prompt="Who? "), begun=BEGUN)
+    body = remote.fake.asked[0][2]
+    assert (body["prompt"], body["max_tokens"]) == ("Who? He is", 47)
+
+
+@pytest.mark.parametrize(
+    ("extensions", "sent"),
+    [("vllm", {"continue_final_message": True, "add_generation_prompt": False}), ("llamacpp", {})],
+)
+async def test_servers_that_can_are_asked_to_go_on_with_the_last_turn(extensions, sent):
+    async with remote_models(extensions=extensions) as remote:
+        remote.fake.script = [ANSWER]
+        await remote.ask(begun=BEGUN)
+        body = remote.fake.asked[0][2]
+    assert body["messages"][-1] == {"role": "assistant", "content": "He is"}
+    assert sent.items() <= body.items()
+
+
+async def test_an_api_without_a_word_for_it_goes_on_with_nothing(remote):
+    assert (await remote.refused(begun=BEGUN)).reason is Reason.UNSUPPORTED_OPTION
+    assert not remote.fake.asked
+    [model] = remote.models
+    assert CONTINUATION not in model.capabilities
+
+
+async def test_an_answer_that_has_all_its_tokens_is_not_gone_on_with(remote):
+    prompt = GenerationRequest(prompt="a", sampling=SamplingOptions(max_tokens=3))
+    _, end, _ = await remote.ask(prompt, begun=BEGUN)
+    assert end == ChoiceFinished(0, FinishReason.LENGTH)
+    assert not remote.fake.asked
 
 
 @pytest.mark.parametrize(

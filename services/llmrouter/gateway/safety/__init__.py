@@ -1,0 +1,1 @@
+"""What callers and models may say: texts cleaned, and secrets and personal data looked for."""

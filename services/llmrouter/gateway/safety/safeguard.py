@@ -1,0 +1,205 @@
+"""The link that cleans questions and looks through answers; what it does is told in the log."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+import structlog
+
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult
+from llmrouter.common.errors import FieldViolation, Reason, RouterError
+from llmrouter.common.generation import (
+    ChoiceFinished,
+    Delta,
+    GenerationEvent,
+    GenerationRequest,
+    Generator,
+    Message,
+    RequestContext,
+)
+from llmrouter.gateway.callers import TextEmbedder
+from llmrouter.gateway.safety.policy import Act, Policy, blocked
+from llmrouter.gateway.safety.scanner import Finding
+from llmrouter.gateway.safety.screen import Screen
+from llmrouter.gateway.safety.settings import Action, SafetySettings
+
+__all__ = ["SafeEmbedder", "Safeguard"]
+
+_LONG = 32_768
+"""Characters of text that are looked through beside the loop, which turns between two patterns."""
+_log = structlog.get_logger("llmrouter.safety")
+
+
+class Safeguard:
+    """Lets through what the settings allow, on both ways.
+
+    Args:
+        following: Answers the cleaned questions.
+        settings: What is looked for.
+        policy: The same, as something to be asked.
+    """
+
+    def __init__(self, following: Generator, settings: SafetySettings, policy: Policy) -> None:
+        self._following, self._settings, self._policy = following, settings, policy
+
+    async def generate(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Answer the cleaned question, and look through the answer.
+
+        Raises:
+            RouterError: CONTENT_BLOCKED for the question at once, for the answer where it is
+                found; UNSUPPORTED_OPTION for log probabilities that would tell what is redacted.
+        """
+        self._check(request)
+        texts = _texts_of(request)
+        request = _with_texts(request, await _passed(self._policy, texts, context, "question"))
+        events = self._following.generate(request, context)
+        if self._settings.answers.active:
+            events = self._screened(events, context)
+        async with closing_stream(events) as stream:
+            async for event in stream:
+                yield event
+
+    def _check(self, request: GenerationRequest) -> None:
+        if request.sampling.logprobs and self._settings.answers.altering:
+            told = "is true, and would tell what this gateway hides in answers; leave it out"
+            raise RouterError(
+                Reason.UNSUPPORTED_OPTION,
+                f"sampling.logprobs {told}",
+                violations=(FieldViolation("sampling.logprobs", told),),
+            )
+
+    async def _screened(
+        self, events: AsyncIterator[GenerationEvent], context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        acts: Counter[Act] = Counter()
+        altering = self._settings.answers.altering
+        choices: dict[int, _Choice] = {}
+        try:
+            async with closing_stream(events) as stream:
+                async for event in stream:
+                    seen = self._seen(event, choices, acts)
+                    for one in seen if altering else (event,):
+                        yield one
+        finally:
+            _tell(context, "answer", acts)
+
+    def _seen(
+        self, event: GenerationEvent, choices: dict[int, _Choice], acts: Counter[Act]
+    ) -> Iterable[GenerationEvent]:
+        """Return what may be let out once an event has come."""
+        if not isinstance(event, Delta | ChoiceFinished):
+            return (event,)
+        choice = choices.setdefault(event.choice, _Choice(Screen(self._policy.answers)))
+        if isinstance(event, ChoiceFinished):
+            text, found = choice.screen.end()
+            _judge(found, acts)
+            return (*choice.released(event.choice, text, last=True), event)
+        choice.tokens += event.tokens
+        text, found = choice.screen.feed(event.text)
+        _judge(found, acts)
+        return choice.released(event.choice, text)
+
+
+@dataclass(slots=True)
+class _Choice:
+    """One choice of an answer."""
+
+    screen: Screen
+    tokens: int = field(default=0)
+    """Whose text is held back."""
+
+    def released(self, number: int, text: str, *, last: bool = False) -> tuple[Delta, ...]:
+        """Return the delta with a text, if there is any."""
+        if not text and not (last and self.tokens):
+            return ()
+        tokens, self.tokens = self.tokens, 0
+        return (Delta(number, text, tokens),)
+
+
+class SafeEmbedder:
+    """Cleans texts before they become vectors.
+
+    Args:
+        following: Makes the vectors.
+        policy: What is looked for.
+    """
+
+    def __init__(self, following: TextEmbedder, policy: Policy) -> None:
+        self._following, self._policy = following, policy
+
+    async def embed(self, request: EmbeddingRequest, context: RequestContext) -> EmbeddingResult:
+        """Return the vectors of the cleaned texts.
+
+        Raises:
+            RouterError: CONTENT_BLOCKED.
+        """
+        named = {f"texts[{place}]": text for place, text in enumerate(request.texts)}
+        passed = await _passed(self._policy, named, context, "text")
+        request = replace(request, texts=tuple(passed.values()))
+        return await self._following.embed(request, context)
+
+
+async def _passed(
+    policy: Policy, texts: Mapping[str, str], context: RequestContext, where: str
+) -> dict[str, str]:
+    """Return texts by their paths as they may be passed on."""
+    acts: Counter[Act] = Counter()
+
+    def work() -> dict[str, str]:
+        return {name: policy.cleaned(name, text, acts) for name, text in texts.items()}
+
+    try:
+        if sum(map(len, texts.values())) > _LONG:
+            return await asyncio.to_thread(work)
+        return work()
+    finally:
+        _tell(context, where, acts)
+
+
+def _texts_of(request: GenerationRequest) -> dict[str, str]:
+    """Return every text of a question by its path."""
+    if not request.messages:
+        return {"prompt": request.prompt}
+    return {
+        f"chat.messages[{turn}].content[{part}].text": text
+        for turn, message in enumerate(request.messages)
+        for part, text in enumerate(message.parts)
+    }
+
+
+def _with_texts(request: GenerationRequest, texts: Mapping[str, str]) -> GenerationRequest:
+    if not request.messages:
+        return replace(request, prompt=texts["prompt"])
+    passed = iter(texts.values())
+    messages = tuple(
+        Message(one.role, tuple(next(passed) for _ in one.parts)) for one in request.messages
+    )
+    return replace(request, messages=messages)
+
+
+def _judge(found: Iterable[Finding], acts: Counter[Act]) -> None:
+    """Count what was found in an answer; what blocks ends it."""
+    for one in found:
+        acts[one.rule, one.kind, one.action.value] += 1
+        if one.action is Action.BLOCK:
+            raise blocked("the answer", one)
+
+
+def _tell(context: RequestContext, where: str, acts: Counter[Act]) -> None:
+    for (rule, kind, action), count in acts.items():
+        _log.info(
+            "safety",
+            where=where,
+            rule=rule,
+            kind=kind,
+            action=action,
+            count=count,
+            request_id=context.request_id,
+            tenant=context.tenant,
+        )
