@@ -64,8 +64,7 @@ async def build(
     upkeep = Upkeep(registry.lifecycle, monitor)
 
     async def start() -> None:
-        await asyncio.to_thread(ModelStore(store).recover)
-        await _tell_strangers(store)
+        await _tidy(store)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
         if not registry.ready and not any(remote):
@@ -95,7 +94,9 @@ async def build(
     )
 
 
-async def _tell_strangers(store: Path) -> None:
+async def _tidy(store: Path) -> None:
+    """Put back what a killed import moved aside, and tell which folders are no models."""
+    await asyncio.to_thread(ModelStore(store).recover)
     for folder, why in (await asyncio.to_thread(strangers, store)).items():
         _log.warning("a folder of the store is no model", folder=folder, why=why)
 

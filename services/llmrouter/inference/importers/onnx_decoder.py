@@ -13,6 +13,7 @@ import onnx
 from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
+from llmrouter.inference.importers.onnx_constants import check_constants
 from llmrouter.inference.importers.onnx_operators import check_operators, tensors_of
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.untrusted_json import inside
@@ -63,6 +64,7 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
             "cache in place and is not supported: import the model's weights instead",
         )
     check_operators(file, model)
+    check_constants(file, graph)
     for tensor in tensors_of(graph):
         _check_place(file, tensor)
     return DecoderGraph(layers, *_storage(graph))

@@ -117,3 +117,53 @@ def test_tensors_are_looked_for_inside_of_the_folder_wherever_they_are_named(
         sides = {"then_branch": branch(node), "else_branch": branch(node)}
         node = helper.make_node("If", ["long"], ["z"], **sides)
     assert "leads out" in refusal(tmp_path, decoder(node))
+
+
+def weights(name: str, *dims: int) -> Any:
+    return numpy_helper.from_array(np.zeros(dims, np.float16), name)
+
+
+@pytest.mark.parametrize("kind", ["Add", "Where", "MatMul", "Gather"])
+def test_what_two_short_vectors_would_fill_memory_with_is_refused(
+    tmp_path: Path, kind: str
+) -> None:
+    stored = (weights("row", 1, 5000), weights("column", 5000, 1))
+    node = helper.make_node(kind, ["column", "row"], ["z"], name="outer")
+    told = refusal(tmp_path, decoder(node, initializers=stored))
+    assert "makes 25000000 values of its weights alone by 'outer'" in told
+    assert "at most 16777216" in told
+
+
+@pytest.mark.parametrize("by", ["Transpose", "If"])
+def test_the_shape_of_what_was_computed_is_not_trusted(tmp_path: Path, by: str) -> None:
+    stored = (weights("row", 1, 5000), weights("go"))
+    made = helper.make_node("Transpose", ["row"], ["column"])
+    if by == "If":
+        written_out = helper.make_node("Constant", [], ["out"], value=weights("w", 5000, 1))
+        sides = {"then_branch": branch(written_out), "else_branch": branch(written_out)}
+        made = helper.make_node("If", ["go"], ["column"], **sides)
+    node = helper.make_node("Add", ["column", "row"], ["z"], name="outer")
+    assert "by 'outer'" in refusal(tmp_path, decoder(made, node, initializers=stored))
+
+
+def test_what_many_small_steps_make_counts_together(tmp_path: Path) -> None:
+    steps = [helper.make_node("Concat", [name] * 2, [f"{name}x"]) for name in _names(30)]
+    told = refusal(tmp_path, decoder(*steps, initializers=(weights("w", 100),)))
+    assert "the operator 'Concat'" in told
+
+
+def _names(count: int) -> list[str]:
+    return ["w" + "x" * index for index in range(count)]
+
+
+def test_weights_may_be_turned_scaled_and_taken_out_of_their_blocks(tmp_path: Path) -> None:
+    stored = (weights("w", 4096, 4096), weights("by", 4096, 1), weights("one"))
+    steps = [
+        helper.make_node("Mul", ["w", "by"], ["scaled"]),
+        helper.make_node("Transpose", ["scaled"], ["turned"]),
+        helper.make_node("Mul", ["turned", "one"], ["again"]),
+        helper.make_node("Shape", ["w"], ["shape"]),
+        helper.make_node("Gather", ["shape", "one"], ["rows"]),
+    ]
+    file = written(tmp_path, decoder(*steps, initializers=stored))
+    assert read_decoder_graph(file).layers == 1
