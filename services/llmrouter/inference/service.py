@@ -54,7 +54,7 @@ async def build(
         telemetry: What generations are measured and traced with.
 
     Raises:
-        RouterError: The backend, a model to load or the store that the settings name is not there.
+        RouterError: The backend, a model to load or the store that is named is not there.
     """
     store = _store(settings, data)
     reader = MemoryReader()
@@ -67,7 +67,7 @@ async def build(
         await _tidy(store)
         await registry.start(settings.models, now=settings.loading == "start")
         upkeep.start(settings.sweep_seconds, settings.memory_check_seconds)
-        if not registry.ready and not any(remote):
+        if not (registry.ready or any(remote)):
             _warn_of_no_model(store, named=settings.store is not None)
 
     async def close() -> None:
@@ -79,8 +79,7 @@ async def build(
     models = ModelServicer(registry, remote, monitor, cpu)
     return Service(
         name="inference",
-        grpc_name="llmrouter.v1.InferenceService",
-        beside=("llmrouter.v1.ModelService",),
+        grpc_name="llmrouter.v1.InferenceService", beside=("llmrouter.v1.ModelService",),
         register=lambda server: _register(server, servicer, models),
         host=settings.host,
         port=settings.port,
@@ -91,7 +90,7 @@ async def build(
         ready=lambda: registry.ready or any(remote),
         readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
-    )
+    )  # fmt: skip
 
 
 async def _tidy(store: Path) -> None:
