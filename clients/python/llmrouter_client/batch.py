@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from types import TracebackType
 from typing import Any, Self, cast
 
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2, generation_pb2
 from llmrouter_client.arguments import refused
+from llmrouter_client.closing import Closing
 from llmrouter_client.errors import LlmrouterError, from_rpc_error, from_status
 from llmrouter_client.events import Answer, answer_from
 from llmrouter_client.requests import Message, Options, Prompt, request_from
@@ -69,7 +69,7 @@ def requests_from(
     return found
 
 
-class Batch:
+class Batch(Closing):
     """Results as they come, in any order: an asynchronous iterator of `Result`.
 
     Use it with `async with`, or call `aclose`: leaving early cancels what is not answered yet.
@@ -95,17 +95,6 @@ class Batch:
 
     def __aiter__(self) -> Self:
         return self
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """End the batch; what is not answered yet is cancelled."""

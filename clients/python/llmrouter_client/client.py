@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from types import TracebackType
 from typing import Any, Self, TypeVar, Unpack
 
 from grpc import aio
@@ -13,6 +12,7 @@ from grpc import aio
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
 from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
 from llmrouter_client.batch import Batch, Question, requests_from
+from llmrouter_client.closing import Closing
 from llmrouter_client.conversation import Conversation
 from llmrouter_client.embeddings import Embeddings, embedding_request_from, embeddings_from
 from llmrouter_client.errors import from_rpc_error
@@ -258,7 +258,7 @@ class AsyncClient:
                 raise error
 
 
-class Stream:
+class Stream(Closing):
     """An answer as it comes: an asynchronous iterator of events.
 
     Use it with `async with`, or call `aclose`: leaving early cancels the call, and the generation
@@ -290,17 +290,6 @@ class Stream:
 
     def __aiter__(self) -> Self:
         return self
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """End the stream; a generation still running is cancelled."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any, Self, Unpack
 
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2
+from llmrouter_client.closing import Closing
 from llmrouter_client.errors import LlmrouterError, from_rpc_error, from_status
 from llmrouter_client.events import Delta, Event, event_from
 from llmrouter_client.requests import Options, Prompt, request_from
@@ -91,7 +91,7 @@ class Turn:
             self._error, self._over = from_status(message.failed) or told, True
 
 
-class Conversation:
+class Conversation(Closing):
     """Turns on one stream; the gateway remembers what was said. Use it with `async with`.
 
     Turns may be said before the one before is answered: they are answered in order.
@@ -109,17 +109,6 @@ class Conversation:
         self._turns: dict[int, Turn] = {}
         self._said = 0
         self._reading = asyncio.Lock()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        await self.aclose()
 
     async def aclose(self) -> None:
         """End the conversation; an answer still being generated is cancelled."""

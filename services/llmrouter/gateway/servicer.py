@@ -189,14 +189,12 @@ class GatewayServicer(GatewayServiceServicer):
             catalog = await self._selector.list_catalog()
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
 
-    async def _events(
+    def _events(
         self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Answer one question of a call; `caller` is nobody yet."""
-        model, decode = request.routing.model, functools.partial(decode_request, request)
-        async with closing_stream(self._answering(decode, model, context, caller)) as events:
-            async for event in events:
-                yield event
+        decode = functools.partial(decode_request, request)
+        return self._answering(decode, request.routing.model, context, caller)
 
     async def _answering(
         self,

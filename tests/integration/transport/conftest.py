@@ -4,11 +4,23 @@ import contextlib
 
 import pytest
 from grpc import aio
+from tests.integration.transport.neighbours import Suite
 
+from llmrouter.common.dialling import Dialler
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.listening import Listening
 from llmrouter.common.server import OPTIONS
+from llmrouter.gateway.clients import SelectorClient
+from llmrouter.gateway.identity.authentication import Identity
+from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.servicer import GatewayServicer
+from llmrouter.gateway.settings import GatewaySettings
+from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub, add_GatewayServiceServicer_to_server
+from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
+from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 
 
 @contextlib.asynccontextmanager
@@ -41,3 +53,35 @@ async def serve(request):
             return await stack.enter_async_context(channel)
 
         yield start
+
+
+@pytest.fixture
+def anonymous():
+    return "loopback"
+
+
+@pytest.fixture
+async def suite(serve, anonymous):
+    built = Suite()
+    add = [
+        (add_SelectorServiceServicer_to_server, built.selector),
+        (add_CacheServiceServicer_to_server, built.cache),
+        (add_InferenceServiceServicer_to_server, built.inference),
+    ]
+    selector, cache, inference = [
+        await serve(lambda server, add=add, servicer=servicer: add(servicer, server))
+        for add, servicer in add
+    ]
+    settings = GatewaySettings(default_deadline_seconds=2, max_deadline_seconds=20)
+    dialler = Dialler({"broken:1": inference, "working:1": inference})
+    shared = Shared(NearCache(1 << 20), lambda *_: True)
+    gateway = GatewayServicer(
+        build_pipeline(settings, selector, cache, dialler, shared).generator,
+        build_embedding(settings, selector, dialler),
+        SelectorClient(selector, 1),
+        Identity(built.keys, anonymous, built.keys),
+        settings,
+    )
+    channel = await serve(lambda server: add_GatewayServiceServicer_to_server(gateway, server))
+    built.stub = GatewayServiceStub(channel)
+    return built

@@ -7,7 +7,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc import aio
 from grpc_status import rpc_status
-from tests.integration.transport.test_gateway import HANGING, Cache, Inference, Selector, ask
+from tests.integration.transport.neighbours import HANGING, Cache, Inference, Selector, ask
 from tests.unit.gateway.identity.key_ring import KeyRing
 from tests.unit.gateway.limits.doubles import limiter
 

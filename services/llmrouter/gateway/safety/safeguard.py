@@ -68,7 +68,8 @@ class Safeguard:
         self._check(request)
         texts = _texts_of(request)
         passed = await _passed(self._policy, texts, context, "question", self._meter)
-        request = _with_texts(request, passed)
+        if passed != texts:
+            request = _with_texts(request, passed)
         events = self._following.generate(request, context)
         if self._settings.answers.active:
             events = self._screened(events, context)

@@ -7,6 +7,7 @@ and capitals before it, and whatever was found at the very end.
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from llmrouter.gateway.safety.scanner import Finding, Scanner, redacted
 
@@ -53,7 +54,7 @@ class Screen:
         """Return what was found that reaches into what is held."""
         let_out = len(self._context)
         return [
-            Finding(one.rule, one.kind, one.action, max(one.start, let_out), one.end)
+            replace(one, start=max(one.start, let_out))
             for one in self._scanner.findings(whole)
             if one.end > let_out
         ]
@@ -61,10 +62,7 @@ class Screen:
     def _let_out(self, whole: str, until: int, found: list[Finding]) -> tuple[str, list[Finding]]:
         let_out = len(self._context)
         told = [one for one in found if one.end <= until]
-        moved = (
-            Finding(one.rule, one.kind, one.action, one.start - let_out, one.end - let_out)
-            for one in told
-        )
+        moved = (replace(one, start=one.start - let_out, end=one.end - let_out) for one in told)
         text = redacted(whole[let_out:until], moved)
         self._context = whole[max(0, until - _CONTEXT) : until]
         self._held = whole[until:]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
@@ -79,7 +79,7 @@ class SafetySettings(Section):
         default=False,
         description="Whether HTML comments, scripts and `javascript:` are cut out of questions.",
     )
-    suspicious: Action = Field(
+    suspicious: Literal[Action.OFF, Action.FLAG, Action.BLOCK] = Field(
         default=Action.FLAG,
         description="Questions that look like an attack on what is behind the model: off, flag or "
         "block.",
