@@ -40,6 +40,8 @@ from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 __all__ = ["PROGRAM", "build"]
 
 _log = structlog.get_logger("llmrouter.inference")
+_CACHE_SHARE = 8
+"""Of the memory for all models, one may take an eighth for running keys and values by default."""
 
 
 async def build(
@@ -129,11 +131,12 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
 
 
 def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    budget = (settings.memory_mib << 20) or int((limit or 0) * settings.memory_critical)
     registry = ModelRegistry(
         store,
         find_backend(settings.backend),
-        _options(settings, store),
-        residency=_residency(settings, limit),
+        _options(settings, store, budget),
+        residency=_residency(settings, budget),
         pinned=settings.pinned,
     )
     _check_names("models", settings.models or (), registry, store)
@@ -181,10 +184,9 @@ def _remote(settings: InferenceSettings, registry: ModelRegistry) -> RemoteModel
     return remote
 
 
-def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptions:
-    budget = settings.memory_mib << 20
+def _residency(settings: InferenceSettings, budget: int) -> ResidencyOptions:
     return ResidencyOptions(
-        memory_bytes=budget or int((limit or 0) * settings.memory_critical),
+        memory_bytes=budget,
         idle_seconds=settings.idle_seconds,
         notice_seconds=settings.notice_seconds,
         drain_seconds=settings.unload_grace_seconds,
@@ -201,7 +203,7 @@ def _thresholds(settings: InferenceSettings) -> Thresholds:
     )
 
 
-def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
+def _options(settings: InferenceSettings, store: Path, budget: int) -> BackendOptions:
     return BackendOptions(
         threads=settings.threads,
         slots=settings.slots,
@@ -209,7 +211,7 @@ def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
         max_waiting=settings.max_waiting,
         prefill_chunk=settings.prefill_chunk,
         cache_type=settings.cache_type,
-        cache_bytes=settings.cache_mib << 20,
+        cache_bytes=(settings.cache_mib << 20) or budget // _CACHE_SHARE,
         prefix_bytes=settings.prefix_cache_mib << 20,
         share_prefixes=settings.prefix_sharing == "all",
         parked_bytes=settings.parked_cache_mib << 20,

@@ -15,6 +15,7 @@ import structlog
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.models.counted import counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
@@ -27,8 +28,6 @@ __all__ = ["Facts", "OpenModel", "Opener", "find_backend", "find_embedder"]
 
 _log = structlog.get_logger("llmrouter.models")
 _EMBEDDER = "onnxruntime"
-_MEMORY_PER_BYTE = 1.4
-"""Memory that a loaded model takes, over the size of its folder; measured on the demo model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +45,7 @@ class Facts:
     dimensions: int
     """Values of one vector; 0 for a model that generates."""
     memory: int
-    """Bytes it will take, as far as it does not depend on what is asked of it."""
+    """Bytes that it counts for; see `counted_bytes`."""
     tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
     """Not known of embedding models."""
 
@@ -139,8 +138,6 @@ class Opener:
     def _facts(
         self, folder: StoredModel, context: int, sides: tuple[frozenset[str], TokenizerFacts]
     ) -> Facts:
-        encodes = isinstance(folder, EmbeddingFolder)
-        kept = 0 if encodes else self._options.prefix_bytes
         label = folder.path.name.partition("@")[2]
         return Facts(
             folder=folder,
@@ -149,7 +146,7 @@ class Opener:
             capabilities=sides[0],
             tokenizer=sides[1],
             dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
-            memory=int(folder.size_bytes * _MEMORY_PER_BYTE) + kept,
+            memory=counted_bytes(folder, self._options),
         )
 
 

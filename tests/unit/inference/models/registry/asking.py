@@ -36,4 +36,4 @@ async def until(condition):
 
 
 def size_of_one(tmp_path):
-    return int(sum(file.stat().st_size for file in (tmp_path / "a").iterdir()) * 1.4) + 1
+    return int(sum(file.stat().st_size for file in (tmp_path / "a").iterdir()) * 1.4) + 2
