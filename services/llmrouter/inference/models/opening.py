@@ -19,6 +19,8 @@ from llmrouter.inference.models.counted import counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.integrity import loaded_whole
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
@@ -113,9 +115,11 @@ class Opener:
     async def _open(self, path: Path) -> OpenModel:
         if kind_of(path) is Kind.EMBEDDING:
             facts = await asyncio.to_thread(self._describe, path)
+            await asyncio.to_thread(_check, facts.folder, GraphKind.ENCODER)
             embedder = await asyncio.to_thread(find_embedder)
             return OpenModel(facts, embedder=await embedder.load(path, self._options))
         folder, backend = await asyncio.to_thread(self._generator, path)
+        await asyncio.to_thread(_check, folder, GraphKind.DECODER)
         text = await asyncio.to_thread(load_text, folder)
         running = await backend.load(path, self._options)
         facts = self._facts(folder, running.context, await asyncio.to_thread(_sides, text, backend))
@@ -148,6 +152,12 @@ class Opener:
             dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
             memory=counted_bytes(folder, self._options),
         )
+
+
+def _check(folder: StoredModel, kind: GraphKind) -> None:
+    """Refuse a graph that would never end, or fill memory, before anybody opens it."""
+    if isinstance(folder, ModelFolder | EmbeddingFolder):
+        check_graph(folder.model_file, read_model(folder.model_file), kind)
 
 
 @contextmanager

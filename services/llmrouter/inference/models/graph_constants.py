@@ -11,8 +11,10 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-from llmrouter.inference.importers.onnx_operators import tensors_of
-from llmrouter.inference.importers.refusal import bad_file
+from onnx import TensorProto, numpy_helper
+
+from llmrouter.inference.models.graph_operators import REMEDY, tensors_of
+from llmrouter.inference.models.untrusted_json import broken_file
 
 __all__ = ["check_constants"]
 
@@ -22,6 +24,9 @@ _PER_STORED = 4
 """Values for each one that it stores: weights cast, turned and taken out of their blocks."""
 _FEW = 64
 """More values than a shape has."""
+_BEYOND = 1 << 62
+"""Of what is as large as a number says that is itself computed."""
+_SIZED = frozenset({"ConstantOfShape", "Expand", "Range"})
 _WRITTEN = frozenset({"Constant", "If"})
 _SHAPES = frozenset({"Shape", "Size"})
 _KEEPING = frozenset({
@@ -30,6 +35,8 @@ _KEEPING = frozenset({
     "Slice", "Split", "Squeeze", "TopK", "Trilu", "Unsqueeze",
 })  # fmt: skip
 """Of several inputs, these make no more than there is in all of them together."""
+_ALIKE = frozenset({"Abs", "Cast", "Identity", "Neg", "Not", "Reciprocal", "Sqrt"})
+"""Of one input these make as much, of the same shape."""
 _MATCHING = frozenset({
     "Add", "And", "Div", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Max", "Min",
     "Mod", "Mul", "Or", "Pow", "Sub", "Sum", "Where",
@@ -46,7 +53,9 @@ class _Made:
 
     size: int
     shape: _Shape | None = None
-    """Known of what is stored; that of what is computed is not followed."""
+    """Known of what is stored, and as long as steps take it element by element."""
+    values: tuple[float, ...] | None = None
+    """Known of a few numbers that are stored."""
 
 
 def check_constants(file: Path, graph: Any) -> None:
@@ -65,28 +74,51 @@ def check_constants(file: Path, graph: Any) -> None:
         made = _made(node, [known[name] for name in inputs])
         total += made.size
         if total > most:
-            raise bad_file(
-                file,
-                f"makes {total} values of its weights alone by {str(node.name)[:80]!a}, the "
-                f"operator {str(node.op_type)[:40]!a}; at most {most}",
+            told = f"makes {total} values" if total < _BEYOND else "makes no known number of values"
+            problem = (
+                f"{told} of its weights alone by {str(node.name)[:80]!a}, the operator "
+                f"{str(node.op_type)[:40]!a}; at most {most}"
             )
+            raise broken_file(file, problem, REMEDY)
         known |= dict.fromkeys(map(str, node.output), made)
 
 
 def _made(node: Any, inputs: list[_Made]) -> _Made:
     """Return what a step makes of its inputs, at most."""
-    if node.op_type in _SHAPES:
+    kind = str(node.op_type)
+    if kind in _SHAPES:
         return _Made(_FEW)
-    if node.op_type in _WRITTEN:
+    if kind in _WRITTEN:
         return _written(node)
-    if len(inputs) == 1 or node.op_type in _KEEPING:
-        return _Made(sum(one.size for one in inputs))
-    every = math.prod(one.size for one in inputs)
+    return _sized(kind, inputs) if kind in _SIZED else _joined(kind, inputs)
+
+
+def _joined(kind: str, inputs: list[_Made]) -> _Made:
+    """Return what a step makes whose result is as large as its inputs let it be."""
+    if len(inputs) == 1 or kind in _KEEPING:
+        kept = inputs[0].shape if kind in _ALIKE and inputs else None
+        return _Made(sum(one.size for one in inputs), kept)
     shapes = [one.shape for one in inputs if one.shape is not None]
-    if node.op_type in _MATCHING and len(shapes) == len(inputs):
+    if kind in _MATCHING and len(shapes) == len(inputs):
         turned = (reversed(shape) for shape in shapes)
-        return _Made(min(every, math.prod(map(max, zip_longest(*turned, fillvalue=1)))))
-    return _Made(every)
+        shape = tuple(map(max, zip_longest(*turned, fillvalue=1)))[::-1]
+        return _Made(math.prod(shape), shape)
+    return _Made(math.prod(one.size for one in inputs))
+
+
+def _sized(kind: str, inputs: list[_Made]) -> _Made:
+    """Return what a step makes whose result is as large as its last input, or a range, says."""
+    numbers = [one.values for one in inputs]
+    if kind == "Range":
+        if len(numbers) != 3 or any(one is None or len(one) != 1 for one in numbers):
+            return _Made(_BEYOND)
+        start, end, step = (one[0] for one in numbers if one)
+        return _Made(int(min(_BEYOND, max(0.0, (end - start) / step))) if step else _BEYOND)
+    shape = numbers[-1] if numbers else None
+    if shape is None:
+        return _Made(_BEYOND)
+    wanted = math.prod(max(1, int(one)) for one in shape)
+    return _Made(min(_BEYOND, wanted * (inputs[0].size if kind == "Expand" else 1)))
 
 
 def _written(node: Any) -> _Made:
@@ -101,4 +133,16 @@ def _written(node: Any) -> _Made:
 
 def _stored(tensor: Any) -> _Made:
     shape = tuple(max(1, int(one)) for one in tensor.dims)
-    return _Made(math.prod(shape), shape)
+    return _Made(math.prod(shape), shape, _few_values(tensor))
+
+
+def _few_values(tensor: Any) -> tuple[float, ...] | None:
+    """Return the numbers of a small tensor in the file itself; None of any other."""
+    if tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > _FEW:
+        return None
+    try:
+        values = numpy_helper.to_array(tensor).ravel().tolist()
+    except Exception:  # noqa: BLE001 - the library raises many kinds for what is broken
+        return None
+    numbers = [one for one in values if isinstance(one, int | float) and math.isfinite(one)]
+    return tuple(numbers) if len(numbers) == len(values) else None

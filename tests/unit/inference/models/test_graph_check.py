@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
+from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_operators import GraphKind
 
 CONTRIB = "com.microsoft"
 
@@ -167,3 +169,64 @@ def test_weights_may_be_turned_scaled_and_taken_out_of_their_blocks(tmp_path: Pa
     ]
     file = written(tmp_path, decoder(*steps, initializers=stored))
     assert read_decoder_graph(file).layers == 1
+
+
+def encoder_refusal(folder: Path, *nodes: Any, initializers: tuple[Any, ...] = ()) -> str:
+    graph = helper.make_graph(
+        nodes, "g", [value("input_ids", TensorProto.INT64)], [value("z")], initializer=initializers
+    )
+    file = written(folder, helper.make_model(graph))
+    with pytest.raises(RouterError) as raised:
+        check_graph(file, read_model(file), GraphKind.ENCODER)
+    return raised.value.message
+
+
+def numbers(name: str, *values: int) -> Any:
+    return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+@pytest.mark.parametrize("kind", ["Loop", "Scan", "NonMaxSuppression", "Resize"])
+def test_encoders_that_may_never_end_are_refused(tmp_path: Path, kind: str) -> None:
+    node = helper.make_node(kind, ["input_ids"], ["z"], name="turns")
+    told = encoder_refusal(tmp_path, node)
+    assert f"has 'turns', the operator '{kind}', which is not supported in an encoder" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "made"),
+    [
+        ("ConstantOfShape", ["big"], 10**9),
+        ("Expand", ["two", "big"], 2 * 10**9),
+        ("Range", ["none", "end", "one"], 10**9),
+    ],
+)
+def test_encoders_that_fill_memory_by_a_number_are_refused(
+    tmp_path: Path, kind: str, inputs: list[str], made: int
+) -> None:
+    node = helper.make_node(kind, inputs, ["z"])
+    stored = (
+        numbers("big", 1000, 1000, 1000), numbers("two", 1, 1), numbers("none", 0),
+        numbers("end", 10**9), numbers("one", 1),
+    )  # fmt: skip
+    assert f"makes {made} values" in encoder_refusal(tmp_path, node, initializers=stored)
+
+
+def test_numbers_that_are_computed_of_weights_size_nothing(tmp_path: Path) -> None:
+    more = helper.make_node("Mul", ["n", "n"], ["n2"])
+    node = helper.make_node("ConstantOfShape", ["n2"], ["z"])
+    told = encoder_refusal(tmp_path, more, node, initializers=(numbers("n", 10**5),))
+    assert "makes no known number of values" in told
+
+
+def test_sizes_that_come_of_a_text_are_taken(tmp_path: Path) -> None:
+    """As PyTorch exports the mask of an encoder."""
+    nodes = [
+        helper.make_node("Shape", ["input_ids"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["ones"]),
+        helper.make_node("Expand", ["ones", "shape"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [value("input_ids", TensorProto.INT64)], [value("z", TensorProto.FLOAT)]
+    )
+    file = written(tmp_path, helper.make_model(graph))
+    check_graph(file, read_model(file), GraphKind.ENCODER)
