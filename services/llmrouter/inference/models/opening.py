@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +14,8 @@ import structlog
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.backends.free_memory import give_back, keep_together
+from llmrouter.inference.background import in_background
 from llmrouter.inference.models.counted import counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
@@ -82,6 +83,7 @@ class Opener:
 
     def __init__(self, backend: type[Backend], options: BackendOptions) -> None:
         self._backend, self._options = backend, options
+        keep_together()
 
     async def describe(self, path: Path) -> Facts:
         """Read what there is to know of the folder at `path`; weights are not opened.
@@ -90,7 +92,7 @@ class Opener:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
         """
         with _failures_told(path):
-            return await asyncio.to_thread(self._describe, path)
+            return await in_background(self._describe, path)
 
     async def open(self, path: Path) -> OpenModel:
         """Load the folder at `path` with the configured backend, or the one such are made for.
@@ -106,23 +108,26 @@ class Opener:
 
         with _failures_told(path):
             try:
-                return await loaded_whole(path, load())
+                model = await loaded_whole(path, load())
             except BaseException:
                 for one in opened:
                     await one.engine.close()
                 raise
+        await in_background(give_back)
+        return model
 
     async def _open(self, path: Path) -> OpenModel:
         if kind_of(path) is Kind.EMBEDDING:
-            facts = await asyncio.to_thread(self._describe, path)
-            await asyncio.to_thread(_check, facts.folder, GraphKind.ENCODER)
-            embedder = await asyncio.to_thread(find_embedder)
+            facts = await in_background(self._describe, path)
+            await in_background(_check, facts.folder, GraphKind.ENCODER)
+            embedder = await in_background(find_embedder)
             return OpenModel(facts, embedder=await embedder.load(path, self._options))
-        folder, backend = await asyncio.to_thread(self._generator, path)
-        await asyncio.to_thread(_check, folder, GraphKind.DECODER)
-        text = await asyncio.to_thread(load_text, folder)
+        folder, backend = await in_background(self._generator, path)
+        await in_background(_check, folder, GraphKind.DECODER)
+        text = await in_background(load_text, folder)
         running = await backend.load(path, self._options)
-        facts = self._facts(folder, running.context, await asyncio.to_thread(_sides, text, backend))
+        facts = self._facts(folder, running.context, await in_background(_sides, text, backend))
+        text.forget_bytes()
         return OpenModel(facts, text=text, backend=running)
 
     def _describe(self, path: Path) -> Facts:
