@@ -6,7 +6,7 @@ from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.kinds import StoredModel
 
-__all__ = ["counted_bytes"]
+__all__ = ["cached_context", "counted_bytes"]
 
 _PER_BYTE = 1.4
 """Memory of the weights and whatever computes with them, over the size of the folder; measured on
@@ -28,6 +28,14 @@ def counted_bytes(folder: StoredModel, options: BackendOptions) -> int:
     every = options.slots * (options.context or folder.context_length) * _position(folder, options)
     running = min(options.cache_bytes or every, every)
     return loaded + running + min(options.parked_bytes, running) + options.prefix_bytes
+
+
+def cached_context(folder: StoredModel, options: BackendOptions) -> int:
+    """Return how many tokens one sequence will hold, as far as it is known before loading."""
+    asked = options.context or folder.context_length
+    if not isinstance(folder, ModelFolder) or not options.cache_bytes:
+        return asked
+    return max(1, min(asked, options.cache_bytes // _position(folder, options)))
 
 
 def _position(folder: ModelFolder, options: BackendOptions) -> int:

@@ -14,7 +14,7 @@ from typing import Any
 from onnx import TensorProto, numpy_helper
 
 from llmrouter.inference.models.graph_operators import REMEDY, tensors_of
-from llmrouter.inference.models.untrusted_json import broken_file
+from llmrouter.inference.models.untrusted_json import broken_file, inside
 
 __all__ = ["check_constants"]
 
@@ -65,12 +65,21 @@ def check_constants(file: Path, graph: Any) -> None:
         RouterError: MODEL_UNAVAILABLE naming the operator by which it is too much.
     """
     known = {str(one.name): _stored(one) for one in graph.initializer}
-    most = max(_FREE, _PER_STORED * sum(one.size for one in known.values()))
+    fed = {str(one.name) for one in graph.input} - set(known)
+    # Sizes are what the file says: it may say more than there is.
+    stored = min(sum(one.size for one in known.values()), _bytes_of(file, graph))
+    most = max(_FREE, _PER_STORED * stored)
     total = 0
     for node in graph.node:
-        inputs = [str(name) for name in node.input if name]
-        if any(name not in known for name in inputs):
-            continue  # of what is fed
+        inputs = _inputs(node)
+        unknown = [name for name in inputs if name not in known]
+        if not fed.issuperset(unknown):
+            name = str(node.name)[:80]
+            problem = f"computes {name!a} before its inputs, or of none that there is"
+            raise broken_file(file, problem, "export the model with its steps in order")
+        if unknown:
+            fed |= set(map(str, node.output))
+            continue
         made = _made(node, [known[name] for name in inputs])
         total += made.size
         if total > most:
@@ -83,13 +92,38 @@ def check_constants(file: Path, graph: Any) -> None:
         known |= dict.fromkeys(map(str, node.output), made)
 
 
+def _bytes_of(file: Path, graph: Any) -> int:
+    """Return the bytes of the graph and of the files beside it that its weights are said to be."""
+    places = {
+        str(entry.value)
+        for tensor in tensors_of(graph)
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+    files = [file, *(inside(file.parent, place, REMEDY) for place in places)]
+    return sum(one.stat().st_size for one in files)
+
+
+def _inputs(node: Any) -> list[str]:
+    """Return what a step takes, and what the sides of a choice take from outside."""
+    names = [str(name) for name in node.input if name]
+    for attribute in node.attribute:
+        inner = {str(name) for one in attribute.g.node for name in one.output}
+        inner |= {str(one.name) for one in attribute.g.initializer}
+        taken = [str(name) for one in attribute.g.node for name in one.input if name]
+        taken += [str(one.name) for one in attribute.g.output]
+        names += [name for name in taken if name not in inner]
+    return names
+
+
 def _made(node: Any, inputs: list[_Made]) -> _Made:
     """Return what a step makes of its inputs, at most."""
     kind = str(node.op_type)
     if kind in _SHAPES:
         return _Made(_FEW)
     if kind in _WRITTEN:
-        return _written(node)
+        written = _written(node)
+        return _Made(written.size + sum(one.size for one in inputs), written.shape, written.values)
     return _sized(kind, inputs) if kind in _SIZED else _joined(kind, inputs)
 
 

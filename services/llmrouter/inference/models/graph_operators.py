@@ -1,9 +1,9 @@
 """Which operators a graph that others wrote may consist of.
 
-All of them end: there are no loops. Those of a decoder make no more of their inputs than these and
-the weights account for. Encoders as PyTorch exports them need some whose result is as large as a
-number says; what those make of weights is counted (`graph_constants.py`), what they make of a text
-is bounded by the time that a text may take.
+All of them end: there are no loops. Those of a decoder are never as large as a number says; what
+encoders as PyTorch exports them size so is counted as far as weights alone decide it, and so is all
+that a graph makes of its weights (`graph_constants.py`). What it makes of a text and its weights
+together is known only when it computes: the watch of memory and the deadline of a load bound that.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.free_memory import give_back, keep_together
 from llmrouter.inference.background import in_background
-from llmrouter.inference.models.counted import counted_bytes
+from llmrouter.inference.models.counted import cached_context, counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
@@ -100,35 +100,32 @@ class Opener:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
         """
-        opened: list[OpenModel] = []
-
-        async def load() -> OpenModel:
-            opened.append(await self._open(path))
-            return opened[0]
-
+        running: list[Backend | Embedder] = []
         with _failures_told(path):
             try:
-                model = await loaded_whole(path, load())
+                model = await loaded_whole(path, self._open(path, running))
+                await in_background(give_back)
             except BaseException:
-                for one in opened:
-                    await one.engine.close()
+                for one in running:
+                    await one.close()
                 raise
-        await in_background(give_back)
-        return model
+            return model
 
-    async def _open(self, path: Path) -> OpenModel:
+    async def _open(self, path: Path, running: list[Backend | Embedder]) -> OpenModel:
+        """Load; what runs from then on is put into `running`, whatever happens behind it."""
         if kind_of(path) is Kind.EMBEDDING:
             facts = await in_background(self._describe, path)
             await in_background(_check, facts.folder, GraphKind.ENCODER)
             embedder = await in_background(find_embedder)
-            return OpenModel(facts, embedder=await embedder.load(path, self._options))
+            running.append(encoder := await embedder.load(path, self._options))
+            return OpenModel(facts, embedder=encoder)
         folder, backend = await in_background(self._generator, path)
         await in_background(_check, folder, GraphKind.DECODER)
         text = await in_background(load_text, folder)
-        running = await backend.load(path, self._options)
-        facts = self._facts(folder, running.context, await in_background(_sides, text, backend))
+        running.append(engine := await backend.load(path, self._options))
+        facts = self._facts(folder, engine.context, await in_background(_sides, text, backend))
         text.forget_bytes()
-        return OpenModel(facts, text=text, backend=running)
+        return OpenModel(facts, text=text, backend=engine)
 
     def _describe(self, path: Path) -> Facts:
         if kind_of(path) is Kind.EMBEDDING:
@@ -136,7 +133,7 @@ class Opener:
             sides = frozenset({EMBEDDING}), UNKNOWN_TOKENIZER
             return self._facts(encoder, encoder.context_length, sides)
         folder, backend = self._generator(path)
-        context = self._options.context or folder.context_length
+        context = cached_context(folder, self._options)
         return self._facts(folder, context, _sides(load_text(folder), backend))
 
     def _generator(self, path: Path) -> tuple[ModelFolder | CTranslate2Folder, type[Backend]]:

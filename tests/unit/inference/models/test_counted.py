@@ -9,7 +9,7 @@ import pytest
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.models.counted import counted_bytes
+from llmrouter.inference.models.counted import cached_context, counted_bytes
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 
 BARE = BackendOptions(slots=2, context=10, cache_bytes=1, prefix_bytes=0, parked_bytes=0)
@@ -40,6 +40,12 @@ def test_no_more_counts_than_all_slots_can_fill(folder: ModelFolder) -> None:
 def test_parked_sequences_and_earlier_prompts_count_too(folder: ModelFolder) -> None:
     assert more(folder, cache_bytes=5000, parked_bytes=300, prefix_bytes=7) == 5307
     assert more(folder, cache_bytes=5000, parked_bytes=1 << 40) == 10_000
+
+
+def test_no_sequence_is_longer_than_the_memory_of_all(folder: ModelFolder) -> None:
+    assert cached_context(folder, replace(BARE, cache_bytes=0)) == 10
+    assert cached_context(folder, replace(BARE, cache_bytes=7 * POSITION)) == 7
+    assert cached_context(folder, replace(BARE, cache_bytes=1 << 40, context=0)) == 128
 
 
 @pytest.mark.parametrize(
