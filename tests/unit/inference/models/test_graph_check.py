@@ -89,7 +89,12 @@ def test_a_choice_between_constants_is_taken_and_one_between_programs_is_not(
     assert read_decoder_graph(written(tmp_path, decoder(choice))).layers == 1
     loop = helper.make_node("Loop", ["n", "go"], ["out"], body=branch(CONSTANT))
     choice = helper.make_node(
-        "If", ["input_ids"], ["z"], name="which", then_branch=branch(CONSTANT), else_branch=branch(loop)
+        "If",
+        ["input_ids"],
+        ["z"],
+        name="which",
+        then_branch=branch(CONSTANT),
+        else_branch=branch(loop),
     )
     assert "has 'which', the operator 'If', that computes" in refusal(tmp_path, decoder(choice))
 
