@@ -24,7 +24,7 @@ from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import READS
 from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 from llmrouter.gateway.replaying import replay
-from llmrouter.gateway.sticky import StickyChoice
+from llmrouter.gateway.sticky import StickyChoice, asked_key
 
 __all__ = ["WRITES", "Caching"]
 
@@ -195,7 +195,8 @@ class Caching:
         wishes = asked.planned.request.cache
         refresh = wishes.mode is CacheMode.REFRESH
         as_of = asked.looked_up.sequence
-        how = Keeping(wishes.tags, wishes.ttl_seconds, as_of, refresh=refresh)
+        question = asked_key(asked.planned.question, asked.planned.request.routing)
+        how = Keeping(wishes.tags, wishes.ttl_seconds, as_of, refresh, question)
         key, session = asked.planned.key, self._near.session
         try:
             async with asyncio.timeout(self._timeout):
