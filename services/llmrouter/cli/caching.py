@@ -10,7 +10,17 @@ import typer
 from llmrouter_client import Options
 from llmrouter_client.requests import CacheMode
 
-__all__ = ["Allow", "Cache", "CacheAllow", "CacheTags", "CacheTtl", "NoCache", "wishes"]
+__all__ = [
+    "Allow",
+    "Cache",
+    "CacheAllow",
+    "CachePace",
+    "CacheTags",
+    "CacheTtl",
+    "NoCache",
+    "paced",
+    "wishes",
+]
 
 
 class Allow(StrEnum):
@@ -40,6 +50,33 @@ CacheAllow = Annotated[
         "repeatable.",
     ),
 ]
+
+CachePace = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-pace",
+        metavar="original|TOKENS",
+        help="How fast a kept answer comes: original, as it was generated, or so many tokens a "
+        "second; by default at once.",
+    ),
+]
+
+
+def paced(pace: str | None) -> Options:
+    """Return the wish for a pace as the client takes it.
+
+    Raises:
+        typer.BadParameter: It is neither `original` nor a number.
+    """
+    if pace is None:
+        return Options()
+    if pace == "original":
+        return Options(cache_pace="original")
+    try:
+        return Options(cache_pace=float(pace))
+    except ValueError:
+        told = f"is {pace!r}; it must be original or a number of tokens a second"
+        raise typer.BadParameter(told, param_hint="--cache-pace") from None
 
 
 def wishes(

@@ -16,6 +16,7 @@ from typing import Protocol
 from llmrouter.common.bill import Bill
 from llmrouter.common.continuation import Switched, Switching
 from llmrouter.common.ensemble import EnsembleWish
+from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.text_bytes import text_bytes
 from llmrouter.common.usage import Usage
 
@@ -238,6 +239,8 @@ class CacheWishes:
     """Whether an answer that has expired may stand in when no model can answer."""
     similar: bool = False
     """Whether the answer to a question that means the same will do."""
+    pace: ReplayPace | None = None
+    """How fast a kept answer is streamed; None as fast as it is read."""
 
 
 @dataclass(frozen=True, slots=True)
