@@ -18,7 +18,6 @@ __all__ = [
     "CacheTags",
     "CacheTtl",
     "NoCache",
-    "paced",
     "wishes",
 ]
 
@@ -62,12 +61,31 @@ CachePace = Annotated[
 ]
 
 
-def paced(pace: str | None) -> Options:
-    """Return the wish for a pace as the client takes it.
+def wishes(
+    no_cache: bool,
+    cache: CacheMode | None,
+    ttl: float | None,
+    tags: list[str] | None,
+    allow: list[Allow] | None,
+    pace: str | None,
+) -> Options:
+    """Return the wishes as the client takes them.
 
     Raises:
-        typer.BadParameter: It is neither `original` nor a number.
+        typer.BadParameter: The cache is to be kept out and to be used, or the pace is none.
     """
+    if no_cache and cache not in {None, "off"}:
+        raise typer.BadParameter(f"contradicts --cache {cache}", param_hint="--no-cache")
+    mode = "off" if no_cache else cache
+    options = Options(cache=mode, cache_ttl=ttl, cache_tags=tags)
+    allowed = allow or ()
+    options.update(Options(cache_drawn=Allow.DRAWN in allowed, cache_stale=Allow.STALE in allowed))
+    options.update(Options(cache_similar=Allow.SIMILAR in allowed))
+    options.update(_paced(pace))
+    return options
+
+
+def _paced(pace: str | None) -> Options:
     if pace is None:
         return Options()
     if pace == "original":
@@ -77,25 +95,3 @@ def paced(pace: str | None) -> Options:
     except ValueError:
         told = f"is {pace!r}; it must be original or a number of tokens a second"
         raise typer.BadParameter(told, param_hint="--cache-pace") from None
-
-
-def wishes(
-    no_cache: bool,
-    cache: CacheMode | None,
-    ttl: float | None,
-    tags: list[str] | None,
-    allow: list[Allow] | None,
-) -> Options:
-    """Return the wishes as the client takes them.
-
-    Raises:
-        typer.BadParameter: The cache is to be kept out and to be used.
-    """
-    if no_cache and cache not in {None, "off"}:
-        raise typer.BadParameter(f"contradicts --cache {cache}", param_hint="--no-cache")
-    mode = "off" if no_cache else cache
-    options = Options(cache=mode, cache_ttl=ttl, cache_tags=tags)
-    allowed = allow or ()
-    options.update(Options(cache_drawn=Allow.DRAWN in allowed, cache_stale=Allow.STALE in allowed))
-    options.update(Options(cache_similar=Allow.SIMILAR in allowed))
-    return options

@@ -104,8 +104,7 @@ def generate(
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     options.update(wishes.together(min_confidence, ensemble))
-    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
-    options.update(caching.paced(cache_pace))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow, cache_pace))
     asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
 # fmt: on
 

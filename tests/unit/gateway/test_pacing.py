@@ -181,6 +181,9 @@ def test_parts_are_whole_characters_that_join_to_the_answer(choices, shares):
         assert text(parts) == content
         assert sum(part.tokens for part in parts) == tokens
         assert sum((part.logprobs for part in parts), ()) == whole.logprobs
+        for count in range(len(parts) if told else 0):  # each token's text comes with its own
+            tokens_ = (one.bytes for part in parts[: count + 1] for one in part.logprobs)
+            assert text(parts[: count + 1]) == b"".join(tokens_).decode(errors="ignore")
         assert all(part.text or part.tokens or part.logprobs for part in parts)
     ends = [event.choice for event in given_ if isinstance(event, ChoiceFinished)]
     assert sorted(ends) == list(range(len(choices)))
