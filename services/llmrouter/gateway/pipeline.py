@@ -117,7 +117,7 @@ def build_pipeline(
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
-    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    recalling = Recalling(shared.near, cache, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
     policy = Policy(settings.safety)
     safe = Safeguard(limiting.arrivals(Pacing(recalling)), settings.safety, policy, telemetry.meter)
