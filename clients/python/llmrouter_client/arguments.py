@@ -161,6 +161,10 @@ def _is_cache_wish(value: object) -> bool:
     return isinstance(value, bool) or value in _CACHE_MODES
 
 
+def _is_pace(value: object) -> bool:
+    return value == "original" or _is_number(value)
+
+
 def _numbers(**bounds: str) -> dict[str, tuple[str, Callable[[Any], bool], str]]:
     return {
         name: (f"sampling.{name}", _is_number, f"a number, {told}") for name, told in bounds.items()
@@ -213,6 +217,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "cache_drawn": ("cache.drawn", _is_flag, "True or False"),
     "cache_stale": ("cache.stale", _is_flag, "True or False"),
     "cache_similar": ("cache.similar", _is_flag, "True or False"),
+    "cache_pace": ("cache.pace", _is_pace, "'original' or a number of tokens a second"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
     "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),

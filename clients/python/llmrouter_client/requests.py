@@ -118,6 +118,9 @@ class Options(TypedDict, total=False):
     """Whether an answer that has expired may stand in when no model can answer."""
     cache_similar: bool | None
     """Whether the answer to a question that means the same will do."""
+    cache_pace: Literal["original"] | float | None
+    """How fast a kept answer is streamed: as it was generated, or so many tokens a second, 0.1 to
+    10000; by default as fast as it is read. For streams alone."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -312,4 +315,9 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
     ttl = options.get("cache_ttl")
     if ttl is not None:
         wishes.ttl.FromNanoseconds(round(ttl * 1e9))
+    pace = options.get("cache_pace")
+    if pace == "original":
+        wishes.pace.original = True
+    elif pace is not None:
+        wishes.pace.tokens_per_second = pace
     return wishes

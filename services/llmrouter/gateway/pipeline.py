@@ -28,6 +28,7 @@ from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
+from llmrouter.gateway.pacing import Pacing
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
@@ -116,10 +117,10 @@ def build_pipeline(
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
     planning = Deadline(Planning(selector, near_caching))
     fallback = Fallback(cache, sticky, shared.savings, planning)
-    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    recalling = Recalling(shared.near, cache, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
     policy = Policy(settings.safety)
-    safe = Safeguard(limiting.arrivals(recalling), settings.safety, policy, telemetry.meter)
+    safe = Safeguard(limiting.arrivals(Pacing(recalling)), settings.safety, policy, telemetry.meter)
     chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights, shadowing, reporter)
 

@@ -742,6 +742,7 @@ class CacheWishes(_message.Message):
     DRAWN_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     SIMILAR_FIELD_NUMBER: _builtins.int
+    PACE_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """What the cache may do."""
     drawn: _builtins.bool
@@ -764,6 +765,13 @@ class CacheWishes(_message.Message):
         to 64 bytes. They are no part of the question: a stored answer keeps those it was stored with.
         """
 
+    @_builtins.property
+    def pace(self) -> Global___ReplayPace:
+        """How fast a kept answer is streamed; absent gives it as fast as it is read. What the deadline
+        leaves no time for comes sooner. INVALID_ARGUMENT where the answer comes in one piece, and for
+        modes that read nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -773,14 +781,47 @@ class CacheWishes(_message.Message):
         drawn: _builtins.bool = ...,
         stale: _builtins.bool = ...,
         similar: _builtins.bool = ...,
+        pace: Global___ReplayPace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "similar", b"similar", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "pace", b"pace", "similar", b"similar", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheWishes: _TypeAlias = CacheWishes  # noqa: Y015
+
+@_typing.final
+class ReplayPace(_message.Message):
+    """Represents how fast a kept answer is streamed. Answers that are generated come as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGINAL_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    original: _builtins.bool
+    """As fast as it was generated: the first text comes when it came then, counted from the request,
+    and the rest evenly over the time that it took. Must be true.
+    """
+    tokens_per_second: _builtins.float
+    """So many tokens a second at most, those of all choices together; 0.1 to 10,000. The first text
+    comes at once.
+    """
+    def __init__(
+        self,
+        *,
+        original: _builtins.bool = ...,
+        tokens_per_second: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "pace", b"pace", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "pace", b"pace", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_pace: _TypeAlias = _typing.Literal["original", "tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType_pace: _TypeAlias = _typing.Literal["pace", b"pace"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_pace) -> _WhichOneofReturnType_pace | None: ...
+
+Global___ReplayPace: _TypeAlias = ReplayPace  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):

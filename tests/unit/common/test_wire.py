@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from llmrouter.common import generation as domain
 from llmrouter.common.errors import RouterError
+from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.wire import decode_context, encode_context
 from llmrouter.common.wire_event import decode_event, encode_event
 from llmrouter.common.wire_request import decode_request, encode_request
@@ -56,6 +57,7 @@ wishes = st.builds(
     domain.CacheWishes,
     mode=st.sampled_from(domain.CacheMode),
     ttl_seconds=st.just(0.0) | st.integers(1, 365 * 86400).map(float),
+    pace=st.none() | st.builds(ReplayPace, st.none() | st.floats(0.1, 10_000)),
 )
 turns = st.lists(
     st.builds(
@@ -135,6 +137,8 @@ def test_an_event_of_a_kind_to_come_is_ignored():
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 0}}), "cache.ttl"),
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": -5}}), "cache.ttl"),
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 10**11}}), "cache.ttl"),
+        (pb.GenerateRequest(prompt="a", cache={"pace": {}}), "cache.pace"),
+        (pb.GenerateRequest(prompt="a", cache={"pace": {"original": False}}), "cache.pace"),
     ],
 )
 def test_a_value_without_meaning_is_refused_by_its_field(request_, field):

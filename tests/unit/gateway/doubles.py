@@ -150,10 +150,10 @@ class Cache:
             return LookedUp(Found(found, CacheLevel.MEMORY, 60.0), self.sequence)
         return LookedUp(None, self.sequence, self.leases.pop(0) if self.leases else Lease.NONE)
 
-    async def stale(self, key, context):
+    async def stale(self, key, question, context):
         if self.lookup_error:
             raise self.lookup_error
-        found = self.kept.get(key)
+        found = self.kept.get(key) or self.kept.get(question)
         return None if found is None else Found(found, CacheLevel.DISK, -5.0)
 
     async def wait(self, key, session, seconds, context):

@@ -56,6 +56,12 @@ def _parts(value: object) -> object:
     return [{"type": "text", "text": value or ""}] if isinstance(value, str | None) else value
 
 
+def _paced(value: object) -> object:
+    if value == "original" or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError("must be original, or how many tokens a second")
+
+
 class _Fields(BaseModel):
     """An object of the body; what it does not know is an error."""
 
@@ -147,6 +153,8 @@ class CacheFields(_Fields):
     drawn: bool = False
     stale: bool = False
     similar: bool = False
+    pace: Annotated[Literal["original"] | float, BeforeValidator(_paced)] | None = None
+    """Tokens a second, or as fast as it was generated."""
 
 
 class GenerationBody(_Fields):
