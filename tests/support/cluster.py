@@ -21,6 +21,8 @@ from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 from tests.support.namespaces import Host, Network, why_not
 from tests.support.paced.llmrouter_paced import PACE_FILE, Pace
 
+from llmrouter.v1 import selector_pb2
+from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 from llmrouter_client import AsyncClient
 
 __all__ = ["MODEL", "Cluster", "Member", "Shape", "why_no_cluster"]
@@ -218,13 +220,23 @@ class Cluster:
         return {role: {"host": hosts[role][number].address, "port": PORTS[role], **section}}
 
     async def _answers(self) -> None:
-        """Return once every gateway has answered from the model."""
+        """Return once every selector knows all engines and every gateway has answered."""
+        for selector in self.all("selector"):
+            async with asyncio.timeout(START_SECONDS):
+                while len(await _known_to(selector)) < self.shape.engines:
+                    await asyncio.sleep(0.1)
         for gateway in self.all("gateway"):
             async with AsyncClient(gateway.address, timeout=10, retries=5) as client:
-                async with asyncio.timeout(START_SECONDS):
-                    while not [one for one in await client.models() if one.ready]:
-                        await asyncio.sleep(0.1)
                 await client.generate("hello", max_tokens=1, cache=False)
+
+
+async def _known_to(selector: Member) -> set[str]:
+    """Return the addresses of the engines that a selector plans with."""
+    async with grpc.aio.insecure_channel(selector.address) as channel:
+        listed = await SelectorServiceStub(channel).ListCatalog(
+            selector_pb2.ListCatalogRequest(), timeout=10
+        )
+    return {address for model in listed.models for address in model.addresses}
 
 
 async def _answers_ping(address: str) -> bool:

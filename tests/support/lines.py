@@ -121,7 +121,11 @@ class Lines:
             self._deliver()
 
     def _take(self, device: int, line: Line, far: int) -> None:
-        packet = os.read(device, _LARGEST_PACKET)
+        try:
+            packet = os.read(device, _LARGEST_PACKET)
+        except OSError:  # its host is gone
+            self._selector.unregister(device)
+            return
         if len(self._under_way) < _MOST_UNDER_WAY and line.takes():
             due = time.monotonic() + line.delay
             heapq.heappush(self._under_way, (due, next(self._order), far, packet))
