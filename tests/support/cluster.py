@@ -174,6 +174,13 @@ class Cluster:
         """Return a client of all gateways."""
         return AsyncClient([one.address for one in self.all("gateway")], **options)
 
+    async def knows_all_engines(self) -> None:
+        """Return once every selector plans with every engine."""
+        for selector in self.all("selector"):
+            async with asyncio.timeout(START_SECONDS):
+                while len(await _known_to(selector)) < self.shape.engines:
+                    await asyncio.sleep(0.1)
+
     def _write_model(self) -> None:
         folder = self._folder / "models" / MODEL
         folder.mkdir(parents=True, exist_ok=True)
@@ -221,10 +228,7 @@ class Cluster:
 
     async def _answers(self) -> None:
         """Return once every selector knows all engines and every gateway has answered."""
-        for selector in self.all("selector"):
-            async with asyncio.timeout(START_SECONDS):
-                while len(await _known_to(selector)) < self.shape.engines:
-                    await asyncio.sleep(0.1)
+        await self.knows_all_engines()
         for gateway in self.all("gateway"):
             async with AsyncClient(gateway.address, timeout=10, retries=5) as client:
                 await client.generate("hello", max_tokens=1, cache=False)
