@@ -38,7 +38,7 @@ class Drill:
 
 
 def kill_in_turn(requests, rate, redis_seconds, tell):
-    """Kill and restart every member of a cluster, Redis too, while it is asked; return the drill."""
+    """Kill and restart every member of a cluster while it is asked; return the drill."""
     pace = Pace(step=0.008, tokens_at_once=4)
     return asyncio.run(_under_load(requests, rate, pace, tell, _killing(redis_seconds)))
 

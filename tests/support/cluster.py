@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -140,7 +140,7 @@ class Cluster:
         self.network = Network()
         self._folder = folder
 
-    async def __aenter__(self) -> Cluster:
+    async def __aenter__(self) -> Self:
         self.network.__enter__()
         try:
             self._write_model()
@@ -178,7 +178,7 @@ class Cluster:
         """Return once every selector plans with every engine."""
         for selector in self.all("selector"):
             async with asyncio.timeout(START_SECONDS):
-                while len(await _known_to(selector)) < self.shape.engines:
+                while len(await _known_to(selector)) < self.shape.engines:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
 
     def _write_model(self) -> None:

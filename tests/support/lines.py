@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.support.namespaces import Host
 
@@ -43,7 +44,7 @@ class Line:
     """Whether all of them are; neither side is told."""
     carried: int = 0
     lost: int = 0
-    dice: random.Random = field(default_factory=lambda: random.Random(5))
+    dice: random.Random = field(default_factory=lambda: random.Random(5))  # noqa: S311
 
     def takes(self) -> bool:
         """Whether the next packet goes through."""
@@ -66,7 +67,7 @@ class Lines:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._carry, name="lines", daemon=True)
 
-    def __enter__(self) -> Lines:
+    def __enter__(self) -> Self:
         self._wake, self._woken = os.pipe()
         self._selector.register(self._wake, selectors.EVENT_READ, None)
         self._thread.start()

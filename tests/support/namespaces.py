@@ -1,7 +1,8 @@
 """Hosts on this machine: network namespaces on one bridge, with programs of their own.
 
-Everything is named after this process, `llmr<pid>x<number>`, and goes with the block. What a process
-that was killed left behind goes when the next network is made; programs die with their parent.
+Everything is named after this process, `llmr<pid>x<number>`, and goes with the block. What a
+process that was killed left behind goes when the next network is made; programs die with their
+parent.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 __all__ = ["Host", "Network", "why_not"]
 
@@ -38,11 +40,12 @@ def why_not() -> str:
     if not os.access("/dev/net/tun", os.W_OK):
         return "there is no /dev/net/tun, by which lines between hosts are made worse"
     probe = f"llmr{os.getpid()}x{next(_numbers)}-probe"
-    made = subprocess.run(
-        ["ip", "netns", "add", probe], capture_output=True, text=True, timeout=_COMMAND_SECONDS
-    )
+    try:
+        _run("ip", "netns", "add", probe)
+    except RuntimeError as refused:
+        return f"namespaces are refused here: {refused}"
     _run("ip", "netns", "del", probe, check=False)
-    return "" if made.returncode == 0 else f"namespaces are refused here: {made.stderr.strip()}"
+    return ""
 
 
 @dataclass
@@ -108,7 +111,7 @@ class Network:
         self.hosts: dict[str, Host] = {}
         self._subnet = f"10.{200 + number % 50}.{os.getpid() % 256}"
 
-    def __enter__(self) -> Network:
+    def __enter__(self) -> Self:
         sweep()
         atexit.register(self.close)
         try:

@@ -90,9 +90,7 @@ class AsyncClient:
             LlmrouterError: The request was refused or failed.
         """
         request = request_from(prompt, options)
-        answered = await self._unary(
-            lambda stub: stub.Generate, request, self._retrying(options)
-        )
+        answered = await self._unary(lambda stub: stub.Generate, request, self._retrying(options))
         return answer_from(answered)
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:

@@ -58,7 +58,7 @@ async def running_on(cluster):
 async def until_asked(client, address):
     """Return once answers come from an engine again."""
     async with asyncio.timeout(PATIENCE):
-        while await ask(client) != address:
+        while await ask(client) != address:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
 
 
@@ -105,13 +105,13 @@ async def test_selectors_without_their_redis_go_on_and_share_again_once_it_is_ba
         cuts = [lines.between(one.host, redis.host, cut=True) for one in selectors]
         await ask_many(client, 60)
         async with asyncio.timeout(PATIENCE):
-            while not all([await trouble_of(one) for one in selectors]):
+            while not all([await trouble_of(one) for one in selectors]):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
         await ask_many(client, 60)
         for line in cuts:
             line.cut = False
         async with asyncio.timeout(PATIENCE):
-            while any([await trouble_of(one) for one in selectors]):
+            while any([await trouble_of(one) for one in selectors]):  # noqa: ASYNC110
                 await asyncio.sleep(0.1)
 
 

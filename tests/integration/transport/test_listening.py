@@ -101,7 +101,9 @@ async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
 
 
 async def test_one_that_never_starts_lets_go_of_the_calls_that_wait():
-    host = Hosted(Service("cache", "test.Named", Named("one").register, "127.0.0.1", 0, Listening()))
+    host = Hosted(
+        Service("cache", "test.Named", Named("one").register, "127.0.0.1", 0, Listening())
+    )
     async with aio.insecure_channel(await host.bind()) as channel:
         saying = asyncio.ensure_future(say(channel))
         await asyncio.sleep(0.1)
