@@ -84,27 +84,32 @@ async def test_a_service_that_is_not_ready_is_live_all_the_same():
         assert await health_of(address) == "SERVING"
 
 
-async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
-    named, started = Named("one"), asyncio.Event()
-    service = Service(
-        "cache", "test.Named", named.register, "127.0.0.1", 0, Listening(), start=started.wait
-    )
+@contextlib.asynccontextmanager
+async def bound(named, **more):
+    """Yield a channel to a service that listens and has not started, and its host."""
+    service = Service("cache", "test.Named", named.register, "127.0.0.1", 0, Listening(), **more)
     host = Hosted(service)
-    async with aio.insecure_channel(await host.bind()) as channel:
-        starting, saying = asyncio.create_task(host.start()), asyncio.ensure_future(say(channel))
-        await asyncio.sleep(0.1)
-        assert not named.begun.is_set()
-        started.set()
-        assert await saying == b"one"
-        await starting
+    try:
+        async with aio.insecure_channel(await host.bind()) as channel:
+            yield channel, host
+    finally:
         await host.stop(0)
 
 
+async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
+    named, started = Named("one"), asyncio.Event()
+    async with bound(named, start=started.wait) as (channel, host):
+        starting, saying = asyncio.create_task(host.start()), asyncio.ensure_future(say(channel))
+        await asyncio.sleep(0.1)
+        early = named.begun.is_set()
+        started.set()
+        assert await saying == b"one"
+        assert not early
+        await starting
+
+
 async def test_one_that_never_starts_lets_go_of_the_calls_that_wait():
-    host = Hosted(
-        Service("cache", "test.Named", Named("one").register, "127.0.0.1", 0, Listening())
-    )
-    async with aio.insecure_channel(await host.bind()) as channel:
+    async with bound(Named("one")) as (channel, host):
         saying = asyncio.ensure_future(say(channel))
         await asyncio.sleep(0.1)
         await host.stop(0)
@@ -113,13 +118,8 @@ async def test_one_that_never_starts_lets_go_of_the_calls_that_wait():
 
 
 async def test_one_that_answers_early_does_not_wait():
-    service = Service(
-        "x", "test.Named", Named("one").register, "127.0.0.1", 0, Listening(), answers_early=True
-    )
-    host = Hosted(service)
-    async with aio.insecure_channel(await host.bind()) as channel:
+    async with bound(Named("one"), answers_early=True) as (channel, _):
         assert await say(channel) == b"one"
-        await host.stop(0)
 
 
 async def test_parts_of_a_service_have_a_health_of_their_own():
