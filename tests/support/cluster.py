@@ -82,6 +82,11 @@ class Member:
     def log(self) -> Path:
         return self._folder / "log"
 
+    @property
+    def runs(self) -> bool:
+        """Whether its program does."""
+        return self._process is not None and self._process.poll() is None
+
     def start(self) -> None:
         """Start the program; see `ready`."""
         path = os.pathsep.join(filter(None, (str(_PACED), os.environ.get("PYTHONPATH"))))
@@ -176,9 +181,13 @@ class Cluster:
 
     async def knows_all_engines(self) -> None:
         """Return once every selector plans with every engine."""
+        await self.knows_engines(self.shape.engines)
+
+    async def knows_engines(self, count: int) -> None:
+        """Return once every selector plans with so many engines."""
         for selector in self.all("selector"):
             async with asyncio.timeout(START_SECONDS):
-                while len(await _known_to(selector)) < self.shape.engines:  # noqa: ASYNC110
+                while len(await _known_to(selector)) < count:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
 
     def _write_model(self) -> None:
