@@ -31,22 +31,26 @@ async def measured(engines, loads, tell):
     with tempfile.TemporaryDirectory() as folder:
         shape = Shape(engines=max(engines), slots=SLOTS, pace=_PACE)
         async with Cluster(shape, Path(folder)) as cluster, cluster.client() as client:
-            members = cluster.all("inference")
-            for member in members[1:]:
+            for member in cluster.all("inference")[1:]:
                 await member.stop()
             law = await _law(client)
             tell(f"measured: {law}")
             for count in engines:
-                for member in members[:count]:
-                    if not member.runs:
-                        member.start()
-                        await member.ready()
-                await cluster.knows_engines(count)
+                await _grow(cluster, count)
                 for name, jobs in loads(law, count).items():
                     tell(f"{count} engines, {name}: {len(jobs)} answers")
                     await _played(client, jobs)
                     found[count, name] = jobs
     return law, found
+
+
+async def _grow(cluster, engines):
+    """Start engines until there are so many."""
+    for member in cluster.all("inference")[:engines]:
+        if not member.runs:
+            member.start()
+            await member.ready()
+    await cluster.knows_engines(engines)
 
 
 async def _law(client):
