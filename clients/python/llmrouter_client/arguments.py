@@ -16,7 +16,7 @@ from grpc import StatusCode
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 
 __all__ = [
-    "check_address",
+    "check_addresses",
     "check_api_key",
     "check_option",
     "check_retries",
@@ -42,12 +42,20 @@ def refused(field: str, what: str) -> LlmrouterError:
     )
 
 
-def check_address(address: object) -> str:
-    """Return `address` if it is `host:port`.
+def check_addresses(address: object) -> list[str]:
+    """Return the addresses, one or several of `host:port`.
 
     Raises:
         LlmrouterError: INVALID_ARGUMENT.
     """
+    several = isinstance(address, Sequence) and not isinstance(address, str | bytes)
+    given: Sequence[object] = address if several else [address]  # type: ignore[assignment]
+    if not given:
+        raise _wrong("address", address, "at least one host:port, as localhost:50051")
+    return [_one_address(one) for one in given]
+
+
+def _one_address(address: object) -> str:
     found = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
     if found is None or not 1 <= int(found[1]) <= 65535:
         raise _wrong("address", address, "host:port with a port of 1 to 65535, as localhost:50051")

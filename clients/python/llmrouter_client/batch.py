@@ -78,16 +78,14 @@ class Batch(Closing):
 
     def __init__(
         self,
-        dial: Callable[[gateway_pb2.BatchGenerateRequest, float | None], Any],
+        dial: Callable[[gateway_pb2.BatchGenerateRequest, Retrying], Any],
         retrying: Callable[[], Retrying],
-        address: str,
         requests: Sequence[generation_pb2.GenerateRequest],
         concurrency: int,
     ) -> None:
         self._dial = dial
         self._make_retrying = retrying
         self._retrying: Retrying | None = None
-        self._address = address
         self._left = dict(enumerate(requests))
         self._concurrency = concurrency
         self._sent: list[int] = []
@@ -121,10 +119,10 @@ class Batch(Closing):
             self._retrying = self._make_retrying()
         try:
             if self._call is None:
-                self._call = self._dial(self._request(), self._retrying.remaining())
+                self._call = self._dial(self._request(), self._retrying)
             message = await self._call.read()
         except aio.AioRpcError as failed:
-            error = from_rpc_error(failed, self._address)
+            error = from_rpc_error(failed, self._retrying.address)
         except BaseException:
             await self.aclose()
             raise
@@ -148,11 +146,14 @@ class Batch(Closing):
             self._sent.append(index)
         return request
 
+    def _gateway(self) -> str:
+        return "the gateway" if self._retrying is None else self._retrying.address
+
     def _take(self, message: Any) -> Result | None:
         if message is aio.EOF:
             self._call = None
             if not self._left.keys().isdisjoint(self._sent):
-                missing = f"{self._address} ended the batch before every question had its result"
+                missing = f"{self._gateway()} ended the batch before every question had its result"
                 raise LlmrouterError("INTERNAL", missing)
             return None
         index = self._sent[message.index]

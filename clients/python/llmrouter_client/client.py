@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Self, TypeVar, Unpack
+from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
 from grpc import aio
 
-from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
-from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
+from llmrouter.v1 import gateway_pb2
+from llmrouter_client.arguments import check_addresses, check_api_key, check_option, check_retries
 from llmrouter_client.batch import Batch, Question, requests_from
 from llmrouter_client.closing import Closing
 from llmrouter_client.conversation import Conversation
@@ -27,20 +27,17 @@ from llmrouter_client.events import (
     event_from,
     model_from,
 )
+from llmrouter_client.gateways import Gateways
 from llmrouter_client.ratings import Rated, Verdict, rated_from, rating_request_from
 from llmrouter_client.requests import Options, Prompt, request_from
 from llmrouter_client.retrying import Retrying
 from llmrouter_client.tls import Tls
 
+if TYPE_CHECKING:
+    from llmrouter.v1.gateway_pb2_grpc import GatewayServiceAsyncStub
+
 __all__ = ["AsyncClient", "Stream"]
 
-_CHANNEL_OPTIONS = (
-    ("grpc.max_receive_message_length", 64 << 20),
-    # A gateway that comes back is found soon; the second is how long a connection may take.
-    ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 5000),
-    ("grpc.max_reconnect_backoff_ms", 2000),
-)
 _ResponseT = TypeVar("_ResponseT")
 
 
@@ -48,7 +45,8 @@ class AsyncClient:
     """Asks a gateway. Safe to share between tasks of one event loop.
 
     Args:
-        address: `host:port` of the gateway.
+        address: `host:port` of the gateway, or a list of several: calls go to all of them in turn,
+            and to another one where one is away.
         api_key: Proves who asks, where the gateway wants that; sent with every call.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
@@ -60,7 +58,7 @@ class AsyncClient:
 
     def __init__(
         self,
-        address: str = "localhost:50051",
+        address: str | Sequence[str] = "localhost:50051",
         *,
         api_key: str | None = None,
         timeout: float | None = None,
@@ -68,13 +66,12 @@ class AsyncClient:
         tls: Tls | None = None,
     ) -> None:
         check_option("timeout", timeout)
-        self._address = check_address(address)
+        addresses = check_addresses(address)
         self._timeout = timeout
         self._retries = check_retries(retries)
         key = check_api_key(api_key)
         self._metadata = None if key is None else (("authorization", f"Bearer {key}"),)
-        self._credentials = None if tls is None else tls.credentials()
-        self._channel: aio.Channel | None = None
+        self._gateways = Gateways(addresses, None if tls is None else tls.credentials())
 
     async def __aenter__(self) -> Self:
         return self
@@ -83,10 +80,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connection and cancel what still runs on it."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        """Close the connections and cancel what still runs on them."""
+        await self._gateways.close()
 
     async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> Answer:
         """Return the whole answer to a prompt or to messages.
@@ -95,18 +90,17 @@ class AsyncClient:
             LlmrouterError: The request was refused or failed.
         """
         request = request_from(prompt, options)
-        stub, retrying = self._stub(), self._retrying(options)
-        return answer_from(await self._unary(stub.Generate, request, retrying))
+        answered = await self._unary(lambda stub: stub.Generate, request, self._retrying(options))
+        return answer_from(answered)
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:
         """Return the answer as it is generated; the call starts with the first event asked for."""
         request = gateway_pb2.StreamGenerateRequest(request=request_from(prompt, options))
         return Stream(
-            lambda timeout: self._stub().StreamGenerate(
-                request, timeout=timeout, metadata=self._metadata
+            lambda retrying: retrying.ask().stub.StreamGenerate(
+                request, timeout=retrying.remaining(), metadata=self._metadata
             ),
             lambda: self._retrying(options),
-            self._address,
         )
 
     def batch(
@@ -128,11 +122,10 @@ class AsyncClient:
         """
         check_option("concurrency", concurrency)
         return Batch(
-            lambda request, timeout: self._stub().BatchGenerate(
-                request, timeout=timeout, metadata=self._metadata
+            lambda request, retrying: retrying.ask().stub.BatchGenerate(
+                request, timeout=retrying.remaining(), metadata=self._metadata
             ),
             lambda: self._retrying(options),
-            self._address,
             requests_from(questions, options),
             concurrency or 0,
         )
@@ -152,10 +145,10 @@ class AsyncClient:
         check_option("window", window)
         request_from("-", options)  # so that what is wrong is told here
         return Conversation(
-            lambda: self._stub().Converse(
-                timeout=self._retrying(options).remaining(), metadata=self._metadata
+            lambda retrying: retrying.ask().stub.Converse(
+                timeout=retrying.remaining(), metadata=self._metadata
             ),
-            self._address,
+            lambda: self._retrying(options),
             options,
             window,
         )
@@ -179,9 +172,9 @@ class AsyncClient:
         Raises:
             LlmrouterError: The request was refused or failed.
         """
-        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        retrying = self._retrying({"timeout": timeout})
         request = embedding_request_from(texts, model, truncate=truncate)
-        return embeddings_from(await self._unary(stub.Embed, request, retrying))
+        return embeddings_from(await self._unary(lambda stub: stub.Embed, request, retrying))
 
     async def rate(
         self,
@@ -204,9 +197,9 @@ class AsyncClient:
             LlmrouterError: UNKNOWN_PLAN when the plan is forgotten; INVALID_ARGUMENT naming what is
                 wrong; the call failed.
         """
-        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        retrying = self._retrying({"timeout": timeout})
         request = rating_request_from(answer, verdict, model)
-        return rated_from(await self._unary(stub.RateOutcome, request, retrying))
+        return rated_from(await self._unary(lambda stub: stub.RateOutcome, request, retrying))
 
     async def models(
         self,
@@ -218,42 +211,30 @@ class AsyncClient:
         Raises:
             LlmrouterError: The call failed.
         """
-        stub, retrying = self._stub(), self._retrying({"timeout": timeout})
+        retrying = self._retrying({"timeout": timeout})
         request = gateway_pb2.ListModelsRequest()
-        response = await self._unary(stub.ListModels, request, retrying)
+        response = await self._unary(lambda stub: stub.ListModels, request, retrying)
         return [model_from(model) for model in response.models]
-
-    def _stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
-        if self._channel is None:
-            options = [*_CHANNEL_OPTIONS, ("grpc.enable_http_proxy", 0 if self._is_here() else 1)]
-            self._channel = self._dial(options)
-        return gateway_pb2_grpc.GatewayServiceStub(self._channel)
-
-    def _dial(self, options: list[tuple[str, Any]]) -> aio.Channel:
-        if self._credentials is None:
-            return aio.insecure_channel(self._address, options=options)
-        return aio.secure_channel(self._address, self._credentials, options=options)
-
-    def _is_here(self) -> bool:
-        """Whether the gateway is on this machine, where no proxy leads to."""
-        host = self._address.rpartition(":")[0].strip("[]")
-        return host in ("localhost", "::1") or host.startswith("127.")
 
     def _retrying(self, options: Options) -> Retrying:
         timeout = options.get("timeout")
         check_option("timeout", timeout)
-        return Retrying(self._retries, self._timeout if timeout is None else timeout)
+        seconds = self._timeout if timeout is None else timeout
+        return Retrying(self._retries, seconds, self._gateways)
 
     async def _unary(
-        self, method: Callable[..., Awaitable[_ResponseT]], request: object, retrying: Retrying
+        self,
+        method: Callable[[GatewayServiceAsyncStub], Callable[..., Awaitable[_ResponseT]]],
+        request: object,
+        retrying: Retrying,
     ) -> _ResponseT:
         """Call a method with what every call carries: who asks, and how long it may take."""
         while True:
             try:
-                timeout = retrying.remaining()
-                return await method(request, timeout=timeout, metadata=self._metadata)
+                call, timeout = method(retrying.ask().stub), retrying.remaining()
+                return await call(request, timeout=timeout, metadata=self._metadata)
             except aio.AioRpcError as failed:
-                error = from_rpc_error(failed, self._address)
+                error = from_rpc_error(failed, retrying.address)
             if not await retrying.pause(error):
                 raise error
 
@@ -272,16 +253,14 @@ class Stream(Closing):
 
     def __init__(
         self,
-        dial: Callable[[float | None], Any],
+        dial: Callable[[Retrying], Any],
         retrying: Callable[[], Retrying],
-        address: str,
     ) -> None:
         self.started: Started | None = None
         self.finished: Finished | None = None
         self._dial = dial
         self._make_retrying = retrying
         self._retrying: Retrying | None = None
-        self._address = address
         self._call: Any = None
         self._held: deque[Event] = deque()
         self._tokens = 0
@@ -316,11 +295,11 @@ class Stream(Closing):
             self._retrying = self._make_retrying()
         try:
             if self._call is None:
-                self._call = self._dial(self._retrying.remaining())
+                self._call = self._dial(self._retrying)
             message = await self._call.read()
         except aio.AioRpcError as failed:
             delivered = self._tokens if self._committed else None
-            error = from_rpc_error(failed, self._address, delivered)
+            error = from_rpc_error(failed, self._retrying.address, delivered)
         except asyncio.CancelledError:
             if self._closed and not _being_cancelled():
                 return False  # closed by someone else while this task was waiting

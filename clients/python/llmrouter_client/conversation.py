@@ -14,6 +14,7 @@ from llmrouter_client.closing import Closing
 from llmrouter_client.errors import LlmrouterError, from_rpc_error, from_status
 from llmrouter_client.events import Delta, Event, event_from
 from llmrouter_client.requests import Options, Prompt, request_from
+from llmrouter_client.retrying import Retrying
 
 __all__ = ["Conversation", "Turn"]
 
@@ -98,10 +99,15 @@ class Conversation(Closing):
     """
 
     def __init__(
-        self, dial: Callable[[], Any], address: str, options: Options, window: int | None
+        self,
+        dial: Callable[[Retrying], Any],
+        retrying: Callable[[], Retrying],
+        options: Options,
+        window: int | None,
     ) -> None:
         self._dial = dial
-        self._address = address
+        self._make_retrying = retrying
+        self._address = ""
         self._options = options
         self._window = window
         self._taken = 0
@@ -144,7 +150,9 @@ class Conversation(Closing):
         if self._call is not None:
             return
         told = _told(self._options)
-        self._call = self._dial()
+        asked = self._make_retrying()
+        self._call = self._dial(asked)
+        self._address = asked.address
         await self._send(told)
         if self._window is not None:
             credit = gateway_pb2.Credit(bytes=self._window)

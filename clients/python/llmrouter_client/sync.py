@@ -24,7 +24,7 @@ class Client:
     """Asks a gateway, blocking. Safe to share between threads; a thread of its own does the work.
 
     Args:
-        address: `host:port` of the gateway.
+        address: `host:port` of the gateway, or a list of several; see `AsyncClient`.
         api_key: Proves who asks, where the gateway wants that; sent with every call.
         timeout: Seconds for a whole call unless it says otherwise; None leaves it to the server.
         retries: How often a call that found nobody to answer is tried again at most.
@@ -36,7 +36,7 @@ class Client:
 
     def __init__(
         self,
-        address: str = "localhost:50051",
+        address: str | Sequence[str] = "localhost:50051",
         *,
         api_key: str | None = None,
         timeout: float | None = None,

@@ -15,6 +15,26 @@ from llmrouter.common.tls import ClientTls, CredentialFiles
 
 __all__ = ["Dialler"]
 
+_SERVICE_CONFIG = {
+    "loadBalancingConfig": [{"round_robin": {}}],
+    "methodConfig": [
+        {
+            # What changes nothing when asked twice is asked again: of another selector, where
+            # there is one.
+            "name": [
+                {"service": "llmrouter.v1.SelectorService", "method": method}
+                for method in ("Select", "ReportOutcome", "ListVersions", "ListCatalog")
+            ],
+            "retryPolicy": {
+                "maxAttempts": 4,
+                "initialBackoff": "0.05s",
+                "maxBackoff": "0.2s",
+                "backoffMultiplier": 2,
+                "retryableStatusCodes": ["UNAVAILABLE"],
+            },
+        }
+    ],
+}
 _OPTIONS = (
     # Services reach each other directly; a proxy set for the outside world is not meant for them.
     ("grpc.enable_http_proxy", 0),
@@ -26,8 +46,14 @@ _OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 2000),
     # A name may stand for several replicas: calls go to all of them in turn, and after a lost
     # connection the name is looked up again soon, for a replica that is back has a new address.
-    ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    # A host that has vanished without a word - its network is cut, its power gone - is noticed
+    # within five seconds, whether calls run or not; TCP alone would take a quarter of an hour.
+    ("grpc.keepalive_time_ms", 2000),
+    ("grpc.keepalive_timeout_ms", 2500),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 _MAX_PASSING = 1024
 _GRACE_SECONDS = 3600.0

@@ -54,6 +54,22 @@ class Gate:
         self.closed = False
         self._idle = asyncio.Event()
         self._idle.set()
+        self._begun: asyncio.Event | None = None
+
+    def hold(self) -> None:
+        """Let calls that come wait from now on until `begin`."""
+        self._begun = asyncio.Event()
+
+    def begin(self) -> None:
+        """Let in whatever waits, and what comes from now on at once."""
+        begun, self._begun = self._begun, None
+        if begun is not None:
+            begun.set()
+
+    async def begun(self) -> None:
+        """Return once calls are let in."""
+        if self._begun is not None:
+            await self._begun.wait()
 
     def enter(self) -> None:
         """Count a call in.
@@ -210,6 +226,7 @@ def _guard_unary(
 ) -> Callable[..., Awaitable[Any]]:
     async def behaviour(request: Any, context: Any) -> Any:
         try:
+            await gate.begun()
             with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 return await call(_decoded(request, decode), context)
         except _PASSING:
@@ -229,6 +246,7 @@ def _guard_stream(
 ) -> Callable[..., AsyncIterator[Any]]:
     async def behaviour(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
+            await gate.begun()
             with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 answering = call(decode(request, deserializer), context)
                 async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]

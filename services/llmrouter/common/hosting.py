@@ -69,6 +69,8 @@ class Service:
     """Makes its other door, whose calls the gate counts as well."""
     start: Callable[[], Awaitable[None]] = _nothing
     """Does what must be done before it is ready, such as loading models."""
+    answers_early: bool = False
+    """Whether calls are answered while it starts; else they wait until it has."""
     stopping: Callable[[], None] = lambda: None
     """Ends the streams that would never end by themselves, before the drain waits for calls."""
     close: Callable[[], Awaitable[None]] = _nothing
@@ -88,7 +90,9 @@ class Hosted:
 
     def __init__(self, service: Service, telemetry: Telemetry = SILENT) -> None:
         calls = telemetry.calls(service.name)
-        gate = Gate(service.name, calls)
+        gate = self._gate = Gate(service.name, calls)
+        if not service.answers_early:
+            gate.hold()
         inside = InProcessServer(gate)
         service.register(inside)
         self.service = service
@@ -120,6 +124,7 @@ class Hosted:
     async def start(self) -> None:
         """Start the service and say over health whether it is ready."""
         await self.service.start()
+        self._gate.begin()
         if self._door is not None:
             await self._door.open()
         self._unobserve = self._telemetry.observe(*self._sources)
@@ -131,6 +136,8 @@ class Hosted:
 
     async def stop(self, grace: float | None = None) -> None:
         """Drain, then free everything."""
+        self._gate.closed = True
+        self._gate.begin()
         self._unobserve()
         if self._telling is not None:
             self._telling.cancel()

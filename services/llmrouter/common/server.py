@@ -37,6 +37,13 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", 4096),
+    # Callers may ask as often as they like whether it is still there: by default one that asks more
+    # than every five minutes loses its connection. What runs for a caller that has vanished without
+    # a word ends within half a minute.
+    ("grpc.http2.max_ping_strikes", 0),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.http2.max_pings_without_data", 0),
 )
 
 

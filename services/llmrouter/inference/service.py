@@ -89,6 +89,7 @@ async def build(
         start=start,
         stopping=registry.changes.end,
         close=close,
+        answers_early=True,
         ready=lambda: registry.ready or any(remote),
         readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,

@@ -44,13 +44,16 @@ class Named:
 
 
 @contextlib.asynccontextmanager
-async def hosted(named, host="127.0.0.1", port=0, **listening):
+async def hosted(named, host="127.0.0.1", port=0, *, start=True, **listening):
     service = Service(
         "cache", "test.Named", named.register, host, port, listening=Listening(**listening)
     )
     host = Hosted(service)
     try:
-        yield await host.bind(), host
+        address = await host.bind()
+        if start:
+            await host.start()
+        yield address, host
     finally:
         named.may.set()
         await host.stop(grace=5)
@@ -74,11 +77,49 @@ async def health_of(address, service=""):
 
 
 async def test_a_service_that_is_not_ready_is_live_all_the_same():
-    async with hosted(Named("one")) as (address, host):
+    async with hosted(Named("one"), start=False) as (address, host):
         assert await health_of(address) == "NOT_SERVING"
         assert await health_of(address, "liveness") == "SERVING"
         await host.start()
         assert await health_of(address) == "SERVING"
+
+
+@contextlib.asynccontextmanager
+async def bound(named, **more):
+    """Yield a channel to a service that listens and has not started, and its host."""
+    service = Service("cache", "test.Named", named.register, "127.0.0.1", 0, Listening(), **more)
+    host = Hosted(service)
+    try:
+        async with aio.insecure_channel(await host.bind()) as channel:
+            yield channel, host
+    finally:
+        await host.stop(0)
+
+
+async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
+    named, started = Named("one"), asyncio.Event()
+    async with bound(named, start=started.wait) as (channel, host):
+        starting, saying = asyncio.create_task(host.start()), asyncio.ensure_future(say(channel))
+        await asyncio.sleep(0.1)
+        early = named.begun.is_set()
+        started.set()
+        assert await saying == b"one"
+        assert not early
+        await starting
+
+
+async def test_one_that_never_starts_lets_go_of_the_calls_that_wait():
+    async with bound(Named("one")) as (channel, host):
+        saying = asyncio.ensure_future(say(channel))
+        await asyncio.sleep(0.1)
+        await host.stop(0)
+        with pytest.raises(aio.AioRpcError, match="shutting down"):
+            await saying
+
+
+async def test_one_that_answers_early_does_not_wait():
+    async with bound(Named("one"), answers_early=True) as (channel, _):
+        assert await say(channel) == b"one"
 
 
 async def test_parts_of_a_service_have_a_health_of_their_own():
@@ -104,7 +145,7 @@ async def test_parts_of_a_service_have_a_health_of_their_own():
 
 async def test_the_health_port_tells_the_same_health_and_serves_nothing_else():
     port = free_port()
-    async with hosted(Named("one"), health_port=port) as (address, host):
+    async with hosted(Named("one"), start=False, health_port=port) as (address, host):
         beside = f"127.0.0.1:{port}"
         assert await health_of(beside) == "NOT_SERVING"
         await host.start()
@@ -200,3 +241,16 @@ async def test_calls_go_on_at_the_other_replica_when_one_goes():
                 await channel.wait_for_state_change(channel.get_state())
         assert {await say(channel) for _ in range(4)} == {b"one"}
         await dialler.close()
+
+
+@pytest.mark.slow
+async def test_a_connection_without_calls_is_asked_whether_it_is_there_and_stays():
+    named, dialler = Named("one"), Dialler()
+    async with hosted(named) as (address, _):
+        channel = dialler.channel(address)
+        await say(channel)
+        for _ in range(2):
+            await asyncio.sleep(9)  # more pings than gRPC's own servers would stand
+            await say(channel)
+        await dialler.close()
+    assert len(named.peers) == 1

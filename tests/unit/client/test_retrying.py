@@ -4,6 +4,7 @@ import grpc
 import pytest
 
 from llmrouter_client import LlmrouterError
+from llmrouter_client.gateways import Gateways
 from llmrouter_client.retrying import Retrying
 
 
@@ -21,7 +22,9 @@ def make(paused):
     async def sleep(seconds):
         paused.append(seconds)
 
-    return lambda retries=9, timeout=None: Retrying(retries, timeout, sleep)
+    return lambda retries=9, timeout=None: Retrying(
+        retries, timeout, Gateways(["127.0.0.1:1"], None), sleep
+    )
 
 
 async def test_a_pause_is_as_long_as_the_service_says(make, paused):

@@ -1,0 +1,84 @@
+"""A client of several gateways: all are asked in turn, and one that is away costs no answer."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+
+import pytest
+from tests.unit.client.fake_gateway import FakeGateway, serving, whole_answer
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter_client import AsyncClient, Delta, LlmrouterError
+
+
+def nowhere():
+    """Return an address at which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"127.0.0.1:{probe.getsockname()[1]}"
+
+
+@contextlib.asynccontextmanager
+async def asking(*gateways, **options):
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = [
+            one if isinstance(one, str) else await stack.enter_async_context(serving(one))
+            for one in gateways
+        ]
+        yield await stack.enter_async_context(AsyncClient(addresses, **options))
+
+
+async def test_calls_go_to_all_of_them():
+    first, second = FakeGateway(), FakeGateway()
+    async with asking(first, second) as client:
+        for _ in range(20):
+            await client.generate("hi")
+    assert min(len(first.requests), len(second.requests)) >= 5
+
+
+async def test_one_that_is_not_there_costs_no_answer():
+    there = FakeGateway()
+    async with asking(nowhere(), nowhere(), there) as client:
+        for _ in range(5):
+            assert (await client.generate("hi")).text
+        async with client.stream("hi") as stream:
+            assert [event async for event in stream if isinstance(event, Delta)]
+        assert [one async for one in client.batch(["a", "b"])]
+        async with client.converse() as talk:
+            assert await (await talk.say("hi")).text()
+
+
+async def test_one_that_drains_is_left_at_once_and_alone_for_a_while():
+    away = FakeGateway([RouterError(Reason.DRAINING, "shuts down", retry_after=60)])
+    there = FakeGateway()
+    async with asking(away, there, timeout=20) as client:
+        for _ in range(10):
+            assert (await client.generate("hi")).text
+        for _ in range(4):
+            assert [event async for event in client.stream("hi")]
+    assert len(away.requests) == 1
+    assert len(there.requests) == 14
+
+
+async def test_what_a_gateway_has_no_model_for_is_not_held_against_it():
+    none = [RouterError(Reason.MODEL_UNAVAILABLE, "all are away")]
+    first, second = FakeGateway(none, whole_answer()), FakeGateway(none, whole_answer())
+    async with asking(first, second) as client:
+        for _ in range(8):
+            assert (await client.generate("hi")).text
+    assert min(len(first.requests), len(second.requests)) >= 3
+
+
+async def test_when_all_are_away_the_last_one_asked_is_named():
+    addresses = [nowhere(), nowhere()]
+    async with AsyncClient(addresses, retries=2) as client:
+        with pytest.raises(LlmrouterError, match="nothing answers at") as told:
+            await client.generate("hi")
+    assert any(address in told.value.message for address in addresses)
+
+
+@pytest.mark.parametrize("address", [[], ["localhost:1", "localhost"], [3], {"localhost:1": 1}])
+def test_what_is_no_list_of_addresses_is_refused(address):
+    with pytest.raises(LlmrouterError, match="address"):
+        AsyncClient(address)
