@@ -14,6 +14,7 @@ from llmrouter_client.conversation import Conversation, Turn
 from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
+    Adjustment,
     Answer,
     Attempt,
     Choice,
@@ -35,6 +36,7 @@ from llmrouter_client.sync import Client, SyncBatch, SyncStream
 from llmrouter_client.tls import Tls
 
 __all__ = [
+    "Adjustment",
     "Answer",
     "AsyncClient",
     "Attempt",

@@ -89,6 +89,8 @@ class Route:
             rows["model"] = f"[bold]{escape(visible(self._started.model))}[/]{version}"
             rows["why"] = escape(visible(self._started.reason))
             rows["cache"] = _cache(self._started)
+            dropped = self._started.dropped_messages
+            rows["left out"] = f"the eldest {counted(dropped, 'message')}" if dropped else ""
         if self._switched:
             rows["switched"] = "; ".join(map(_switch, self._switched))
         if self._first is not None:
