@@ -63,7 +63,7 @@ class Manner:
 
 class Counting(InferenceServiceServicer):
     def __init__(self, manner):
-        self.manner, self._draws = manner, random.Random(manner.seed)
+        self.manner, self._draws = manner, random.Random(manner.seed)  # noqa: S311
 
     async def Infer(self, request, context):  # noqa: N802
         manner = self.manner
@@ -207,8 +207,7 @@ async def _until_all_are_known(address, count):
     async with asyncio.timeout(30), AsyncClient(address) as client:
         while True:
             with contextlib.suppress(LlmrouterError):
-                stub_models = await client.models()
-                if any(one.ready for one in stub_models):
+                if any(one.ready for one in await client.models()):
                     break
             await asyncio.sleep(0.05)
     await asyncio.sleep(0.2 * count)

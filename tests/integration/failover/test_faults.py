@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 
 import pytest
-from tests.support.upstream import KINDS, suite_before, upstream
+from tests.support.upstream import suite_before, upstream
 
 from llmrouter_client import (
     AsyncClient,
@@ -48,7 +48,7 @@ def tries(result):
     return len(result[1][-1].attempts)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["full", "broken", "early"])
 async def test_one_that_fails_every_third_time_is_tried_again_until_the_answer_is_whole(kind):
     async with upstream(faults=0.3, kinds=(kind,)) as one, suite_before(one, **EAGER) as address:
         answers = await many(address, 40, at_once=4)
@@ -63,9 +63,9 @@ async def test_nobody_notices_that_every_tenth_try_fails():
         upstream(faults=0.1, seed=2) as two,
         suite_before(one, two, **EAGER) as address,
     ):
-        answers = await many(address, 300)
-    assert [one[0] for one in answers if not isinstance(one, LlmrouterError)] == [WHOLE] * 300
-    assert sum(map(tries, answers)) > 300
+        answers = await many(address, 200)
+    assert [one[0] for one in answers if not isinstance(one, LlmrouterError)] == [WHOLE] * 200
+    assert sum(map(tries, answers)) > 200
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ async def test_where_one_hangs_now_and_then_the_other_answers_for_those_in_a_hur
         async with AsyncClient(address, retries=0) as client:
             for _ in range(12):  # what is usual has to be learned first
                 with contextlib.suppress(LlmrouterError):
-                    await ask(client, strategy="speed-priority", timeout=2)
+                    await ask(client, strategy="speed-priority", timeout=0.5)
         answers = await many(address, 30, at_once=3, strategy="speed-priority")
     hedged = 0
     for said, events in answers:
@@ -110,30 +110,25 @@ async def test_where_one_hangs_now_and_then_the_other_answers_for_those_in_a_hur
 
 
 async def test_one_that_is_killed_is_replaced_in_the_middle_of_the_answer():
-    manner = {"tokens": 60, "pause": 0.02}
+    manner = {"tokens": 60, "pause": 0.01}
     async with (
         upstream(**manner) as one,
         upstream(**manner) as two,
         suite_before(one, two) as address,
         AsyncClient(address, retries=0) as client,
     ):
+        _, events = await ask(client)
+        busy = events[-1].attempts[-1].address  # a conversation goes where its beginning is known
         said, switched = "", []
         async for event in client.stream("Count.", cache=False):
             if isinstance(event, Delta):
                 said += event.text
                 if event.text == "5 ":
-                    busy = started_at = None
-                    del busy, started_at
-                    await kill_first(one, two)
+                    (one if one.address == busy else two).kill()
             elif isinstance(event, Switched):
                 switched.append(event)
     assert said == "".join(f"{number} " for number in range(60))
-    assert len(switched) <= 1
-
-
-async def kill_first(one, two):
-    del two
-    one.kill()
+    assert [one.from_address for one in switched] == [busy]
 
 
 TALK = [
