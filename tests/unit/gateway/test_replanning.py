@@ -156,8 +156,10 @@ async def test_a_spent_budget_is_told(pauses):
 async def test_others_come_before_a_pause_and_one_at_a_time(pauses):
     third = replace(SECOND, model="third", address="three:3")
     runner = Turns([error()], [error()], ANSWER)
-    events = await execute(runner, Selector(FIRST, SECOND, third), pauses)
+    selector = Selector(FIRST, SECOND, third)
+    events = await execute(runner, selector, pauses)
     assert runner.calls == ["first", "second", "third"]
+    assert len(selector.asked) == 2  # each needs a grant of its own
     assert pauses == []
     assert started(events).model == "third"
 

@@ -57,6 +57,14 @@ def test_the_eldest_turns_go_with_their_answers_until_the_rest_fits():
     assert 300 < tokens <= 800 - 256
 
 
+@given(st.integers(300, 990))
+def test_no_answer_stays_without_its_question(context):
+    kept = shortened(chat(10), too_long(1000, context)).messages
+    assert [one.role for one in kept[1:]] == [Role.USER, Role.ASSISTANT] * (len(kept) // 2 - 1) + [
+        Role.USER
+    ]
+
+
 def test_room_is_left_for_the_answer_that_is_asked_for():
     long = shortened(chat(20, max_tokens=700), too_long(1500, 1400))
     short = shortened(chat(20, max_tokens=10), too_long(1500, 1400))
