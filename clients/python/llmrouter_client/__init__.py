@@ -33,6 +33,7 @@ from llmrouter_client.events import (
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncBatch, SyncStream
+from llmrouter_client.sync_conversation import SyncConversation, SyncTurn
 from llmrouter_client.tls import Tls
 
 __all__ = [
@@ -64,7 +65,9 @@ __all__ = [
     "Stream",
     "Switched",
     "SyncBatch",
+    "SyncConversation",
     "SyncStream",
+    "SyncTurn",
     "Timings",
     "Tls",
     "TokenLogprob",
