@@ -28,6 +28,7 @@ _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5
 _KEY = re.compile(r"[!-~]{1,16384}")
 _LONGEST_SHOWN = 60
 _CACHE_MODES = ("off", "read", "write", "read-write", "refresh")
+_TRUNCATION = ("off", "auto")
 _SWITCHING = ("any", "same-version", "off")
 _PRIORITIES = ("low", "normal", "high")
 
@@ -242,6 +243,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     ),
     "switching": (
         "routing.switching", lambda value: value in _SWITCHING, f"one of {', '.join(_SWITCHING)}"
+    ),
+    "truncation": (
+        "routing.truncation", lambda value: value in _TRUNCATION, f"one of {', '.join(_TRUNCATION)}"
     ),
     "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (

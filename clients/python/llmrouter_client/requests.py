@@ -141,6 +141,9 @@ class Options(TypedDict, total=False):
     switching: Literal["any", "same-version", "off"] | None
     """Who may go on with an answer whose model is lost in the middle: by default any model that
     can, another replica of the same version first."""
+    truncation: Literal["off", "auto"] | None
+    """Whether the eldest turns of a chat that fits no model may be left out: by default it is
+    refused. `Started.dropped_messages` tells how many messages were."""
     explore: bool | None
     """Whether a model may answer only to be learned about, by the strategy `learned`; True by
     default."""
@@ -262,6 +265,7 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         min_confidence=options.get("min_confidence") or 0.0,
         ensemble=_ensemble(options.get("ensemble")),
         switching=_switching(options.get("switching")),
+        truncation=_truncation(options.get("truncation")),
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),
@@ -293,6 +297,11 @@ def _ensemble(wish: Ensemble | None) -> generation_pb2.Ensemble | None:
 def _switching(wish: str | None) -> generation_pb2.Switching.ValueType:
     name = "UNSPECIFIED" if wish is None else wish.upper().replace("-", "_")
     return generation_pb2.Switching.Value(f"SWITCHING_{name}")
+
+
+def _truncation(wish: str | None) -> generation_pb2.Truncation.ValueType:
+    name = "UNSPECIFIED" if wish is None else wish.upper()
+    return generation_pb2.Truncation.Value(f"TRUNCATION_{name}")
 
 
 def _priority(options: Options) -> generation_pb2.Priority.ValueType:

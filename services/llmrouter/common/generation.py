@@ -19,6 +19,7 @@ from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.logprobs import TokenLogprob, TopLogprob
 from llmrouter.common.sampling import FormatKind, ResponseFormat, SamplingOptions
 from llmrouter.common.text_bytes import text_bytes
+from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.common.usage import Usage
 
 __all__ = [
@@ -117,6 +118,8 @@ class RoutingWishes:
     """Several models to be asked at once; None asks one."""
     switching: Switching = Switching.ANY
     """Who may go on with the answer should it break off."""
+    truncation: Truncation = Truncation.OFF
+    """What becomes of a chat that fits no context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +185,8 @@ class Started:
     """Where a cached answer was found; None for others."""
     similarity: float = 0.0
     """How similar the question was whose answer this is; 0 for others."""
+    dropped_messages: int = 0
+    """Messages of the eldest turns that were left out so that the rest fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +245,9 @@ class Attempt:
     confidence: float | None = None
     """How sure it was of its answer, 0 to 1; None where nobody asked."""
     set_aside: str = ""
-    """Why its complete answer was not given; one phrase."""
+    """Why its answer was not given although nothing was wrong with it; one phrase."""
+    adjustment: Adjustment | None = None
+    """How what it was asked differs from what the caller asked; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

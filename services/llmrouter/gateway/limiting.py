@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from types import MappingProxyType
 
 from llmrouter.common.bill import Bill
@@ -153,6 +155,12 @@ class Budget:
         needs = [needed_amounts(one, request.prompt_bytes, answer) for one in plan.candidates]
         if plan.mode is not PlanMode.FIRST_OF:
             return planned, await self._limiter.reserve(context, _sum(needs))
+        if plan.hedge_after is not None and len(needs) > 1:
+            # Two may run at once. Where the limits have no room for that, one has to do.
+            with contextlib.suppress(RouterError):
+                return planned, await self._limiter.reserve(context, _most_of_two(needs))
+            planned = replace(planned, plan=replace(plan, hedge_after=None))
+            plan = planned.plan
         left = list(zip(plan.candidates, needs, strict=True))
         while True:
             try:
@@ -220,6 +228,11 @@ def _sum(needs: Sequence[_Needs]) -> _Needs:
 
 def _most(needs: Sequence[_Needs]) -> _Needs:
     return {name: max(one[name] for one in needs) for name in needs[0]}
+
+
+def _most_of_two(needs: Sequence[_Needs]) -> _Needs:
+    """Return what two that stand next to each other need at most."""
+    return _most([_sum(two) for two in pairwise(needs)])
 
 
 def _cheaper(left: Sequence[tuple[Candidate, _Needs]]) -> list[tuple[Candidate, _Needs]]:

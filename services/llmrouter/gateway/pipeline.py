@@ -34,10 +34,12 @@ from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.retrying import Retrying
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import Safeguard
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
+from llmrouter.gateway.shortening import Shortening
 from llmrouter.gateway.similar import Similar
 from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
@@ -105,7 +107,8 @@ def build_pipeline(
     runner = limiting.tries(_upstream(dialler, telemetry))
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(runner, reporter, selector, cascade, settings.switching)
+    retrying = Retrying(settings.retry.backoff(), settings.retry.budget())
+    execution = Execution(runner, reporter, selector, cascade, settings.switching, retrying)
     shadowing = Shadowing(runner, reporter, execution)
     generating = limiting.spending(shadowing)
     if settings.similar is not None:
@@ -115,7 +118,7 @@ def build_pipeline(
     caching = Caching(cache, shared.near, sticky, generating, *waits)
     flights = SingleFlight(shared.near, caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
-    planning = Deadline(Planning(selector, near_caching))
+    planning = Deadline(Shortening(Planning(selector, near_caching)))
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, cache, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None

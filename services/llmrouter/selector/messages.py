@@ -8,7 +8,7 @@ from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 from llmrouter.common.errors import Reason, invalid
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.validation import validate_context, validate_routing
-from llmrouter.common.wire import decode_context, seconds
+from llmrouter.common.wire import decode_context, duration, seconds
 from llmrouter.common.wire_event import decode_usage
 from llmrouter.common.wire_features import decode_features
 from llmrouter.common.wire_routing import decode_routing
@@ -155,6 +155,8 @@ def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
         _add_candidate(told.candidates, one)
     for one in plan.shadows:
         _add_candidate(told.shadows, one)
+    if plan.hedge_after is not None:
+        told.hedge_after.CopyFrom(duration(plan.hedge_after))
     for left in plan.exclusions:
         told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
     return told

@@ -118,3 +118,5 @@ class Plan:
     shadows: tuple[Candidate, ...] = ()
     """Models that are to answer as well, for nobody."""
     mode: PlanMode = PlanMode.FIRST_OF
+    hedge_after: float | None = None
+    """Seconds without a first token after which the second is asked as well; None never does."""

@@ -21,6 +21,7 @@ __all__ = [
     "CatalogEntry",
     "DecisionSettings",
     "FailureClass",
+    "HedgingSettings",
     "LearnedSettings",
     "SelectorSettings",
     "StrategySettings",
@@ -135,6 +136,10 @@ class StrategySettings(Section):
         default_factory=dict, description="How much each scorer counts; those left out do not."
     )
     picker: PickerName = Field(default="best", description="How the scores lead to an order.")
+    hedged: bool = Field(
+        default=False,
+        description="Whether a second model is asked where the first is slow to begin.",
+    )
     min_quality: float = Field(
         default=0.0, ge=0, le=1, description="Models of lower quality are excluded."
     )
@@ -169,6 +174,26 @@ class BreakerSettings(Section):
     probes: int = Field(default=1, ge=1, le=1000, description="Requests at once while it probes.")
     failure_classes: tuple[FailureClass, ...] = Field(
         default=DEFAULT_FAILURE_CLASSES, description="Error reasons that count as failures."
+    )
+
+
+class HedgingSettings(Section):
+    """When a second model is asked because the first is slow to begin."""
+
+    quantile: float = Field(
+        default=0.95,
+        ge=0.5,
+        lt=1,
+        description="Share of a model's first tokens that come before the second one is asked.",
+    )
+    least_seconds: float = Field(
+        default=0.05, ge=0, le=3600, description="It is never asked sooner than this."
+    )
+    least_observations: float = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="First tokens that must have been seen of late, lest the wait be a guess.",
     )
 
 
@@ -294,6 +319,11 @@ class SelectorSettings(Listening, Dialling):
     )
     breaker: BreakerSettings = Field(
         default=BreakerSettings(), description="Circuit breakers of the endpoints."
+    )
+    hedging: HedgingSettings | None = Field(
+        default=HedgingSettings(),
+        description="Hedges of strategies that have them, as `speed-priority` does; `null` allows "
+        "none.",
     )
     learned: LearnedSettings = Field(
         default=LearnedSettings(), description="Learned routing, and its memory of graded answers."

@@ -48,6 +48,38 @@ ROLE_ASSISTANT: Role.ValueType  # 3
 """The model's own earlier turn."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _Truncation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
+    """Takes the default, TRUNCATION_OFF."""
+    TRUNCATION_OFF: _Truncation.ValueType  # 1
+    """It is refused with CONTEXT_TOO_LONG."""
+    TRUNCATION_AUTO: _Truncation.ValueType  # 2
+    """Its eldest turns are left out, each with its answer, until the rest is estimated to fit;
+    instructions at the beginning and the last turn stay. Where that is not enough, `max_tokens` is
+    taken times 0.7 each time. `Started.dropped_messages` and `Attempt.adjustment` tell what was done.
+    """
+
+class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
+    """Represents what becomes of a chat that fits the context of no model that may answer. Models with
+    larger contexts are asked first in any case.
+    """
+
+TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
+"""Takes the default, TRUNCATION_OFF."""
+TRUNCATION_OFF: Truncation.ValueType  # 1
+"""It is refused with CONTEXT_TOO_LONG."""
+TRUNCATION_AUTO: Truncation.ValueType  # 2
+"""Its eldest turns are left out, each with its answer, until the rest is estimated to fit;
+instructions at the beginning and the last turn stay. Where that is not enough, `max_tokens` is
+taken times 0.7 each time. `Started.dropped_messages` and `Attempt.adjustment` tell what was done.
+"""
+Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
+
 class _Switching:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -627,6 +659,7 @@ class RoutingWishes(_message.Message):
     MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
     ENSEMBLE_FIELD_NUMBER: _builtins.int
     SWITCHING_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -653,6 +686,8 @@ class RoutingWishes(_message.Message):
     """
     switching: Global___Switching.ValueType
     """Who may go on with an answer whose model is lost after a part of it has been sent."""
+    truncation: Global___Truncation.ValueType
+    """What becomes of a chat that fits no model's context."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that the model must carry, such as `region=eu`; at most 16, each 1 to 64 bytes."""
@@ -686,10 +721,11 @@ class RoutingWishes(_message.Message):
         min_confidence: _builtins.float = ...,
         ensemble: Global___Ensemble | None = ...,
         switching: Global___Switching.ValueType = ...,
+        truncation: Global___Truncation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "switching", b"switching", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "switching", b"switching", "tags", b"tags", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -928,6 +964,7 @@ class Started(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
+    DROPPED_MESSAGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request."""
     model: _builtins.str
@@ -950,6 +987,8 @@ class Started(_message.Message):
     """How similar the question was whose answer this is; 0 to 1, and 0 for all but
     CACHE_STATUS_SIMILAR.
     """
+    dropped_messages: _builtins.int
+    """Messages of the eldest turns that the model did not read, by TRUNCATION_AUTO; 0 to 1,000."""
     def __init__(
         self,
         *,
@@ -962,10 +1001,11 @@ class Started(_message.Message):
         prompt_tokens: _builtins.int = ...,
         cached: Global___CacheLevel.ValueType = ...,
         similarity: _builtins.float = ...,
+        dropped_messages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "similarity", b"similarity", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "dropped_messages", b"dropped_messages", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "similarity", b"similarity", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1201,6 +1241,7 @@ class Attempt(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -1216,7 +1257,9 @@ class Attempt(_message.Message):
     confidence: _builtins.float
     """How sure it was of its answer, 0 to 1; absent where nobody asked."""
     set_aside: _builtins.str
-    """Why its answer was not given although it is complete, in one phrase; empty otherwise."""
+    """Why its answer was not given although nothing was wrong with it, in one phrase; empty otherwise.
+    Of one that was cancelled because another was faster, `usage` tells what was counted until then.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """From dialling to its end."""
@@ -1226,6 +1269,10 @@ class Attempt(_message.Message):
         """What was counted; absent when it failed. Of one that broke off, and whose answer others went on
         with: what had been sent of it.
         """
+
+    @_builtins.property
+    def adjustment(self) -> Global___Adjustment:
+        """How what it was asked differs from what the caller asked; absent where it does not."""
 
     def __init__(
         self,
@@ -1240,16 +1287,47 @@ class Attempt(_message.Message):
         cost: _builtins.float = ...,
         confidence: _builtins.float | None = ...,
         set_aside: _builtins.str = ...,
+        adjustment: Global___Adjustment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "duration", b"duration", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "adjustment", b"adjustment", "confidence", b"confidence", "duration", b"duration", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "address", b"address", "confidence", b"confidence", "cost", b"cost", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "set_aside", b"set_aside", "usage", b"usage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "address", b"address", "adjustment", b"adjustment", "confidence", b"confidence", "cost", b"cost", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "set_aside", b"set_aside", "usage", b"usage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Adjustment(_message.Message):
+    """Represents how what a model was asked differs from what its caller asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_MESSAGES_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    LOW_PRIORITY_FIELD_NUMBER: _builtins.int
+    dropped_messages: _builtins.int
+    """Messages of the eldest turns that it did not read, by TRUNCATION_AUTO; 0 to 1,000."""
+    max_tokens: _builtins.int
+    """Tokens that it might generate at most, by TRUNCATION_AUTO; 0 where the caller's own bound held."""
+    low_priority: _builtins.bool
+    """Whether it was asked at PRIORITY_LOW because another one was over its rate limit."""
+    def __init__(
+        self,
+        *,
+        dropped_messages: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
+        low_priority: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_messages", b"dropped_messages", "low_priority", b"low_priority", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
 
 @_typing.final
 class Switched(_message.Message):

@@ -130,9 +130,18 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
             if not request.HasField("turn"):
                 continue
             turn += 1
-            for response in _spoken(request.turn.messages[-1].content[0].text, options):
+            text = request.turn.messages[-1].content[0].text
+            for response in self._turn(text, options):
                 response.turn = turn
                 yield response
+
+    def _turn(self, text: str, options: g.SamplingOptions) -> Iterator[Any]:
+        """Answer by the script that was given, if one was."""
+        (step, *_), given = self.scripts[0], self.scripts[0] != whole_answer()
+        if given and isinstance(step, RouterError):
+            yield gateway_pb2.ConverseResponse(failed=to_status(step))
+        else:
+            yield from _spoken(text, options)
 
     async def Embed(self, request, context):
         self._hear(context)

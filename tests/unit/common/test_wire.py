@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from llmrouter.common import generation as domain
 from llmrouter.common.errors import RouterError
 from llmrouter.common.replay_pace import ReplayPace
+from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.common.wire import decode_context, encode_context
 from llmrouter.common.wire_event import decode_event, encode_event
 from llmrouter.common.wire_request import decode_request, encode_request
@@ -52,6 +53,7 @@ routing = st.builds(
     max_latency=st.integers(0, 86_400).map(float),
     max_time_to_first_token=st.integers(0, 86_400).map(float),
     session=words,
+    truncation=st.sampled_from(Truncation),
 )
 wishes = st.builds(
     domain.CacheWishes,
@@ -82,7 +84,10 @@ contexts = st.builds(
 )
 timings = st.builds(domain.Timings, *[moment] * 5)
 usage = st.builds(domain.Usage, count, count, count)
-attempts = st.builds(domain.Attempt, words, words, words, moment, words, words)
+adjustment = st.none() | st.builds(Adjustment, count, count, st.booleans())
+attempts = st.builds(
+    domain.Attempt, words, words, words, moment, words, words, adjustment=adjustment
+)
 logprob = st.floats(-100, 0, width=32)
 top = st.builds(domain.TopLogprob, count, logprob, st.binary(max_size=4))
 logprobs = st.builds(
@@ -94,7 +99,14 @@ logprobs = st.builds(
 )
 events = (
     st.builds(
-        domain.Started, words, words, words, words, st.sampled_from(domain.CacheStatus), words
+        domain.Started,
+        words,
+        words,
+        words,
+        words,
+        st.sampled_from(domain.CacheStatus),
+        words,
+        dropped_messages=count,
     )
     | st.builds(domain.Delta, count, words, count, st.lists(logprobs, max_size=2).map(tuple))
     | st.builds(domain.ChoiceFinished, count, st.sampled_from(domain.FinishReason), words)

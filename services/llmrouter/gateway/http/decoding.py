@@ -147,6 +147,7 @@ def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
         switching=wishes.switching,
+        truncation=wishes.truncation,
         ensemble=_ensemble(wishes.ensemble),
     )
 

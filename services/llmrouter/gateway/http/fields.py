@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election
 from llmrouter.common.generation import CacheMode, Priority
+from llmrouter.common.truncation import Truncation
 
 __all__ = [
     "UNSUPPORTED",
@@ -141,6 +142,7 @@ class RoutingFields(_Fields):
     no_exploration: bool = False
     min_confidence: float = 0.0
     switching: Annotated[Switching, Field(strict=False)] = Switching.ANY
+    truncation: Annotated[Truncation, Field(strict=False)] = Truncation.OFF
     ensemble: EnsembleFields | None = None
 
 

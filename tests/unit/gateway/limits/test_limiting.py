@@ -242,3 +242,48 @@ async def test_texts_are_counted_like_questions():
     with pytest.raises(RouterError) as failure:
         await rated.embed(request, asking())
     assert failure.value.reason is Reason.RATE_LIMITED
+
+
+HEDGED = replace(PLAN, candidates=(CHEAP, DEAR), hedge_after=0.0)
+"""Two that may run at once: 20 tokens each."""
+
+
+async def test_a_plan_that_may_ask_two_at_once_reserves_both_and_pays_for_what_both_used():
+    limits = limiter({"per": ["tenant"], "tokens_per_minute": 100})
+    runner = Runner(
+        cheap=[replace(answer_events()[0], prompt_tokens=9), 60.0], dear=answer_events("dear")
+    )
+    execution = Execution(runner, Reporter(), Replanner())
+    context = asking(tenant="acme")
+    seen = []
+
+    async def infer(*arguments):
+        seen.append(await left(limits, "tokens", tenant="acme"))
+        async for event in Runner.infer(runner, *arguments):
+            yield event
+
+    runner.infer = infer
+    link = Budget(limits, 50, execution)
+    await collect(link.generate(planned(SHORT, HEDGED), context))
+    assert seen == ["60", "60"]
+    assert runner.calls == ["cheap", "dear"]
+    assert (await left(limits, "tokens", tenant="acme"), context.bill.tokens) == ("86", 14)
+
+
+async def test_a_plan_is_not_hedged_where_the_limits_hold_but_one():
+    limits = limiter({"per": ["tenant"], "tokens_per_minute": 30})
+    runner = Runner(cheap=[0.02, *answer_events("cheap")], dear=answer_events("dear"))
+    link = Budget(limits, 50, Execution(runner, Reporter(), Replanner()))
+    events = await collect(link.generate(planned(SHORT, HEDGED), asking(tenant="acme")))
+    assert text(events) == "Paris"
+    assert runner.calls == ["cheap"]
+
+
+async def test_the_loser_of_two_gives_its_models_limit_back():
+    limits = limiter({"per": ["model"], "concurrent_streams": 1})
+    runner = Runner(cheap=[answer_events()[0], 60.0], dear=answer_events("dear"))
+    execution = Execution(LimitedRunner(limits, 50, runner), Reporter(), Replanner())
+    for _ in range(2):
+        events = await collect(execution.generate(planned(SHORT, HEDGED), asking()))
+        assert [one.model for one in events[-1].attempts] == ["cheap", "dear"]
+        assert [one.error_reason for one in events[-1].attempts] == ["", ""]
