@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
+import resource
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +28,7 @@ from llmrouter.common.settings import (
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.telemetry import Telemetry
 
-__all__ = ["Program", "configure_process_logs", "main", "run_program"]
+__all__ = ["Program", "configure_process", "main", "run_program"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +42,15 @@ class Program(Generic[SectionT]):
     """Composes the service from settings, dialler, data directory and telemetry."""
 
 
-def configure_process_logs() -> None:
-    """Log JSON unless the environment is development."""
+def configure_process() -> None:
+    """Log JSON unless the environment is development, and take all file descriptors there are.
+
+    Every connection needs one; what shells leave to a process, often 1,024, is for programs that
+    wait by `select`.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit of their own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     configure_logs(json=os.environ.get("LLMROUTER_ENV", "development") != "development")
 
 
@@ -73,7 +82,7 @@ def main(program: Program[SectionT]) -> None:
     parser = argparse.ArgumentParser(prog=f"llmrouter {program.name}")
     parser.add_argument("--config", type=Path, help="YAML file with the configuration")
     arguments = parser.parse_args()
-    configure_process_logs()
+    configure_process()
     try:
         asyncio.run(run_program(program, arguments.config))
     except ConfigError as error:
