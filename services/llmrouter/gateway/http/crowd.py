@@ -25,16 +25,13 @@ class Crowd:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._open = 0
+        self._open: set[Connection] = set()
         self._silent: dict[Connection, None] = {}
 
     def came(self, connection: Connection) -> None:
         """Take in a connection that has said nothing yet."""
-        self._open += 1
-        if self._open > self._most and self._silent:
-            oldest = next(iter(self._silent))
-            del self._silent[oldest]
-            oldest.let_go()
+        self._open.add(connection)
+        self._make_room()
         self._silent[connection] = None
 
     def asked(self, connection: Connection) -> None:
@@ -43,9 +40,17 @@ class Crowd:
 
     def answered(self, connection: Connection) -> None:
         """Take in that nothing is being answered any more."""
-        self._silent[connection] = None
+        if connection in self._open:
+            self._silent[connection] = None
+            self._make_room()
 
     def left(self, connection: Connection) -> None:
         """Take in that a connection has ended."""
-        self._open -= 1
+        self._open.discard(connection)
         self._silent.pop(connection, None)
+
+    def _make_room(self) -> None:
+        if len(self._open) > self._most and self._silent:
+            oldest = next(iter(self._silent))
+            self.left(oldest)
+            oldest.let_go()
