@@ -39,8 +39,8 @@ bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAI
 	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' \
 		$(if $(DATA),--data '$(DATA)') $(if $(TRAIN),--train '$(TRAIN)') $(ARGS)
 
-bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
-	$(BIN)/python -m tests.benchmarks.peers.install
+bench-peers: $(STAMP) ## Install what benchmarks compare with; builds llama.cpp unless ARGS=gateways
+	$(BIN)/python -m tests.benchmarks.peers.install $(ARGS)
 
 lint: $(STAMP) $(GOOGLEAPIS) ## Check style, types, import contracts, protos and C++ format
 	$(BIN)/ruff check .
