@@ -127,13 +127,14 @@ class Gateway:
     def _wait(self, started, until):
         while time.monotonic() < until:
             if started.poll() is not None:
-                raise RuntimeError(f"{self.name} ended at once; see {self.log}")
+                raise RuntimeError(f"{self.name} ended at once: {self.log.read_text()[-2000:]}")
             with contextlib.suppress(OSError, RuntimeError):
                 socket.create_connection(("127.0.0.1", self.port)).close()
                 Load.on(self.url, 1, 0.001)
                 return
             time.sleep(0.02)
-        raise RuntimeError(f"{self.name} did not answer within {_START_SECONDS} s; see {self.log}")
+        told = self.log.read_text()[-2000:]
+        raise RuntimeError(f"{self.name} did not answer within {_START_SECONDS} s: {told}")
 
     def processor_seconds(self):
         """Return what it and its children have computed."""
@@ -164,7 +165,7 @@ def ours(address, folder):
     body = {name: {"port": port} for name, port in zip(services, ports, strict=True)}
     body["gateway"] |= {"http_port": http, "identity": {"anonymous": "loopback"}}
     body["inference"] |= {
-        "store": str(folder / "models"),
+        "store": str(folder),
         "providers": [
             {"name": "fake", "base_url": f"http://{address}/v1", "models": [{"name": MODEL}]}
         ],
@@ -191,6 +192,8 @@ def litellm(address, folder):
     environment = {
         "LITELLM_LOCAL_MODEL_COST_MAP": "True",
         "LITELLM_LOG": "ERROR",
+        # Anybody may ask on loopback, as of ours.
+        "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
         "PATH": f"{GATEWAYS / 'bin'}:{os.environ['PATH']}",
     }
     return Gateway("litellm", command, port, environment, folder / "litellm.log")
@@ -209,7 +212,10 @@ class _Embedded:
         """Ask it for so long."""
         self._process.stdin.write(json.dumps({"callers": callers, "seconds": seconds}) + "\n")
         self._process.stdin.flush()
-        return Load.read(json.loads(self._process.stdout.readline()))
+        for line in self._process.stdout:  # it writes its log there, too
+            if line.startswith("{"):
+                return Load.read(json.loads(line))
+        raise RuntimeError("tensorzero ended")
 
 
 @contextlib.contextmanager
