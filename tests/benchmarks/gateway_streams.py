@@ -7,6 +7,7 @@ there to where the caller reads it, so that a server that falls behind shows it.
 
 import asyncio
 import contextlib
+import logging
 import sys
 import time
 
@@ -14,6 +15,7 @@ import grpc
 from grpc import aio
 from tests.benchmarks.cache_suite import Instant, event, suite
 
+from llmrouter.common.logs import configure_logs
 from llmrouter.v1 import gateway_pb2, generation_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 
@@ -52,6 +54,7 @@ async def _echo(request, context):
 
 
 async def _serve():
+    configure_logs(json=False, level=logging.WARNING)
     handler = grpc.unary_stream_rpc_method_handler(
         _echo, gateway_pb2.StreamGenerateRequest.FromString,
         gateway_pb2.StreamGenerateResponse.SerializeToString,
