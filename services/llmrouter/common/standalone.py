@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import os
 import resource
 import sys
@@ -30,6 +31,9 @@ from llmrouter.common.telemetry.telemetry import Telemetry
 
 __all__ = ["Program", "configure_process", "main", "run_program"]
 
+_COLLECTED = (10_000, 20, 20)
+"""Objects by which the youngest generation grows before it is looked at; rounds of the elder."""
+
 
 @dataclass(frozen=True, slots=True)
 class Program(Generic[SectionT]):
@@ -43,11 +47,14 @@ class Program(Generic[SectionT]):
 
 
 def configure_process() -> None:
-    """Log JSON unless the environment is development, and take all file descriptors there are.
+    """Set up what belongs to the process: its logs, file descriptors and collector of garbage.
 
-    Every connection needs one; what shells leave to a process, often 1,024, is for programs that
-    wait by `select`.
+    Logs are JSON unless the environment is development. Every connection needs a descriptor; what
+    shells leave to a process, often 1,024, is for programs that wait by `select`. The collector
+    looks for cycles less often than by default: requests leave few, and it took a fifth of the
+    gateway's time.
     """
+    gc.set_threshold(*_COLLECTED)
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit of their own
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
