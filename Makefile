@@ -9,7 +9,7 @@ EXTRAS ?= cpu,dev
 GOOGLEAPIS := build/googleapis
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all fuzz bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
+.PHONY: help install demo test test-all fuzz bench bench-peers client-tools lint format protos stubs native-test chart-tools chart-cluster clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
@@ -103,6 +103,14 @@ build/gobin/kube-apiserver:
 	cd tests/helm/cluster && go build -ldflags '-s -w $(APISERVER_VERSION)' -o $(abspath build/gobin)/ ./etcd ./kube-apiserver
 
 chart-cluster: chart-tools build/gobin/kube-apiserver ## Build an API server to install the chart on (ten minutes)
+
+CLIENTS = tests/integration/clients
+
+client-tools: ## Install clients that are not ours, for the tests that have them ask: Node's, LangChain's, LiteLLM's
+	@mkdir -p build/clients && cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json build/clients/
+	cd build/clients && npm ci --no-audit --no-fund
+	test -x build/clients/venv/bin/python || $(PYTHON) -m venv build/clients/venv
+	build/clients/venv/bin/python -m pip install --quiet -r $(CLIENTS)/requirements.txt
 
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo

@@ -1,5 +1,7 @@
 """Deltas that travel together as one."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +34,6 @@ def told(events):
 def test_nothing_is_lost_nothing_changes_its_place_and_no_two_neighbours_are_left(events):
     found = list(merged(events))
     assert told(found) == told(events)
-    for one, after in zip(found, found[1:], strict=False):
+    for one, after in pairwise(found):
         both = isinstance(one, Delta) and isinstance(after, Delta)
         assert not (both and one.choice == after.choice)
