@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import Delta, GenerationEvent
+from llmrouter.common.merging import joined
 from llmrouter.gateway.answers import logprob_bytes
 
 __all__ = ["Cancelled", "Credit", "Outcome", "Reply"]
@@ -98,7 +99,7 @@ class Reply:
         if not isinstance(first, list):
             return first
         self._begun = True
-        merged = first[0] if len(first) == 1 else _merged(first)
+        merged = joined(first)
         self._bytes -= _size(merged)
         self._credit.spend(len(merged.text.encode()))
         self._room.set()
@@ -116,12 +117,3 @@ class Reply:
 
 def _size(delta: Delta) -> int:
     return len(delta.text.encode()) + logprob_bytes(delta.logprobs)
-
-
-def _merged(deltas: list[Delta]) -> Delta:
-    return Delta(
-        deltas[0].choice,
-        "".join(one.text for one in deltas),
-        sum(one.tokens for one in deltas),
-        tuple(told for one in deltas for told in one.logprobs),
-    )

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 from grpc_status import rpc_status
+from tests.support.background import in_background
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
@@ -331,19 +332,5 @@ async def serving(gateway: FakeGateway, selector: FakeSelector | None = None):
 @contextmanager
 def serving_in_thread(gateway: FakeGateway, selector: FakeSelector | None = None) -> Iterator[str]:
     """Serve from a thread of its own, for callers that block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(work: Callable[[], Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work(), loop).result(10)
-
-    context = serving(gateway, selector)
-    address = run(context.__aenter__)
-    try:
+    with in_background(lambda: serving(gateway, selector)) as address:
         yield address
-    finally:
-        run(lambda: context.__aexit__(None, None, None))
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()

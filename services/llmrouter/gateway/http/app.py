@@ -49,6 +49,7 @@ from llmrouter.gateway.http.decoding import (
 from llmrouter.gateway.http.encoding import ChatForm, CompletionForm, Form, embedding_body
 from llmrouter.gateway.http.errors import bad_body, error_body, error_headers, http_status
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody, GenerationBody
+from llmrouter.gateway.http.openapi import TIMEOUT_KEY, document
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope as Permission
@@ -61,7 +62,6 @@ __all__ = ["HttpApi"]
 BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody)
 Work = Callable[[Request, RequestContext], Awaitable[Response]]
 _CHOSEN = ListedModel(AUTO)
-_TIMEOUT_KEY = "x-request-timeout"
 _WELL = {"status": "ok"}
 _log = structlog.get_logger("llmrouter.http")
 
@@ -102,6 +102,7 @@ class HttpApi:
             Route("/v1/models", _Endpoint(self, self.models, models), methods=["GET"]),
             Route("/v1/models/{name:path}", _Endpoint(self, self.model, models), methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
+            Route("/openapi.json", self.described, methods=["GET"]),
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _no_endpoint})
 
@@ -164,6 +165,11 @@ class HttpApi:
         trouble = self._trouble()
         return json_response({"status": "degraded", "limits": trouble} if trouble else _WELL)
 
+    async def described(self, request: Request) -> Response:
+        """Describe all of this as OpenAPI."""
+        del request
+        return json_response(document())
+
     def begin(self, request: Request) -> RequestContext:
         """Return who asks, and until when."""
         headers = request.headers
@@ -178,7 +184,7 @@ class HttpApi:
             RouterError: It was refused or failed.
         """
         check_request_id(request.headers.get(REQUEST_ID_KEY))
-        _check_timeout(request.headers.get(_TIMEOUT_KEY))
+        _check_timeout(request.headers.get(TIMEOUT_KEY))
         with refusals_accounted(context, self._observers):
             who = self._identity.admit(_call(request, context), permission)
         request.state.who = who
@@ -316,7 +322,7 @@ def _wants_usage(body: GenerationBody) -> bool:
 
 def _time_left(headers: Any) -> float | None:
     try:
-        return float(headers.get(_TIMEOUT_KEY, ""))
+        return float(headers.get(TIMEOUT_KEY, ""))
     except ValueError:
         return None
 
@@ -329,4 +335,4 @@ def _check_timeout(given: str | None) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise invalid(_TIMEOUT_KEY, f"is {given[:32]!r}; it must be a number of seconds above 0")
+        raise invalid(TIMEOUT_KEY, f"is {given[:32]!r}; it must be a number of seconds above 0")

@@ -34,8 +34,9 @@ class Chain:
 
 
 class Api:
-    def __init__(self, chain, gate, keys, address):
+    def __init__(self, chain, gate, keys, address, routes=()):
         self.chain, self.gate, self.keys, self.address = chain, gate, keys, address
+        self.routes = routes
         self.client = AsyncOpenAI(
             base_url=f"http://{address}/v1", api_key="none", max_retries=0, timeout=10
         )
@@ -56,7 +57,7 @@ async def serving(anonymous="loopback", trouble=str, **settings):
     door = HttpDoor(http.app, configured)
     address = await door.bind()
     await door.open()
-    api = Api(chain, gate, keys, address)
+    api = Api(chain, gate, keys, address, http.app.routes)
     try:
         yield api
     finally:
