@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -65,6 +66,8 @@ class Figures:
     """e: whether it drains or its circuit breaker lets nothing more through; None where none."""
     drained: Flags | None
     """e: whether it drains; None where none does."""
+    probing: Flags | None = None
+    """e: whether its circuit breaker is half open; None where none is."""
     preferred: NDArray[np.intp] | None = None
     """n: the row that a rollout sends this request to instead, or -1; None while there is none."""
     predicted: Array | None = None
@@ -81,6 +84,7 @@ class Figures:
             self.turns,
             self.blocked,
             self.drained,
+            self.probing,
             self.preferred,
             self.predicted,
             self.graded,
@@ -132,6 +136,11 @@ class Frame:
     def fewest_tokens(self) -> Array:
         """Tokens below which no prompt of this size can be; 0 where nothing is known."""
         return np.ceil(self.request.prompt_bytes / self.view.longest_token)
+
+    def unprobed(self, places: Sequence[int]) -> list[int]:
+        """Return those of the endpoints that are not being probed."""
+        probing = self.figures.probing
+        return [one for one in places if probing is None or not probing[one]]
 
     def times(self, care: Care) -> tuple[Array, Array]:
         """Return seconds to the first token and in all, estimated with so much care."""

@@ -206,32 +206,46 @@ def _picked(
 
     Behind the primary stands, before other models, the version that yields to it in a rollout or
     else a second replica of its own, unless only others probably hold the prompt. In a cascade and
-    an ensemble, every model stands once.
+    an ensemble, every model stands once. Endpoints that are probed stand behind nobody: when the
+    primary fails, all of its requests would be there at once.
     """
     most, draw = policy.fallbacks + 1, draw_of(frame.request)
+
+    def replicas(row: int) -> list[int]:
+        return replicas_in_order(frame, row, draw, policy.affinity_bound)
+
     mode = mode_of(frame.request, strategy)
-    if mode is not PlanMode.FIRST_OF:
-        likely: list[int] = order[:leading].tolist()
-        cascade = mode is PlanMode.CASCADE
-        rows = (
-            cascade_rows(frame, likely, max(2, most)) if cascade else ensemble_rows(frame, likely)
-        )
-        bound = policy.affinity_bound
-        return tuple((row, replicas_in_order(frame, row, draw, bound)[0]) for row in rows)
+    if mode is PlanMode.ENSEMBLE:
+        together = ensemble_rows(frame, order[:leading].tolist())
+        return tuple((row, replicas(row)[0]) for row in together)
+    if mode is PlanMode.CASCADE:
+        stages = cascade_rows(frame, _asked_behind(frame, order[:leading]), max(2, most))
+        return tuple((row, (frame.unprobed(replicas(row)) or replicas(row))[0]) for row in stages)
     primary = int(order[0])
-    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)
-    others: list[int] = order[1:most].tolist()
+    own = replicas(primary)
+    picked, others = [(primary, own[0])], order[1:].tolist()
+    second = frame.unprobed(own[1:])
     old = _yielding_to(frame, primary, yielding)
-    picked = [(primary, own[0])]
     if old is not None:
         others.insert(0, old)
-    elif len(own) > 1 and (leading == 1 or _alike(frame, primary, own)):
-        picked.append((primary, own[1]))
-    picked += [
-        (row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0])
-        for row in others[: max(0, most - len(picked))]
-    ]
+    elif second and (leading == 1 or _alike(frame, primary, [own[0], *second])):
+        picked.append((primary, second[0]))
+    for row in others:
+        if len(picked) >= most:
+            break
+        picked += [(row, place) for place in frame.unprobed(replicas(row))[:1]]
     return tuple(picked[:most])
+
+
+def _asked_behind(frame: Frame, rows: Rows) -> list[int]:
+    """Return the rows with an endpoint that is not being probed; all, where none has one."""
+    probing = frame.figures.probing
+    if probing is None:
+        found: list[int] = rows.tolist()
+        return found
+    probed = frame.view.every(probing)[rows]
+    unprobed: list[int] = (rows if probed.all() else rows[~probed]).tolist()
+    return unprobed
 
 
 def _alike(frame: Frame, row: int, places: Sequence[int]) -> bool:

@@ -72,7 +72,7 @@ def _exclusions(choice: Choice) -> Iterator[Exclusion]:
     scores = choice.scores.tolist()
     for rank, row in enumerate(choice.order.tolist(), 1):
         if row not in told:
-            why = _left_over(choice, rank, scores[row])
+            why = _left_over(choice, row, rank, scores[row])
             model = view.models[row]
             yield Exclusion(model.name, why, model.version)
 
@@ -88,7 +88,10 @@ def _why_away(choice: Choice, row: int) -> str:
     return model.trouble if model.away else shut_why(choice.frame, row)
 
 
-def _left_over(choice: Choice, rank: int, score: float) -> str:
+def _left_over(choice: Choice, row: int, rank: int, score: float) -> str:
+    frame = choice.frame
+    if not frame.unprobed(frame.view.replicas(row)):
+        return "it is probed by requests that it is first for, and stands in for nobody meanwhile"
     if choice.mode is PlanMode.CASCADE:
         return (
             "it would add nothing: one that is asked is as good and no dearer, or the plan is full"
