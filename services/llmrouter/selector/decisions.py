@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from llmrouter.selector.evidence import Measure
@@ -47,7 +47,7 @@ class Decision:
 
     def plan_again(self) -> Plan:
         """Return the plan of that choice, in full."""
-        return replace(tell(self.again()), shadows=self.shadows)
+        return tell(self.again())._replace(shadows=self.shadows)
 
     @property
     def bytes(self) -> int:
@@ -184,7 +184,7 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
     """Return what was believed of one model version."""
     frame, figures = choice.frame, choice.frame.figures
     model = frame.view.models[row]
-    believed = figures.believed[row].tolist()
+    believed = figures.believed[:, row].tolist()
     told = {
         "model": model.name,
         "version": model.version,

@@ -6,7 +6,6 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
@@ -252,15 +251,14 @@ class ModelSelector:
         if model is None:
             return plan
         endpoint = model.endpoints[0]
-        shadow = replace(
-            first,
+        shadow = first._replace(
             version=version,
             address=endpoint.address,
             context=endpoint.context,
             score=0.0,
             components=(),
         )
-        return replace(plan, shadows=(shadow,))
+        return plan._replace(shadows=(shadow,))
 
     def _priced(self, key: Key, outcome: Observation, decision: Decision | None) -> Observation:
         """Return an outcome with its cost: of a version that has gone, by the price of its plan."""

@@ -36,6 +36,7 @@ def tell(choice: Choice, *, brief: bool = False) -> Plan:
 def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidate:
     frame = choice.frame
     model, version, address = frame.view.endpoints[place]
+    context = frame.view.context.item(place)
     return Candidate(
         model=model,
         version=version,
@@ -44,10 +45,10 @@ def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidat
         components=() if brief else _components(choice, row),
         estimated_cost=frame.cost.item(row),
         estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens.item(row))),
-        context=int(frame.view.context[place]),
+        context=int(context),
         prices=frame.view.models[row].prices,
-        probably_fits=bool(frame.needed[row] <= frame.view.context[place]),
-        away=_trouble(choice, row) if frame.away[row] else "",
+        probably_fits=frame.needed.item(row) <= context,
+        away=_trouble(choice, row) if frame.any_away and frame.away[row] else "",
     )
 
 

@@ -11,6 +11,7 @@ __all__ = ["BYTES_PER_TOKEN", "TokenizerBook", "tokenizer_key"]
 
 BYTES_PER_TOKEN = 4.0
 """What is believed before anything was observed, and again when evidence has faded."""
+_PRIOR = np.array([[PRIOR_WEIGHT / BYTES_PER_TOKEN], [PRIOR_WEIGHT]])
 _TEACHING_BYTES = 512
 """Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
 
@@ -51,9 +52,9 @@ class TokenizerBook:
         """Return the same for rows of `evidence`."""
         data, fade = self.evidence.read(rows, now)
         # As `Evidence.believed`, turned over.
-        prior = PRIOR_WEIGHT / BYTES_PER_TOKEN
-        believed = (data[:, 1] * fade + PRIOR_WEIGHT) / (data[:, 0] * fade + prior)
-        return np.maximum(1.0, believed)
+        faded = data[:2] * fade
+        faded += _PRIOR
+        return np.maximum(1.0, faded[1] / faded[0])
 
     def __len__(self) -> int:
         return len(self.evidence)
