@@ -186,7 +186,6 @@ def encode_plan(plan: Plan, plan_id: str, policy_version: str, told: pb.Plan) ->
         _add_candidate(told.shadows, one)
     for left in plan.exclusions:
         told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
-    return told
 
 
 def _add_candidate(

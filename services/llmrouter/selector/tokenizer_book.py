@@ -39,9 +39,13 @@ class TokenizerBook:
         """Tokens per byte by `tokenizer_key`."""
 
     def observe(self, tokenizer: str, prompt_bytes: int, prompt_tokens: int, now: float) -> None:
-        """Take in that a prompt of so many bytes has so many tokens, its chat template included."""
+        """Take in that a prompt of so many bytes has so many tokens, its chat template included.
+
+        More tokens than bytes cannot be, whoever counted them.
+        """
         if prompt_tokens > 0 and prompt_bytes >= _TEACHING_BYTES:
-            self.evidence.add(tokenizer_key(tokenizer), [prompt_tokens / prompt_bytes], now)
+            tokens_per_byte = min(1.0, prompt_tokens / prompt_bytes)
+            self.evidence.add(tokenizer_key(tokenizer), [tokens_per_byte], now)
 
     def bytes_per_token(self, tokenizer: str, now: float) -> float:
         """Return the believed UTF-8 bytes of prompt per token, at least 1: no token has less."""
@@ -54,7 +58,8 @@ class TokenizerBook:
         # As `Evidence.believed`, turned over.
         faded = data[:2] * fade
         faded += _PRIOR
-        return np.maximum(1.0, faded[1] / faded[0])
+        believed: Array = faded[1] / faded[0]
+        return np.maximum(1.0, believed)
 
     def __len__(self) -> int:
         return len(self.evidence)
