@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from llmrouter.selector.evidence import Measure
@@ -47,7 +47,7 @@ class Decision:
 
     def plan_again(self) -> Plan:
         """Return the plan of that choice, in full."""
-        return tell(self.again())._replace(shadows=self.shadows)
+        return replace(tell(self.again()), shadows=self.shadows)
 
     @property
     def bytes(self) -> int:

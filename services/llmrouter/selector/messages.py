@@ -169,15 +169,19 @@ def _time(outcome: pb.Outcome, name: str) -> float | None:
     return told
 
 
-def encode_plan(plan: Plan, plan_id: str, policy_version: str, told: pb.Plan) -> None:
-    """Tell a plan.
+def encode_plan(
+    plan: Plan, plan_id: str, policy_version: str, told: pb.Plan | None = None
+) -> pb.Plan:
+    """Return the proto of a plan.
 
     Args:
         plan: The plan.
         plan_id: Its id.
         policy_version: By which it was made.
-        told: An empty message, which is filled in place: one that is handed over is copied.
+        told: An empty part of another message, to be filled in place: a message that is handed
+            over is copied.
     """
+    told = pb.Plan() if told is None else told
     told.id, told.mode, told.strategy = plan_id, _MODES[plan.mode], plan.strategy
     told.policy_version, told.reason = policy_version, plan.reason
     for one in plan.candidates:
@@ -186,6 +190,7 @@ def encode_plan(plan: Plan, plan_id: str, policy_version: str, told: pb.Plan) ->
         _add_candidate(told.shadows, one)
     for left in plan.exclusions:
         told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
+    return told
 
 
 def _add_candidate(

@@ -6,6 +6,7 @@ import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
@@ -259,7 +260,7 @@ class ModelSelector:
             score=0.0,
             components=(),
         )
-        return plan._replace(shadows=(shadow,))
+        return replace(plan, shadows=(shadow,))
 
     def _priced(self, key: Key, outcome: Observation, decision: Decision | None) -> Observation:
         """Return an outcome with its cost: of a version that has gone, by the price of its plan."""

@@ -103,7 +103,8 @@ class Exclusion(NamedTuple):
     """Empty while no endpoint serves it."""
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Plan:
     """Who answers, in which order, and why."""
 
     candidates: tuple[Candidate, ...]
