@@ -7,18 +7,15 @@ training families only; figures are those of the test families.
 """
 
 import asyncio
-import json
 import logging
 import math
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tests.benchmarks.report import Report
-from tests.benchmarks.tasks import checking
+from tests.benchmarks.routing_answers import answered, read
 
-from llmrouter import suite
 from llmrouter.common.generation import FinishReason
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.prompt_features import features_of
@@ -26,13 +23,9 @@ from llmrouter.gateway.cascade import CascadePolicy, confidence, judge
 from llmrouter.selector.learned.examples import Example
 from llmrouter.selector.learned.learner import Learner
 from llmrouter.selector.learned.policy import pick
-from llmrouter_client import AsyncClient
 
 WEAK = "smollm2-135m-instruct-int8"
 STRONG = "qwen2.5-coder-0.5b-instruct-int8"
-CONCURRENT = 8
-MAX_TOKENS = {"number": 32, "regex": 64, "python": 128}
-"""Of an answer, by how it is checked."""
 KEPT = 0.95
 """Share of the strong model's accuracy that a policy has to reach."""
 TARGETS = {
@@ -45,30 +38,18 @@ TARGETS = {
 _COSTS = {"weak": 1.0, "strong": 4.0}
 
 
-@dataclass
-class Answered:
-    """One task and what both models made of it."""
-
-    task: dict
-    right: dict[str, float]
-    """By `weak` and `strong`."""
-    logprobs: list[float]
-    """Of the weak model's answer."""
-    finish: str
-    text: dict[str, str]
-
-
 def add_options(parser):
     parser.add_argument("--weak", default=WEAK)
     parser.add_argument("--strong", default=STRONG)
     parser.add_argument("--store", type=Path, default=None)
+    parser.add_argument("--answers", type=Path, help="file that keeps answers from run to run")
 
 
 def run(arguments) -> Report:
     configure_logs(json=False, level=logging.WARNING)
     tasks = {split: read(split) for split in ("train", "test")}
-    answered = asyncio.run(answer_all(tasks["train"] + tasks["test"], arguments))
-    train, test = answered[: len(tasks["train"])], answered[len(tasks["train"]) :]
+    models = {"weak": arguments.weak, "strong": arguments.strong}
+    train, test = asyncio.run(_answered(tasks, models, arguments))
     report = Report("routing_live", targets=TARGETS)
     report.figures = measure(train, test)
     report.notes |= {
@@ -88,50 +69,10 @@ def run(arguments) -> Report:
     return report
 
 
-def read(split):
-    path = Path(checking.__file__).parent / f"{split}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-async def answer_all(tasks, arguments):
-    """Ask both models every task; a model that is not in the store ends the run with its name."""
-    async with (
-        suite.running(ports="free", store=arguments.store) as addresses,
-        AsyncClient(addresses.gateway) as client,
-    ):
-        held = {one.name for one in await _models(client, arguments)}
-        for wanted in (arguments.weak, arguments.strong):
-            if wanted not in held:
-                raise SystemExit(f"{wanted} is not served; served: {', '.join(sorted(held))}")
-        gate = asyncio.Semaphore(CONCURRENT)
-        return await asyncio.gather(*(_both(client, gate, one, arguments) for one in tasks))
-
-
-async def _models(client, arguments, attempts=120):
-    """The models served, once both are loaded or a minute has passed."""
-    served = []
-    for _ in range(attempts):
-        served = [one for one in await client.models() if one.version]
-        if {arguments.weak, arguments.strong} <= {one.name for one in served}:
-            break
-        await asyncio.sleep(0.5)
-    return served
-
-
-async def _both(client, gate, task, arguments):
-    right, text, choice = {}, {}, None
-    for name, model in (("strong", arguments.strong), ("weak", arguments.weak)):
-        async with gate:
-            answer = await client.generate(
-                task["prompt"], model=model, temperature=0,
-                max_tokens=MAX_TOKENS[task["check"]["kind"]],
-                logprobs=True, cache="off", timeout=300,
-            )  # fmt: skip
-        choice = answer.choices[0]
-        text[name] = choice.text
-        right[name] = await asyncio.to_thread(checking.check, choice.text, task)
-    logprobs = [one.logprob for one in choice.logprobs]
-    return Answered(task, right, logprobs, choice.finish_reason, text)
+async def _answered(tasks, models, arguments):
+    asked = tasks["train"] + tasks["test"]
+    told = await answered(asked, models, store=arguments.store, kept=arguments.answers)
+    return told[: len(tasks["train"])], told[len(tasks["train"]) :]
 
 
 def measure(train, test):

@@ -186,7 +186,7 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
     """Return what was believed of one model version."""
     frame, figures = choice.frame, choice.frame.figures
     model = frame.view.models[row]
-    believed = figures.believed[row].tolist()
+    believed = figures.believed[:, row].tolist()
     told = {
         "model": model.name,
         "version": model.version,

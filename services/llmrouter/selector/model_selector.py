@@ -188,11 +188,12 @@ class ModelSelector:
         Raises:
             RouterError: UNKNOWN_PLAN when it was never issued here, or is forgotten.
         """
-        issued = self._issued.get(plan_id)
+        now = self.clock()
+        issued = self._issued.get(plan_id, now)
         if issued is None:
             raise _unknown_plan(plan_id)
-        now = self.clock()
-        self.outstanding.settle(plan_id)
+        if any(key not in issued.shadows for key, _ in attempts):
+            self.outstanding.settle(plan_id)
         decision = self._decisions.get(plan_id)
         counted = 0
         for key, outcome in attempts:
@@ -218,7 +219,7 @@ class ModelSelector:
             RouterError: UNKNOWN_PLAN when the plan was never issued here to this tenant, or is
                 forgotten; INVALID_ARGUMENT when the model did not answer under it.
         """
-        issued = self._issued.get(rating.plan_id)
+        issued = self._issued.get(rating.plan_id, self.clock())
         if issued is None or issued.tenant != tenant:
             raise _unknown_plan(rating.plan_id)
         model, features = rated(issued, rating)
@@ -256,8 +257,7 @@ class ModelSelector:
         if model is None:
             return plan
         endpoint = model.endpoints[0]
-        shadow = replace(
-            first,
+        shadow = first._replace(
             version=version,
             address=endpoint.address,
             context=endpoint.context,
