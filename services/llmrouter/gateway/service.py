@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 from llmrouter.common.dialling import Dialler
@@ -43,10 +42,9 @@ async def build(
     desk = Desk(settings.identity, data)
     limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
-    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)))
-    page = _page(settings, dialler, lambda: limits.trouble)
-    if page is not None:
-        observers = (*observers, page.recent)
+    page = _page(settings, dialler, limits)
+    beside = [one for one in (ledger, page and page.recent) if one is not None]
+    observers = (*observers_of(telemetry), *beside)
     near = NearCache(settings.cache_memory_max_bytes)
     shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
@@ -71,28 +69,22 @@ async def build(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        host=settings.host, port=settings.port, listening=settings,
         door=http_door(
             pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
             observers, lambda: limits.trouble, page,
         ),
-        start=start,
-        stopping=(lambda: None) if page is None else page.feed.stop,
-        close=close,
+        start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,
         parts={"limits": lambda: not limits.trouble},
         readings=lambda: readings(shared.near),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
 
 
-def _page(
-    settings: GatewaySettings, dialler: Dialler, limits: Callable[[], str]
-) -> LivePage | None:
+def _page(settings: GatewaySettings, dialler: Dialler, limits: Limits) -> LivePage | None:
     if settings.http_port is None or not settings.page.enabled:
         return None
-    return LivePage(settings, dialler, limits)
+    return LivePage(settings, dialler, lambda: limits.trouble)
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)

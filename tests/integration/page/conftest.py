@@ -12,7 +12,7 @@ from tests.unit.gateway.http.conftest import serving
 from tests.unit.gateway.http.live_double import Page
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser")
-SHOTS = os.environ.get("LLMROUTER_SCREENSHOTS")
+SHOTS = os.environ.get("PAGE_SCREENSHOTS")
 """A folder for pictures to look at; without it none are kept."""
 
 

@@ -144,7 +144,7 @@ def _node(name: str, node: model_pb2.ModelServiceListResponse) -> dict[str, Any]
 
 
 def _engines(seen: Overview, rates: Rates) -> list[dict[str, Any]]:
-    told = []
+    told: list[dict[str, Any]] = []
     for node, one in seen.held():
         if one.state == inference_pb2.MODEL_STATE_UNLOADED or len(told) >= _MOST_LOADED:
             continue

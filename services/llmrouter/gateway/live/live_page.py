@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.json_format import MessageToDict
 from grpc import aio
@@ -21,6 +21,9 @@ from llmrouter.gateway.live.troubles import troubles_in
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import selector_pb2
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
+
+if TYPE_CHECKING:
+    from llmrouter.v1.selector_pb2_grpc import SelectorServiceAsyncStub
 
 __all__ = ["LivePage"]
 
@@ -57,7 +60,8 @@ class LivePage:
             raise RouterError(Reason.UNKNOWN_PLAN, "a plan's id has 1 to 64 characters")
         async with self._service("selector", self._settings.selector_address)() as channel:
             request = selector_pb2.ExplainRequest(plan_id=plan_id)
-            told = await SelectorServiceStub(channel).Explain(request, timeout=_SECONDS)
+            stub: SelectorServiceAsyncStub = SelectorServiceStub(channel)
+            told = await stub.Explain(request, timeout=_SECONDS)
         return MessageToDict(
             told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )

@@ -92,9 +92,9 @@ def _breakers(
 def _models(models: Iterable[dict[str, Any]]) -> Iterator[Trouble]:
     for one in models:
         attempts, failures, _ = one["recent"]
-        if not one["ready"]:
+        if not one["ready"] and one["attempts"]:  # one that never served is missed by nobody
             done = "Nobody gets it; named requests are refused, the others get other models."
-            yield Trouble("warning", f"No endpoint serves {one['name']}.", done)
+            yield Trouble("warning", f"No endpoint serves {one['name']} any more.", done)
         if attempts >= _FEW and failures / attempts > _FAILING:
             tried = _counted(attempts, "attempt")
             what = f"{failures} of {tried} on {one['name']} failed in the last minute."
@@ -143,7 +143,7 @@ def _requests(traffic: dict[str, Any]) -> Iterator[Trouble]:
         count = _counted(sum(ours.values()), "request")
         what = f"{count} failed in {_MINUTES} minutes: {_list(ours)}."
         lately = any(traffic["failed"][-60 // STEP_SECONDS :])
-        tried = "Others were tried first, as far as time allowed."
+        tried = "Others were tried first, as far as time and wishes allowed."
         done = tried if lately else "None within the last minute."
         yield Trouble("bad" if lately else "note", what, done)
     if theirs:

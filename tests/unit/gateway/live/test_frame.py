@@ -81,7 +81,7 @@ def test_what_is_away_open_failed_full_queued_or_rolled_back_is_named():
     for fact in (
         "cache did not answer", "10.0.0.11:50054 is not reachable", "failed 5 times in a row",
         "could not be loaded", "Memory at 10.0.0.12:50054 is 89% full", "31 requests wait",
-        "rolled back: 8 %", "9 of 38 attempts", "No endpoint serves smollm2-135m-instruct-fp32",
+        "rolled back: 8 %", "9 of 38 attempts", "No endpoint serves smollm2-135m-instruct-fp32 any more",
         "upstream unavailable",
     ):  # fmt: skip
         assert any(fact in one for one in told(frame)), fact
@@ -121,3 +121,9 @@ def test_a_request_tells_why_what_it_cost_and_where_the_time_went_but_no_user():
     [one] = ready(Overview(), recent)["requests"]
     assert (one["reason"], one["tokens"], one["plan"]) == ("because", [3, 4], "plan-1")
     assert "ann" not in json.dumps(one)
+
+
+def test_a_model_that_never_served_is_no_trouble():
+    seen = Overview()
+    seen.catalog.models.add(name="listed")
+    assert ready(seen, RecentRequests())["troubles"] == []

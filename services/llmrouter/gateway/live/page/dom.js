@@ -80,7 +80,7 @@ export function short(value) {
 }
 
 export function duration(seconds) {
-  if (seconds < 0.0005) return "0 ms";
+  if (seconds < 0.00005) return "0 ms";
   if (seconds < 1) return `${(seconds * 1000).toFixed(seconds < 0.01 ? 1 : 0)} ms`;
   if (seconds < 120) return `${seconds.toFixed(seconds < 10 ? 2 : 1)} s`;
   return seconds < 7200 ? `${(seconds / 60).toFixed(0)} min` : `${(seconds / 3600).toFixed(1)} h`;
@@ -88,7 +88,7 @@ export function duration(seconds) {
 
 export function dollars(amount) {
   if (!amount) return "$0";
-  if (amount < 1e-6) return `$${amount.toExponential(1)}`;
+  if (amount < 1e-6) return "<$0.000001";
   if (amount < 0.01) return `$${amount.toFixed(6).replace(/0+$/, "")}`;
   if (amount >= 100) return `$${count(amount)}`;
   return `$${amount.toFixed(amount < 1 ? 4 : 2).replace(/(\.\d\d\d*?)0+$/, "$1")}`;

@@ -15,11 +15,11 @@ function replica(one) {
   return el("span", { is: `dot ${level}`, role: "img", title: `${one.address}: ${said}, ${load}`, "aria-label": `${one.address} ${said}, ${load}` });
 }
 
-function judged({ judged: told }) {
+function judged({ judged: told }, most) {
   if (!told) return el("span", { is: "soft" }, "not weighed lately");
   const verdicts = Object.entries(told.verdicts).map(([name, value]) => `${name} ${value.toFixed(2)}`).join(", ");
   return el("span", { is: "meter", title: verdicts },
-    el("span", { is: "track" }, el("span", { is: "fill", wide: told.score * 100 })),
+    el("span", { is: "track" }, el("span", { is: "fill", wide: (told.score / most) * 100 })),
     el("b", {}, told.score.toFixed(3)));
 }
 
@@ -34,13 +34,16 @@ export function drawModels({ models, models_in_all: all }, shown) {
   const number = (...held) => el("td", { is: "n" }, ...held);
   const less = (...held) => el("td", { is: "n less" }, ...held);
   const found = shown(models);
+  const most = Math.max(...models.map((one) => one.judged?.score ?? 0), 1e-9);
   keyed(byId("models"), found, (one) => `${one.name}@${one.version}`, (one) => {
     const more = one.endpoints_in_all - one.endpoints.length;
-    const state = one.ready ? `${one.ready} ready` : "away";
+    const alone = one.endpoints.length > 0 && one.endpoints.every((place) => place.breaker === "open");
+    const state = alone ? "left alone" : one.ready ? `${one.ready} ready` : "away";
+    const level = alone ? "bad" : one.ready ? "soft" : "warning";
     return el("tr", { is: one.ready ? "" : "away" },
       el("th", { scope: "row" }, one.name, el("small", {}, one.version)),
-      el("td", {}, ...one.endpoints.map(replica), el("span", { is: one.ready ? "soft" : "warning" }, more > 0 ? ` +${more}, ${state}` : ` ${state}`)),
-      el("td", { is: "less" }, judged(one)),
+      el("td", {}, ...one.endpoints.map(replica), el("span", { is: level }, more > 0 ? ` +${more}, ${state}` : ` ${state}`)),
+      el("td", { is: "less" }, judged(one, most)),
       less(one.quality.toFixed(2)),
       number(lately(one)),
       number(one.first_token ? duration(one.first_token[0]) : "–"),

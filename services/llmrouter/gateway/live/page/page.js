@@ -156,7 +156,10 @@ document.addEventListener("keydown", (event) => {
     draw();
   }
   if (at.matches("input") || document.querySelector("dialog[open]")) return;
-  if (event.key === "Enter" && at.matches("tbody.open tr")) open(at);
+  if (event.key === "Enter" && at.matches("tbody.open tr")) {
+    event.preventDefault(); // else the same press would close what it opened
+    open(at);
+  }
   const act = keys[event.key];
   if (act) {
     event.preventDefault();

@@ -35,7 +35,7 @@ function request(one, most) {
     el("td", { is: "why", title: one.reason }, without(one.model, one.reason) || "–"),
     el("td", { is: "n less" }, read || written ? `${count(read)} + ${count(written)}` : "–"),
     el("td", { is: "n less" }, one.cost ? dollars(one.cost) : "–"),
-    el("td", { is: "time" }, el("span", { is: "took" }, duration(one.seconds)), timeBar(one, most)));
+    el("td", { is: "time" }, el("span", { is: "timing" }, el("span", { is: "took" }, duration(one.seconds)), timeBar(one, most))));
 }
 
 function choice(one) {
