@@ -37,7 +37,8 @@ def empty():
 def _model(name, version, quality, prices, recent, times, places, **errors):
     first, tail, per_second, cost = times
     seen = pb.ModelStatistics(
-        attempts=recent[0] * 40 + 2, failures=recent[1] * 3, error_rate=recent[1] / max(1, recent[0]),
+        attempts=recent[0] * 40 + 2, failures=recent[1] * 3,
+        error_rate=recent[1] / max(1, recent[0]),
         tokens_per_second=per_second, cost=cost, errors=errors,
         recent=pb.RecentStatistics(attempts=recent[0], failures=recent[1]),
     )  # fmt: skip

@@ -17,8 +17,10 @@ async def look_at(*places: Place | None, choices: int) -> Overview:
         choices: How many of the newest choices to tell.
     """
     found = {place.service: _reach(place) for place in places if place is not None}
-    services = {name: found[name] for name in ("selector", "cache") if name in found}
-    nodes = {name: found[name] for name in ("inference",) if name in found}
+    services: dict[str, Reach] = {
+        name: found[name] for name in ("selector", "cache") if name in found
+    }
+    nodes = {"inference": found["inference"]} if "inference" in found else {}
     return await look(services, nodes, choices)
 
 

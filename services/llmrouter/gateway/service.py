@@ -43,8 +43,8 @@ async def build(
     limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
     page = _page(settings, dialler, limits)
-    beside = [one for one in (ledger, page and page.recent) if one is not None]
-    observers = (*observers_of(telemetry), *beside)
+    recent = () if page is None else (page.recent,)
+    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)), *recent)
     near = NearCache(settings.cache_memory_max_bytes)
     shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)

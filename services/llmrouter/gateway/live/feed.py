@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from llmrouter.common.errors import Reason, RouterError
 
@@ -28,7 +28,7 @@ class LiveFeed:
         self.watchers = 0
         """How many watch now."""
 
-    async def frames(self) -> AsyncIterator[bytes]:
+    async def frames(self) -> AsyncGenerator[bytes]:
         """Yield frames until the service stops, the newest one at once.
 
         Raises:

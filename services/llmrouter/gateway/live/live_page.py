@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 from grpc import aio
@@ -21,9 +21,6 @@ from llmrouter.gateway.live.troubles import troubles_in
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import selector_pb2
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
-
-if TYPE_CHECKING:
-    from llmrouter.v1.selector_pb2_grpc import SelectorServiceAsyncStub
 
 __all__ = ["LivePage"]
 
@@ -59,9 +56,7 @@ class LivePage:
         if not 0 < len(plan_id) <= _LONGEST_ID:
             raise RouterError(Reason.UNKNOWN_PLAN, "a plan's id has 1 to 64 characters")
         async with self._service("selector", self._settings.selector_address)() as channel:
-            request = selector_pb2.ExplainRequest(plan_id=plan_id)
-            stub: SelectorServiceAsyncStub = SelectorServiceStub(channel)
-            told = await stub.Explain(request, timeout=_SECONDS)
+            told = await _explained(channel, plan_id)
         return MessageToDict(
             told, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
@@ -92,6 +87,12 @@ class LivePage:
     def _node(self, address: str) -> Reach:
         named = f"the inference service at {address}"
         return lambda: _reached(named, self._dialler.passing(address))
+
+
+async def _explained(channel: Any, plan_id: str) -> selector_pb2.ExplainResponse:
+    stub = SelectorServiceStub(channel)
+    request = selector_pb2.ExplainRequest(plan_id=plan_id)
+    return await stub.Explain(request, timeout=_SECONDS)
 
 
 @contextlib.asynccontextmanager

@@ -81,7 +81,8 @@ def test_what_is_away_open_failed_full_queued_or_rolled_back_is_named():
     for fact in (
         "cache did not answer", "10.0.0.11:50054 is not reachable", "failed 5 times in a row",
         "could not be loaded", "Memory at 10.0.0.12:50054 is 89% full", "31 requests wait",
-        "rolled back: 8 %", "9 of 38 attempts", "No endpoint serves smollm2-135m-instruct-fp32 any more",
+        "rolled back: 8 %", "9 of 38 attempts",
+        "No endpoint serves smollm2-135m-instruct-fp32 any more",
         "upstream unavailable",
     ):  # fmt: skip
         assert any(fact in one for one in told(frame)), fact
