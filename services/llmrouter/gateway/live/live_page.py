@@ -92,7 +92,8 @@ class LivePage:
 async def _explained(channel: Any, plan_id: str) -> selector_pb2.ExplainResponse:
     stub = SelectorServiceStub(channel)
     request = selector_pb2.ExplainRequest(plan_id=plan_id)
-    return await stub.Explain(request, timeout=_SECONDS)
+    told: selector_pb2.ExplainResponse = await stub.Explain(request, timeout=_SECONDS)
+    return told
 
 
 @contextlib.asynccontextmanager
