@@ -147,7 +147,7 @@ def refusals_accounted(
 
 def _tell(account: _Account, context: RequestContext, observers: Sequence[RequestObserver]) -> None:
     record = _record(account, context)
-    _write(record, account)
+    _write(record)
     for observer in observers:
         observer.ended(record)
 
@@ -173,12 +173,13 @@ def _record(account: _Account, context: RequestContext) -> RequestRecord:
         first_token=account.first_delta,
         per_token=account.per_token,
         finish_reasons=account.finish_reasons,
+        timings=account.finished.timings if account.finished else None,
     )
 
 
-def _write(record: RequestRecord, account: _Account) -> None:
+def _write(record: RequestRecord) -> None:
     """Write the line of a request: its whole story, without its text."""
-    first, timings = record.first_token, account.finished.timings if account.finished else None
+    first, timings = record.first_token, record.timings
     _log.info(
         "request",
         request_id=record.request_id,

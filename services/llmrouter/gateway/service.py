@@ -14,6 +14,7 @@ from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.ledger.opening import open_ledger
 from llmrouter.gateway.limits.opening import Limits
+from llmrouter.gateway.live.live_page import LivePage
 from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
@@ -41,7 +42,9 @@ async def build(
     desk = Desk(settings.identity, data)
     limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
-    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)))
+    page = _page(settings, dialler, limits)
+    recent = () if page is None else (page.recent,)
+    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)), *recent)
     near = NearCache(settings.cache_memory_max_bytes)
     shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
@@ -66,19 +69,22 @@ async def build(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
         register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        host=settings.host, port=settings.port, listening=settings,
         door=http_door(
             pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
-            observers, lambda: limits.trouble,
+            observers, lambda: limits.trouble, page,
         ),
-        start=start,
-        close=close,
+        start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,
         parts={"limits": lambda: not limits.trouble},
         readings=lambda: readings(shared.near),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
+
+
+def _page(settings: GatewaySettings, dialler: Dialler, limits: Limits) -> LivePage | None:
+    if settings.http_port is None or not settings.page.enabled:
+        return None
+    return LivePage(settings, dialler, lambda: limits.trouble)
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)

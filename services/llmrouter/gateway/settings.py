@@ -14,6 +14,7 @@ from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.ledger.settings import LedgerSettings
 from llmrouter.gateway.limits.settings import LimitSettings
+from llmrouter.gateway.live.settings import LivePageSettings
 from llmrouter.gateway.retrying import Backoff, BudgetPolicy
 from llmrouter.gateway.safety.settings import SafetySettings
 
@@ -124,6 +125,9 @@ class GatewaySettings(Listening, Dialling):
     port: int = Field(default=50051, ge=0, le=65535, description="Port; 0 takes a free one.")
     http_port: int | None = Field(
         default=8080, ge=0, le=65535, description="Port of the HTTP API; null has none."
+    )
+    page: LivePageSettings = Field(
+        default=LivePageSettings(), description="The live page at `/` of the HTTP port."
     )
     http_max_body_bytes: int = Field(
         default=4 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
@@ -52,6 +52,7 @@ from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBod
 from llmrouter.gateway.http.openapi import TIMEOUT_KEY, document
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
+from llmrouter.gateway.identity.principal import Principal
 from llmrouter.gateway.identity.principal import Scope as Permission
 from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.record import RequestObserver
@@ -185,10 +186,27 @@ class HttpApi:
         """
         check_request_id(request.headers.get(REQUEST_ID_KEY))
         _check_timeout(request.headers.get(TIMEOUT_KEY))
-        with refusals_accounted(context, self._observers):
-            who = self._identity.admit(_call(request, context), permission)
-        request.state.who = who
+        request.state.who = who = self.admit(request, context, permission)
         return await work(request, known_as(context, who, permission))
+
+    def admit(self, request: Request, context: RequestContext, permission: Permission) -> Principal:
+        """Return who asks.
+
+        Raises:
+            RouterError: Nobody who may.
+        """
+        with refusals_accounted(context, self._observers):
+            return self._identity.admit(_call(request, context), permission)
+
+    def add(self, path: str, work: Work, permission: Permission) -> None:
+        """Have `GET path` answered by `work` to those who may."""
+        self.app.router.routes.append(
+            Route(path, _Endpoint(self, work, permission), methods=["GET"])
+        )
+
+    def add_public(self, path: str, answer: ASGIApp) -> None:
+        """Have `GET path` answered to everybody: it holds nothing that is anybody's."""
+        self.app.router.routes.append(Route(path, answer, methods=["GET"]))
 
     def _permit(self, request: Request, context: RequestContext, model: str) -> None:
         self._identity.admit_model(_call(request, context), request.state.who, model)

@@ -11,6 +11,7 @@ from llmrouter.common.embedding import EmbeddingResult, Vector
 from llmrouter.common.guard import Gate
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.http.live import add_live_page
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.settings import GatewaySettings
@@ -43,7 +44,7 @@ class Api:
 
 
 @contextlib.asynccontextmanager
-async def serving(anonymous="loopback", trouble=str, **settings):
+async def serving(anonymous="loopback", trouble=str, page=None, **settings):
     chain, gate, keys = Chain(), Gate("gateway"), KeyRing()
 
     async def list_models(allowed):
@@ -54,6 +55,8 @@ async def serving(anonymous="loopback", trouble=str, **settings):
     configured = GatewaySettings(http_port=0, **settings)
     identity = Identity(keys, anonymous, keys)
     http = HttpApi(chain, chain, list_models, identity, configured, gate, trouble=trouble)
+    if page is not None:
+        add_live_page(http, page)
     door = HttpDoor(http.app, configured)
     address = await door.bind()
     await door.open()
