@@ -17,6 +17,7 @@ from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.free_memory import keep_together
 from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.lifecycle import ResidencyOptions
@@ -58,6 +59,7 @@ async def build(
     Raises:
         RouterError: The backend, a model to load or the store that is named is not there.
     """
+    keep_together()
     store = _store(settings, data)
     reader = MemoryReader()
     registry = _registry(settings, store, reader.limit())

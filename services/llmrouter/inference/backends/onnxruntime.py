@@ -30,10 +30,10 @@ from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.ort_loading import failures_named, load_decoder, open_library
 from llmrouter.inference.background import in_background
-from llmrouter.inference.models.folder import folder_card, read_folder
+from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
-__all__ = ["OnnxRuntimeBackend"]
+__all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
@@ -247,6 +247,17 @@ class OnnxRuntimeBackend:
                 self._engine.cancel(event.id)
 
 
+def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
+    """Load the model in `path` and start its engine, without an event loop.
+
+    Raises:
+        RouterError: As in `OnnxRuntimeBackend.load`.
+    """
+    open_library(options)
+    with failures_named(str(path)):
+        return _start(*load_decoder(path, options), options)
+
+
 def _start(
     decoder: _native.Decoder, vocabulary: _native.Vocabulary, options: BackendOptions
 ) -> _native.Engine:
@@ -269,7 +280,15 @@ def _constraints(path: Path) -> Constraints | None:
     if library is None:
         return None
     folder = read_folder(path)
-    return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
+    return Constraints(library, lambda: _words(folder), folder.eos_token_ids)
+
+
+def _words(folder: ModelFolder) -> list[bytes]:
+    """Return the bytes of every token; the text side, which serves, does not go on to hold them."""
+    text = load_text(folder)
+    words = text.token_bytes
+    text.forget_bytes()
+    return words
 
 
 def _is_unquantised(path: Path) -> bool:

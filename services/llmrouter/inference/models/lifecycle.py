@@ -273,7 +273,7 @@ class Lifecycle:
         message = (
             f"'{model.key}' needs {_mib(needed)}; of the {_mib(self.options.memory_bytes)} that "
             f"models may take {_mib(free)} are free, and no others can be unloaded for it; raise "
-            "inference.memory_mib, or unload or unpin a model"
+            "inference.memory_mib, lower inference.cache_mib or slots, or unload or unpin a model"
         )
         return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 

@@ -14,7 +14,7 @@ import structlog
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
-from llmrouter.inference.backends.free_memory import give_back, keep_together
+from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.background import in_background
 from llmrouter.inference.models.counted import cached_context, counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
@@ -83,7 +83,6 @@ class Opener:
 
     def __init__(self, backend: type[Backend], options: BackendOptions) -> None:
         self._backend, self._options = backend, options
-        keep_together()
 
     async def describe(self, path: Path) -> Facts:
         """Read what there is to know of the folder at `path`; weights are not opened.
