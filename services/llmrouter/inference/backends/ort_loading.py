@@ -24,7 +24,7 @@ from llmrouter.inference.backends.shared_weights import SharedWeights
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
 
-__all__ = ["failures_named", "load_decoder", "open_library"]
+__all__ = ["decoder_tensors", "failures_named", "load_decoder", "open_library"]
 
 _log = structlog.get_logger("llmrouter.models")
 
@@ -91,7 +91,7 @@ def _load_decoder(
 
 def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -> _native.OrtModel:
     model = _native.OrtModel()
-    pack = _tensors(folder) if kernels.attention else None
+    pack = decoder_tensors(folder) if kernels.attention else None
     rewritten = rewrite_graph(folder.model_file, multiply=kernels.products, pack=pack)
     if rewritten is not None:
         model.graph = rewritten.graph
@@ -129,7 +129,8 @@ def _shared_weights(
     return str(file)
 
 
-def _tensors(folder: ModelFolder) -> DecoderTensors:
+def decoder_tensors(folder: ModelFolder) -> DecoderTensors:
+    """Return the names of its inputs and outputs, and its shape."""
     return DecoderTensors(
         input_ids=folder.input_names["input_ids"],
         logits=folder.output_names["logits"],
