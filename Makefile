@@ -116,6 +116,7 @@ native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	cmake --build build/native-$(or $(SANITIZE),plain)
 	LLMROUTER_TEST_ORT_LIBRARY="$$(ls $(abspath $(VENV))/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* | head -1)" \
+		TSAN_OPTIONS=suppressions=$(abspath tests/native/tsan.supp) \
 		ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
 
 clean: ## Remove the environment and what was built
