@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmrouter.cli import (
+    backup,
     batch,
     breakers,
     chat,
@@ -22,6 +23,7 @@ from llmrouter.cli import (
     models,
     places,
     rate,
+    release,
     rollout,
     running,
     select,
@@ -54,6 +56,9 @@ app.command()(health.health)
 app.command()(doctor.doctor)
 app.command()(top.top)
 app.command()(settings.settings)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(release.release)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(rollout.app, name="rollout")

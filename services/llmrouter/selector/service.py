@@ -16,6 +16,7 @@ from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
+from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.state_store import SqliteState, StateStore
@@ -36,16 +37,15 @@ async def build(
     def returned(address: str) -> None:
         selector.breakers.returned(address, selector.clock())
 
-    interval = settings.refresh_interval_seconds
-    hearing = Hearing(interval / 4)
+    every = settings.refresh_interval_seconds
+    hearing = Hearing(every / 4)
     addresses, dial = settings.inference_addresses, dialler.channel
-    watcher = EndpointWatcher(
-        addresses, dial, interval=interval, returned=returned, clock=hearing.now
-    )
+    watcher = EndpointWatcher(addresses, dial, interval=every, returned=returned, clock=hearing.now)
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
-    placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
+    placement = PlacementController(watcher.nodes, dial, settings.placement)
+    scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
     async def start() -> None:
         documents = await store.load()
@@ -55,10 +55,11 @@ async def build(
         hearing.start()
         await watcher.start()
         placement.start()
+        scaling.start()
 
     async def close() -> None:
         hearing.close()
-        for one in (placement, watcher, selector.teacher, store):
+        for one in (scaling, placement, watcher, selector.teacher, store):
             await one.close()
 
     return Service(
@@ -70,7 +71,7 @@ async def build(
         listening=settings,
         start=start,
         close=close,
-        readings=lambda: readings(selector),
+        readings=lambda: readings(selector, scaling),
         drain_grace_seconds=settings.drain_grace_seconds,
     )
 

@@ -14,6 +14,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.scaling_settings import ScalingSettings
 
 __all__ = [
     "DEFAULT_FAILURE_CLASSES",
@@ -353,6 +354,9 @@ class SelectorSettings(Listening, Dialling):
     placement: PlacementSettings = Field(
         default=PlacementSettings(), description="Placement of models over inference services."
     )
+    scaling: ScalingSettings = Field(
+        default=ScalingSettings(), description="Replicas that metrics ask autoscalers for."
+    )
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."
     )
@@ -389,6 +393,14 @@ class SelectorSettings(Listening, Dialling):
             around = " -> ".join(reversed(error.args[1]))
             raise ValueError(f"has aliases that lead in a circle: {around}") from None
         return catalog
+
+    @model_validator(mode="after")
+    def _pools_are_watched(self) -> SelectorSettings:
+        for name, pool in self.scaling.pools.items():
+            if unknown := sorted(set(pool.addresses) - set(self.inference_addresses)):
+                told = f"{unknown[0]}, which is not among inference_addresses; add it there"
+                raise ValueError(f"scaling.pools.{name}.addresses has {told}")
+        return self
 
     @field_validator("catalog")
     @classmethod

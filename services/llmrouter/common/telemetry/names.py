@@ -165,6 +165,10 @@ class Name(StrEnum):
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
     STATE_DEGRADED = "llm_selector_state_degraded"
+    DESIRED_REPLICAS = "llm_desired_replicas"
+    REPLICAS = "llm_replicas"
+    POOL_LOAD = "llm_pool_load"
+    MODEL_DESIRED_REPLICAS = "llm_model_desired_replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -293,6 +297,17 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     ),
     Name.STATE_DEGRADED: Instrument(
         Kind.GAUGE, "", "1 while the selector's state cannot be kept over a restart."
+    ),
+    Name.DESIRED_REPLICAS: Instrument(
+        Kind.GAUGE, "{replica}", "Replicas that a pool should have by its load: what autoscalers "
+        "follow.",
+    ),
+    Name.REPLICAS: Instrument(Kind.GAUGE, "{replica}", "Replicas of a pool that are heard of."),
+    Name.POOL_LOAD: Instrument(
+        Kind.GAUGE, "", "Mean load of a pool by resource, over its target: 1 is the target."
+    ),
+    Name.MODEL_DESIRED_REPLICAS: Instrument(
+        Kind.GAUGE, "{replica}", "Replicas that a model should have by the use of its slots."
     ),
 }  # fmt: skip
 
