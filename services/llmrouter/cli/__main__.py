@@ -21,6 +21,7 @@ from llmrouter.cli import (
     keys,
     models,
     places,
+    profile,
     rate,
     rollout,
     running,
@@ -53,6 +54,7 @@ app.command()(invalidate.invalidate)
 app.command()(health.health)
 app.command()(doctor.doctor)
 app.command()(top.top)
+app.command()(profile.profile)
 app.command()(settings.settings)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")

@@ -17,6 +17,7 @@ from llmrouter import _native
 from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import Priority
+from llmrouter.common.profiling.formats import Step
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendOptions,
@@ -34,6 +35,7 @@ from llmrouter.inference.backends.kernels import Kernels, choose_kernels, halves
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
+from llmrouter.inference.backends.native_steps import steps_of
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.backends.packed_graph import DecoderTensors
 from llmrouter.inference.backends.shared_weights import SharedWeights
@@ -125,6 +127,14 @@ class OnnxRuntimeBackend:
             del self._buffers[sequence]
             if not buffer.ended:
                 self._engine.cancel(sequence)
+
+    def record_steps(self, most: int) -> None:
+        """Keep the next steps, `most` at most, until they are taken."""
+        self._engine.trace(most)
+
+    def take_steps(self) -> list[Step]:
+        """End that; return them in order."""
+        return steps_of(self._engine.take_trace())
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""
