@@ -80,7 +80,7 @@ async def build(
         ),
         start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,
         parts={"limits": lambda: not limits.trouble},
-        readings=lambda: readings(shared.near),
+        readings=lambda: readings(shared.near, limits.limiter),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
 
@@ -93,7 +93,7 @@ def _register(server: Any, servicer: GatewayServicer, profiler: GuardedProfiler)
 def _page(settings: GatewaySettings, dialler: Dialler, limits: Limits) -> LivePage | None:
     if settings.http_port is None or not settings.page.enabled:
         return None
-    return LivePage(settings, dialler, lambda: limits.trouble)
+    return LivePage(settings, dialler, limits)
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)
