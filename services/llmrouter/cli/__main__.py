@@ -22,6 +22,7 @@ from llmrouter.cli import (
     keys,
     models,
     places,
+    profile,
     rate,
     release,
     rollout,
@@ -55,6 +56,7 @@ app.command()(invalidate.invalidate)
 app.command()(health.health)
 app.command()(doctor.doctor)
 app.command()(top.top)
+app.command()(profile.profile)
 app.command()(settings.settings)
 app.command()(backup.backup)
 app.command()(backup.restore)

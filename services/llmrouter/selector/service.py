@@ -11,6 +11,7 @@ from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
+from llmrouter.selector.load_reports import LoadListener
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
@@ -41,6 +42,7 @@ async def build(
     hearing = Hearing(every / 4)
     addresses, dial = settings.inference_addresses, dialler.channel
     watcher = EndpointWatcher(addresses, dial, interval=every, returned=returned, clock=hearing.now)
+    listener = LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
@@ -54,26 +56,25 @@ async def build(
             await shared.follow(selector.take, documents)
         hearing.start()
         await watcher.start()
+        listener.start()
         placement.start()
         scaling.start()
 
     async def close() -> None:
         hearing.close()
-        for one in (scaling, placement, watcher, selector.teacher, store):
+        for one in (scaling, placement, listener, watcher, selector.teacher, store):
             await one.close()
 
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        host=settings.host, port=settings.port, listening=settings,
         start=start,
         close=close,
         readings=lambda: readings(selector, scaling),
         drain_grace_seconds=settings.drain_grace_seconds,
-    )
+    )  # fmt: skip
 
 
 def _stores(

@@ -351,6 +351,13 @@ class SelectorSettings(Listening, Dialling):
         description="Pause between two looks at an inference service; one silent for two of them "
         "is no longer planned with.",
     )
+    load_report_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        le=60,
+        description="Time between two load reports (ORCA) of an inference service that offers "
+        "them; 0 asks for none.",
+    )
     placement: PlacementSettings = Field(
         default=PlacementSettings(), description="Placement of models over inference services."
     )

@@ -161,6 +161,7 @@ class Name(StrEnum):
     COST = "llm_cost_dollars"
     TENANT_COST = "llm_tenant_cost_dollars"
     BUDGET_ALERTS = "llm_budget_alerts"
+    LIMIT_USED = "llm_limit_used_ratio"
     SAFETY_FINDINGS = "llm_safety_findings"
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
@@ -287,6 +288,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     Name.TENANT_COST: Instrument(Kind.TOTAL, "{USD}", "Spent by a tenant, by price list."),
     Name.BUDGET_ALERTS: Instrument(
         Kind.COUNTER, "{alert}", "Budgets nearly spent, spent, or with few requests left, by rule."
+    ),
+    Name.LIMIT_USED: Instrument(
+        Kind.GAUGE, "", "Share of a limit or budget that its fullest subject has used, by rule."
     ),
     Name.SAFETY_FINDINGS: Instrument(
         Kind.COUNTER, "{finding}", "What was found in questions and answers, by what became of it."
