@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "cache", "engine", "foundation", "limits", "models", "products", "routing", "routing_live",
-    "sampling", "selector", "semantic", "speculation", "telemetry",
+    "cache", "engine", "failover", "foundation", "limits", "models", "products", "routing",
+    "routing_live", "sampling", "selector", "semantic", "speculation", "telemetry",
 )  # fmt: skip
 
 
