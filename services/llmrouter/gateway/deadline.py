@@ -64,8 +64,7 @@ class _Alarm:
         Raises:
             RouterError: DEADLINE_EXCEEDED.
         """
-        if self._rang:
-            raise _late()
+        self._check()
         task = asyncio.current_task()
         before = task.cancelling() if task is not None else 0
         self._waiting = task
@@ -78,6 +77,10 @@ class _Alarm:
             raise
         finally:
             self._waiting = None
+
+    def _check(self) -> None:
+        if self._rang:
+            raise _late()
 
     def off(self) -> None:
         """Ring no more."""
