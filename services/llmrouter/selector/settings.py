@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +28,10 @@ __all__ = [
     "StrategySettings",
     "StrategyWeights",
 ]
+
+_Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$")]
+"""What requests can ask for: `@` sets a version apart."""
+_StrategyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")]
 
 FailureClass = Literal[
     "GENERATION_FAILED",
@@ -53,8 +57,8 @@ DEFAULT_FAILURE_CLASSES: tuple[FailureClass, ...] = (
 class CatalogEntry(Section):
     """One model that requests may be routed to, as far as it is known before it is served."""
 
-    name: str = Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$", description="Model name.")
-    aliases: tuple[str, ...] = Field(
+    name: _Name = Field(description="Model name.")
+    aliases: tuple[_Name, ...] = Field(
         default=(), max_length=16, description="Other names that lead to it."
     )
     quality: float = Field(
@@ -315,7 +319,7 @@ class SelectorSettings(Listening, Dialling):
     balanced: StrategyWeights = Field(
         default=StrategyWeights(), description="Weights of the strategy `balanced`."
     )
-    strategies: dict[str, StrategySettings] = Field(
+    strategies: dict[_StrategyName, StrategySettings] = Field(
         default_factory=dict, max_length=100, description="Strategies of one's own, by name."
     )
     breaker: BreakerSettings = Field(
@@ -399,6 +403,10 @@ class SelectorSettings(Listening, Dialling):
         except CycleError as error:
             around = " -> ".join(reversed(error.args[1]))
             raise ValueError(f"has aliases that lead in a circle: {around}") from None
+        taken = sorted(leads.keys() & {one.name for one in catalog})
+        if taken:
+            told = f"{min(leads[taken[0]])} the alias {taken[0]}, which is a model's own name"
+            raise ValueError(f"gives {told}; leave it out")
         return catalog
 
     @model_validator(mode="after")
