@@ -63,7 +63,6 @@ async def build(
     Raises:
         RouterError: The backend, a model to load or the store that is named is not there.
     """
-    keep_together()
     store = _store(settings, data)
     reader = MemoryReader()
     registry = _registry(settings, store, reader.limit())
@@ -141,6 +140,7 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
 
 
 def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    keep_together()
     budget = (settings.memory_mib << 20) or int((limit or 0) * settings.memory_critical)
     registry = ModelRegistry(
         store,
