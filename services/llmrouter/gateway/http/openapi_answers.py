@@ -108,9 +108,7 @@ _USAGE = _object(
         "prompt_tokens_details": _object({"cached_tokens": _COUNT}),
     }
 )
-_ADJUSTMENT = _object(
-    {"dropped_messages": _COUNT, "max_tokens": _COUNT, "low_priority": _BOOL}
-)
+_ADJUSTMENT = _object({"dropped_messages": _COUNT, "max_tokens": _COUNT, "low_priority": _BOOL})
 _ATTEMPT = _object(
     {
         "model": _TEXT,
