@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
-from grpc import aio
+from grpc import Compression, aio
 
 from llmrouter.v1 import gateway_pb2, gateway_pb2_grpc
 from llmrouter_client.arguments import check_address, check_api_key, check_option, check_retries
@@ -41,6 +41,8 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
 )
+_COMPRESSED = ("x-llmrouter-compression", "gzip")
+"""Asks for answers to be compressed, too: servers are not shown gRPC's own header."""
 _ResponseT = TypeVar("_ResponseT")
 
 
@@ -96,14 +98,15 @@ class AsyncClient:
         """
         request = request_from(prompt, options)
         stub, retrying = self._stub(), self._retrying(options)
-        return answer_from(await self._unary(stub.Generate, request, retrying))
+        carried = self._carried(options)
+        return answer_from(await self._unary(stub.Generate, request, retrying, carried))
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:
         """Return the answer as it is generated; the call starts with the first event asked for."""
         request = gateway_pb2.StreamGenerateRequest(request=request_from(prompt, options))
         return Stream(
             lambda timeout: self._stub().StreamGenerate(
-                request, timeout=timeout, metadata=self._metadata
+                request, timeout=timeout, **self._carried(options)
             ),
             lambda: self._retrying(options),
             self._address,
@@ -129,7 +132,7 @@ class AsyncClient:
         check_option("concurrency", concurrency)
         return Batch(
             lambda request, timeout: self._stub().BatchGenerate(
-                request, timeout=timeout, metadata=self._metadata
+                request, timeout=timeout, **self._carried(options)
             ),
             lambda: self._retrying(options),
             self._address,
@@ -153,7 +156,7 @@ class AsyncClient:
         request_from("-", options)  # so that what is wrong is told here
         return Conversation(
             lambda: self._stub().Converse(
-                timeout=self._retrying(options).remaining(), metadata=self._metadata
+                timeout=self._retrying(options).remaining(), **self._carried(options)
             ),
             self._address,
             options,
@@ -244,14 +247,25 @@ class AsyncClient:
         check_option("timeout", timeout)
         return Retrying(self._retries, self._timeout if timeout is None else timeout)
 
+    def _carried(self, options: Options | None = None) -> dict[str, Any]:
+        """Return what a call carries: who asks, and whether large messages are compressed."""
+        if options is None or options.get("compression") is None:
+            return {"metadata": self._metadata}
+        metadata = (*(self._metadata or ()), _COMPRESSED)
+        return {"metadata": metadata, "compression": Compression.Gzip}
+
     async def _unary(
-        self, method: Callable[..., Awaitable[_ResponseT]], request: object, retrying: Retrying
+        self,
+        method: Callable[..., Awaitable[_ResponseT]],
+        request: object,
+        retrying: Retrying,
+        carried: Mapping[str, Any] | None = None,
     ) -> _ResponseT:
-        """Call a method with what every call carries: who asks, and how long it may take."""
+        """Call a method with what every call carries, and how long it may take."""
+        told = carried or self._carried()
         while True:
             try:
-                timeout = retrying.remaining()
-                return await method(request, timeout=timeout, metadata=self._metadata)
+                return await method(request, timeout=retrying.remaining(), **told)
             except aio.AioRpcError as failed:
                 error = from_rpc_error(failed, self._address)
             if not await retrying.pause(error):
