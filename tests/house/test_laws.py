@@ -24,7 +24,7 @@ EDGE = {
         "cli/checks_suite.py", "cli/invalidate.py", "cli/loading.py", "cli/overview.py",
         "cli/overview_tables.py", "cli/rollout.py", "cli/select.py", "cli/stats.py",
         "common/credentials.py",
-        "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/server.py",
+        "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/packing.py", "common/server.py",
         "common/telemetry/exporting.py",
         "common/wire.py", "common/wire_cache.py", "common/wire_continuation.py",
         "common/wire_embedding.py", "common/wire_errors.py", "common/wire_event.py",
