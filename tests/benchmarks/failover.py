@@ -30,7 +30,7 @@ from llmrouter.common.settings import data_directory
 from llmrouter.v1 import generation_pb2 as g
 from llmrouter.v1 import inference_pb2
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
-from llmrouter_client import AsyncClient, Delta, LlmrouterError, Switched
+from llmrouter_client import AsyncClient, Delta, Finished, LlmrouterError, Switched
 
 REAL_MODEL = "smollm2-135m-instruct-int8"
 AT_ONCE = 32
@@ -66,7 +66,9 @@ def run(arguments):
     _tell(report, "loss_noticed", detections)
     if arguments.real:
         if (data_directory() / "models" / REAL_MODEL).is_dir():
-            _tell(report, "real_pause", asyncio.run(_really_killed(max(2, arguments.kills // 2))))
+            pauses, reading = asyncio.run(_really_killed(max(2, arguments.kills // 2)))
+            _tell(report, "real_pause", pauses)
+            _tell(report, "real_reading", reading)
         else:
             report.skipped["real_pause"] = f"{REAL_MODEL} is not in the store; pull it"
     report.targets = {name: one for name, one in TARGETS.items() if name in report.figures}
@@ -120,7 +122,7 @@ async def _killed(kills):
             first = await client.generate(prompt, cache=False)
             busy = by_address[first.attempts[-1].address]
             noticed = asyncio.create_task(_noticed(busy))
-            pauses.append(await _pause(client, prompt, busy.kill))
+            pauses.append((await _pause(client, prompt, busy.kill))[0])
             detections.append(await noticed - _Killed.at)
     return pauses, detections
 
@@ -146,19 +148,23 @@ async def _noticed(busy):
 
 
 async def _pause(client, prompt, kill, **options):
-    """Return the seconds from the loss in the middle of an answer until its text goes on."""
-    tokens, switched, at = 0, False, 0.0
+    """Return the seconds from the loss in the middle of an answer until its text goes on.
+
+    And how many of them the one that goes on spent reading, by its own clock.
+    """
+    tokens, switched, at, pause = 0, False, 0.0, 0.0
     async with client.stream(prompt, cache=False, **options) as stream:
         async for event in stream:
             if isinstance(event, Switched):
                 switched = True
             elif isinstance(event, Delta):
-                if switched:
-                    return time.monotonic() - at
+                pause = pause or (time.monotonic() - at if switched else 0.0)
                 tokens += event.tokens
                 if not at and tokens >= LONG // 2:
                     at = _Killed.at = time.monotonic()
                     kill()
+            elif isinstance(event, Finished) and pause:
+                return pause, event.timings.queue + event.timings.prefill
     raise AssertionError("the answer was never lost")
 
 
@@ -181,9 +187,12 @@ async def _engine(port, folder):
 
 
 async def _really_killed(kills):
-    """Kill one of two services of the demo model, each time anew; return the pauses."""
+    """Kill one of two services of the demo model, each time anew.
+
+    Return the pauses, and what of them was spent reading prompt and answer so far.
+    """
     options = {"model": REAL_MODEL, "temperature": 0.0, "max_tokens": LONG, "min_tokens": LONG}
-    pauses = []
+    pauses, reading = [], []
     for number in track(range(kills), "killing engines", console=Console(stderr=True)):
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -196,8 +205,10 @@ async def _really_killed(kills):
             first = await client.generate(prompt, cache=False, **(options | SHORT))
             busy = first.attempts[-1].address
             kill = next(one.kill for one in engines if one.address == busy)
-            pauses.append(await _pause(client, prompt, kill, **options))
-    return pauses
+            paused, read = await _pause(client, prompt, kill, **options)
+            pauses.append(paused)
+            reading.append(read)
+    return pauses, reading
 
 
 SHORT = {"max_tokens": 1, "min_tokens": 1}

@@ -26,7 +26,7 @@ EDGE = {
         "cli/stats.py",
         "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/overview.py",
-        "common/profile_servicer.py", "common/server.py",
+        "common/packing.py", "common/profile_servicer.py", "common/server.py",
         "common/telemetry/exporting.py",
         "common/wire.py", "common/wire_cache.py", "common/wire_continuation.py",
         "common/wire_embedding.py", "common/wire_errors.py", "common/wire_event.py",
