@@ -7,6 +7,12 @@
 namespace llmrouter {
 namespace {
 
+StepRecord Decoding(int rows) {
+  StepRecord record;
+  record.decoding = rows;
+  return record;
+}
+
 TEST(StepTraceTest, NothingIsKeptUnlessSomebodyLooks) {
   StepTrace trace;
   trace.Add({});
@@ -17,7 +23,7 @@ TEST(StepTraceTest, NothingIsKeptUnlessSomebodyLooks) {
 TEST(StepTraceTest, ItEndsByItselfWhenItIsFull) {
   StepTrace trace;
   trace.Start(2);
-  for (int i = 1; i <= 3; ++i) trace.Add({.decoding = i});
+  for (int i = 1; i <= 3; ++i) trace.Add(Decoding(i));
   EXPECT_FALSE(trace.on());
   const std::vector<StepRecord> taken = trace.Take();
   ASSERT_EQ(taken.size(), 2U);
