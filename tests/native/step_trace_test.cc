@@ -55,7 +55,9 @@ TEST_F(BatchTest, ATraceTellsWhatEveryStepComputedAndWhenItsPartsEnded) {
     EXPECT_LE(steps[i].begin, steps[i].planned);
     EXPECT_LE(steps[i].planned, steps[i].computed);
     EXPECT_LE(steps[i].computed, steps[i].end);
-    if (i > 0) EXPECT_LE(steps[i - 1].end, steps[i].begin);
+    if (i > 0) {
+      EXPECT_LE(steps[i - 1].end, steps[i].begin);
+    }
   }
   EXPECT_EQ(prompt, 6);
   EXPECT_EQ(decoded, 2);  // The first token comes of the prompt's last chunk.
