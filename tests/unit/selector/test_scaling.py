@@ -40,8 +40,11 @@ def test_replicas_change_above_1_2_and_below_half_of_the_target(load, replicas, 
     assert wanted(load, replicas, Bounds(), TARGETS) == expected
 
 
-def test_a_third_more_than_three_can_do_wants_four():
-    assert wanted(4 / 3, 3, Bounds(), TARGETS) == 4
+@given(st.integers(1, 256), counts)
+def test_work_that_so_many_do_exactly_wants_so_many(work, replicas):
+    busy = work / replicas * TARGETS.cpu  # as a node tells it; the sums of floats are not exact
+    told = wanted(busy / TARGETS.cpu, replicas, Bounds(), TARGETS)
+    assert told in {work, replicas}
 
 
 @given(loads, counts, st.integers(1, 8), st.integers(8, 64))
