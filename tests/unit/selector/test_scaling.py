@@ -7,8 +7,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.selector.building import selector_of
 
+from llmrouter.common.telemetry.names import Name
 from llmrouter.selector.placement import Holding, Node
+from llmrouter.selector.readings import readings
 from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.scaling import (
     Bounds,
@@ -172,6 +175,21 @@ def test_a_pool_that_was_never_heard_of_is_not_spoken_of():
     _, watch = watching([], pools={"main": PoolSettings(addresses=("a:1",))})
     watch.look()
     assert watch.pools == {}
+
+
+async def test_metrics_show_what_is_asked_for_and_what_it_follows_from():
+    _, watch = watching([node("a", 1.4, m=1.7)], up_seconds=0)
+    watch.look()
+    watch.look()
+    told = {
+        (one.name, *sorted(one.labels.values())): one.value
+        for one in await readings(selector_of([]), watch)
+    }
+    assert told[Name.DESIRED_REPLICAS, "default"] == watch.pools["default"].desired
+    assert told[Name.REPLICAS, "default"] == 1
+    assert told[Name.POOL_LOAD, "cpu", "default"] == pytest.approx(2)
+    assert told[Name.POOL_LOAD, "default", "slots"] == pytest.approx(2)
+    assert told[Name.MODEL_DESIRED_REPLICAS, "m"] == watch.models["m"].desired
 
 
 def test_a_pool_is_made_of_addresses_that_are_watched():
