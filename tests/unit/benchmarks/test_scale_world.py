@@ -1,5 +1,7 @@
 """The virtual cluster against what can be reckoned by hand."""
 
+import itertools
+
 import pytest
 from tests.benchmarks.scale_world import (
     Job,
@@ -60,7 +62,7 @@ def test_half_of_all_slots_are_busy_at_half_of_the_load():
 def test_a_trace_keeps_its_rhythm_and_takes_the_rate_that_is_asked_for():
     jobs = jobs_of([(5.0, 1, 1), (6.0, 2, 2), (9.0, 3, 3)], rate=10, count=7)
     assert [job.prompt for job in jobs] == [1, 2, 3, 1, 2, 3, 1]
-    gaps = [later.at - job.at for job, later in zip(jobs, jobs[1:], strict=False)]
+    gaps = [later.at - job.at for job, later in itertools.pairwise(jobs)]
     assert gaps[1] == pytest.approx(3 * gaps[0])
     assert jobs[6].at == pytest.approx(0.6)
 
