@@ -5,7 +5,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
-from matplotlib.ticker import ScalarFormatter
+from matplotlib.ticker import NullFormatter
 
 _DASHES = ("-", "--", ":", "-.")
 """So that curves which lie on each other are seen."""
@@ -35,6 +35,7 @@ def draw(curves, growing, real, path):
     axes[1, 0].plot(replicas, [told["p95_seconds"] for _, told in growing], marker="o")
     axes[1, 0].set_yscale("log")
     _label(axes[1, 0], "replicas", "95th percentile of answers [s]", "one load, more replicas")
+    axes[1, 0].set_xticks(replicas)
     beside = axes[1, 0].twinx()
     cost = [count / told["answers_per_second"] for count, told in growing]
     beside.plot(replicas, cost, marker="s", color="tab:orange")
@@ -60,7 +61,8 @@ def _hold_together(axes, real):
 
 def _label(axes, across, up, title):
     axes.set_xscale("log")
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.set_title(title)
