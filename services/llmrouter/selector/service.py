@@ -13,6 +13,7 @@ from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
+from llmrouter.selector.passing_on import SharedOutcomes
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
@@ -44,14 +45,17 @@ async def build(
     )
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
-    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
+    outcomes = None if shared is None else SharedOutcomes(selector, shared.tell)
+    servicer = SelectorServicer(
+        selector, SelectionObserver(telemetry.meter), (outcomes or selector).report
+    )
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
         documents = await store.load()
         selector.restore(documents)
-        if shared is not None:
-            await shared.follow(selector.take, documents)
+        if shared is not None and outcomes is not None:
+            await shared.follow(outcomes.take, documents)
         hearing.start()
         await watcher.start()
         placement.start()
