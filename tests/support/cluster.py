@@ -184,10 +184,10 @@ class Cluster:
         await self.knows_engines(self.shape.engines)
 
     async def knows_engines(self, count: int) -> None:
-        """Return once every selector plans with so many engines."""
+        """Return once every selector plans with so many engines, and no more."""
         for selector in self.all("selector"):
             async with asyncio.timeout(START_SECONDS):
-                while len(await _known_to(selector)) < count:  # noqa: ASYNC110
+                while len(await _known_to(selector)) != count:  # noqa: ASYNC110
                     await asyncio.sleep(0.1)
 
     def _write_model(self) -> None:

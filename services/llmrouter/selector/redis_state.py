@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -26,6 +26,9 @@ __all__ = ["RedisState"]
 _KINDS = ("rollout", "breaker", "graded")
 _MOST_PENDING = 16_384
 """Changes that wait for a server that is away; the oldest go first."""
+_MOST_PASSED_ON = 4096
+"""Messages that nobody keeps which wait to be told; the oldest go first."""
+_AT_ONCE = 64
 _BEAT_SECONDS = 1.0
 """How often a server that says nothing is asked whether it is there."""
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
@@ -57,6 +60,7 @@ class RedisState:
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
         self._dropped: set[tuple[str, str]] = set()
         """Documents that were dropped here before anything was shared."""
+        self._passed_on: deque[str] = deque(maxlen=_MOST_PASSED_ON)
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -87,6 +91,14 @@ class RedisState:
         while len(self._pending) > _MOST_PENDING:
             self._pending.popitem(last=False)
         self._changed.set()
+
+    def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> bool:
+        """Tell the other selectors something that is not kept; False while nobody would hear it."""
+        if self._away:
+            return False
+        self._passed_on.append(self._change(kind, key, json.dumps(data)))
+        self._changed.set()
+        return True
 
     async def follow(self, told: Told, documents: Documents) -> None:
         """Share from now on; returns once the server was joined, or has not answered in time.
@@ -165,19 +177,23 @@ class RedisState:
 
     async def _tell(self, client: Redis) -> None:
         while not self._closing:
+            self._changed.clear()
             while self._pending:
                 (kind, key), text = next(iter(self._pending.items()))
-                change = {"by": self._name, "kind": kind, "key": key, "text": text}
                 async with client.pipeline(transaction=True) as both:
                     if text is None:
                         both.hdel(self._key(kind), key)
                     else:
                         both.hset(self._key(kind), key, text)
-                    both.publish(self._key("changes"), json.dumps(change))
+                    both.publish(self._key("changes"), self._change(kind, key, text))
                     await both.execute()
                 if self._pending.get((kind, key), "") == text:
                     del self._pending[kind, key]
-            self._changed.clear()
+            while self._passed_on:
+                async with client.pipeline(transaction=False) as several:
+                    for _ in range(min(_AT_ONCE, len(self._passed_on))):
+                        several.publish(self._key("changes"), self._passed_on.popleft())
+                    await several.execute()
             try:
                 async with asyncio.timeout(self._beat):
                     await self._changed.wait()
@@ -198,6 +214,9 @@ class RedisState:
                 continue
             if by != self._name:
                 _hand_over(told, kind, key, text)
+
+    def _change(self, kind: str, key: str, text: str | None) -> str:
+        return json.dumps({"by": self._name, "kind": kind, "key": key, "text": text})
 
     def _lost(self, error: BaseException) -> None:
         why = str(error) or type(error).__name__
