@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import lmdb
-import pytest
 from tests.unit.cache import truncated_child
 from tests.unit.cache.truncated_child import KEYS, MIB, answers, made
 
@@ -42,7 +41,7 @@ def test_what_is_set_aside_is_named_in_the_log(tmp_path, caplog):
     LmdbStore(tmp_path / "answers", 16 * MIB).close()
     (aside,) = tmp_path.glob("answers.corrupt-*")
     assert f"set aside as {aside}" in caplog.text
-    assert "needs page" in caplog.text
+    assert "lacks" in caplog.text
 
 
 def test_a_whole_store_is_kept_though_pages_were_given_back_at_its_end(tmp_path):
@@ -65,22 +64,21 @@ def test_a_whole_store_is_kept_though_pages_were_given_back_at_its_end(tmp_path)
     assert not list(tmp_path.glob("answers.corrupt-*"))
 
 
-def test_a_walk_finds_every_page_that_is_missing_or_is_another(tmp_path):
-    made(tmp_path / "answers").close()
+def test_a_page_that_is_missing_and_not_free_is_told_from_one_that_was_never_written(tmp_path):
+    store = made(tmp_path / "answers")
+    for number in range(0, len(KEYS), 2):  # a list of free pages of some length
+        store.remove(KEYS[number])
+    store.close()
     file = tmp_path / "answers/data.mdb"
     walked(file)
     content = file.read_bytes()
-    needed = 0
-    for page in range(2, len(content) // PAGE):
-        other = bytearray(content)
-        other[page * PAGE : page * PAGE + 8] = (1 << 40).to_bytes(8, "little")
-        file.write_bytes(other)
+    for size in range(len(content) - 1, 2 * PAGE, -7 * PAGE - 11):
+        file.write_bytes(content[:size])
         try:
             walked(file)
         except lmdb.CorruptedError:
-            needed += 1
-    assert needed > len(KEYS) // 4
-    for size in (len(content) - 1, len(content) - PAGE):
-        file.write_bytes(content[:size])
-        with pytest.raises(lmdb.CorruptedError, match="needs page"):
-            walked(file)
+            continue
+        with lmdb.open(str(file.parent), max_dbs=5) as env, env.begin() as txn:
+            for name in ("records", "by_expiry", "by_age"):  # or this would end the process
+                table = env.open_db(name.encode(), txn=txn, create=False)
+                assert sum(1 for _ in txn.cursor(db=table)) == len(KEYS) // 2
