@@ -83,7 +83,8 @@ class TimeSketch:
         variance = max(0.0, self._square / self._weight - mean * mean)
         evidence = self._weight * math.exp2(-self._doublings(now))
         error = math.sqrt(variance / max(evidence, 1e-9))
-        return Distribution(mean, error, *self._quantiles(self._counts, 0.5, 0.95, 0.99), evidence)
+        median, p95, p99 = self._quantiles(self._counts, 0.5, 0.95, 0.99)
+        return Distribution(mean, error, median, p95, p99, evidence)
 
     @staticmethod
     def _quantiles(counts: _Counts, *shares: float) -> list[float]:
