@@ -91,7 +91,7 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
-        return encode_catalog(self._selector)
+        return await encode_catalog(self._selector)
 
     async def ListVersions(  # noqa: N802 - the proto's name
         self,
