@@ -32,6 +32,7 @@ EDGE = {
         "common/wire_embedding.py", "common/wire_errors.py", "common/wire_event.py",
         "common/wire_features.py",
         "common/wire_rating.py", "common/wire_request.py", "common/wire_routing.py",
+        "common/wire_tools.py",
         "gateway/cache_client.py", "gateway/cache_messages.py", "gateway/conversation_messages.py",
         "gateway/clients.py", "gateway/live/frame.py", "gateway/live/live_page.py",
         "gateway/messages.py", "gateway/profiling.py", "gateway/service.py", "gateway/servicer.py",
