@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,8 +29,9 @@ from tests.support.upstream import MODEL, Upstream, suite_before, upstream
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import data_directory
 from llmrouter.v1 import generation_pb2 as g
-from llmrouter.v1 import inference_pb2
+from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient, Delta, Finished, LlmrouterError, Switched
 
 REAL_MODEL = "smollm2-135m-instruct-int8"
@@ -122,7 +124,11 @@ async def _killed(kills):
             first = await client.generate(prompt, cache=False)
             busy = by_address[first.attempts[-1].address]
             noticed = asyncio.create_task(_noticed(busy))
-            pauses.append((await _pause(client, prompt, busy.kill))[0])
+
+            async def found(busy=busy):
+                return busy
+
+            pauses.append((await _pause(client, prompt, found))[0])
             detections.append(await noticed - _Killed.at)
     return pauses, detections
 
@@ -147,7 +153,7 @@ async def _noticed(busy):
                 return time.monotonic()
 
 
-async def _pause(client, prompt, kill, **options):
+async def _pause(client, prompt, find, **options):
     """Return the seconds from the loss in the middle of an answer until its text goes on.
 
     And how many of them the one that goes on spent reading, by its own clock.
@@ -161,8 +167,9 @@ async def _pause(client, prompt, kill, **options):
                 pause = pause or (time.monotonic() - at if switched else 0.0)
                 tokens += event.tokens
                 if not at and tokens >= LONG // 2:
+                    busy = await find()
                     at = _Killed.at = time.monotonic()
-                    kill()
+                    busy.kill()
             elif isinstance(event, Finished) and pause:
                 return pause, event.timings.queue + event.timings.prefill
     raise AssertionError("the answer was never lost")
@@ -201,14 +208,18 @@ async def _really_killed(kills):
             ]
             address = await stack.enter_async_context(suite_before(*engines))
             client = await stack.enter_async_context(AsyncClient(address, retries=0))
-            prompt = f"Write a story about {number} ships."
-            first = await client.generate(prompt, cache=False, **(options | SHORT))
-            busy = first.attempts[-1].address
-            kill = next(one.kill for one in engines if one.address == busy)
-            paused, read = await _pause(client, prompt, kill, **options)
+            prompt, find = f"Write a story about {number} ships.", partial(_busy, engines)
+            paused, read = await _pause(client, prompt, find, **options)
             pauses.append(paused)
             reading.append(read)
     return pauses, reading
 
 
-SHORT = {"max_tokens": 1, "min_tokens": 1}
+async def _busy(engines):
+    """Return the service that generates now."""
+    for one in engines:
+        async with aio.insecure_channel(one.address) as channel:
+            listed = await ModelServiceStub(channel).List(model_pb2.ModelServiceListRequest())
+        if any(model.statistics.running for model in listed.models):
+            return one
+    raise AssertionError("nobody generates")
