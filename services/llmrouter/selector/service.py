@@ -45,16 +45,14 @@ async def build(
     )
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
-    outcomes = None if shared is None else SharedOutcomes(selector, shared.tell)
-    servicer = SelectorServicer(
-        selector, SelectionObserver(telemetry.meter), (outcomes or selector).report
-    )
+    outcomes = SharedOutcomes(selector, store.tell)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter), outcomes.report)
     placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
 
     async def start() -> None:
         documents = await store.load()
         selector.restore(documents)
-        if shared is not None and outcomes is not None:
+        if shared is not None:
             await shared.follow(outcomes.take, documents)
         hearing.start()
         await watcher.start()
