@@ -46,17 +46,15 @@ async def build(
     listener = LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
-    outcomes = None if shared is None else SharedOutcomes(selector, shared.tell)
-    servicer = SelectorServicer(
-        selector, SelectionObserver(telemetry.meter), (outcomes or selector).report
-    )
+    outcomes = SharedOutcomes(selector, store.tell)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter), outcomes.report)
     placement = PlacementController(watcher.nodes, dial, settings.placement)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
     async def start() -> None:
         documents = await store.load()
         selector.restore(documents)
-        if shared is not None and outcomes is not None:
+        if shared is not None:
             await shared.follow(outcomes.take, documents)
         hearing.start()
         await watcher.start()
