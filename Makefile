@@ -9,7 +9,7 @@ EXTRAS ?= cpu,dev
 GOOGLEAPIS := build/googleapis
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all fuzz bench bench-peers lint format protos stubs native-test chart-tools chart-cluster clean
+.PHONY: help install demo test test-all fuzz bench bench-peers client-tools lint format protos stubs native-test chart-tools chart-cluster clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
@@ -39,8 +39,8 @@ bench: $(STAMP) ## Run a benchmark: NAME=foundation OUT=file.json DATA=file TRAI
 	$(BIN)/python -m tests.benchmarks --name '$(or $(NAME),foundation)' --out '$(or $(OUT),build/bench-$(or $(NAME),foundation).json)' \
 		$(if $(DATA),--data '$(DATA)') $(if $(TRAIN),--train '$(TRAIN)') $(ARGS)
 
-bench-peers: $(STAMP) ## Install what `make bench NAME=engine` compares with; builds llama.cpp
-	$(BIN)/python -m tests.benchmarks.peers.install
+bench-peers: $(STAMP) ## Install what benchmarks compare with; builds llama.cpp unless ARGS=gateways
+	$(BIN)/python -m tests.benchmarks.peers.install $(ARGS)
 
 lint: $(STAMP) $(GOOGLEAPIS) ## Check style, types, import contracts, protos and C++ format
 	$(BIN)/ruff check .
@@ -104,10 +104,19 @@ build/gobin/kube-apiserver:
 
 chart-cluster: chart-tools build/gobin/kube-apiserver ## Build an API server to install the chart on (ten minutes)
 
+CLIENTS = tests/integration/clients
+
+client-tools: ## Install clients that are not ours, for the tests that have them ask: Node's, LangChain's, LiteLLM's
+	@mkdir -p build/clients && cp $(CLIENTS)/package.json $(CLIENTS)/package-lock.json build/clients/
+	cd build/clients && npm ci --no-audit --no-fund
+	test -x build/clients/venv/bin/python || $(PYTHON) -m venv build/clients/venv
+	build/clients/venv/bin/python -m pip install --quiet -r $(CLIENTS)/requirements.txt
+
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
 	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	cmake --build build/native-$(or $(SANITIZE),plain)
 	LLMROUTER_TEST_ORT_LIBRARY="$$(ls $(abspath $(VENV))/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* | head -1)" \
+		TSAN_OPTIONS=suppressions=$(abspath tests/native/tsan.supp) \
 		ctest --test-dir build/native-$(or $(SANITIZE),plain) --output-on-failure
 
 clean: ## Remove the environment and what was built

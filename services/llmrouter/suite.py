@@ -26,7 +26,7 @@ from llmrouter.common.settings import (
     load_config,
     parse,
 )
-from llmrouter.common.standalone import configure_process_logs, run_program
+from llmrouter.common.standalone import configure_process, run_program
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.telemetry import Telemetry
 from llmrouter.gateway import service as gateway_service
@@ -177,7 +177,7 @@ async def run_up(config: Path | None, ready: Callable[[RunningSuite], None]) -> 
     Raises:
         ConfigError: The configuration is wrong or a port is in use.
     """
-    configure_process_logs()
+    configure_process()
     await until_signalled(_told(config, ready))
 
 
@@ -194,7 +194,7 @@ async def run_service(name: str, config: Path | None) -> None:
     Raises:
         ConfigError: The name or the configuration is wrong, or the port is in use.
     """
-    configure_process_logs()
+    configure_process()
     match name:
         case "inference":
             await run_program(inference_service.PROGRAM, config)

@@ -41,18 +41,19 @@ _SETTLE_SECONDS = 0.004
 class Instant(InferenceServiceServicer):
     """A model that costs nothing, so that only what is around it is measured."""
 
-    def __init__(self):
+    def __init__(self, words=WORDS):
+        self.words = words
         self.generations = 0
         self.pause = 0.0
 
     async def Infer(self, request, context):  # noqa: N802
         self.generations += 1
-        yield _event(started={"model": MODEL, "version": "1"})
+        yield event(started={"model": MODEL, "version": "1"})
         await asyncio.sleep(self.pause)
-        for number in range(WORDS):
-            yield _event(delta={"text": f"word {number} ", "tokens": 1})
-        yield _event(choice_finished={"reason": g.FINISH_REASON_STOP})
-        yield _event(finished={"usage": {"prompt_tokens": 100, "completion_tokens": WORDS}})
+        for number in range(self.words):
+            yield event(delta={"text": f"word {number} ", "tokens": 1})
+        yield event(choice_finished={"reason": g.FINISH_REASON_STOP})
+        yield event(finished={"usage": {"prompt_tokens": 100, "completion_tokens": self.words}})
 
 
 class Held(ModelServiceServicer):
@@ -74,14 +75,15 @@ def register(server, model):
     add_ModelServiceServicer_to_server(Held(), server)
 
 
-def _event(**kind):
+def event(**kind):
     return inference_pb2.InferResponse(event=g.GenerationEvent(**kind))
 
 
 @contextlib.asynccontextmanager
-async def suite(**cache_settings):
-    """Yield a gateway with memory of its own, one without, their model and their cache."""
-    model, dialler = Instant(), Dialler()
+async def suite(model=None, **cache_settings):
+    """Yield a gateway with memory of its own, one without, their model, their cache, and where the
+    first of them listens."""
+    model, dialler = model or Instant(), Dialler()
     async with contextlib.AsyncExitStack() as stack:
         data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
 
@@ -107,14 +109,15 @@ async def suite(**cache_settings):
         )
         addresses = {"selector_address": selector.address, "cache_address": cache.address}
         around = {**addresses, "port": 0, "http_port": None}
-        stubs = []
+        stubs, places = [], []
         for room in (32 << 20, 0):
             settings = GatewaySettings(cache_memory_max_bytes=room, **around)
             gateway = await host(gateway_service.build(settings, dialler, data))
             channel = await stack.enter_async_context(aio.insecure_channel(gateway.address))
             stubs.append(GatewayServiceStub(channel))
+            places.append(gateway.address)
         await until_routable(stubs[0])
-        yield *stubs, model, CacheServiceStub(cache.channel)
+        yield *stubs, model, CacheServiceStub(cache.channel), places[0]
 
 
 async def until_routable(stub):
@@ -139,12 +142,12 @@ async def _whole(stub, request):
 
 async def _stream(stub, request):
     call = stub.StreamGenerate(gateway_pb2.StreamGenerateRequest(request=request))
-    return [event async for event in call]
+    return [one async for one in call]
 
 
 async def measure_latency():
     """Time hits, misses and echoes in turn; medians in microseconds and their ratios."""
-    async with suite() as (near, far, _, _):
+    async with suite() as (near, far, *_):
         return await latencies(near, far, serving)
 
 
@@ -242,7 +245,7 @@ async def _each(stub, name, requests):
 
 async def measure_stampede():
     """Let 100 identical requests ask at once; generations they caused."""
-    async with suite() as (near, _, model, _):
+    async with suite() as (near, _, model, *_):
         model.pause = 0.2
         before = model.generations
         await asyncio.gather(*(_stream(near, asking("stampede")) for _ in range(100)))
@@ -251,7 +254,7 @@ async def measure_stampede():
 
 async def measure_invalidation(repeats=30):
     """Invalidate what a gateway holds; seconds until it serves it no more, the longest of some."""
-    async with suite() as (near, _, _, cache):
+    async with suite() as (near, _, _, cache, _):
         times, who = [], g.RequestContext(request_id="bench", tenant="default")
         reading = asking("invalidated", g.CACHE_MODE_READ)
         for _ in range(repeats):

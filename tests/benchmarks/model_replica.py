@@ -12,6 +12,7 @@ from tests.benchmarks.engine_measures import COUNTING
 
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import BackendOptions, BackendRequest
+from llmrouter.inference.backends.free_memory import keep_together
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.opening import Opener
 
@@ -32,6 +33,7 @@ async def answer_once(model):
 async def hold(folder, weights):
     import onnxruntime  # noqa: F401, PLC0415 - the library is there before the model is
 
+    keep_together()  # as the service does
     print(share_of_memory(), flush=True)  # noqa: T201 - to the benchmark that started this
     options = BackendOptions(threads=2, context=2048, prefix_bytes=0, shared_weights=weights)
     model = await Opener(OnnxRuntimeBackend, options).open(folder)

@@ -2,23 +2,25 @@
 
 `make bench NAME=routing_live ARGS='--weak A --strong B'` asks both models of the store every task
 through the whole suite, grades the answers, and replays both policies over them: decoding is greedy
-and no answer depends on who chose its model. The learner and every threshold see the
-training families only; figures are those of the test families.
+and no answer depends on who chose its model. The learner and every threshold see the training
+families only; figures are those of the test families.
+
+Beside them stand what chance and an oracle need, and both policies over all families, each routed
+by what the others taught (`…_folds`), and over all tasks likewise (`…_tasks`): what a policy does
+once the kinds of questions that it meets have been graded.
 """
 
 import asyncio
-import json
 import logging
 import math
+import random
 import statistics
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from tests.benchmarks.report import Report
-from tests.benchmarks.tasks import checking
+from tests.benchmarks.routing_answers import answered, read
 
-from llmrouter import suite
 from llmrouter.common.generation import FinishReason
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.prompt_features import features_of
@@ -26,13 +28,9 @@ from llmrouter.gateway.cascade import CascadePolicy, confidence, judge
 from llmrouter.selector.learned.examples import Example
 from llmrouter.selector.learned.learner import Learner
 from llmrouter.selector.learned.policy import pick
-from llmrouter_client import AsyncClient
 
 WEAK = "smollm2-135m-instruct-int8"
 STRONG = "qwen2.5-coder-0.5b-instruct-int8"
-CONCURRENT = 8
-MAX_TOKENS = {"number": 32, "regex": 64, "python": 128}
-"""Of an answer, by how it is checked."""
 KEPT = 0.95
 """Share of the strong model's accuracy that a policy has to reach."""
 TARGETS = {
@@ -42,33 +40,22 @@ TARGETS = {
     "cascade_of_strong_accuracy": ("at_least", KEPT),
     "cascade_strong_calls": ("at_most", 0.70),
 }
+PARTS = 5
 _COSTS = {"weak": 1.0, "strong": 4.0}
-
-
-@dataclass
-class Answered:
-    """One task and what both models made of it."""
-
-    task: dict
-    right: dict[str, float]
-    """By `weak` and `strong`."""
-    logprobs: list[float]
-    """Of the weak model's answer."""
-    finish: str
-    text: dict[str, str]
 
 
 def add_options(parser):
     parser.add_argument("--weak", default=WEAK)
     parser.add_argument("--strong", default=STRONG)
     parser.add_argument("--store", type=Path, default=None)
+    parser.add_argument("--answers", type=Path, help="file that keeps answers from run to run")
 
 
 def run(arguments) -> Report:
     configure_logs(json=False, level=logging.WARNING)
     tasks = {split: read(split) for split in ("train", "test")}
-    answered = asyncio.run(answer_all(tasks["train"] + tasks["test"], arguments))
-    train, test = answered[: len(tasks["train"])], answered[len(tasks["train"]) :]
+    models = {"weak": arguments.weak, "strong": arguments.strong}
+    train, test = asyncio.run(_answered(tasks, models, arguments))
     report = Report("routing_live", targets=TARGETS)
     report.figures = measure(train, test)
     report.notes |= {
@@ -88,72 +75,63 @@ def run(arguments) -> Report:
     return report
 
 
-def read(split):
-    path = Path(checking.__file__).parent / f"{split}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-async def answer_all(tasks, arguments):
-    """Ask both models every task; a model that is not in the store ends the run with its name."""
-    async with (
-        suite.running(ports="free", store=arguments.store) as addresses,
-        AsyncClient(addresses.gateway) as client,
-    ):
-        held = {one.name for one in await _models(client, arguments)}
-        for wanted in (arguments.weak, arguments.strong):
-            if wanted not in held:
-                raise SystemExit(f"{wanted} is not served; served: {', '.join(sorted(held))}")
-        gate = asyncio.Semaphore(CONCURRENT)
-        return await asyncio.gather(*(_both(client, gate, one, arguments) for one in tasks))
-
-
-async def _models(client, arguments, attempts=120):
-    """The models served, once both are loaded or a minute has passed."""
-    served = []
-    for _ in range(attempts):
-        served = [one for one in await client.models() if one.version]
-        if {arguments.weak, arguments.strong} <= {one.name for one in served}:
-            break
-        await asyncio.sleep(0.5)
-    return served
-
-
-async def _both(client, gate, task, arguments):
-    right, text, choice = {}, {}, None
-    for name, model in (("strong", arguments.strong), ("weak", arguments.weak)):
-        async with gate:
-            answer = await client.generate(
-                task["prompt"], model=model, temperature=0,
-                max_tokens=MAX_TOKENS[task["check"]["kind"]],
-                logprobs=True, cache="off", timeout=300,
-            )  # fmt: skip
-        choice = answer.choices[0]
-        text[name] = choice.text
-        right[name] = await asyncio.to_thread(checking.check, choice.text, task)
-    logprobs = [one.logprob for one in choice.logprobs]
-    return Answered(task, right, logprobs, choice.finish_reason, text)
+async def _answered(tasks, models, arguments):
+    asked = tasks["train"] + tasks["test"]
+    told = await answered(asked, models, store=arguments.store, kept=arguments.answers)
+    return told[: len(tasks["train"])], told[len(tasks["train"]) :]
 
 
 def measure(train, test):
+    everything = train + test
     weak, strong = (_accuracy(test, name) for name in ("weak", "strong"))
     figures = {
         "weak_accuracy": weak,
         "strong_accuracy": strong,
-        "weak_accuracy_all": _accuracy(train + test, "weak"),
-        "strong_accuracy_all": _accuracy(train + test, "strong"),
+        "weak_accuracy_all": _accuracy(everything, "weak"),
+        "strong_accuracy_all": _accuracy(everything, "strong"),
+        "random_strong_calls": (KEPT * strong - weak) / (strong - weak),
+        "oracle_strong_calls": oracle(test),
     }
-    learner = learn(train)
-    for name, route, candidates in (
-        ("learned", lambda value: routed(learner, test, value), tolerances(train)),
-        ("cascade", lambda value: cascaded(test, value), thresholds(train)),
-    ):
-        chosen = route(candidates)
-        figures |= {
-            f"{name}_accuracy": _routed_accuracy(test, chosen),
-            f"{name}_of_strong_accuracy": _routed_accuracy(test, chosen) / max(strong, 1e-9),
-            f"{name}_strong_calls": statistics.fmean(chosen),
-        }
+    for name, policy in (("learned", learned), ("cascade", cascade)):
+        figures |= _told(name, test, policy(train, test))
+        for how, key in (("folds", "family"), ("tasks", "id")):
+            figures |= _told(f"{name}_{how}", *_over(parts(everything, key), policy))
     return figures
+
+
+def _told(name, answered, sent):
+    accuracy = _routed_accuracy(answered, sent)
+    return {
+        f"{name}_accuracy": accuracy,
+        f"{name}_of_strong_accuracy": accuracy / max(_accuracy(answered, "strong"), 1e-9),
+        f"{name}_strong_calls": statistics.fmean(sent),
+    }
+
+
+def parts(answered, key, count=PARTS):
+    """The tasks in so many parts, those with the same value of `key` together, drawn."""
+    values = sorted({one.task[key] for one in answered})
+    random.Random(key).shuffle(values)  # noqa: S311 - no secret
+    part = {value: place % count for place, value in enumerate(values)}
+    return [[one for one in answered if part[one.task[key]] == place] for place in range(count)]
+
+
+def _over(split, policy):
+    """All tasks and where they are sent, each part by what the others taught."""
+    routed = [one for part in split for one in part]
+    sent = []
+    for place, part in enumerate(split):
+        others = [one for number, other in enumerate(split) if number != place for one in other]
+        sent += policy(others, part)
+    return routed, sent
+
+
+def oracle(answered):
+    """The share that has to go to the strong model where it is known who answers what."""
+    gained = sum(one.right["strong"] > one.right["weak"] for one in answered)
+    needed = KEPT * sum(one.right["strong"] for one in answered)
+    kept = sum(max(one.right.values()) for one in answered)
+    return max(0.0, gained - (kept - needed)) / len(answered)
 
 
 def learn(answered):
@@ -184,27 +162,26 @@ def cascaded(answered, threshold):
     return [judge(one.logprobs, FinishReason(one.finish), policy).escalate for one in answered]
 
 
-def tolerances(train):
-    """The largest tolerance that keeps the training families' accuracy, a family left out each."""
-    families = sorted({one.task["family"] for one in train})
-    folds = [
-        (
-            learn([one for one in train if one.task["family"] != family]),
-            [one for one in train if one.task["family"] == family],
-        )
-        for family in families
+def learned(train, test):
+    """Where `learned` sends each test task, by the largest tolerance that held in training."""
+    split = parts(train, "family")
+    answered = [one for part in split for one in part]
+    learners = [
+        learn([one for other in split if other is not part for one in other]) for part in split
     ]
-    answered = [one for _, fold in folds for one in fold]
 
     def sent(tolerance):
-        return [routing for learner, fold in folds for routing in routed(learner, fold, tolerance)]
+        pairs = zip(learners, split, strict=True)
+        return [one for learner, part in pairs for one in routed(learner, part, tolerance)]
 
-    return _cheapest(answered, sent, np.linspace(-0.05, 0.6, 27))
+    tolerance = _cheapest(answered, sent, np.linspace(-0.05, 0.6, 27))
+    return routed(learn(train), test, tolerance)
 
 
-def thresholds(train):
-    """The confidence that keeps the training families' accuracy with the fewest strong calls."""
-    return _cheapest(train, lambda value: cascaded(train, value), np.linspace(0, 1, 41))
+def cascade(train, test):
+    """Whether `cascade` escalates each test task, by the threshold that held in training."""
+    threshold = _cheapest(train, lambda value: cascaded(train, value), np.linspace(0, 1, 101))
+    return cascaded(test, threshold)
 
 
 def _cheapest(answered, sent, values):

@@ -226,9 +226,9 @@ def _oracle(world, strategy, request):
         slower = model.speed(world.now)
         truth[row] = (0.0, model.pace * slower, model.per_token * slower)
     figures = Figures(
-        believed=truth,
+        believed=truth.T,
         bytes_per_token=np.full(count, BYTES_PER_TOKEN),
-        spread=np.zeros((count, measures)),
+        spread=np.zeros((measures, count)),
         turns=None,
         loads=selector.live.loads,
         drained=None,

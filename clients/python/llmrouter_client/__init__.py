@@ -14,6 +14,7 @@ from llmrouter_client.conversation import Conversation, Turn
 from llmrouter_client.embeddings import Embedding, Embeddings
 from llmrouter_client.errors import FieldViolation, LlmrouterError
 from llmrouter_client.events import (
+    Adjustment,
     Answer,
     Attempt,
     Choice,
@@ -32,9 +33,11 @@ from llmrouter_client.events import (
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Ensemble, Message, Options, ResponseFormat
 from llmrouter_client.sync import Client, SyncBatch, SyncStream
+from llmrouter_client.sync_conversation import SyncConversation, SyncTurn
 from llmrouter_client.tls import Tls
 
 __all__ = [
+    "Adjustment",
     "Answer",
     "AsyncClient",
     "Attempt",
@@ -62,7 +65,9 @@ __all__ = [
     "Stream",
     "Switched",
     "SyncBatch",
+    "SyncConversation",
     "SyncStream",
+    "SyncTurn",
     "Timings",
     "Tls",
     "TokenLogprob",

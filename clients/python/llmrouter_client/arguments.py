@@ -28,6 +28,7 @@ _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5
 _KEY = re.compile(r"[!-~]{1,16384}")
 _LONGEST_SHOWN = 60
 _CACHE_MODES = ("off", "read", "write", "read-write", "refresh")
+_TRUNCATION = ("off", "auto")
 _SWITCHING = ("any", "same-version", "off")
 _PRIORITIES = ("low", "normal", "high")
 
@@ -169,6 +170,10 @@ def _is_cache_wish(value: object) -> bool:
     return isinstance(value, bool) or value in _CACHE_MODES
 
 
+def _is_pace(value: object) -> bool:
+    return value == "original" or _is_number(value)
+
+
 def _numbers(**bounds: str) -> dict[str, tuple[str, Callable[[Any], bool], str]]:
     return {
         name: (f"sampling.{name}", _is_number, f"a number, {told}") for name, told in bounds.items()
@@ -221,6 +226,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "cache_drawn": ("cache.drawn", _is_flag, "True or False"),
     "cache_stale": ("cache.stale", _is_flag, "True or False"),
     "cache_similar": ("cache.similar", _is_flag, "True or False"),
+    "cache_pace": ("cache.pace", _is_pace, "'original' or a number of tokens a second"),
     "min_quality": ("routing.min_quality", _is_number, "a number, 0 to 1"),
     "max_cost": ("routing.max_cost", _is_number, "a number of US dollars"),
     "max_latency": ("routing.max_latency", _is_finite, "a number of seconds"),
@@ -237,6 +243,9 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     ),
     "switching": (
         "routing.switching", lambda value: value in _SWITCHING, f"one of {', '.join(_SWITCHING)}"
+    ),
+    "truncation": (
+        "routing.truncation", lambda value: value in _TRUNCATION, f"one of {', '.join(_TRUNCATION)}"
     ),
     "explore": ("routing.no_exploration", _is_flag, "True or False"),
     "priority": (

@@ -12,6 +12,7 @@ from google.protobuf.duration_pb2 import Duration
 from llmrouter.v1 import gateway_pb2, generation_pb2, selector_pb2
 
 __all__ = [
+    "Adjustment",
     "Answer",
     "Attempt",
     "Choice",
@@ -53,6 +54,18 @@ class Timings:
 
 
 @dataclass(frozen=True, slots=True)
+class Adjustment:
+    """How what a model was asked differs from what its caller asked."""
+
+    dropped_messages: int = 0
+    """Messages of the eldest turns that it did not read (`truncation`)."""
+    max_tokens: int = 0
+    """Tokens that it might generate at most; 0 where the caller's own bound held."""
+    low_priority: bool = False
+    """Whether it was asked at low priority because another one was over its rate limit."""
+
+
+@dataclass(frozen=True, slots=True)
 class Attempt:
     """One model tried; `error_reason` is empty for the one that answered."""
 
@@ -69,7 +82,9 @@ class Attempt:
     confidence: float | None = None
     """How sure it was of its answer, 0 to 1; None where nobody asked."""
     set_aside: str = ""
-    """Why its complete answer was not given; one phrase."""
+    """Why its answer was not given although nothing was wrong with it; one phrase."""
+    adjustment: Adjustment | None = None
+    """How what it was asked differs from what was asked here; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +102,8 @@ class Started:
     """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
     similarity: float = 0.0
     """How similar the question was whose answer this is, 0 to 1, where `cache` is `similar`."""
+    dropped_messages: int = 0
+    """Messages of the eldest turns that were left out so that the rest fits (`truncation`)."""
 
     @property
     def cached(self) -> bool:
@@ -201,6 +218,8 @@ class Answer:
     """Where a cached answer was: `gateway`, `memory`, `disk` or `shared`; empty for others."""
     similarity: float = 0.0
     """How similar the question was whose answer this is, 0 to 1, where `cache` is `similar`."""
+    dropped_messages: int = 0
+    """Messages of the eldest turns that were left out so that the rest fits (`truncation`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,6 +279,7 @@ def answer_from(response: gateway_pb2.GenerateResponse) -> Answer:
         cache=started.cache,
         level=started.level,
         similarity=started.similarity,
+        dropped_messages=started.dropped_messages,
     )
 
 
@@ -305,7 +325,12 @@ def _started(started: generation_pb2.Started) -> Started:
         started.prompt_tokens,
         level,
         started.similarity,
+        started.dropped_messages,
     )
+
+
+def _adjustment(one: generation_pb2.Adjustment) -> Adjustment:
+    return Adjustment(one.dropped_messages, one.max_tokens, one.low_priority)
 
 
 def _switched(event: generation_pb2.Switched) -> Switched:
@@ -349,6 +374,7 @@ def _finished(finished: generation_pb2.Finished) -> Finished:
                 one.cost,
                 one.confidence if one.HasField("confidence") else None,
                 one.set_aside,
+                _adjustment(one.adjustment) if one.HasField("adjustment") else None,
             )
             for one in finished.attempts
         ),

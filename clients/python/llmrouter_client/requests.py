@@ -118,6 +118,9 @@ class Options(TypedDict, total=False):
     """Whether an answer that has expired may stand in when no model can answer."""
     cache_similar: bool | None
     """Whether the answer to a question that means the same will do."""
+    cache_pace: Literal["original"] | float | None
+    """How fast a kept answer is streamed: as it was generated, or so many tokens a second, 0.1 to
+    10000; by default as fast as it is read. For streams alone."""
     min_quality: float | None
     """Lowest acceptable quality, 0 to 1."""
     max_cost: float | None
@@ -138,6 +141,9 @@ class Options(TypedDict, total=False):
     switching: Literal["any", "same-version", "off"] | None
     """Who may go on with an answer whose model is lost in the middle: by default any model that
     can, another replica of the same version first."""
+    truncation: Literal["off", "auto"] | None
+    """Whether the eldest turns of a chat that fits no model may be left out: by default it is
+    refused. `Started.dropped_messages` tells how many messages were."""
     explore: bool | None
     """Whether a model may answer only to be learned about, by the strategy `learned`; True by
     default."""
@@ -259,6 +265,7 @@ def _routing(options: Options) -> generation_pb2.RoutingWishes:
         min_confidence=options.get("min_confidence") or 0.0,
         ensemble=_ensemble(options.get("ensemble")),
         switching=_switching(options.get("switching")),
+        truncation=_truncation(options.get("truncation")),
     )
     for field, seconds in (
         (wishes.max_latency, options.get("max_latency")),
@@ -292,6 +299,11 @@ def _switching(wish: str | None) -> generation_pb2.Switching.ValueType:
     return generation_pb2.Switching.Value(f"SWITCHING_{name}")
 
 
+def _truncation(wish: str | None) -> generation_pb2.Truncation.ValueType:
+    name = "UNSPECIFIED" if wish is None else wish.upper()
+    return generation_pb2.Truncation.Value(f"TRUNCATION_{name}")
+
+
 def _priority(options: Options) -> generation_pb2.Priority.ValueType:
     name = options.get("priority") or "normal"
     return generation_pb2.Priority.Value(f"PRIORITY_{name.upper()}")
@@ -312,4 +324,9 @@ def _cache(options: Options) -> generation_pb2.CacheWishes:
     ttl = options.get("cache_ttl")
     if ttl is not None:
         wishes.ttl.FromNanoseconds(round(ttl * 1e9))
+    pace = options.get("cache_pace")
+    if pace == "original":
+        wishes.pace.original = True
+    elif pace is not None:
+        wishes.pace.tokens_per_second = pace
     return wishes

@@ -13,6 +13,7 @@ from llmrouter_client.embeddings import Embeddings
 from llmrouter_client.events import Answer, Event, Finished, Model, Started
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Options, Prompt
+from llmrouter_client.sync_conversation import SyncConversation
 from llmrouter_client.tls import Tls
 
 __all__ = ["Client", "SyncBatch", "SyncStream"]
@@ -84,6 +85,12 @@ class Client:
     ) -> SyncBatch:
         """Return the results of many questions as they come; see `AsyncClient.batch`."""
         return SyncBatch(self, self._client.batch(questions, concurrency=concurrency, **options))
+
+    def converse(
+        self, *, window: int | None = None, **options: Unpack[Options]
+    ) -> SyncConversation:
+        """Begin a conversation; see `AsyncClient.converse`."""
+        return SyncConversation(self._run, self._client.converse(window=window, **options))
 
     def embed(
         self,

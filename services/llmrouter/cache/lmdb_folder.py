@@ -12,7 +12,9 @@ from typing import IO, Any
 
 import lmdb
 
-__all__ = ["CORRUPT", "hold_folder", "open_folder", "set_folder_aside"]
+from llmrouter.cache.lmdb_pages import check_pages
+
+__all__ = ["CORRUPT", "Environment", "hold_folder", "open_folder", "set_folder_aside"]
 
 CORRUPT = (
     lmdb.InvalidError,
@@ -50,7 +52,35 @@ def hold_folder(path: Path) -> IO[bytes]:
     return held
 
 
-def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True) -> Any:
+class Environment:
+    """LMDB's, of a file that is looked at before each transaction.
+
+    LMDB reads the file as memory: where somebody has cut it off, touching what is missing would
+    end the process.
+    """
+
+    def __init__(self, env: Any, file: Path) -> None:
+        self._env = env
+        self._file = file
+        self._size = file.stat().st_size
+        self.open_db = env.open_db
+        self.close = env.close
+
+    def begin(self, **options: Any) -> Any:
+        """Return a transaction.
+
+        Raises:
+            lmdb.CorruptedError: The file is shorter than it was.
+            OSError: It cannot be looked at.
+        """
+        known, size = self._size, self._file.stat().st_size
+        if size < known:  # it grows in another thread, and never shrinks
+            raise lmdb.CorruptedError(f"data.mdb has {size} bytes, it had {known}")
+        self._size = size
+        return self._env.begin(**options)
+
+
+def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True) -> Environment:
     """Open or create an environment that none but its owner may read.
 
     Args:
@@ -64,15 +94,18 @@ def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True
         OSError: The folder cannot be made or looked at.
     """
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    file = path / "data.mdb"
+    if file.exists() and not file.stat().st_size:
+        raise lmdb.CorruptedError("data.mdb is empty")
     env = lmdb.open(
         str(path), map_size=max_bytes, max_dbs=tables, mode=0o600, metasync=durable, sync=durable
     )
     try:
-        _refuse_truncated(env, path)
+        _refuse_truncated(env, file)
+        return Environment(env, file)
     except BaseException:
         env.close()
         raise
-    return env
 
 
 def set_folder_aside(path: Path, error: Exception) -> None:
@@ -85,9 +118,9 @@ def set_folder_aside(path: Path, error: Exception) -> None:
     _log.error("answer store %s is damaged (%s); set aside as %s", path, error, aside)
 
 
-def _refuse_truncated(env: Any, path: Path) -> None:
-    """Pages missing at the end of the file would kill the process when they are touched."""
-    needed = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    held = (path / "data.mdb").stat().st_size
-    if held < needed and env.info()["last_txnid"] > 0:
-        raise lmdb.CorruptedError(f"data.mdb has {held} bytes, it should have {needed}")
+def _refuse_truncated(env: Any, file: Path) -> None:
+    """Refuse a file that lacks a page: touching it would end the process."""
+    page_size, size = env.stat()["psize"], file.stat().st_size
+    if size < (env.info()["last_pgno"] + 1) * page_size:
+        with file.open("rb") as opened:
+            check_pages(opened.fileno(), page_size, size)

@@ -12,7 +12,14 @@ from llmrouter.common.wire import seconds
 from llmrouter.v1 import cache_pb2 as pb
 from llmrouter.v1 import generation_pb2
 
-__all__ = ["decode_label", "decode_ttl", "encode_news", "place_of", "tenant_of"]
+__all__ = [
+    "decode_label",
+    "decode_ttl",
+    "encode_news",
+    "place_of",
+    "question_place_of",
+    "tenant_of",
+]
 
 
 def tenant_of(context: generation_pb2.RequestContext) -> str:
@@ -33,10 +40,22 @@ def place_of(context: generation_pb2.RequestContext, key: bytes) -> bytes:
     Raises:
         RouterError: INVALID_ARGUMENT when tenant or key are out of bounds.
     """
-    tenant = tenant_of(context)
+    return stored_key(tenant_of(context), _checked("key", key))
+
+
+def question_place_of(context: generation_pb2.RequestContext, question: bytes) -> bytes:
+    """Return where the way to the answer of a tenant's question is kept: no answer lies there.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when tenant or question are out of bounds.
+    """
+    return stored_key(tenant_of(context), b"question" + _checked("question", question))
+
+
+def _checked(field: str, key: bytes) -> bytes:
     if len(key) != KEY_BYTES:
-        raise invalid("key", f"has {len(key)} bytes; it must have {KEY_BYTES}")
-    return stored_key(tenant, key)
+        raise invalid(field, f"has {len(key)} bytes; it must have {KEY_BYTES}")
+    return key
 
 
 def decode_ttl(request: pb.StoreRequest, default: float) -> float:

@@ -11,7 +11,13 @@ from google.protobuf.message import DecodeError
 from llmrouter.cache.claims import Claims
 from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.leases import Leases
-from llmrouter.cache.messages import decode_label, decode_ttl, encode_news, place_of
+from llmrouter.cache.messages import (
+    decode_label,
+    decode_ttl,
+    encode_news,
+    place_of,
+    question_place_of,
+)
 from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.semantic.messages import decode_question
 from llmrouter.cache.settings import CacheSettings
@@ -71,19 +77,20 @@ class CacheServicer(CacheServiceServicer):
         self, request: pb.LookupRequest, context: Any
     ) -> pb.LookupResponse:
         """Look an answer up; an answer that cannot be read any more is a miss."""
-        place = place_of(request.context, request.key)
         session, sequence = request.session, self._invalidations.sequence
+        if request.stale:
+            return pb.LookupResponse(found=await self._find_late(request), sequence=sequence)
+        place = place_of(request.context, request.key)
         if not self._invalidations.knows(session):
-            found = await self._find(place, stale=request.stale)
-            return pb.LookupResponse(found=found, sequence=sequence)
+            return pb.LookupResponse(found=await self._find(place), sequence=sequence)
         # Taken before looking: an answer stored meanwhile is then found by whoever holds the lease.
         before = self._claims.holds(place, session)
         leads = self._claims.lead(place, session)
         try:
-            found = await self._find(place, stale=request.stale)
+            found = await self._find(place)
             claim = await self._claims.take(place) if leads and found is None else Claim.HELD
             if claim is Claim.ANSWERED:
-                found = await self._find(place, stale=request.stale)
+                found = await self._find(place)
         except BaseException:
             if not before:
                 await self._claims.release(place, session)
@@ -212,7 +219,20 @@ class CacheServicer(CacheServiceServicer):
         labels = answer_labels(place, tenant, answer.model, answer.version, answer.tags)
         if request.refresh:
             as_of = await self._invalidations.invalidate(key_label(place))
-        return await self._tiers.store(place, payload, labels, ttl, as_of)
+        question = b""
+        if request.question:
+            question = question_place_of(request.context, request.question)
+        return await self._tiers.store(place, payload, labels, ttl, as_of, question)
+
+    async def _find_late(self, request: pb.LookupRequest) -> pb.FoundAnswer | None:
+        """Find an answer that may have expired by its key, else by its question."""
+        if request.key or not request.question:
+            place = place_of(request.context, request.key)
+            found = await self._find(place, stale=True)
+            if found is not None or not request.question:
+                return found
+        known = await self._tiers.target(question_place_of(request.context, request.question))
+        return None if known is None else await self._find(known, stale=True)
 
     async def _find(self, place: bytes, *, stale: bool = False) -> pb.FoundAnswer | None:
         hit = await self._tiers.lookup(place, stale=stale)

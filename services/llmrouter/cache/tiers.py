@@ -6,10 +6,10 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.cache.compression import Packer
+from llmrouter.cache.compression import Codec, Packer
 from llmrouter.cache.disk_tier import DiskTier
 from llmrouter.cache.far_tier import FarTier
 from llmrouter.cache.invalidations import Invalidations
@@ -79,14 +79,8 @@ class Tiers:
             RouterError: STORE_FAILED when it is not in memory and the level behind cannot be read,
                 or when nobody knows which answers were invalidated.
         """
-        self._check_store()
-        serves = self._serves_late if stale else self._serves
-        record, level = self._memory.get(place, serves), CacheLevel.MEMORY
-        if record is None and self._far is not None:
-            record, level = await self._far.get(place, serves), self._far.level
-            if record is not None and place not in self._memory:
-                self._remember(place, record)  # unless a store has overtaken this lookup
-        if record is None or not serves(record):
+        record, level = await self._find(place, self._serves_late if stale else self._serves)
+        if record is None:
             return None
         try:
             payload = await self._packer.unpack(record.codec, record.payload)
@@ -96,6 +90,18 @@ class Tiers:
         now = self._clock()
         return Hit(payload, level, max(0.0, now - record.stored_at), record.expires_at - now)
 
+    async def target(self, question: bytes) -> bytes | None:
+        """Return the place of the answer that was stored last for a question, expired or not.
+
+        Args:
+            question: As `store` was told.
+
+        Raises:
+            RouterError: As `lookup`.
+        """
+        record, _ = await self._find(question, self._serves_late)
+        return None if record is None else record.payload
+
     async def store(
         self,
         place: bytes,
@@ -103,6 +109,7 @@ class Tiers:
         labels: Sequence[bytes],
         ttl_seconds: float,
         as_of: int = 0,
+        question: bytes = b"",
     ) -> int:
         """Keep an answer; returns once the level behind memory, if there is one, has it.
 
@@ -112,6 +119,8 @@ class Tiers:
             labels: What it can be invalidated by.
             ttl_seconds: How long it lives.
             as_of: The sequence that stood when its generation began; 0 takes that of now.
+            question: Where the way to it is kept as well, which lives and dies with it; empty for
+                nowhere.
 
         Returns:
             The sequence that it is kept under; it is not kept if it was invalidated since.
@@ -127,9 +136,16 @@ class Tiers:
         codec, packed = await self._packer.pack(payload)
         now = self._clock()
         record = Record(now, now + ttl_seconds, as_of, tuple(labels), codec, packed)
-        if self._far:
-            await self._far.put(place, record)
-        self._remember(place, record)
+        kept = {place: record}
+        if question:
+            kept[question] = replace(record, codec=Codec.PLAIN, payload=place)
+        if self._far is None:
+            for where, one in kept.items():
+                self._remember(where, one)
+        else:
+            # Together, so that a disk has both at once. Ways wait there until a bad day.
+            await asyncio.gather(*(self._far.put(where, one) for where, one in kept.items()))
+            self._remember(place, record)
         self._learn_from(payload)
         return as_of
 
@@ -150,6 +166,17 @@ class Tiers:
             await self._training
         if self._far:
             await self._far.close()
+
+    async def _find(
+        self, place: bytes, serves: Callable[[Record], bool]
+    ) -> tuple[Record | None, CacheLevel]:
+        self._check_store()
+        record, level = self._memory.get(place, serves), CacheLevel.MEMORY
+        if record is None and self._far is not None:
+            record, level = await self._far.get(place, serves), self._far.level
+            if record is not None and place not in self._memory:
+                self._remember(place, record)  # unless a store has overtaken this lookup
+        return (record if record is not None and serves(record) else None), level
 
     def _check_store(self) -> None:
         """Let go of what another store's invalidations would have been about."""

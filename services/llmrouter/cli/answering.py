@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import asdict
 
 import typer
@@ -25,7 +25,7 @@ from llmrouter_client import (
     TopLogprob,
 )
 
-__all__ = ["Route", "choice_data", "event_data", "show"]
+__all__ = ["Route", "choice_data", "event_data", "show", "show_events"]
 
 _NAMES = {
     Started: "started",
@@ -89,6 +89,8 @@ class Route:
             rows["model"] = f"[bold]{escape(visible(self._started.model))}[/]{version}"
             rows["why"] = escape(visible(self._started.reason))
             rows["cache"] = _cache(self._started)
+            dropped = self._started.dropped_messages
+            rows["left out"] = f"the eldest {counted(dropped, 'message')}" if dropped else ""
         if self._switched:
             rows["switched"] = "; ".join(map(_switch, self._switched))
         if self._first is not None:
@@ -123,15 +125,24 @@ async def show(stream: Stream, *, as_json: bool, route: bool = True) -> str:
     Raises:
         LlmrouterError: The request was refused, or its stream broke off.
     """
-    told = Route()
     async with stream:
-        try:
-            async for event in stream:
-                told.take(event)
-                _write(event, as_json=as_json)
-        finally:
-            if told.text and not as_json:
-                typer.echo()
+        return await show_events(stream, as_json=as_json, route=route)
+
+
+async def show_events(events: AsyncIterator[Event], *, as_json: bool, route: bool = True) -> str:
+    """Write an answer as its events come and return its text; arguments as those of `show`.
+
+    Raises:
+        LlmrouterError: As `show`.
+    """
+    told = Route()
+    try:
+        async for event in events:
+            told.take(event)
+            _write(event, as_json=as_json)
+    finally:
+        if told.text and not as_json:
+            typer.echo()
     if not as_json:
         for choice, text in sorted(told.others.items()):
             typer.echo(f"\n--- answer {choice + 1} ---\n{visible(text)}")

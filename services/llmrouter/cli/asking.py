@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 
 from llmrouter.cli.places import Place
 from llmrouter.common.settings import given_api_key
@@ -13,7 +13,7 @@ from llmrouter_client import AsyncClient, LlmrouterError, Options
 from llmrouter_client.handshake import handshake_failure
 from llmrouter_client.requests import Prompt, request_from
 
-__all__ = ["asking", "check"]
+__all__ = ["asking", "check", "explaining"]
 
 
 def check(prompt: Prompt, options: Options) -> None:
@@ -30,12 +30,19 @@ async def asking(gateway: Place) -> AsyncIterator[AsyncClient]:
     """Give a client; that nothing answers is told with where the address is from."""
     key = given_api_key()
     async with AsyncClient(gateway.address, api_key=key, tls=gateway.tls) as client:
-        try:
+        with explaining(gateway):
             yield client
-        except LlmrouterError as error:
-            # A gateway that answers may say the same of a service behind it.
-            if error.reason != "UPSTREAM_UNAVAILABLE" or not error.transport:
-                raise
-            if handshake_failure(gateway.address, error.metadata.get("detail", "")):
-                raise  # somebody is there, and the sentence says what is wrong
-            raise LlmrouterError(error.reason, gateway.silence, code=error.code) from None
+
+
+@contextmanager
+def explaining(gateway: Place) -> Iterator[None]:
+    """Have calls of the block that nothing answers told with where the address is from."""
+    try:
+        yield
+    except LlmrouterError as error:
+        # A gateway that answers may say the same of a service behind it.
+        if error.reason != "UPSTREAM_UNAVAILABLE" or not error.transport:
+            raise
+        if handshake_failure(gateway.address, error.metadata.get("detail", "")):
+            raise  # somebody is there, and the sentence says what is wrong
+        raise LlmrouterError(error.reason, gateway.silence, code=error.code) from None

@@ -10,7 +10,16 @@ import typer
 from llmrouter_client import Options
 from llmrouter_client.requests import CacheMode
 
-__all__ = ["Allow", "Cache", "CacheAllow", "CacheTags", "CacheTtl", "NoCache", "wishes"]
+__all__ = [
+    "Allow",
+    "Cache",
+    "CacheAllow",
+    "CachePace",
+    "CacheTags",
+    "CacheTtl",
+    "NoCache",
+    "wishes",
+]
 
 
 class Allow(StrEnum):
@@ -41,6 +50,16 @@ CacheAllow = Annotated[
     ),
 ]
 
+CachePace = Annotated[
+    str | None,
+    typer.Option(
+        "--cache-pace",
+        metavar="original|TOKENS",
+        help="How fast a kept answer comes: original, as it was generated, or so many tokens a "
+        "second; by default at once.",
+    ),
+]
+
 
 def wishes(
     no_cache: bool,
@@ -48,11 +67,12 @@ def wishes(
     ttl: float | None,
     tags: list[str] | None,
     allow: list[Allow] | None,
+    pace: str | None,
 ) -> Options:
     """Return the wishes as the client takes them.
 
     Raises:
-        typer.BadParameter: The cache is to be kept out and to be used.
+        typer.BadParameter: The cache is to be kept out and to be used, or the pace is none.
     """
     if no_cache and cache not in {None, "off"}:
         raise typer.BadParameter(f"contradicts --cache {cache}", param_hint="--no-cache")
@@ -61,4 +81,17 @@ def wishes(
     allowed = allow or ()
     options.update(Options(cache_drawn=Allow.DRAWN in allowed, cache_stale=Allow.STALE in allowed))
     options.update(Options(cache_similar=Allow.SIMILAR in allowed))
+    options.update(_paced(pace))
     return options
+
+
+def _paced(pace: str | None) -> Options:
+    if pace is None:
+        return Options()
+    if pace == "original":
+        return Options(cache_pace="original")
+    try:
+        return Options(cache_pace=float(pace))
+    except ValueError:
+        told = f"is {pace!r}; it must be original or a number of tokens a second"
+        raise typer.BadParameter(told, param_hint="--cache-pace") from None

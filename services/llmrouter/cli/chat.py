@@ -1,16 +1,17 @@
-"""`chat`: a conversation of many turns."""
+"""`chat`: a conversation of many turns on one stream."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from typing import Annotated
+from collections.abc import Coroutine
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.answering import show
-from llmrouter.cli.asking import asking, check
+from llmrouter.cli.answering import show_events
+from llmrouter.cli.asking import check, explaining
 from llmrouter.cli.generate import (
     MaxTokens,
     ModelName,
@@ -21,11 +22,19 @@ from llmrouter.cli.generate import (
 )
 from llmrouter.cli.output import Json, err, out
 from llmrouter.cli.places import Address, Place, gateway_at
-from llmrouter_client import LlmrouterError, Message, Options
+from llmrouter.cli.slash import Changed, Quit, Told, obey
+from llmrouter.cli.talking import Talk
+from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import RouterError
+from llmrouter.common.settings import given_api_key
+from llmrouter_client import AsyncClient, LlmrouterError, Message, Options
 
 __all__ = ["chat"]
 
-_QUIT = frozenset({"/quit", "/exit"})
+Truncating = Annotated[
+    Literal["off", "auto"] | None,
+    typer.Option("--truncation", help="auto leaves eldest turns out of a chat that is too long."),
+]
 
 
 def chat(
@@ -35,50 +44,74 @@ def chat(
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     seed: Seed = None,
+    truncation: Truncating = None,
     timeout: Timeout = None,
     system: Annotated[str | None, typer.Option(help="Instructions above it all.")] = None,
     address: Address = None,
     route: Annotated[bool, typer.Option(help="Show the route of every answer.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Talk; /quit or Ctrl-D ends, Ctrl-C stops the running answer."""
+    """Talk; /help lists commands, Ctrl-D ends, Ctrl-C gives the running answer up."""
     options = Options(model=model, strategy=strategy, temperature=temperature, seed=seed)
-    options.update(Options(max_tokens=max_tokens, timeout=timeout))
+    options.update(Options(max_tokens=max_tokens, truncation=truncation, timeout=timeout))
     gateway = gateway_at(address)
-    turns = [Message("system", system)] if system else []
     if not as_json and sys.stdin.isatty():
-        err().print("[dim]/quit or Ctrl-D ends, Ctrl-C stops the running answer[/]")
+        err().print("[dim]/help lists commands, Ctrl-D ends, Ctrl-C gives the answer up[/]")
     with asyncio.Runner() as runner:
-        while (question := _ask(as_json=as_json)) is not None:
-            if not question.strip():
-                continue
-            turns.append(Message("user", question))
-            work = _answer(gateway, turns, options, as_json=as_json, route=route)
-            try:
-                turns.append(Message("assistant", runner.run(work)))
-            except KeyboardInterrupt:
-                turns.pop()
-                err().print("[yellow]stopped[/]")
-            except LlmrouterError as error:
-                turns.pop()
-                if not sys.stdin.isatty():  # a script wants to know, a person may try again
-                    raise
-                err().print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        client = AsyncClient(gateway.address, api_key=given_api_key(), tls=gateway.tls)
+        talk = Talk(client, options, system or "")
+        try:
+            while (line := _ask(as_json=as_json)) is not None:
+                work = _take(line, talk, gateway, as_json=as_json, route=route)
+                if not _told(runner, work):
+                    break
+        finally:
+            runner.run(_end(talk, client))
 
 
 def _ask(*, as_json: bool) -> str | None:
-    """Return the next question; None at the end."""
+    """Return the next line; None at the end."""
     prompt = "" if as_json or not sys.stdin.isatty() else "[bold cyan]you>[/] "
     try:
-        question = out().input(prompt)
+        return out().input(prompt)
     except EOFError:
         return None
-    return None if question.strip() in _QUIT else question
 
 
-async def _answer(
-    gateway: Place, turns: list[Message], options: Options, *, as_json: bool, route: bool
-) -> str:
-    check(turns, options)
-    async with asking(gateway) as client:
-        return await show(client.stream(turns, **options), as_json=as_json, route=route)
+def _told(runner: asyncio.Runner, work: Coroutine[Any, Any, bool]) -> bool:
+    """Do what a line asks for; return whether the chat goes on."""
+    try:
+        return runner.run(work)
+    except (LlmrouterError, RouterError) as error:
+        if not sys.stdin.isatty():  # a script wants to know, a person may try again
+            raise
+        err().print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
+        return True
+
+
+async def _take(line: str, talk: Talk, gateway: Place, *, as_json: bool, route: bool) -> bool:
+    """Do what a line asks for; return whether the chat goes on."""
+    if not line.strip():
+        return True
+    match obey(line, talk.options):
+        case Quit():
+            return False
+        case Told(text):
+            err().print(escape(text), soft_wrap=True)
+        case Changed(options):
+            check("-", options)
+            await talk.change(options)
+        case None:
+            question = line.lstrip().removeprefix("/") if line.lstrip().startswith("//") else line
+            check([*talk.said, Message("user", question)], talk.options)
+            with explaining(gateway):
+                async with closing_stream(talk.answer(question)) as events:
+                    await show_events(events, as_json=as_json, route=route)
+            if talk.interrupted:
+                err().print("[yellow]stopped[/]")
+    return True
+
+
+async def _end(talk: Talk, client: AsyncClient) -> None:
+    await talk.close()
+    await client.close()

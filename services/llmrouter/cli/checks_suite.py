@@ -12,10 +12,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from llmrouter.cli.calling import dialled
 from llmrouter.cli.findings import Finding, State
 from llmrouter.cli.output import size_text
-from llmrouter.cli.overview import Overview
 from llmrouter.cli.places import Place
 from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.errors import RouterError
+from llmrouter.common.overview import Overview
 from llmrouter.common.settings import SERVICES, read_variable
 from llmrouter.v1 import model_pb2
 from llmrouter.v1 import selector_pb2 as pb
@@ -169,7 +169,11 @@ def check_running(seen: Overview) -> Iterator[Finding]:
 
 
 def _memory(seen: Overview) -> Iterator[Finding]:
-    memory = seen.models.memory
+    for node in seen.nodes.values():
+        yield from _memory_of(node.memory)
+
+
+def _memory_of(memory: model_pb2.MemoryStatus) -> Iterator[Finding]:
     if memory.pressure in (
         model_pb2.MEMORY_PRESSURE_CRITICAL,
         model_pb2.MEMORY_PRESSURE_EMERGENCY,

@@ -12,8 +12,8 @@ import typer
 from rich.markup import escape
 
 from llmrouter.cli.findings import Finding, State
+from llmrouter.cli.looking import look_at
 from llmrouter.cli.output import Json, out, write_json
-from llmrouter.cli.overview import Places, look
 from llmrouter.cli.places import Place
 from llmrouter.cli.running import Config
 from llmrouter.common.addresses import address_of, reachable
@@ -70,29 +70,29 @@ def _machine() -> Iterator[Finding]:
 
 def _suite(settings: SuiteSettings) -> Iterator[Finding]:
     from llmrouter.cli import checks_suite as checks
+    from llmrouter.cli.checks_redis import check_redis
     from llmrouter.cli.stores import open_store
 
     yield from checks.check_store(open_store(settings.inference.store))
     ports = asyncio.run(checks.check_ports(settings))
     yield from ports
     yield from asyncio.run(checks.check_providers(settings))
+    yield from asyncio.run(check_redis(settings))
     yield from asyncio.run(checks.check_telemetry(settings))
     serving = {one.check for one in ports if one.state is not State.NOTE}
     if "selector" in serving:
-        yield from checks.check_running(asyncio.run(look(_places(settings, serving), 0)))
+        yield from checks.check_running(
+            asyncio.run(look_at(*_places(settings, serving), choices=0))
+        )
 
 
-def _places(settings: SuiteSettings, serving: set[str]) -> Places:
+def _places(settings: SuiteSettings, serving: set[str]) -> list[Place]:
     def place(name: str) -> Place:
         section = getattr(settings, name)
         address = address_of(reachable(section.host), section.port)
         return Place(name, address, "the settings say", "--config")
 
-    return Places(
-        place("selector"),
-        place("cache") if "cache" in serving else None,
-        place("inference") if "inference" in serving else None,
-    )
+    return [place(name) for name in ("selector", "cache", "inference") if name in serving]
 
 
 def _tell(finding: Finding, findings: list[Finding], *, as_json: bool) -> None:

@@ -24,8 +24,12 @@ __all__ = ["Commands"]
 _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
 _FLAG = re.compile(r"^(?:sampling|routing|cache)\.(?:response_format\.)?([a-z_]+)(\[.*?\])?")
-_CACHE = {"ttl": "--cache-ttl", "mode": "--cache", "tags": "--cache-tag"} | {
-    name: f"--cache-allow {name}" for name in ("drawn", "stale", "similar")
+_CACHE = {
+    "ttl": "--cache-ttl",
+    "mode": "--cache",
+    "tags": "--cache-tag",
+    "pace": "--cache-pace",
+    **{name: f"--cache-allow {name}" for name in ("drawn", "stale", "similar")},
 }
 _NO_FLAG = frozenset({"response_format"})
 _FIELDS_SAID = re.compile(

@@ -81,7 +81,7 @@ def generate(
     cache: caching.Cache = None,
     cache_ttl: caching.CacheTtl = None,
     cache_tag: caching.CacheTags = None,
-    cache_allow: caching.CacheAllow = None,
+    cache_allow: caching.CacheAllow = None, cache_pace: caching.CachePace = None,
     priority: Urgency = None,
     min_quality: wishes.MinQuality = None, max_cost: wishes.MaxCost = None,
     max_latency: wishes.MaxLatency = None,
@@ -104,7 +104,7 @@ def generate(
     options.update(formats.asked(json_object, json_schema, regex, grammar))
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     options.update(wishes.together(min_confidence, ensemble))
-    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow))
+    options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow, cache_pace))
     asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
 # fmt: on
 

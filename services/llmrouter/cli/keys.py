@@ -82,7 +82,11 @@ def create(
     user: Annotated[str, typer.Option(help="End user within the tenant.")] = "",
     scope: Annotated[
         list[str] | None,
-        typer.Option("--scope", help="generate, embed or models; repeat it. All by default."),
+        typer.Option(
+            "--scope",
+            help="generate, embed, models, observe (the live page) or admin (profiles); repeat it. "
+            "The first three by default.",
+        ),
     ] = None,
     model: Annotated[
         list[str] | None,
@@ -185,10 +189,10 @@ def revoke(key: _Key, config: Config = None, as_json: Json = False) -> None:
 
 
 def _scopes(given: list[str] | None) -> frozenset[Any]:
-    from llmrouter.gateway.identity.principal import ALL_SCOPES, Scope
+    from llmrouter.gateway.identity.principal import ALL_SCOPES, CALLER_SCOPES, Scope
 
     try:
-        return frozenset(map(Scope, given)) if given else ALL_SCOPES
+        return frozenset(map(Scope, given)) if given else CALLER_SCOPES
     except ValueError:
         told = f"must be one of {', '.join(sorted(ALL_SCOPES))}"
         raise typer.BadParameter(told, param_hint="--scope") from None

@@ -53,7 +53,11 @@ _Precisions = Annotated[
 ]
 _MemoryBudget = Annotated[
     str | None,
-    typer.Option("--memory-budget", help="What the loaded model may take, such as 2GB or 512MiB."),
+    typer.Option(
+        "--memory-budget",
+        help="What the loaded model may take, such as 2GB or 512MiB; a "
+        "service counts earlier prompts and parked requests beside it.",
+    ),
 ]
 _CacheTokens = Annotated[
     int | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
@@ -13,8 +12,8 @@ from rich.table import Table
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import plain
 from llmrouter.cli.output import size_text, table
-from llmrouter.cli.overview import Overview
 from llmrouter.common.money import dollars
+from llmrouter.common.overview import Overview, Rates
 from llmrouter.v1 import generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
@@ -45,7 +44,7 @@ def machine_data(seen: Overview) -> dict[str, Any]:
         "rollouts": plain(seen.rollouts)["rollouts"],
         "choices": seen.choices,
         "cache": plain(seen.levels),
-        "inference": plain(seen.models),
+        "inference": plain(seen.nodes.get("inference", model_pb2.ModelServiceListResponse())),
         "away": {service: error.message for service, error in seen.away.items()},
     }
 
@@ -64,13 +63,13 @@ def traffic_line(seen: Overview) -> str:
     )
 
 
-def memory_line(seen: Overview) -> str:
-    """Return in one line how the inference service is off."""
-    memory = seen.models.memory
+def memory_line(node: model_pb2.ModelServiceListResponse) -> str:
+    """Return in one line how an inference service is off."""
+    memory = node.memory
     used = f"{size_text(memory.used_bytes)} of {size_text(memory.limit_bytes)}"
     return (
         f"[dim]memory[/] {_PRESSURES.get(memory.pressure, 'not known')} {used}, "
-        f"models {size_text(memory.model_bytes)}  [dim]cores[/] {seen.models.cpu:.0%}"
+        f"models {size_text(memory.model_bytes)}  [dim]cores[/] {node.cpu:.0%}"
     )
 
 
@@ -103,22 +102,22 @@ def models_table(seen: Overview) -> Table:
     return made
 
 
-def engines_table(seen: Overview, rates: Mapping[tuple[str, str], float]) -> Table:
+def engines_table(seen: Overview, rates: Rates) -> Table:
     """Return the models that are loaded, with what their engines do now.
 
     Args:
         seen: The overview.
-        rates: Tokens per second by name and version, where they are known.
+        rates: Tokens per second, where they are known.
     """
     made = table(
         "loaded", "state", ">running", ">slots", ">waiting", ">tokens/s", ">cache", ">prefix hits"
     )
-    for model in seen.models.models:
+    for node, model in seen.held():
         if model.state == inference_pb2.MODEL_STATE_UNLOADED:
             continue
         now = model.statistics
         asked = now.prompt_tokens + now.reused_tokens
-        rate = rates.get((model.name, model.version))
+        rate = rates.get((node, model.name, model.version))
         state = inference_pb2.ModelState.Name(model.state).removeprefix("MODEL_STATE_").lower()
         made.add_row(
             f"[bold]{escape(model.name)}[/]",

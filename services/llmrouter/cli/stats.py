@@ -14,8 +14,8 @@ from rich.table import Table
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.costs import add_to as add_costs
+from llmrouter.cli.looking import look_at
 from llmrouter.cli.output import Json, counted, err, out, show_table, size_text, table, write_json
-from llmrouter.cli.overview import Places, look
 from llmrouter.cli.overview_tables import (
     breakers_table,
     choices_table,
@@ -44,8 +44,8 @@ def stats(
     """Show live statistics, what fails, the newest choices and why, and the levels of the cache."""
     if context.invoked_subcommand is not None:
         return
-    places = Places(selector_at(selector, "--selector"), cache_at(cache, "--cache"))
-    seen = asyncio.run(look(places, choices))
+    places = selector_at(selector, "--selector"), cache_at(cache, "--cache")
+    seen = asyncio.run(look_at(*places, choices=choices))
     for service in ("selector", "cache"):
         if service in seen.away:
             raise seen.away[service]

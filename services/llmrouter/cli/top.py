@@ -14,11 +14,14 @@ from rich.markup import escape
 from rich.text import Text
 
 from llmrouter.cli import overview_tables as tables
+from llmrouter.cli.looking import look_at
 from llmrouter.cli.output import Json, out, show_table, write_json
-from llmrouter.cli.overview import Overview, Places, Rates, look, rates_between
-from llmrouter.cli.places import cache_at, inference_at, selector_at
+from llmrouter.cli.places import Place, cache_at, inference_at, selector_at
+from llmrouter.common.overview import Overview, Rates, rates_between
 
 __all__ = ["top"]
+
+_Places = tuple[Place, ...]
 
 
 def top(
@@ -33,7 +36,7 @@ def top(
     as_json: Json = False,
 ) -> None:
     """Watch requests, engines, breakers, rollouts and choices; with --json a line per look."""
-    places = Places(
+    places = (
         selector_at(selector, "--selector"),
         cache_at(cache, "--cache"),
         inference_at(inference, "--inference"),
@@ -46,28 +49,28 @@ def top(
         _print(places, interval, count, choices)
 
 
-def _write(places: Places, interval: float, count: int, choices: int) -> None:
+def _write(places: _Places, interval: float, count: int, choices: int) -> None:
     for seen, rates in _looks(places, interval, count, choices):
         told = [
             {"model": name, "version": version, "tokens_per_second": round(rate, 3)}
-            for (name, version), rate in rates.items()
+            for (_, name, version), rate in rates.items()
         ]
         write_json({**tables.machine_data(seen), "rates": told})
 
 
-def _draw(places: Places, interval: float, count: int, choices: int) -> None:
+def _draw(places: _Places, interval: float, count: int, choices: int) -> None:
     with Live(console=out(), auto_refresh=False, screen=not count) as live:
         for seen, rates in _looks(places, interval, count, choices):
             live.update(_shown(seen, rates), refresh=True)
 
 
-def _print(places: Places, interval: float, count: int, choices: int) -> None:
+def _print(places: _Places, interval: float, count: int, choices: int) -> None:
     for seen, rates in _looks(places, interval, count or 1, choices):
         show_table(_shown(seen, rates))
 
 
 def _looks(
-    places: Places, interval: float, count: int, choices: int
+    places: _Places, interval: float, count: int, choices: int
 ) -> Iterator[tuple[Overview, Rates]]:
     """Yield one look after another; a `count` of 0 never ends."""
     before: Overview | None = None
@@ -75,7 +78,7 @@ def _looks(
     while not count or done < count:
         if before is not None:
             time.sleep(interval)
-        seen = asyncio.run(look(places, choices))
+        seen = asyncio.run(look_at(*places, choices=choices))
         yield seen, rates_between(before, seen)
         before, done = seen, done + 1
 
@@ -86,8 +89,7 @@ def _away(seen: Overview) -> list[str]:
 
 def _shown(seen: Overview, rates: Rates) -> RenderableType:
     parts: list[RenderableType] = [Text.from_markup(tables.traffic_line(seen))]
-    if seen.models.models:
-        parts.append(Text.from_markup(tables.memory_line(seen)))
+    parts += [Text.from_markup(tables.memory_line(node)) for node in seen.nodes.values()]
     if seen.levels.levels:
         parts.append(Text.from_markup(tables.cache_line(seen)))
     parts += [Text.from_markup(f"[yellow]{escape(sentence)}[/]") for sentence in _away(seen)]

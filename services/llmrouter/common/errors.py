@@ -9,6 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from llmrouter.common.generation import Attempt
 
 __all__ = [
     "DOMAIN",
@@ -133,6 +137,7 @@ class RouterError(Exception):
         retry_after: Seconds to wait before trying again, when known.
         violations: The wrong fields, for bad requests.
         quotas: The limits without room, for requests beyond them.
+        attempts: What was tried in vain; known in the gateway alone.
     """
 
     def __init__(
@@ -150,6 +155,7 @@ class RouterError(Exception):
         self.message = message
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+        self.attempts: tuple[Attempt, ...] = ()
         self.violations = violations
         self.quotas = quotas
 

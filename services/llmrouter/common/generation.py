@@ -6,7 +6,6 @@ the bounds stand beside each field in the protos and are checked by `validation.
 
 from __future__ import annotations
 
-import builtins
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -14,9 +13,13 @@ from enum import StrEnum
 from typing import Protocol
 
 from llmrouter.common.bill import Bill
+from llmrouter.common.cache_wishes import CacheLevel, CacheMode, CacheStatus, CacheWishes
 from llmrouter.common.continuation import Switched, Switching
 from llmrouter.common.ensemble import EnsembleWish
+from llmrouter.common.logprobs import TokenLogprob, TopLogprob
+from llmrouter.common.sampling import FormatKind, ResponseFormat, SamplingOptions
 from llmrouter.common.text_bytes import text_bytes
+from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.common.usage import Usage
 
 __all__ = [
@@ -64,47 +67,6 @@ class Priority(StrEnum):
     HIGH = "high"
 
 
-class CacheMode(StrEnum):
-    """What a caller wants of the answer cache."""
-
-    OFF = "off"
-    READ = "read"
-    WRITE = "write"
-    READ_WRITE = "read-write"
-    REFRESH = "refresh"
-    """Generates anew and takes the place of what is stored."""
-
-
-class CacheStatus(StrEnum):
-    """What the answer cache did for a request."""
-
-    BYPASSED = "bypassed"
-    """Not consulted: the wishes forbid it or the request is not deterministic."""
-    MISS = "miss"
-    HIT = "hit"
-    UNAVAILABLE = "unavailable"
-    """The cache service did not answer in time; the request went on without it."""
-    JOINED = "joined"
-    """The answer is that of an identical request that was in flight already."""
-    STALE = "stale"
-    """Degraded: no model could answer, and an answer that had expired stands in."""
-    SIMILAR = "similar"
-    """The answer comes from the cache, where it was given to a question that means the same."""
-
-
-class CacheLevel(StrEnum):
-    """Where an answer was found, from the nearest to the farthest."""
-
-    GATEWAY = "gateway"
-    """Memory of the gateway's own process."""
-    MEMORY = "memory"
-    """Memory of the cache service."""
-    DISK = "disk"
-    """Disk of the cache service."""
-    SHARED = "shared"
-    """A Redis or Valkey behind several cache services."""
-
-
 class FinishReason(StrEnum):
     """Why a choice ended."""
 
@@ -126,71 +88,6 @@ class Message:
     def text(self) -> str:
         """All parts as one string, nothing between them."""
         return "".join(self.parts)
-
-
-class FormatKind(StrEnum):
-    """How a response format is written; the values are the names of its fields in the proto."""
-
-    JSON_OBJECT = "json_object"
-    """Any JSON object; without text."""
-    JSON_SCHEMA = "json_schema"
-    """A JSON Schema, as JSON text."""
-    REGEX = "regex"
-    """A regular expression in the syntax of Rust's `regex`."""
-    GRAMMAR = "grammar"
-    """A context-free grammar in llguidance's dialect of Lark."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseFormat:
-    """What an answer has to match as a whole; it ends only where it does."""
-
-    kind: FormatKind
-    text: str = ""
-    """The schema, expression or grammar; 1 byte to 64 KiB."""
-
-
-@dataclass(frozen=True, slots=True)
-class SamplingOptions:
-    """How tokens are drawn. `None` leaves the choice to the engine's default."""
-
-    temperature: float = 1.0
-    """0 picks the most likely token (greedy); bounds 0 to 2."""
-    top_k: int = 0
-    """Draws from the k most likely tokens; 0 means all of them."""
-    top_p: float = 1.0
-    """Draws from the smallest set with this probability mass; bounds over 0 to 1."""
-    seed: int | None = None
-    """Makes a draw repeatable whoever shares the batch; None draws a fresh seed."""
-    max_tokens: int | None = None
-    """Tokens to generate at most; None means up to the context, capped by the service."""
-    stop: tuple[str, ...] = ()
-    """Strings that end the answer; they are not part of it."""
-    min_p: float = 0.0
-    """Drops tokens less likely than this share of the most likely one; 0 drops none; to 1."""
-    repetition_penalty: float = 1.0
-    """Makes tokens of prompt and answer less likely (CTRL); 1 is off; bounds 0.01 to 10."""
-    presence_penalty: float = 0.0
-    """Taken off the logits of tokens that the answer has; bounds -2 to 2."""
-    frequency_penalty: float = 0.0
-    """Taken off the logits of tokens for each time the answer has them; bounds -2 to 2."""
-    logit_bias: tuple[tuple[int, float], ...] = ()
-    """Token ids and what is added to their logits, -100 to 100; sorted, each id once."""
-    min_tokens: int = 0
-    """Tokens before which neither the model nor a stop string ends the answer."""
-    n: int = 1
-    """Answers to one prompt; bounds 1 to 16."""
-    logprobs: bool = False
-    """Whether deltas tell how likely each token was."""
-    top_logprobs: int = 0
-    """Most likely tokens told beside each; bounds 0 to 20; needs `logprobs`."""
-    response_format: ResponseFormat | None = None
-    """What the answer has to match; None leaves it free."""
-
-    @property
-    def deterministic(self) -> bool:
-        """Whether the same request gives the same answer again."""
-        return self.temperature == 0 or self.seed is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,23 +118,8 @@ class RoutingWishes:
     """Several models to be asked at once; None asks one."""
     switching: Switching = Switching.ANY
     """Who may go on with the answer should it break off."""
-
-
-@dataclass(frozen=True, slots=True)
-class CacheWishes:
-    """What a caller asks of the answer cache."""
-
-    mode: CacheMode = CacheMode.READ_WRITE
-    ttl_seconds: float = 0.0
-    """How long a stored answer lives; 0 takes the configured default."""
-    tags: tuple[str, ...] = ()
-    """Names to invalidate the stored answer by; at most 16, sorted, each once, 1 to 64 bytes."""
-    drawn: bool = False
-    """Whether answers left to chance may be read, kept and shared as well."""
-    stale: bool = False
-    """Whether an answer that has expired may stand in when no model can answer."""
-    similar: bool = False
-    """Whether the answer to a question that means the same will do."""
+    truncation: Truncation = Truncation.OFF
+    """What becomes of a chat that fits no context."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,30 +185,8 @@ class Started:
     """Where a cached answer was found; None for others."""
     similarity: float = 0.0
     """How similar the question was whose answer this is; 0 for others."""
-
-
-@dataclass(frozen=True, slots=True)
-class TopLogprob:
-    """One of the most likely tokens in some place."""
-
-    token_id: int
-    logprob: float
-    """Natural logarithm of its probability, as in `TokenLogprob`."""
-    bytes: builtins.bytes
-    """What it stands for; need not be whole UTF-8 characters."""
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogprob:
-    """One token of an answer and how likely it was."""
-
-    token_id: int
-    logprob: float
-    """Natural logarithm of the softmax of the logits before any sampling option."""
-    bytes: builtins.bytes
-    """What it stands for; need not be whole UTF-8 characters."""
-    top: tuple[TopLogprob, ...] = ()
-    """The most likely tokens in its place, in order."""
+    dropped_messages: int = 0
+    """Messages of the eldest turns that were left out so that the rest fits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -385,7 +245,9 @@ class Attempt:
     confidence: float | None = None
     """How sure it was of its answer, 0 to 1; None where nobody asked."""
     set_aside: str = ""
-    """Why its complete answer was not given; one phrase."""
+    """Why its answer was not given although nothing was wrong with it; one phrase."""
+    adjustment: Adjustment | None = None
+    """How what it was asked differs from what the caller asked; None where it does not."""
 
 
 @dataclass(frozen=True, slots=True)

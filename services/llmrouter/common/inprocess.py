@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections import deque
 from collections.abc import (
     AsyncIterable,
     AsyncIterator,
@@ -213,10 +214,12 @@ class _StreamCall(_Call):
 
     def __init__(self, behaviour: Any, request: Any, timeout: float | None, metadata: Any) -> None:
         super().__init__(timeout, metadata)
-        self._events: asyncio.Queue[Any] = asyncio.Queue(_BUFFERED_EVENTS)
+        self._events = _Handover()
         self._read_all = False
         events = self._events
         self._start(lambda context: _pump(behaviour(request, context), events))
+        if self._task is not None:
+            self._task.add_done_callback(events.end)
 
     def __aiter__(self) -> AsyncIterator[Any]:
         """Return the call itself: a second loop goes on where the first one stopped."""
@@ -237,18 +240,49 @@ class _StreamCall(_Call):
 
     async def _next(self) -> Any:
         """Return the next event; raise what ended the call once its events are read."""
-        if self._task is None or not self._events.empty():
-            return self._events.get_nowait()
-        getter = asyncio.ensure_future(self._events.get())
-        try:
-            await asyncio.wait({getter, self._task}, return_when=asyncio.FIRST_COMPLETED)
-            if getter.done():
-                return getter.result()
-            if self._events.empty():
-                await self._task
-            return self._events.get_nowait()
-        finally:
-            getter.cancel()
+        event = await self._events.get()
+        if event is _END and self._task is not None:
+            await self._task
+        return event
+
+
+class _Handover:
+    """Events on their way from one servicer to one reader; so many may wait for that."""
+
+    def __init__(self) -> None:
+        self._events: deque[Any] = deque()
+        self._ended = False
+        self._reader: asyncio.Future[None] | None = None
+        self._writer: asyncio.Future[None] | None = None
+
+    async def put(self, event: Any) -> None:
+        """Add an event; waits while as many wait as may."""
+        while len(self._events) >= _BUFFERED_EVENTS:
+            self._writer = asyncio.get_running_loop().create_future()
+            await self._writer
+        self._events.append(event)
+        _wake(self._reader)
+
+    def end(self, _: object = None) -> None:
+        """Take in that no more will come."""
+        self._ended = True
+        _wake(self._reader)
+
+    async def get(self) -> Any:
+        """Return the next event, `_END` once there is none any more."""
+        while not self._events:
+            if self._ended:
+                return _END
+            self._reader = asyncio.get_running_loop().create_future()
+            await self._reader
+        event = self._events.popleft()
+        _wake(self._writer)
+        return event
+
+
+def _wake(waiting: asyncio.Future[None] | None) -> None:
+    if waiting is not None and not waiting.done():
+        waiting.set_result(None)
 
 
 class _DialogueCall(_StreamCall):
@@ -288,11 +322,10 @@ async def _until_end(requests: asyncio.Queue[Any]) -> AsyncIterator[Any]:
         yield request
 
 
-async def _pump(events: Any, queue: asyncio.Queue[Any]) -> None:
+async def _pump(events: Any, handover: _Handover) -> None:
     try:
         async for event in events:
-            await queue.put(event)
-        await queue.put(_END)
+            await handover.put(event)
     finally:
         await events.aclose()
 

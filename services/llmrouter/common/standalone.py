@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
+import gc
 import os
+import resource
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -26,7 +29,10 @@ from llmrouter.common.settings import (
 from llmrouter.common.telemetry.settings import TelemetrySettings
 from llmrouter.common.telemetry.telemetry import Telemetry
 
-__all__ = ["Program", "configure_process_logs", "main", "run_program"]
+__all__ = ["Program", "configure_process", "main", "run_program"]
+
+_COLLECTED = (10_000, 20, 20)
+"""Objects by which the youngest generation grows before it is looked at; rounds of the elder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +46,18 @@ class Program(Generic[SectionT]):
     """Composes the service from settings, dialler, data directory and telemetry."""
 
 
-def configure_process_logs() -> None:
-    """Log JSON unless the environment is development."""
+def configure_process() -> None:
+    """Set up what belongs to the process: its logs, file descriptors and collector of garbage.
+
+    Logs are JSON unless the environment is development. Every connection needs a descriptor; what
+    shells leave to a process, often 1,024, is for programs that wait by `select`. The collector
+    looks for cycles less often than by default: requests leave few, and it took a fifth of the
+    gateway's time.
+    """
+    gc.set_threshold(*_COLLECTED)
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # some systems have a lower limit of their own
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     configure_logs(json=os.environ.get("LLMROUTER_ENV", "development") != "development")
 
 
@@ -73,7 +89,7 @@ def main(program: Program[SectionT]) -> None:
     parser = argparse.ArgumentParser(prog=f"llmrouter {program.name}")
     parser.add_argument("--config", type=Path, help="YAML file with the configuration")
     arguments = parser.parse_args()
-    configure_process_logs()
+    configure_process()
     try:
         asyncio.run(run_program(program, arguments.config))
     except ConfigError as error:

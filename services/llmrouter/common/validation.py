@@ -12,6 +12,7 @@ from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.ensemble import Election
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import (
+    CacheMode,
     CacheWishes,
     FormatKind,
     GenerationRequest,
@@ -20,6 +21,7 @@ from llmrouter.common.generation import (
     RoutingWishes,
     SamplingOptions,
 )
+from llmrouter.common.replay_pace import MAX_TOKENS_PER_SECOND, MIN_TOKENS_PER_SECOND, ReplayPace
 
 __all__ = [
     "MAX_MESSAGES",
@@ -128,6 +130,17 @@ def _cache(wishes: CacheWishes) -> list[FieldViolation]:
     if wishes.ttl_seconds and not 1 <= wishes.ttl_seconds <= _MAX_TTL_SECONDS:
         bound = f"is {wishes.ttl_seconds:g} s; it must be 1 second to 365 days"
         found.append(FieldViolation("cache.ttl", bound))
+    return found if wishes.pace is None else [*found, *_pace(wishes.pace, wishes.mode)]
+
+
+def _pace(pace: ReplayPace, mode: CacheMode) -> list[FieldViolation]:
+    found, rate = [], pace.tokens_per_second
+    if rate is not None and not MIN_TOKENS_PER_SECOND <= rate <= MAX_TOKENS_PER_SECOND:
+        bound = f"is {rate:g}; it must be {MIN_TOKENS_PER_SECOND:g} to {MAX_TOKENS_PER_SECOND:g}"
+        found.append(FieldViolation("cache.pace.tokens_per_second", bound))
+    if mode not in (CacheMode.READ, CacheMode.READ_WRITE):
+        told = f"is given with the mode {mode}, which reads nothing; leave one of the two out"
+        found.append(FieldViolation("cache.pace", told))
     return found
 
 

@@ -21,6 +21,7 @@ from llmrouter.common.generation import (
     TopLogprob,
     Usage,
 )
+from llmrouter.common.truncation import Adjustment
 from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import generation_pb2 as pb
 
@@ -87,6 +88,7 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
                     prompt_tokens=event.prompt_tokens,
                     cached=CACHE_LEVEL_OUT[event.cached],
                     similarity=event.similarity,
+                    dropped_messages=event.dropped_messages,
                 )
             )
         case ChoiceFinished(choice, reason, stop):
@@ -118,6 +120,7 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
                 start.prompt_tokens,
                 CACHE_LEVEL.get(start.cached),
                 start.similarity,
+                start.dropped_messages,
             )
         case "choice_finished":
             done = event.choice_finished
@@ -233,6 +236,7 @@ def _encode_finished(event: Finished) -> pb.Finished:
                 cost=attempt.cost,
                 confidence=attempt.confidence,
                 set_aside=attempt.set_aside,
+                adjustment=_encode_adjustment(attempt.adjustment),
             )
             for attempt in event.attempts
         ],
@@ -256,8 +260,17 @@ def _decode_finished(event: pb.Finished) -> Finished:
                 attempt.cost,
                 attempt.confidence if attempt.HasField("confidence") else None,
                 attempt.set_aside,
+                _decode_adjustment(attempt.adjustment) if attempt.HasField("adjustment") else None,
             )
             for attempt in event.attempts
         ),
         event.cost,
     )
+
+
+def _encode_adjustment(one: Adjustment | None) -> pb.Adjustment | None:
+    return None if one is None else pb.Adjustment(**asdict(one))
+
+
+def _decode_adjustment(one: pb.Adjustment) -> Adjustment:
+    return Adjustment(one.dropped_messages, one.max_tokens, one.low_priority)

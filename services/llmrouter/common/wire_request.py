@@ -14,6 +14,7 @@ from llmrouter.common.generation import (
     Role,
     SamplingOptions,
 )
+from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.validation import MAX_MESSAGES
 from llmrouter.common.wire import PRIORITY, PRIORITY_OUT, duration, seconds
 from llmrouter.common.wire_routing import decode_routing, encode_routing
@@ -65,6 +66,7 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
             drawn=request.cache.drawn,
             stale=request.cache.stale,
             similar=request.cache.similar,
+            pace=_encode_pace(request.cache.pace),
         ),
         sampling=_encode_sampling(request.sampling),
         priority=PRIORITY_OUT[request.priority],
@@ -169,7 +171,27 @@ def _decode_cache(wishes: pb.CacheWishes) -> CacheWishes:
             raise invalid("cache.ttl", f"is {ttl:g} s; it must be 1 second to 365 days")
     tags = tuple(sorted(set(wishes.tags)))
     mode = _CACHE_MODES[wishes.mode]
-    return CacheWishes(mode, ttl, tags, wishes.drawn, wishes.stale, wishes.similar)
+    pace = _decode_pace(wishes)
+    return CacheWishes(mode, ttl, tags, wishes.drawn, wishes.stale, wishes.similar, pace)
+
+
+def _decode_pace(wishes: pb.CacheWishes) -> ReplayPace | None:
+    if not wishes.HasField("pace"):
+        return None
+    match wishes.pace.WhichOneof("pace"):
+        case "tokens_per_second":
+            return ReplayPace(wishes.pace.tokens_per_second)
+        case "original" if wishes.pace.original:
+            return ReplayPace()
+    raise invalid("cache.pace", "names no pace; set original to true, or tokens_per_second")
+
+
+def _encode_pace(pace: ReplayPace | None) -> pb.ReplayPace | None:
+    if pace is None:
+        return None
+    if pace.tokens_per_second is None:
+        return pb.ReplayPace(original=True)
+    return pb.ReplayPace(tokens_per_second=pace.tokens_per_second)
 
 
 def _decode_priority(request: pb.GenerateRequest) -> Priority:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election, EnsembleWish
 from llmrouter.common.generation import RoutingWishes
+from llmrouter.common.truncation import Truncation
 from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import generation_pb2 as pb
 
@@ -22,6 +23,12 @@ _SWITCHING = {
     pb.SWITCHING_SAME_VERSION: Switching.SAME_VERSION,
     pb.SWITCHING_OFF: Switching.OFF,
 }
+_TRUNCATION = {
+    pb.TRUNCATION_UNSPECIFIED: Truncation.OFF,
+    pb.TRUNCATION_OFF: Truncation.OFF,
+    pb.TRUNCATION_AUTO: Truncation.AUTO,
+}
+_TRUNCATION_OUT = {value: key for key, value in _TRUNCATION.items()}
 _SWITCHING_OUT = {value: key for key, value in _SWITCHING.items()}
 _ELECTIONS_OUT = {value: key for key, value in _ELECTIONS.items()}
 
@@ -46,6 +53,7 @@ def decode_routing(wishes: pb.RoutingWishes) -> RoutingWishes:
         ensemble=_decode_ensemble(wishes.ensemble) if wishes.HasField("ensemble") else None,
         # What a newer caller may wish for that is not known here is not allowed.
         switching=_SWITCHING.get(wishes.switching, Switching.OFF),
+        truncation=_TRUNCATION.get(wishes.truncation, Truncation.OFF),
     )
 
 
@@ -65,6 +73,7 @@ def encode_routing(wishes: RoutingWishes) -> pb.RoutingWishes:
         min_confidence=wishes.min_confidence,
         ensemble=None if wishes.ensemble is None else _encode_ensemble(wishes.ensemble),
         switching=_SWITCHING_OUT[wishes.switching],
+        truncation=_TRUNCATION_OUT[wishes.truncation],
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
-from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import (
     GenerationEvent,
@@ -35,19 +34,17 @@ class Admission:
         self._tracer = tracer
         self._similar = similar
 
-    async def generate(
+    def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Check the request, then pass the events on.
+        """Check the request, then return what answers it.
 
         Raises:
             RouterError: INVALID_ARGUMENT naming each wrong field.
         """
         with spanned(self._tracer, SpanName.ADMISSION):
             self._check(request)
-        async with closing_stream(self._following.generate(request, context)) as events:
-            async for event in events:
-                yield event
+        return self._following.generate(request, context)
 
     def _check(self, request: GenerationRequest) -> None:
         validate(request)

@@ -68,6 +68,8 @@ class Keeping:
     """Invalidations when its generation began; 0 takes those of now."""
     refresh: bool = False
     """Whether it takes the place of one that gateways may hold."""
+    question: bytes = b""
+    """What `asked_key` gave: it is found by that as well on bad days; empty for not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +122,14 @@ class AnswerCache(Protocol):
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
         ...
 
-    async def stale(self, key: bytes, context: RequestContext) -> Found | None:
-        """Return what is kept under `key`, though it may have expired."""
+    async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
+        """Return what is kept, though it may have expired.
+
+        Args:
+            key: The answer's key; empty where nobody can say who would answer.
+            question: What `asked_key` gave: by it the answer is found that was stored last.
+            context: Who asks.
+        """
         ...
 
     async def wait(

@@ -58,6 +58,10 @@ class Answer:
             for choice in self.choices
         )
 
+    def gives(self, model: str, version: str) -> bool:
+        """Return whether it is an answer, and that of this model's version."""
+        return bool(self.choices) and (self.model, self.version) == (model, version)
+
     def reaches(self, max_tokens: int | None) -> bool:
         """Return whether the answer is all that a request for so many tokens may get.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Protocol
 
 from llmrouter.common.closing import closing_stream
@@ -19,6 +19,7 @@ from llmrouter.common.generation import (
     Started,
     Usage,
 )
+from llmrouter.common.truncation import Adjustment
 from llmrouter.gateway.plan import Candidate, Outcome
 
 __all__ = ["ModelRunner", "Said", "Trial"]
@@ -81,6 +82,8 @@ class Trial:
         *,
         held: bool = False,
         begun: Continuation | None = None,
+        adjustment: Adjustment | None = None,
+        hedge: bool = False,
     ) -> None:
         """Prepare it.
 
@@ -90,6 +93,8 @@ class Trial:
             clock: Monotonic seconds.
             held: Whether nothing goes out before it has ended.
             begun: What others answered already, which it goes on with.
+            adjustment: How what it is asked differs from what the caller asked.
+            hedge: Whether it is asked only because another one is slow.
         """
         self.candidate = candidate
         self.error: RouterError | None = None
@@ -103,9 +108,11 @@ class Trial:
         self.confidence: float | None = None
         """How sure it was of its answer, 0 to 1; None where nobody asked."""
         self.set_aside = ""
-        """Why its complete answer was not given; one phrase."""
+        """Why its answer was not given although nothing was wrong with it; one phrase."""
         self._held = held
         self._begun = begun
+        self.adjustment = adjustment
+        self.hedge = hedge
         self._over = self._charged = False
         self._prompt_bytes = prompt_bytes
         self._clock = clock
@@ -118,7 +125,7 @@ class Trial:
 
     async def run(
         self, runner: ModelRunner, request: GenerationRequest, context: RequestContext
-    ) -> AsyncIterator[GenerationEvent]:
+    ) -> AsyncGenerator[GenerationEvent]:
         """Stream the candidate's events; `Started` is held back until there is something to send.
 
         Raises:
@@ -158,19 +165,21 @@ class Trial:
     def attempt(self) -> Attempt:
         """Return what the caller is told of this try."""
         usage = self.finished.usage if self.finished else None
-        if self.error is not None and self.sent:
+        error = None if self.set_aside else self.error
+        if self.error is not None and (self.sent or self.set_aside):
             usage = Usage(self.prompt_tokens, self.said.tokens)
         return Attempt(
             self.candidate.model,
             self.version,
             self.candidate.address,
             (self._ended if self._over or not self.finished else self._clock()) - self._began,
-            "" if self.error is None else self.error.reason.value,
-            "" if self.error is None else self.error.message,
+            "" if error is None else error.reason.value,
+            "" if error is None else error.message,
             usage,
             0.0 if usage is None else self.candidate.prices.cost(usage),
             self.confidence,
             self.set_aside,
+            self.adjustment,
         )
 
     def outcome(self) -> Outcome:

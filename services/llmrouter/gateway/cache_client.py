@@ -56,9 +56,10 @@ class CacheClient:
             await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
         )
 
-    async def stale(self, key: bytes, context: RequestContext) -> Found | None:
-        """Return what is kept under `key`, though it may have expired."""
-        message = pb.LookupRequest(context=encode_context(context), key=key, stale=True)
+    async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
+        """Return what is kept under `key` or for the question, though it may have expired."""
+        who = encode_context(context)
+        message = pb.LookupRequest(context=who, key=key, stale=True, question=question)
         remaining = context.remaining()
         response = await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
         return decode_looked_up(response).found

@@ -69,6 +69,7 @@ def encode_store(
         as_of=how.as_of,
         session=session,
         refresh=how.refresh,
+        question=how.question,
     )
 
 

@@ -24,7 +24,7 @@ from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import READS
 from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 from llmrouter.gateway.replaying import replay
-from llmrouter.gateway.sticky import StickyChoice
+from llmrouter.gateway.sticky import StickyChoice, asked_key
 
 __all__ = ["WRITES", "Caching"]
 
@@ -74,17 +74,13 @@ class Caching:
         self._timeout = timeout
         self._lease_wait = lease_wait
 
-    async def generate(
+    def generate(
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Replay the kept answer, or pass a new one through and keep it."""
         if planned.key:
-            stream = self._keyed(_Asked(planned, context))
-        else:
-            stream = self._following.generate(planned, context)
-        async with closing_stream(stream) as events:
-            async for event in events:
-                yield event
+            return self._keyed(_Asked(planned, context))
+        return self._following.generate(planned, context)
 
     async def _keyed(self, asked: _Asked) -> AsyncIterator[GenerationEvent]:
         try:
@@ -159,10 +155,8 @@ class Caching:
         if known.lease is Lease.HELD:
             known = await self._wait(known, key, session, context)
         first, found = asked.planned.plan.candidates[0], known.found
-        if found is not None:
-            answer = found.answer
-            if not answer.choices or (answer.model, answer.version) != (first.model, first.version):
-                known = replace(known, found=None)
+        if found is not None and not found.answer.gives(first.model, first.version):
+            known = replace(known, found=None)
         asked.looked_up = known
         asked.status = CacheStatus.MISS
 
@@ -195,7 +189,8 @@ class Caching:
         wishes = asked.planned.request.cache
         refresh = wishes.mode is CacheMode.REFRESH
         as_of = asked.looked_up.sequence
-        how = Keeping(wishes.tags, wishes.ttl_seconds, as_of, refresh=refresh)
+        question = asked_key(asked.planned.question, asked.planned.request.routing)
+        how = Keeping(wishes.tags, wishes.ttl_seconds, as_of, refresh, question)
         key, session = asked.planned.key, self._near.session
         try:
             async with asyncio.timeout(self._timeout):

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from dataclasses import replace
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.continuation import Switching
-from llmrouter.common.errors import Retry, RouterError
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationEvent, RequestContext
 from llmrouter.common.plan_mode import PlanMode
+from llmrouter.common.truncation import Truncation
 from llmrouter.gateway.attempt import ModelRunner, Trial
-from llmrouter.gateway.carrying import MOST_TRIALS, Carrier, tried
+from llmrouter.gateway.carrying import Carrier
 from llmrouter.gateway.cascade import CascadePolicy
 from llmrouter.gateway.cascading import Cascading
-from llmrouter.gateway.continuing import may_be_gone_on_with
 from llmrouter.gateway.ensemble import Ensemble
 from llmrouter.gateway.first_of import FirstOf
 from llmrouter.gateway.judging import Judging
 from llmrouter.gateway.plan import PlannedRequest, Replanner
+from llmrouter.gateway.replanning import Replanning
 from llmrouter.gateway.reporting import OutcomeReporter
+from llmrouter.gateway.retrying import Retrying
 
 __all__ = ["Execution"]
-
-_MODE = PlanMode.FIRST_OF
-"""The one whose answers may be gone on with."""
 
 
 class Execution:
     """Carries plans out, tells all attempts and reports their outcomes.
 
-    A plan whose candidates have all failed is followed by a new one without them, until one
-    answers or nobody is left.
+    A plan whose candidates have all failed is followed by another one: without them, and once
+    nobody is left, after a pause, with those whose trouble may have passed.
 
     Args:
         runner: Inference.
@@ -39,6 +38,8 @@ class Execution:
         replanner: Gives the plan after a plan, and that of a judge.
         cascade: What an answer needs to be kept where a cascade gives it.
         switching: Who may go on with an answer that broke off, at most.
+        retrying: Says when tries beyond a plan may be made.
+        sleep: Waits for so many seconds.
     """
 
     def __init__(
@@ -48,12 +49,13 @@ class Execution:
         replanner: Replanner,
         cascade: CascadePolicy | None = None,
         switching: Switching = Switching.ANY,
+        retrying: Retrying | None = None,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._switching = switching
-        self._reporter = reporter
-        self._replanner = replanner
+        self._switching, self._retrying = switching, retrying or Retrying()
+        self._reporter, self._replanner, self._sleep = reporter, replanner, sleep
         self._carriers: dict[PlanMode, Carrier] = {
-            PlanMode.FIRST_OF: FirstOf(runner, switching),
+            PlanMode.FIRST_OF: FirstOf(runner, switching, self._retrying),
             PlanMode.CASCADE: Cascading(runner, cascade or CascadePolicy()),
             PlanMode.ENSEMBLE: Ensemble(runner, Judging(runner, reporter, replanner)),
         }
@@ -69,6 +71,7 @@ class Execution:
         """
         planned.plan.check_served()
         trials: list[Trial] = []
+        replanning = Replanning(self._replanner, self._retrying, self._switching, self._sleep)
         following: PlannedRequest | None = planned
         while following is not None:
             current, following = following, None
@@ -77,10 +80,12 @@ class Execution:
                     async for event in events:
                         yield event
             except RouterError as error:
-                following = await self._plan_again(current, context, trials, error)
+                following = await replanning.after(current, context, trials, error)
                 if following is None:
-                    error.metadata["attempts"] = str(len(trials))
-                    raise
+                    told = _told(current, trials, error)
+                    if told is error:
+                        raise
+                    raise told from error
 
     async def _carry_out(
         self, planned: PlannedRequest, context: RequestContext, trials: list[Trial]
@@ -93,32 +98,18 @@ class Execution:
         finally:
             own = [one for one in trials[begin:] if one.candidate in planned.plan.candidates]
             outcomes = tuple(trial.outcome() for trial in own)
+            if not begin:
+                self._retrying.planned([one.candidate.model for one in own if not one.hedge])
             if outcomes:
                 self._reporter.report(planned.plan.id, outcomes, context)
 
-    async def _plan_again(
-        self,
-        planned: PlannedRequest,
-        context: RequestContext,
-        trials: list[Trial],
-        error: RouterError,
-    ) -> PlannedRequest | None:
-        """Return a plan without those who failed; None where there is none, or it cannot help."""
-        sent = any(trial.sent for trial in trials)
-        if not trials or len(trials) >= MOST_TRIALS or error.retry is Retry.NEVER:
-            return None
-        if sent and not self._may_be_gone_on_with(planned, trials):
-            return None
-        failed = tuple(tried(trial) for trial in trials)
-        try:
-            plan = await self._replanner.select(planned.request, context, failed)
-        except RouterError:
-            return None  # what has failed says more
-        if not plan.candidates or plan.candidates[0].away:
-            return None
-        # What was sent is never begun anew, whatever the new plan says.
-        return PlannedRequest(planned.request, replace(plan, mode=_MODE) if sent else plan)
 
-    def _may_be_gone_on_with(self, planned: PlannedRequest, trials: list[Trial]) -> bool:
-        may = may_be_gone_on_with(planned.request, trials, self._switching)
-        return may and planned.plan.mode is _MODE
+def _told(planned: PlannedRequest, trials: Sequence[Trial], error: RouterError) -> RouterError:
+    """Return what the caller is told: one whose question may be shortened, that it has to be."""
+    sent = any(trial.sent for trial in trials)
+    if planned.request.routing.truncation is Truncation.AUTO and not sent:
+        errors = (one.error for one in trials if one.error is not None)
+        error = next((one for one in errors if one.reason is Reason.CONTEXT_TOO_LONG), error)
+    error.metadata["attempts"] = str(len(trials))
+    error.attempts = tuple(trial.attempt() for trial in trials)
+    return error

@@ -21,9 +21,8 @@ from llmrouter.common.generation import (
 from llmrouter.common.savings import HitKind, SavingsTable
 from llmrouter.gateway.answer_cache import AnswerCache, Found
 from llmrouter.gateway.near_caching import READS, may_be_shared, spared
-from llmrouter.gateway.plan import Candidate
 from llmrouter.gateway.replaying import replay
-from llmrouter.gateway.sticky import StickyChoice
+from llmrouter.gateway.sticky import StickyChoice, asked_key
 
 __all__ = ["Fallback"]
 
@@ -49,7 +48,8 @@ class Fallback:
 
     Args:
         cache: The cache service, which keeps expired answers a while.
-        sticky: Which model a question went to before: there may be no plan any more.
+        sticky: Which model a question went to before: there may be no plan any more. Where nobody
+            remembers, as after a restart, the cache service knows who answered it last.
         savings: What hits spare is counted here.
         following: Answers on better days.
     """
@@ -66,7 +66,15 @@ class Fallback:
         self._savings = savings
         self._following = following
 
-    async def generate(
+    def generate(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        """Return what answers on better days, with an expired answer behind it where allowed."""
+        if not _allowed(request):
+            return self._following.generate(request, context)
+        return self._backed(request, context)
+
+    async def _backed(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Pass the events on; before the first one a failure may give way to an expired answer."""
@@ -77,33 +85,38 @@ class Fallback:
                     sent = True
                     yield event
         except RouterError as error:
-            if sent or not _allowed(request) or error.reason not in _NOBODY_ANSWERS:
+            if sent or error.reason not in _NOBODY_ANSWERS:
                 raise
-            found, candidate = await self._find(request, context)
-            if found is None or candidate is None:
+            known = await self._find(request, context)
+            if known is None:
                 raise
-            failure = error
+            (found, cost), failure = known, error
         else:
             return
         kind = HitKind.STALE
-        saved = spared(found.answer, candidate.cost, found.level, kind, context)
+        saved = spared(found.answer, cost, found.level, kind, context)
         self._savings.add(*saved)
         for event in replay(found.answer, found.level, "", context):
             yield _degraded(event, failure)
 
     async def _find(
         self, request: GenerationRequest, context: RequestContext
-    ) -> tuple[Found | None, Candidate | None]:
+    ) -> tuple[Found, float] | None:
+        """Return the expired answer and what it would cost anew, where that is known."""
         question = question_key(request, context.tenant, context.models)
-        candidate = self._sticky.recall(question, request.routing)
-        if candidate is None:
-            return None, None
-        key = answer_key(question, candidate.model, candidate.version)
+        candidate, key = self._sticky.recall(question, request.routing), b""
+        if candidate is not None:
+            key = answer_key(question, candidate.model, candidate.version)
         try:
-            return await self._cache.stale(key, context), candidate
+            found = await self._cache.stale(key, asked_key(question, request.routing), context)
         except RouterError as error:
             _log.warning("no stale answer", request_id=context.request_id, error=error.message)
-            return None, None
+            return None
+        if found is None or not found.answer.choices:
+            return None
+        if candidate is None or candidate.model != found.answer.model:
+            return found, 0.0
+        return found, candidate.cost
 
 
 def _allowed(request: GenerationRequest) -> bool:

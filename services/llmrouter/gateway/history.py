@@ -9,7 +9,7 @@ from llmrouter.common.generation import Message, Role
 from llmrouter.common.text_bytes import text_bytes
 from llmrouter.common.validation import MAX_MESSAGES
 
-__all__ = ["History"]
+__all__ = ["History", "eldest_turn", "instructions"]
 
 
 class History:
@@ -32,14 +32,14 @@ class History:
         """
         if not said:
             raise invalid("turn.messages", "are none; say something")
-        begin = _instructions(self._messages)
+        begin = instructions(self._messages)
         told, rest = self._messages[:begin], self._messages[begin:]
         forgotten = 0
         while not self._fits((*told, *rest, *said)):
             if not rest:
                 bound = f"{self._max_bytes} bytes and {self._max_messages} messages"
                 raise invalid("turn.messages", f"do not fit a conversation, which holds {bound}")
-            gone = _first_turn(rest)
+            gone = eldest_turn(rest)
             forgotten, rest = forgotten + gone, rest[gone:]
         return (*told, *rest, *said), forgotten
 
@@ -55,14 +55,14 @@ class History:
         return size <= self._max_bytes
 
 
-def _instructions(messages: Sequence[Message]) -> int:
+def instructions(messages: Sequence[Message]) -> int:
     """Return how many messages at the beginning are the system's."""
     return next(
         (index for index, one in enumerate(messages) if one.role is not Role.SYSTEM), len(messages)
     )
 
 
-def _first_turn(messages: Sequence[Message]) -> int:
+def eldest_turn(messages: Sequence[Message]) -> int:
     """Return how many messages the eldest turn has: up to the next one of the user's."""
     return next(
         (index for index, one in enumerate(messages) if index and one.role is Role.USER),

@@ -15,7 +15,7 @@ from llmrouter.common.generation import GenerationRequest, RequestContext
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.prices import Prices
 from llmrouter.common.prompt_features import PromptFeatures
-from llmrouter.common.wire import duration, encode_context
+from llmrouter.common.wire import duration, encode_context, seconds
 from llmrouter.common.wire_event import (
     decode_finish_reason,
     decode_logprobs,
@@ -79,6 +79,7 @@ def encode_select(
                 too_long=one.too_long,
             )
             for one in tried
+            if not one.again
         ],
         question_key=question_key(request, context.tenant, context.models),
         conversation_key=conversation_key(request, context.tenant),
@@ -125,7 +126,8 @@ def decode_plan(plan: selector_pb2.Plan) -> Plan:
     candidates, shadows = (
         tuple(map(_decode_candidate, named)) for named in (plan.candidates, plan.shadows)
     )
-    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows)
+    hedge = seconds(plan.hedge_after) if plan.HasField("hedge_after") else None
+    return Plan(plan.id, candidates, plan.reason, _MODES[plan.mode], shadows, hedge)
 
 
 def _decode_candidate(one: selector_pb2.Candidate) -> Candidate:

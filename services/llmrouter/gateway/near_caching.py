@@ -22,7 +22,7 @@ from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
 from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
-from llmrouter.gateway.replaying import replay
+from llmrouter.gateway.replaying import replayed
 from llmrouter.gateway.sticky import StickyChoice
 
 __all__ = ["READS", "NearCaching", "may_be_shared", "spared"]
@@ -68,22 +68,27 @@ class NearCaching:
         self._savings = savings
         self._following = following
 
-    async def generate(
+    def generate(
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Replay the answer kept here, or pass on what others answer."""
+        """Replay the answer kept here, or return what others answer."""
         # What several models answer together was judged for this request alone.
         if planned.plan.mode is PlanMode.FIRST_OF and may_be_shared(planned.request):
             planned = self._keyed(planned, context)
+        if not planned.key:
+            return self._following.generate(planned, context)
         answer = None
-        if planned.key and planned.request.cache.mode in READS:
+        if planned.request.cache.mode in READS:
             answer = self._near.get(context.tenant, planned.key)
-        if answer is not None:
-            cost = planned.plan.candidates[0].cost
-            self._savings.add(*spared(answer, cost, CacheLevel.GATEWAY, HitKind.EXACT, context))
-            for event in replay(answer, CacheLevel.GATEWAY, planned.plan.id, context):
-                yield event
-            return
+        if answer is None:
+            return self._counted(planned, context)
+        cost = planned.plan.candidates[0].cost
+        self._savings.add(*spared(answer, cost, CacheLevel.GATEWAY, HitKind.EXACT, context))
+        return replayed(answer, CacheLevel.GATEWAY, planned.plan.id, context)
+
+    async def _counted(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
         async with closing_stream(self._following.generate(planned, context)) as events:
             started: Started | None = None
             async for event in events:

@@ -28,15 +28,18 @@ from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
+from llmrouter.gateway.pacing import Pacing
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
 from llmrouter.gateway.recalling import Recalling
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.reporting import BackgroundReporter
+from llmrouter.gateway.retrying import Retrying
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import Safeguard
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.gateway.shadowing import Shadowing
+from llmrouter.gateway.shortening import Shortening
 from llmrouter.gateway.similar import Similar
 from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
@@ -100,11 +103,12 @@ def build_pipeline(
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens)
+    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens, selector)
     runner = limiting.tries(_upstream(dialler, telemetry))
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())
-    execution = Execution(runner, reporter, selector, cascade, settings.switching)
+    retrying = Retrying(settings.retry.backoff(), settings.retry.budget())
+    execution = Execution(runner, reporter, selector, cascade, settings.switching, retrying)
     shadowing = Shadowing(runner, reporter, execution)
     generating = limiting.spending(shadowing)
     if settings.similar is not None:
@@ -114,12 +118,12 @@ def build_pipeline(
     caching = Caching(cache, shared.near, sticky, generating, *waits)
     flights = SingleFlight(shared.near, caching, settings.default_deadline_seconds)
     near_caching = NearCaching(shared.near, sticky, shared.savings, flights)
-    planning = Deadline(Planning(selector, near_caching))
+    planning = Deadline(Shortening(Planning(selector, near_caching)))
     fallback = Fallback(cache, sticky, shared.savings, planning)
-    recalling = Recalling(shared.near, sticky, shared.serves, shared.savings, fallback)
+    recalling = Recalling(shared.near, cache, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
     policy = Policy(settings.safety)
-    safe = Safeguard(limiting.arrivals(recalling), settings.safety, policy, telemetry.meter)
+    safe = Safeguard(limiting.arrivals(Pacing(recalling)), settings.safety, policy, telemetry.meter)
     chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights, shadowing, reporter)
 

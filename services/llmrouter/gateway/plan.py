@@ -59,6 +59,8 @@ class Tried:
     """Whether the prompt was too long there."""
     sent: bool = False
     """Whether a part of its answer was sent, which others must go on with."""
+    again: bool = False
+    """Whether it may be planned with again: what was wrong with it may have passed."""
 
     def fails_too(self, other: Candidate) -> bool:
         """Whether another candidate must fail as it did: what is too long here is so there."""
@@ -79,6 +81,8 @@ class Plan:
     mode: PlanMode = PlanMode.FIRST_OF
     shadows: tuple[Candidate, ...] = ()
     """Models that are to answer as well, for nobody."""
+    hedge_after: float | None = None
+    """Seconds without a first token after which the next one is asked as well; None never does."""
 
     def check_served(self) -> None:
         """Refuse to carry out a plan with models that are away.

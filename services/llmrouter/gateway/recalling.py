@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 
+import structlog
+
 from llmrouter.common.answer_key import answer_key, question_key
 from llmrouter.common.closing import closing_stream
+from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import (
     CacheLevel,
     GenerationEvent,
@@ -14,70 +17,102 @@ from llmrouter.common.generation import (
     RequestContext,
 )
 from llmrouter.common.savings import HitKind, SavingsTable
+from llmrouter.gateway.answer_cache import AnswerCache, Found
 from llmrouter.gateway.answers import Answer
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import READS, may_be_shared, spared
 from llmrouter.gateway.plan import Candidate
-from llmrouter.gateway.replaying import replay
+from llmrouter.gateway.replaying import replayed
 from llmrouter.gateway.sticky import StickyChoice
 
 __all__ = ["Recalling"]
 
+_log = structlog.get_logger("llmrouter.gateway.recalling")
+
 
 class Recalling:
-    """Repeats this process's answer while the model version that gave it still serves.
+    """Repeats a kept answer while the model version that gave it still serves.
 
     The same question, asked with the same wishes of routing, stays with the model that answered it
-    anyway; asking the selector again would cost more than everything else.
+    anyway; asking the selector again would cost more than everything else. What this process does
+    not keep any more is looked up in the cache service; what that does not have either takes the
+    whole way.
 
     Args:
         near: This process's answers.
+        cache: The cache service, asked while it is heard.
         sticky: Which model answered a question before.
         serves: Whether a version of a model serves now.
         savings: What hits spare is counted here.
-        following: Answers what is not here.
+        following: Answers what is not kept.
     """
 
     def __init__(
         self,
         near: NearCache,
+        cache: AnswerCache,
         sticky: StickyChoice,
         serves: Callable[[str, str], bool],
         savings: SavingsTable,
         following: Generator,
     ) -> None:
         self._near = near
+        self._cache = cache
         self._sticky = sticky
         self._serves = serves
         self._savings = savings
         self._following = following
 
-    async def generate(
+    def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Repeat the answer kept here, or pass on what others answer."""
-        recalled = self._recall(request, context)
-        if recalled is not None:
-            answer, candidate = recalled
-            self._savings.add(
-                *spared(answer, candidate.cost, CacheLevel.GATEWAY, HitKind.EXACT, context)
-            )
-            for event in replay(answer, CacheLevel.GATEWAY, "", context):
-                yield event
-            return
-        async with closing_stream(self._following.generate(request, context)) as events:
-            async for event in events:
-                yield event
-
-    def _recall(
-        self, request: GenerationRequest, context: RequestContext
-    ) -> tuple[Answer, Candidate] | None:
+        """Repeat the answer that is kept, or return what others answer."""
         if not (self._near.hears and request.cache.mode in READS and may_be_shared(request)):
-            return None
+            return self._following.generate(request, context)
         question = question_key(request, context.tenant, context.models)
         candidate = self._sticky.recall(question, request.routing)
         if candidate is None or not self._serves(candidate.model, candidate.version):
-            return None
+            return self._following.generate(request, context)
         key = answer_key(question, candidate.model, candidate.version)
         answer = self._near.get(context.tenant, key)
-        return None if answer is None else (answer, candidate)
+        if answer is None:
+            return self._farther(request, context, candidate, key)
+        return self._repeated(answer, CacheLevel.GATEWAY, candidate, context)
+
+    async def _farther(
+        self,
+        request: GenerationRequest,
+        context: RequestContext,
+        candidate: Candidate,
+        key: bytes,
+    ) -> AsyncIterator[GenerationEvent]:
+        found = await self._look_up(key, candidate, context)
+        if found is None:
+            stream = self._following.generate(request, context)
+        else:
+            stream = self._repeated(found.answer, found.level, candidate, context)
+        async with closing_stream(stream) as events:
+            async for event in events:
+                yield event
+
+    async def _look_up(
+        self, key: bytes, candidate: Candidate, context: RequestContext
+    ) -> Found | None:
+        try:
+            known = await self._cache.lookup(key, "", context)
+        except RouterError as error:  # whoever asks again on the way tells the caller
+            _log.debug("not recalled", request_id=context.request_id, error=error.message)
+            return None
+        found = known.found
+        if found is None or not found.answer.gives(candidate.model, candidate.version):
+            return None
+        where = context.tenant, key
+        self._near.put(*where, found.answer, found.tags, found.remaining, known.sequence)
+        return found
+
+    def _repeated(
+        self, answer: Answer, level: CacheLevel, candidate: Candidate, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
+        saved = spared(answer, candidate.cost, level, HitKind.EXACT, context)
+        self._savings.add(*saved)
+        return replayed(answer, level, "", context)

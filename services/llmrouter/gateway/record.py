@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from llmrouter.common.bill import Bill
-from llmrouter.common.generation import CacheStatus, Usage
+from llmrouter.common.generation import CacheStatus, Timings, Usage
 
 __all__ = ["SPARED", "RequestObserver", "RequestRecord"]
 
@@ -41,6 +41,8 @@ class RequestRecord:
     per_token: float | None = None
     """Seconds between two tokens after the first; None for fewer than two."""
     finish_reasons: tuple[str, ...] = ()
+    timings: Timings | None = None
+    """Where the time went, by the engine; None where it did not end well."""
     user: str = ""
     credential: str = ""
     """What proved who asked, such as `key 0123456789ab`."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 from llmrouter.common.generation import (
     CacheLevel,
@@ -14,7 +14,7 @@ from llmrouter.common.generation import (
 )
 from llmrouter.gateway.answers import Answer
 
-__all__ = ["replay"]
+__all__ = ["replay", "replayed"]
 
 
 def replay(
@@ -33,3 +33,11 @@ def replay(
     )
     yield from answer.replay()
     yield Finished(answer.usage, answer.timings)
+
+
+async def replayed(
+    answer: Answer, level: CacheLevel, plan_id: str, context: RequestContext
+) -> AsyncIterator[GenerationEvent]:
+    """Give the same as a link's stream."""
+    for event in replay(answer, level, plan_id, context):
+        yield event

@@ -8,12 +8,17 @@ from dataclasses import dataclass
 
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import Delta, GenerationEvent
+from llmrouter.common.merging import joined
 from llmrouter.gateway.answers import logprob_bytes
 
 __all__ = ["Cancelled", "Credit", "Outcome", "Reply"]
 
-_MOST_BYTES = 64 << 10
+_MOST_BYTES = 16 << 10
 """Of what is not sent yet; beyond it the generation is read no further."""
+_LOGPROB_MEMORY = 5
+"""How much more memory a log probability takes than on the wire."""
+_PIECES = 16
+"""Deltas that wait side by side at most: an object for each takes more than most of them say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +77,8 @@ class Reply:
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, list) and last[0].choice == event.choice:
             last.append(event)
+            if len(last) >= _PIECES:
+                last[:] = [joined(last)]
         else:
             self._waiting.append([event])
         self._bytes += _size(event)
@@ -98,7 +105,7 @@ class Reply:
         if not isinstance(first, list):
             return first
         self._begun = True
-        merged = first[0] if len(first) == 1 else _merged(first)
+        merged = joined(first)
         self._bytes -= _size(merged)
         self._credit.spend(len(merged.text.encode()))
         self._room.set()
@@ -115,13 +122,4 @@ class Reply:
 
 
 def _size(delta: Delta) -> int:
-    return len(delta.text.encode()) + logprob_bytes(delta.logprobs)
-
-
-def _merged(deltas: list[Delta]) -> Delta:
-    return Delta(
-        deltas[0].choice,
-        "".join(one.text for one in deltas),
-        sum(one.tokens for one in deltas),
-        tuple(told for one in deltas for told in one.logprobs),
-    )
+    return len(delta.text.encode()) + _LOGPROB_MEMORY * logprob_bytes(delta.logprobs)

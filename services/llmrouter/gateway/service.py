@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
+from llmrouter.common.profile_servicer import PROFILE_SERVICE, add_to
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.cache_client import CacheClient
@@ -14,9 +16,11 @@ from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.ledger.opening import open_ledger
 from llmrouter.gateway.limits.opening import Limits
+from llmrouter.gateway.live.live_page import LivePage
 from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
+from llmrouter.gateway.profiling import GuardedProfiler
 from llmrouter.gateway.readings import readings
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import SafeEmbedder
@@ -41,7 +45,9 @@ async def build(
     desk = Desk(settings.identity, data)
     limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
-    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)))
+    page = _page(settings, dialler, limits)
+    recent = () if page is None else (page.recent,)
+    observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)), *recent)
     near = NearCache(settings.cache_memory_max_bytes)
     shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
     watch = CacheWatch(cache_client, shared.near, shared.savings)
@@ -52,6 +58,7 @@ async def build(
         pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,
     )  # fmt: skip
+    profiler = GuardedProfiler(settings, dialler, selector_client, desk.identity, desk.audit)
     kept = [one for one in (desk, limits, ledger) if one is not None]
 
     async def start() -> None:
@@ -65,20 +72,28 @@ async def build(
     return Service(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
-        register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        beside=(PROFILE_SERVICE,), register=lambda server: _register(server, servicer, profiler),
+        host=settings.host, port=settings.port, listening=settings,
         door=http_door(
             pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
-            observers, lambda: limits.trouble,
+            observers, lambda: limits.trouble, page,
         ),
-        start=start,
-        close=close,
+        start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,
         parts={"limits": lambda: not limits.trouble},
-        readings=lambda: readings(shared.near),
+        readings=lambda: readings(shared.near, limits.limiter),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
+
+
+def _register(server: Any, servicer: GatewayServicer, profiler: GuardedProfiler) -> None:
+    add_GatewayServiceServicer_to_server(servicer, server)
+    add_to(profiler, server)
+
+
+def _page(settings: GatewaySettings, dialler: Dialler, limits: Limits) -> LivePage | None:
+    if settings.http_port is None or not settings.page.enabled:
+        return None
+    return LivePage(settings, dialler, limits)
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)

@@ -39,13 +39,14 @@ from llmrouter.gateway.conversing import Conversation
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Scope
 from llmrouter.gateway.messages import encode_choice
+from llmrouter.gateway.pacing import check_unpaced
 from llmrouter.gateway.record import RequestObserver
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["GatewayServicer", "InnerSelector"]
+__all__ = ["GatewayServicer", "InnerSelector", "certificate_names"]
 
 
 _NAMES = ("x509_common_name", "x509_subject_alternative_name")
@@ -102,7 +103,7 @@ class GatewayServicer(GatewayServiceServicer):
         self, request: generation_pb2.GenerateRequest, context: Any
     ) -> pb.GenerateResponse:
         """Answer in one piece."""
-        return await _whole(self._events(request, context, self._asker(context)))
+        return await _whole(self._events(request, context, self._asker(context), whole=True))
 
     async def StreamGenerate(  # noqa: N802 - named by the proto
         self, request: pb.StreamGenerateRequest, context: Any
@@ -126,7 +127,8 @@ class GatewayServicer(GatewayServiceServicer):
         async def answer(index: int) -> pb.GenerateResponse:
             asker = self._asker(context, f"{caller.request_id[:_SHORT_ID]}-{index}")
             with spanned(self._tracer, SpanName.QUESTION):
-                return await _whole(self._events(request.requests[index], context, asker))
+                question = request.requests[index]
+                return await _whole(self._events(question, context, asker, whole=True))
 
         at_once = request.concurrency or self._settings.batch_concurrency
         async with closing_stream(answer_each(count, answer, at_once)) as results:
@@ -190,10 +192,15 @@ class GatewayServicer(GatewayServiceServicer):
         return pb.ListModelsResponse(models=shown_models(catalog.models, asker.models))
 
     def _events(
-        self, request: generation_pb2.GenerateRequest, context: Any, caller: RequestContext
+        self,
+        request: generation_pb2.GenerateRequest,
+        context: Any,
+        caller: RequestContext,
+        *,
+        whole: bool = False,
     ) -> AsyncIterator[GenerationEvent]:
-        """Answer one question of a call; `caller` is nobody yet."""
-        decode = functools.partial(decode_request, request)
+        """Answer one question of a call, maybe in one piece; `caller` is nobody yet."""
+        decode = functools.partial(_decode_whole if whole else decode_request, request)
         return self._answering(decode, request.routing.model, context, caller)
 
     async def _answering(
@@ -232,7 +239,10 @@ class GatewayServicer(GatewayServiceServicer):
         with refusals_accounted(asker, self._observers):
             check_request_id(_given_request_id(context))
             call = Call(
-                context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
+                context.invocation_metadata(),
+                context.peer(),
+                asker.request_id,
+                certificate_names(context),
             )
             who = self._identity.admit(call, scope, model)
         return known_as(asker, who, scope)
@@ -258,7 +268,13 @@ async def _whole(stream: AsyncIterator[GenerationEvent]) -> pb.GenerateResponse:
     )
 
 
-def _names(context: Any) -> tuple[str, ...]:
+def _decode_whole(request: generation_pb2.GenerateRequest) -> GenerationRequest:
+    asked = decode_request(request)
+    check_unpaced(asked.cache)
+    return asked
+
+
+def certificate_names(context: Any) -> tuple[str, ...]:
     """Return the names of the certificate that the caller showed; gRPC has verified it."""
     shown = context.auth_context()
     held = (one for key in _NAMES for one in shown.get(key, ()))

@@ -14,30 +14,84 @@ from llmrouter.gateway.batching import MAX_CONCURRENCY
 from llmrouter.gateway.identity.settings import IdentitySettings
 from llmrouter.gateway.ledger.settings import LedgerSettings
 from llmrouter.gateway.limits.settings import LimitSettings
+from llmrouter.gateway.live.settings import LivePageSettings
+from llmrouter.gateway.retrying import Backoff, BudgetPolicy
 from llmrouter.gateway.safety.settings import SafetySettings
 
-__all__ = ["CascadeSettings", "GatewaySettings", "SimilarSettings"]
+__all__ = ["CascadeSettings", "GatewaySettings", "RetrySettings", "SimilarSettings"]
 
 
 class CascadeSettings(Section):
     """When the strategy `cascade` keeps a cheap model's answer."""
 
     threshold: float = Field(
-        default=0.6,
+        default=0.4,
         ge=0,
         le=1,
-        description="Least confidence of an answer that is kept; a request may ask for another.",
+        description="Least confidence of an answer that is kept, the probability of its least "
+        "likely token; a request may ask for another.",
     )
-    quantile: float = Field(
-        default=0.1,
+    spared: int = Field(
+        default=1,
         ge=0,
-        le=1,
-        description="Which of its tokens' probabilities is the confidence: 0 the lowest, 0.5 the "
-        "median.",
+        le=1000,
+        description="So many of its least likely tokens do not count, of each five at most one.",
     )
     least_tokens: int = Field(
         default=1, ge=0, le=1_000_000, description="Shorter answers are never kept."
     )
+
+
+class RetrySettings(Section):
+    """Tries beyond what a plan names (`gateway.retry:`): of models that failed, and hedges."""
+
+    rounds: int = Field(
+        default=3,
+        ge=0,
+        le=10,
+        description="How often a request waits and tries again whose models have all failed; 0 "
+        "never.",
+    )
+    initial_seconds: float = Field(
+        default=0.05,
+        gt=0,
+        le=60,
+        description="First wait at most; each later one may be twice as long. Waits are drawn at "
+        "random, from nothing to that.",
+    )
+    max_seconds: float = Field(
+        default=2,
+        gt=0,
+        le=300,
+        description="Any wait at most; a model that asks to be left alone for longer is not tried "
+        "again.",
+    )
+    ratio: float = Field(
+        default=0.2,
+        ge=0,
+        le=1,
+        description="Further tries that a model gets at most, as a share of those planned there.",
+    )
+    per_second: float = Field(
+        default=10, ge=0, le=1e6, description="Further tries beside those, per second and model."
+    )
+    burst: float = Field(
+        default=100, ge=1, le=1e6, description="Further tries of a model at once, at most."
+    )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.initial_seconds > self.max_seconds:
+            raise ValueError("initial_seconds must not exceed max_seconds")
+        return self
+
+    def backoff(self) -> Backoff:
+        """Return the pauses."""
+        return Backoff(self.rounds, self.initial_seconds, self.max_seconds)
+
+    def budget(self) -> BudgetPolicy:
+        """Return what a model's budget goes by."""
+        return BudgetPolicy(self.ratio, self.per_second, self.burst)
 
 
 class SimilarSettings(Section):
@@ -71,6 +125,9 @@ class GatewaySettings(Listening, Dialling):
     port: int = Field(default=50051, ge=0, le=65535, description="Port; 0 takes a free one.")
     http_port: int | None = Field(
         default=8080, ge=0, le=65535, description="Port of the HTTP API; null has none."
+    )
+    page: LivePageSettings = Field(
+        default=LivePageSettings(), description="The live page at `/` of the HTTP port."
     )
     http_max_body_bytes: int = Field(
         default=4 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."
@@ -139,6 +196,9 @@ class GatewaySettings(Listening, Dialling):
     )
     cascade: CascadeSettings = Field(
         default=CascadeSettings(), description="When a cascade goes on to the next model."
+    )
+    retry: RetrySettings = Field(
+        default=RetrySettings(), description="Tries beyond what a plan names, and their budget."
     )
     switching: Switching = Field(
         default=Switching.ANY,

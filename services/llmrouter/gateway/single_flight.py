@@ -74,15 +74,17 @@ class SingleFlight:
         self._flights: dict[_Identity, Flight] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def generate(
+    def generate(
         self, planned: PlannedRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Follow the generation in flight, or begin one; without a key, generate alone."""
         if not planned.key:
-            async with closing_stream(self._following.generate(planned, context)) as events:
-                async for event in events:
-                    yield event
-            return
+            return self._following.generate(planned, context)
+        return self._shared(planned, context)
+
+    async def _shared(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
         joined, received = 0, False
         while True:
             flight, own = self._flight(planned, context)

@@ -9,7 +9,7 @@ from dataclasses import replace
 from llmrouter.common.generation import CacheMode, RoutingWishes
 from llmrouter.gateway.plan import Candidate, PlannedRequest
 
-__all__ = ["StickyChoice"]
+__all__ = ["StickyChoice", "asked_key"]
 
 _MOST = 16_384
 """Questions remembered; each takes some 300 bytes."""
@@ -47,7 +47,7 @@ class StickyChoice:
 
     def recall(self, question: bytes, routing: RoutingWishes) -> Candidate | None:
         """Return who answered a question that was asked in the same way; None when nobody did."""
-        asked = _asked(question, routing)
+        asked = asked_key(question, routing)
         known = self._answered.get(asked)
         if known is not None:
             self._answered.move_to_end(asked)
@@ -55,11 +55,16 @@ class StickyChoice:
 
     def remember(self, planned: PlannedRequest, candidate: Candidate) -> None:
         """Note that `candidate` answered."""
-        self._answered[_asked(planned.question, planned.request.routing)] = candidate
+        self._answered[asked_key(planned.question, planned.request.routing)] = candidate
         if len(self._answered) > self._most:
             self._answered.popitem(last=False)
 
 
-def _asked(question: bytes, routing: RoutingWishes) -> bytes:
-    """Return a fingerprint of all that was asked: who chooses, and how, is part of it."""
+def asked_key(question: bytes, routing: RoutingWishes) -> bytes:
+    """Return the 32 bytes that stand for all that was asked: who chooses, and how, is part of it.
+
+    Args:
+        question: What `question_key` gave.
+        routing: How its model is to be chosen.
+    """
     return hashlib.sha256(question + repr(routing).encode()).digest()

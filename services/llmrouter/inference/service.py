@@ -17,7 +17,9 @@ from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
+from llmrouter.inference.backends.free_memory import keep_together
 from llmrouter.inference.cpu_meter import CpuMeter
+from llmrouter.inference.load_reports import LoadReporter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.lifecycle import ResidencyOptions
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -30,16 +32,21 @@ from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import is_key, key_of
 from llmrouter.inference.observing import GenerationObserver
 from llmrouter.inference.readings import readings
+from llmrouter.inference.recording import EngineSteps
 from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
 from llmrouter.inference.upkeep import Upkeep
 from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from llmrouter.v1.orca_pb2_grpc import add_OpenRcaServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
 
+_BESIDE = ("llmrouter.v1.ModelService", "xds.service.orca.v3.OpenRcaService")
 _log = structlog.get_logger("llmrouter.inference")
+_CACHE_SHARE = 8
+"""Of the memory for all models, one may take an eighth for running keys and values by default."""
 
 
 async def build(
@@ -77,18 +84,18 @@ async def build(
     cpu = CpuMeter(settings.threads or available_cores())
     servicer = InferenceServicer(registry, remote, settings.max_tokens, _observer(telemetry))
     models = ModelServicer(registry, remote, monitor, cpu)
+    reporter = LoadReporter(registry, remote, monitor, cpu)
     return Service(
         name="inference",
-        grpc_name="llmrouter.v1.InferenceService", beside=("llmrouter.v1.ModelService",),
-        register=lambda server: _register(server, servicer, models),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        grpc_name="llmrouter.v1.InferenceService", beside=_BESIDE,
+        register=lambda server: _register(server, servicer, models, reporter),
+        host=settings.host, port=settings.port, listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
         answers_early=True,
         ready=lambda: registry.ready or any(remote),
+        engines=EngineSteps(registry),
         readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
@@ -101,9 +108,12 @@ async def _tidy(store: Path) -> None:
         _log.warning("a folder of the store is no model", folder=folder, why=why)
 
 
-def _register(server: Any, servicer: InferenceServicer, models: ModelServicer) -> None:
+def _register(
+    server: Any, servicer: InferenceServicer, models: ModelServicer, reporter: LoadReporter
+) -> None:
     add_InferenceServiceServicer_to_server(servicer, server)
     add_ModelServiceServicer_to_server(models, server)
+    add_OpenRcaServiceServicer_to_server(reporter, server)
 
 
 def _observer(telemetry: Telemetry) -> GenerationObserver | None:
@@ -130,11 +140,13 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
 
 
 def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    keep_together()
+    budget = (settings.memory_mib << 20) or int((limit or 0) * settings.memory_critical)
     registry = ModelRegistry(
         store,
         find_backend(settings.backend),
-        _options(settings, store),
-        residency=_residency(settings, limit),
+        _options(settings, store, budget),
+        residency=_residency(settings, budget),
         pinned=settings.pinned,
     )
     _check_names("models", settings.models or (), registry, store)
@@ -182,10 +194,9 @@ def _remote(settings: InferenceSettings, registry: ModelRegistry) -> RemoteModel
     return remote
 
 
-def _residency(settings: InferenceSettings, limit: int | None) -> ResidencyOptions:
-    budget = settings.memory_mib << 20
+def _residency(settings: InferenceSettings, budget: int) -> ResidencyOptions:
     return ResidencyOptions(
-        memory_bytes=budget or int((limit or 0) * settings.memory_critical),
+        memory_bytes=budget,
         idle_seconds=settings.idle_seconds,
         notice_seconds=settings.notice_seconds,
         drain_seconds=settings.unload_grace_seconds,
@@ -202,7 +213,7 @@ def _thresholds(settings: InferenceSettings) -> Thresholds:
     )
 
 
-def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
+def _options(settings: InferenceSettings, store: Path, budget: int) -> BackendOptions:
     return BackendOptions(
         threads=settings.threads,
         slots=settings.slots,
@@ -210,7 +221,7 @@ def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
         max_waiting=settings.max_waiting,
         prefill_chunk=settings.prefill_chunk,
         cache_type=settings.cache_type,
-        cache_bytes=settings.cache_mib << 20,
+        cache_bytes=(settings.cache_mib << 20) or budget // _CACHE_SHARE,
         prefix_bytes=settings.prefix_cache_mib << 20,
         share_prefixes=settings.prefix_sharing == "all",
         parked_bytes=settings.parked_cache_mib << 20,

@@ -75,8 +75,9 @@ class InferenceSettings(Listening):
     the memory and time of `float32`; `auto` takes it for quantised models. A model whose attention
     ONNX Runtime computes keeps them as its graph has them."""
     cache_mib: int = Field(default=0, ge=0, le=1 << 20)
-    """Memory per model for the keys and values of running sequences, in MiB: a request is let in
-    only when its prompt and `max_tokens` fit beside the others'; 0 allows all slots' fill."""
+    """Memory per model for the keys and values of running sequences, in MiB, which it counts for:
+    a request is let in only when its prompt and `max_tokens` fit beside the others', and no context
+    is longer than it. 0 takes an eighth of what all models may take, or what all slots can fill."""
     prefix_cache_mib: int = Field(default=128, ge=0, le=1 << 20)
     """Memory per model for the keys and values of earlier prompts, in MiB; 0 keeps none."""
     prefix_sharing: Literal["tenant", "all"] = "tenant"

@@ -267,16 +267,8 @@ class BreakerBook:
             wall: Seconds since the epoch; where it was put back, the whole time passes again.
         """
         for data in documents.values():
-            try:
-                key = (str(data["model"]), str(data["version"]), str(data["address"]))
-                since = max(0.0, wall - float(data["opened"]))
-                breaker = Breaker(self._settings, int(data["failures"]), 0, str(data["last_error"]))
-            except (KeyError, TypeError, ValueError):
-                continue
-            if since < self._settings.open_seconds:
-                breaker.open_since(now - since)
-                self._troubled[key] = breaker
-            else:
+            key = self._reopen(data, now, wall)
+            if key is not None:
                 self._changed(key, None)
 
     def take(self, key: Key, data: Mapping[str, Any] | None, now: float, wall: float) -> None:
@@ -284,7 +276,22 @@ class BreakerBook:
         if data is None:
             self._troubled.pop(key, None)
         else:
-            self.restore({"": dict(data)}, now, wall)
+            # Where its time is over, whoever opened it probes by now and tells what comes of it.
+            self._reopen(data, now, wall)
+
+    def _reopen(self, data: Mapping[str, Any], now: float, wall: float) -> Key | None:
+        """Open a breaker for the rest of its time; return its key if that is over."""
+        try:
+            key = (str(data["model"]), str(data["version"]), str(data["address"]))
+            since = max(0.0, wall - float(data["opened"]))
+            breaker = Breaker(self._settings, int(data["failures"]), 0, str(data["last_error"]))
+        except (KeyError, TypeError, ValueError, OverflowError):
+            return None
+        if since >= self._settings.open_seconds:
+            return key
+        breaker.open_since(now - since)
+        self._troubled[key] = breaker
+        return None
 
     def troubled(self) -> Iterator[tuple[Key, Breaker]]:
         """Yield the endpoints with failures in a row or a breaker that is not closed, in order."""

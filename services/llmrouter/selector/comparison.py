@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from statistics import NormalDist
 from typing import Any
 
 from llmrouter.selector.statistics import Observation, prefill_pace
 
-__all__ = ["Logarithms", "Samples", "fails_too_often", "slower"]
+__all__ = ["Logarithms", "Samples", "fails_too_often", "finite", "slower"]
 
 _ERROR_SIGNIFICANCE = 0.01
 _SLOW_SIGNIFICANCE = 0.001
@@ -41,6 +42,11 @@ class Logarithms:
     def error(self) -> float:
         """The variance of the mean."""
         return self.squares / (self.count - 1) / self.count if self.count > 1 else math.inf
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Logarithms:
+        """Return what `data` told; errors as `Samples.from_data`."""
+        return cls(int(data["count"]), finite(data["mean"]), finite(data["squares"]))
 
 
 @dataclass(slots=True)
@@ -79,14 +85,29 @@ class Samples:
         """Return what `data` told.
 
         Raises:
-            KeyError, TypeError: It tells something else.
+            KeyError, TypeError, ValueError, OverflowError: It tells something else.
         """
-        return cls(
+        found = cls(
             int(data["attempts"]),
             int(data["failures"]),
-            Logarithms(**data["first"]),
-            Logarithms(**data["per_token"]),
+            Logarithms.from_data(data["first"]),
+            Logarithms.from_data(data["per_token"]),
         )
+        if not 0 <= found.failures <= found.attempts:
+            raise ValueError(f"{found.failures} of {found.attempts} attempts failed")
+        return found
+
+
+def finite(value: Any) -> float:
+    """Return a number of a document.
+
+    Raises:
+        TypeError, ValueError, OverflowError: It is none, or infinite.
+    """
+    number = float(value)
+    if not math.isfinite(number):
+        raise ValueError(f"{value} is no finite number")
+    return number
 
 
 def fails_too_often(samples: Samples, most: float) -> bool:

@@ -36,6 +36,7 @@ class Decision:
     at: float
     """Seconds since the epoch, for people."""
     shadows: tuple[Candidate, ...] = ()
+    hedge_after: float | None = None
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """What is known of its attempts so far."""
     grades: dict[str, float] = field(default_factory=dict)
@@ -47,7 +48,8 @@ class Decision:
 
     def plan_again(self) -> Plan:
         """Return the plan of that choice, in full."""
-        return replace(tell(self.again()), shadows=self.shadows)
+        plan = tell(self.again())
+        return replace(plan, shadows=self.shadows, hedge_after=self.hedge_after)
 
     @property
     def bytes(self) -> int:
@@ -184,7 +186,7 @@ def _statistics(choice: Choice, row: int) -> dict[str, Any]:
     """Return what was believed of one model version."""
     frame, figures = choice.frame, choice.frame.figures
     model = frame.view.models[row]
-    believed = figures.believed[row].tolist()
+    believed = figures.believed[:, row].tolist()
     told = {
         "model": model.name,
         "version": model.version,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from llmrouter.common.errors import Reason
 from llmrouter.common.wire import duration, seconds
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.load_reports import ReportedLoad
 from llmrouter.selector.placement import Node
 from llmrouter.selector.statistics import Priors
 from llmrouter.selector.wire_placement import decode_node
@@ -79,6 +81,9 @@ class EndpointWatcher:
         self._looked: dict[str, asyncio.Event] = {}
         self._failures: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._told: tuple[ServedModel, ...] | None = None
+        self._told_until = math.inf
+        """Until then `_told` stays true if nobody says anything new."""
 
     async def start(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - a bound, not an error
         """Begin watching; returns once every address was looked at, or after `timeout` seconds."""
@@ -91,19 +96,37 @@ class EndpointWatcher:
             for task in late:
                 task.cancel()
 
+    def take_load(self, address: str, loads: Mapping[tuple[str, str], ReportedLoad]) -> None:
+        """Take in how busy what an address holds is: fresher than what was told of it before.
+
+        It says nothing of whether the address is silent, nor of models that were not told.
+        """
+        heard = self._seen.get(address)
+        if heard is None:
+            return
+        served = tuple(_loaded(one, loads.get((one.name, one.version))) for one in heard.served)
+        self._seen[address] = replace(heard, served=served)
+
     def heard(self) -> bool:
         """Whether some address has told what it holds, or there is none to tell."""
         return bool(self._seen) or not self._addresses
 
     def served(self) -> tuple[ServedModel, ...]:
-        """Return what the addresses hold, ready or not; of silent ones, what served there last."""
-        oldest = self._oldest()
-        return tuple(
-            _now(one, heard, silent=heard.at < oldest)
-            for heard in self._seen.values()
-            for one in heard.served
-            if heard.at >= oldest or (one.version and not one.error)
-        )
+        """Return what the addresses hold, ready or not; of silent ones, what served there last.
+
+        The same tuple as before while nothing has changed: every choice asks for it.
+        """
+        if self._told is None or self._clock() > self._told_until:
+            oldest = self._oldest()
+            self._told = tuple(
+                _now(one, heard, silent=heard.at < oldest)
+                for heard in self._seen.values()
+                for one in heard.served
+                if heard.at >= oldest or (one.version and not one.error)
+            )
+            fresh = (heard.at for heard in self._seen.values() if heard.at >= oldest)
+            self._told_until = min(fresh, default=math.inf) + 2 * self._interval
+        return self._told
 
     def nodes(self) -> tuple[Node, ...]:
         """Return the addresses heard of lately: all that lies there, and how busy they are."""
@@ -187,6 +210,13 @@ class EndpointWatcher:
         before = self._seen.get(address)
         known = {one.name: one for one in (before.served if before else ()) if one.version}
         served = tuple(_remembered(_decode(one, address), known) for one in models if _offered(one))
+        if (
+            before is None
+            or before.draining
+            or before.at < self._oldest()
+            or before.served != served
+        ):
+            self._told = None
         self._seen[address] = _Heard(self._clock(), served, decode_node(answer, address))
         self._looked[address].set()
 
@@ -196,6 +226,7 @@ class EndpointWatcher:
             _log.warning("inference service %s does not answer: %s", address, _why(error))
         if _drains(error) and address in self._seen:
             self._seen[address] = replace(self._seen[address], draining=True)
+            self._told = None
         self._looked[address].set()
 
     def _pause(self, failures: int) -> float:
@@ -210,6 +241,17 @@ def _now(model: ServedModel, heard: _Heard, *, silent: bool) -> ServedModel:
     if silent:
         return replace(model, ready=False, silent=True)
     return replace(model, draining=True) if heard.draining else model
+
+
+def _loaded(model: ServedModel, load: ReportedLoad | None) -> ServedModel:
+    """Return a model with the load that was reported of it."""
+    if load is None:
+        return model
+    # Whoever asks for a model that has to be loaded waits for the load.
+    waiting = load.waiting + model.on_demand
+    if (load.running, waiting) == (model.running, model.waiting):
+        return model
+    return replace(model, running=load.running, waiting=waiting)
 
 
 def _unimplemented(error: Exception) -> bool:

@@ -43,41 +43,41 @@ class Measure(IntEnum):
 
 
 def prior_belief(priors: Array) -> Array:
-    """Return n x 2 measures, what `Evidence.believed` adds: sums and weights of n x measures."""
-    return np.hstack([priors * PRIOR_WEIGHT, np.full_like(priors, PRIOR_WEIGHT)])
+    """Return 2 measures x n, what `Evidence.believed` adds: sums and weights of measures x n."""
+    return np.vstack([priors * PRIOR_WEIGHT, np.full_like(priors, PRIOR_WEIGHT)])
 
 
 class Evidence(NamedTuple):
     """What was observed of n rows, as it was when a choice was made."""
 
     data: Array
-    """n x 3 measures: sums, then weights (how many observations are left), then squares."""
+    """3 measures x n: sums, then weights (how many observations are left), then squares."""
     fade: Array
     """n: what is left of the evidence since its last observation."""
 
     @property
     def _count(self) -> int:
-        return int(self.data.shape[1]) // 3
+        return len(self.data) // 3
 
     def believed(self, prior: Array) -> Array:
-        """Return n x measures: the means drawn towards a prior, as `prior_belief` gives it."""
+        """Return measures x n: the means drawn towards a prior, as `prior_belief` gives it."""
         count = self._count
-        faded = self.data[:, : 2 * count] * self.fade[:, None]
+        faded = self.data[: 2 * count] * self.fade
         faded += prior
-        believed: Array = faded[:, :count] / faded[:, count:]
+        believed: Array = faded[:count] / faded[count:]
         return believed
 
     def spread(self, believed: Array, prior: Array) -> Array:
-        """Return n x measures: the standard deviations of observations; a prior has none."""
+        """Return measures x n: the standard deviations of observations; a prior has none."""
         count = self._count
-        fade, weights = self.fade[:, None], self.data[:, count : 2 * count]
-        sums, total = prior[:, :count], prior[:, count:]
-        squares = self.data[:, 2 * count :] * fade + sums**2 / total
-        return np.sqrt(np.maximum(0.0, squares / (weights * fade + total) - believed**2))
+        weights = self.data[count : 2 * count]
+        sums, total = prior[:count], prior[count:]
+        squares = self.data[2 * count :] * self.fade + sums**2 / total
+        return np.sqrt(np.maximum(0.0, squares / (weights * self.fade + total) - believed**2))
 
     def forget_errors(self, row: int) -> None:
         """Drop the failures of a row from this copy."""
-        self.data[row, Measure.ERROR] = 0.0
+        self.data[Measure.ERROR, row] = 0.0
 
 
 class EvidenceTable:
@@ -98,8 +98,10 @@ class EvidenceTable:
         self._half_life = half_life
         self._most = most
         self._rows: OrderedDict[Key, int] = OrderedDict()
-        self._data: Array = np.zeros((_FIRST_ROWS, 3 * measures))
+        self._data: Array = np.zeros((3 * measures, _FIRST_ROWS))
         self._at: Array = np.full(_FIRST_ROWS, -math.inf)
+        """When each row was observed last, in half-lives of the clock."""
+        self._latest = -math.inf
         self.generation = 0
         """Changes whenever a key gets or loses its row."""
 
@@ -124,8 +126,9 @@ class EvidenceTable:
             now: When; a clock that goes back fades nothing.
         """
         row, lost = self._row_for(key)
-        data, count = self._data[row], self._count
-        data *= math.exp2(-max(0.0, now - self._at[row]) / self._half_life)
+        data, count = self._data[:, row], self._count
+        at = now / self._half_life
+        data *= math.exp2(-max(0.0, at - self._at[row]))
         for measure, value in enumerate(values):
             if value is not None:
                 data[measure] += value
@@ -133,21 +136,20 @@ class EvidenceTable:
                 data[2 * count + measure] += value * value
                 if data[count + measure] > MOST_OBSERVATIONS:
                     data[measure::count] *= MOST_OBSERVATIONS / data[count + measure]
-        self._at[row] = max(self._at[row], now)
+        self._at[row] = max(self._at[row], at)
+        self._latest = max(self._latest, at)
         return lost
 
     def forget(self, key: Key, measure: Measure) -> None:
         """Drop what was observed of one measure."""
         row = self.row(key)
         if row:
-            self._data[row, measure :: self._count] = 0.0
+            self._data[measure :: self._count, row] = 0.0
 
     def read(self, rows: NDArray[np.intp], now: float) -> Evidence:
-        """Return a copy of what the rows hold at `now`."""
-        data = self._data.take(rows, axis=0)
-        age = np.maximum(0.0, now - self._at.take(rows))
-        fade = np.exp2(age / -self._half_life)
-        return Evidence(data, fade)
+        """Return a copy of what the rows hold at `now`, or at the latest observation if later."""
+        at = max(now / self._half_life, self._latest)
+        return Evidence(self._data.take(rows, axis=1), np.exp2(self._at.take(rows) - at))
 
     def _row_for(self, key: Key) -> tuple[int, Key | None]:
         row, lost = self._rows.get(key), None
@@ -158,7 +160,7 @@ class EvidenceTable:
             else:
                 row = len(self._rows) + 1
                 self._grow(row)
-            self._data[row] = 0.0
+            self._data[:, row] = 0.0
             self._at[row] = -math.inf
             self._rows[key] = row
         self._rows.move_to_end(key)
@@ -167,5 +169,5 @@ class EvidenceTable:
     def _grow(self, row: int) -> None:
         size = len(self._at)
         if row >= size:
-            self._data = np.concatenate([self._data, np.zeros_like(self._data)])
+            self._data = np.hstack([self._data, np.zeros_like(self._data)])
             self._at = np.concatenate([self._at, np.full(size, -math.inf)])

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrouter.selector.evidence import Array, Measure
-from llmrouter.selector.plan import Selection
+from llmrouter.selector.plan import Selection, draw_of
 from llmrouter.selector.statistics import prefill_pace
 from llmrouter.selector.view import CatalogView, Flags, Loads
 
@@ -43,16 +45,15 @@ class Care(Enum):
     """Half of that: less can hardly be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Figures:
+class Figures(NamedTuple):
     """The live numbers of n rows and e endpoints at one moment."""
 
     believed: Array
-    """n x measures: the decayed means drawn towards what each model was believed to be."""
+    """measures x n: the decayed means drawn towards what each model was believed to be."""
     bytes_per_token: Array
     """n: UTF-8 bytes of prompt per token, as each one's tokenizer is believed to make them."""
     spread: Array | None
-    """n x measures: standard deviations; None where no ceiling on times asks for them."""
+    """measures x n: standard deviations; None where no ceiling on times asks for them."""
     turns: NDArray[np.int64] | None
     """n: when `round-robin` came to each row last; 0 is never. None for other pickers."""
     loads: Loads
@@ -65,6 +66,8 @@ class Figures:
     """e: whether it drains or its circuit breaker lets nothing more through; None where none."""
     drained: Flags | None
     """e: whether it drains; None where none does."""
+    probing: Flags | None = None
+    """e: whether its circuit breaker is half open; None where none is."""
     preferred: NDArray[np.intp] | None = None
     """n: the row that a rollout sends this request to instead, or -1; None while there is none."""
     predicted: Array | None = None
@@ -81,6 +84,7 @@ class Figures:
             self.turns,
             self.blocked,
             self.drained,
+            self.probing,
             self.preferred,
             self.predicted,
             self.graded,
@@ -94,6 +98,8 @@ class Frame:
     """What a request is expected to need on each of n rows."""
 
     request: Selection
+    draw: int
+    """What all that is drawn for the request is drawn from: `draw_of` it."""
     view: CatalogView
     figures: Figures
     prompt_tokens: Array
@@ -110,10 +116,10 @@ class Frame:
     error_rate: Array
     waiting: Array
     """Requests that wait on the replica with the fewest."""
-    pressure: Array
-    """Of each endpoint: 0 is idle, 1 is as many requests as slots, infinite is not available."""
-    least_pressure: Array
-    """Of each row: that of its least busy endpoint."""
+    busy: Array
+    """Requests that run or wait at each endpoint."""
+    out: Flags | None
+    """Endpoints that may not be planned with; None where all may."""
     tried: Flags | None
     """Endpoints that have failed this request; None where none has."""
     shut: Flags | None
@@ -127,11 +133,35 @@ class Frame:
     fitting: Flags
     """Rows that pass every filter, once those were asked."""
     _queue: Array
+    _pressure: Array | None = None
+
+    @property
+    def pressure(self) -> Array:
+        """Of each endpoint: 0 is idle, 1 is as many requests as slots, infinite is not available.
+
+        Computed when it is asked for, which choices by other things among single replicas never do.
+        """
+        if self._pressure is None:
+            view, figures = self.view, self.figures
+            work = np.maximum(self.busy, figures.tokens / TYPICAL_TOKENS) / view.slots
+            pressure = work + figures.loads.cache
+            self._pressure = pressure if self.out is None else np.where(self.out, np.inf, pressure)
+        return self._pressure
+
+    @property
+    def least_pressure(self) -> Array:
+        """Of each row: that of its least busy endpoint."""
+        return self.view.least(self.pressure)
 
     @property
     def fewest_tokens(self) -> Array:
         """Tokens below which no prompt of this size can be; 0 where nothing is known."""
         return np.ceil(self.request.prompt_bytes / self.view.longest_token)
+
+    def unprobed(self, places: Sequence[int]) -> list[int]:
+        """Return those of the endpoints that are not being probed."""
+        probing = self.figures.probing
+        return [one for one in places if probing is None or not probing[one]]
 
     def times(self, care: Care) -> tuple[Array, Array]:
         """Return seconds to the first token and in all, estimated with so much care."""
@@ -143,8 +173,8 @@ class Frame:
             tokens = self.request.prompt_bytes / self.figures.bytes_per_token
             scale = LOWER_MARGIN if care is Care.HOPEFUL else 1.0
         queue = self._queue * scale
-        first = believed[:, Measure.PREFILL] * (tokens + _PACE) * queue
-        answer = self.output_tokens / self.request.n * believed[:, Measure.PER_TOKEN] * queue
+        first = believed[Measure.PREFILL] * (tokens + _PACE) * queue
+        answer = self.output_tokens / self.request.n * believed[Measure.PER_TOKEN] * queue
         return first, first + answer
 
 
@@ -168,29 +198,30 @@ def estimate(
     away = view.away if resting is None else view.away | resting
     any_away = view.any_away or resting is not None
     out = _unavailable(view, figures, tried, away if any_away else None)
-    waiting, pressure = _load(view, figures, out)
-    fewest_waiting, least_pressure = view.least(waiting), view.least(pressure)
+    busy, waiting = _load(view, figures, out)
+    fewest_waiting = view.least(waiting)
     # Relative to the slots of one replica: replicas of a version are taken to be alike.
     queue = 1.0 + fewest_waiting / view.first_slots
-    first = believed[:, Measure.PREFILL] * (prompt + _PACE) * queue
-    # Several answers to one prompt are generated side by side.
-    answer = output / request.n * believed[:, Measure.PER_TOKEN] * queue
+    prefill, per_token = believed[Measure.PREFILL :] * queue
+    first = prefill * (prompt + _PACE)
+    answer = per_token * (output / request.n)  # several of one prompt are generated side by side
     return Frame(
         request=request,
+        draw=draw_of(request),
         view=view,
         figures=figures,
         prompt_tokens=prompt,
         needed=prompt + max(1, request.max_tokens),
         output_tokens=output,
-        cost=(prompt * view.input_price + output * view.output_price) / 1e6,
+        cost=prompt * view.input_price + output * view.output_price,
         first=first,
         seconds=first + answer,
-        error_rate=believed[:, Measure.ERROR],
+        error_rate=believed[Measure.ERROR],
         waiting=fewest_waiting,
-        pressure=pressure,
-        least_pressure=least_pressure,
+        busy=busy,
+        out=out,
         tried=tried,
-        shut=None if out is None else np.isinf(least_pressure),
+        shut=None if out is None else view.every(out),
         context=view.largest if out is None else view.most(np.where(out, 0.0, view.context)),
         away=away,
         any_away=any_away,
@@ -240,16 +271,10 @@ def _unavailable(
 
 
 def _load(view: CatalogView, figures: Figures, out: Flags | None) -> tuple[Array, Array]:
-    """Return of each endpoint the requests that wait, and how busy it is.
+    """Return of each endpoint the requests that run or wait, and those that wait.
 
     Reports are up to an interval old: plans issued since count by themselves.
     """
-    slots = view.slots
-    loads = figures.loads
-    busy = np.maximum(loads.reported, figures.requests)
-    waiting = np.maximum(loads.waiting, busy - slots)
-    work = np.maximum(busy, figures.tokens / TYPICAL_TOKENS) / slots
-    pressure = work + loads.cache
-    if out is not None:
-        waiting, pressure = np.where(out, np.inf, waiting), np.where(out, np.inf, pressure)
-    return waiting, pressure
+    busy = np.maximum(figures.loads.reported, figures.requests)
+    waiting = np.maximum(figures.loads.waiting, busy - view.slots)
+    return busy, waiting if out is None else np.where(out, np.inf, waiting)

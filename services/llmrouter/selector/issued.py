@@ -62,9 +62,10 @@ class IssuedPlans:
                 break
             self._plans.popitem(last=False)
 
-    def get(self, plan_id: str) -> IssuedPlan | None:
-        """Return a plan; None when it was never issued, or is forgotten."""
-        return self._plans.get(plan_id)
+    def get(self, plan_id: str, now: float) -> IssuedPlan | None:
+        """Return a plan; None when it was never issued, or is too old or forgotten."""
+        issued = self._plans.get(plan_id)
+        return None if issued is None or issued.at < now - self._seconds else issued
 
 
 class Outstanding:
@@ -82,17 +83,11 @@ class Outstanding:
         self.tokens: Array = np.zeros(0)
 
     def arrange(self, endpoints: Iterable[Key]) -> None:
-        """Follow a new view; what no endpoint of it stands for is dropped."""
-        places = {key: place for place, key in enumerate(endpoints)}
-        requests, tokens = np.zeros(len(places)), np.zeros(len(places))
-        busy = np.flatnonzero(self.requests)
-        if len(busy):
-            keys = list(self._places)
-            for place in busy.tolist():
-                new = places.get(keys[place])
-                if new is not None:
-                    requests[new], tokens[new] = self.requests[place], self.tokens[place]
-        self._places, self.requests, self.tokens = places, requests, tokens
+        """Follow a new view; an endpoint that has gone takes its plans along when it returns."""
+        self._places = {key: place for place, key in enumerate(endpoints)}
+        self.requests, self.tokens = np.zeros(len(self._places)), np.zeros(len(self._places))
+        for _, key, tokens in self._unsettled.values():
+            self._change(key, 1, tokens)
 
     def add(self, plan_id: str, key: Key, tokens: int, now: float) -> None:
         """Take in that an endpoint was named as the primary of a plan."""

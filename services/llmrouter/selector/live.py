@@ -130,7 +130,8 @@ class LiveCatalog:
             preferred: Of each row, the one that a rollout sends this request to instead, or -1.
         """
         self._outstanding.expire(now)
-        evidence = self._evidence(view, now)
+        probing = self._breakers.probing(now)
+        evidence = self._evidence(view, probing, now)
         believed = evidence.believed(view.prior)
         drained = self._drained_now(view, now)
         return Figures(
@@ -143,6 +144,7 @@ class LiveCatalog:
             tokens=self._outstanding.tokens.copy(),
             blocked=self._blocked(view, drained, now),
             drained=drained,
+            probing=_flagged(view, probing),
             preferred=preferred,
             predicted=None if predicted is None else predicted.chances,
             graded=None if predicted is None else predicted.grades,
@@ -170,22 +172,20 @@ class LiveCatalog:
         return drained
 
     def _blocked(self, view: CatalogView, drained: Flags | None, now: float) -> Flags | None:
-        broken = [key for key in self._breakers.blocked(now) if key in view.places]
-        if not broken:
-            return drained
-        blocked = np.zeros(len(view.endpoints), np.bool_) if drained is None else drained.copy()
-        blocked[[view.places[key] for key in broken]] = True
-        return blocked
+        broken = _flagged(view, self._breakers.blocked(now))
+        if broken is None or drained is None:
+            return drained if broken is None else broken
+        return broken | drained
 
     def _turns_of(self, view: CatalogView) -> NDArray[np.int64]:
         turns = self._turns
         return np.fromiter((turns.get(model.key, 0) for model in view.models), np.int64)
 
-    def _evidence(self, view: CatalogView, now: float) -> Evidence:
+    def _evidence(self, view: CatalogView, probing: Sequence[Key], now: float) -> Evidence:
         """Return the evidence; while a breaker probes, earlier failures do not count."""
         table = self._statistics.evidence
         evidence = table.read(self._rows.of(table, view.keys), now)
-        for model, version, _ in self._breakers.probing(now):
+        for model, version, _ in probing:
             row = view.rows.get((model, version))
             if row is not None:
                 evidence.forget_errors(row)
@@ -194,3 +194,13 @@ class LiveCatalog:
     def _bytes_per_token(self, view: CatalogView, now: float) -> Array:
         book = self._tokenizers
         return book.believed(self._tokenizer_rows.of(book.evidence, view.tokenizers), now)
+
+
+def _flagged(view: CatalogView, keys: Sequence[Key]) -> Flags | None:
+    """Return the endpoints that are among the keys; None where none is."""
+    places = [view.places[key] for key in keys if key in view.places]
+    if not places:
+        return None
+    flags = np.zeros(len(view.endpoints), np.bool_)
+    flags[places] = True
+    return flags

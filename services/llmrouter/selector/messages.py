@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 from google.protobuf import duration_pb2
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
 
 from llmrouter.common.errors import Reason, invalid
+from llmrouter.common.generation import RoutingWishes
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.validation import validate_context, validate_routing
-from llmrouter.common.wire import decode_context, seconds
+from llmrouter.common.wire import decode_context, duration, seconds
 from llmrouter.common.wire_event import decode_usage
 from llmrouter.common.wire_features import decode_features
 from llmrouter.common.wire_routing import decode_routing
 from llmrouter.selector.evidence import Key
 from llmrouter.selector.plan import Candidate, Plan, Selection, Tried
 from llmrouter.selector.statistics import Observation
+from llmrouter.v1 import generation_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
 __all__ = ["decode_outcomes", "decode_selection", "encode_plan"]
@@ -36,6 +41,7 @@ _MAX_OUTCOMES = 64
 _MAX_SECONDS = 86_400
 _MAX_PROMPT_BYTES = 1 << 30
 _MAX_TRIED = 64
+_NOBODY: frozenset[Tried] = frozenset()
 
 
 def decode_selection(request: pb.SelectRequest) -> Selection:
@@ -44,9 +50,9 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
     Raises:
         RouterError: INVALID_ARGUMENT for a field out of its bounds.
     """
-    context, wishes = decode_context(request.context), decode_routing(request.routing)
+    context = decode_context(request.context)
     validate_context(context)
-    validate_routing(wishes)
+    wishes = _wishes(request.routing.SerializeToString())
     capabilities = frozenset(request.capabilities)
     _check_sizes(request, capabilities)
     return Selection(
@@ -60,11 +66,26 @@ def decode_selection(request: pb.SelectRequest) -> Selection:
         user=context.user,
         question_key=request.question_key,
         conversation_key=request.conversation_key,
-        tried=frozenset(
-            Tried(one.model, one.version, one.address, one.too_long) for one in request.tried
-        ),
+        tried=_tried(request) if request.tried else _NOBODY,
         models=frozenset(request.allowed_models),
         features=decode_features(request.features) if request.HasField("features") else None,
+    )
+
+
+@lru_cache(maxsize=256)
+def _wishes(routing: bytes) -> RoutingWishes:
+    """Return wishes within their bounds; those of the latest requests are remembered.
+
+    Most requests wish what others have wished before.
+    """
+    wishes = decode_routing(generation_pb2.RoutingWishes.FromString(routing))
+    validate_routing(wishes)
+    return wishes
+
+
+def _tried(request: pb.SelectRequest) -> frozenset[Tried]:
+    return frozenset(
+        Tried(one.model, one.version, one.address, one.too_long) for one in request.tried
     )
 
 
@@ -79,14 +100,21 @@ def _check_sizes(request: pb.SelectRequest, capabilities: frozenset[str]) -> Non
         raise invalid("capabilities", f"one is longer than {_MAX_CAPABILITY} characters")
     if len(request.tried) > _MAX_TRIED:
         raise invalid("tried", f"{len(request.tried)} given; at most {_MAX_TRIED} are allowed")
-    allowed = request.allowed_models
+    if request.allowed_models:
+        _check_allowed(request.allowed_models)
+    _check_key("question_key", request.question_key)
+    _check_key("conversation_key", request.conversation_key)
+
+
+def _check_allowed(allowed: Sequence[str]) -> None:
     if len(allowed) > _MAX_ALLOWED or any(len(one.encode()) > _MAX_NAME_BYTES for one in allowed):
         told = f"at most {_MAX_ALLOWED} names of at most {_MAX_NAME_BYTES} bytes may be given"
         raise invalid("allowed_models", told)
-    keys = {"question_key": request.question_key, "conversation_key": request.conversation_key}
-    for name, key in keys.items():
-        if len(key) > _MAX_KEY_BYTES:
-            raise invalid(name, f"has {len(key)} bytes; at most {_MAX_KEY_BYTES} are allowed")
+
+
+def _check_key(name: str, key: bytes) -> None:
+    if len(key) > _MAX_KEY_BYTES:
+        raise invalid(name, f"has {len(key)} bytes; at most {_MAX_KEY_BYTES} are allowed")
 
 
 def decode_outcomes(
@@ -141,20 +169,27 @@ def _time(outcome: pb.Outcome, name: str) -> float | None:
     return told
 
 
-def encode_plan(plan: Plan, plan_id: str, policy_version: str) -> pb.Plan:
-    """Return the proto of a plan."""
-    told = pb.Plan(
-        id=plan_id,
-        mode=_MODES[plan.mode],
-        strategy=plan.strategy,
-        policy_version=policy_version,
-        reason=plan.reason,
-    )
-    # Built in place: a message that is handed over is copied.
+def encode_plan(
+    plan: Plan, plan_id: str, policy_version: str, told: pb.Plan | None = None
+) -> pb.Plan:
+    """Return the proto of a plan.
+
+    Args:
+        plan: The plan.
+        plan_id: Its id.
+        policy_version: By which it was made.
+        told: An empty part of another message, to be filled in place: a message that is handed
+            over is copied.
+    """
+    told = pb.Plan() if told is None else told
+    told.id, told.mode, told.strategy = plan_id, _MODES[plan.mode], plan.strategy
+    told.policy_version, told.reason = policy_version, plan.reason
     for one in plan.candidates:
         _add_candidate(told.candidates, one)
     for one in plan.shadows:
         _add_candidate(told.shadows, one)
+    if plan.hedge_after is not None:
+        told.hedge_after.CopyFrom(duration(plan.hedge_after))
     for left in plan.exclusions:
         told.exclusions.add(model=left.model, reason=left.reason, version=left.version)
     return told

@@ -17,7 +17,9 @@ from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.costs import SHADOWS, CostBook
 from llmrouter.selector.decisions import Decision, DecisionLog
 from llmrouter.selector.evidence import Key, Measure
+from llmrouter.selector.figures import Care
 from llmrouter.selector.grading import rated
+from llmrouter.selector.hedging import hedge_delay
 from llmrouter.selector.issued import IssuedPlans, Outstanding, issue
 from llmrouter.selector.learned.learner import Learner
 from llmrouter.selector.learned.predictor import LearnedPredictor
@@ -142,6 +144,7 @@ class ModelSelector:
         choice = choose(request, view, figures, strategy, self._policy)
         plan_id = secrets.token_hex(16)
         plan = self._shadowed(tell(choice, brief=brief), request, view)
+        plan = replace(plan, hedge_after=self._hedge_after(plan, choice, now))
         self._remember(plan_id, plan, choice, now)
         return plan_id, plan
 
@@ -169,6 +172,7 @@ class ModelSelector:
             self.policy_version,
             self._wall(),
             plan.shadows,
+            plan.hedge_after,
         )
         self._decisions.add(plan_id, decision)
 
@@ -184,11 +188,12 @@ class ModelSelector:
         Raises:
             RouterError: UNKNOWN_PLAN when it was never issued here, or is forgotten.
         """
-        issued = self._issued.get(plan_id)
+        now = self.clock()
+        issued = self._issued.get(plan_id, now)
         if issued is None:
             raise _unknown_plan(plan_id)
-        now = self.clock()
-        self.outstanding.settle(plan_id)
+        if any(key not in issued.shadows for key, _ in attempts):
+            self.outstanding.settle(plan_id)
         decision = self._decisions.get(plan_id)
         counted = 0
         for key, outcome in attempts:
@@ -214,7 +219,7 @@ class ModelSelector:
             RouterError: UNKNOWN_PLAN when the plan was never issued here to this tenant, or is
                 forgotten; INVALID_ARGUMENT when the model did not answer under it.
         """
-        issued = self._issued.get(rating.plan_id)
+        issued = self._issued.get(rating.plan_id, self.clock())
         if issued is None or issued.tenant != tenant:
             raise _unknown_plan(rating.plan_id)
         model, features = rated(issued, rating)
@@ -252,8 +257,7 @@ class ModelSelector:
         if model is None:
             return plan
         endpoint = model.endpoints[0]
-        shadow = replace(
-            first,
+        shadow = first._replace(
             version=version,
             address=endpoint.address,
             context=endpoint.context,
@@ -261,6 +265,22 @@ class ModelSelector:
             components=(),
         )
         return replace(plan, shadows=(shadow,))
+
+    def _hedge_after(self, plan: Plan, choice: Choice, now: float) -> float | None:
+        """Return after how long a plan's second candidate is to be asked beside its first."""
+        settings, request = self.settings.hedging, choice.frame.request
+        wanted = choice.strategy.hedged and plan.mode is PlanMode.FIRST_OF
+        if settings is None or not wanted or len(plan.candidates) == 1:
+            return None
+        first, second = plan.candidates[:2]
+        ceiling = request.wishes.max_cost
+        if first.away or (ceiling and first.estimated_cost + second.estimated_cost > ceiling):
+            return None
+        seen = self.statistics.seen((first.model, first.version, ""))
+        if seen is None:
+            return None
+        expected = choice.frame.times(Care.LIKELY)[0].item(int(choice.order[0]))
+        return hedge_delay(seen.first, expected, settings, now)
 
     def _priced(self, key: Key, outcome: Observation, decision: Decision | None) -> Observation:
         """Return an outcome with its cost: of a version that has gone, by the price of its plan."""

@@ -59,9 +59,9 @@ def uniforms(draw: int, salts: NDArray[np.uint64]) -> Array:
 
 def best(scores: Array, draws: Draws) -> Order:
     """Order by score; equals take turns by the request."""
-    order = (-scores).argsort(kind="stable")
+    order: Order = scores.argsort()[::-1]
     sorted_scores = scores[order]
-    if (sorted_scores[1:] < sorted_scores[:-1]).all():
+    if np.count_nonzero(sorted_scores[1:] < sorted_scores[:-1]) == len(order) - 1:
         return order
     return np.lexsort((draws.uniform, -scores))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from llmrouter.common.generation import RoutingWishes
@@ -25,8 +25,7 @@ class Tried(NamedTuple):
     """Whether the prompt was too long there, and so is wherever the context is no larger."""
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(NamedTuple):
     """What must be known of a request to choose its model."""
 
     request_id: str
@@ -35,7 +34,7 @@ class Selection:
     max_tokens: int = 0
     """0 when the caller set no limit."""
     capabilities: frozenset[str] = frozenset()
-    wishes: RoutingWishes = field(default_factory=RoutingWishes)
+    wishes: RoutingWishes = RoutingWishes()
     n: int = 1
     """Answers to one prompt, each of which costs its own tokens."""
     tenant: str = "default"
@@ -69,8 +68,7 @@ class Component:
     explanation: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One model version that may answer."""
 
     model: str
@@ -118,3 +116,5 @@ class Plan:
     shadows: tuple[Candidate, ...] = ()
     """Models that are to answer as well, for nobody."""
     mode: PlanMode = PlanMode.FIRST_OF
+    hedge_after: float | None = None
+    """Seconds without a first token after which the second is asked as well; None never does."""

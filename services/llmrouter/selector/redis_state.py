@@ -59,9 +59,12 @@ class RedisState:
         self._name = secrets.token_hex(8)
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
         self._passed_on: deque[str] = deque(maxlen=_MOST_PASSED_ON)
+        self._dropped: set[tuple[str, str]] = set()
+        """Documents that were dropped here before anything was shared."""
         self._changed = asyncio.Event()
         self._joined = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._following = False
         self._closing = False
         self._away = f"Redis at {settings.address} was not reached yet"
 
@@ -75,8 +78,14 @@ class RedisState:
         return await self._local.load()
 
     def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
-        """Keep a document here at once, and tell it soon; None drops it."""
+        """Keep a document here at once, and tell it soon; None drops it.
+
+        Before `follow`, only what this selector kept itself is tidied up: others may know better.
+        """
         self._local.put(kind, key, data)
+        if not self._following:
+            self._dropped.add((kind, key))
+            return
         self._pending[kind, key] = None if data is None else json.dumps(data)
         self._pending.move_to_end((kind, key))
         while len(self._pending) > _MOST_PENDING:
@@ -98,6 +107,7 @@ class RedisState:
             told: Takes in what others have changed.
             documents: What this selector starts with; what the server lacks of it is told.
         """
+        self._following = True
         self._task = asyncio.create_task(self._keep_following(told, documents), name="redis state")
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
@@ -159,9 +169,10 @@ class RedisState:
                 if (kind, key) not in self._pending:
                     _hand_over(told, kind, key, text)
             for key, data in documents.get(kind, {}).items():
-                if key not in lying:
+                if key not in lying and (kind, key) not in self._dropped:
                     self._pending.setdefault((kind, key), json.dumps(data))
         documents.clear()
+        self._dropped.clear()
         self._changed.set()
 
     async def _tell(self, client: Redis) -> None:

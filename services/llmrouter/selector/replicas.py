@@ -22,13 +22,12 @@ _WORTH_MOVING = 0.25
 """A bound below this many requests per slot would move conversations between idle replicas."""
 
 
-def replicas_in_order(frame: Frame, row: int, draw: int, bound: float) -> list[int]:
+def replicas_in_order(frame: Frame, row: int, bound: float) -> list[int]:
     """Return the places of a row's available endpoints that may hold the prompt, the best first.
 
     Args:
         frame: The request and the live numbers.
         row: Of the catalog; at least one of its available endpoints may hold the prompt.
-        draw: The request's random number.
         bound: How many times the mean load a conversation's own replica may have.
     """
     within = frame.view.replicas(row)
@@ -46,7 +45,7 @@ def replicas_in_order(frame: Frame, row: int, draw: int, bound: float) -> list[i
     )
     key = frame.request.conversation_key
     if not key:
-        order = np.lexsort((uniforms(draw, salts), load, narrow))
+        order = np.lexsort((uniforms(frame.draw, salts), load, narrow))
         return [within.start + int(one) for one in places[order]]
     preference = uniforms(_number(key), salts)
     most = max(bound * float(load.mean()), _WORTH_MOVING)

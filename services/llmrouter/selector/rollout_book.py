@@ -21,6 +21,7 @@ from llmrouter.selector.view import CatalogView
 __all__ = ["RolloutBook"]
 
 _KIND = "rollout"
+_LATER_SECONDS = 1e-3
 _KEEP_SECONDS = 5.0
 """Samples are kept so often; changes of state at once."""
 _log = logging.getLogger(__name__)
@@ -42,7 +43,7 @@ class RolloutBook:
         for model, data in documents.items():
             try:
                 rollout = Rollout.from_data(data, now)
-            except (KeyError, TypeError, ValueError) as error:
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
                 _log.warning("the kept rollout of %s cannot be read: %s", model, error)
                 continue
             self._rollouts[model] = rollout
@@ -54,7 +55,7 @@ class RolloutBook:
             return  # nobody drops one
         try:
             told = Rollout.from_data(dict(data), now)
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             _log.warning("the shared rollout of %s cannot be read: %s", model, error)
             return
         known = self._rollouts.get(model)
@@ -78,7 +79,9 @@ class RolloutBook:
                 Reason.ROLLOUT_CONFLICT,
                 f"{spec.model} is being rolled out to {active.spec.new} already; abort that first",
             )
-        self._rollouts[spec.model] = rollout = Rollout.begin(spec, now, self._wall())
+        # A clock that was put back must not make it look older than the one that it follows.
+        after = active.begun + _LATER_SECONDS if active is not None else 0.0
+        self._rollouts[spec.model] = rollout = Rollout.begin(spec, now, max(self._wall(), after))
         self._keep(spec.model, now)
         return rollout
 

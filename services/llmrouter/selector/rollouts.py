@@ -11,11 +11,12 @@ Pure state machines: time is passed in as seconds of a monotonic clock.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from llmrouter.selector.comparison import Samples, fails_too_often, slower
+from llmrouter.selector.comparison import Samples, fails_too_often, finite, slower
 from llmrouter.selector.statistics import Observation
 
 __all__ = ["Rollout", "RolloutSpec", "RolloutState"]
@@ -62,6 +63,28 @@ class RolloutSpec:
     shadow: float = 0.0
     """Share of the requests that the new version answers for nobody, in a stage before the first;
     0 has no such stage."""
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> RolloutSpec:
+        """Return what `data` told, each field of its own kind.
+
+        Raises:
+            KeyError, TypeError, ValueError, OverflowError: It tells something else.
+        """
+        spec = cls(
+            model=str(data["model"]),
+            old=str(data["old"]),
+            new=str(data["new"]),
+            stages=tuple(finite(one) for one in data["stages"]),
+            interval=finite(data["interval"]),
+            min_samples=int(data["min_samples"]),
+            max_error_rate=finite(data["max_error_rate"]),
+            max_slowdown=finite(data["max_slowdown"]),
+            shadow=finite(data["shadow"]),
+        )
+        if not spec.stages or spec.max_slowdown <= 0:
+            raise ValueError(f"a rollout by the stages {spec.stages} to {spec.max_slowdown} times")
+        return spec
 
 
 _END_RANKS = {
@@ -234,19 +257,18 @@ class Rollout:
         """Return what `data` told, going on at `now`: time when nobody looked does not count.
 
         Raises:
-            KeyError, TypeError, ValueError: It tells something else.
+            KeyError, TypeError, ValueError, OverflowError: It tells something else.
         """
-        spec = {**data["spec"], "stages": tuple(data["spec"]["stages"])}
         found = cls(
-            RolloutSpec(**spec),
+            RolloutSpec.from_data(data["spec"]),
             RolloutState(data["state"]),
             int(data["stage"]),
             str(data["reason"]),
             Samples.from_data(data["old"]),
             Samples.from_data(data["new"]),
-            float(data["elapsed"]),
+            finite(data["elapsed"]),
             now,
-            float(data.get("begun", 0.0)),
+            finite(data.get("begun", 0.0)),
             int(data.get("changes", 0)),
         )
         if not -1 <= found.stage < len(found.spec.stages):

@@ -12,7 +12,6 @@ from llmrouter.selector.evidence import Array
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.learned.policy import NEVER, Exploration, Pick, pick
 from llmrouter.selector.pickers import uniforms
-from llmrouter.selector.plan import draw_of
 
 __all__ = ["SCORERS", "Scorer", "Sufficient"]
 
@@ -184,7 +183,7 @@ class Sufficient:
             min_quality=wishes.min_quality,
             tolerance=self._tolerance,
             exploration=NEVER if wishes.no_exploration else self._exploration,
-            draw=uniforms(draw_of(frame.request), _EXPLORING).item(),
+            draw=uniforms(frame.draw, _EXPLORING).item(),
         )
 
     def values(self, frame: Frame) -> Array:

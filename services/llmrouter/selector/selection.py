@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import reduce
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from llmrouter.selector.filters import Filter, failed_filters
 from llmrouter.selector.leniency import LATENCY, in_time, with_room
 from llmrouter.selector.modes import cascade_rows, ensemble_rows, mode_of
 from llmrouter.selector.pickers import PICKERS, Draws
-from llmrouter.selector.plan import Selection, draw_of
+from llmrouter.selector.plan import Selection
 from llmrouter.selector.refusals import nobody, refusal
 from llmrouter.selector.replicas import replicas_in_order
 from llmrouter.selector.strategies import Strategy
@@ -40,8 +41,7 @@ class Policy:
     """How many times the mean load a conversation's own replica may have."""
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(NamedTuple):
     """A choice as numbers; `telling.py` puts it into words."""
 
     frame: Frame
@@ -106,7 +106,7 @@ def choose(
     suitable = reduce(lambda rows, one: rows & ~one[1], failed, among)
     roomy = with_room(frame, suitable)
     fitting = in_time(frame, roomy)
-    if not fitting.any():
+    if not np.count_nonzero(fitting):
         raise refusal(frame, strategy, [*failed, (LATENCY, roomy)], among, hope=hope)
     present = _present(frame, fitting)
     yielding = _yielding(frame, present)
@@ -150,20 +150,19 @@ def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, int, Array, tuple[
     """Return the fitting rows in order, how many lead, all rows' scores and their verdicts."""
     parts = strategy.composition
     verdicts = tuple(scorer.values(frame) for _, _, scorer in parts)
-    scores = np.zeros(len(frame.fitting)) if parts else np.ones(len(frame.fitting))
-    for (_, weight, _), values in zip(parts, verdicts, strict=True):
-        scores += weight * values
+    weighed = [weight * values for (_, weight, _), values in zip(parts, verdicts, strict=True)]
+    scores = reduce(np.add, weighed) if weighed else np.ones(len(frame.fitting))
     rows = frame.fitting.nonzero()[0]
     fits = frame.needed <= frame.context
-    roomy = fits if fits.all() else fits[rows]
-    if roomy.all() or not roomy.any():
+    roomy = fits if np.count_nonzero(fits) == len(fits) else fits[rows]
+    if np.count_nonzero(roomy) in {0, len(roomy)}:
         return _picked_order(frame, strategy, scores, rows), len(rows), scores, verdicts
     groups = [_picked_order(frame, strategy, scores, rows[some]) for some in (roomy, ~roomy)]
     return np.concatenate(groups), len(groups[0]), scores, verdicts
 
 
 def _picked_order(frame: Frame, strategy: Strategy, scores: Array, rows: Rows) -> Rows:
-    draws = Draws(draw_of(frame.request), frame.view.salts, rows, frame.figures.turns)
+    draws = Draws(frame.draw, frame.view.salts, rows, frame.figures.turns)
     return rows[PICKERS[strategy.picker](scores[rows], draws)]
 
 
@@ -206,32 +205,47 @@ def _picked(
 
     Behind the primary stands, before other models, the version that yields to it in a rollout or
     else a second replica of its own, unless only others probably hold the prompt. In a cascade and
-    an ensemble, every model stands once.
+    an ensemble, every model stands once. Endpoints that are probed stand behind nobody: when the
+    primary fails, all of its requests would be there at once.
     """
-    most, draw = policy.fallbacks + 1, draw_of(frame.request)
+    most = policy.fallbacks + 1
+
+    def replicas(row: int) -> list[int]:
+        return replicas_in_order(frame, row, policy.affinity_bound)
+
     mode = mode_of(frame.request, strategy)
-    if mode is not PlanMode.FIRST_OF:
-        likely: list[int] = order[:leading].tolist()
-        cascade = mode is PlanMode.CASCADE
-        rows = (
-            cascade_rows(frame, likely, max(2, most)) if cascade else ensemble_rows(frame, likely)
-        )
-        bound = policy.affinity_bound
-        return tuple((row, replicas_in_order(frame, row, draw, bound)[0]) for row in rows)
+    if mode is PlanMode.ENSEMBLE:
+        together = ensemble_rows(frame, order[:leading].tolist())
+        return tuple((row, replicas(row)[0]) for row in together)
+    if mode is PlanMode.CASCADE:
+        stages = cascade_rows(frame, _asked_behind(frame, order[:leading]), max(2, most))
+        return tuple((row, (frame.unprobed(replicas(row)) or replicas(row))[0]) for row in stages)
     primary = int(order[0])
-    own = replicas_in_order(frame, primary, draw, policy.affinity_bound)
-    others: list[int] = order[1:most].tolist()
-    old = _yielding_to(frame, primary, yielding)
+    own = replicas(primary)
     picked = [(primary, own[0])]
+    others = order[1 : most if frame.figures.probing is None else None].tolist()
+    second = frame.unprobed(own[1:])
+    old = _yielding_to(frame, primary, yielding)
     if old is not None:
         others.insert(0, old)
-    elif len(own) > 1 and (leading == 1 or _alike(frame, primary, own)):
-        picked.append((primary, own[1]))
-    picked += [
-        (row, replicas_in_order(frame, row, draw, policy.affinity_bound)[0])
-        for row in others[: max(0, most - len(picked))]
-    ]
+    elif second and (leading == 1 or _alike(frame, primary, [own[0], *second])):
+        picked.append((primary, second[0]))
+    for row in others:
+        if len(picked) >= most:
+            break
+        picked += [(row, place) for place in frame.unprobed(replicas(row))[:1]]
     return tuple(picked[:most])
+
+
+def _asked_behind(frame: Frame, rows: Rows) -> list[int]:
+    """Return the rows with an endpoint that is not being probed; all, where none has one."""
+    probing = frame.figures.probing
+    if probing is None:
+        found: list[int] = rows.tolist()
+        return found
+    probed = frame.view.every(probing)[rows]
+    unprobed: list[int] = (rows if probed.all() else rows[~probed]).tolist()
+    return unprobed
 
 
 def _alike(frame: Frame, row: int, places: Sequence[int]) -> bool:

@@ -60,7 +60,9 @@ class SelectorServicer(SelectorServiceServicer):
         plan_id, plan = self._selector.select(decode_selection(request), brief=request.brief)
         if self._observer is not None:
             self._observer.chosen(plan_id, plan)
-        return pb.SelectResponse(plan=encode_plan(plan, plan_id, self._selector.policy_version))
+        told = pb.SelectResponse()
+        encode_plan(plan, plan_id, self._selector.policy_version, told.plan)
+        return told
 
     async def ReportOutcome(  # noqa: N802 - the proto's name
         self,
@@ -108,8 +110,9 @@ class SelectorServicer(SelectorServiceServicer):
         decision = self._selector.decision(request.plan_id)
         plan = await asyncio.to_thread(decision.plan_again)
         record = await asyncio.to_thread(record_text, request.plan_id, decision)
-        told = encode_plan(plan, request.plan_id, decision.policy_version)
-        return pb.ExplainResponse(plan=told, record=record)
+        told = pb.ExplainResponse(record=record)
+        encode_plan(plan, request.plan_id, decision.policy_version, told.plan)
+        return told
 
     async def ExportDecisions(  # noqa: N802 - the proto's name
         self,

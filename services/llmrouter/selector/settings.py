@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.scaling_settings import ScalingSettings
 
 __all__ = [
     "DEFAULT_FAILURE_CLASSES",
@@ -21,11 +22,16 @@ __all__ = [
     "CatalogEntry",
     "DecisionSettings",
     "FailureClass",
+    "HedgingSettings",
     "LearnedSettings",
     "SelectorSettings",
     "StrategySettings",
     "StrategyWeights",
 ]
+
+_Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$")]
+"""What requests can ask for: `@` sets a version apart."""
+_StrategyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")]
 
 FailureClass = Literal[
     "GENERATION_FAILED",
@@ -51,8 +57,8 @@ DEFAULT_FAILURE_CLASSES: tuple[FailureClass, ...] = (
 class CatalogEntry(Section):
     """One model that requests may be routed to, as far as it is known before it is served."""
 
-    name: str = Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$", description="Model name.")
-    aliases: tuple[str, ...] = Field(
+    name: _Name = Field(description="Model name.")
+    aliases: tuple[_Name, ...] = Field(
         default=(), max_length=16, description="Other names that lead to it."
     )
     quality: float = Field(
@@ -135,6 +141,10 @@ class StrategySettings(Section):
         default_factory=dict, description="How much each scorer counts; those left out do not."
     )
     picker: PickerName = Field(default="best", description="How the scores lead to an order.")
+    hedged: bool = Field(
+        default=False,
+        description="Whether a second model is asked where the first is slow to begin.",
+    )
     min_quality: float = Field(
         default=0.0, ge=0, le=1, description="Models of lower quality are excluded."
     )
@@ -169,6 +179,26 @@ class BreakerSettings(Section):
     probes: int = Field(default=1, ge=1, le=1000, description="Requests at once while it probes.")
     failure_classes: tuple[FailureClass, ...] = Field(
         default=DEFAULT_FAILURE_CLASSES, description="Error reasons that count as failures."
+    )
+
+
+class HedgingSettings(Section):
+    """When a second model is asked because the first is slow to begin."""
+
+    quantile: float = Field(
+        default=0.95,
+        ge=0.5,
+        lt=1,
+        description="Share of a model's first tokens that come before the second one is asked.",
+    )
+    least_seconds: float = Field(
+        default=0.05, ge=0, le=3600, description="It is never asked sooner than this."
+    )
+    least_observations: float = Field(
+        default=20,
+        ge=1,
+        le=1_000_000,
+        description="First tokens that must have been seen of late, lest the wait be a guess.",
     )
 
 
@@ -289,11 +319,16 @@ class SelectorSettings(Listening, Dialling):
     balanced: StrategyWeights = Field(
         default=StrategyWeights(), description="Weights of the strategy `balanced`."
     )
-    strategies: dict[str, StrategySettings] = Field(
+    strategies: dict[_StrategyName, StrategySettings] = Field(
         default_factory=dict, max_length=100, description="Strategies of one's own, by name."
     )
     breaker: BreakerSettings = Field(
         default=BreakerSettings(), description="Circuit breakers of the endpoints."
+    )
+    hedging: HedgingSettings | None = Field(
+        default=HedgingSettings(),
+        description="Hedges of strategies that have them, as `speed-priority` does; `null` allows "
+        "none.",
     )
     learned: LearnedSettings = Field(
         default=LearnedSettings(), description="Learned routing, and its memory of graded answers."
@@ -320,8 +355,18 @@ class SelectorSettings(Listening, Dialling):
         description="Pause between two looks at an inference service; one silent for two of them "
         "is no longer planned with.",
     )
+    load_report_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        le=60,
+        description="Time between two load reports (ORCA) of an inference service that offers "
+        "them; 0 asks for none.",
+    )
     placement: PlacementSettings = Field(
         default=PlacementSettings(), description="Placement of models over inference services."
+    )
+    scaling: ScalingSettings = Field(
+        default=ScalingSettings(), description="Replicas that metrics ask autoscalers for."
     )
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."
@@ -358,7 +403,19 @@ class SelectorSettings(Listening, Dialling):
         except CycleError as error:
             around = " -> ".join(reversed(error.args[1]))
             raise ValueError(f"has aliases that lead in a circle: {around}") from None
+        taken = sorted(leads.keys() & {one.name for one in catalog})
+        if taken:
+            told = f"{min(leads[taken[0]])} the alias {taken[0]}, which is a model's own name"
+            raise ValueError(f"gives {told}; leave it out")
         return catalog
+
+    @model_validator(mode="after")
+    def _pools_are_watched(self) -> SelectorSettings:
+        for name, pool in self.scaling.pools.items():
+            if unknown := sorted(set(pool.addresses) - set(self.inference_addresses)):
+                told = f"{unknown[0]}, which is not among inference_addresses; add it there"
+                raise ValueError(f"scaling.pools.{name}.addresses has {told}")
+        return self
 
     @field_validator("catalog")
     @classmethod

@@ -196,8 +196,8 @@ class StatisticsBook:
 
     def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
         evidence = self.evidence.read(np.array([self.evidence.row(key)]), now)
-        priors = np.full((1, len(Measure)), prior)
-        return float(evidence.believed(prior_belief(priors))[0, measure])
+        priors = np.full((len(Measure), 1), prior)
+        return float(evidence.believed(prior_belief(priors))[measure, 0])
 
 
 def _measured(outcome: Observation) -> tuple[float | None, ...]:

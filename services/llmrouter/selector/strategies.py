@@ -59,6 +59,8 @@ class Strategy:
     """Whether a predictor is asked first, whose chances stand for the quality."""
     mode: PlanMode = PlanMode.FIRST_OF
     """How its candidates are used, unless a request asks for an ensemble."""
+    hedged: bool = False
+    """Whether the second is asked as well where the first is slow to begin."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant.
@@ -91,7 +93,9 @@ QUALITY_FIRST = Strategy(
 )
 COST_OPTIMIZED = Strategy("cost-optimized", {"value": 1.0, "compatibility": 1.0}, min_quality=0.2)
 SPEED_PRIORITY = Strategy(
-    "speed-priority", {"speed": 1.0, "quality": 0.05, "cost": 0.05, "compatibility": 1.0}
+    "speed-priority",
+    {"speed": 1.0, "quality": 0.05, "cost": 0.05, "compatibility": 1.0},
+    hedged=True,
 )
 LEAST_LOADED = Strategy("least-loaded", {"load": 1.0, "compatibility": 0.1})
 ROUND_ROBIN = Strategy("round-robin", picker="round-robin")
@@ -148,7 +152,7 @@ def load_strategies(
         found["balanced"] = replace(found["balanced"], weights=balanced.model_dump())
     for name, told in (own or {}).items():
         weights = {str(key): value for key, value in told.weights.items()}
-        found[name] = Strategy(name, weights, told.picker, told.min_quality)
+        found[name] = Strategy(name, weights, told.picker, told.min_quality, hedged=told.hedged)
     return dict(sorted(found.items()))
 
 

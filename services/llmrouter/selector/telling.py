@@ -36,6 +36,7 @@ def tell(choice: Choice, *, brief: bool = False) -> Plan:
 def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidate:
     frame = choice.frame
     model, version, address = frame.view.endpoints[place]
+    context = frame.view.context.item(place)
     return Candidate(
         model=model,
         version=version,
@@ -44,10 +45,10 @@ def _candidate(choice: Choice, row: int, place: int, *, brief: bool) -> Candidat
         components=() if brief else _components(choice, row),
         estimated_cost=frame.cost.item(row),
         estimated_prompt_tokens=min(2**32 - 1, int(frame.prompt_tokens.item(row))),
-        context=int(frame.view.context[place]),
+        context=int(context),
         prices=frame.view.models[row].prices,
-        probably_fits=bool(frame.needed[row] <= frame.view.context[place]),
-        away=_trouble(choice, row) if frame.away[row] else "",
+        probably_fits=frame.needed.item(row) <= context,
+        away=_trouble(choice, row) if frame.any_away and frame.away[row] else "",
     )
 
 
@@ -72,7 +73,7 @@ def _exclusions(choice: Choice) -> Iterator[Exclusion]:
     scores = choice.scores.tolist()
     for rank, row in enumerate(choice.order.tolist(), 1):
         if row not in told:
-            why = _left_over(choice, rank, scores[row])
+            why = _left_over(choice, row, rank, scores[row])
             model = view.models[row]
             yield Exclusion(model.name, why, model.version)
 
@@ -88,7 +89,10 @@ def _why_away(choice: Choice, row: int) -> str:
     return model.trouble if model.away else shut_why(choice.frame, row)
 
 
-def _left_over(choice: Choice, rank: int, score: float) -> str:
+def _left_over(choice: Choice, row: int, rank: int, score: float) -> str:
+    frame = choice.frame
+    if not frame.unprobed(frame.view.replicas(row)):
+        return "it is probed by requests that it is first for, and stands in for nobody meanwhile"
     if choice.mode is PlanMode.CASCADE:
         return (
             "it would add nothing: one that is asked is as good and no dearer, or the plan is full"

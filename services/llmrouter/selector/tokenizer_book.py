@@ -11,6 +11,7 @@ __all__ = ["BYTES_PER_TOKEN", "TokenizerBook", "tokenizer_key"]
 
 BYTES_PER_TOKEN = 4.0
 """What is believed before anything was observed, and again when evidence has faded."""
+_PRIOR = np.array([[PRIOR_WEIGHT / BYTES_PER_TOKEN], [PRIOR_WEIGHT]])
 _TEACHING_BYTES = 512
 """Prompts shorter than this say nothing of bytes per token: their chat template outweighs them."""
 
@@ -38,9 +39,13 @@ class TokenizerBook:
         """Tokens per byte by `tokenizer_key`."""
 
     def observe(self, tokenizer: str, prompt_bytes: int, prompt_tokens: int, now: float) -> None:
-        """Take in that a prompt of so many bytes has so many tokens, its chat template included."""
+        """Take in that a prompt of so many bytes has so many tokens, its chat template included.
+
+        More tokens than bytes cannot be, whoever counted them.
+        """
         if prompt_tokens > 0 and prompt_bytes >= _TEACHING_BYTES:
-            self.evidence.add(tokenizer_key(tokenizer), [prompt_tokens / prompt_bytes], now)
+            tokens_per_byte = min(1.0, prompt_tokens / prompt_bytes)
+            self.evidence.add(tokenizer_key(tokenizer), [tokens_per_byte], now)
 
     def bytes_per_token(self, tokenizer: str, now: float) -> float:
         """Return the believed UTF-8 bytes of prompt per token, at least 1: no token has less."""
@@ -51,8 +56,9 @@ class TokenizerBook:
         """Return the same for rows of `evidence`."""
         data, fade = self.evidence.read(rows, now)
         # As `Evidence.believed`, turned over.
-        prior = PRIOR_WEIGHT / BYTES_PER_TOKEN
-        believed = (data[:, 1] * fade + PRIOR_WEIGHT) / (data[:, 0] * fade + prior)
+        faded = data[:2] * fade
+        faded += _PRIOR
+        believed: Array = faded[1] / faded[0]
         return np.maximum(1.0, believed)
 
     def __len__(self) -> int:

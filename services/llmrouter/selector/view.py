@@ -60,6 +60,7 @@ class CatalogView:
     """Of each row's statistics."""
     quality: Array
     input_price: Array
+    """US dollars per prompt token, as the next one per generated token."""
     output_price: Array
     longest_token: Array
     """UTF-8 bytes of prompt that one token stands for at most; infinite where unbounded."""
@@ -71,7 +72,7 @@ class CatalogView:
     """UTF-8 bytes of prompt up to which some text of that size could fit on every row."""
     weight: Array
     prior: Array
-    """n x 2 measures: what is believed before anything was observed, as `prior_belief` gives it."""
+    """2 measures x n: what is believed before anything was observed, as `prior_belief` gives it."""
     salts: Hashes
     """One number per row that follows from name and version."""
     capable: Mapping[str, Flags]
@@ -170,15 +171,15 @@ def view_of(catalog: Catalog) -> CatalogView:
         rows={model.key: row for row, model in enumerate(models)},
         keys=tuple((model.name, model.version, "") for model in models),
         quality=_numbers(model.quality for model in models),
-        input_price=_numbers(model.prices.input for model in models),
-        output_price=_numbers(model.prices.output for model in models),
+        input_price=_numbers(model.prices.input for model in models) / 1e6,
+        output_price=_numbers(model.prices.output for model in models) / 1e6,
         longest_token=_numbers(model.longest_token_bytes or np.inf for model in models),
         context=_numbers(one.context for one in served),
         largest=_numbers(model.context for model in models),
         fitting_bytes=_fitting_bytes(models),
         weight=_numbers(entry.weight for entry in entries),
         prior=prior_belief(
-            np.array([_priors(model) for model in models]).reshape(-1, len(Measure))
+            np.array([_priors(model) for model in models]).reshape(-1, len(Measure)).T.copy()
         ),
         salts=np.array([_salt(model) for model in models], np.uint64),
         capable=_flags([model.capabilities for model in models]),

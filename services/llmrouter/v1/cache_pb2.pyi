@@ -137,12 +137,19 @@ class LookupRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
-    """Fingerprint of everything that changes the answer; 32 bytes."""
+    """Fingerprint of everything that changes the answer; 32 bytes. Required without a `question`."""
     session: _builtins.str
     """The session that wants the key's lease on a miss; empty wants none."""
     stale: _builtins.bool
-    """Whether an answer that has expired may be found as well, as long as it is kept."""
+    """Whether an answer that has expired may be found as well, as long as it is kept; no lease is
+    given.
+    """
+    question: _builtins.bytes
+    """Beside `stale`: as in the store; 32 bytes or empty. Where `key` is empty or finds nothing, what
+    was stored last for the question is found, whoever gave it.
+    """
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks. The tenant is part of the key as well."""
@@ -154,10 +161,11 @@ class LookupRequest(_message.Message):
         key: _builtins.bytes = ...,
         session: _builtins.str = ...,
         stale: _builtins.bool = ...,
+        question: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "session", b"session", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "question", b"question", "session", b"session", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -312,6 +320,7 @@ class StoreRequest(_message.Message):
     AS_OF_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
+    QUESTION_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Fingerprint of everything that changes the answer; 32 bytes."""
     as_of: _builtins.int
@@ -320,6 +329,10 @@ class StoreRequest(_message.Message):
     """The session whose lease ends; empty ends none."""
     refresh: _builtins.bool
     """Whether it takes the place of an answer that gateways may hold: they are told."""
+    question: _builtins.bytes
+    """Fingerprint of the question and of how its model was to be chosen, without the model that
+    answered: by it a gateway that gets no plan finds the answer. 32 bytes; empty for none.
+    """
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asked."""
@@ -342,10 +355,11 @@ class StoreRequest(_message.Message):
         as_of: _builtins.int = ...,
         session: _builtins.str = ...,
         refresh: _builtins.bool = ...,
+        question: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "context", b"context", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "as_of", b"as_of", "context", b"context", "key", b"key", "refresh", b"refresh", "session", b"session", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "as_of", b"as_of", "context", b"context", "key", b"key", "question", b"question", "refresh", b"refresh", "session", b"session", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -48,6 +48,38 @@ ROLE_ASSISTANT: Role.ValueType  # 3
 """The model's own earlier turn."""
 Global___Role: _TypeAlias = Role  # noqa: Y015
 
+class _Truncation:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TruncationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Truncation.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRUNCATION_UNSPECIFIED: _Truncation.ValueType  # 0
+    """Takes the default, TRUNCATION_OFF."""
+    TRUNCATION_OFF: _Truncation.ValueType  # 1
+    """It is refused with CONTEXT_TOO_LONG."""
+    TRUNCATION_AUTO: _Truncation.ValueType  # 2
+    """Its eldest turns are left out, each with its answer, until the rest is estimated to fit;
+    instructions at the beginning and the last turn stay. Where that is not enough, `max_tokens` is
+    taken times 0.7 each time. `Started.dropped_messages` and `Attempt.adjustment` tell what was done.
+    """
+
+class Truncation(_Truncation, metaclass=_TruncationEnumTypeWrapper):
+    """Represents what becomes of a chat that fits the context of no model that may answer. Models with
+    larger contexts are asked first in any case.
+    """
+
+TRUNCATION_UNSPECIFIED: Truncation.ValueType  # 0
+"""Takes the default, TRUNCATION_OFF."""
+TRUNCATION_OFF: Truncation.ValueType  # 1
+"""It is refused with CONTEXT_TOO_LONG."""
+TRUNCATION_AUTO: Truncation.ValueType  # 2
+"""Its eldest turns are left out, each with its answer, until the rest is estimated to fit;
+instructions at the beginning and the last turn stay. Where that is not enough, `max_tokens` is
+taken times 0.7 each time. `Started.dropped_messages` and `Attempt.adjustment` tell what was done.
+"""
+Global___Truncation: _TypeAlias = Truncation  # noqa: Y015
+
 class _Switching:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -627,6 +659,7 @@ class RoutingWishes(_message.Message):
     MIN_CONFIDENCE_FIELD_NUMBER: _builtins.int
     ENSEMBLE_FIELD_NUMBER: _builtins.int
     SWITCHING_FIELD_NUMBER: _builtins.int
+    TRUNCATION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """A model name, `name@version` or alias, at most 256 bytes. Empty lets the selector choose."""
     strategy: _builtins.str
@@ -647,12 +680,14 @@ class RoutingWishes(_message.Message):
     models of which little is known yet (`selector.learned.exploration`). Default false.
     """
     min_confidence: _builtins.float
-    """What an answer of the strategy `cascade` needs lest the next model is asked: a tenth of its tokens
-    may be less probable than this; over 0 to 1, 0 takes the configured default
+    """What an answer of the strategy `cascade` needs lest the next model is asked: its tokens must be at
+    least as probable as this, one left out where there are five or more; over 0 to 1, 0 takes the default
     (`gateway.cascade.threshold`).
     """
     switching: Global___Switching.ValueType
     """Who may go on with an answer whose model is lost after a part of it has been sent."""
+    truncation: Global___Truncation.ValueType
+    """What becomes of a chat that fits no model's context."""
     @_builtins.property
     def tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tags that the model must carry, such as `region=eu`; at most 16, each 1 to 64 bytes."""
@@ -686,10 +721,11 @@ class RoutingWishes(_message.Message):
         min_confidence: _builtins.float = ...,
         ensemble: Global___Ensemble | None = ...,
         switching: Global___Switching.ValueType = ...,
+        truncation: Global___Truncation.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "switching", b"switching", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ensemble", b"ensemble", "max_cost", b"max_cost", "max_latency", b"max_latency", "max_time_to_first_token", b"max_time_to_first_token", "min_confidence", b"min_confidence", "min_quality", b"min_quality", "model", b"model", "no_exploration", b"no_exploration", "session", b"session", "strategy", b"strategy", "switching", b"switching", "tags", b"tags", "truncation", b"truncation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -742,6 +778,7 @@ class CacheWishes(_message.Message):
     DRAWN_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     SIMILAR_FIELD_NUMBER: _builtins.int
+    PACE_FIELD_NUMBER: _builtins.int
     mode: Global___CacheMode.ValueType
     """What the cache may do."""
     drawn: _builtins.bool
@@ -764,6 +801,13 @@ class CacheWishes(_message.Message):
         to 64 bytes. They are no part of the question: a stored answer keeps those it was stored with.
         """
 
+    @_builtins.property
+    def pace(self) -> Global___ReplayPace:
+        """How fast a kept answer is streamed; absent gives it as fast as it is read. What the deadline
+        leaves no time for comes sooner. INVALID_ARGUMENT where the answer comes in one piece, and for
+        modes that read nothing.
+        """
+
     def __init__(
         self,
         *,
@@ -773,14 +817,47 @@ class CacheWishes(_message.Message):
         drawn: _builtins.bool = ...,
         stale: _builtins.bool = ...,
         similar: _builtins.bool = ...,
+        pace: Global___ReplayPace | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["ttl", b"ttl"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pace", b"pace", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "similar", b"similar", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drawn", b"drawn", "mode", b"mode", "pace", b"pace", "similar", b"similar", "stale", b"stale", "tags", b"tags", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheWishes: _TypeAlias = CacheWishes  # noqa: Y015
+
+@_typing.final
+class ReplayPace(_message.Message):
+    """Represents how fast a kept answer is streamed. Answers that are generated come as they are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORIGINAL_FIELD_NUMBER: _builtins.int
+    TOKENS_PER_SECOND_FIELD_NUMBER: _builtins.int
+    original: _builtins.bool
+    """As fast as it was generated: the first text comes when it came then, counted from the request,
+    and the rest evenly over the time that it took. Must be true.
+    """
+    tokens_per_second: _builtins.float
+    """So many tokens a second at most, those of all choices together; 0.1 to 10,000. The first text
+    comes at once.
+    """
+    def __init__(
+        self,
+        *,
+        original: _builtins.bool = ...,
+        tokens_per_second: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "pace", b"pace", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["original", b"original", "pace", b"pace", "tokens_per_second", b"tokens_per_second"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_pace: _TypeAlias = _typing.Literal["original", "tokens_per_second"]  # noqa: Y015
+    _WhichOneofArgType_pace: _TypeAlias = _typing.Literal["pace", b"pace"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_pace) -> _WhichOneofReturnType_pace | None: ...
+
+Global___ReplayPace: _TypeAlias = ReplayPace  # noqa: Y015
 
 @_typing.final
 class GenerateRequest(_message.Message):
@@ -887,6 +964,7 @@ class Started(_message.Message):
     PROMPT_TOKENS_FIELD_NUMBER: _builtins.int
     CACHED_FIELD_NUMBER: _builtins.int
     SIMILARITY_FIELD_NUMBER: _builtins.int
+    DROPPED_MESSAGES_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """Identifies the request."""
     model: _builtins.str
@@ -909,6 +987,8 @@ class Started(_message.Message):
     """How similar the question was whose answer this is; 0 to 1, and 0 for all but
     CACHE_STATUS_SIMILAR.
     """
+    dropped_messages: _builtins.int
+    """Messages of the eldest turns that the model did not read, by TRUNCATION_AUTO; 0 to 1,000."""
     def __init__(
         self,
         *,
@@ -921,10 +1001,11 @@ class Started(_message.Message):
         prompt_tokens: _builtins.int = ...,
         cached: Global___CacheLevel.ValueType = ...,
         similarity: _builtins.float = ...,
+        dropped_messages: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "similarity", b"similarity", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "cached", b"cached", "dropped_messages", b"dropped_messages", "model", b"model", "plan_id", b"plan_id", "prompt_tokens", b"prompt_tokens", "reason", b"reason", "request_id", b"request_id", "similarity", b"similarity", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1160,6 +1241,7 @@ class Attempt(_message.Message):
     COST_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     SET_ASIDE_FIELD_NUMBER: _builtins.int
+    ADJUSTMENT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Name of the model."""
     version: _builtins.str
@@ -1175,7 +1257,9 @@ class Attempt(_message.Message):
     confidence: _builtins.float
     """How sure it was of its answer, 0 to 1; absent where nobody asked."""
     set_aside: _builtins.str
-    """Why its answer was not given although it is complete, in one phrase; empty otherwise."""
+    """Why its answer was not given although nothing was wrong with it, in one phrase; empty otherwise.
+    Of one that was cancelled because another was faster, `usage` tells what was counted until then.
+    """
     @_builtins.property
     def duration(self) -> _duration_pb2.Duration:
         """From dialling to its end."""
@@ -1185,6 +1269,10 @@ class Attempt(_message.Message):
         """What was counted; absent when it failed. Of one that broke off, and whose answer others went on
         with: what had been sent of it.
         """
+
+    @_builtins.property
+    def adjustment(self) -> Global___Adjustment:
+        """How what it was asked differs from what the caller asked; absent where it does not."""
 
     def __init__(
         self,
@@ -1199,16 +1287,47 @@ class Attempt(_message.Message):
         cost: _builtins.float = ...,
         confidence: _builtins.float | None = ...,
         set_aside: _builtins.str = ...,
+        adjustment: Global___Adjustment | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "duration", b"duration", "usage", b"usage"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "adjustment", b"adjustment", "confidence", b"confidence", "duration", b"duration", "usage", b"usage"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "address", b"address", "confidence", b"confidence", "cost", b"cost", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "set_aside", b"set_aside", "usage", b"usage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "address", b"address", "adjustment", b"adjustment", "confidence", b"confidence", "cost", b"cost", "duration", b"duration", "error_message", b"error_message", "error_reason", b"error_reason", "model", b"model", "set_aside", b"set_aside", "usage", b"usage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence) -> _WhichOneofReturnType__confidence | None: ...
 
 Global___Attempt: _TypeAlias = Attempt  # noqa: Y015
+
+@_typing.final
+class Adjustment(_message.Message):
+    """Represents how what a model was asked differs from what its caller asked."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DROPPED_MESSAGES_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    LOW_PRIORITY_FIELD_NUMBER: _builtins.int
+    dropped_messages: _builtins.int
+    """Messages of the eldest turns that it did not read, by TRUNCATION_AUTO; 0 to 1,000."""
+    max_tokens: _builtins.int
+    """Tokens that it might generate at most, by TRUNCATION_AUTO; 0 where the caller's own bound held."""
+    low_priority: _builtins.bool
+    """Whether it was asked at PRIORITY_LOW because another one was over its rate limit."""
+    def __init__(
+        self,
+        *,
+        dropped_messages: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
+        low_priority: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dropped_messages", b"dropped_messages", "low_priority", b"low_priority", "max_tokens", b"max_tokens"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Adjustment: _TypeAlias = Adjustment  # noqa: Y015
 
 @_typing.final
 class Switched(_message.Message):

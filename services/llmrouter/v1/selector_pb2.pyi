@@ -417,6 +417,7 @@ class Plan(_message.Message):
     POLICY_VERSION_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     SHADOWS_FIELD_NUMBER: _builtins.int
+    HEDGE_AFTER_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Identifies the plan."""
     mode: Global___PlanMode.ValueType
@@ -441,6 +442,12 @@ class Plan(_message.Message):
         reported like any other.
         """
 
+    @_builtins.property
+    def hedge_after(self) -> _duration_pb2.Duration:
+        """How long a first token is waited for until the second candidate is asked as well, and the first of
+        the two to have one answers. Absent, it is asked only once the first has failed.
+        """
+
     def __init__(
         self,
         *,
@@ -452,10 +459,11 @@ class Plan(_message.Message):
         policy_version: _builtins.str = ...,
         reason: _builtins.str = ...,
         shadows: _abc.Iterable[Global___Candidate] | None = ...,
+        hedge_after: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["hedge_after", b"hedge_after"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "shadows", b"shadows", "strategy", b"strategy"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidates", b"candidates", "exclusions", b"exclusions", "hedge_after", b"hedge_after", "id", b"id", "mode", b"mode", "policy_version", b"policy_version", "reason", b"reason", "shadows", b"shadows", "strategy", b"strategy"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from llmrouter import _native
 from llmrouter.common.settings import data_directory
 
-__all__ = ["CONTEXT", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
+__all__ = ["CONTEXT", "GATEWAYS", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[2] / "build/peers"
+GATEWAYS = PEERS / "gateways"
+"""The environment of the gateways that `NAME=gateway` compares with."""
 GGUF = PEERS / "models"
 MODEL = "smollm2-135m-instruct"
 THREADS = 2

@@ -1,6 +1,7 @@
 """Installs the peers below build/peers: `make bench-peers`. Done parts are not done again.
 
-Needs g++ and some disk (about 2 GB); llama.cpp takes ten minutes or more to build on two cores.
+`make bench-peers ARGS=gateways` installs those of `make bench NAME=gateway` alone. The others need
+g++ and some disk (about 2 GB); llama.cpp takes ten minutes or more to build on two cores.
 """
 
 import os
@@ -11,7 +12,7 @@ import tarfile
 import venv
 from pathlib import Path
 
-from tests.benchmarks.peers.contestants import GGUF, MODEL, PEERS
+from tests.benchmarks.peers.contestants import GATEWAYS, GGUF, MODEL, PEERS
 
 from llmrouter.inference.importers.run import import_checkpoint
 from llmrouter.inference.models.catalog import find_entry
@@ -29,7 +30,10 @@ OPTIONS = (
 )  # fmt: skip
 
 
-def main():
+def main(only=""):
+    install_gateways()
+    if only == "gateways":
+        return
     install_packages()
     fetch_weights()
     import_ctranslate2()
@@ -46,6 +50,14 @@ def install_packages():
     if not PYTHON.exists():
         venv.create(PEERS / "venv", with_pip=True)
     _run(PYTHON, "-m", "pip", "install", "--quiet", "-r", HERE / "requirements.txt")
+
+
+def install_gateways():
+    """Gateways that come as wheels."""
+    if not (GATEWAYS / "bin/python").exists():
+        venv.create(GATEWAYS, with_pip=True)
+    packages = HERE / "requirements-gateways.txt"
+    _run(GATEWAYS / "bin/python", "-m", "pip", "install", "--quiet", "-r", packages)
 
 
 def build_llamacpp():
@@ -95,4 +107,4 @@ def _silent(stage, done, total):
 
 
 if __name__ == "__main__":
-    main()
+    main(*sys.argv[1:2])

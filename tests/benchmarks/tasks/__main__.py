@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.benchmarks.tasks.families import SPLIT, make
+from tests.benchmarks.tasks.split import SPLIT, make
 
 
 def main():

@@ -6,7 +6,7 @@ import contextlib
 import pytest
 from tests.authority import Authority
 from tests.integration.cache.redis_server import RedisServer, free_port, needs_server, running
-from tests.integration.cache.test_shared_store import SHARED, found, sharing, until
+from tests.integration.cache.sharing import SHARED, found, sharing, until
 from tests.unit.cache.serving import Clock, store, who
 
 from llmrouter.cache.settings import SharedSettings

@@ -1,80 +1,25 @@
 """Cache services that share a Redis or Valkey: what one of them knows, all of them know."""
 
 import asyncio
-import contextlib
 
 import pytest
 from tests.integration.cache.redis_server import needs_server, running
+from tests.integration.cache.sharing import (
+    MEMORY,
+    SHARED,
+    found,
+    session_at,
+    sharing,
+    until,
+    waiting,
+)
 from tests.unit.cache.serving import KEY, Clock, lookup, store, who
 
-from llmrouter.cache.servicer import CacheServicer
-from llmrouter.cache.settings import CacheSettings, SharedSettings
-from llmrouter.cache.sharing import open_shared
+from llmrouter.cache.settings import CacheSettings
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.v1 import cache_pb2 as pb
-from llmrouter.v1 import generation_pb2 as generation
 
 pytestmark = needs_server
-SHARED, MEMORY = generation.CACHE_LEVEL_SHARED, generation.CACHE_LEVEL_MEMORY
-PATIENT = 5.0
-"""Seconds for a command: these tests are about what is shared, on however busy a machine."""
-
-
-@pytest.fixture
-async def server(tmp_path):
-    async with running(tmp_path) as one:
-        yield one
-
-
-@contextlib.asynccontextmanager
-async def sharing(address, clock=None, **settings):
-    """A cache service and what keeps it in step."""
-    shared = SharedSettings(**{"address": address, "timeout_seconds": 1, **settings})
-    chosen = CacheSettings(shared=shared)
-    made = open_shared(chosen, shared, clock or Clock())
-    # A clock that stands: on a busy machine looks come late.
-    made.invalidations._clock = lambda: 0.0
-    await made.following.start()
-    service = CacheServicer(chosen, made.tiers, made.invalidations, made.claims)
-    service.made = made
-    try:
-        yield service
-    finally:
-        await made.following.close()
-        service.stop_waiting()
-        await made.tiers.close()
-
-
-@pytest.fixture
-async def two(server):
-    clock = Clock()
-    async with sharing(server.address, clock) as one, sharing(server.address, clock) as other:
-        yield one, other
-
-
-@contextlib.asynccontextmanager
-async def session_at(service):
-    stream = service.WatchInvalidations(pb.WatchInvalidationsRequest(), None)
-    try:
-        yield (await anext(stream)).session
-    finally:
-        await stream.aclose()
-
-
-async def found(service, **more):
-    response = await lookup(service, **more)
-    return response.found.level if response.HasField("found") else None
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - another process has no event
-            await asyncio.sleep(0.01)
-
-
-def waiting(service, session):
-    request = pb.AwaitAnswerRequest(context=who(), key=KEY, session=session)
-    return asyncio.create_task(service.AwaitAnswer(request, None))
 
 
 async def test_what_one_service_keeps_another_finds_and_then_holds_in_memory(two):
@@ -341,64 +286,3 @@ async def test_leases_are_renewed_many_at_once(two):
     names = [far._name(key, b"lease") for key in keys]
     left = [await ask(lambda client, name=name: client.pttl(name)) for name in names]
     assert min(left) > 0
-
-
-@pytest.mark.parametrize("away", ["paused", "killed"])
-async def test_a_server_that_is_away_is_told_at_once_and_found_again(server, away):
-    async with sharing(server.address, timeout_seconds=0.05) as one:
-        invalidations, clock = one.made.invalidations, Clock()
-        invalidations._clock = clock
-        await invalidations.look()
-        await store(one)
-        server.pause() if away == "paused" else await server.stop()
-        with pytest.raises(RouterError):
-            await found(one, key=bytes(32))
-        link = one.made.tiers._far._link
-        assert link.away
-        clock.now += 1
-        with pytest.raises(RouterError, match="away; no answers can be served") as refused:
-            await found(one)
-        assert refused.value.reason is Reason.STORE_FAILED
-        with pytest.raises(RouterError, match="is away"):
-            await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
-        server.resume() if away == "paused" else await server.start()
-
-        async def back():
-            return not link.away and invalidations.hears()
-
-        await until(back)
-        await store(one)
-        assert await found(one) is not None
-
-
-async def test_a_service_starts_without_its_server_and_finds_it_later(tmp_path):
-    async with running(tmp_path) as server:
-        await server.stop()
-        async with sharing(server.address) as one:
-            with pytest.raises(RouterError, match="away"):
-                await found(one)
-            await server.start()
-
-            async def back():
-                return not one.made.tiers._far._link.away
-
-            await until(back)
-            await store(one)
-            assert await found(one) is MEMORY
-
-
-async def test_while_its_server_is_away_a_service_tells_gateways_nothing(server):
-    async with sharing(server.address) as one:
-        invalidations, clock = one.made.invalidations, Clock()
-        invalidations._clock = clock
-        await invalidations.look()
-        stream = one.WatchInvalidations(pb.WatchInvalidationsRequest(), None)
-        await anext(stream)
-        await server.stop()
-        clock.now += 1
-        following = asyncio.create_task(anext(stream))
-        await asyncio.sleep(0.6)
-        assert not following.done()
-        await server.start()
-        assert (await following).sequence >= 0
-        await stream.aclose()

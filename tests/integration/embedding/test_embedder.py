@@ -32,6 +32,7 @@ from llmrouter.inference.backends.onnx_embedder import OnnxEmbedder
 from llmrouter.inference.backends.onnx_encoder import pool
 from llmrouter.inference.backends.onnxruntime import OnnxRuntimeBackend
 from llmrouter.inference.models.embedding_folder import Pooling
+from llmrouter.inference.models.opening import Opener
 from llmrouter.inference.models.registry import ModelRegistry
 from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.inference.servicer import InferenceServicer
@@ -332,3 +333,10 @@ async def test_an_embedding_model_does_not_generate(stub):
         async for _ in call:
             pass
     assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_the_service_opens_no_graph_that_loops(tmp_path):
+    folder = write_encoder(tmp_path / "endless", loops_on="loud")
+    opener = Opener(OnnxRuntimeBackend, BackendOptions(threads=1))
+    with pytest.raises(RouterError, match="the operator 'Loop', which is not supported"):
+        await opener.open(folder)

@@ -80,7 +80,9 @@ def _write_graph(file: Path, rows: int, positions: int, loops_on: str, one_vecto
         node("Cast", ["equal"], ["hits"], to=TensorProto.INT64),
         node("ReduceMax", ["hits"], ["any"], keepdims=0),
         node("Cast", ["any"], ["loops"], to=TensorProto.BOOL),
-        node("Loop", ["", "loops", "summed"], ["looped"], body=_endless()),
+        node("Loop", ["", "loops", "summed"], ["looped"], body=_endless())
+        if loops_on
+        else node("Identity", ["summed"], ["looped"]),
         node("ReduceMean", ["looped"], ["last_hidden_state"], axes=[0, 1])
         if one_vector
         else node("Identity", ["looped"], ["last_hidden_state"]),

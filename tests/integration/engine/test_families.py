@@ -14,7 +14,8 @@ from tests.integration.models.writing_folder import write_folder
 from llmrouter import _native
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.native_graph import rewrite_graph
-from llmrouter.inference.backends.onnxruntime import _tensors, make_engine
+from llmrouter.inference.backends.onnxruntime import make_engine
+from llmrouter.inference.backends.ort_loading import decoder_tensors
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.progress import silent
@@ -48,7 +49,7 @@ def answers(folder: ModelFolder, kernels: str) -> list[list[int]]:
 
 @pytest.mark.skipif(not _native.detect_processor().avx2, reason="our kernels need AVX2")
 def test_both_attentions_give_the_tokens_of_a_plain_session(folder: ModelFolder) -> None:
-    rewritten = rewrite_graph(folder.model_file, multiply=True, pack=_tensors(folder))
+    rewritten = rewrite_graph(folder.model_file, multiply=True, pack=decoder_tensors(folder))
     packed = rewritten is not None and rewritten.packed
     assert packed == (folder.path.name not in FALLS_BACK)
     plain = Runner(folder)

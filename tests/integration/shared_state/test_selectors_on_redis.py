@@ -123,9 +123,24 @@ async def test_a_breaker_that_opens_or_is_closed_by_hand_does_so_for_both(member
     await until(lambda: first.breaker() is BreakerState.CLOSED)
 
 
+async def test_a_selector_that_kept_an_old_breaker_closes_none_that_is_open_now(member, tmp_path):
+    kept = SqliteState(tmp_path / "second.sqlite")
+    await kept.load()
+    old = {"model": "m", "version": "v1", "address": "host:1", "opened": 0.0, "failures": 5}
+    kept.put("breaker", " ".join(KEY), {**old, "last_error": "INTERNAL"})
+    await kept.close()
+    first = await member("first")
+    break_it(first)
+    second = await member("second")
+    await until(lambda: second.breaker() is BreakerState.OPEN)
+    second.selector.rollouts.start(SPEC, second.selector.clock())
+    await until(lambda: any(first.selector.rollouts.all(0.0)))  # what was told before has come
+    assert first.breaker() is BreakerState.OPEN
+
+
 def asked(kind, place):
     request = request_of(request_id=f"{kind}{place}", strategy="learned")
-    return replace(request, features=features_of(prompt(kind, place)))
+    return request._replace(features=features_of(prompt(kind, place)))
 
 
 async def test_what_either_is_taught_both_have_learned(member):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 
+import aiohttp
 import pytest
 from tests.integration.suite.conftest import free_ports
 from tests.unit.cli.driving import lines, run
@@ -111,3 +112,43 @@ async def test_doctor_names_what_is_wrong_with_settings_models_and_what_is_diall
     [report] = lines(await told("doctor", "--json"))
     [wrong] = [one for one in report["checks"] if one["state"] == "failed"]
     assert "prot" in wrong["said"]
+
+
+async def test_the_live_page_is_told_of_a_request_why_and_where_its_time_went(config):
+    async with suite.running(config[0]) as addresses, aiohttp.ClientSession() as http:
+        answer = await ask(addresses.gateway)
+        base = f"http://{addresses.http}"
+        async with http.get(f"{base}/live/events") as events:
+            frame = await next_frame(events)
+            for _ in range(20):  # the outcome is reported behind the answer
+                if frame["choices"][0]["outcomes"]:
+                    break
+                frame = await next_frame(events)
+        async with http.get(f"{base}/live/choices/{answer.plan_id}") as told:
+            explained = await told.json()
+    [request] = frame["requests"]
+    assert (request["model"], request["outcome"]) == ("tiny", "OK")
+    assert (request["reason"], request["plan"]) == (answer.reason, answer.plan_id)
+    assert len(request["times"]) == 3
+    assert request["times"][2] > 0
+    assert (frame["choices"][0]["plan"], frame["choices"][0]["outcomes"]) == (answer.plan_id, [""])
+    [engine] = frame["engines"]
+    assert (engine["model"], engine["state"], engine["slots"]) == ("tiny", "ready", 4)
+    assert (frame["away"], frame["troubles"]) == ({}, [])
+    assert explained["plan"]["candidates"][0]["model"] == "tiny"
+    assert json.loads(explained["record"])["plan_id"] == answer.plan_id
+
+
+async def test_a_suite_stops_at_once_though_pages_are_open(config):
+    async with aiohttp.ClientSession() as http:
+        async with suite.running(config[0]) as addresses:
+            events = await http.get(f"http://{addresses.http}/live/events")
+            await next_frame(events)
+        await events.content.read()  # ends: the drain would have waited for half a minute
+
+
+async def next_frame(events):
+    async for line in events.content:
+        if line.startswith(b"data: "):
+            return json.loads(line.removeprefix(b"data: "))
+    raise AssertionError("the stream ended")

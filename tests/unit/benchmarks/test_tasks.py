@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 from tests.benchmarks.tasks import checking, sandbox
-from tests.benchmarks.tasks.families import PER_FAMILY, SPLIT, make
+from tests.benchmarks.tasks.forms import PER_FAMILY, named
+from tests.benchmarks.tasks.split import SPLIT, make
 
 FOLDER = Path(checking.__file__).parent
 
@@ -43,6 +44,17 @@ def test_a_pattern_is_found_anywhere():
 
     assert checking.check("use def here", task) == 1
     assert checking.check("undefined", task) == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "right"),
+    [
+        ("for", 1), ("`for`", 1), ("It is `for`.", 1), ("The keyword of a loop is for.", 1),
+        ("The keyword for this is while.", 0), ("", 0),
+    ],
+)  # fmt: skip
+def test_a_name_that_is_a_word_as_well_must_be_given_as_a_name(answer, right):
+    assert checking.check(answer, {"check": {"kind": "regex", "pattern": named("for")}}) == right
 
 
 def python(entry, *cases):

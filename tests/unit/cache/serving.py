@@ -41,3 +41,9 @@ async def store(service, text="Paris", tenant="default", key=KEY, ttl=None, tags
 async def lookup(service, tenant="default", key=KEY, session=""):
     request = pb.LookupRequest(context=who(tenant), key=key, session=session)
     return await service.Lookup(request, None)
+
+
+async def late(service, tenant="default", key=b"", question=b""):
+    """Look for an answer that may have expired."""
+    request = pb.LookupRequest(context=who(tenant), key=key, stale=True, question=question)
+    return await service.Lookup(request, None)

@@ -248,14 +248,6 @@ def test_a_question_without_text_is_wrong_usage(command, given, why):
     assert (result.exit_code, why in result.stderr) == (2, True)
 
 
-def test_chat_carries_the_conversation(address, gateway):
-    result = run("chat", "--system", "be brief", "--address", address, stdin="one\n\ntwo\n/quit\n")
-    assert result.exit_code == 0
-    assert result.stdout == ("".join(TEXT) + "\n") * 2
-    turns = [m.content[0].text for m in gateway.requests[1].chat.messages]
-    assert turns == ["be brief", "one", "".join(TEXT), "two"]
-
-
 def test_embed_writes_the_vectors_as_json(address, gateway):
     result = run("embed", "red", "blue", "--model", "mini", "--address", address, "--json")
     (answer,) = lines(result)

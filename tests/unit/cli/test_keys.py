@@ -10,7 +10,7 @@ from tests.unit.client.fake_gateway import FakeGateway, serving_in_thread
 
 from llmrouter.gateway.identity.api_keys import authenticate
 from llmrouter.gateway.identity.key_store import KeyStore
-from llmrouter.gateway.identity.principal import ALL_SCOPES, Scope
+from llmrouter.gateway.identity.principal import CALLER_SCOPES, Scope
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +32,7 @@ def test_a_key_is_the_only_thing_on_standard_output(data):
     result = run("keys", "create", "ci")
     assert result.exit_code == 0
     who = holder(data, result.stdout.strip())
-    assert (who.tenant, who.user, who.scopes, who.models) == ("default", "", ALL_SCOPES, set())
+    assert (who.tenant, who.user, who.scopes, who.models) == ("default", "", CALLER_SCOPES, set())
     assert "the only time" in result.stderr
 
 

@@ -6,13 +6,14 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from typing import Any, ClassVar
 
 from google.protobuf.duration_pb2 import Duration
 from grpc import aio
 from grpc_status import rpc_status
+from tests.support.background import in_background
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
@@ -130,9 +131,18 @@ class FakeGateway(gateway_pb2_grpc.GatewayServiceServicer):
             if not request.HasField("turn"):
                 continue
             turn += 1
-            for response in _spoken(request.turn.messages[-1].content[0].text, options):
+            text = request.turn.messages[-1].content[0].text
+            for response in self._turn(text, options):
                 response.turn = turn
                 yield response
+
+    def _turn(self, text: str, options: g.SamplingOptions) -> Iterator[Any]:
+        """Answer by the script that was given, if one was."""
+        (step, *_), given = self.scripts[0], self.scripts[0] != whole_answer()
+        if given and isinstance(step, RouterError):
+            yield gateway_pb2.ConverseResponse(failed=to_status(step))
+        else:
+            yield from _spoken(text, options)
 
     async def Embed(self, request, context):
         self._hear(context)
@@ -322,19 +332,5 @@ async def serving(gateway: FakeGateway, selector: FakeSelector | None = None):
 @contextmanager
 def serving_in_thread(gateway: FakeGateway, selector: FakeSelector | None = None) -> Iterator[str]:
     """Serve from a thread of its own, for callers that block."""
-    loop = asyncio.new_event_loop()
-    thread = threading.Thread(target=loop.run_forever, daemon=True)
-    thread.start()
-
-    def run(work: Callable[[], Any]) -> Any:
-        return asyncio.run_coroutine_threadsafe(work(), loop).result(10)
-
-    context = serving(gateway, selector)
-    address = run(context.__aenter__)
-    try:
+    with in_background(lambda: serving(gateway, selector)) as address:
         yield address
-    finally:
-        run(lambda: context.__aexit__(None, None, None))
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(10)
-        loop.close()

@@ -8,6 +8,7 @@ import pytest
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
+    CacheMode,
     CacheWishes,
     FormatKind,
     GenerationRequest,
@@ -17,6 +18,7 @@ from llmrouter.common.generation import (
     RoutingWishes,
     SamplingOptions,
 )
+from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.validation import MAX_TEXT_BYTES, validate, validate_embedding
 from llmrouter.common.wire_errors import to_status
 
@@ -26,6 +28,10 @@ TURN = Message(Role.USER, ("a",))
 
 def sampled(**options):
     return replace(GOOD, sampling=SamplingOptions(**options))
+
+
+def paced(rate, mode=CacheMode.READ):
+    return replace(sampled(), cache=CacheWishes(mode, pace=ReplayPace(rate)))
 
 
 def kept_for(seconds):
@@ -78,6 +84,9 @@ BAD = [
     (sampled(logit_bias=((1 << 31, 1.0),)), "sampling.logit_bias[2147483648]", "0 to 2147483647"),
     (kept_for(0.5), "cache.ttl", "is 0.5 s; it must be 1 second to 365 days"),
     (kept_for(math.inf), "cache.ttl", "is inf s"),
+    (paced(0.05), "cache.pace.tokens_per_second", "is 0.05; it must be 0.1 to 10000"),
+    (paced(math.nan), "cache.pace.tokens_per_second", "is nan"),
+    (paced(None, CacheMode.REFRESH), "cache.pace", "with the mode refresh, which reads nothing"),
     (
         sampled(logit_bias=tuple((token, 1.0) for token in range(1025))),
         "sampling.logit_bias",

@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from llmrouter.common import generation as domain
 from llmrouter.common.errors import RouterError
+from llmrouter.common.replay_pace import ReplayPace
+from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.common.wire import decode_context, encode_context
 from llmrouter.common.wire_event import decode_event, encode_event
 from llmrouter.common.wire_request import decode_request, encode_request
@@ -51,11 +53,13 @@ routing = st.builds(
     max_latency=st.integers(0, 86_400).map(float),
     max_time_to_first_token=st.integers(0, 86_400).map(float),
     session=words,
+    truncation=st.sampled_from(Truncation),
 )
 wishes = st.builds(
     domain.CacheWishes,
     mode=st.sampled_from(domain.CacheMode),
     ttl_seconds=st.just(0.0) | st.integers(1, 365 * 86400).map(float),
+    pace=st.none() | st.builds(ReplayPace, st.none() | st.floats(0.1, 10_000)),
 )
 turns = st.lists(
     st.builds(
@@ -80,7 +84,10 @@ contexts = st.builds(
 )
 timings = st.builds(domain.Timings, *[moment] * 5)
 usage = st.builds(domain.Usage, count, count, count)
-attempts = st.builds(domain.Attempt, words, words, words, moment, words, words)
+adjustment = st.none() | st.builds(Adjustment, count, count, st.booleans())
+attempts = st.builds(
+    domain.Attempt, words, words, words, moment, words, words, adjustment=adjustment
+)
 logprob = st.floats(-100, 0, width=32)
 top = st.builds(domain.TopLogprob, count, logprob, st.binary(max_size=4))
 logprobs = st.builds(
@@ -92,7 +99,14 @@ logprobs = st.builds(
 )
 events = (
     st.builds(
-        domain.Started, words, words, words, words, st.sampled_from(domain.CacheStatus), words
+        domain.Started,
+        words,
+        words,
+        words,
+        words,
+        st.sampled_from(domain.CacheStatus),
+        words,
+        dropped_messages=count,
     )
     | st.builds(domain.Delta, count, words, count, st.lists(logprobs, max_size=2).map(tuple))
     | st.builds(domain.ChoiceFinished, count, st.sampled_from(domain.FinishReason), words)
@@ -135,6 +149,8 @@ def test_an_event_of_a_kind_to_come_is_ignored():
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 0}}), "cache.ttl"),
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": -5}}), "cache.ttl"),
         (pb.GenerateRequest(prompt="a", cache={"ttl": {"seconds": 10**11}}), "cache.ttl"),
+        (pb.GenerateRequest(prompt="a", cache={"pace": {}}), "cache.pace"),
+        (pb.GenerateRequest(prompt="a", cache={"pace": {"original": False}}), "cache.pace"),
     ],
 )
 def test_a_value_without_meaning_is_refused_by_its_field(request_, field):

@@ -115,9 +115,11 @@ class Replanner:
     def __init__(self, plan=None):
         self.plan = plan or error(Reason.NO_CANDIDATE)
         self.asked = []
+        self.wishes = []
 
     async def select(self, request, context, tried):
         self.asked.append(tried)
+        self.wishes.append(request.routing)
         if isinstance(self.plan, Exception):
             raise self.plan
         return self.plan
@@ -150,10 +152,10 @@ class Cache:
             return LookedUp(Found(found, CacheLevel.MEMORY, 60.0), self.sequence)
         return LookedUp(None, self.sequence, self.leases.pop(0) if self.leases else Lease.NONE)
 
-    async def stale(self, key, context):
+    async def stale(self, key, question, context):
         if self.lookup_error:
             raise self.lookup_error
-        found = self.kept.get(key)
+        found = self.kept.get(key) or self.kept.get(question)
         return None if found is None else Found(found, CacheLevel.DISK, -5.0)
 
     async def wait(self, key, session, seconds, context):

@@ -16,6 +16,7 @@ from tests.unit.gateway.doubles import (
     answer_events,
     collect,
     error,
+    keyed,
     near_cache,
     planned,
     started,
@@ -41,7 +42,9 @@ from llmrouter.gateway.answer_cache import Found, Keeping, Lease, LookedUp, News
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.near_caching import NearCaching
-from llmrouter.gateway.sticky import StickyChoice
+from llmrouter.gateway.sticky import StickyChoice, asked_key
+
+ASKED = asked_key(keyed().question, GREEDY.routing)
 
 
 def wishing(mode, ttl=0.0, **more):
@@ -118,14 +121,14 @@ async def test_the_callers_wishes_decide_what_the_cache_may_do(mode, reads, writ
 async def test_the_wished_time_to_live_reaches_the_cache():
     cache = Cache()
     await ask(cache, Following(*answer_events()), wishing(CacheMode.READ_WRITE, 60))
-    assert cache.how == [Keeping(ttl_seconds=60, as_of=7)]
+    assert cache.how == [Keeping(ttl_seconds=60, as_of=7, question=ASKED)]
 
 
 async def test_tags_and_a_refresh_reach_the_cache():
     cache = Cache()
     request = wishing(CacheMode.REFRESH, tags=("a", "b"))
     await ask(cache, Following(*answer_events()), request, near=near_cache())
-    assert cache.how == [Keeping(("a", "b"), as_of=7, refresh=True)]
+    assert cache.how == [Keeping(("a", "b"), as_of=7, refresh=True, question=ASKED)]
 
 
 async def test_a_drawn_answer_is_kept_where_the_caller_asks_for_it():
@@ -179,7 +182,8 @@ async def test_an_answer_invalidated_while_it_is_generated_is_not_kept_here():
         near.hear(News(8, 0, ((tag_label("default", "t"), 8),)))
         await collect(all_)
     assert near.counts().entries == 0
-    assert cache.how == [Keeping(("t",), as_of=7)]  # and the cache service will refuse it too
+    # The cache service will refuse it too.
+    assert cache.how == [Keeping(("t",), as_of=7, question=ASKED)]
 
 
 async def test_the_last_event_does_not_wait_for_the_cache_where_this_process_keeps_the_answer():

@@ -27,6 +27,7 @@ from llmrouter.common.errors import RULES, Reason, Retry, RouterError
 from llmrouter.common.generation import Finished, Started, Usage
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.plan import Candidate, Plan, Tried
+from llmrouter.gateway.retrying import BudgetPolicy, Retrying
 
 ANSWER = answer_events()
 OTHER = answer_events("second", "v2")
@@ -184,8 +185,10 @@ async def test_when_nobody_is_left_the_last_refusal_surfaces_with_its_numbers():
 
 async def test_a_selector_that_plans_with_the_same_again_is_not_asked_for_ever():
     runner = Runner(first=[error()], second=[error()])
+    ample = Retrying(policy=BudgetPolicy(per_second=100))
+    stream = Execution(runner, Reporter(), Replanner(PLAN), retrying=ample)
     with pytest.raises(RouterError) as failure:
-        await execute(runner, None, Replanner(PLAN))
+        await collect(stream.generate(planned(), CONTEXT))
     assert failure.value.metadata["attempts"] == "16"
 
 

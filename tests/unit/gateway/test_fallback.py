@@ -26,12 +26,13 @@ from llmrouter.common.generation import (
     CacheStatus,
     CacheWishes,
     FinishReason,
+    RoutingWishes,
     Usage,
 )
 from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.fallback import Fallback
-from llmrouter.gateway.sticky import StickyChoice
+from llmrouter.gateway.sticky import StickyChoice, asked_key
 
 ALLOWING = replace(GREEDY, cache=CacheWishes(stale=True))
 OLD = Answer("first", "v1", (Choice("Old Paris", FinishReason.STOP),), Usage(3, 2))
@@ -116,11 +117,16 @@ async def test_a_cache_that_fails_as_well_changes_nothing():
     assert told.value.reason is Reason.MODEL_UNAVAILABLE
 
 
-async def test_a_question_whose_model_was_forgotten_has_no_answer():
-    rig = Rig()
+async def test_after_a_restart_the_cache_knows_who_answered_the_question():
+    rig = Rig(error(Reason.UPSTREAM_UNAVAILABLE))
     rig.sticky = StickyChoice()
     with pytest.raises(RouterError):
         await rig.ask()
+    rig.cache.kept[asked_key(keyed().question, ALLOWING.routing)] = OLD
+    events = await rig.ask()
+    assert (started(events).cache, text(events)) == (CacheStatus.STALE, "Old Paris")
+    with pytest.raises(RouterError):
+        await rig.ask(replace(ALLOWING, routing=RoutingWishes(model="second")))
 
 
 async def test_on_better_days_it_passes_everything_on_and_closes_what_is_behind_it():

@@ -8,15 +8,18 @@ from tests.unit.gateway.doubles import (
     DRAWN,
     FIRST,
     GREEDY,
+    Cache,
     Following,
     answer_events,
     collect,
+    error,
     keyed,
     near_cache,
     started,
     text,
 )
 
+from llmrouter.common.errors import Reason
 from llmrouter.common.generation import (
     CacheLevel,
     CacheMode,
@@ -43,6 +46,7 @@ class Rig:
 
     def __init__(self):
         self.near, self.sticky, self.savings = near_cache(), StickyChoice(), SavingsTable()
+        self.cache = Cache()
         self.serving = {("first", "v1")}
         self.following = Following(*answer_events(text=("anew",)))
         asked = keyed()
@@ -52,6 +56,7 @@ class Rig:
     async def ask(self, request=GREEDY, context=CONTEXT):
         link = Recalling(
             self.near,
+            self.cache,
             self.sticky,
             lambda *version: version in self.serving,
             self.savings,
@@ -116,3 +121,32 @@ async def test_a_caller_that_may_not_use_the_model_is_not_given_what_it_answered
     held = replace(CONTEXT, models=frozenset({"second"}))
     assert text(await rig.ask(context=held)) == "anew"
     assert text(await rig.ask()) == "Paris"
+
+
+async def test_what_is_kept_here_no_more_is_looked_up_without_a_plan_and_kept_again(rig):
+    rig.near = near_cache()
+    rig.cache.kept[keyed().key] = ANSWER
+    events = await rig.ask()
+    assert (started(events).cached, started(events).plan_id) == (CacheLevel.MEMORY, "")
+    assert (text(events), rig.following.calls, rig.cache.sessions) == ("Paris", [], [""])
+    saved = Saved("default", "first", CacheLevel.MEMORY, HitKind.EXACT)
+    assert rig.savings.drain() == [(saved, Spared(1, 3, 2, 0.25, 0.5))]
+    assert started(await rig.ask()).cached is CacheLevel.GATEWAY
+    assert rig.cache.lookups == 1
+
+
+@pytest.mark.parametrize("kept", [None, replace(ANSWER, version="v2"), replace(ANSWER, choices=())])
+async def test_what_the_cache_service_does_not_have_takes_the_whole_way(rig, kept):
+    rig.near = near_cache()
+    if kept is not None:
+        rig.cache.kept[keyed().key] = kept
+    assert text(await rig.ask()) == "anew"
+    rig.cache.lookup_error = error(Reason.STORE_FAILED)
+    assert text(await rig.ask()) == "anew"
+
+
+async def test_a_cache_service_that_is_not_heard_is_not_asked(rig):
+    rig.near = near_cache(hears=False)
+    rig.cache.kept[keyed().key] = ANSWER
+    assert text(await rig.ask()) == "anew"
+    assert rig.cache.lookups == 0

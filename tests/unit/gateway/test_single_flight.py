@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
@@ -19,6 +18,7 @@ from tests.unit.gateway.doubles import (
     started,
     text,
 )
+from tests.unit.gateway.flying import Scripted, asking, began, link
 
 from llmrouter.common.answer_key import stored_key
 from llmrouter.common.bill import Bill
@@ -27,7 +27,6 @@ from llmrouter.common.generation import (
     CacheMode,
     CacheStatus,
     CacheWishes,
-    Delta,
     Finished,
     Priority,
     RequestContext,
@@ -35,50 +34,8 @@ from llmrouter.common.generation import (
     Started,
 )
 from llmrouter.common.invalidation import key_label, model_label, tag_label, tenant_label
-from llmrouter.gateway import flight as flights
 from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.single_flight import SingleFlight
-
-
-class Scripted:
-    """Each generation takes the next script; an `asyncio.Event` in one waits."""
-
-    def __init__(self, *scripts):
-        self.scripts = list(scripts)
-        self.contexts = []
-        self.ended = []
-
-    def generate(self, request, context):
-        self.contexts.append(context)
-        return self._play(self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0])
-
-    async def _play(self, script):
-        try:
-            for step in script:
-                if isinstance(step, asyncio.Event):
-                    await step.wait()
-                elif isinstance(step, BaseException):
-                    raise step  # noqa: TRY301
-                else:
-                    yield step
-                    await asyncio.sleep(0)
-            self.ended.append("finished")
-        except BaseException as ended:
-            self.ended.append(type(ended).__name__)
-            raise
-
-
-def link(following, patience=300.0, near=None):
-    return SingleFlight(near or near_cache(), following, patience)
-
-
-def asking(number, deadline=None):
-    return RequestContext(f"request-{number}", deadline=deadline)
-
-
-async def began(stream):
-    """Read the first event, so that a generation is in flight."""
-    return await anext(stream)
 
 
 async def test_a_hundred_identical_requests_cause_one_generation():
@@ -328,83 +285,6 @@ async def test_requests_with_the_same_time_to_wait_share_though_one_comes_later(
     go.set()
     await asyncio.gather(*map(collect, streams))
     assert len(following.contexts) == 1
-
-
-async def test_what_follows_the_last_event_is_finished_though_all_have_left():
-    stored = []
-
-    class Storing:
-        async def generate(self, request, context):
-            for event in answer_events():
-                yield event
-            await asyncio.sleep(0.01)
-            stored.append(1)
-
-    one = link(Storing())
-    async with aclosing(one.generate(keyed(), CONTEXT)) as events:
-        async for event in events:
-            if isinstance(event, Finished):
-                break
-    assert not stored
-    late = await collect(one.generate(keyed(), asking(2)))  # until it is stored, it can be joined
-    assert started(late).cache is CacheStatus.JOINED
-    await one.close()
-    assert stored
-
-
-async def test_closing_cancels_what_does_not_end(monkeypatch):
-    monkeypatch.setattr("llmrouter.gateway.single_flight._CLOSE_SECONDS", 0.01)
-    following = Scripted([*answer_events()[:2], asyncio.Event()])
-    one = link(following)
-    stream = one.generate(keyed(), CONTEXT)
-    await began(stream)
-    async with asyncio.timeout(10):
-        await one.close()
-    assert following.ended == ["CancelledError"]
-    await stream.aclose()
-
-
-async def test_the_generation_waits_for_its_fastest_reader_and_not_for_its_slowest(monkeypatch):
-    monkeypatch.setattr(flights, "_AHEAD_BYTES", 1_000)
-    made = []
-
-    class Endless:
-        async def generate(self, request, context):
-            yield answer_events()[0]
-            for number in range(100):
-                made.append(number)
-                yield Delta(0, "x" * 100, 1)
-            for event in answer_events()[-2:]:
-                yield event
-
-    one = link(Endless())
-    slow, fast = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
-    await began(slow)
-    await asyncio.sleep(0.01)
-    assert len(made) < 12
-    assert len(text(await collect(fast))) == 10_000
-    assert len(text(await collect(slow))) == 10_000
-
-
-async def test_a_reader_too_far_behind_is_told_and_the_others_go_on(monkeypatch):
-    monkeypatch.setattr(flights, "_KEPT_BYTES", 1_000)
-
-    class Long:
-        async def generate(self, request, context):
-            yield answer_events()[0]
-            for _ in range(50):
-                yield Delta(0, "x" * 100, 1)
-                await asyncio.sleep(0)
-            for event in answer_events()[-2:]:
-                yield event
-
-    one = link(Long())
-    slow, fast = one.generate(keyed(), asking(1)), one.generate(keyed(), asking(2))
-    await began(slow)
-    assert len(text(await collect(fast))) == 5_000
-    with pytest.raises(RouterError) as told:
-        await collect(slow)
-    assert told.value.reason is Reason.SLOW_READER
 
 
 async def test_a_generation_is_billed_to_its_starter_to_its_end_though_others_hear_it():

@@ -52,7 +52,7 @@ def catalog_of(*entries, without=()):
 
 def request_of(prompt_bytes=200, **values):
     """A request; whatever is no field of `Selection` is a wish."""
-    fields = {name: values.pop(name) for name in list(values) if name in Selection.__slots__}
+    fields = {name: values.pop(name) for name in list(values) if name in Selection._fields}
     fields.setdefault("request_id", "r")
     fields["capabilities"] = frozenset(fields.get("capabilities", ()))
     return Selection(prompt_bytes=prompt_bytes, wishes=RoutingWishes(**values), **fields)

@@ -148,6 +148,15 @@ def test_success_tells_when_it_closed_the_breaker():
     assert not book.succeed(KEY, 12)
 
 
+@pytest.mark.parametrize("opened", [900.0, 10**400, "long ago"])
+def test_what_another_selector_opened_long_ago_is_its_own_to_close(opened):
+    told = []
+    book = BreakerBook(GUIDE, changed=lambda *one: told.append(one))
+    data = {"model": "m", "version": "v", "address": "host:1", "opened": opened, "failures": 5}
+    book.take(KEY, {**data, "last_error": "INTERNAL"}, now=50, wall=1000)
+    assert (told, list(book.troubled())) == ([], [])
+
+
 class AnyHistory(RuleBasedStateMachine):
     """A breaker beside the plainest telling of what it must do, under a clock that jumps."""
 

@@ -156,9 +156,11 @@ def test_issued_plans_are_few_and_young():
     for number in range(5):
         plans.add(str(number), IssuedPlan("t", "u", (), at=number))
     assert len(plans) == 3
-    assert plans.get("1") is None
+    assert plans.get("1", 5) is None
     plans.add("late", IssuedPlan("t", "u", (), at=13.5))
-    assert [name for name in ("2", "3", "4", "late") if plans.get(name)] == ["4", "late"]
+    kept = [name for name in ("2", "3", "4", "late") if plans.get(name, 13.5)]
+    assert kept == ["4", "late"]
+    assert plans.get("4", 14.5) is None
 
 
 def test_load_counts_until_it_is_settled_or_no_longer_fresh_and_follows_the_catalog():
@@ -176,6 +178,18 @@ def test_load_counts_until_it_is_settled_or_no_longer_fresh_and_follows_the_cata
     assert load.requests.tolist() == [0, 0]
     load.add("3", ("gone", "v", "h"), 100, now=11)
     assert load.requests.tolist() == [0, 0]
+
+
+def test_an_endpoint_that_comes_back_has_the_load_of_its_plans_again():
+    a, b = ("a", "v", "h"), ("b", "v", "h")
+    load = Outstanding(fresh=10)
+    load.arrange([a, b])
+    load.add("1", a, 100, now=0)
+    load.arrange([b])
+    load.arrange([a, b])
+    load.add("2", a, 50, now=1)
+    load.settle("1")
+    assert (load.tokens.tolist(), load.requests.tolist()) == ([50, 0], [1, 0])
 
 
 def test_accounts_are_few_and_their_sum_is_right():

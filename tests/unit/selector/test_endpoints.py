@@ -62,8 +62,8 @@ class Models(model_pb2_grpc.ModelServiceServicer):
             memory = model_pb2.MemoryStatus(
                 used_bytes=750, limit_bytes=1000, model_bytes=200, budget_bytes=600
             )
+            self.changed.clear()  # before the answer: `tell` may come while it is taken in
             yield model_pb2.ModelServiceWatchResponse(models=self.models, memory=memory, cpu=0.5)
-            self.changed.clear()
             waiting = request.interval.ToTimedelta().total_seconds()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.changed.wait(), waiting)
@@ -131,6 +131,22 @@ async def test_a_change_is_seen_when_it_happens(inference, watching):
     inference.tell()
     await until(lambda: {one.name for one in watcher.served()} == {"m", "broken", "new"})
     assert inference.asked == 1
+
+
+async def test_a_choice_costs_no_look_at_the_endpoints_while_nothing_has_changed(
+    inference, watching
+):
+    clock = Clock()
+    watcher = await watching(inference.address, interval=60, clock=clock)
+    first = watcher.served()
+    inference.tell()
+    nodes = watcher.nodes()
+    await until(lambda: watcher.nodes()[0] is not nodes[0])
+    assert watcher.served() is first
+    inference.models[0].statistics.running = 4
+    inference.tell()
+    await until(lambda: watcher.served() is not first)
+    assert watcher.served()[0].running == 4
 
 
 async def test_where_nothing_can_be_watched_the_models_are_asked_for_again_and_again(

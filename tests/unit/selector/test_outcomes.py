@@ -83,7 +83,6 @@ async def test_a_plan_can_be_reported_on_for_its_time_only():
     one = SelectorServicer(selector_of(HELD, clock, decisions=DecisionSettings(report_seconds=10)))
     old = await plan_of(one, model=INT8)
     clock.now += 11
-    await plan_of(one, model=INT8)
     with pytest.raises(RouterError, match="is forgotten"):
         await one.ReportOutcome(
             pb.ReportOutcomeRequest(plan_id=old.id, outcomes=[outcome_of()]), None

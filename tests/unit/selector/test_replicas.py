@@ -22,10 +22,10 @@ def address(held, **request):
     return planned(build_catalog([], held), **request).candidates[0].address
 
 
-def places(held, bound=1.5, draw=7, **request):
+def places(held, bound=1.5, **request):
     view = view_of(build_catalog([], held))
     frame = estimate(request_of(**request), view, figures_of(view), 256)
-    return replicas_in_order(frame, 0, draw, bound), frame
+    return replicas_in_order(frame, 0, bound), frame
 
 
 def test_the_least_loaded_replica_is_taken_and_equals_are_spread_by_request():

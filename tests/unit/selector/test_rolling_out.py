@@ -224,3 +224,54 @@ async def test_a_rollout_is_paused_resumed_and_aborted_on_the_wire():
     await start(selector)
     (listed,) = (await servicer.ListRollouts(pb.ListRolloutsRequest(), None)).rollouts
     assert listed.state == pb.ROLLOUT_STATE_RUNNING
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"stages": ["a", "b"]},
+        {"stages": []},
+        {"stages": [math.nan]},
+        {"min_samples": None},
+        {"max_error_rate": "much"},
+        {"max_slowdown": 0},
+        {"interval": 10**400},
+    ],
+)
+async def test_a_kept_rollout_that_cannot_be_is_left_out_and_choices_go_on(wrong):
+    clock, told = Clock(), {}
+    first = selector_of(HELD, clock, catalog=())
+    await start(first)
+    [rollout] = first.rollouts.all(clock.now)
+    told["m"] = {**rollout.data(), "spec": {**rollout.data()["spec"], **wrong}}
+    second = selector_of(HELD, clock, catalog=())
+    second.restore({"rollout": told})
+    second.take("rollout", "m", told["m"])
+    plan_id, plan = second.select(request_of(model="m", session="s"))
+    second.report(plan_id, [(plan.candidates[0].endpoint, answered())])
+    assert list(second.rollouts.all(clock.now)) == []
+
+
+async def test_a_rollout_begun_after_the_clock_was_put_back_follows_the_last_one_everywhere():
+    clock, wall = Clock(), [2000.0]
+    here, there = (selector_of(HELD, clock, catalog=()) for _ in range(2))
+    here.rollouts._wall = lambda: wall[0]
+    await start(here)
+    here.rollouts.abort("m", clock.now)
+    [ended] = here.rollouts.all(clock.now)
+    there.take("rollout", "m", ended.data())
+    wall[0] = 1000.0
+    await start(here)
+    [begun] = here.rollouts.all(clock.now)
+    there.take("rollout", "m", begun.data())
+    assert [one.state for one in there.rollouts.all(clock.now)] == [RolloutState.RUNNING]
+
+
+async def test_what_a_shadow_reports_takes_no_load_from_the_version_that_still_answers():
+    selector = selector_of(HELD, catalog=())
+    await start(selector, shadow=1.0)
+    plan_id, plan = selector.select(request_of(model="m"))
+    assert selector.report(plan_id, [(plan.shadows[0].endpoint, answered())]) == 1
+    assert selector.outstanding.requests.sum() == 1
+    selector.report(plan_id, [(plan.candidates[0].endpoint, answered())])
+    assert selector.outstanding.requests.sum() == 0

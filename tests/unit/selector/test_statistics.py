@@ -21,8 +21,8 @@ VERSION = ("m", "v", "")
 
 def believed(table, measure, prior, now=0.0, key=KEY):
     evidence = table.read(np.array([table.row(key)]), now)
-    priors = np.full((1, len(Measure)), prior)
-    return float(evidence.believed(prior_belief(priors))[0, measure])
+    priors = np.full((len(Measure), 1), prior)
+    return float(evidence.believed(prior_belief(priors))[measure, 0])
 
 
 def only(measure, value):
@@ -69,8 +69,8 @@ def test_the_spread_of_steady_times_is_none_and_that_of_unsteady_ones_is_theirs(
         table.add(KEY, only(Measure.PER_TOKEN, 0.01), now=0)
         table.add(("m", "v", "2"), only(Measure.PER_TOKEN, 0.005 + 0.01 * (number % 2)), now=0)
     rows = table.rows([KEY, ("m", "v", "2"), ("never", "", "")])
-    evidence, prior = table.read(rows, 0.0), prior_belief(np.full((3, len(Measure)), 0.01))
-    spread = evidence.spread(evidence.believed(prior), prior)[:, Measure.PER_TOKEN]
+    evidence, prior = table.read(rows, 0.0), prior_belief(np.full((len(Measure), 3), 0.01))
+    spread = evidence.spread(evidence.believed(prior), prior)[Measure.PER_TOKEN]
     assert spread.tolist() == pytest.approx([0.0, 0.005, 0.0], abs=2e-4)
 
 

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
+from llmrouter.cache.lmdb_folder import CORRUPT
 from llmrouter.cache.semantic.guard import difference
 from llmrouter.cache.semantic.index import Likeness, Question, QuestionIndex
 
@@ -78,13 +79,21 @@ class SimilarQuestions:
         near = self._opened().find(question, min_similarity)
         return [one for one in near if difference(question.text, one.text) is None]
 
+    def _do(self, work: Callable[[], _T]) -> _T:
+        try:
+            return work()
+        except CORRUPT:
+            self._close()
+            self._index = None  # opening it again sets it aside
+            raise
+
     async def _run(self, work: Callable[[], _T]) -> _T | None:
         """Do it in the thread; None where it failed or too many wait: nothing depends on it."""
         if not self._most or self._waiting >= _MOST_WAITING:
             return None
         self._waiting += 1
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+            return await asyncio.get_running_loop().run_in_executor(self._thread, self._do, work)
         except Exception:  # noqa: BLE001 - told in the log, with its trace
             _log.exception("the index of questions failed")
             return None

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
@@ -49,8 +49,10 @@ from llmrouter.gateway.http.decoding import (
 from llmrouter.gateway.http.encoding import ChatForm, CompletionForm, Form, embedding_body
 from llmrouter.gateway.http.errors import bad_body, error_body, error_headers, http_status
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody, GenerationBody
+from llmrouter.gateway.http.openapi import TIMEOUT_KEY, document
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
+from llmrouter.gateway.identity.principal import Principal
 from llmrouter.gateway.identity.principal import Scope as Permission
 from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.record import RequestObserver
@@ -61,7 +63,6 @@ __all__ = ["HttpApi"]
 BodyT = TypeVar("BodyT", ChatBody, CompletionBody, EmbeddingBody)
 Work = Callable[[Request, RequestContext], Awaitable[Response]]
 _CHOSEN = ListedModel(AUTO)
-_TIMEOUT_KEY = "x-request-timeout"
 _WELL = {"status": "ok"}
 _log = structlog.get_logger("llmrouter.http")
 
@@ -102,6 +103,7 @@ class HttpApi:
             Route("/v1/models", _Endpoint(self, self.models, models), methods=["GET"]),
             Route("/v1/models/{name:path}", _Endpoint(self, self.model, models), methods=["GET"]),
             Route("/health", self.health, methods=["GET"]),
+            Route("/openapi.json", self.described, methods=["GET"]),
         ]
         self.app = Starlette(routes=routes, exception_handlers={HTTPException: _no_endpoint})
 
@@ -164,6 +166,11 @@ class HttpApi:
         trouble = self._trouble()
         return json_response({"status": "degraded", "limits": trouble} if trouble else _WELL)
 
+    async def described(self, request: Request) -> Response:
+        """Describe all of this as OpenAPI."""
+        del request
+        return json_response(document())
+
     def begin(self, request: Request) -> RequestContext:
         """Return who asks, and until when."""
         headers = request.headers
@@ -178,11 +185,28 @@ class HttpApi:
             RouterError: It was refused or failed.
         """
         check_request_id(request.headers.get(REQUEST_ID_KEY))
-        _check_timeout(request.headers.get(_TIMEOUT_KEY))
-        with refusals_accounted(context, self._observers):
-            who = self._identity.admit(_call(request, context), permission)
-        request.state.who = who
+        _check_timeout(request.headers.get(TIMEOUT_KEY))
+        request.state.who = who = self.admit(request, context, permission)
         return await work(request, known_as(context, who, permission))
+
+    def admit(self, request: Request, context: RequestContext, permission: Permission) -> Principal:
+        """Return who asks.
+
+        Raises:
+            RouterError: Nobody who may.
+        """
+        with refusals_accounted(context, self._observers):
+            return self._identity.admit(_call(request, context), permission)
+
+    def add(self, path: str, work: Work, permission: Permission) -> None:
+        """Have `GET path` answered by `work` to those who may."""
+        self.app.router.routes.append(
+            Route(path, _Endpoint(self, work, permission), methods=["GET"])
+        )
+
+    def add_public(self, path: str, answer: ASGIApp) -> None:
+        """Have `GET path` answered to everybody: it holds nothing that is anybody's."""
+        self.app.router.routes.append(Route(path, answer, methods=["GET"]))
 
     def _permit(self, request: Request, context: RequestContext, model: str) -> None:
         self._identity.admit_model(_call(request, context), request.state.who, model)
@@ -316,7 +340,7 @@ def _wants_usage(body: GenerationBody) -> bool:
 
 def _time_left(headers: Any) -> float | None:
     try:
-        return float(headers.get(_TIMEOUT_KEY, ""))
+        return float(headers.get(TIMEOUT_KEY, ""))
     except ValueError:
         return None
 
@@ -329,4 +353,4 @@ def _check_timeout(given: str | None) -> None:
     except ValueError:
         fine = False
     if not fine:
-        raise invalid(_TIMEOUT_KEY, f"is {given[:32]!r}; it must be a number of seconds above 0")
+        raise invalid(TIMEOUT_KEY, f"is {given[:32]!r}; it must be a number of seconds above 0")

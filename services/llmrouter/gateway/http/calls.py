@@ -70,22 +70,26 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, ResultT]) 
     Raises:
         ClientLeftError: The caller has gone.
     """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_until_left(receive))
+    working = asyncio.current_task()
+    left = False
+
+    async def watch() -> None:
+        nonlocal left
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left = True
+        if working is not None:
+            working.cancel()
+
+    watching = asyncio.ensure_future(watch())
     try:
-        await asyncio.wait({working, watching}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError
-        return await working
+        return await work
+    except BaseException:
+        if left and working is not None and not working.uncancel():
+            raise ClientLeftError from None
+        raise
     finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def _until_left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+        watching.cancel()
 
 
 def json_response(

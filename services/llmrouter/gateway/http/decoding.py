@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from typing import Literal
 
 from llmrouter.common.embedding import EmbeddingRequest
 from llmrouter.common.ensemble import EnsembleWish
@@ -23,6 +24,7 @@ from llmrouter.common.generation import (
     RoutingWishes,
     SamplingOptions,
 )
+from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.gateway.http.fields import (
     ChatBody,
     CompletionBody,
@@ -32,6 +34,7 @@ from llmrouter.gateway.http.fields import (
     GenerationBody,
     TurnFields,
 )
+from llmrouter.gateway.pacing import check_unpaced
 
 __all__ = ["AUTO", "chat_request", "completion_requests", "embedding_request"]
 
@@ -144,6 +147,7 @@ def _routing(body: GenerationBody, conversation: str) -> RoutingWishes:
         no_exploration=wishes.no_exploration,
         min_confidence=wishes.min_confidence,
         switching=wishes.switching,
+        truncation=wishes.truncation,
         ensemble=_ensemble(wishes.ensemble),
     )
 
@@ -172,9 +176,18 @@ def _named(model: str, strategy: str) -> tuple[str, str]:
 def _cache(body: GenerationBody) -> CacheWishes:
     wishes = body.cache
     tags = tuple(sorted(set(wishes.tags)))
-    return CacheWishes(
-        wishes.mode, wishes.ttl_seconds, tags, wishes.drawn, wishes.stale, wishes.similar
-    )
+    allowed = wishes.drawn, wishes.stale, wishes.similar
+    pace = _pace(wishes.pace)
+    kept = CacheWishes(wishes.mode, wishes.ttl_seconds, tags, *allowed, pace)
+    if not body.stream:
+        check_unpaced(kept)
+    return kept
+
+
+def _pace(wish: Literal["original"] | float | None) -> ReplayPace | None:
+    if wish is None:
+        return None
+    return ReplayPace() if wish == "original" else ReplayPace(wish)
 
 
 def _ensemble(wish: EnsembleFields | None) -> EnsembleWish | None:

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import httptools
@@ -21,6 +22,7 @@ from llmrouter.common.server import why_unbound
 from llmrouter.common.settings import ConfigError
 from llmrouter.common.tls import CredentialFiles, server_context
 from llmrouter.gateway.http.calls import CERTIFICATE_NAMES
+from llmrouter.gateway.http.crowd import Crowd
 from llmrouter.gateway.http.errors import error_body
 from llmrouter.gateway.settings import GatewaySettings
 
@@ -52,16 +54,18 @@ class HttpDoor:
         self._settings = settings
         self._sockets: list[socket.socket] = []
         self._serving: asyncio.Task[None] | None = None
+        protocol: Any = partial(_BoundedProtocol, Crowd(settings.http_connections))
         config = uvicorn.Config(
             app,
-            http=_BoundedProtocol,
+            http=protocol,
             ws="none",
             lifespan="off",
             log_config=None,
             access_log=False,
             server_header=False,
             proxy_headers=False,
-            limit_concurrency=settings.http_connections,
+            # Of all connections: those that say nothing have made room before.
+            limit_concurrency=settings.http_connections + 1,
             timeout_keep_alive=_KEEP_ALIVE_SECONDS,
             timeout_graceful_shutdown=1,
         )
@@ -161,16 +165,22 @@ class _BoundedProtocol(HttpToolsProtocol):
     _header_bytes = 0
     _names: tuple[str, ...] = ()
 
+    def __init__(self, crowd: Crowd, **given: Any) -> None:
+        super().__init__(**given)
+        self._crowd = crowd
+
     def connection_made(self, transport: Any) -> None:
         """Begin to wait for the first request."""
         super().connection_made(transport)
         secured = transport.get_extra_info("ssl_object")
         self._names = _names(secured.getpeercert()) if secured is not None else ()
         self._silence = self.loop.call_later(_KEEP_ALIVE_SECONDS, transport.close)
+        self._crowd.came(self)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop waiting."""
         self._heard()
+        self._crowd.left(self)
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -193,8 +203,19 @@ class _BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """Stop waiting: from here on the request has its own deadline."""
         self._heard()
+        self._crowd.asked(self)
         self.scope["state"][CERTIFICATE_NAMES] = self._names
         super().on_headers_complete()
+
+    def on_response_complete(self) -> None:
+        """Wait for the next request, unless it is here."""
+        super().on_response_complete()
+        if self.cycle is None or self.cycle.response_complete:
+            self._crowd.answered(self)
+
+    def let_go(self) -> None:
+        """Close the connection, on which nothing is being answered."""
+        self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         """Tell what is no HTTP in the form of all errors, and hang up."""

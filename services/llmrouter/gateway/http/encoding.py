@@ -217,6 +217,7 @@ def _why(started: Started) -> dict[str, Any]:
         "cached_in": started.cached.value if started.cached is not None else None,
         "similarity": started.similarity or None,
         "plan_id": started.plan_id,
+        "dropped_messages": started.dropped_messages,
     }
 
 
@@ -234,6 +235,7 @@ def _attempts(attempts: tuple[Attempt, ...]) -> list[dict[str, Any]]:
             "confidence": one.confidence,
             "error": one.error_reason or None,
             "set_aside": one.set_aside or None,
+            "adjustment": None if one.adjustment is None else asdict(one.adjustment),
         }
         for one in attempts
     ]

@@ -12,7 +12,7 @@ from llmrouter.common.errors import FieldViolation, Reason, Retry, RouterError
 from llmrouter.common.setting_errors import in_words
 from llmrouter.gateway.http.fields import UNSUPPORTED
 
-__all__ = ["bad_body", "error_body", "error_headers", "http_status"]
+__all__ = ["STATUSES", "bad_body", "error_body", "error_headers", "http_status"]
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -27,6 +27,8 @@ _STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 """HTTP's word for each gRPC status, after google.rpc.Code; 422 keeps clients from retrying."""
+STATUSES = tuple(sorted(_STATUS.values()))
+"""Every status that an error can have."""
 _TYPES = {
     401: "authentication_error",
     403: "permission_error",

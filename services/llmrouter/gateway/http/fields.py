@@ -9,11 +9,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
 from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election
 from llmrouter.common.generation import CacheMode, Priority
+from llmrouter.common.truncation import Truncation
 
 __all__ = [
     "UNSUPPORTED",
@@ -29,7 +39,8 @@ UNSUPPORTED = frozenset(
     {
         "audio", "best_of", "echo", "function_call", "functions", "metadata", "modalities", "name",
         "parallel_tool_calls", "prediction", "prompt_cache_retention", "reasoning_effort",
-        "safety_identifier", "suffix", "tool_choice", "tools", "verbosity", "web_search_options",
+        "safety_identifier", "store", "suffix", "tool_choice", "tools", "verbosity",
+        "web_search_options",
     }
 )  # fmt: skip
 """Fields that OpenAI's API knows and this one cannot honour."""
@@ -51,9 +62,24 @@ def _listed(value: object) -> object:
     return [value] if isinstance(value, str) else value
 
 
+def _whole(value: object) -> object:
+    """Take 1.0 for 1, as JSON does."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _parts(value: object) -> object:
     """Take text for its only part, and null, which turns of other models may have, for none."""
     return [{"type": "text", "text": value or ""}] if isinstance(value, str | None) else value
+
+
+def _paced(value: object) -> object:
+    if value == "original" or (isinstance(value, int | float) and not isinstance(value, bool)):
+        return value
+    raise ValueError("must be original, or how many tokens a second")
+
+
+_Listed = Annotated[list[str], BeforeValidator(_listed, str | list[str])]
+_Whole = Annotated[int, BeforeValidator(_whole, int)]
 
 
 class _Fields(BaseModel):
@@ -73,7 +99,11 @@ class TurnFields(_Fields):
     """One turn of a chat; `developer` is another word for `system`."""
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: Annotated[list[TextPart], BeforeValidator(_parts), Field(max_length=64)]
+    content: Annotated[
+        list[TextPart],
+        BeforeValidator(_parts, str | list[TextPart] | None),
+        Field(max_length=64),
+    ]
     refusal: None = None
     """What our own answers, which are sent back as turns, have here."""
     tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
@@ -117,7 +147,7 @@ class StreamFields(_Fields):
 class EnsembleFields(_Fields):
     """Several models to be asked at once, as `Ensemble` in the protos."""
 
-    models: int
+    models: _Whole
     election: Annotated[Election, Field(strict=False)] = Election.VOTE
     judge: str = ""
 
@@ -135,6 +165,7 @@ class RoutingFields(_Fields):
     no_exploration: bool = False
     min_confidence: float = 0.0
     switching: Annotated[Switching, Field(strict=False)] = Switching.ANY
+    truncation: Annotated[Truncation, Field(strict=False)] = Truncation.OFF
     ensemble: EnsembleFields | None = None
 
 
@@ -147,6 +178,8 @@ class CacheFields(_Fields):
     drawn: bool = False
     stale: bool = False
     similar: bool = False
+    pace: Annotated[Literal["original"] | float, BeforeValidator(_paced)] | None = None
+    """Tokens a second, or as fast as it was generated."""
 
 
 class GenerationBody(_Fields):
@@ -155,12 +188,12 @@ class GenerationBody(_Fields):
     model: str
     stream: bool = False
     stream_options: StreamFields | None = None
-    max_tokens: int | None = None
+    max_tokens: _Whole | None = None
     temperature: float = 1.0
     top_p: float = 1.0
-    n: int = 1
-    stop: Annotated[list[str], BeforeValidator(_listed), Field(max_length=16)] = []
-    seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
+    n: _Whole = 1
+    stop: Annotated[_Listed, Field(max_length=16)] = []
+    seed: Annotated[_Whole, Field(ge=-(1 << 63), lt=1 << 64)] | None = None
     presence_penalty: float = 0.0
     frequency_penalty: float = 0.0
     logit_bias: Annotated[
@@ -168,9 +201,9 @@ class GenerationBody(_Fields):
     ] = {}
     user: str = ""
     response_format: FormatFields | None = None
-    top_k: int = 0
+    top_k: _Whole = 0
     min_p: float = 0.0
-    min_tokens: int = 0
+    min_tokens: _Whole = 0
     repetition_penalty: float = 1.0
     priority: Annotated[Priority, Field(strict=False)] | None = None
     routing: RoutingFields = RoutingFields()
@@ -187,14 +220,27 @@ class GenerationBody(_Fields):
             if value is not None and value not in _MEANS_NOTHING.get(name, ())
         }
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchemaValue:
+        """Tell in the schema, too, what is left out before fields are read."""
+        schema = handler.resolve_ref_schema(handler(core))
+        fields, null = schema["properties"], {"type": "null"}
+        for name in fields.keys() - set(schema["required"]):
+            fields[name] = {"anyOf": [fields[name], null]}
+        for name, values in _MEANS_NOTHING.items():
+            fields[name] = {"enum": [*values, None]}
+        return {**schema, "additionalProperties": null}
+
 
 class ChatBody(GenerationBody):
     """`POST /v1/chat/completions`."""
 
     messages: list[TurnFields] = Field(min_length=1, max_length=1000)
-    max_completion_tokens: int | None = None
+    max_completion_tokens: _Whole | None = None
     logprobs: bool = False
-    top_logprobs: int = 0
+    top_logprobs: _Whole = 0
     prompt_cache_key: str = ""
     service_tier: Literal["auto", "default", "flex", "priority"] = "auto"
 
@@ -202,14 +248,14 @@ class ChatBody(GenerationBody):
 class CompletionBody(GenerationBody):
     """`POST /v1/completions`: several prompts are answered side by side."""
 
-    prompt: Annotated[list[str], BeforeValidator(_listed)] = Field(min_length=1, max_length=64)
-    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    prompt: _Listed = Field(min_length=1, max_length=64)
+    logprobs: Annotated[_Whole, Field(ge=0, le=20)] | None = None
 
 
 class EmbeddingBody(_Fields):
     """`POST /v1/embeddings`; `truncate` is ours: cut what is too long rather than refuse it."""
 
     model: str
-    input: Annotated[list[str], BeforeValidator(_listed), Field(min_length=1, max_length=256)]
+    input: Annotated[_Listed, Field(min_length=1, max_length=256)]
     encoding_format: Literal["float", "base64"] = "float"
     truncate: bool = False

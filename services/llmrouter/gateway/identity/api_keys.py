@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.gateway.identity.principal import ALL_SCOPES, Principal, Scope
+from llmrouter.gateway.identity.principal import CALLER_SCOPES, Principal, Scope
 
 __all__ = ["ApiKey", "authenticate", "is_api_key", "make", "revoke", "rotate"]
 
@@ -35,7 +35,7 @@ class ApiKey:
     created: float
     tenant: str = "default"
     user: str = ""
-    scopes: frozenset[Scope] = ALL_SCOPES
+    scopes: frozenset[Scope] = CALLER_SCOPES
     models: frozenset[str] = frozenset()
     """As `Principal.models`."""
     expires: float | None = None

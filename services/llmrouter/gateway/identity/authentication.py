@@ -15,6 +15,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.api_keys import ApiKey, authenticate, is_api_key
 from llmrouter.gateway.identity.principal import (
     ANONYMOUS,
+    OPERATOR,
     Principal,
     Scope,
     require,
@@ -163,8 +164,9 @@ class Identity:
         for name in call.names:
             if name in self._certificates:
                 return self._certificates[name]
-        here = self._anonymous == "loopback" and is_loopback(call.peer)
-        if here or self._anonymous == "always":
+        if self._anonymous != "never" and is_loopback(call.peer):
+            return OPERATOR
+        if self._anonymous == "always":
             return ANONYMOUS
         if not call.peer:  # gRPC's word for a connection that is gone
             raise RouterError(Reason.CANCELLED, "the caller went away")

@@ -7,7 +7,8 @@ from enum import StrEnum
 
 from llmrouter.common.errors import Reason, RouterError
 
-__all__ = ["ALL_SCOPES", "ANONYMOUS", "Principal", "Scope", "require", "require_model"]
+__all__ = ["ALL_SCOPES", "ANONYMOUS", "CALLER_SCOPES", "OPERATOR", "Principal", "Scope", "require",
+           "require_model"]  # fmt: skip
 
 
 class Scope(StrEnum):
@@ -17,9 +18,15 @@ class Scope(StrEnum):
     EMBED = "embed"
     MODELS = "models"
     """List the models."""
+    OBSERVE = "observe"
+    """See what the suite does for everybody: the live page."""
+    ADMIN = "admin"
+    """Have a profile recorded."""
 
 
 ALL_SCOPES = frozenset(Scope)
+CALLER_SCOPES = frozenset({Scope.GENERATE, Scope.EMBED, Scope.MODELS})
+"""What callers may do unless somebody says otherwise: nothing that concerns others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +37,7 @@ class Principal:
     """Owner of limits and of cached answers."""
     user: str = ""
     """End user within the tenant; may be empty."""
-    scopes: frozenset[Scope] = ALL_SCOPES
+    scopes: frozenset[Scope] = CALLER_SCOPES
     models: frozenset[str] = frozenset()
     """Names of models and aliases that it may use; empty means all."""
     credential: str = "anonymous"
@@ -38,6 +45,8 @@ class Principal:
 
 
 ANONYMOUS = Principal()
+OPERATOR = Principal(scopes=ALL_SCOPES)
+"""Who comes without a credential from this very machine, where that is allowed."""
 
 
 def require(principal: Principal, scope: Scope) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator
 
 from llmrouter.common.settings import Section
-from llmrouter.gateway.identity.principal import Scope
+from llmrouter.gateway.identity.principal import CALLER_SCOPES, Scope
 
 __all__ = ["HolderSettings", "IdentitySettings", "JwtSettings"]
 
@@ -28,7 +28,8 @@ class JwtSettings(Section):
     tenant_claim: str | None = Field(default=None, min_length=1, max_length=128)
     """Claim that names the tenant; without it, all are the tenant `default`."""
     scope_claim: str | None = Field(default=None, min_length=1, max_length=128)
-    """Claim with the scopes, a list or text with blanks between; without it, all have all."""
+    """Claim with the scopes, a list or text with blanks between; without it, all may generate,
+    embed and list models."""
     scope_prefix: str = Field(default="", max_length=128)
     """What stands before our scopes there, such as `llmrouter:`."""
     models_claim: str | None = Field(default=None, min_length=1, max_length=128)
@@ -55,7 +56,7 @@ class HolderSettings(Section):
     """Owner of limits and of cached answers."""
     user: str = Field(default="", max_length=128)
     """End user within the tenant; may be empty."""
-    scopes: tuple[Scope, ...] = tuple(Scope)
+    scopes: tuple[Scope, ...] = tuple(sorted(CALLER_SCOPES))
     """What may be done."""
     models: tuple[str, ...] = Field(default=(), max_length=256)
     """Models and aliases that may be used; without any, all may be."""

@@ -8,7 +8,7 @@ from typing import Any
 import jwt
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.gateway.identity.principal import ALL_SCOPES, Principal, Scope
+from llmrouter.gateway.identity.principal import CALLER_SCOPES, Principal, Scope
 from llmrouter.gateway.identity.settings import JwtSettings
 
 __all__ = ["ALGORITHMS", "TokenVerifier", "read_jwks"]
@@ -99,7 +99,7 @@ class TokenVerifier:
 
     def _scopes(self, claims: Mapping[str, Any]) -> frozenset[Scope]:
         if self._settings.scope_claim is None:
-            return ALL_SCOPES
+            return CALLER_SCOPES
         named = _names(claims.get(self._settings.scope_claim))
         return frozenset(one for one in Scope if f"{self._settings.scope_prefix}{one}" in named)
 

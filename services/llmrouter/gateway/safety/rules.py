@@ -48,6 +48,9 @@ class Rule:
     """Which group of the pattern is what was looked for."""
     check: Callable[[str], bool] = _always
     """Whether a match is what it looks like."""
+    needs: str = ""
+    """What a text must have, in lower case, for the pattern to be tried: finding that out takes a
+    hundredth of the time. Without the letters i, k and s, which `re` finds in others as well."""
 
 
 _FROM_DETECT_SECRETS = (
@@ -83,11 +86,11 @@ _OWN = (
     ("npm token", r"(?<![\w-])npm_[A-Za-z0-9]{36}(?!\w)"),
 )
 SUSPICIOUS = tuple(
-    Rule(name, "suspicious", re.compile(pattern, re.IGNORECASE))
-    for name, pattern in (
-        ("code execution", r"\b(?:exec|eval|system|shell)\s{0,16}\("),
-        ("destructive SQL", r"\b(?:drop|delete|truncate)\s{1,16}table\b"),
-        ("SQL injection", r"\bunion\s{1,16}(?:all\s{1,16})?select\b"),
+    Rule(name, "suspicious", re.compile(pattern, re.IGNORECASE), needs=needs)
+    for name, needs, pattern in (
+        ("code execution", "(", r"\b(?:exec|eval|system|shell)\s{0,16}\("),
+        ("destructive SQL", "table", r"\b(?:drop|delete|truncate)\s{1,16}table\b"),
+        ("SQL injection", "elect", r"\bunion\s{1,16}(?:all\s{1,16})?select\b"),
     )
 )
 """As the guide's InputSanitizer has them."""

@@ -56,7 +56,7 @@ class Safeguard:
         self._following, self._settings, self._policy = following, settings, policy
         self._meter = meter
 
-    async def generate(
+    def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
         """Answer the cleaned question, and look through the answer.
@@ -67,15 +67,30 @@ class Safeguard:
         """
         self._check(request)
         texts = _texts_of(request)
+        if _long(texts):
+            return self._cleaned_beside(request, texts, context)
+        passed = _cleaned(self._policy, texts, context, "question", self._meter)
+        return self._answered(request, texts, passed, context)
+
+    async def _cleaned_beside(
+        self, request: GenerationRequest, texts: Mapping[str, str], context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
         passed = await _passed(self._policy, texts, context, "question", self._meter)
+        async with closing_stream(self._answered(request, texts, passed, context)) as events:
+            async for event in events:
+                yield event
+
+    def _answered(
+        self,
+        request: GenerationRequest,
+        texts: Mapping[str, str],
+        passed: Mapping[str, str],
+        context: RequestContext,
+    ) -> AsyncIterator[GenerationEvent]:
         if passed != texts:
             request = _with_texts(request, passed)
         events = self._following.generate(request, context)
-        if self._settings.answers.active:
-            events = self._screened(events, context)
-        async with closing_stream(events) as stream:
-            async for event in stream:
-                yield event
+        return self._screened(events, context) if self._settings.answers.active else events
 
     def _check(self, request: GenerationRequest) -> None:
         if request.sampling.logprobs and self._settings.answers.altering:
@@ -165,16 +180,26 @@ async def _passed(
     where: str,
     meter: Meter | None,
 ) -> dict[str, str]:
-    """Return texts by their paths as they may be passed on."""
+    """Return texts by their paths as they may be passed on; long ones are cleaned in a thread."""
+    if not _long(texts):
+        return _cleaned(policy, texts, context, where, meter)
+    return await asyncio.to_thread(_cleaned, policy, texts, context, where, meter)
+
+
+def _long(texts: Mapping[str, str]) -> bool:
+    return sum(map(len, texts.values())) > _LONG
+
+
+def _cleaned(
+    policy: Policy,
+    texts: Mapping[str, str],
+    context: RequestContext,
+    where: str,
+    meter: Meter | None,
+) -> dict[str, str]:
     acts: Counter[Act] = Counter()
-
-    def work() -> dict[str, str]:
-        return {name: policy.cleaned(name, text, acts) for name, text in texts.items()}
-
     try:
-        if sum(map(len, texts.values())) > _LONG:
-            return await asyncio.to_thread(work)
-        return work()
+        return {name: policy.cleaned(name, text, acts) for name, text in texts.items()}
     finally:
         _tell(context, where, acts, meter)
 

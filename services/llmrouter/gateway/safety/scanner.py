@@ -42,9 +42,11 @@ class Scanner:
 
     def findings(self, text: str) -> list[Finding]:
         """Return what is in a text, in order, none within another; secrets go before the rest."""
+        lowered = text.lower()
         found = [
             Finding(rule.name, rule.kind, action, *match.span(rule.group))
             for rule, action in self._rules
+            if rule.needs in lowered
             for match in rule.pattern.finditer(text)
             if rule.check(match[rule.group])
         ]

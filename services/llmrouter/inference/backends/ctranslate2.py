@@ -27,6 +27,7 @@ from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.ctranslate2_models import BatchModel, open_model
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.native_events import put_event
+from llmrouter.inference.background import in_background
 from llmrouter.inference.models.ctranslate2_folder import (
     CTranslate2Folder,
     read_ctranslate2_folder,
@@ -103,15 +104,16 @@ class CTranslate2Backend:
             RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
                 INVALID_ARGUMENT for options out of bounds.
         """
-        read = await asyncio.to_thread(read_ctranslate2_folder, folder)
+        read = await in_background(read_ctranslate2_folder, folder)
         if options.context > read.context_length:
             raise invalid(
                 "context",
                 f"{options.context} is more than the {read.context_length} tokens of {read.name}",
             )
-        text = await asyncio.to_thread(load_text, read)
-        await asyncio.to_thread(probe_tokens, folder, text.encode, read.vocab_size)
-        token_bytes = await asyncio.to_thread(lambda: text.token_bytes)
+        text = await in_background(load_text, read)
+        await in_background(probe_tokens, folder, text.encode, read.vocab_size)
+        token_bytes = await in_background(lambda: text.token_bytes)
+        # Its threads inherit how eager the one is that starts them: they serve later.
         model = await asyncio.to_thread(open_model, read, options.threads or available_cores())
         return cls(read, model, token_bytes, options)
 

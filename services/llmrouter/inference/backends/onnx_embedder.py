@@ -22,6 +22,7 @@ from llmrouter.inference.backends.encoding import TextEncoder
 from llmrouter.inference.backends.ending import EndableRun
 from llmrouter.inference.backends.native_events import reason_of
 from llmrouter.inference.backends.onnx_encoder import OnnxEncoder, open_encoder
+from llmrouter.inference.background import in_background
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.text import load_tokenizer
 from llmrouter.inference.models.token_ids import probe_tokens
@@ -70,13 +71,14 @@ class OnnxEmbedder:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it.
         """
-        read = await asyncio.to_thread(read_embedding_folder, folder)
-        tokenizer = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
-        cutter = await asyncio.to_thread(load_tokenizer, folder, read.vocab_size)
+        read = await in_background(read_embedding_folder, folder)
+        tokenizer = await in_background(load_tokenizer, folder, read.vocab_size)
+        cutter = await in_background(load_tokenizer, folder, read.vocab_size)
         cutter.enable_truncation(read.context_length)
-        probe = await asyncio.to_thread(
+        probe = await in_background(
             probe_tokens, folder, lambda text: tokenizer.encode(text).ids, read.vocab_size
         )
+        # Its threads inherit how eager the one is that starts them: they serve later.
         encoder = await asyncio.to_thread(open_encoder, read, options.threads or available_cores())
         await asyncio.to_thread(encoder.probe, probe or [read.pad_token_id], _PROBE_SECONDS)
         texts = TextEncoder(read, tokenizer, cutter, options.max_waiting)

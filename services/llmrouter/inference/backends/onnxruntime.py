@@ -7,8 +7,7 @@ import functools
 import hashlib
 import secrets
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import replace
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import structlog
@@ -17,6 +16,7 @@ from llmrouter import _native
 from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import Priority
+from llmrouter.common.profiling.formats import Step
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendOptions,
@@ -24,19 +24,14 @@ from llmrouter.inference.backends.base import (
     BackendStatistics,
 )
 from llmrouter.inference.backends.constraints import Constraints
-from llmrouter.inference.backends.context import choose_context
-from llmrouter.inference.backends.cores import available_cores
-from llmrouter.inference.backends.devices import choose_gpu, open_cuda_libraries
 from llmrouter.inference.backends.event_buffer import EventBuffer
 from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.backends.grammar_text import FIELD
-from llmrouter.inference.backends.kernels import Kernels, choose_kernels, halves_cache
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
-from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
-from llmrouter.inference.backends.ort_library import find_library
-from llmrouter.inference.backends.packed_graph import DecoderTensors
-from llmrouter.inference.backends.shared_weights import SharedWeights
+from llmrouter.inference.backends.native_steps import steps_of
+from llmrouter.inference.backends.ort_loading import failures_named, load_decoder, open_library
+from llmrouter.inference.background import in_background
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
@@ -83,11 +78,14 @@ class OnnxRuntimeBackend:
             RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it;
                 INVALID_ARGUMENT for options out of bounds.
         """
-        engine = await asyncio.to_thread(make_engine, folder, options)
-        constraints = await asyncio.to_thread(_constraints, folder)
+        # Threads inherit how eager they are: those that serve are not started in the background.
+        await asyncio.to_thread(open_library, options)
+        decoder, vocabulary = await in_background(load_decoder, folder, options)
+        with failures_named(str(folder)):
+            engine = await asyncio.to_thread(_start, decoder, vocabulary, options)
+        constraints = await in_background(_constraints, folder)
         # Otherwise a near tie may fall the other way where several tokens are computed at once.
-        exact = engine.rounds_alike or await asyncio.to_thread(_is_unquantised, folder)
-        await asyncio.to_thread(give_back)
+        exact = engine.rounds_alike or await in_background(_is_unquantised, folder)
         return cls(
             engine,
             constraints,
@@ -125,6 +123,14 @@ class OnnxRuntimeBackend:
             del self._buffers[sequence]
             if not buffer.ended:
                 self._engine.cancel(sequence)
+
+    def record_steps(self, most: int) -> None:
+        """Keep the next steps, `most` at most, until they are taken."""
+        self._engine.trace(most)
+
+    def take_steps(self) -> list[Step]:
+        """End that; return them in order."""
+        return steps_of(self._engine.take_trace())
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""
@@ -252,58 +258,30 @@ class OnnxRuntimeBackend:
 
 
 def make_engine(path: Path, options: BackendOptions) -> _native.Engine:
-    """Load the model in `path` and start its engine; takes a second, so call it in a thread.
+    """Load the model in `path` and start its engine, without an event loop.
 
     Raises:
         RouterError: As in `OnnxRuntimeBackend.load`.
     """
-    folder = read_folder(path)
-    context = choose_context(folder, options)
-    kernels = choose_kernels(options.kernels, _native.detect_processor())
-    vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
-    library = find_library()
-    try:
-        _native.load_onnx_runtime(str(library), options.threads or available_cores())
-        gpu = choose_gpu(options.device, _native.available_providers())
-        decoder = _load_decoder(folder, kernels, gpu, context, options)
-        return _native.Engine(
-            decoder,
-            vocabulary,
-            max_waiting=options.max_waiting,
-            prefill_chunk=options.prefill_chunk,
-            cache_bytes=options.cache_bytes,
-            prefix_bytes=options.prefix_bytes,
-            parked_bytes=options.parked_bytes,
-            ageing=options.ageing_seconds,
-            speculation_tokens=options.speculation_tokens,
-        )
-    except _native.EngineError as error:
-        raise RouterError(reason_of(error.code), f"cannot load {path}: {error}") from error
+    open_library(options)
+    with failures_named(str(path)):
+        return _start(*load_decoder(path, options), options)
 
 
-def _load_decoder(
-    folder: ModelFolder, kernels: Kernels, gpu: int | None, context: int, options: BackendOptions
-) -> _native.Decoder:
-    slots = options.slots
-    if gpu is not None:
-        open_cuda_libraries()
-        model = _ort_model(folder, Kernels(attention=False, products=False), options)
-        model.cuda_device = gpu
-        try:
-            return _native.load_ort_decoder(model, slots=slots, context=context)
-        except _native.EngineError as error:
-            _log.warning("computing on the processor", model=folder.path.name, why=str(error))
-    model = _ort_model(folder, kernels, options)
-    try:
-        return _native.load_ort_decoder(model, slots=slots, context=context)
-    except _native.EngineError as error:
-        if not model.packed:
-            raise
-        plain = _ort_model(folder, replace(kernels, attention=False), options)
-        decoder = _native.load_ort_decoder(plain, slots=slots, context=context)
-        # The graph is at fault, not the folder, which would have failed again.
-        _log.warning("attention left to ONNX Runtime", model=folder.path.name, why=str(error))
-        return decoder
+def _start(
+    decoder: _native.Decoder, vocabulary: _native.Vocabulary, options: BackendOptions
+) -> _native.Engine:
+    return _native.Engine(
+        decoder,
+        vocabulary,
+        max_waiting=options.max_waiting,
+        prefill_chunk=options.prefill_chunk,
+        cache_bytes=options.cache_bytes,
+        prefix_bytes=options.prefix_bytes,
+        parked_bytes=options.parked_bytes,
+        ageing=options.ageing_seconds,
+        speculation_tokens=options.speculation_tokens,
+    )
 
 
 def _constraints(path: Path) -> Constraints | None:
@@ -312,73 +290,15 @@ def _constraints(path: Path) -> Constraints | None:
     if library is None:
         return None
     folder = read_folder(path)
-    return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
+    return Constraints(library, lambda: _words(folder), folder.eos_token_ids)
 
 
-def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -> _native.OrtModel:
-    model = _native.OrtModel()
-    pack = _tensors(folder) if kernels.attention else None
-    rewritten = rewrite_graph(folder.model_file, multiply=kernels.products, pack=pack)
-    if rewritten is not None:
-        model.graph = rewritten.graph
-        model.matrices = [_matrix(place) for place in rewritten.matrices]
-        model.shared_weights = _shared_weights(folder, rewritten.matrices, options)
-        model.packed = rewritten.packed
-        model.rounds_alike = rewritten.rounds_alike
-    quantised = rewritten is not None and rewritten.quantised
-    model.half_cache = halves_cache(options.cache_type, options.kernels, quantised=quantised)
-    model.path = str(folder.model_file)
-    model.vocabulary = folder.vocab_size
-    model.layers = folder.layers
-    model.kv_heads = folder.kv_heads
-    model.head_size = folder.head_size
-    model.input_ids = folder.input_names["input_ids"]
-    model.attention_mask = folder.input_names["attention_mask"]
-    model.past_key = folder.input_names["past_key_names"]
-    model.past_value = folder.input_names["past_value_names"]
-    model.logits = folder.output_names["logits"]
-    model.present_key = folder.output_names["present_key_names"]
-    model.present_value = folder.output_names["present_value_names"]
-    return model
-
-
-def _shared_weights(
-    folder: ModelFolder, matrices: Sequence[MatrixPlace], options: BackendOptions
-) -> str:
-    if options.shared_weights is None:
-        return ""
-    shared = SharedWeights(options.shared_weights)
-    file = shared.file(folder.path, matrices)
-    if file is None:
-        return ""
-    shared.forget_others(file)
-    return str(file)
-
-
-def _tensors(folder: ModelFolder) -> DecoderTensors:
-    return DecoderTensors(
-        input_ids=folder.input_names["input_ids"],
-        logits=folder.output_names["logits"],
-        past_key=folder.input_names["past_key_names"],
-        past_value=folder.input_names["past_value_names"],
-        layers=folder.layers,
-        kv_heads=folder.kv_heads,
-        head_size=folder.head_size,
-        vocabulary=folder.vocab_size,
-    )
-
-
-def _matrix(place: MatrixPlace) -> _native.NativeMatrix:
-    matrix = _native.NativeMatrix()
-    matrix.file = str(place.file)
-    matrix.columns = place.columns
-    matrix.depth = place.depth
-    matrix.bits = place.bits
-    matrix.data_offset = place.data_offset
-    matrix.scales_offset = place.scales_offset
-    if place.zero_points_offset is not None:
-        matrix.zero_points_offset = place.zero_points_offset
-    return matrix
+def _words(folder: ModelFolder) -> list[bytes]:
+    """Return the bytes of every token; the text side, which serves, does not go on to hold them."""
+    text = load_text(folder)
+    words = text.token_bytes
+    text.forget_bytes()
+    return words
 
 
 def _is_unquantised(path: Path) -> bool:

@@ -9,20 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
 from onnx import TensorProto
 
-from llmrouter.inference.importers.onnx_constants import check_constants
-from llmrouter.inference.importers.onnx_operators import check_operators, tensors_of
 from llmrouter.inference.importers.refusal import bad_file
-from llmrouter.inference.models.untrusted_json import inside
+from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_operators import GraphKind
 
 __all__ = ["DecoderGraph", "read_decoder_graph"]
 
-_REMEDY = "fetch the folder again"
-_MOST_GRAPH_BYTES = 2 * 2**30
-"""Protobuf's own limit: larger models keep their weights in files beside the graph."""
 _ATTENTION = "GroupQueryAttention"
 _FED = frozenset({"input_ids", "attention_mask", "logits_to_keep"})
 _COLLECTIVE = frozenset({
@@ -52,7 +46,7 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the input, operator or weight that is not supported.
     """
-    model = _model(file)
+    model = read_model(file)
     graph = model.graph
     _refuse_shards(file, model)
     layers = _layers(file, [str(value.name) for value in graph.input])
@@ -63,20 +57,8 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
             f"has {attention} operators {_ATTENTION} for {layers} layers; other attention has no "
             "cache in place and is not supported: import the model's weights instead",
         )
-    check_operators(file, model)
-    check_constants(file, graph)
-    for tensor in tensors_of(graph):
-        _check_place(file, tensor)
+    check_graph(file, model, GraphKind.DECODER)
     return DecoderGraph(layers, *_storage(graph))
-
-
-def _model(file: Path) -> Any:
-    try:
-        if file.stat().st_size > _MOST_GRAPH_BYTES:
-            raise bad_file(file, "is larger than 2 GiB, which no ONNX graph can be")
-        return onnx.load(str(file), load_external_data=False)
-    except (OSError, DecodeError) as error:
-        raise bad_file(file, f"is no ONNX model ({error})") from None
 
 
 def _refuse_shards(file: Path, model: Any) -> None:
@@ -107,25 +89,6 @@ def _layers(file: Path, inputs: Iterable[str]) -> int:
     if not layers or found != {(one, part) for one in range(layers) for part in ("key", "value")}:
         raise bad_file(file, "has no inputs past_key_values.N.key and .value from layer 0 on")
     return layers
-
-
-def _check_place(file: Path, tensor: Any) -> None:
-    """Check that a weight lies in a file of the folder, and inside of it."""
-    if tensor.data_location != TensorProto.EXTERNAL:
-        return
-    # What is no UTF-8 comes as bytes.
-    entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
-    name = str(tensor.name)[:80]
-    size = inside(file.parent, entries.get("location", ""), _REMEDY).stat().st_size
-    try:
-        offset, length = int(entries.get("offset", "0")), int(entries.get("length", "0"))
-    except ValueError:
-        raise bad_file(file, f"places tensor '{name!a}' at no number") from None
-    if offset < 0 or length < 0 or offset + length > size:
-        raise bad_file(
-            file,
-            f"places tensor '{name!a}' at {offset} with {length} bytes, outside of {size}",
-        )
 
 
 def _storage(graph: Any) -> tuple[str, int]:

@@ -17,9 +17,9 @@ from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.huggingface import read_ends, text_files
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
-from llmrouter.inference.importers.onnx_operators import tensors_of
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.folder import CONFIG_FILE
+from llmrouter.inference.models.graph_operators import tensors_of
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.untrusted_json import inside, read_object
 

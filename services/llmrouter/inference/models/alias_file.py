@@ -13,7 +13,7 @@ from pathlib import Path
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.store import disk_error
-from llmrouter.inference.models.untrusted_json import read_object
+from llmrouter.inference.models.untrusted_json import broken_file, read_object
 from llmrouter.inference.models.versions import VersionKey
 
 __all__ = ["ALIAS_FILE", "AliasFile"]
@@ -40,6 +40,8 @@ class AliasFile:
         """
         if not self._file.exists():
             return {}
+        if not self._file.is_file():
+            raise broken_file(self._file, "is not a file", _REMEDY)
         content = read_object(self._file, _REMEDY)
         if len(content.names) > _MOST:
             raise content.refuse("models", f"are {len(content.names)}, at most {_MOST}")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TypeAlias, TypeVar
 
 from llmrouter.common.errors import RouterError
+from llmrouter.inference.background import in_background
 from llmrouter.inference.models.card import CARD_FILE, ModelCard
 from llmrouter.inference.models.checksum import file_sha256, version_of
 from llmrouter.inference.models.folder import folder_card
@@ -99,7 +100,7 @@ async def loaded_whole(path: Path, loading: Awaitable[_LoadedT]) -> _LoadedT:
         RouterError: As `check_contents`, even where `loading` failed too: damage is the cause.
     """
     checked, loaded = await asyncio.gather(
-        asyncio.to_thread(check_contents, path), loading, return_exceptions=True
+        in_background(check_contents, path), loading, return_exceptions=True
     )
     for outcome in (checked, loaded):
         if isinstance(outcome, BaseException):

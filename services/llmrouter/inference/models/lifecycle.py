@@ -29,7 +29,10 @@ _SOON = 1.0
 
 
 class NoRoomError(RouterError):
-    """A model that could not be loaded now, through no fault of its own."""
+    """A model that could not be loaded now, through no fault of its own.
+
+    MEMORY_PRESSURE, which no circuit breaker holds against it, where there will be room soon.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +87,8 @@ class Lifecycle:
             patience: Seconds that may be waited; None for as long as the load takes.
 
         Raises:
-            RouterError: MODEL_UNAVAILABLE when it failed or no request loads it; QUEUE_FULL;
-                DEADLINE_EXCEEDED.
+            RouterError: MODEL_UNAVAILABLE when it failed or no request loads it; MEMORY_PRESSURE
+                while others take the room; QUEUE_FULL; DEADLINE_EXCEEDED.
         """
         if model.accepting:
             return model.enter(self._clock())
@@ -258,7 +261,7 @@ class Lifecycle:
                 raise self._no_room(model, needed, free, going)
             if not await self._leave(next(one for one in self._ready() if one.key == leaving)):
                 message = f"'{model.key}' waits for running answers of '{leaving}' to make room"
-                raise NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+                raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_SOON)
 
     def _no_room(self, model: HeldModel, needed: int, free: int, going: int) -> NoRoomError:
         """Return what to tell of a model for which others leave no room: for now, or for good."""
@@ -266,11 +269,11 @@ class Lifecycle:
         coming = sum(one.resident.memory for one in retiring)
         if coming and needed <= free + going + coming:
             message = f"'{model.key}' waits for models that are being unloaded to make room"
-            return NoRoomError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+            return NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_SOON)
         message = (
             f"'{model.key}' needs {_mib(needed)}; of the {_mib(self.options.memory_bytes)} that "
             f"models may take {_mib(free)} are free, and no others can be unloaded for it; raise "
-            "inference.memory_mib, or unload or unpin a model"
+            "inference.memory_mib, lower inference.cache_mib or slots, or unload or unpin a model"
         )
         return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 

@@ -1,6 +1,7 @@
-"""How much memory is in use, of how much: the container's limit (cgroup v2), or the machine's.
+"""How much memory is in use, of how much: the container's limit (cgroups), or the machine's.
 
-Formats: https://docs.kernel.org/admin-guide/cgroup-v2.html and proc_meminfo(5).
+Formats: https://docs.kernel.org/admin-guide/cgroup-v2.html, cgroup-v1/memory.html beside it, and
+proc_meminfo(5).
 """
 
 from __future__ import annotations
@@ -28,6 +29,28 @@ class MemoryUse:
         return self.used / self.limit
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """Where one version of cgroups tells memory."""
+
+    mount: str
+    limit: str
+    used: str
+    unused: str
+    """The field of `memory.stat` that counts pages of files nobody uses."""
+
+
+_V1 = _Files(
+    "sys/fs/cgroup/memory",
+    "memory.limit_in_bytes",
+    "memory.usage_in_bytes",
+    "total_inactive_file",
+)
+_V2 = _Files("sys/fs/cgroup", "memory.max", "memory.current", "inactive_file")
+_UNLIMITED = 1 << 62
+"""What version 1 says where nothing is set is a little below 2^63."""
+
+
 class MemoryReader:
     """Reads the files of the kernel; what is missing or unreadable limits nothing.
 
@@ -36,9 +59,7 @@ class MemoryReader:
     """
 
     def __init__(self, root: Path = Path("/")) -> None:
-        self._meminfo = root / "proc/meminfo"
-        self._membership = root / "proc/self/cgroup"
-        self._cgroups = root / "sys/fs/cgroup"
+        self._root = root
 
     def read(self) -> MemoryUse | None:
         """Return the use of the limit that is nearest to being reached; None where none is known.
@@ -52,32 +73,33 @@ class MemoryReader:
         return min((use.limit for use in self._uses()), default=None)
 
     def _uses(self) -> Iterator[MemoryUse]:
-        machine = _fields(self._meminfo)
+        machine = _fields(self._root / "proc/meminfo")
         total, available = machine.get("MemTotal:", 0), machine.get("MemAvailable:", 0)
         if total and "MemAvailable:" in machine:
             yield MemoryUse((total - available) * 1024, total * 1024, "machine")
-        group = self._group()
-        while group is not None:
-            use = _cgroup_use(self._cgroups / group.relative_to("/"), str(group))
-            if use is not None:
-                yield use
-            group = group.parent if group != group.parent else None
+        for files, group in self._groups():
+            for above in (group, *group.parents):
+                use = _cgroup_use(self._root / files.mount / above.relative_to("/"), files, above)
+                if use is not None:
+                    yield use
 
-    def _group(self) -> Path | None:
-        """Return this process's cgroup as the file system shows it."""
-        for line in _text(self._membership).splitlines():
-            if line.startswith("0::/"):
-                return Path(line.removeprefix("0::"))
-        return None
+    def _groups(self) -> Iterator[tuple[_Files, Path]]:
+        """Return this process's cgroups as the file systems show them."""
+        for line in _text(self._root / "proc/self/cgroup").splitlines():
+            _, controllers, path = [*line.split(":", 2), "", ""][:3]
+            if path.startswith("/") and not controllers:
+                yield _V2, Path(path)
+            elif path.startswith("/") and "memory" in controllers.split(","):
+                yield _V1, Path(path)
 
 
-def _cgroup_use(folder: Path, name: str) -> MemoryUse | None:
-    limit, current = _number(folder / "memory.max"), _number(folder / "memory.current")
-    if not limit or current is None:
+def _cgroup_use(folder: Path, files: _Files, name: Path) -> MemoryUse | None:
+    limit, used = _number(folder / files.limit), _number(folder / files.used)
+    if not limit or used is None or limit >= _UNLIMITED:
         return None
     # The kernel takes these back before it ends a process; Kubernetes counts the same way.
-    unused = _fields(folder / "memory.stat").get("inactive_file", 0)
-    return MemoryUse(max(0, current - unused), limit, name)
+    unused = _fields(folder / "memory.stat").get(files.unused, 0)
+    return MemoryUse(max(0, used - unused), limit, str(name))
 
 
 def _text(file: Path) -> str:

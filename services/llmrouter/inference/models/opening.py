@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,9 +14,14 @@ import structlog
 from llmrouter.common.capabilities import CHAT, COMPLETION, EMBEDDING
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
+from llmrouter.inference.backends.free_memory import give_back
+from llmrouter.inference.background import in_background
+from llmrouter.inference.models.counted import cached_context, counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.integrity import loaded_whole
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
@@ -27,8 +31,6 @@ __all__ = ["Facts", "OpenModel", "Opener", "find_backend", "find_embedder"]
 
 _log = structlog.get_logger("llmrouter.models")
 _EMBEDDER = "onnxruntime"
-_MEMORY_PER_BYTE = 1.4
-"""Memory that a loaded model takes, over the size of its folder; measured on the demo model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +48,7 @@ class Facts:
     dimensions: int
     """Values of one vector; 0 for a model that generates."""
     memory: int
-    """Bytes it will take, as far as it does not depend on what is asked of it."""
+    """Bytes that it counts for; see `counted_bytes`."""
     tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
     """Not known of embedding models."""
 
@@ -89,7 +91,7 @@ class Opener:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
         """
         with _failures_told(path):
-            return await asyncio.to_thread(self._describe, path)
+            return await in_background(self._describe, path)
 
     async def open(self, path: Path) -> OpenModel:
         """Load the folder at `path` with the configured backend, or the one such are made for.
@@ -97,30 +99,32 @@ class Opener:
         Raises:
             RouterError: MODEL_UNAVAILABLE naming what is wrong with its files.
         """
-        opened: list[OpenModel] = []
-
-        async def load() -> OpenModel:
-            opened.append(await self._open(path))
-            return opened[0]
-
+        running: list[Backend | Embedder] = []
         with _failures_told(path):
             try:
-                return await loaded_whole(path, load())
+                model = await loaded_whole(path, self._open(path, running))
+                await in_background(give_back)
             except BaseException:
-                for one in opened:
-                    await one.engine.close()
+                for one in running:
+                    await one.close()
                 raise
+            return model
 
-    async def _open(self, path: Path) -> OpenModel:
+    async def _open(self, path: Path, running: list[Backend | Embedder]) -> OpenModel:
+        """Load; what runs from then on is put into `running`, whatever happens behind it."""
         if kind_of(path) is Kind.EMBEDDING:
-            facts = await asyncio.to_thread(self._describe, path)
-            embedder = await asyncio.to_thread(find_embedder)
-            return OpenModel(facts, embedder=await embedder.load(path, self._options))
-        folder, backend = await asyncio.to_thread(self._generator, path)
-        text = await asyncio.to_thread(load_text, folder)
-        running = await backend.load(path, self._options)
-        facts = self._facts(folder, running.context, await asyncio.to_thread(_sides, text, backend))
-        return OpenModel(facts, text=text, backend=running)
+            facts = await in_background(self._describe, path)
+            await in_background(_check, facts.folder, GraphKind.ENCODER)
+            embedder = await in_background(find_embedder)
+            running.append(encoder := await embedder.load(path, self._options))
+            return OpenModel(facts, embedder=encoder)
+        folder, backend = await in_background(self._generator, path)
+        await in_background(_check, folder, GraphKind.DECODER)
+        text = await in_background(load_text, folder)
+        running.append(engine := await backend.load(path, self._options))
+        facts = self._facts(folder, engine.context, await in_background(_sides, text, backend))
+        text.forget_bytes()
+        return OpenModel(facts, text=text, backend=engine)
 
     def _describe(self, path: Path) -> Facts:
         if kind_of(path) is Kind.EMBEDDING:
@@ -128,7 +132,7 @@ class Opener:
             sides = frozenset({EMBEDDING}), UNKNOWN_TOKENIZER
             return self._facts(encoder, encoder.context_length, sides)
         folder, backend = self._generator(path)
-        context = self._options.context or folder.context_length
+        context = cached_context(folder, self._options)
         return self._facts(folder, context, _sides(load_text(folder), backend))
 
     def _generator(self, path: Path) -> tuple[ModelFolder | CTranslate2Folder, type[Backend]]:
@@ -139,8 +143,6 @@ class Opener:
     def _facts(
         self, folder: StoredModel, context: int, sides: tuple[frozenset[str], TokenizerFacts]
     ) -> Facts:
-        encodes = isinstance(folder, EmbeddingFolder)
-        kept = 0 if encodes else self._options.prefix_bytes
         label = folder.path.name.partition("@")[2]
         return Facts(
             folder=folder,
@@ -149,8 +151,14 @@ class Opener:
             capabilities=sides[0],
             tokenizer=sides[1],
             dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
-            memory=int(folder.size_bytes * _MEMORY_PER_BYTE) + kept,
+            memory=counted_bytes(folder, self._options),
         )
+
+
+def _check(folder: StoredModel, kind: GraphKind) -> None:
+    """Refuse a graph that would never end, or fill memory, before anybody opens it."""
+    if isinstance(folder, ModelFolder | EmbeddingFolder):
+        check_graph(folder.model_file, read_model(folder.model_file), kind)
 
 
 @contextmanager

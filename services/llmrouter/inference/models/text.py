@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from tokenizers import Tokenizer
 
@@ -160,6 +161,10 @@ class ModelText:
         """The bytes of every token id below the vocabulary's size; b"" for control tokens."""
         return token_bytes(self._tokenizer, self._folder.vocab_size)
 
+    def forget_bytes(self) -> None:
+        """Let go of them, megabytes that loading alone needs; they can be had again."""
+        self.__dict__.pop("token_bytes", None)
+
     def tokenizer_facts(self) -> TokenizerFacts:
         """Return what others may know of the tokenizer; call it in a thread."""
         facts = tokenizer_facts(self._tokenizer, self.token_bytes)
@@ -249,12 +254,37 @@ def _unused(messages: Sequence[Message]) -> str:
     )
 
 
+_held: WeakValueDictionary[tuple[object, ...], ModelText] = WeakValueDictionary()
+"""By their files: whoever loads a model asks for its text more than once."""
+
+
 def load_text(folder: TextFolder) -> ModelText:
     """Load tokenizer and chat template; takes a tenth of a second, so call it in a thread.
+
+    What somebody holds already is given again while its files are the same.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
     """
+    key = (folder.path, folder.name, folder.vocab_size, *_stamps(folder.path))
+    text = _held.get(key)
+    if text is None:
+        text = _held[key] = _read_text(folder)
+    return text
+
+
+def _stamps(path: Path) -> Iterator[object]:
+    """Yield what changes when a file of the text side is written anew."""
+    for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, _TEMPLATE_FILE):
+        try:
+            status = (path / name).stat()
+        except OSError:
+            yield None
+        else:
+            yield status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _read_text(folder: TextFolder) -> ModelText:
     tokenizer, growth = _read_tokenizer(folder.path, folder.vocab_size)
     config = None
     if (folder.path / TOKENIZER_CONFIG_FILE).exists():

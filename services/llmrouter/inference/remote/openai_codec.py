@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from pydantic_core import from_json
+
 from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, STRUCTURED_OUTPUT
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
@@ -170,7 +172,7 @@ class _Reading:
         if data == _DONE:
             self.complete = True
             return ()
-        chunk = json.loads(data)
+        chunk = from_json(data)
         if "error" in chunk:
             raise _failure(chunk["error"])
         if chunk.get("usage"):

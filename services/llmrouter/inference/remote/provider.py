@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+)
 
 import aiohttp
 from pydantic_core import to_json
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import ChoiceFinished, Delta, RequestContext
+from llmrouter.common.merging import merged
 from llmrouter.inference.remote.codec import Asked, Codec, Reading
 from llmrouter.inference.remote.failures import refusal
 from llmrouter.inference.remote.settings import ProviderSettings
@@ -88,11 +96,12 @@ class Provider:
             yield None
             pieces = self._pieces(response)
             async with contextlib.aclosing(pieces):
-                async for data in pieces:
-                    with self._nonsense_told():
-                        found = reading.read(data)
-                    for event in found:
+                async for piece in pieces:
+                    found, failure = self._read(piece, reading)
+                    for event in merged(found):
                         yield event
+                    if failure is not None:
+                        raise failure
                     if reading.complete:
                         return
 
@@ -157,7 +166,22 @@ class Provider:
         if response.content_type != "text/event-stream":
             raise self._no_answer(f"{response.content_type} instead of a stream of events")
 
-    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[str]:
+    def _read(
+        self, piece: Iterable[str], reading: Reading
+    ) -> tuple[list[Delta | ChoiceFinished], RouterError | None]:
+        """Return what came at once, and what went wrong behind it."""
+        found: list[Delta | ChoiceFinished] = []
+        try:
+            with self._nonsense_told():
+                for data in piece:
+                    found += reading.read(data)
+                    if reading.complete:
+                        break
+        except RouterError as error:
+            return found, error
+        return found, None
+
+    async def _pieces(self, response: aiohttp.ClientResponse) -> AsyncGenerator[list[str]]:
         reader, stream = EventReader(), response.content.iter_any()
         while True:
             with self._failures_told():
@@ -167,8 +191,7 @@ class Provider:
                 return
             with self._nonsense_told():
                 events = reader.feed(piece)
-            for data in events:
-                yield data
+            yield events
 
     @contextlib.contextmanager
     def _failures_told(self) -> Iterator[None]:

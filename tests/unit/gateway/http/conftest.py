@@ -11,6 +11,7 @@ from llmrouter.common.embedding import EmbeddingResult, Vector
 from llmrouter.common.guard import Gate
 from llmrouter.gateway.http.app import HttpApi
 from llmrouter.gateway.http.door import HttpDoor
+from llmrouter.gateway.http.live import add_live_page
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.listing import ListedModel, Listing
 from llmrouter.gateway.settings import GatewaySettings
@@ -34,15 +35,16 @@ class Chain:
 
 
 class Api:
-    def __init__(self, chain, gate, keys, address):
+    def __init__(self, chain, gate, keys, address, routes=()):
         self.chain, self.gate, self.keys, self.address = chain, gate, keys, address
+        self.routes = routes
         self.client = AsyncOpenAI(
             base_url=f"http://{address}/v1", api_key="none", max_retries=0, timeout=10
         )
 
 
 @contextlib.asynccontextmanager
-async def serving(anonymous="loopback", trouble=str, **settings):
+async def serving(anonymous="loopback", trouble=str, page=None, **settings):
     chain, gate, keys = Chain(), Gate("gateway"), KeyRing()
 
     async def list_models(allowed):
@@ -53,10 +55,12 @@ async def serving(anonymous="loopback", trouble=str, **settings):
     configured = GatewaySettings(http_port=0, **settings)
     identity = Identity(keys, anonymous, keys)
     http = HttpApi(chain, chain, list_models, identity, configured, gate, trouble=trouble)
+    if page is not None:
+        add_live_page(http, page)
     door = HttpDoor(http.app, configured)
     address = await door.bind()
     await door.open()
-    api = Api(chain, gate, keys, address)
+    api = Api(chain, gate, keys, address, http.app.routes)
     try:
         yield api
     finally:

@@ -31,6 +31,7 @@ from llmrouter.common.generation import (
     TopLogprob,
     Usage,
 )
+from llmrouter.common.replay_pace import ReplayPace
 
 TURNS = [{"role": "user", "content": "Where?"}]
 
@@ -244,6 +245,12 @@ async def test_what_asks_for_nothing_is_no_mistake(api):
         ({"messages": [{"role": "user", "content": "x"}] * 1001}, "messages", "at most 1000"),
         ({"messages": [{"role": "user", "content": "x", "name": "me"}]}, "messages[0].name", "not"),
         ({"cache": {"mode": "sometimes"}}, "cache.mode", "sometimes"),
+        ({"cache": {"pace": "slow"}}, "cache.pace", "must be original, or how many tokens"),
+        (
+            {"cache": {"pace": 9}},
+            "cache.pace",
+            "comes in one piece; leave it out, or ask for a str",
+        ),
     ],
 )
 async def test_a_field_that_is_wrong_is_named_with_its_value(api, fields, param, message):
@@ -254,6 +261,14 @@ async def test_a_field_that_is_wrong_is_named_with_its_value(api, fields, param,
     assert (body["type"], body["param"]) == ("invalid_request_error", param)
     assert message in body["message"]
     assert not api.chain.calls
+
+
+@pytest.mark.parametrize(("wish", "pace"), [("original", None), (12.5, 12.5), (12, 12.0)])
+async def test_a_stream_may_wish_a_pace_for_kept_answers(api, wish, pace):
+    api.chain.script = answer_events()
+    stream = await ask(api, stream=True, extra_body={"cache": {"pace": wish}})
+    assert [chunk async for chunk in stream]
+    assert api.chain.calls[0][0].cache.pace == ReplayPace(pace)
 
 
 async def test_fields_refused_by_the_chain_go_by_their_names_here(api):

@@ -100,13 +100,28 @@ async def test_a_client_that_connects_and_says_nothing_is_let_go(api, monkeypatc
     assert (await exchange(api.address, whole + b"GET /hea")).endswith(b'{"status":"ok"}')
 
 
-async def test_connections_beyond_the_bound_are_told_so():
+async def test_clients_that_connect_and_say_nothing_keep_nobody_out():
+    async with serving(http_connections=3) as api:
+        host, port = api.address.rsplit(":", 1)
+        idle = [await asyncio.open_connection(host, int(port)) for _ in range(30)]
+        answer = await exchange(api.address, post("/v1/models", b"").replace(b"POST", b"GET"))
+        assert answer.startswith(b"HTTP/1.1 200")
+        assert await asyncio.wait_for(idle[0][0].read(), 10) == b""
+        for _, writer in idle:
+            writer.close()
+
+
+async def test_connections_beyond_the_bound_that_all_are_answered_are_told_so():
     async with serving(http_connections=2) as api:
         api.chain.script = [*answer_events()[:2], 60]
+        body = json.dumps({"model": "auto", "stream": True, "prompt": "a"}).encode()
         host, port = api.address.rsplit(":", 1)
-        idle = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        busy = [await asyncio.open_connection(host, int(port)) for _ in range(2)]
+        for reader, writer in busy:
+            writer.write(post("/v1/completions", body))
+            await reader.readuntil(b"data: ")
         answer = await exchange(api.address, post("/v1/models", b""))
-        for _, writer in idle:
+        for _, writer in busy:
             writer.close()
     assert answer.startswith(b"HTTP/1.1 503")
 

@@ -7,7 +7,7 @@ import pytest
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.api_keys import ApiKey, make
 from llmrouter.gateway.identity.authentication import Call, Identity, is_loopback
-from llmrouter.gateway.identity.principal import ANONYMOUS, Principal, Scope
+from llmrouter.gateway.identity.principal import ANONYMOUS, OPERATOR, Principal, Scope
 
 SECRET = b"s" * 32
 CERTIFIED = {"spiffe://x/ci": Principal("certified", scopes=frozenset({Scope.GENERATE}))}
@@ -91,18 +91,19 @@ def test_a_peer_is_on_this_machine_or_is_not(peer, here):
 
 
 @pytest.mark.parametrize(
-    ("anonymous", "peer", "let_in"),
+    ("anonymous", "peer", "who"),
     [
-        ("always", THERE, True),
-        ("loopback", HERE, True),
-        ("loopback", THERE, False),
-        ("never", HERE, False),
-        ("never", "inprocess", False),
+        ("always", THERE, ANONYMOUS),
+        ("always", HERE, OPERATOR),
+        ("loopback", HERE, OPERATOR),
+        ("loopback", THERE, None),
+        ("never", HERE, None),
+        ("never", "inprocess", None),
     ],
 )
-def test_who_brings_nothing_is_let_in_where_the_settings_say(admit, audit, anonymous, peer, let_in):
-    if let_in:
-        assert admit(peer=peer, anonymous=anonymous) == ANONYMOUS
+def test_who_brings_nothing_is_let_in_where_the_settings_say(admit, audit, anonymous, peer, who):
+    if who is not None:
+        assert admit(peer=peer, anonymous=anonymous) == who
         assert audit.told == []
         return
     with pytest.raises(RouterError, match="brings no credential") as refused:
@@ -168,9 +169,15 @@ def test_a_key_counts_more_than_the_certificate_of_who_brings_it(admit):
 
 def test_what_is_no_credential_at_all_counts_as_none(admit):
     assert admit("Bearer none", anonymous="always") == ANONYMOUS
-    assert admit("Bearer none", anonymous="loopback", peer=HERE, tokens=Tokens()) == ANONYMOUS
+    assert admit("Bearer none", anonymous="loopback", peer=HERE, tokens=Tokens()) == OPERATOR
     with pytest.raises(RouterError, match="no API key of this gateway"):
         admit("Bearer none", anonymous="loopback")
+
+
+def test_only_who_is_on_this_machine_watches_without_a_credential(admit):
+    assert admit(peer=HERE, anonymous="always", scope=Scope.OBSERVE) == OPERATOR
+    with pytest.raises(RouterError, match="needs the scope 'observe'"):
+        admit(peer=THERE, anonymous="always", scope=Scope.OBSERVE)
 
 
 def test_a_scope_that_a_key_lacks_is_refused_and_told(admit, audit):

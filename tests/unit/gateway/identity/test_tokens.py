@@ -15,7 +15,7 @@ from tests.unit.gateway.identity import provider
 from tests.unit.gateway.identity.provider import PRIVATE, jwk, jwks, settings, token
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.gateway.identity.principal import ALL_SCOPES, Scope
+from llmrouter.gateway.identity.principal import CALLER_SCOPES, Scope
 from llmrouter.gateway.identity.tokens import TokenVerifier, read_jwks
 
 KEYS = read_jwks(jwks())
@@ -36,7 +36,12 @@ def refusal(text, **values):
 @pytest.mark.parametrize("algorithm", PRIVATE)
 def test_a_token_of_the_provider_says_who_asks(algorithm):
     who = asker(token(algorithm))
-    assert (who.tenant, who.user, who.scopes, who.models) == ("default", "ann", ALL_SCOPES, set())
+    assert (who.tenant, who.user, who.scopes, who.models) == (
+        "default",
+        "ann",
+        CALLER_SCOPES,
+        set(),
+    )
     assert who.credential == "token of ann"
 
 

@@ -95,5 +95,6 @@ def put(store: Path, folder: str, version: str = "") -> Path:
 
 def registry_of(store: Path, backends: FakeBackends, **options: Any) -> ModelRegistry:
     options.setdefault("residency", PROMPTLY)
-    running = BackendOptions(prefix_bytes=0)
+    # What a model counts for then is told by `size_of_one`.
+    running = BackendOptions(slots=1, prefix_bytes=0, parked_bytes=0)
     return ModelRegistry(store, backends, running, **options)  # type: ignore[arg-type]

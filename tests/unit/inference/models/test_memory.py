@@ -62,6 +62,17 @@ def test_pages_of_files_that_nobody_uses_are_not_in_use(machine):
     assert MemoryReader(machine).read().source == "machine"
 
 
+def test_limits_of_the_older_cgroups_count_too(machine):
+    write(machine / "proc/self/cgroup", "4:cpu,memory:/docker/abc\n0::/\n")
+    above = machine / "sys/fs/cgroup/memory"  # as a container sees its own group
+    write(above / "memory.limit_in_bytes", f"{200 * MIB}\n")
+    write(above / "memory.usage_in_bytes", f"{190 * MIB}\n")
+    write(above / "memory.stat", f"total_inactive_file {20 * MIB}\n")
+    assert MemoryReader(machine).read() == MemoryUse(170 * MIB, 200 * MIB, "/")
+    write(above / "memory.limit_in_bytes", "9223372036854771712\n")
+    assert MemoryReader(machine).read().source == "machine"
+
+
 def test_a_machine_that_tells_nothing_limits_nothing(tmp_path):
     assert MemoryReader(tmp_path).read() is None
     assert MemoryReader(tmp_path).limit() is None

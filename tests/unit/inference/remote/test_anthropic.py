@@ -45,10 +45,10 @@ async def test_an_answer_is_streamed_and_counted(remote):
     remote.fake.script = [
         stream(BEGIN, {"type": "ping"}, said("Par"), said("is"), ended("end_turn"), END)
     ]
-    _, *deltas, end, finished = await remote.ask(
+    _, delta, end, finished = await remote.ask(
         temperature=0.5, top_k=4, stop=("END",), max_tokens=9
     )
-    assert [delta.text for delta in deltas] == ["Par", "is"]
+    assert (delta.text, delta.tokens) == ("Paris", 2)
     assert end == ChoiceFinished(0, FinishReason.STOP)
     usage = finished.usage
     assert (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens) == (8, 2, 3)

@@ -28,6 +28,8 @@ class Server(ThreadingHTTPServer):
         self.statuses: list[int] = []
         self.ranges: list[str | None] = []
         self.resumes = True
+        self.shift = 0
+        """Bytes by which a part that is told begins elsewhere than asked for."""
         self.leads_to: list[str] = []
 
     @property
@@ -55,6 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         start = start if self.server.resumes else 0
         self.send_response(206 if start else 200)
+        if start:
+            self.send_header("Content-Range", f"bytes {start + self.server.shift}-/*")
         self.send_header("Content-Length", str(len(self.server.content) - start))
         self.end_headers()
         cut = self.server.cuts.pop(0) if self.server.cuts else None

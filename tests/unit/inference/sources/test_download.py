@@ -210,3 +210,11 @@ def test_what_may_be_secret_in_an_address_is_never_told(server: Server, target: 
     with pytest.raises(RouterError, match=r"127\.0\.0\.1/file\.bin") as raised:
         fetch(wanted(f"{server.url}?signature=hidden"), target, silent)
     assert "hidden" not in str(raised.value)
+
+
+def test_another_part_than_was_asked_for_is_not_taken(server: Server, target: Path) -> None:
+    server.cuts, server.shift = [1_000_000], 5
+    told = "asked for bytes from 1000000 on, the server sent 'bytes 1000005-"
+    with pytest.raises(RouterError, match=told):
+        fetch(wanted(server.url), target, silent)
+    assert not target.exists()

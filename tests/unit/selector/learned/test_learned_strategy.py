@@ -1,6 +1,5 @@
 """The strategy `learned`: chances from grades, bounded exploration, everything told and kept."""
 
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -45,7 +44,7 @@ def selector(**values):
 
 def asked(kind=SUMS, place=0, **values):
     request = request_of(request_id=f"{kind}{place}", strategy="learned", **values)
-    return replace(request, features=features_of(prompt(kind, place)))
+    return request._replace(features=features_of(prompt(kind, place)))
 
 
 def key(candidate):
@@ -123,7 +122,7 @@ async def test_exploration_is_bounded_and_off_for_callers_who_opt_out():
 async def test_the_same_question_explores_or_does_not_each_time_alike():
     one = await knowing_the_large_one(selector(learned=CURIOUS))
     for place in range(50):
-        request = replace(asked(SUMS, place), question_key=f"q{place}".encode())
+        request = asked(SUMS, place)._replace(question_key=f"q{place}".encode())
         firsts = {one.select(request)[1].candidates[0].model for _ in range(3)}
         assert len(firsts) == 1
 

@@ -121,7 +121,7 @@ class _WebAnswer:
         resumed = getattr(answer, "status", None) == http.client.PARTIAL_CONTENT
         length = answer.headers.get("Content-Length")
         self._answer = answer
-        self.start = asked if resumed else 0
+        self.start = _begin(answer, asked) if resumed else 0
         self.total = self.start + int(length) if length and length.isdigit() else 0
 
     def read(self, most: int) -> bytes:
@@ -130,6 +130,18 @@ class _WebAnswer:
         except _BROKEN as error:
             raise BrokenOffError(f"the connection broke ({error})") from error
         return found
+
+
+def _begin(answer: Any, asked: int) -> int:
+    """Return where the bytes of a part begin: RFC 9110, 14.4.
+
+    Raises:
+        BrokenOffError: It is not the part that was asked for.
+    """
+    told = str(answer.headers.get("Content-Range", ""))
+    if not told.startswith(f"bytes {asked}-"):
+        raise BrokenOffError(f"asked for bytes from {asked} on, the server sent '{told[:60]}'")
+    return asked
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ async def test_one_that_never_gets_free_is_kept_and_the_other_told_when_to_come_
     registry = await make("a", "b", residency=budget)
     async with registry.generator("a", "", WHO):
         error = await refusal(ask(registry, "b"))
-        assert (error.reason, error.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+        assert (error.reason, error.retry_after) == (Reason.MEMORY_PRESSURE, 1.0)
         assert states(registry) == {"a": "ready", "b": "unloaded"}
     assert await ask(registry, "b") == "v-b"
 
@@ -71,7 +71,7 @@ async def test_memory_of_what_is_being_unloaded_is_waited_for(make, tmp_path):
         unloading = asyncio.create_task(registry.unload("a", ""))
         await until(lambda: held(registry, "a").state is ModelState.DRAINING)
         error = await refusal(ask(registry, "c"))
-        assert (error.reason, error.retry_after) == (Reason.MODEL_UNAVAILABLE, 1.0)
+        assert (error.reason, error.retry_after) == (Reason.MEMORY_PRESSURE, 1.0)
         assert "being unloaded" in error.message
     await unloading
     assert await ask(registry, "c") == "v-c"

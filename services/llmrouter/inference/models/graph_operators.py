@@ -1,20 +1,33 @@
 """Which operators a graph that others wrote may consist of.
 
-All of them end, and make no more of their inputs than these and the weights account for: there are
-no loops, and none whose result is as large as a number in the file says.
+All of them end: there are no loops. Those of a decoder are never as large as a number says; what
+encoders as PyTorch exports them size so is counted as far as weights alone decide it, and so is all
+that a graph makes of its weights (`graph_constants.py`). What it makes of a text and its weights
+together is known only when it computes: the watch of memory and the deadline of a load bound that.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from onnx import AttributeProto
 
-from llmrouter.inference.importers.refusal import bad_file
+from llmrouter.inference.models.untrusted_json import broken_file
 
-__all__ = ["check_operators", "tensors_of"]
+__all__ = ["REMEDY", "GraphKind", "check_operators", "tensors_of"]
+
+REMEDY = "export the model without it, or import its weights instead"
+
+
+class GraphKind(StrEnum):
+    """What a graph is run as."""
+
+    DECODER = "a decoder"
+    ENCODER = "an encoder"
+
 
 _ALLOWED = {
     "": frozenset({
@@ -39,13 +52,22 @@ _ALLOWED = {
         "SkipLayerNormalization", "SkipSimplifiedLayerNormalization",
     }),
 }  # fmt: skip
-_ALLOWED["ai.onnx"] = _ALLOWED[""]
+_ENCODERS = {
+    "": _ALLOWED[""] | {
+        "ConstantOfShape", "Einsum", "Expand", "GatherND", "Mean", "Range", "ReduceL2", "ScatterND",
+    },
+    "com.microsoft": _ALLOWED["com.microsoft"] | {
+        "Attention", "EmbedLayerNormalization", "MultiHeadAttention",
+        "PackedAttention", "PackedMultiHeadAttention", "QAttention", "QEmbedLayerNormalization",
+        "QLinearAdd", "QLinearMul", "RemovePadding", "RestorePadding",
+    },
+}  # fmt: skip
 _CHOSEN = frozenset({"Constant", "Identity"})
 """What the two sides of an `If` may consist of: angles for short texts, and for long ones."""
 _LONGEST = 40
 
 
-def check_operators(file: Path, model: Any) -> None:
+def check_operators(file: Path, model: Any, kind: GraphKind) -> None:
     """Check every operator of a graph.
 
     Raises:
@@ -53,16 +75,22 @@ def check_operators(file: Path, model: Any) -> None:
     """
     if model.functions:
         name = str(model.functions[0].name)[:_LONGEST]
-        raise bad_file(file, f"has the function {name!a} of its own; export the model with none")
+        raise broken_file(file, f"has the function {name!a} of its own", REMEDY)
+    allowed = _ALLOWED if kind is GraphKind.DECODER else _ENCODERS
     for node in model.graph.node:
-        if str(node.op_type) not in _ALLOWED.get(str(node.domain), ()):
-            raise bad_file(file, f"has {_told(node)}, which is not supported in a decoder")
+        domain = "" if node.domain == "ai.onnx" else str(node.domain)
+        if str(node.op_type) not in allowed.get(domain, ()):
+            raise broken_file(
+                file, f"has {_told(node)}, which is not supported in {kind.value}", REMEDY
+            )
         for graph in _graphs(node):
             if any(inner.op_type not in _CHOSEN or any(_graphs(inner)) for inner in graph.node):
-                raise bad_file(file, f"has {_told(node)}, that computes; it may only choose")
+                raise broken_file(
+                    file, f"has {_told(node)}, that computes; it may only choose", REMEDY
+                )
     for graph in _all_graphs(model.graph):
         if graph.sparse_initializer or any(map(_is_sparse, graph.node)):
-            raise bad_file(file, "has sparse tensors, which are not supported; store them whole")
+            raise broken_file(file, "has sparse tensors, which are not supported", REMEDY)
 
 
 def tensors_of(graph: Any) -> Iterator[Any]:

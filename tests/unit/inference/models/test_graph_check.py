@@ -12,6 +12,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
+from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_operators import GraphKind
 
 CONTRIB = "com.microsoft"
 
@@ -22,7 +24,7 @@ def value(name: str, kind: int = TensorProto.FLOAT) -> Any:
 
 def decoder(*nodes: Any, initializers: tuple[Any, ...] = ()) -> Any:
     """A decoder of one layer, as far as the check looks, with `nodes` behind it."""
-    attention = helper.make_node("GroupQueryAttention", ["x"], ["y"], domain=CONTRIB)
+    attention = helper.make_node("GroupQueryAttention", ["input_ids"], ["y"], domain=CONTRIB)
     inputs = ["input_ids", "past_key_values.0.key", "past_key_values.0.value"]
     graph = helper.make_graph(
         [attention, *nodes], "g", [value(name) for name in inputs], [value("logits")],
@@ -82,12 +84,17 @@ def test_a_choice_between_constants_is_taken_and_one_between_programs_is_not(
 ) -> None:
     """Models with two sets of angles choose between them by the length of the text."""
     choice = helper.make_node(
-        "If", ["long"], ["z"], then_branch=branch(CONSTANT), else_branch=branch(CONSTANT)
+        "If", ["input_ids"], ["z"], then_branch=branch(CONSTANT), else_branch=branch(CONSTANT)
     )
     assert read_decoder_graph(written(tmp_path, decoder(choice))).layers == 1
     loop = helper.make_node("Loop", ["n", "go"], ["out"], body=branch(CONSTANT))
     choice = helper.make_node(
-        "If", ["long"], ["z"], name="which", then_branch=branch(CONSTANT), else_branch=branch(loop)
+        "If",
+        ["input_ids"],
+        ["z"],
+        name="which",
+        then_branch=branch(CONSTANT),
+        else_branch=branch(loop),
     )
     assert "has 'which', the operator 'If', that computes" in refusal(tmp_path, decoder(choice))
 
@@ -115,7 +122,7 @@ def test_tensors_are_looked_for_inside_of_the_folder_wherever_they_are_named(
     node = helper.make_node("Constant", [], ["out"], value=tensor)
     if place == "branch":
         sides = {"then_branch": branch(node), "else_branch": branch(node)}
-        node = helper.make_node("If", ["long"], ["z"], **sides)
+        node = helper.make_node("If", ["input_ids"], ["z"], **sides)
     assert "leads out" in refusal(tmp_path, decoder(node))
 
 
@@ -167,3 +174,97 @@ def test_weights_may_be_turned_scaled_and_taken_out_of_their_blocks(tmp_path: Pa
     ]
     file = written(tmp_path, decoder(*steps, initializers=stored))
     assert read_decoder_graph(file).layers == 1
+
+
+def encoder_refusal(folder: Path, *nodes: Any, initializers: tuple[Any, ...] = ()) -> str:
+    graph = helper.make_graph(
+        nodes, "g", [value("input_ids", TensorProto.INT64)], [value("z")], initializer=initializers
+    )
+    file = written(folder, helper.make_model(graph))
+    with pytest.raises(RouterError) as raised:
+        check_graph(file, read_model(file), GraphKind.ENCODER)
+    return raised.value.message
+
+
+def numbers(name: str, *values: int) -> Any:
+    return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+@pytest.mark.parametrize("kind", ["Loop", "Scan", "NonMaxSuppression", "Resize"])
+def test_encoders_that_may_never_end_are_refused(tmp_path: Path, kind: str) -> None:
+    node = helper.make_node(kind, ["input_ids"], ["z"], name="turns")
+    told = encoder_refusal(tmp_path, node)
+    assert f"has 'turns', the operator '{kind}', which is not supported in an encoder" in told
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs", "made"),
+    [
+        ("ConstantOfShape", ["big"], 10**9),
+        ("Expand", ["two", "big"], 2 * 10**9),
+        ("Range", ["none", "end", "one"], 10**9),
+    ],
+)
+def test_encoders_that_fill_memory_by_a_number_are_refused(
+    tmp_path: Path, kind: str, inputs: list[str], made: int
+) -> None:
+    node = helper.make_node(kind, inputs, ["z"])
+    stored = (
+        numbers("big", 1000, 1000, 1000), numbers("two", 1, 1), numbers("none", 0),
+        numbers("end", 10**9), numbers("one", 1),
+    )  # fmt: skip
+    assert f"makes {made} values" in encoder_refusal(tmp_path, node, initializers=stored)
+
+
+def test_numbers_that_are_computed_of_weights_size_nothing(tmp_path: Path) -> None:
+    more = helper.make_node("Mul", ["n", "n"], ["n2"])
+    node = helper.make_node("ConstantOfShape", ["n2"], ["z"])
+    told = encoder_refusal(tmp_path, more, node, initializers=(numbers("n", 10**5),))
+    assert "makes no known number of values" in told
+
+
+def test_sizes_that_come_of_a_text_are_taken(tmp_path: Path) -> None:
+    """As PyTorch exports the mask of an encoder."""
+    nodes = [
+        helper.make_node("Shape", ["input_ids"], ["shape"]),
+        helper.make_node("ConstantOfShape", ["shape"], ["ones"]),
+        helper.make_node("Expand", ["ones", "shape"], ["z"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "g", [value("input_ids", TensorProto.INT64)], [value("z", TensorProto.FLOAT)]
+    )
+    file = written(tmp_path, helper.make_model(graph))
+    check_graph(file, read_model(file), GraphKind.ENCODER)
+
+
+@pytest.mark.parametrize("place", ["file", "beside"])
+def test_weights_that_are_not_there_do_not_raise_the_bound(tmp_path: Path, place: str) -> None:
+    ghost = TensorProto(name="ghost", data_type=1, dims=[2**50])
+    if place == "beside":
+        (tmp_path / "weights").write_bytes(b"\0" * 4)
+        ghost.data_location = TensorProto.EXTERNAL
+        ghost.external_data.add(key="location", value="weights")
+    stored = (weights("row", 1, 5000), weights("column", 5000, 1), ghost)
+    node = helper.make_node("Add", ["column", "row"], ["z"], name="outer")
+    assert "at most 16777216" in refusal(tmp_path, decoder(node, initializers=stored))
+
+
+def test_steps_before_their_inputs_are_refused(tmp_path: Path) -> None:
+    stored = (weights("row", 1, 5000), weights("column", 5000, 1))
+    outer = helper.make_node("Add", ["turned", "row"], ["z"], name="outer")
+    turned = helper.make_node("Neg", ["column"], ["turned"])
+    told = refusal(tmp_path, decoder(outer, turned, initializers=stored))
+    assert "computes 'outer' before its inputs" in told
+
+
+def test_what_a_choice_takes_from_outside_counts(tmp_path: Path) -> None:
+    def side(name: str) -> Any:
+        return branch(helper.make_node("Identity", [name], ["out"]))
+
+    stored = (weights("row", 1, 5000), weights("column", 5000, 1), weights("go"))
+    choices = [
+        helper.make_node("If", ["go"], [f"{one}2"], then_branch=side(one), else_branch=side(one))
+        for one in ("row", "column")
+    ]
+    outer = helper.make_node("Add", ["column2", "row2"], ["z"], name="outer")
+    assert "by 'outer'" in refusal(tmp_path, decoder(*choices, outer, initializers=stored))

@@ -1,0 +1,1 @@
+"""The live page: what the suite does now, for people without dashboards."""

@@ -1,0 +1,34 @@
+"""Servers in a thread of their own, for callers that block."""
+
+import asyncio
+import contextlib
+import threading
+
+__all__ = ["in_background"]
+
+
+@contextlib.contextmanager
+def in_background(serving, seconds=60):
+    """Enter the async context that `serving` makes in a loop of a thread; yields what it yields."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever, daemon=True)
+    thread.start()
+
+    def run(work):
+        async def awaited():
+            return await work()
+
+        return asyncio.run_coroutine_threadsafe(awaited(), loop).result(seconds)
+
+    async def made():
+        return serving()
+
+    context = run(made)
+    found = run(context.__aenter__)
+    try:
+        yield found
+    finally:
+        run(lambda: context.__aexit__(None, None, None))
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(seconds)
+        loop.close()
