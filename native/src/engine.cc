@@ -16,6 +16,9 @@ namespace llmrouter {
 namespace {
 
 /// One answer may not come to hold more than there is memory for.
+/// How often the deadlines of those who are held are looked at while nothing else runs.
+constexpr std::chrono::milliseconds kHeldLook{100};
+
 DecoderLimits Bounded(DecoderLimits limits, std::int64_t positions) {
   if (positions > 0)
     limits.context = static_cast<int>(std::min<std::int64_t>(limits.context, positions));
@@ -159,7 +162,11 @@ bool Engine::TakeWork() {
     };
     if (!has_work()) {
       busy_before_ += std::chrono::duration<double>(Clock::now() - woken_).count();
-      work_.wait(lock, has_work);
+      if (scheduler_.holds()) {
+        work_.wait_for(lock, kHeldLook, has_work);
+      } else {
+        work_.wait(lock, has_work);
+      }
       woken_ = Clock::now();
     }
     submitted.swap(submitted_);

@@ -172,6 +172,18 @@ TEST_F(EngineTest, CancellingARunningRequestFreesItsSlotWithinOneStep) {
   EXPECT_TRUE(decoder_->calls.back().prefill);
 }
 
+TEST_F(EngineTest, TheDeadlineOfWhoIsHeldPassesThoughNothingElseRuns) {
+  Start(1);
+  decoder_->Close();
+  Request request = Ask({1}, 3900);
+  request.deadline = Clock::now() + std::chrono::milliseconds(300);
+  const RequestId held = engine_->Submit(std::move(request));
+  decoder_->WaitUntilHeld();
+  engine_->Hold(held);
+  decoder_->Open();
+  EXPECT_EQ(std::get<Failed>(LastEvent(held)).code, ErrorCode::kDeadlineExceeded);
+}
+
 TEST_F(EngineTest, TheDecodersSecondsAreAmongTheBusyOnes) {
   constexpr std::chrono::milliseconds kHeld(20);
   Start(1, 4);

@@ -31,6 +31,8 @@ class Scheduler {
   const Batch& batch() const { return batch_; }
   int waiting() const { return waiting_.size(); }
   bool idle() const { return batch_.running() == 0 && waiting_.size() == 0; }
+  /// Whether some are held, whose deadlines pass all the same.
+  bool holds() const { return held_.size() > 0; }
   std::uint64_t preemptions() const { return preemptions_; }
   std::size_t parked_bytes() const { return waiting_.parked_bytes() + held_.parked_bytes(); }
 

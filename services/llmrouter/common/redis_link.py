@@ -104,8 +104,11 @@ class RedisLink:
             try:
                 async with self._client() as client:
                     await self._use(client)
-            except* (RedisError, OSError, TimeoutError) as errors:
-                self.lost(_first(errors))
+            except* Exception as errors:  # noqa: BLE001 - whoever waits for it must not wait in vain
+                error = _first(errors)
+                if not isinstance(error, RedisError | OSError | TimeoutError):
+                    _log.error("%s: what came cannot be used", self._field, exc_info=error)
+                self.lost(error)
             if self._joined.is_set():
                 self._joined.clear()
                 pause = _FIRST_PAUSE

@@ -15,6 +15,7 @@ from llmrouter.common.generation import (
     GenerationRequest,
     Generator,
     RequestContext,
+    RoutingWishes,
 )
 from llmrouter.common.savings import HitKind, SavingsTable
 from llmrouter.gateway.answer_cache import AnswerCache, Found
@@ -71,13 +72,20 @@ class Recalling:
             return self._following.generate(request, context)
         question = question_key(request, context.tenant, context.models)
         candidate = self._sticky.recall(question, request.routing)
-        if candidate is None or not self._serves(candidate.model, candidate.version):
+        if candidate is None or not self._may_repeat(candidate, request.routing):
             return self._following.generate(request, context)
         key = answer_key(question, candidate.model, candidate.version)
         answer = self._near.get(context.tenant, key)
         if answer is None:
             return self._farther(request, context, candidate, key)
         return self._repeated(answer, CacheLevel.GATEWAY, candidate, context)
+
+    def _may_repeat(self, candidate: Candidate, routing: RoutingWishes) -> bool:
+        """Whether it serves; what a label or an alias leads to now, only a plan says."""
+        _, named, version = (routing.model or "").partition("@")
+        if named and version != candidate.version:
+            return False
+        return self._serves(candidate.model, candidate.version)
 
     async def _farther(
         self,

@@ -37,7 +37,9 @@ async def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
 
 def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
     """Return the versions of all models, in order."""
-    known = {one.key: one.away for one in selector.live.view().catalog.every if one.version}
+    left = selector.rollouts.left()
+    every = selector.live.view().catalog.every
+    known = {one.key: one.away or one.key in left for one in every if one.version}
     return pb.ListVersionsResponse(
         versions=[
             pb.ModelVersion(model=model, version=version, away=known[model, version])

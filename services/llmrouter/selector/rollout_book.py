@@ -134,6 +134,15 @@ class RolloutBook:
             self._keep(model, now)
             yield self._rollouts[model]
 
+    def left(self) -> set[tuple[str, str]]:
+        """Return the versions that get no traffic: all goes to the other one of their rollout."""
+        specs = ((model, one.spec, one.share) for model, one in self._rollouts.items())
+        return {
+            (model, spec.old if share >= 1 else spec.new)
+            for model, spec, share in specs
+            if not 0 < share < 1
+        }
+
     def preferred(self, view: CatalogView, request: Selection) -> NDArray[np.intp] | None:
         """Return for each row the one that this request goes to instead, or -1; None if none."""
         found = None

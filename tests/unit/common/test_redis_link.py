@@ -57,6 +57,16 @@ async def test_a_server_that_is_lost_is_told_and_found_again(caplog):
     await one.link.close(lambda: False)
 
 
+async def test_what_cannot_be_used_ends_nothing_for_good(caplog):
+    broken = ExceptionGroup("both", [UnicodeDecodeError("utf-8", b"\xff", 0, 1, "no text")])
+    one = User(broken, asyncio.Event())
+    await one.link.start()
+    await until(lambda: not one.link.away)
+    assert (one.uses, one.losses) == (2, 1)
+    assert "what came cannot be used" in caplog.text
+    await one.link.close(lambda: False)
+
+
 async def test_a_server_that_does_not_answer_in_time_is_waited_for_no_longer():
     one = User(DisconnectedError("nobody is there"))
     assert not await one.link.start()

@@ -102,6 +102,15 @@ async def test_whatever_else_is_asked_goes_on(rig, other):
     assert text(await rig.ask(other)) == "anew"
 
 
+@pytest.mark.parametrize(("named", "said"), [("v1", "Paris"), ("stable", "anew")])
+async def test_what_a_label_leads_to_now_is_asked_of_the_selector(rig, named, said):
+    wish = replace(GREEDY, routing=RoutingWishes(model=f"first@{named}"))
+    asked = keyed(wish)
+    rig.sticky.remember(asked, FIRST)
+    rig.near.put("default", asked.key, ANSWER, (), 60.0, 7)
+    assert text(await rig.ask(wish)) == said
+
+
 async def test_another_tenant_goes_on(rig):
     assert text(await rig.ask(context=RequestContext("r", "other"))) == "anew"
 

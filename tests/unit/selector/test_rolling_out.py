@@ -9,6 +9,7 @@ from tests.unit.selector.building import Clock, answered, failed, request_of, se
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration
+from llmrouter.selector.encoding import encode_versions
 from llmrouter.selector.rollouts import RolloutState
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.v1 import selector_pb2 as pb
@@ -96,7 +97,11 @@ async def test_a_version_that_is_not_the_stable_one_gets_traffic_only_while_it_i
     await start(selector, stages=[0.5, 1.0])
     versions = {version_of(selector, session=str(number)) for number in range(50)}
     assert versions == {"v1", "v2"}
+    assert not any(one.away for one in encode_versions(selector).versions)
     selector.rollouts.abort("m", 100.0)
+    # What it answered before is not to be repeated without asking who answers now.
+    told = encode_versions(selector).versions
+    assert [(one.version, one.away) for one in told] == [("v1", False), ("v2", True)]
     assert {version_of(selector, session=str(number)) for number in range(50)} == {"v1"}
 
 
