@@ -10,6 +10,8 @@ from llmrouter.v1 import inference_pb2 as pb
 __all__ = ["MAX_CONTINUED_BYTES", "decode_continuation", "encode_continuation"]
 
 MAX_CONTINUED_BYTES = 4 << 20
+_TOKENS = 1 << 31
+"""More than any vocabulary has; engines count tokens in 32 bits with a sign."""
 
 
 def encode_continuation(begun: Continuation | None) -> pb.Continuation | None:
@@ -32,6 +34,9 @@ def decode_continuation(request: pb.InferRequest, asked: GenerationRequest) -> C
     size = len(begun.text.encode())
     if size > MAX_CONTINUED_BYTES:
         raise invalid("continuation.text", f"is {size} bytes; at most {MAX_CONTINUED_BYTES}")
+    highest = max(begun.token_ids, default=0)
+    if highest >= _TOKENS:
+        raise invalid("continuation.token_ids", f"has {highest}, which no vocabulary has")
     shaped = asked.sampling.response_format is not None or asked.tools is not None
     if asked.sampling.n > 1 or shaped:
         told = "is of several answers, or of one with a response_format or tools; no such answer is"

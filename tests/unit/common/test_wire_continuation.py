@@ -37,6 +37,13 @@ def test_what_is_too_long_to_be_gone_on_with_is_refused_by_field():
     assert [one.field for one in refused.value.violations] == ["continuation.text"]
 
 
+def test_a_token_that_no_vocabulary_has_is_refused_by_field():
+    begun = pb.InferRequest(continuation=pb.Continuation(token_ids=[1, 2**32 - 1]))
+    with pytest.raises(RouterError, match="has 4294967295, which no vocabulary has") as refused:
+        decode_continuation(begun, ASKED)
+    assert [one.field for one in refused.value.violations] == ["continuation.token_ids"]
+
+
 @pytest.mark.parametrize(
     "sampling",
     [SamplingOptions(n=2), SamplingOptions(response_format=ResponseFormat(FormatKind.REGEX, "a"))],

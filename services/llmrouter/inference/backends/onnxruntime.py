@@ -43,6 +43,8 @@ _BUFFER_BYTES = 64 * 1024
 Several answers, which stay together, end as SLOW_READER."""
 
 _SEED_BITS = 64
+_FIELDS = {"answered": "continuation.token_ids"}
+"""What callers call a field that the engine names, where it is no option of sampling."""
 
 _PRIORITIES = {
     Priority.LOW: _native.Priority.LOW,
@@ -224,7 +226,7 @@ class OnnxRuntimeBackend:
             numbers = {"prompt_tokens": str(prompt_tokens), "context": str(self.context)}
             return RouterError(reason, str(error), metadata=numbers)
         if error.field:
-            field = f"sampling.{error.field}"
+            field = _FIELDS.get(error.field, f"sampling.{error.field}")
             violation = FieldViolation(field, error.description)
             return RouterError(reason, f"{field} {error.description}", violations=(violation,))
         if reason is not Reason.QUEUE_FULL:
