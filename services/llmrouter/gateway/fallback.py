@@ -128,5 +128,5 @@ def _degraded(event: GenerationEvent, failure: RouterError) -> GenerationEvent:
     if not isinstance(event, Started):
         return event
     why = failure.reason.value
-    reason = f"no model could answer ({why}); {event.model} gave this answer before, now expired"
+    reason = f"no model could answer ({why}); {event.model} gave this answer before, it may be old"
     return replace(event, cache=CacheStatus.STALE, reason=reason)
