@@ -78,11 +78,29 @@ void BindStatistics(py::module_& module) {
       .def_readonly("cache_bytes", &EngineStatistics::cache_bytes);
 }
 
+double Seconds(Clock::time_point time) {
+  return std::chrono::duration<double>(time.time_since_epoch()).count();
+}
+
+void BindSteps(py::module_& module) {
+  py::class_<StepRecord>(module, "StepRecord")
+      .def_property_readonly("begin", [](const StepRecord& step) { return Seconds(step.begin); })
+      .def_property_readonly("planned",
+                             [](const StepRecord& step) { return Seconds(step.planned); })
+      .def_property_readonly("computed",
+                             [](const StepRecord& step) { return Seconds(step.computed); })
+      .def_property_readonly("end", [](const StepRecord& step) { return Seconds(step.end); })
+      .def_readonly("decoding", &StepRecord::decoding)
+      .def_readonly("prompt_tokens", &StepRecord::prompt_tokens)
+      .def_readonly("drafted", &StepRecord::drafted);
+}
+
 }  // namespace
 
 void BindEngine(py::module_& module) {
   using Released = py::call_guard<py::gil_scoped_release>;
   BindStatistics(module);
+  BindSteps(module);
   py::native_enum<Priority>(module, "Priority", "enum.Enum")
       .value("LOW", Priority::kLow)
       .value("NORMAL", Priority::kNormal)
@@ -121,6 +139,8 @@ void BindEngine(py::module_& module) {
       .def("forget_prefixes", &Engine::ForgetPrefixes, py::arg("keep_bytes"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())
+      .def("trace", &Engine::Trace, py::arg("most"), Released())
+      .def("take_trace", &Engine::TakeTrace, Released())
       .def("stop", &Engine::Stop, Released())
       .def_property_readonly("event_fd", &Engine::event_fd)
       .def_property_readonly("context", &Engine::context)

@@ -96,10 +96,26 @@ bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
 }
 
 void Batch::Step(std::vector<Event>* events) {
+  const bool traced = trace_.on();
+  const Clock::time_point begin = traced ? Clock::now() : Clock::time_point();
   Plan();
+  StepRecord record = traced ? Planned(begin) : StepRecord();
   Compute();
+  if (traced) record.computed = Clock::now();
   for (Segment& segment : segments_) Take(segment, events);
+  const bool ran = !segments_.empty();
   Retire(events);
+  if (!traced || !ran) return;
+  record.end = Clock::now();
+  trace_.Add(record);
+}
+
+StepRecord Batch::Planned(Clock::time_point begin) const {
+  StepRecord record{.begin = begin, .planned = Clock::now()};
+  for (const Chunk& chunk : chunks_) record.prompt_tokens += chunk.tokens;
+  record.decoding = static_cast<int>(segments_.size() - chunks_.size());
+  record.drafted = static_cast<int>(decode_tokens_.size()) - record.decoding;
+  return record;
 }
 
 void Batch::FailAll(const std::string& message, std::vector<Event>* events) {

@@ -9,9 +9,9 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "cache", "cluster", "engine", "foundation", "gateway", "limits", "models", "products",
-    "routing", "routing_live", "sampling", "scale", "selector", "semantic", "speculation",
-    "telemetry",
+    "cache", "cluster", "engine", "failover", "foundation", "gateway", "limits", "models",
+    "products", "routing", "routing_live", "sampling", "scale", "selector", "semantic",
+    "speculation", "telemetry",
 )  # fmt: skip
 
 

@@ -2,13 +2,18 @@
 
 `make bench NAME=routing_live ARGS='--weak A --strong B'` asks both models of the store every task
 through the whole suite, grades the answers, and replays both policies over them: decoding is greedy
-and no answer depends on who chose its model. The learner and every threshold see the
-training families only; figures are those of the test families.
+and no answer depends on who chose its model. The learner and every threshold see the training
+families only; figures are those of the test families.
+
+Beside them stand what chance and an oracle need, and both policies over all families, each routed
+by what the others taught (`…_folds`), and over all tasks likewise (`…_tasks`): what a policy does
+once the kinds of questions that it meets have been graded.
 """
 
 import asyncio
 import logging
 import math
+import random
 import statistics
 from pathlib import Path
 
@@ -35,6 +40,7 @@ TARGETS = {
     "cascade_of_strong_accuracy": ("at_least", KEPT),
     "cascade_strong_calls": ("at_most", 0.70),
 }
+PARTS = 5
 _COSTS = {"weak": 1.0, "strong": 4.0}
 
 
@@ -76,25 +82,56 @@ async def _answered(tasks, models, arguments):
 
 
 def measure(train, test):
+    everything = train + test
     weak, strong = (_accuracy(test, name) for name in ("weak", "strong"))
     figures = {
         "weak_accuracy": weak,
         "strong_accuracy": strong,
-        "weak_accuracy_all": _accuracy(train + test, "weak"),
-        "strong_accuracy_all": _accuracy(train + test, "strong"),
+        "weak_accuracy_all": _accuracy(everything, "weak"),
+        "strong_accuracy_all": _accuracy(everything, "strong"),
+        "random_strong_calls": (KEPT * strong - weak) / (strong - weak),
+        "oracle_strong_calls": oracle(test),
     }
-    learner = learn(train)
-    for name, route, candidates in (
-        ("learned", lambda value: routed(learner, test, value), tolerances(train)),
-        ("cascade", lambda value: cascaded(test, value), thresholds(train)),
-    ):
-        chosen = route(candidates)
-        figures |= {
-            f"{name}_accuracy": _routed_accuracy(test, chosen),
-            f"{name}_of_strong_accuracy": _routed_accuracy(test, chosen) / max(strong, 1e-9),
-            f"{name}_strong_calls": statistics.fmean(chosen),
-        }
+    for name, policy in (("learned", learned), ("cascade", cascade)):
+        figures |= _told(name, test, policy(train, test))
+        for how, key in (("folds", "family"), ("tasks", "id")):
+            figures |= _told(f"{name}_{how}", *_over(parts(everything, key), policy))
     return figures
+
+
+def _told(name, answered, sent):
+    accuracy = _routed_accuracy(answered, sent)
+    return {
+        f"{name}_accuracy": accuracy,
+        f"{name}_of_strong_accuracy": accuracy / max(_accuracy(answered, "strong"), 1e-9),
+        f"{name}_strong_calls": statistics.fmean(sent),
+    }
+
+
+def parts(answered, key, count=PARTS):
+    """The tasks in so many parts, those with the same value of `key` together, drawn."""
+    values = sorted({one.task[key] for one in answered})
+    random.Random(key).shuffle(values)  # noqa: S311 - no secret
+    part = {value: place % count for place, value in enumerate(values)}
+    return [[one for one in answered if part[one.task[key]] == place] for place in range(count)]
+
+
+def _over(split, policy):
+    """All tasks and where they are sent, each part by what the others taught."""
+    routed = [one for part in split for one in part]
+    sent = []
+    for place, part in enumerate(split):
+        others = [one for number, other in enumerate(split) if number != place for one in other]
+        sent += policy(others, part)
+    return routed, sent
+
+
+def oracle(answered):
+    """The share that has to go to the strong model where it is known who answers what."""
+    gained = sum(one.right["strong"] > one.right["weak"] for one in answered)
+    needed = KEPT * sum(one.right["strong"] for one in answered)
+    kept = sum(max(one.right.values()) for one in answered)
+    return max(0.0, gained - (kept - needed)) / len(answered)
 
 
 def learn(answered):
@@ -125,27 +162,26 @@ def cascaded(answered, threshold):
     return [judge(one.logprobs, FinishReason(one.finish), policy).escalate for one in answered]
 
 
-def tolerances(train):
-    """The largest tolerance that keeps the training families' accuracy, a family left out each."""
-    families = sorted({one.task["family"] for one in train})
-    folds = [
-        (
-            learn([one for one in train if one.task["family"] != family]),
-            [one for one in train if one.task["family"] == family],
-        )
-        for family in families
+def learned(train, test):
+    """Where `learned` sends each test task, by the largest tolerance that held in training."""
+    split = parts(train, "family")
+    answered = [one for part in split for one in part]
+    learners = [
+        learn([one for other in split if other is not part for one in other]) for part in split
     ]
-    answered = [one for _, fold in folds for one in fold]
 
     def sent(tolerance):
-        return [routing for learner, fold in folds for routing in routed(learner, fold, tolerance)]
+        pairs = zip(learners, split, strict=True)
+        return [one for learner, part in pairs for one in routed(learner, part, tolerance)]
 
-    return _cheapest(answered, sent, np.linspace(-0.05, 0.6, 27))
+    tolerance = _cheapest(answered, sent, np.linspace(-0.05, 0.6, 27))
+    return routed(learn(train), test, tolerance)
 
 
-def thresholds(train):
-    """The confidence that keeps the training families' accuracy with the fewest strong calls."""
-    return _cheapest(train, lambda value: cascaded(train, value), np.linspace(0, 1, 41))
+def cascade(train, test):
+    """Whether `cascade` escalates each test task, by the threshold that held in training."""
+    threshold = _cheapest(train, lambda value: cascaded(train, value), np.linspace(0, 1, 101))
+    return cascaded(test, threshold)
 
 
 def _cheapest(answered, sent, values):

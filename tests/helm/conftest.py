@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 import yaml
 
+from llmrouter.common.settings import parse
+from llmrouter.suite import SuiteSettings
+
 ROOT = Path(__file__).parents[2]
 CHART = ROOT / "helm/llmrouter"
 GOBIN = ROOT / "build/gobin"
@@ -66,6 +69,17 @@ def named(objects, kind, name):
 
 def of_kind(objects, *kinds):
     return [one for one in objects if one["kind"] in kinds]
+
+
+def configurations(objects):
+    """Return the ConfigMaps that services are configured by; others hold dashboards."""
+    return [one for one in of_kind(objects, "ConfigMap") if "llmrouter.yaml" in one["data"]]
+
+
+def settings_of(objects, component):
+    """Return what a component would read, as its settings."""
+    text = named(objects, "ConfigMap", component)["data"]["llmrouter.yaml"]
+    return parse(SuiteSettings, yaml.safe_load(text), "")
 
 
 def workloads(objects):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.helm.conftest import containers, of_kind, pods, workloads
+from tests.helm.conftest import configurations, containers, pods, workloads
 
 from llmrouter.common.settings import ConfigError, load_config
 
@@ -65,7 +65,7 @@ def unbounded(objects):
 def secrets_told(objects, folder):
     """ConfigMaps that the services refuse, for a secret stands in them."""
     found = []
-    for one in of_kind(objects, "ConfigMap"):
+    for one in configurations(objects):
         file = folder / f"{one['metadata']['name']}.yaml"
         file.write_text(one["data"]["llmrouter.yaml"])
         try:

@@ -10,12 +10,14 @@ import pytest
 import yaml
 from tests.helm.conftest import (
     CHART,
+    configurations,
     containers,
     named,
     of_kind,
     pods,
     refused,
     render,
+    settings_of,
     workloads,
 )
 
@@ -23,21 +25,15 @@ from llmrouter.common.settings import parse
 from llmrouter.suite import SuiteSettings
 
 
-def settings_of(objects, component):
-    """Return what a component would read, as its settings."""
-    text = named(objects, "ConfigMap", component)["data"]["llmrouter.yaml"]
-    return parse(SuiteSettings, yaml.safe_load(text), "")
-
-
 def pod_spec(objects, kind, name):
     return named(objects, kind, name)["spec"]["template"]["spec"]
 
 
 def test_every_configuration_is_one_that_its_service_takes(objects):
-    for one in of_kind(objects, "ConfigMap"):
+    for one in configurations(objects):
         service = one["metadata"]["labels"]["app.kubernetes.io/component"].split("-")[0]
         told = yaml.safe_load(one["data"]["llmrouter.yaml"])
-        assert set(told) == {service}
+        assert set(told) == {service, "telemetry"}
         parse(SuiteSettings, told, "")
 
 
@@ -48,7 +44,7 @@ def test_the_services_dial_each_other_where_they_listen(objects):
         name, namespace, *domain = host.split(".")
         assert (namespace, domain) == ("ns", ["svc", "cluster", "local"])
         found = named(objects, "Service", name)
-        assert [one["port"] for one in found["spec"]["ports"]] == [int(port)]
+        assert [one["port"] for one in found["spec"]["ports"]] == [int(port), 9464]
         assert found["spec"]["clusterIP"] == "None"
         assert getattr(settings_of(objects, service), service).port == int(port)
 
@@ -58,9 +54,19 @@ def test_the_selector_is_told_of_every_replica_of_every_pool(objects):
         f"{one['metadata']['name']}-{index}.{one['spec']['serviceName']}.ns.svc.cluster.local:50054"
         for one in of_kind(objects, "StatefulSet")
         if "-inference-" in one["metadata"]["name"]
-        for index in range(one["spec"]["replicas"])
+        for index in range(one["spec"].get("replicas") or most_of(objects, one))
     }
     assert set(settings_of(objects, "selector").selector.inference_addresses) == expected
+
+
+def most_of(objects, workload):
+    """Return the replicas that an autoscaler may make of a workload."""
+    [scaler] = [
+        one["spec"]
+        for one in of_kind(objects, "HorizontalPodAutoscaler")
+        if one["spec"]["scaleTargetRef"]["name"] == workload["metadata"]["name"]
+    ]
+    return scaler["maxReplicas"]
 
 
 def test_engines_are_found_while_they_load(objects):
@@ -138,6 +144,10 @@ def test_a_changed_setting_restarts_the_component_that_it_belongs_to_and_no_othe
 def test_what_the_chart_decides_cannot_be_set_beside_it():
     why = refused('gateway.settings={"port": 6000}')
     assert "gateway: settings.port is decided by the chart" in why
+    why = refused('gateway.settings={"identity": {"key_store": "/tmp/keys"}}')
+    assert "gateway: settings.identity.key_store is decided by the chart" in why
+    why = refused('telemetry.settings={"prometheus": {"port": 1}}')
+    assert "telemetry: settings.prometheus.port is decided by the chart" in why
 
 
 @pytest.mark.parametrize(
@@ -214,7 +224,8 @@ def test_each_service_is_reached_by_those_that_call_it_and_nobody_else():
     objects = render()
 
     def callers(component):
-        [rule] = named(objects, "NetworkPolicy", component)["spec"]["ingress"]
+        rule, metrics = named(objects, "NetworkPolicy", component)["spec"]["ingress"]
+        assert metrics == {"ports": [{"protocol": "TCP", "port": 9464}]}
         return [
             one["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for one in rule["from"]
         ]
@@ -227,7 +238,7 @@ def test_each_service_is_reached_by_those_that_call_it_and_nobody_else():
 def test_those_who_may_reach_the_gateway_can_be_named():
     namespace = {"namespaceSelector": {"matchLabels": {"team": "a"}}}
     objects = render(f"networkPolicy.gatewayFrom={json.dumps([namespace])}")
-    [rule] = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
+    rule, _ = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
     tested = rule["from"][1]["podSelector"]["matchLabels"]
     assert rule["from"][0] == namespace
     question = named(objects, "Pod", "question")
@@ -269,7 +280,7 @@ def test_entrances_lead_to_the_gateway():
         behind = rule["http"]["paths"][0]["backend"]["service"]
         assert behind == {"name": "rel-llmrouter-gateway", "port": {"name": port}}
     [route] = named(objects, "GRPCRoute", "rel-llmrouter")["spec"]["rules"]
-    assert route["backendRefs"] == [{"name": "rel-llmrouter-gateway", "port": 50051}]
+    assert route["backendRefs"] == [{"name": "rel-llmrouter-gateway", "port": 50051, "weight": 1}]
     assert not of_kind(objects, "HTTPRoute")
     assert not of_kind(render(), "Ingress", "GRPCRoute", "HTTPRoute")
     objects = render("gatewayApi.enabled=true", 'gatewayApi.httpHostnames=["a.example.com"]')
@@ -287,7 +298,7 @@ def test_a_gateway_speaks_http_where_it_says_so():
         for name in ("gateway", "gateway-headless"):
             told = named(objects, "Service", name)["spec"]["ports"]
             assert ("http" in [one["name"] for one in told]) is (port is not None)
-        [rule] = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
+        rule, _ = named(objects, "NetworkPolicy", "gateway")["spec"]["ingress"]
         opened = {one["port"] for one in rule["ports"]}
         assert opened == {50051, *([port] if port else [])}
     assert "set gateway.http" in refused("gateway.http=false", "httpIngress.enabled=true")

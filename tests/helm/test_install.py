@@ -126,14 +126,22 @@ DEFINITIONS = (
         "sigs.k8s.io/gateway-api@v1.3.0",
         "config/crd/standard/gateway.networking.k8s.io_httproutes.yaml",
     ),
+    *(
+        (
+            "github.com/prometheus-operator/prometheus-operator@v0.85.0",
+            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml",
+        )
+        for kind in ("servicemonitors", "podmonitors", "prometheusrules")
+    ),
+    ("github.com/kedacore/keda/v2@v2.16.1", "config/crd/bases/keda.sh_scaledobjects.yaml"),
 )
 """Modules that define kinds of their own, and where."""
 
 
 def definitions():
-    """Return the definitions of certificates and routes as their projects ship them."""
+    """Return the definitions of kinds that are not Kubernetes' own as their projects ship them."""
     if shutil.which("go") is None:
-        pytest.skip("Go is not installed, whose modules define certificates and routes")
+        pytest.skip("Go is not installed, whose modules define certificates, routes and monitors")
     for module, file in DEFINITIONS:
         told = subprocess.run(
             ["go", "mod", "download", "-json", module], check=True, capture_output=True, text=True
@@ -208,6 +216,54 @@ def test_certificates_and_routes_are_what_their_projects_define(cluster):
         cluster.helm("uninstall", "two")
 
 
+@pytest.mark.parametrize("monitors", ["service", "pod"])
+def test_monitors_rules_and_scalers_are_what_their_projects_define(cluster, monitors):
+    values = [
+        f'monitoring={{"monitors": "{monitors}", "rules": true, "dashboards": true}}',
+        'inference.defaults.autoscaling={"kind": "keda"}',
+        'gateway.autoscaling={"enabled": true, "calls": 8}',
+        'redis={"address": "r:6379", "passwordSecret": {"name": "r"}}',
+        'gateway.keysSecret="keys"', 'selector.replicas=2',
+    ]  # fmt: skip
+    chosen = [part for one in values for part in ("--set-json", one)]
+    cluster.helm("install", "all", str(CHART), *chosen)
+    try:
+        for group, kind in (
+            ("monitoring.coreos.com/v1", f"{monitors}monitors"),
+            ("monitoring.coreos.com/v1", "prometheusrules"),
+        ):
+            made = cluster.there(f"/apis/{group}/namespaces/models/{kind}")
+            assert set(made) == {"all-llmrouter"}
+        scaled = cluster.there("/apis/keda.sh/v1alpha1/namespaces/models/scaledobjects")
+        assert set(scaled) == {"all-llmrouter-inference-main"}
+        told = cluster.there("/api/v1/namespaces/models/configmaps")
+        assert sum("-dashboard-" in name for name in told) >= 5
+    finally:
+        cluster.helm("uninstall", "all")
+
+
+def test_the_weights_of_two_releases_are_shifted_by_an_upgrade_of_their_routes(cluster):
+    def routes(blue):
+        weights = {"blue": blue, "green": 100 - blue}
+        backends = [
+            {"name": f"{name}-llmrouter-gateway", "weight": weight}
+            for name, weight in weights.items()
+        ]
+        told = {"enabled": True, "only": True, "httpHostnames": ["a.b"], "backends": backends}
+        return ["--set-json", f"gatewayApi={json.dumps(told)}"]
+
+    cluster.helm("install", "routes", str(CHART), *routes(100))
+    try:
+        cluster.helm("upgrade", "routes", str(CHART), *routes(70))
+        for kind in ("grpcroutes", "httproutes"):
+            path = f"/apis/gateway.networking.k8s.io/v1/namespaces/models/{kind}"
+            [rule] = cluster.there(path)["routes-llmrouter"]["spec"]["rules"]
+            assert [one["weight"] for one in rule["backendRefs"]] == [70, 30]
+        assert not cluster.there(STATEFUL_SETS)
+    finally:
+        cluster.helm("uninstall", "routes")
+
+
 def test_every_profile_is_taken_by_the_server(cluster, profile):
     cluster.helm("install", "one", str(CHART), *values_of(profile))
     try:
@@ -225,8 +281,8 @@ def test_every_pod_meets_the_strictest_standard_of_the_server(cluster, objects):
 
 
 def test_the_server_would_refuse_a_pod_that_may_be_root(cluster, objects):
-    [maker] = [one for one in objects if one["kind"] == "Deployment"]
-    spec = json.loads(json.dumps(pod_of(maker)["spec"]))
+    maker = next(one for one in objects if one["kind"] in ("Deployment", "StatefulSet"))
+    spec = json.loads(json.dumps(as_made(maker)))
     del spec["securityContext"]["runAsNonRoot"]
     code, why = dry_run(cluster, spec)
     assert code == 403

@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import kubernetes_validate
 import pytest
-import yaml
-from tests.helm.conftest import named, of_kind, pods, refused, render, workloads
+from tests.helm.conftest import named, of_kind, pods, refused, render, settings_of, workloads
 from tests.helm.policies import with_rights, without_probes
 
-from llmrouter.common.settings import parse
-from llmrouter.suite import SuiteSettings
-
 MANAGED = ('tls.mode="cert-manager"', 'tls.issuerRef={"name": "ours"}')
-
-
-def settings_of(objects, component):
-    text = named(objects, "ConfigMap", component)["data"]["llmrouter.yaml"]
-    return parse(SuiteSettings, yaml.safe_load(text), "")
 
 
 def believed(pattern, host):

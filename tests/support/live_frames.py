@@ -9,6 +9,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Timings, Usage
 from llmrouter.common.overview import Overview
 from llmrouter.common.wire import duration
+from llmrouter.gateway.limits.fullness import Fullest
 from llmrouter.gateway.live.frame import frame_of
 from llmrouter.gateway.live.recent import RecentRequests
 from llmrouter.gateway.live.troubles import troubles_in
@@ -23,9 +24,9 @@ _HERE, _THERE = "10.0.0.11:50054", "10.0.0.12:50054"
 _OPEN, _CLOSED, _HALF = pb.BREAKER_STATE_OPEN, pb.BREAKER_STATE_CLOSED, pb.BREAKER_STATE_HALF_OPEN
 
 
-def ready(seen, recent, rates=None, limits=""):
+def ready(seen, recent, rates=None, limits="", full=()):
     """Return what the page is sent."""
-    frame = frame_of(seen, rates or {}, recent)
+    frame = frame_of(seen, rates or {}, recent, full)
     return {**frame, "troubles": troubles_in(frame, limits), "every": 1}
 
 
@@ -205,7 +206,12 @@ def _day(*, stormy):
         for number in range(12)
     ]  # fmt: skip
     rates = {(_THERE, *small): 412.0, (_HERE, *small): 388.0}
-    return ready(seen, _requests(stormy), rates)
+    share = 0.97 if stormy else 0.31
+    full = [
+        Fullest("trial tenants", "requests_per_minute", "tenant trial", share, "c", now),
+        Fullest("acme", "dollars_per_month", "tenant acme", 0.412, "d", now),
+    ]
+    return ready(seen, _requests(stormy), rates, full=full)
 
 
 def _levels():

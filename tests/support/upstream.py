@@ -64,6 +64,8 @@ class Manner:
 class Counting(InferenceServiceServicer):
     def __init__(self, manner):
         self.manner, self._draws = manner, random.Random(manner.seed)  # noqa: S311
+        self.said = 0
+        """Tokens that were handed to the transport so far."""
 
     async def Infer(self, request, context):  # noqa: N802
         manner = self.manner
@@ -89,6 +91,7 @@ class Counting(InferenceServiceServicer):
                 raise RouterError(Reason.UPSTREAM_UNAVAILABLE, "lost on purpose")
             text = f"{number} ".rjust(manner.size, ".")
             yield _event([number], delta={"text": text, "tokens": 1})
+            self.said += 1
             if manner.pause:
                 await asyncio.sleep(manner.pause)
         yield _event(choice_finished={"reason": g.FINISH_REASON_STOP})
@@ -97,8 +100,13 @@ class Counting(InferenceServiceServicer):
 
 
 class Held(ModelServiceServicer):
-    def __init__(self, manner):
-        self._manner = manner
+    def __init__(self, manner, counting):
+        self._manner, self._counting = manner, counting
+
+    async def List(self, request, context):  # noqa: N802
+        statistics = {"completion_tokens": self._counting.said}
+        model = inference_pb2.LoadedModel(name=MODEL, statistics=statistics)
+        return model_pb2.ModelServiceListResponse(models=[model])
 
     async def Watch(self, request, context):  # noqa: N802
         model = inference_pb2.LoadedModel(
@@ -134,8 +142,9 @@ def _event(token_ids=(), **kind):
 async def _serve(manner, port):
     guard = GuardInterceptor(Gate("upstream"), Listening().patience)
     server = aio.server(interceptors=[guard], options=OPTIONS)
-    add_InferenceServiceServicer_to_server(Counting(manner), server)
-    add_ModelServiceServicer_to_server(Held(manner), server)
+    counting = Counting(manner)
+    add_InferenceServiceServicer_to_server(counting, server)
+    add_ModelServiceServicer_to_server(Held(manner, counting), server)
     bound = server.add_insecure_port(f"127.0.0.1:{port}")
     await server.start()
     sys.stdout.write(f"127.0.0.1:{bound}\n")

@@ -3,6 +3,7 @@
 {{- define "llmrouter.pod" -}}
 {{- $full := printf "%s-%s" (include "llmrouter.fullname" .root) .component -}}
 {{- $values := .values -}}
+{{- $secrets := fromJson (include "llmrouter.secretFiles" .) -}}
 metadata:
   annotations:
     checksum/config: {{ include "llmrouter.config" . | sha256sum }}
@@ -79,6 +80,9 @@ spec:
         {{- if $values.http }}
         - {name: http, containerPort: 8080}
         {{- end }}
+        {{- if .root.Values.telemetry.metrics }}
+        - {name: metrics, containerPort: 9464}
+        {{- end }}
       # Live is a process that answers at all; ready is one that wants requests.
       startupProbe:
         grpc: {port: 50060, service: liveness}
@@ -111,9 +115,10 @@ spec:
         {{- if ne .root.Values.tls.mode "none" }}
         - {name: tls, mountPath: /etc/llmrouter-tls, readOnly: true}
         {{- end }}
-        {{- if ne .service "gateway" }}
-        - {name: data, mountPath: /var/lib/llmrouter{{ if eq .service "inference" }}/models{{ end }}}
+        {{- range $name, $mounted := $secrets }}
+        - {name: {{ $name }}, mountPath: /etc/llmrouter-{{ $name }}, readOnly: true}
         {{- end }}
+        - {name: data, mountPath: /var/lib/llmrouter{{ if eq .service "inference" }}/models{{ end }}}
   volumes:
     - name: config
       configMap:
@@ -124,17 +129,25 @@ spec:
     - name: tls
       secret: {secretName: {{ $full }}-tls, defaultMode: 0440}
     {{- end }}
+    {{- range $name, $mounted := $secrets }}
+    - name: {{ $name }}
+      projected:
+        defaultMode: 0440
+        sources:
+          {{- range $file, $from := $mounted }}
+          - secret: {name: {{ $from.name }}, items: [{key: {{ $from.key }}, path: {{ $file }}}]}
+          {{- end }}
+    {{- end }}
     {{- if eq .service "inference" }}
     {{- with $values.store.claim }}
     - name: data
       persistentVolumeClaim:
         claimName: {{ . }}
     {{- end }}
-    {{- else if and (ne .service "gateway") (not $values.persistence.enabled) }}
+    {{- else if not $values.persistence.enabled }}
     - name: data
       emptyDir: {sizeLimit: 1Gi}
     {{- end }}
-  {{- if or (eq .service "gateway") (eq .service "inference") }}
   topologySpreadConstraints:
     {{- range $key := list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
     - topologyKey: {{ $key }}
@@ -144,7 +157,6 @@ spec:
         matchLabels:
           {{- include "llmrouter.selectorLabels" $ | nindent 10 }}
     {{- end }}
-  {{- end }}
   {{- with $values.nodeSelector }}
   nodeSelector:
     {{- toYaml . | nindent 4 }}
@@ -153,6 +165,28 @@ spec:
   tolerations:
     {{- toYaml . | nindent 4 }}
   {{- end }}
+{{- end -}}
+
+{{/* Files of Secrets that a component reads: mount by name, file by file, as JSON. */}}
+{{- define "llmrouter.secretFiles" -}}
+{{- $mounts := dict -}}
+{{- $redis := dict -}}
+{{- if include "llmrouter.sharesRedis" . -}}
+{{- with .root.Values.redis -}}
+{{- if .passwordSecret.name -}}{{- $_ := set $redis "password" .passwordSecret -}}{{- end -}}
+{{- if and .tls .caSecret.name -}}{{- $_ := set $redis "ca.crt" .caSecret -}}{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $redis -}}{{- $_ := set $mounts "redis" $redis -}}{{- end -}}
+{{- if and (eq .service "gateway") .values.keysSecret -}}
+{{- $keys := dict -}}
+{{- range $file := list "keys.sqlite" "keys.sqlite.secret" -}}{{- $_ := set $keys $file (dict "name" $.values.keysSecret "key" $file) -}}{{- end -}}
+{{- $_ := set $mounts "keys" $keys -}}
+{{- end -}}
+{{- with .root.Values.telemetry.otlpHeadersSecret -}}
+{{- if .name -}}{{- $_ := set $mounts "otlp" (dict "headers" .) -}}{{- end -}}
+{{- end -}}
+{{- toJson $mounts -}}
 {{- end -}}
 
 {{- define "llmrouter.securityContext" -}}

@@ -15,6 +15,7 @@
 #include "llmrouter/speculation.h"
 #include "llmrouter/step_cost.h"
 #include "llmrouter/step_plan.h"
+#include "llmrouter/step_trace.h"
 #include "llmrouter/vocabulary.h"
 
 namespace llmrouter {
@@ -73,6 +74,9 @@ class Batch {
   /// Running sequence `row`, of 0..running()-1.
   const Sequence& sequence(int row) const { return *rows_[row]; }
 
+  /// Its steps, for whoever looks; any thread may.
+  StepTrace& trace() const { return trace_; }
+
   /// Joins a sequence to the running ones. A slot must be free for each of its answers.
   void Admit(std::unique_ptr<Sequence> sequence);
 
@@ -104,6 +108,7 @@ class Batch {
   /// Whether every running sequence has a draft, and verifying these is worth it.
   bool ProposeDrafts();
   void Compute();
+  StepRecord Planned(Clock::time_point begin) const;
   /// Takes what a segment gave into its sequence.
   void Take(Segment& segment, std::vector<Event>* events);
   void TakeChunk(const Segment& segment, std::vector<Event>* events);
@@ -139,6 +144,7 @@ class Batch {
   std::uint64_t accepted_tokens_ = 0;
   double decoder_seconds_ = 0;
   StepCost cost_;
+  mutable StepTrace trace_;
   RunningMean decode_seconds_;
   RunningMean service_seconds_;
   // Kept between steps so that a step does not allocate.

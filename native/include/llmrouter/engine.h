@@ -91,6 +91,10 @@ class Engine {
 
   EngineStatistics Statistics() const;
 
+  /// Keeps the next steps, `most` at most, until they are taken.
+  void Trace(std::size_t most) { scheduler_.batch().trace().Start(most); }
+  std::vector<StepRecord> TakeTrace() { return scheduler_.batch().trace().Take(); }
+
  private:
   void SetHeld(RequestId id, bool held);
   void Run();

@@ -68,9 +68,6 @@ bool MemoryBudget::Take(std::size_t bytes) {
     GiveBack(bytes);
     return false;
   }
-  std::size_t peak = peak_.load(std::memory_order_relaxed);
-  while (used > peak && !peak_.compare_exchange_weak(peak, used, std::memory_order_relaxed)) {
-  }
   return true;
 }
 

@@ -2,8 +2,6 @@
 
 #include <atomic>
 #include <cstddef>
-#include <cstdio>
-#include <cstdlib>
 
 #include "ort/ort_api.h"
 
@@ -26,9 +24,8 @@ class MemoryBudget {
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
   std::size_t limit() const { return limit_; }
-  /// Bytes held now, and the most that ever were.
+  /// Bytes held now.
   std::size_t used() const { return used_.load(std::memory_order_relaxed); }
-  std::size_t peak() const { return peak_.load(std::memory_order_relaxed); }
 
   /// Counts so many bytes more, unless that is beyond the limit.
   bool Take(std::size_t bytes);
@@ -46,7 +43,6 @@ class MemoryBudget {
  private:
   const std::size_t limit_;
   std::atomic<std::size_t> used_ = 0;
-  std::atomic<std::size_t> peak_ = 0;
 };
 
 /// Makes the sessions of `env` that use its allocators count towards budgets. Beyond a budget an

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from llmrouter.cli import (
+    backup,
     batch,
     breakers,
     chat,
@@ -21,7 +22,9 @@ from llmrouter.cli import (
     keys,
     models,
     places,
+    profile,
     rate,
+    release,
     rollout,
     running,
     select,
@@ -53,7 +56,11 @@ app.command()(invalidate.invalidate)
 app.command()(health.health)
 app.command()(doctor.doctor)
 app.command()(top.top)
+app.command()(profile.profile)
 app.command()(settings.settings)
+app.command()(backup.backup)
+app.command()(backup.restore)
+app.command()(release.release)
 app.add_typer(models.app, name="models")
 app.add_typer(keys.app, name="keys")
 app.add_typer(rollout.app, name="rollout")

@@ -70,12 +70,14 @@ def _machine() -> Iterator[Finding]:
 
 def _suite(settings: SuiteSettings) -> Iterator[Finding]:
     from llmrouter.cli import checks_suite as checks
+    from llmrouter.cli.checks_redis import check_redis
     from llmrouter.cli.stores import open_store
 
     yield from checks.check_store(open_store(settings.inference.store))
     ports = asyncio.run(checks.check_ports(settings))
     yield from ports
     yield from asyncio.run(checks.check_providers(settings))
+    yield from asyncio.run(check_redis(settings))
     yield from asyncio.run(checks.check_telemetry(settings))
     serving = {one.check for one in ports if one.state is not State.NOTE}
     if "selector" in serving:

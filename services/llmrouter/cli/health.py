@@ -16,7 +16,7 @@ from llmrouter.cli.places import Place, cache_at, gateway_at, inference_at, sele
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.server import LIVENESS
 
-__all__ = ["health"]
+__all__ = ["health", "health_of"]
 
 _FLAG = "--address"
 _Service = Annotated[
@@ -36,7 +36,7 @@ def health(
 ) -> None:
     """Ask a service whether it is ready: exit 0 when it is, 1 when not."""
     place = _place(service, address)
-    status = asyncio.run(_ask(place, LIVENESS if live else "", timeout))
+    status = asyncio.run(health_of(place, LIVENESS if live else "", timeout))
     if as_json:
         write_json({"service": service, "address": place.address, "status": status})
     if status != "SERVING":
@@ -56,7 +56,12 @@ def _place(service: str, address: str | None) -> Place:
     return at(address, _FLAG)
 
 
-async def _ask(place: Place, name: str, timeout: float) -> str:  # noqa: ASYNC109 - gRPC's deadline
+async def health_of(place: Place, name: str, timeout: float) -> str:  # noqa: ASYNC109 - gRPC's
+    """Return the name of the status of a service, or of a part of it, NOT_FOUND where it has none.
+
+    Raises:
+        RouterError: It does not answer within `timeout` seconds.
+    """
     async with dialled(place) as channel:
         request = health_pb2.HealthCheckRequest(service=name)
         try:

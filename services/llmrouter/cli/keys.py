@@ -84,8 +84,8 @@ def create(
         list[str] | None,
         typer.Option(
             "--scope",
-            help="generate, embed, models or observe (the live page); repeat it. The first three "
-            "by default.",
+            help="generate, embed, models, observe (the live page) or admin (profiles); repeat it. "
+            "The first three by default.",
         ),
     ] = None,
     model: Annotated[

@@ -44,6 +44,7 @@ def select(
     max_latency: wishes.MaxLatency = None,
     tag: wishes.Tags = None,
     session: wishes.Session = None,
+    no_exploration: wishes.NoExploration = False,
     min_confidence: wishes.MinConfidence = None,
     ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="As a raw prompt, without a chat.")] = False,
@@ -53,7 +54,7 @@ def select(
     """Show which model would answer a question, without asking it."""
     question = question_from(prompt)
     options = Options(model=model, strategy=strategy, max_tokens=max_tokens)
-    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session))
+    options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     options.update(wishes.together(min_confidence, ensemble))
     check(question, options)
     request = selector_pb2.SelectRequest(

@@ -44,6 +44,10 @@ _OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.min_reconnect_backoff_ms", 2000),
+    # What a stream's reader has not taken yet waits at its sender, who merges it and pauses, and
+    # not here: gRPC would let megabytes of it come.
+    ("grpc.http2.lookahead_bytes", 8 << 10),
+    ("grpc.http2.bdp_probe", 0),
     # A name may stand for several replicas: calls go to all of them in turn, and after a lost
     # connection the name is looked up again soon, for a replica that is back has a new address.
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),

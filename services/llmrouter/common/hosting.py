@@ -14,6 +14,8 @@ from llmrouter.common.addresses import address_of
 from llmrouter.common.guard import Gate
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.listening import Listening
+from llmrouter.common.profile_servicer import PROFILE_SERVICE, ProfileServicer, add_to
+from llmrouter.common.profiling.profiler import Profiler, StepSource
 from llmrouter.common.server import ServiceServer, until_signalled
 from llmrouter.common.telemetry.metering import Source
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
@@ -79,10 +81,29 @@ class Service:
     """Whether requests are welcome once started."""
     parts: Mapping[str, Callable[[], bool]] = field(default_factory=dict)
     """Whether parts of it are well; health says so under these names."""
+    engines: StepSource | None = None
+    """Whose steps a profile of it records too."""
     readings: Source | None = None
     """Reads what metrics show of it."""
     drain_grace_seconds: float = 5.0
     """How long running calls may finish once a signal came."""
+
+
+def profiled(service: Service) -> tuple[Callable[[Any], None], tuple[str, ...]]:
+    """Return what registers a service with its profiler, and the names of all that is offered.
+
+    One that names the profiler itself has another in front of it: the gateway asks who calls.
+    """
+    names = (service.grpc_name, *service.beside)
+    if PROFILE_SERVICE in names:
+        return service.register, names
+    servicer = ProfileServicer(Profiler(service.name, service.engines))
+
+    def register(server: Any) -> None:
+        service.register(server)
+        add_to(servicer, server)
+
+    return register, (*names, PROFILE_SERVICE)
 
 
 class Hosted:
@@ -94,15 +115,15 @@ class Hosted:
         if not service.answers_early:
             gate.hold()
         inside = InProcessServer(gate)
-        service.register(inside)
+        register, names = profiled(service)
+        register(inside)
         self.service = service
         self.channel = InProcessChannel(inside)
         self.address = ""
         self.door_address = ""
         """Of its other door; empty where it has none."""
         self._door = service.door(gate) if service.door is not None else None
-        names = (service.grpc_name, *service.beside)
-        self._server = ServiceServer(service.name, names, service.register, gate, service.listening)
+        self._server = ServiceServer(service.name, names, register, gate, service.listening)
         sources = (service.readings, None if calls is None else calls.readings)
         self._sources = [source for source in sources if source is not None]
         self._telemetry = telemetry

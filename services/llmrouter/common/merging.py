@@ -35,7 +35,3 @@ def merged(events: Iterable[EventT]) -> Iterator[EventT | Delta]:
             yield from group
         else:
             yield joined([one for one in group if isinstance(one, Delta)])
-
-
-def _choice(event: object) -> int | None:
-    return event.choice if isinstance(event, Delta) else None

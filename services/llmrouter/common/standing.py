@@ -39,6 +39,11 @@ class Standings:
         if known is None or standing.share < known.share:
             self._tightest[standing.resource] = standing
 
+    def left(self, resource: str) -> float | None:
+        """Return what is left of the tightest limit on a resource; None where none is known."""
+        known = self._tightest.get(resource)
+        return None if known is None else known.remaining
+
     def told(self) -> Iterator[tuple[str, str]]:
         """Give metadata keys, or headers, and their values: OpenAI's names, and two more kinds."""
         for name, one in self._tightest.items():

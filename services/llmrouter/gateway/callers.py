@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 import time
-import uuid
 from dataclasses import replace
 from typing import Protocol
 
@@ -20,6 +20,7 @@ __all__ = ["REQUEST_ID_KEY", "TextEmbedder", "check_request_id", "context_of", "
 
 REQUEST_ID_KEY = "x-request-id"
 """Metadata key and HTTP header under which callers name their requests."""
+_ID_BYTES = 16
 _REQUEST_ID = re.compile(r"[!-~]{1,64}")
 
 
@@ -41,7 +42,9 @@ def context_of(
         seconds: How long the caller waits; None takes the configured default.
         settings: The gateway's settings.
     """
-    request_id = given_id if given_id and _REQUEST_ID.fullmatch(given_id) else uuid.uuid4().hex
+    request_id = (
+        given_id if given_id and _REQUEST_ID.fullmatch(given_id) else os.urandom(_ID_BYTES).hex()
+    )
     left = seconds
     if left is None or not math.isfinite(left):
         left = settings.default_deadline_seconds

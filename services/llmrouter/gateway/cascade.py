@@ -1,8 +1,9 @@
 """When a cheap model's answer will do: pure policy over its tokens' log probabilities.
 
-The confidence of an answer is a low quantile of its tokens' probabilities. The mean hides one
-unsure token among many sure ones, and grows with the boilerplate around the answer; the product
-punishes length (Gupta et al. 2024, "Language Model Cascades: Token-Level Uncertainty and Beyond").
+The confidence of an answer is the probability of its least likely token, where the very least of
+five or more is set aside: one may be a matter of wording. The mean hides a few unsure tokens among
+many sure ones, and so does a quantile, the more the longer the answer; the product punishes every
+token (Gupta et al. 2024, "Language Model Cascades: Token-Level Uncertainty and Beyond").
 """
 
 from __future__ import annotations
@@ -16,14 +17,17 @@ from llmrouter.common.generation import FinishReason
 __all__ = ["CascadePolicy", "Verdict", "confidence", "judge"]
 
 
+_TOKENS_TO_SPARE_ONE = 5
+
+
 @dataclass(frozen=True, slots=True)
 class CascadePolicy:
     """What an answer needs to be kept."""
 
-    threshold: float = 0.6
+    threshold: float = 0.4
     """Least confidence, 0 (keep everything) to 1 (keep only certainty)."""
-    quantile: float = 0.1
-    """Which of the tokens' probabilities counts: 0 is the lowest, 0.5 the median."""
+    spared: int = 1
+    """So many of the least likely tokens do not count, of each five at most one."""
     least_tokens: int = 1
     """Shorter answers are never kept."""
 
@@ -40,27 +44,24 @@ class Verdict:
     """One phrase for people."""
 
 
-def confidence(logprobs: Sequence[float], quantile: float = 0.1) -> float:
-    """Return the probability below which a share of `quantile` of the tokens lies, 0 to 1.
+def confidence(logprobs: Sequence[float], spared: int = 1) -> float:
+    """Return the probability of the least likely token that counts, 0 to 1.
 
     Args:
         logprobs: Natural logarithms of the probabilities of an answer's tokens, each at most 0.
-        quantile: 0 to 1; interpolated between neighbours. 0 for an answer without tokens.
+        spared: So many of the least likely do not count, of each five at most one.
+
+    0 for an answer without tokens.
 
     Raises:
-        ValueError: A number is not one, or the quantile is not in 0 to 1.
+        ValueError: A number is not one.
     """
-    if not 0 <= quantile <= 1:
-        raise ValueError(f"the quantile {quantile} is not in 0 to 1")
     if any(math.isnan(one) for one in logprobs):
         raise ValueError("a log probability is not a number")
     if not logprobs:
         return 0.0
-    ranked = sorted(min(0.0, one) for one in logprobs)
-    place = quantile * (len(ranked) - 1)
-    low = math.floor(place)
-    lower, upper = (math.exp(ranked[one]) for one in (low, min(low + 1, len(ranked) - 1)))
-    return lower + (place - low) * (upper - lower)
+    ranked = sorted(logprobs)
+    return math.exp(min(0.0, ranked[min(spared, len(ranked) // _TOKENS_TO_SPARE_ONE)]))
 
 
 def judge(logprobs: Sequence[float], finish: FinishReason, policy: CascadePolicy) -> Verdict:
@@ -75,7 +76,7 @@ def judge(logprobs: Sequence[float], finish: FinishReason, policy: CascadePolicy
     """
     if finish is FinishReason.CANCELLED:
         return Verdict(escalate=False, confidence=0.0, reason="the caller left")
-    found = confidence(logprobs, policy.quantile)
+    found = confidence(logprobs, policy.spared)
     if len(logprobs) < policy.least_tokens:
         reason = f"only {len(logprobs)} tokens, {policy.least_tokens} are needed"
         return Verdict(escalate=True, confidence=found, reason=reason)

@@ -26,7 +26,13 @@ from llmrouter.common.plan_mode import PlanMode
 from llmrouter.gateway.attempt import ModelRunner
 from llmrouter.gateway.limits.limiter import Hold, Limiter
 from llmrouter.gateway.limits.resources import NANO, Resource
-from llmrouter.gateway.plan import Candidate, Plan, PlannedGenerator, PlannedRequest
+from llmrouter.gateway.plan import (
+    Candidate,
+    Plan,
+    PlannedGenerator,
+    PlannedRequest,
+    Replanner,
+)
 
 __all__ = [
     "ARRIVAL",
@@ -40,6 +46,7 @@ __all__ = [
 
 ARRIVAL: Mapping[Resource, int] = MappingProxyType({Resource.REQUESTS: 1, Resource.STREAMS: 1})
 """What every request takes, whatever it costs."""
+_Needs = dict[Resource, int]
 _LEAST_BYTES_PER_TOKEN = 2
 """Of prompts that the selector has not estimated."""
 
@@ -64,10 +71,13 @@ class Limiting:
     Args:
         limiter: Applies the rules; None where there are none.
         answer_tokens: Assumed of answers without `max_tokens`.
+        replanner: Gives a plan within what is left of a budget; None gives none.
     """
 
-    def __init__(self, limiter: Limiter | None, answer_tokens: int) -> None:
-        self._limiter, self._answer_tokens = limiter, answer_tokens
+    def __init__(
+        self, limiter: Limiter | None, answer_tokens: int, replanner: Replanner | None = None
+    ) -> None:
+        self._limiter, self._answer_tokens, self._replanner = limiter, answer_tokens, replanner
 
     def arrivals(self, following: Generator) -> Generator:
         """Return the link that counts requests and streams."""
@@ -80,7 +90,7 @@ class Limiting:
         limiter = self._limiter
         if limiter is None or not limiter.limits(Resource.TOKENS, Resource.DOLLARS):
             return following
-        return Budget(limiter, self._answer_tokens, following)
+        return Budget(limiter, self._answer_tokens, following, self._replanner)
 
     def tries(self, runner: ModelRunner) -> ModelRunner:
         """Return inference within the limits of models."""
@@ -116,16 +126,24 @@ class Budget:
     """Reserves the tokens and the money that a generation may need; the cache costs nothing.
 
     Where the limits do not hold a plan's dearest models, they are left out, unless the plan needs
-    all of its models.
+    all of its models; where they hold none of it, another plan is made of what they hold.
 
     Args:
         limiter: Applies the rules.
         answer_tokens: Assumed of answers without `max_tokens`.
         following: Generates.
+        replanner: Plans within what is left; None refuses what the plan's own models do not fit.
     """
 
-    def __init__(self, limiter: Limiter, answer_tokens: int, following: PlannedGenerator) -> None:
+    def __init__(
+        self,
+        limiter: Limiter,
+        answer_tokens: int,
+        following: PlannedGenerator,
+        replanner: Replanner | None = None,
+    ) -> None:
         self._limiter, self._answer_tokens, self._following = limiter, answer_tokens, following
+        self._replanner = replanner
 
     async def generate(
         self, planned: PlannedRequest, context: RequestContext
@@ -150,27 +168,68 @@ class Budget:
     async def _reserve(
         self, planned: PlannedRequest, context: RequestContext
     ) -> tuple[PlannedRequest, Hold]:
-        plan, request = planned.plan, planned.request
-        answer = (request.sampling.max_tokens or self._answer_tokens) * request.sampling.n
-        needs = [needed_amounts(one, request.prompt_bytes, answer) for one in plan.candidates]
-        if plan.mode is not PlanMode.FIRST_OF:
-            return planned, await self._limiter.reserve(context, _sum(needs))
+        try:
+            return await self._within(planned, context)
+        except RouterError as error:
+            cheaper = await self._cheaper_plan(planned, context, error)
+            if cheaper is None:
+                raise
+        return await self._within(cheaper, context)
+
+    async def _within(
+        self, planned: PlannedRequest, context: RequestContext
+    ) -> tuple[PlannedRequest, Hold]:
+        """Reserve for the plan, or for the part of it that the limits hold."""
+        plan, needs = planned.plan, self._needs(planned)
         if plan.hedge_after is not None and len(needs) > 1:
             # Two may run at once. Where the limits have no room for that, one has to do.
             with contextlib.suppress(RouterError):
                 return planned, await self._limiter.reserve(context, _most_of_two(needs))
             planned = replace(planned, plan=replace(plan, hedge_after=None))
             plan = planned.plan
+        together = _most if plan.mode is PlanMode.FIRST_OF else _sum
         left = list(zip(plan.candidates, needs, strict=True))
         while True:
             try:
-                hold = await self._limiter.reserve(context, _most([need for _, need in left]))
+                hold = await self._limiter.reserve(context, together([need for _, need in left]))
             except RouterError as error:
-                left = _cheaper(left)
+                left = [] if plan.mode is PlanMode.ENSEMBLE else _cheaper(left)
                 if error.reason is not Reason.QUOTA_EXHAUSTED or not left:
                     raise
             else:
                 return replace(planned, plan=_with(plan, [one for one, _ in left])), hold
+
+    def _needs(self, planned: PlannedRequest) -> list[_Needs]:
+        request = planned.request
+        answer = (request.sampling.max_tokens or self._answer_tokens) * request.sampling.n
+        return [
+            needed_amounts(one, request.prompt_bytes, answer) for one in planned.plan.candidates
+        ]
+
+    async def _cheaper_plan(
+        self, planned: PlannedRequest, context: RequestContext, error: RouterError
+    ) -> PlannedRequest | None:
+        """Return a plan of models that what is left of the money may hold; None for none."""
+        plan, request = planned.plan, planned.request
+        left = context.bill.standings.left(Resource.DOLLARS) if context.bill else None
+        exhausted = error.reason is Reason.QUOTA_EXHAUSTED and plan.mode is not PlanMode.ENSEMBLE
+        if self._replanner is None or left is None or not exhausted:
+            return None
+        needed = min(need[Resource.DOLLARS] for need in self._needs(planned)) / NANO
+        if not 0 < left < needed:
+            return None
+        # In the selector's own estimate, which may assume another length of the answer.
+        ceiling = left / needed * min(one.cost for one in plan.candidates)
+        wishes = replace(
+            request.routing, max_cost=min(ceiling, request.routing.max_cost or ceiling)
+        )
+        try:
+            found = await self._replanner.select(replace(request, routing=wishes), context, ())
+        except RouterError:
+            return None  # what has no room says more
+        if not found.candidates or found.candidates[0].away:
+            return None
+        return replace(planned, plan=replace(found, reason=_within_budget(found, plan)))
 
 
 class LimitedRunner:
@@ -219,9 +278,6 @@ class LimitedRunner:
             hold.settle(used_amounts(tokens, candidate.prices.cost(used)))
 
 
-_Needs = dict[Resource, int]
-
-
 def _sum(needs: Sequence[_Needs]) -> _Needs:
     return {name: sum(one[name] for one in needs) for name in needs[0]}
 
@@ -247,5 +303,9 @@ def _with(plan: Plan, candidates: Sequence[Candidate]) -> Plan:
         return plan
     reason = plan.reason
     if candidates[0] != plan.candidates[0]:
-        reason = f"{candidates[0].model} is within the budget, {plan.candidates[0].model} is not"
+        reason = _within_budget(replace(plan, candidates=tuple(candidates)), plan)
     return replace(plan, candidates=tuple(candidates), reason=reason)
+
+
+def _within_budget(plan: Plan, dearer: Plan) -> str:
+    return f"{plan.candidates[0].model} is within the budget, {dearer.candidates[0].model} is not"

@@ -103,7 +103,7 @@ def build_pipeline(
     )
     cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
     sticky = StickyChoice()
-    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens)
+    limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens, selector)
     runner = limiting.tries(_upstream(dialler, telemetry))
     reporter = BackgroundReporter(selector)
     cascade = CascadePolicy(**settings.cascade.model_dump())

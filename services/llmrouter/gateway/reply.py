@@ -13,8 +13,12 @@ from llmrouter.gateway.answers import logprob_bytes
 
 __all__ = ["Cancelled", "Credit", "Outcome", "Reply"]
 
-_MOST_BYTES = 64 << 10
+_MOST_BYTES = 16 << 10
 """Of what is not sent yet; beyond it the generation is read no further."""
+_LOGPROB_MEMORY = 5
+"""How much more memory a log probability takes than on the wire."""
+_PIECES = 16
+"""Deltas that wait side by side at most: an object for each takes more than most of them say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,8 @@ class Reply:
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, list) and last[0].choice == event.choice:
             last.append(event)
+            if len(last) >= _PIECES:
+                last[:] = [joined(last)]
         else:
             self._waiting.append([event])
         self._bytes += _size(event)
@@ -116,4 +122,4 @@ class Reply:
 
 
 def _size(delta: Delta) -> int:
-    return len(delta.text.encode()) + logprob_bytes(delta.logprobs)
+    return len(delta.text.encode()) + _LOGPROB_MEMORY * logprob_bytes(delta.logprobs)

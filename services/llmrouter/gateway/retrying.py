@@ -24,7 +24,12 @@ _MOST_DOUBLINGS = 30
 
 
 def passes(error: RouterError) -> bool:
-    """Whether what went wrong may pass by itself, so that the same model may answer later."""
+    """Whether what went wrong may pass by itself, so that the same model may answer later.
+
+    A model that is unavailable, and does not say until when, will stay so.
+    """
+    if error.reason is Reason.MODEL_UNAVAILABLE and error.retry_after is None:
+        return False
     return error.retry is not Retry.NEVER and error.reason not in _OWN
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Service
+from llmrouter.common.profile_servicer import PROFILE_SERVICE, add_to
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.cache_client import CacheClient
@@ -18,6 +20,7 @@ from llmrouter.gateway.live.live_page import LivePage
 from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
+from llmrouter.gateway.profiling import GuardedProfiler
 from llmrouter.gateway.readings import readings
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import SafeEmbedder
@@ -55,6 +58,7 @@ async def build(
         pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
         telemetry.tracer,
     )  # fmt: skip
+    profiler = GuardedProfiler(settings, dialler, selector_client, desk.identity, desk.audit)
     kept = [one for one in (desk, limits, ledger) if one is not None]
 
     async def start() -> None:
@@ -68,7 +72,7 @@ async def build(
     return Service(
         name="gateway",
         grpc_name="llmrouter.v1.GatewayService",
-        register=lambda server: add_GatewayServiceServicer_to_server(servicer, server),
+        beside=(PROFILE_SERVICE,), register=lambda server: _register(server, servicer, profiler),
         host=settings.host, port=settings.port, listening=settings,
         door=http_door(
             pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
@@ -76,15 +80,20 @@ async def build(
         ),
         start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,
         parts={"limits": lambda: not limits.trouble},
-        readings=lambda: readings(shared.near),
+        readings=lambda: readings(shared.near, limits.limiter),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
+
+
+def _register(server: Any, servicer: GatewayServicer, profiler: GuardedProfiler) -> None:
+    add_GatewayServiceServicer_to_server(servicer, server)
+    add_to(profiler, server)
 
 
 def _page(settings: GatewaySettings, dialler: Dialler, limits: Limits) -> LivePage | None:
     if settings.http_port is None or not settings.page.enabled:
         return None
-    return LivePage(settings, dialler, lambda: limits.trouble)
+    return LivePage(settings, dialler, limits)
 
 
 PROGRAM = Program("gateway", GatewaySettings, build)

@@ -46,7 +46,7 @@ from llmrouter.v1 import embedding_pb2, generation_pb2, rating_pb2, selector_pb2
 from llmrouter.v1 import gateway_pb2 as pb
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceServicer
 
-__all__ = ["GatewayServicer", "InnerSelector"]
+__all__ = ["GatewayServicer", "InnerSelector", "certificate_names"]
 
 
 _NAMES = ("x509_common_name", "x509_subject_alternative_name")
@@ -239,7 +239,10 @@ class GatewayServicer(GatewayServiceServicer):
         with refusals_accounted(asker, self._observers):
             check_request_id(_given_request_id(context))
             call = Call(
-                context.invocation_metadata(), context.peer(), asker.request_id, _names(context)
+                context.invocation_metadata(),
+                context.peer(),
+                asker.request_id,
+                certificate_names(context),
             )
             who = self._identity.admit(call, scope, model)
         return known_as(asker, who, scope)
@@ -271,7 +274,7 @@ def _decode_whole(request: generation_pb2.GenerateRequest) -> GenerationRequest:
     return asked
 
 
-def _names(context: Any) -> tuple[str, ...]:
+def certificate_names(context: Any) -> tuple[str, ...]:
     """Return the names of the certificate that the caller showed; gRPC has verified it."""
     shown = context.auth_context()
     held = (one for key in _NAMES for one in shown.get(key, ()))

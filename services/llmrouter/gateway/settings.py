@@ -25,17 +25,17 @@ class CascadeSettings(Section):
     """When the strategy `cascade` keeps a cheap model's answer."""
 
     threshold: float = Field(
-        default=0.6,
+        default=0.4,
         ge=0,
         le=1,
-        description="Least confidence of an answer that is kept; a request may ask for another.",
+        description="Least confidence of an answer that is kept, the probability of its least "
+        "likely token; a request may ask for another.",
     )
-    quantile: float = Field(
-        default=0.1,
+    spared: int = Field(
+        default=1,
         ge=0,
-        le=1,
-        description="Which of its tokens' probabilities is the confidence: 0 the lowest, 0.5 the "
-        "median.",
+        le=1000,
+        description="So many of its least likely tokens do not count, of each five at most one.",
     )
     least_tokens: int = Field(
         default=1, ge=0, le=1_000_000, description="Shorter answers are never kept."

@@ -29,7 +29,7 @@ class Ballot:
 
     @property
     def sureness(self) -> float:
-        """How probable its less probable tokens are, 0 to 1; 0 where nothing is told."""
+        """How probable its least probable tokens are, 0 to 1; 0 where nothing is told."""
         return confidence(self.logprobs)
 
 

@@ -19,6 +19,7 @@ from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.free_memory import keep_together
 from llmrouter.inference.cpu_meter import CpuMeter
+from llmrouter.inference.load_reports import LoadReporter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.lifecycle import ResidencyOptions
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -31,15 +32,18 @@ from llmrouter.inference.models.strangers import strangers
 from llmrouter.inference.models.versions import is_key, key_of
 from llmrouter.inference.observing import GenerationObserver
 from llmrouter.inference.readings import readings
+from llmrouter.inference.recording import EngineSteps
 from llmrouter.inference.remote.models import RemoteModels, open_providers
 from llmrouter.inference.servicer import InferenceServicer
 from llmrouter.inference.settings import InferenceSettings
 from llmrouter.inference.upkeep import Upkeep
 from llmrouter.v1.inference_pb2_grpc import add_InferenceServiceServicer_to_server
 from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
+from llmrouter.v1.orca_pb2_grpc import add_OpenRcaServiceServicer_to_server
 
 __all__ = ["PROGRAM", "build"]
 
+_BESIDE = ("llmrouter.v1.ModelService", "xds.service.orca.v3.OpenRcaService")
 _log = structlog.get_logger("llmrouter.inference")
 _CACHE_SHARE = 8
 """Of the memory for all models, one may take an eighth for running keys and values by default."""
@@ -59,7 +63,6 @@ async def build(
     Raises:
         RouterError: The backend, a model to load or the store that is named is not there.
     """
-    keep_together()
     store = _store(settings, data)
     reader = MemoryReader()
     registry = _registry(settings, store, reader.limit())
@@ -81,18 +84,18 @@ async def build(
     cpu = CpuMeter(settings.threads or available_cores())
     servicer = InferenceServicer(registry, remote, settings.max_tokens, _observer(telemetry))
     models = ModelServicer(registry, remote, monitor, cpu)
+    reporter = LoadReporter(registry, remote, monitor, cpu)
     return Service(
         name="inference",
-        grpc_name="llmrouter.v1.InferenceService", beside=("llmrouter.v1.ModelService",),
-        register=lambda server: _register(server, servicer, models),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        grpc_name="llmrouter.v1.InferenceService", beside=_BESIDE,
+        register=lambda server: _register(server, servicer, models, reporter),
+        host=settings.host, port=settings.port, listening=settings,
         start=start,
         stopping=registry.changes.end,
         close=close,
         answers_early=True,
         ready=lambda: registry.ready or any(remote),
+        engines=EngineSteps(registry),
         readings=lambda: readings(registry, monitor, cpu),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
@@ -105,9 +108,12 @@ async def _tidy(store: Path) -> None:
         _log.warning("a folder of the store is no model", folder=folder, why=why)
 
 
-def _register(server: Any, servicer: InferenceServicer, models: ModelServicer) -> None:
+def _register(
+    server: Any, servicer: InferenceServicer, models: ModelServicer, reporter: LoadReporter
+) -> None:
     add_InferenceServiceServicer_to_server(servicer, server)
     add_ModelServiceServicer_to_server(models, server)
+    add_OpenRcaServiceServicer_to_server(reporter, server)
 
 
 def _observer(telemetry: Telemetry) -> GenerationObserver | None:
@@ -134,6 +140,7 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
 
 
 def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
+    keep_together()
     budget = (settings.memory_mib << 20) or int((limit or 0) * settings.memory_critical)
     registry = ModelRegistry(
         store,

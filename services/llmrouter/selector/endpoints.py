@@ -17,6 +17,7 @@ from llmrouter.common.errors import Reason
 from llmrouter.common.wire import duration, seconds
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.load_reports import ReportedLoad
 from llmrouter.selector.placement import Node
 from llmrouter.selector.statistics import Priors
 from llmrouter.selector.wire_placement import decode_node
@@ -94,6 +95,17 @@ class EndpointWatcher:
             _, late = await asyncio.wait(waits, timeout=timeout)
             for task in late:
                 task.cancel()
+
+    def take_load(self, address: str, loads: Mapping[tuple[str, str], ReportedLoad]) -> None:
+        """Take in how busy what an address holds is: fresher than what was told of it before.
+
+        It says nothing of whether the address is silent, nor of models that were not told.
+        """
+        heard = self._seen.get(address)
+        if heard is None:
+            return
+        served = tuple(_loaded(one, loads.get((one.name, one.version))) for one in heard.served)
+        self._seen[address] = replace(heard, served=served)
 
     def heard(self) -> bool:
         """Whether some address has told what it holds, or there is none to tell."""
@@ -229,6 +241,17 @@ def _now(model: ServedModel, heard: _Heard, *, silent: bool) -> ServedModel:
     if silent:
         return replace(model, ready=False, silent=True)
     return replace(model, draining=True) if heard.draining else model
+
+
+def _loaded(model: ServedModel, load: ReportedLoad | None) -> ServedModel:
+    """Return a model with the load that was reported of it."""
+    if load is None:
+        return model
+    # Whoever asks for a model that has to be loaded waits for the load.
+    waiting = load.waiting + model.on_demand
+    if (load.running, waiting) == (model.running, model.waiting):
+        return model
+    return replace(model, running=load.running, waiting=waiting)
 
 
 def _unimplemented(error: Exception) -> bool:

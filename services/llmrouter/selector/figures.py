@@ -204,8 +204,7 @@ def estimate(
     queue = 1.0 + fewest_waiting / view.first_slots
     prefill, per_token = believed[Measure.PREFILL :] * queue
     first = prefill * (prompt + _PACE)
-    # Several answers to one prompt are generated side by side.
-    answer = per_token * (output / request.n)
+    answer = per_token * (output / request.n)  # several of one prompt are generated side by side
     return Frame(
         request=request,
         draw=draw_of(request),

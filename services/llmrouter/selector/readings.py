@@ -1,4 +1,4 @@
-"""What metrics show of the selector: breakers, rollouts, costs and what it knows of models."""
+"""What metrics show of the selector: breakers, rollouts, costs, desired replicas, models."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from llmrouter.common.telemetry.names import Name
 from llmrouter.selector.breakers import BreakerState
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.rollouts import RolloutState
+from llmrouter.selector.scale_watch import ScaleWatch
 
 __all__ = ["readings"]
 
@@ -19,10 +20,11 @@ _AT_ONCE = 1000
 """Accounts told before others have their turn on the event loop."""
 
 
-async def readings(selector: ModelSelector) -> list[Reading]:
+async def readings(selector: ModelSelector, scaling: ScaleWatch) -> list[Reading]:
     """Return the values of this moment."""
     now = selector.clock()
     found = [*_breakers(selector, now), *_rollouts(selector, now), *_models(selector)]
+    found += _scales(scaling)
     degraded = selector.store is not None and bool(selector.store.trouble)
     found.append(Reading(Name.STATE_DEGRADED, float(degraded)))
     tenants = selector.costs.accounts("tenant")
@@ -49,6 +51,16 @@ def _rollouts(selector: ModelSelector, now: float) -> Iterator[Reading]:
         for state in RolloutState:
             reached = float(rollout.state is state)
             yield Reading(Name.ROLLOUT_STATE, reached, {**labels, "state": state.value})
+
+
+def _scales(scaling: ScaleWatch) -> Iterator[Reading]:
+    for name, pool in scaling.pools.items():
+        yield Reading(Name.DESIRED_REPLICAS, pool.desired, {"pool": name})
+        yield Reading(Name.REPLICAS, pool.replicas, {"pool": name})
+        for resource, load in pool.loads.items():
+            yield Reading(Name.POOL_LOAD, load, {"pool": name, "resource": resource})
+    for name, model in scaling.models.items():
+        yield Reading(Name.MODEL_DESIRED_REPLICAS, model.desired, {"model": name})
 
 
 def _models(selector: ModelSelector) -> Iterator[Reading]:

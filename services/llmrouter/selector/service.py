@@ -11,11 +11,13 @@ from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
+from llmrouter.selector.load_reports import LoadListener
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
+from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.state_store import SqliteState, StateStore
@@ -36,16 +38,16 @@ async def build(
     def returned(address: str) -> None:
         selector.breakers.returned(address, selector.clock())
 
-    interval = settings.refresh_interval_seconds
-    hearing = Hearing(interval / 4)
+    every = settings.refresh_interval_seconds
+    hearing = Hearing(every / 4)
     addresses, dial = settings.inference_addresses, dialler.channel
-    watcher = EndpointWatcher(
-        addresses, dial, interval=interval, returned=returned, clock=hearing.now
-    )
+    watcher = EndpointWatcher(addresses, dial, interval=every, returned=returned, clock=hearing.now)
+    listener = LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
     servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
-    placement = PlacementController(watcher.nodes, dialler.channel, settings.placement)
+    placement = PlacementController(watcher.nodes, dial, settings.placement)
+    scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
     async def start() -> None:
         documents = await store.load()
@@ -54,25 +56,25 @@ async def build(
             await shared.follow(selector.take, documents)
         hearing.start()
         await watcher.start()
+        listener.start()
         placement.start()
+        scaling.start()
 
     async def close() -> None:
         hearing.close()
-        for one in (placement, watcher, selector.teacher, store):
+        for one in (scaling, placement, listener, watcher, selector.teacher, store):
             await one.close()
 
     return Service(
         name="selector",
         grpc_name="llmrouter.v1.SelectorService",
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
-        host=settings.host,
-        port=settings.port,
-        listening=settings,
+        host=settings.host, port=settings.port, listening=settings,
         start=start,
         close=close,
-        readings=lambda: readings(selector),
+        readings=lambda: readings(selector, scaling),
         drain_grace_seconds=settings.drain_grace_seconds,
-    )
+    )  # fmt: skip
 
 
 def _stores(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -14,6 +14,7 @@ from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.scaling_settings import ScalingSettings
 
 __all__ = [
     "DEFAULT_FAILURE_CLASSES",
@@ -27,6 +28,10 @@ __all__ = [
     "StrategySettings",
     "StrategyWeights",
 ]
+
+_Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$")]
+"""What requests can ask for: `@` sets a version apart."""
+_StrategyName = Annotated[str, Field(min_length=1, max_length=64, pattern=r"^\S+$")]
 
 FailureClass = Literal[
     "GENERATION_FAILED",
@@ -52,8 +57,8 @@ DEFAULT_FAILURE_CLASSES: tuple[FailureClass, ...] = (
 class CatalogEntry(Section):
     """One model that requests may be routed to, as far as it is known before it is served."""
 
-    name: str = Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$", description="Model name.")
-    aliases: tuple[str, ...] = Field(
+    name: _Name = Field(description="Model name.")
+    aliases: tuple[_Name, ...] = Field(
         default=(), max_length=16, description="Other names that lead to it."
     )
     quality: float = Field(
@@ -314,7 +319,7 @@ class SelectorSettings(Listening, Dialling):
     balanced: StrategyWeights = Field(
         default=StrategyWeights(), description="Weights of the strategy `balanced`."
     )
-    strategies: dict[str, StrategySettings] = Field(
+    strategies: dict[_StrategyName, StrategySettings] = Field(
         default_factory=dict, max_length=100, description="Strategies of one's own, by name."
     )
     breaker: BreakerSettings = Field(
@@ -350,8 +355,18 @@ class SelectorSettings(Listening, Dialling):
         description="Pause between two looks at an inference service; one silent for two of them "
         "is no longer planned with.",
     )
+    load_report_seconds: float = Field(
+        default=0.25,
+        ge=0,
+        le=60,
+        description="Time between two load reports (ORCA) of an inference service that offers "
+        "them; 0 asks for none.",
+    )
     placement: PlacementSettings = Field(
         default=PlacementSettings(), description="Placement of models over inference services."
+    )
+    scaling: ScalingSettings = Field(
+        default=ScalingSettings(), description="Replicas that metrics ask autoscalers for."
     )
     statistics_half_life_seconds: float = Field(
         default=300.0, ge=1, le=86_400, description="Age at which an observation counts half."
@@ -388,7 +403,19 @@ class SelectorSettings(Listening, Dialling):
         except CycleError as error:
             around = " -> ".join(reversed(error.args[1]))
             raise ValueError(f"has aliases that lead in a circle: {around}") from None
+        taken = sorted(leads.keys() & {one.name for one in catalog})
+        if taken:
+            told = f"{min(leads[taken[0]])} the alias {taken[0]}, which is a model's own name"
+            raise ValueError(f"gives {told}; leave it out")
         return catalog
+
+    @model_validator(mode="after")
+    def _pools_are_watched(self) -> SelectorSettings:
+        for name, pool in self.scaling.pools.items():
+            if unknown := sorted(set(pool.addresses) - set(self.inference_addresses)):
+                told = f"{unknown[0]}, which is not among inference_addresses; add it there"
+                raise ValueError(f"scaling.pools.{name}.addresses has {told}")
+        return self
 
     @field_validator("catalog")
     @classmethod

@@ -269,7 +269,7 @@ Global___CancelTurn: _TypeAlias = CancelTurn  # noqa: Y015
 class Credit(_message.Message):
     """Represents that the caller takes so many more bytes of text. From the first one on, deltas are sent
     only while there is credit left, except for the first one of each turn; the last may exceed it. What
-    is not sent merges into one delta, up to 64 KiB; then the generation itself pauses, and leaves its
+    is not sent merges into one delta, up to 16 KiB; then the generation itself pauses, and leaves its
     slot to others. Without, the transport's own flow control does the same.
     """
 

@@ -680,8 +680,8 @@ class RoutingWishes(_message.Message):
     models of which little is known yet (`selector.learned.exploration`). Default false.
     """
     min_confidence: _builtins.float
-    """What an answer of the strategy `cascade` needs lest the next model is asked: a tenth of its tokens
-    may be less probable than this; over 0 to 1, 0 takes the configured default
+    """What an answer of the strategy `cascade` needs lest the next model is asked: its tokens must be at
+    least as probable as this, one left out where there are five or more; over 0 to 1, 0 takes the default
     (`gateway.cascade.threshold`).
     """
     switching: Global___Switching.ValueType

@@ -35,7 +35,8 @@ async def test_a_quiet_day_shows_requests_models_engines_cache_cost_and_rollouts
             ("#tiles", "From cache"), ("#tiles", "/h"), ("#models", "0.790"),
             ("#engines", "412 tokens/s"), ("#nodes", "enough"), ("#levels", "9,120 answers"),
             ("#saved", "61,120 tokens, $0.31"), ("#costs-tenant", "acme"),
-            ("#rollouts", "at 30 %, stage 2 of 4"), ("#requests", "rate limited"),
+            ("#rollouts", "at 30 %, stage 2 of 4"),
+            ("#limits", "dollars per month, tenant acme"), ("#requests", "rate limited"),
             ("#requests", "cached"), ("#choices", "balanced"),
         ):  # fmt: skip
             assert fact in await tab.text(place), (place, fact)

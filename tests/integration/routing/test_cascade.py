@@ -51,7 +51,7 @@ async def test_an_unsure_cheap_model_leads_to_the_dear_one_and_both_are_paid(sui
     answer = await client.generate("Which city?", **CASCADE)
     assert (answer.text, answer.model) == ("Paris", "large")
     small, large = answer.attempts
-    assert (small.model, small.set_aside) == ("small", "confidence 0.20 is below 0.60")
+    assert (small.model, small.set_aside) == ("small", "confidence 0.20 is below 0.40")
     assert answer.cost == pytest.approx(small.cost + large.cost) == pytest.approx(0.102)
     costs = (await running.selector.ListCosts(selector_pb2.ListCostsRequest(kind="model"))).costs
     assert {one.name: one.actual for one in costs} == pytest.approx({"small": 0.002, "large": 0.1})

@@ -13,7 +13,7 @@ from llmrouter.v1 import model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient, Delta, Finished, LlmrouterError, Switched
 
-LONG = {"raw": True, "max_tokens": 4000, "min_tokens": 4000, "cache": False}
+LONG = {"raw": True, "max_tokens": 12_000, "min_tokens": 12_000, "cache": False}
 GREEDY = {"temperature": 0.0, **LONG}
 SEEDED = {"temperature": 0.8, "seed": 3, "frequency_penalty": 0.2, **LONG}
 
@@ -74,11 +74,11 @@ async def test_another_replica_gives_the_rest_of_the_same_answer(config, options
     [switch] = [event for event in events if isinstance(event, Switched)]
     assert {switch.from_address, switch.address} == set(engines)
     assert (switch.version, switch.reason) == (switch.from_version, "ANSWER_BROKEN_OFF")
-    assert 0 < switch.tokens < 4000
+    assert 0 < switch.tokens < 12_000
     assert text(events) == text(whole)
     end = events[-1]
     assert isinstance(end, Finished)
-    assert end.usage.completion_tokens == 4000
+    assert end.usage.completion_tokens == 12_000
     assert [one.error_reason for one in end.attempts] == ["ANSWER_BROKEN_OFF", ""]
 
 

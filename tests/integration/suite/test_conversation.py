@@ -9,7 +9,7 @@ from llmrouter import suite
 from llmrouter.common import inprocess
 from llmrouter_client import AsyncClient, Delta, Message
 
-TOKENS = 3000
+TOKENS = 10_000
 LONG = {
     "temperature": 1.0, "seed": 1, "max_tokens": TOKENS, "min_tokens": TOKENS, "logprobs": True,
     "top_logprobs": 20, "cache": "off",

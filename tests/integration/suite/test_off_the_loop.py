@@ -34,7 +34,7 @@ LONG_WORK = [
     (opening, "load_text"),
     (opening, "read_embedding_folder"),
     (integrity, "check_contents"),
-    (onnxruntime, "make_engine"),
+    (onnxruntime, "load_decoder"),
     (onnx_embedder, "open_encoder"),
     (AliasFile, "read"),
     (AliasFile, "move"),

@@ -15,7 +15,7 @@ from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 from llmrouter_client import AsyncClient
 
-TOKENS = 6000
+TOKENS = 14_000
 LONG = generation_pb2.SamplingOptions(
     temperature=1.0, max_tokens=TOKENS, min_tokens=TOKENS, logprobs=True, top_logprobs=20, seed=1
 )

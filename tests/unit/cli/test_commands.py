@@ -88,13 +88,14 @@ def test_select_passes_every_wish_on():
     with serving_in_thread(FakeGateway(), selector) as address:
         asked = ("--ensemble", "3:judge=small", "--max-latency", "2", "--tag", "region=eu")
         assert run("select", "hi", *asked, "--address", address).exit_code == 0
-        asked = ("--strategy", "cascade", "--min-confidence", "0.7")
+        asked = ("--strategy", "cascade", "--min-confidence", "0.7", "--no-exploration")
         assert run("select", "hi", *asked, "--address", address).exit_code == 0
         assert run("select", "hi", "--ensemble", "9", "--address", address).exit_code == 2
     together, cascade = (one.routing for one in selector.requests)
     assert (together.ensemble.models, together.ensemble.judge) == (3, "small")
     assert (together.max_latency.seconds, list(together.tags)) == (2, ["region=eu"])
     assert (cascade.strategy, cascade.min_confidence) == ("cascade", 0.7)
+    assert (together.no_exploration, cascade.no_exploration) == (False, True)
 
 
 @pytest.mark.parametrize("columns", [200, 100, 80, 64, 63, 50, 40, 30])

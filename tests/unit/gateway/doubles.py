@@ -115,9 +115,11 @@ class Replanner:
     def __init__(self, plan=None):
         self.plan = plan or error(Reason.NO_CANDIDATE)
         self.asked = []
+        self.wishes = []
 
     async def select(self, request, context, tried):
         self.asked.append(tried)
+        self.wishes.append(request.routing)
         if isinstance(self.plan, Exception):
             raise self.plan
         return self.plan

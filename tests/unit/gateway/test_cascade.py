@@ -12,24 +12,32 @@ from llmrouter.gateway.cascade import CascadePolicy, confidence, judge
 logprobs = st.lists(st.floats(-50, 0), min_size=1, max_size=40)
 
 
-def test_one_unsure_token_among_many_sure_ones_is_seen():
-    answer = [0.0] * 8 + [math.log(0.2)]
+def test_unsure_tokens_are_seen_among_however_many_sure_ones_and_one_is_spared():
+    answer = [0.0] * 80 + [math.log(0.2), math.log(0.5)]
 
-    assert confidence(answer, quantile=0.0) == pytest.approx(0.2)
-    assert confidence(answer, quantile=0.5) == 1
+    assert confidence(answer) == pytest.approx(0.5)
+    assert confidence(answer, spared=0) == pytest.approx(0.2)
+    assert confidence(answer, spared=2) == 1
 
 
-@given(logprobs, st.floats(0, 1))
-def test_confidence_lies_between_the_least_and_the_most_likely_token(answer, quantile):
-    found = confidence(answer, quantile)
+@pytest.mark.parametrize(("tokens", "found"), [(1, 0.2), (4, 0.2), (5, 0.5), (9, 0.5)])
+def test_of_a_short_answer_no_token_is_spared(tokens, found):
+    answer = [math.log(0.2), math.log(0.5), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0][:tokens]
+
+    assert confidence(answer, spared=9) == pytest.approx(found)
+
+
+@given(logprobs, st.integers(0, 50))
+def test_confidence_lies_between_the_least_and_the_most_likely_token(answer, spared):
+    found = confidence(answer, spared)
 
     assert math.exp(min(answer)) - 1e-12 <= found <= math.exp(max(answer)) + 1e-12
 
 
-@given(logprobs, st.floats(0, 1), st.integers(1, 3))
-def test_neither_order_nor_repetition_of_all_tokens_at_the_ends_changes_it(answer, quantile, times):
-    assert confidence(answer[::-1], quantile) == confidence(answer, quantile)
-    assert confidence(answer * times, 0.0) == confidence(answer, 0.0)
+@given(logprobs, st.integers(0, 50))
+def test_neither_order_nor_one_more_sure_token_make_an_answer_surer(answer, spared):
+    assert confidence(answer[::-1], spared) == confidence(answer, spared)
+    assert confidence([*answer, 0.0], 0) == confidence(answer, 0)
 
 
 @given(logprobs, st.floats(0, 1), st.floats(0, 1))
@@ -51,10 +59,9 @@ def test_nobody_is_asked_for_a_caller_who_left():
     assert not judge([], FinishReason.CANCELLED, CascadePolicy()).escalate
 
 
-@pytest.mark.parametrize(("answer", "quantile"), [([math.nan], 0.1), ([0.0], -0.1), ([0.0], 1.5)])
-def test_what_is_not_a_number_or_a_quantile_is_refused(answer, quantile):
+def test_what_is_not_a_number_is_refused():
     with pytest.raises(ValueError, match="not"):
-        confidence(answer, quantile)
+        confidence([math.nan, 0.0])
 
 
 def test_a_positive_log_probability_that_rounding_made_counts_as_certainty():

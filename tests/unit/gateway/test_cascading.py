@@ -77,9 +77,9 @@ async def test_a_sure_answer_is_given_and_nobody_else_is_asked():
     assert runner.calls == ["small"]
     assert text(events) == "small0 small1 "
     assert started(events).model == "small"
-    assert "is sure enough: confidence 0.81 is at least 0.60" in started(events).reason
+    assert "is sure enough: confidence 0.80 is at least 0.60" in started(events).reason
     [attempt] = events[-1].attempts
-    assert (attempt.confidence, attempt.set_aside) == (pytest.approx(0.81), "")
+    assert (attempt.confidence, attempt.set_aside) == (pytest.approx(0.8), "")
     assert attempt.cost == events[-1].cost == 3.0
 
 
@@ -89,11 +89,11 @@ async def test_an_unsure_answer_leads_on_and_both_are_told_and_paid():
     events = await execute(runner, reporter=reporter)
     assert text(events) == "large0 "
     assert [type(event) for event in events].count(Started) == 1
-    assert "large was asked in the end: small's confidence 0.27 is below 0.60" in (
+    assert "large was asked in the end: small's confidence 0.20 is below 0.60" in (
         started(events).reason
     )
     small, large = events[-1].attempts
-    assert small.set_aside == "confidence 0.27 is below 0.60"
+    assert small.set_aside == "confidence 0.20 is below 0.60"
     assert (small.cost, large.cost, events[-1].cost) == (3.0, 10.0, 13.0)
     assert (large.confidence, large.set_aside) == (None, "")
     [(plan_id, outcomes)] = reporter.reports

@@ -103,6 +103,35 @@ async def test_a_deadline_never_cancels_the_reader_between_events():
     assert following.log == ["closed"]
 
 
+async def test_a_deadline_that_passes_while_the_reader_has_an_event_is_told_instead_of_the_next():
+    following = Following(*answer_events())
+    context = replace(CONTEXT, deadline=time.monotonic() + 0.02)
+    stream = Deadline(following).generate(GREEDY, context)
+    await anext(stream)
+    await asyncio.sleep(0.05)
+    with pytest.raises(RouterError) as late:
+        await anext(stream)
+    assert (late.value.reason, following.log) == (Reason.DEADLINE_EXCEEDED, ["closed"])
+
+
+async def test_who_is_cancelled_as_the_deadline_passes_is_cancelled():
+    task = None
+
+    class Cancelling:
+        async def generate(self, request, context):
+            task.get_loop().call_soon(task.cancel)
+            await asyncio.sleep(10)
+            yield
+
+    async def read():
+        context = replace(CONTEXT, deadline=time.monotonic())
+        await collect(Deadline(Cancelling()).generate(GREEDY, context))
+
+    task = asyncio.create_task(read())
+    with pytest.raises(asyncio.CancelledError):
+        await asyncio.wait_for(task, 5)
+
+
 async def test_a_timeout_of_someone_else_is_not_told_as_the_requests_deadline():
     with pytest.raises(TimeoutError):
         await collect(Deadline(Following(TimeoutError())).generate(GREEDY, CONTEXT))

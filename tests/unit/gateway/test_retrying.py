@@ -116,7 +116,13 @@ OWN = {Reason.CONTEXT_TOO_LONG, Reason.UNSUPPORTED_OPTION, Reason.QUOTA_EXHAUSTE
 
 @pytest.mark.parametrize("reason", [one for one in Reason if RULES[one].retry is not Retry.NEVER])
 def test_what_is_wrong_with_the_request_or_spent_for_the_day_does_not_pass(reason):
-    assert passes(error(reason)) == (reason not in OWN)
+    soon = error(reason, retry_after=0.5)
+    assert passes(soon) == (reason not in OWN)
+
+
+def test_a_model_that_is_away_passes_only_where_it_says_until_when():
+    assert passes(error(Reason.MODEL_UNAVAILABLE, retry_after=0.5))
+    assert not passes(error(Reason.MODEL_UNAVAILABLE))
 
 
 def test_the_soonest_of_those_who_may_be_tried_again_says_when():

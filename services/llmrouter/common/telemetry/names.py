@@ -161,10 +161,15 @@ class Name(StrEnum):
     COST = "llm_cost_dollars"
     TENANT_COST = "llm_tenant_cost_dollars"
     BUDGET_ALERTS = "llm_budget_alerts"
+    LIMIT_USED = "llm_limit_used_ratio"
     SAFETY_FINDINGS = "llm_safety_findings"
     QUALITY = "llm_model_quality"
     OUTSTANDING = "llm_outstanding_tokens"
     STATE_DEGRADED = "llm_selector_state_degraded"
+    DESIRED_REPLICAS = "llm_desired_replicas"
+    REPLICAS = "llm_replicas"
+    POOL_LOAD = "llm_pool_load"
+    MODEL_DESIRED_REPLICAS = "llm_model_desired_replicas"
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +289,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     Name.BUDGET_ALERTS: Instrument(
         Kind.COUNTER, "{alert}", "Budgets nearly spent, spent, or with few requests left, by rule."
     ),
+    Name.LIMIT_USED: Instrument(
+        Kind.GAUGE, "", "Share of a limit or budget that its fullest subject has used, by rule."
+    ),
     Name.SAFETY_FINDINGS: Instrument(
         Kind.COUNTER, "{finding}", "What was found in questions and answers, by what became of it."
     ),
@@ -293,6 +301,17 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     ),
     Name.STATE_DEGRADED: Instrument(
         Kind.GAUGE, "", "1 while the selector's state cannot be kept over a restart."
+    ),
+    Name.DESIRED_REPLICAS: Instrument(
+        Kind.GAUGE, "{replica}", "Replicas that a pool should have by its load: what autoscalers "
+        "follow.",
+    ),
+    Name.REPLICAS: Instrument(Kind.GAUGE, "{replica}", "Replicas of a pool that are heard of."),
+    Name.POOL_LOAD: Instrument(
+        Kind.GAUGE, "", "Mean load of a pool by resource, over its target: 1 is the target."
+    ),
+    Name.MODEL_DESIRED_REPLICAS: Instrument(
+        Kind.GAUGE, "{replica}", "Replicas that a model should have by the use of its slots."
     ),
 }  # fmt: skip
 

@@ -15,6 +15,7 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _NUMBER: Schema = {"type": "number"}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
+_BOOL: Schema = {"type": "boolean"}
 
 
 def ref(name: str) -> Schema:
@@ -107,6 +108,9 @@ _USAGE = _object(
         "prompt_tokens_details": _object({"cached_tokens": _COUNT}),
     }
 )
+_ADJUSTMENT = _object(
+    {"dropped_messages": _COUNT, "max_tokens": _COUNT, "low_priority": _BOOL}
+)
 _ATTEMPT = _object(
     {
         "model": _TEXT,
@@ -116,6 +120,7 @@ _ATTEMPT = _object(
         "confidence": _or_null(_NUMBER),
         "error": _or_null(_TEXT),
         "set_aside": _or_null(_TEXT),
+        "adjustment": _or_null(_ADJUSTMENT),
     }
 )
 _ROUTE = _object(
@@ -126,6 +131,7 @@ _ROUTE = _object(
         "cached_in": _or_null(_TEXT),
         "similarity": _or_null(_NUMBER),
         "plan_id": _TEXT,
+        "dropped_messages": _COUNT,
         "cost": _NUMBER,
         "attempts": _list(_ATTEMPT),
     }

@@ -20,6 +20,8 @@ class Scope(StrEnum):
     """List the models."""
     OBSERVE = "observe"
     """See what the suite does for everybody: the live page."""
+    ADMIN = "admin"
+    """Have a profile recorded."""
 
 
 ALL_SCOPES = frozenset(Scope)

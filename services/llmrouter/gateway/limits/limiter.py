@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
 from llmrouter.common.errors import RouterError
@@ -17,6 +17,7 @@ from llmrouter.gateway.limits.charges import (
     in_units,
     settled,
 )
+from llmrouter.gateway.limits.fullness import Fullest, Fullness
 from llmrouter.gateway.limits.memory_store import milliseconds
 from llmrouter.gateway.limits.refusals import refusal
 from llmrouter.gateway.limits.resources import Resource
@@ -68,6 +69,7 @@ class Limiter:
     ) -> None:
         self._rules, self._store, self._clock = rules, store, clock
         self._open = open_on_failure
+        self._fullness = Fullness()
 
     def limits(self, *resources: Resource, by_model: bool = False) -> bool:
         """Whether any rule limits one of the resources; as `RuleBook.limits`."""
@@ -101,11 +103,21 @@ class Limiter:
                 return Hold(self._store, None, [])
             raise
         if isinstance(found, Refused):
+            full = found.full
+            self._full([one.charge for one in full], [one.seen for one in full])
             _note([_standing(one.charge, one.seen) for one in found.full], context)
             raise refusal(found)
+        self._full(found.charges, found.seen)
         noted = [_standing(*one) for one in zip(found.charges, found.seen, strict=True)]
         _note(noted, context)
         return Hold(self._store, found, noted)
+
+    def fullest(self) -> list[Fullest]:
+        """Return the fullest count of each limit that is used, as of its last request."""
+        return list(self._fullness.now(self._clock() / 1000))
+
+    def _full(self, charges: Sequence[Charge], seen: Sequence[Seen]) -> None:
+        self._fullness.note(charges, seen, self._clock() / 1000)
 
 
 def _note(standings: list[Standing], context: RequestContext) -> None:

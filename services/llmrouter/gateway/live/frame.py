@@ -6,11 +6,12 @@ Times are seconds, amounts US dollars, shares 0 to 1.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llmrouter.common.overview import Overview, Rates
 from llmrouter.common.wire import seconds
+from llmrouter.gateway.limits.fullness import Fullest
 from llmrouter.gateway.live.recent import CALLERS, STEP_SECONDS, RecentRequests
 from llmrouter.gateway.record import RequestRecord
 from llmrouter.v1 import cache_pb2, generation_pb2, inference_pb2, model_pb2
@@ -22,16 +23,20 @@ MOST_CHOICES, MOST_NODES = 12, 16
 _MOST_MODELS, _MOST_ENDPOINTS, _MOST_LOADED = 64, 8, 64
 _MOST_BREAKERS, _MOST_ROLLOUTS, _MOST_COSTS, _MOST_ERRORS = 32, 16, 8, 4
 _MOST_REQUESTS = 40
+_MOST_LIMITS = 16
 _LONGEST_NAME, _LONGEST_SENTENCE = 96, 300
 
 
-def frame_of(seen: Overview, rates: Rates, recent: RecentRequests) -> dict[str, Any]:
+def frame_of(
+    seen: Overview, rates: Rates, recent: RecentRequests, limits: Sequence[Fullest] = ()
+) -> dict[str, Any]:
     """Return the frame of this moment.
 
     Args:
         seen: What the services said.
         rates: Tokens per second of loaded models.
         recent: What this gateway answered.
+        limits: The fullest count of each limit.
     """
     return {
         "at": round(time.time(), 3),
@@ -48,6 +53,7 @@ def frame_of(seen: Overview, rates: Rates, recent: RecentRequests) -> dict[str, 
         "costs": _costs(seen.costs.costs),
         "requests": [_request(at, one) for at, one in recent.newest(_MOST_REQUESTS)],
         "choices": [_choice(one) for one in reversed(seen.choices)],
+        "limits": [_limit(one) for one in limits[:_MOST_LIMITS]],
     }
 
 
@@ -259,6 +265,15 @@ def _choice(one: dict[str, Any]) -> dict[str, Any]:
         "candidates": len(one["order"]),
         "excluded": len(one["exclusions"]),
         "outcomes": [_name(each["error_reason"]) for each in one["outcomes"][:_MOST_ERRORS]],
+    }
+
+
+def _limit(one: Fullest) -> dict[str, Any]:
+    return {
+        "rule": _name(one.rule),
+        "limit": one.limit,
+        "subject": _name(one.subject),
+        "share": _rounded(one.share),
     }
 
 

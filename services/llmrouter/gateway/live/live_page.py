@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 from google.protobuf.json_format import MessageToDict
@@ -14,6 +14,7 @@ from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.overview import Overview, Reach, look, rates_between
 from llmrouter.common.wire_errors import from_rpc_error
+from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.live.feed import LiveFeed
 from llmrouter.gateway.live.frame import MOST_CHOICES, MOST_NODES, frame_of
 from llmrouter.gateway.live.recent import RecentRequests
@@ -35,12 +36,10 @@ class LivePage:
     Args:
         settings: The gateway's settings.
         dialler: Reaches the services.
-        limits: Says what is wrong with the limits; empty while nothing is.
+        limits: Say how full they are, and what is wrong with them.
     """
 
-    def __init__(
-        self, settings: GatewaySettings, dialler: Dialler, limits: Callable[[], str]
-    ) -> None:
+    def __init__(self, settings: GatewaySettings, dialler: Dialler, limits: Limits) -> None:
         self._settings, self._dialler, self._limits = settings, dialler, limits
         page = settings.page
         self.recent = RecentRequests()
@@ -75,9 +74,11 @@ class LivePage:
             seen.nodes = (await look({}, places, 0, _SECONDS)).nodes
         if not seen.catalog.models and self._before is not None:
             seen.catalog = self._before.catalog if "selector" in seen.away else seen.catalog
-        frame = frame_of(seen, rates_between(self._before, seen), self.recent)
+        limiter = self._limits.limiter
+        limits = [] if limiter is None else limiter.fullest()
+        frame = frame_of(seen, rates_between(self._before, seen), self.recent, limits)
         self._before = seen
-        troubles = troubles_in(frame, self._limits())
+        troubles = troubles_in(frame, self._limits.trouble)
         every = self._settings.page.interval_seconds
         return to_json({**frame, "troubles": troubles, "every": every})
 

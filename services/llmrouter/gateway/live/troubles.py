@@ -15,6 +15,7 @@ _MINUTES = STEPS * STEP_SECONDS // 60
 _FEW = 5
 """Attempts of which one that failed says little."""
 _FAILING = 0.05
+_NEARLY = 0.8
 _ORDER = {"bad": 0, "warning": 1, "note": 2}
 _NO_MODEL = "Every request is refused until a model is loaded or a provider configured."
 _WITHOUT = {
@@ -48,6 +49,7 @@ def troubles_in(frame: dict[str, Any], limits: str = "") -> list[dict[str, str]]
         *_engines(frame["engines"]),
         *_nodes(frame["nodes"]),
         *_rollouts(frame["rollouts"]),
+        *_limits(frame["limits"]),
         *_requests(frame["traffic"]),
     ]
     return [asdict(one) for one in sorted(found, key=lambda one: _ORDER[one.level])[:_MOST]]
@@ -134,6 +136,14 @@ def _rollouts(rollouts: Iterable[dict[str, Any]]) -> Iterator[Trouble]:
         elif one["state"] == "paused":
             what = f"The rollout of {one['model']} is paused at {one['share']:.0%}."
             yield Trouble("note", what, "It keeps that share, and still rolls back.")
+
+
+def _limits(limits: Iterable[dict[str, Any]]) -> Iterator[Trouble]:
+    for one in limits:
+        if one["share"] >= _NEARLY:
+            what = f"{one['limit'].replace('_', ' ')} of {one['rule']}: {one['share']:.0%} used."
+            done = f"By {one['subject']}, whose requests are refused beyond it."
+            yield Trouble("note", what[:1].upper() + what[1:], done)
 
 
 def _requests(traffic: dict[str, Any]) -> Iterator[Trouble]:

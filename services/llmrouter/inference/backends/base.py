@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from llmrouter.common.embedding import EmbeddingRequest, Vector
 from llmrouter.common.generation import (
@@ -15,6 +15,7 @@ from llmrouter.common.generation import (
     SamplingOptions,
     TokenLogprob,
 )
+from llmrouter.common.profiling.formats import Step
 
 __all__ = [
     "Backend",
@@ -24,6 +25,7 @@ __all__ = [
     "BackendRequest",
     "BackendStatistics",
     "Embedder",
+    "StepRecorder",
     "TokenDelta",
 ]
 
@@ -221,6 +223,19 @@ class Backend(Protocol):
 
     async def close(self) -> None:
         """Cancel what runs and free everything; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class StepRecorder(Protocol):
+    """A backend that can tell its steps one by one."""
+
+    def record_steps(self, most: int) -> None:
+        """Keep the next steps, `most` at most, until they are taken."""
+        ...
+
+    def take_steps(self) -> list[Step]:
+        """End that; return them in order."""
         ...
 
 

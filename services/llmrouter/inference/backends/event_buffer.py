@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+from array import array
 from collections.abc import AsyncIterator, Callable
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import TokenLogprob
 from llmrouter.inference.backends.base import BackendEvent, BackendFinished, TokenDelta
 
 __all__ = ["EventBuffer"]
 
 _LOGPROB_BYTES = 8
 """What the log probability of one token counts."""
+_LOGPROB_MEMORY = 160
+"""What it takes in memory."""
+_TOKEN_MEMORY = 4
+_PIECES = 64
+"""Texts that wait side by side at most: an object for each takes more than most of them say."""
 
 
 class EventBuffer:
     """Holds the events of one request until its consumer takes them.
 
-    While the consumer lags, the deltas of a choice merge into one, so that memory is bounded by
-    what they say alone. Used from one event loop.
+    While the consumer lags, the deltas of a choice merge into one, as they come, so that memory is
+    bounded by what they say alone. Used from one event loop.
 
     Args:
         limit: Bytes of each of the choices to hold at most, on average.
         choices: How many there are.
-        hold: Where the sequence can be taken off its slot: told True once half of that waits, and
-            False once nothing does. Without, more than the limit ends the request as SLOW_READER.
+        hold: Where the sequence can be taken off its slot: told True once what waits takes a
+            quarter of that, and False once nothing does. Without, more than the limit ends the
+            request as SLOW_READER.
     """
 
     def __init__(
@@ -33,8 +41,8 @@ class EventBuffer:
         self._limit = limit * choices
         self._hold = hold
         self._held = False
-        self._pending: dict[int, list[TokenDelta]] = {}
-        self._bytes = 0
+        self._pending: dict[int, TokenDelta | _Merged] = {}
+        self._bytes = self._memory = 0
         self._ends: list[BackendFinished] = []
         self._running = choices
         self._failure: RouterError | None = None
@@ -49,8 +57,8 @@ class EventBuffer:
         """Add text; False when it no longer fits, which ends the request as SLOW_READER."""
         if self.ended:
             return True
-        size = self._bytes + _size(delta)
-        if size > self._limit // 2 and self._hold is not None and not self._held:
+        size, memory = self._bytes + _size(delta), self._memory + _memory(delta)
+        if memory > self._limit // 4 and self._hold is not None and not self._held:
             self._held = True
             self._hold(True)
         # What comes while the sequence is being taken off its slot is little.
@@ -58,8 +66,14 @@ class EventBuffer:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
             return False
-        self._pending.setdefault(delta.choice, []).append(delta)
-        self._bytes = size
+        before = self._pending.get(delta.choice)
+        if before is None:
+            self._pending[delta.choice] = delta
+        else:
+            merged = before if isinstance(before, _Merged) else _Merged(before)
+            merged.add(delta)
+            self._pending[delta.choice] = merged
+        self._bytes, self._memory = size, memory
         self._news.set()
         return True
 
@@ -93,20 +107,51 @@ class EventBuffer:
     def _take(self) -> TokenDelta:
         """Return what has been said of the choice that has waited longest, as one delta."""
         choice = next(iter(self._pending))
-        deltas = self._pending.pop(choice)
-        self._bytes -= sum(map(_size, deltas))
+        waiting = self._pending.pop(choice)
+        delta = waiting if isinstance(waiting, TokenDelta) else waiting.delta(choice)
+        self._bytes -= _size(delta)
+        self._memory -= _memory(delta)
         if self._held and self._hold is not None and not self._pending:
             self._held = False
             self._hold(False)
-        return TokenDelta(
-            "".join(delta.text for delta in deltas),
-            sum(delta.tokens for delta in deltas),
-            choice,
-            tuple(one for delta in deltas for one in delta.logprobs),
-            tuple(one for delta in deltas for one in delta.token_ids),
-        )
+        return delta
+
+
+class _Merged:
+    """Deltas of one choice in little more memory than what they say."""
+
+    __slots__ = ("_logprobs", "_texts", "_token_ids", "_tokens")
+
+    def __init__(self, first: TokenDelta) -> None:
+        self._texts: list[str] = []
+        self._tokens = 0
+        self._token_ids = array("I")
+        self._logprobs: list[TokenLogprob] = []
+        self.add(first)
+
+    def add(self, delta: TokenDelta) -> None:
+        """Take in the next one."""
+        self._texts.append(delta.text)
+        if len(self._texts) >= _PIECES:
+            self._texts = ["".join(self._texts)]
+        self._tokens += delta.tokens
+        self._token_ids.extend(delta.token_ids)
+        self._logprobs += delta.logprobs
+
+    def delta(self, choice: int) -> TokenDelta:
+        """Return all of it as one."""
+        told = tuple(self._logprobs), tuple(self._token_ids)
+        return TokenDelta("".join(self._texts), self._tokens, choice, *told)
 
 
 def _size(delta: TokenDelta) -> int:
-    told = sum(1 + len(one.top) for one in delta.logprobs)
-    return len(delta.text.encode()) + _LOGPROB_BYTES * told
+    return len(delta.text.encode()) + _LOGPROB_BYTES * _told(delta)
+
+
+def _memory(delta: TokenDelta) -> int:
+    ids = _TOKEN_MEMORY * len(delta.token_ids)
+    return len(delta.text.encode()) + ids + _LOGPROB_MEMORY * _told(delta)
+
+
+def _told(delta: TokenDelta) -> int:
+    return sum(1 + len(one.top) for one in delta.logprobs)

@@ -16,6 +16,7 @@ from llmrouter import _native
 from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
 from llmrouter.common.generation import Priority
+from llmrouter.common.profiling.formats import Step
 from llmrouter.inference.backends.base import (
     BackendEvent,
     BackendOptions,
@@ -28,6 +29,7 @@ from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.backends.grammar_text import FIELD
 from llmrouter.inference.backends.llguidance_library import find_llguidance
 from llmrouter.inference.backends.native_events import put_event, reason_of
+from llmrouter.inference.backends.native_steps import steps_of
 from llmrouter.inference.backends.ort_loading import failures_named, load_decoder, open_library
 from llmrouter.inference.background import in_background
 from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
@@ -121,6 +123,14 @@ class OnnxRuntimeBackend:
             del self._buffers[sequence]
             if not buffer.ended:
                 self._engine.cancel(sequence)
+
+    def record_steps(self, most: int) -> None:
+        """Keep the next steps, `most` at most, until they are taken."""
+        self._engine.trace(most)
+
+    def take_steps(self) -> list[Step]:
+        """End that; return them in order."""
+        return steps_of(self._engine.take_trace())
 
     def statistics(self) -> BackendStatistics:
         """Return the load of this moment."""

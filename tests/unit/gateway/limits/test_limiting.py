@@ -159,6 +159,50 @@ async def test_a_model_that_is_too_dear_for_the_budget_gives_way_to_one_that_is_
     assert carried.plan.reason == "cheap is within the budget, dear is not"
 
 
+COSTLY = replace(PLAN, candidates=(replace(DEAR, cost=0.002),))
+
+
+async def test_a_cheaper_model_that_was_not_in_the_plan_answers_before_anybody_is_refused():
+    limits = limiter({"dollars_per_day": 0.001})
+    other = replace(PLAN, id="plan-2", candidates=(replace(CHEAP, cost=0.00002),))
+    following, selector = Following(*answer_events("cheap")), Replanner(other)
+    link = Budget(limits, 1024, following, selector)
+    await collect(link.generate(planned(SHORT, COSTLY), asking()))
+    [(carried, _)] = following.calls
+    assert (carried.plan.id, carried.plan.candidates) == ("plan-2", other.candidates)
+    assert carried.plan.reason == "cheap is within the budget, dear is not"
+    assert carried.request == SHORT
+    [wishes] = selector.wishes
+    assert wishes.max_cost == pytest.approx(0.001), "0.002 in all, of which half is left"
+
+
+@pytest.mark.parametrize(
+    ("rule", "plan", "answer"),
+    [
+        ({"tokens_per_day": 10}, COSTLY, None),
+        ({"dollars_per_day": 0.001}, replace(COSTLY, mode=PlanMode.ENSEMBLE), None),
+        ({"dollars_per_day": 0.001}, COSTLY, error(Reason.NO_CANDIDATE)),
+        ({"dollars_per_day": 0.001}, COSTLY, replace(PLAN, candidates=(replace(CHEAP, away="x"),))),
+        ({"dollars_per_day": 0.001}, COSTLY, COSTLY),
+    ],
+)
+async def test_where_no_cheaper_model_helps_the_limit_is_what_the_caller_hears_of(
+    rule, plan, answer
+):
+    link = Budget(limiter(rule), 1024, Following(), Replanner(answer))
+    failure = await refused(link.generate(planned(SHORT, plan), asking()))
+    assert failure.reason in {Reason.QUOTA_EXHAUSTED, Reason.RATE_LIMITED}
+
+
+async def test_a_cascade_gives_its_dearest_stages_up_first():
+    limits = limiter({"dollars_per_day": 0.001})
+    following = Following(*answer_events("cheap"))
+    plan = replace(PLAN, candidates=(CHEAP, DEAR), mode=PlanMode.CASCADE)
+    await spend(limits, following, asking(), plan)
+    [(carried, _)] = following.calls
+    assert carried.plan.candidates == (CHEAP,)
+
+
 async def test_a_budget_that_holds_no_model_says_when_it_begins_anew():
     limits = limiter({"dollars_per_day": 0.000001})
     link = Budget(limits, 1024, Following())

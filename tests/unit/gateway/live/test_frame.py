@@ -83,7 +83,7 @@ def test_what_is_away_open_failed_full_queued_or_rolled_back_is_named():
         "could not be loaded", "Memory at 10.0.0.12:50054 is 89% full", "31 requests wait",
         "rolled back: 8 %", "9 of 38 attempts",
         "No endpoint serves smollm2-135m-instruct-fp32 any more",
-        "upstream unavailable",
+        "upstream unavailable", "Requests per minute of trial tenants: 97% used",
     ):  # fmt: skip
         assert any(fact in one for one in told(frame)), fact
 

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import gc
+import tracemalloc
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 
 import pytest
@@ -121,3 +123,56 @@ async def test_the_failure_of_one_choice_ends_all() -> None:
     assert await anext(events) == FINISHED
     with pytest.raises(RouterError, match="broke"):
         await anext(events)
+
+
+MOST = 64 << 10
+PART = 24 << 10
+"""Of those, what waits in the engine's buffer; the rest is on the way (`test_slow_reader.py`)."""
+
+
+def traced(work: Callable[[], object]) -> int:
+    """Return the bytes that are left of what some work allocated, while its result lives."""
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        result = work()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0] - before
+        assert result is not None
+        return taken
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("tops", [None, 0, 20], ids=["text", "logprobs", "top 20"])
+def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(tops: int | None) -> None:
+    def until_held() -> EventBuffer:
+        held: list[bool] = []
+        buffer = EventBuffer(MOST, 1, held.append)
+        number = 0
+        while not held:
+            number += 1
+            buffer.put(TokenDelta(f"w{number} ", 1, 0, logprobs_of(number, tops), (1000 + number,)))
+        return buffer
+
+    assert traced(until_held) <= PART
+
+
+def logprobs_of(number: int, tops: int | None) -> tuple[TokenLogprob, ...]:
+    if tops is None:
+        return ()
+    top = tuple(
+        TopLogprob(5000 + number + i, -i / 7, f"t{number}{i}".encode()) for i in range(tops)
+    )
+    return (TokenLogprob(5000 + number, -number / 7, f"w{number}".encode(), top),)
+
+
+async def test_many_that_merge_on_the_way_lose_nothing() -> None:
+    buffer = EventBuffer(1 << 20)
+    for number in range(1000):
+        buffer.put(TokenDelta(f"{number} ", 1, 0, (), (number,)))
+    buffer.end(FINISHED)
+    [delta, end] = await collect(buffer.events())
+    whole = "".join(f"{number} " for number in range(1000))
+    assert delta == TokenDelta(whole, 1000, 0, (), tuple(range(1000)))
+    assert end == FINISHED

@@ -32,6 +32,11 @@ function level(one) {
     `${count(one.entries)} answers, ${bytes(one.bytes)} of ${bytes(one.limit)}${gone}`);
 }
 
+function limit(one) {
+  const level = one.share >= 1 ? "bad" : one.share >= 0.8 ? "warning" : "";
+  return item(one.rule, el("span", { is: level }, share(one.share)), meter(one.share, level), `${one.limit.replaceAll("_", " ")}, ${one.subject}`);
+}
+
 function rollout(one) {
   const samples = one.samples.map(([attempts, failures], place) => `${place ? "new" : "old"} ${count(attempts)} asked, ${count(failures)} failed`);
   const stage = one.stage < 0 ? "shadows" : `stage ${one.stage + 1} of ${one.stages.length} for ${duration(one.in_stage)}`;
@@ -47,7 +52,7 @@ function empty(id, items, said) {
   told.hidden = items.length > 0;
 }
 
-export function drawSide({ engines, nodes, cache, costs, rollouts }) {
+export function drawSide({ engines, nodes, cache, costs, limits, rollouts }) {
   const where = (one) => (nodes.length > 1 ? `; at ${one.node}` : "");
   keyed(byId("engines"), engines, (one) => `${one.node} ${one.model} ${one.version} ${one.state}`, (one) => engine(one, where));
   empty("engines", engines, "no model is loaded");
@@ -62,6 +67,8 @@ export function drawSide({ engines, nodes, cache, costs, rollouts }) {
     keyed(byId(id), rows, (one) => one.name, (one) => item(one.name, dollars(one.spent), meter(one.spent / most), `${count(one.attempts)} paid, ${short(one.tokens)} tokens, estimated ${dollars(one.estimated)}`));
     empty(id, rows, "nothing yet");
   }
+  keyed(byId("limits"), limits, (one) => `${one.rule} ${one.limit}`, limit);
+  empty("limits", limits, "none is used");
   keyed(byId("rollouts"), rollouts, (one) => one.model, rollout);
   empty("rollouts", rollouts, "none; llmrouter rollout start begins one");
 }

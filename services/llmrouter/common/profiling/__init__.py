@@ -1,0 +1,1 @@
+"""Where a process spends its time, recorded for a while when somebody asks."""

@@ -1,0 +1,161 @@
+"""The services of the chart started as their pods start them, on this machine for a cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import sys
+import urllib.request
+from pathlib import Path
+
+import grpc
+import pytest
+import yaml
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.helm.conftest import named, of_kind, render
+from tests.integration.suite.conftest import (
+    SERVICES,
+    free_ports,
+    store,
+    wait_until_ready,
+    wait_until_routable,
+)
+
+from llmrouter.v1 import generation_pb2
+from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+__all__ = ["store"]
+
+SCALED = (
+    'inference.defaults.autoscaling={"kind": "keda", "max": 2}',
+    'gateway.autoscaling={"enabled": true, "calls": 8}',
+)
+COMPONENTS = {name: name for name in SERVICES} | {"inference": "inference-main"}
+
+
+def written(objects, folder, store):
+    """Write what each pod would mount, with ports and folders of this machine; return its ports."""
+    kinds = ("port", "health_port", "metrics")
+    absent, http, *free = free_ports(2 + 3 * len(SERVICES))
+    ports = {name: dict(zip(kinds, free[3 * n :], strict=False)) for n, name in enumerate(SERVICES)}
+    for name, component in COMPONENTS.items():
+        text = named(objects, "ConfigMap", component)["data"]["llmrouter.yaml"]
+        text = text.replace("/var/lib/llmrouter/models", str(store))
+        text = text.replace("/var/lib/llmrouter", str(folder / name))
+        # The second replica of the pool is not there, as before a scaler has made it.
+        text = re.sub(r"rel-llmrouter-inference-main-1[\w.-]*:50054", f"127.0.0.1:{absent}", text)
+        for other, its in ports.items():
+            host = rf"rel-llmrouter-{COMPONENTS[other]}[\w.-]*:5005\d"
+            text = re.sub(host, f"127.0.0.1:{its['port']}", text)
+        config = yaml.safe_load(text)
+        config[name] |= {"host": "127.0.0.1", "port": ports[name]["port"]}
+        config[name]["health_port"] = ports[name]["health_port"]
+        if name == "gateway":
+            config[name]["http_port"] = http
+        page = config["telemetry"]["prometheus"]
+        page |= {"host": "127.0.0.1", "port": ports[name]["metrics"]}
+        (folder / name).mkdir(exist_ok=True)
+        (folder / f"{name}.yaml").write_text(json.dumps(config))
+    return ports
+
+
+def container_of(objects, component):
+    kind = "Deployment" if component == "gateway" else "StatefulSet"
+    [container] = named(objects, kind, component)["spec"]["template"]["spec"]["containers"]
+    return container
+
+
+@contextlib.asynccontextmanager
+async def started(objects, folder):
+    """Run the commands of the pods, with their variables."""
+    running = []
+    llmrouter = str(Path(sys.executable).with_name("llmrouter"))
+    try:
+        for name, component in COMPONENTS.items():
+            container = container_of(objects, component)
+            told = {one["name"]: one["value"] for one in container["env"]}
+            assert Path(told["LLMROUTER_CONFIG"]).parent == Path(
+                next(
+                    one["mountPath"] for one in container["volumeMounts"] if one["name"] == "config"
+                )
+            )
+            told["LLMROUTER_CONFIG"] = str(folder / f"{name}.yaml")
+            running.append(
+                await asyncio.create_subprocess_exec(
+                    llmrouter, *container["args"], env={**os.environ, **told}
+                )
+            )
+        yield
+    finally:
+        for process in running:
+            if process.returncode is None:
+                process.send_signal(signal.SIGTERM)
+        for process in running:
+            try:
+                await asyncio.wait_for(process.wait(), 30)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def health(port, service):
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        request = health_pb2.HealthCheckRequest(service=service)
+        return (await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)).status
+
+
+async def page(port):
+    def read():
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+            return answer.read().decode()
+
+    return await asyncio.to_thread(read)
+
+
+async def answer(port):
+    """Return an answer of the gateway."""
+    sampling = generation_pb2.SamplingOptions(max_tokens=4)
+    request = generation_pb2.GenerateRequest(prompt="abcd", sampling=sampling)
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        return await GatewayServiceStub(channel).Generate(request, timeout=60)
+
+
+async def until_scaled(port):
+    """Wait until the selector has looked at a load that it has heard of."""
+    async with asyncio.timeout(30):
+        while "llm_desired_replicas{" not in await page(port):  # noqa: ASYNC110 - another process
+            await asyncio.sleep(0.5)
+
+
+async def test_pods_start_by_what_they_mount_answer_and_show_what_scalers_follow(tmp_path, store):
+    objects = render(*SCALED)
+    ports = written(objects, tmp_path, store)
+    async with started(objects, tmp_path):
+        for name in SERVICES:
+            await wait_until_ready(ports[name]["port"])
+        await wait_until_routable(ports["gateway"]["port"])
+        for name, component in COMPONENTS.items():
+            container = container_of(objects, component)
+            for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+                asked = container[probe]["grpc"].get("service", "")
+                status = await health(ports[name]["health_port"], asked)
+                assert status == health_pb2.HealthCheckResponse.SERVING, (name, probe)
+        assert (await answer(ports["gateway"]["port"])).finished.usage.completion_tokens == 4
+        await until_scaled(ports["selector"]["metrics"])
+        pages = {name: await page(ports[name]["metrics"]) for name in SERVICES}
+    assert "rpc_server_active_calls" in pages["gateway"]
+    [scaled] = of_kind(objects, "ScaledObject")
+    queries = " ".join(one["metadata"]["query"] for one in scaled["spec"]["triggers"])
+    for metric in re.findall(r"llm_\w+", queries):
+        assert metric in pages["selector"] + pages["inference"], metric
+    desired = re.search(
+        r'llm_desired_replicas\{[^}]*pool="([^"]+)"[^}]*\} (\S+)', pages["selector"]
+    )
+    assert (desired[1], float(desired[2])) == ("rel-llmrouter-inference-main", 1)
+    for kept in ("gateway/ledger.sqlite", "selector/selector.sqlite", "cache/answers/data.mdb"):
+        assert (tmp_path / kept).exists(), kept
