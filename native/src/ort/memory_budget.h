@@ -17,9 +17,6 @@ class MemoryBudget {
  public:
   /// `limit` in bytes; 0 for none.
   explicit MemoryBudget(std::size_t limit) : limit_(limit) {}
-  ~MemoryBudget() {
-    if (getenv("MB")) fprintf(stderr, "MB limit %zu peak %zu left %zu\n", limit_, peak(), used());
-  }  // TMP
   MemoryBudget(const MemoryBudget&) = delete;
   MemoryBudget& operator=(const MemoryBudget&) = delete;
 
