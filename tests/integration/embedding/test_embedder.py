@@ -211,7 +211,7 @@ async def test_a_computation_past_its_deadline_is_ended(endless):
 
 async def test_closing_ends_a_computation_and_lets_go_of_the_graph(endless):
     task = await begun(endless)
-    session = weakref.ref(endless._encoder._session)
+    session = weakref.ref(endless._encoder._graph)
     async with asyncio.timeout(30):
         await endless.close()
     with pytest.raises(RouterError) as refused:

@@ -99,12 +99,12 @@ def swell_with_length(folder: Path) -> None:
 
 def swell_at(folder: Path, word: str) -> None:
     """Make a vector of `HUGE` floats where a text has `word`; with an empty one, always."""
-    fed = [helper.make_node("Equal", ["input_ids", "token"], ["equal"])] if word else [
-        helper.make_node("GreaterOrEqual", ["input_ids", "token"], ["equal"])
+    fed = [helper.make_node("Equal", ["input_ids", "token"], ["hit"])] if word else [
+        helper.make_node("GreaterOrEqual", ["input_ids", "token"], ["hit"])
     ]  # fmt: skip
     nodes = [
         *fed,
-        helper.make_node("Cast", ["equal"], ["found"], to=TensorProto.INT64),
+        helper.make_node("Cast", ["hit"], ["found"], to=TensorProto.INT64),
         helper.make_node("ReduceMax", ["found"], ["any_found"], keepdims=0),
         helper.make_node("Mul", ["huge", "any_found"], ["size"]),
         helper.make_node("ConstantOfShape", ["size"], ["zeros"]),

@@ -79,7 +79,7 @@ def test_what_onnxruntime_is_given_is_what_a_model_counts_for_beside_keys_and_va
 
 def test_a_workspace_that_is_not_set_grows_with_what_a_step_computes(folder: ModelFolder) -> None:
     def workspace(**options: int) -> int:
-        return computing_bytes(folder, replace(BARE, workspace_bytes=0, **options))
+        return computing_bytes(folder, replace(BARE, cache_bytes=0, workspace_bytes=0, **options))
 
     # The logits of every token, and of each its scores against the whole context.
     longer = workspace(prefill_chunk=300) - workspace(prefill_chunk=200)
