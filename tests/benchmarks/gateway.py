@@ -21,6 +21,7 @@ from tests.benchmarks.gateway_streams import measure_streams
 from tests.benchmarks.report import Report
 
 from llmrouter.common.logs import configure_logs
+from llmrouter.common.standalone import configure_process
 
 BUSY_CALLERS = 32
 TARGETS = {
@@ -46,6 +47,7 @@ def add_options(parser):
 
 def run(arguments):
     """Measure what is asked for."""
+    configure_process()  # both sides of the calls in this process as programs of ours are
     configure_logs(json=False, level=logging.WARNING)
     report = Report("gateway", targets=TARGETS)
     parts = {"http": _over_http, "calls": _calls, "streams": _streams}

@@ -16,6 +16,7 @@ from grpc import aio
 from tests.benchmarks.cache_suite import Instant, event, suite
 
 from llmrouter.common.logs import configure_logs
+from llmrouter.common.standalone import configure_process
 from llmrouter.v1 import gateway_pb2, generation_pb2
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 
@@ -25,6 +26,7 @@ TOKENS_PER_SECOND = 50
 TOKENS = 150
 LADDER = (25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000)
 MOST_DELAY = 0.1
+_TRIES = 2
 _SPREAD_SECONDS = 1.0
 """Streams do not all begin at once, nor do callers."""
 
@@ -54,6 +56,7 @@ async def _echo(request, context):
 
 
 async def _serve():
+    configure_process()
     configure_logs(json=False, level=logging.WARNING)
     handler = grpc.unary_stream_rpc_method_handler(
         _echo, gateway_pb2.StreamGenerateRequest.FromString,
@@ -107,18 +110,27 @@ async def measure_streams():
 
 
 async def _climb(call):
-    """Ask for more and more streams until they are too many."""
+    """Ask for more and more streams until they are too many, twice."""
     steps = []
     await _together(call, 2)
     for streams in LADDER:
-        delays, lost = await _together(call, streams)
-        late = delays[int(0.99 * len(delays))] if delays else float("inf")
-        carried = late <= MOST_DELAY and not lost
-        steps.append({"streams": streams, "delay_p50_ms": 1000 * delays[len(delays) // 2],
-                      "delay_p99_ms": 1000 * late, "lost": lost, "carried": carried})  # fmt: skip
-        if not carried:
+        for _ in range(_TRIES):
+            steps.append(await _step(call, streams))
+            if steps[-1]["carried"]:
+                break
+        else:
             break
     return steps
+
+
+async def _step(call, streams):
+    delays, lost = await _together(call, streams)
+    middle, late = (
+        delays[int(share * len(delays))] if delays else float("inf") for share in (0.5, 0.99)
+    )
+    carried = late <= MOST_DELAY and not lost
+    return {"streams": streams, "delay_p50_ms": 1000 * middle, "delay_p99_ms": 1000 * late,
+            "lost": lost, "carried": carried}  # fmt: skip
 
 
 async def _together(call, streams):

@@ -2,8 +2,8 @@
 
 Version 5, in two steps. The question is SHA-256 over canonical JSON (sorted keys, no blanks, UTF-8)
 of the version tag, tenant, input, sampling options and, of a caller who is held to some models,
-those. The key is SHA-256 over the question, the length of the model's name, the name and its
-version: one question has a key per model version.
+those, and of a request with tools these. The key is SHA-256 over the question, the length of the
+model's name, the name and its version: one question has a key per model version.
 
 What does not change an answer is left out, so that more requests meet: cache wishes, routing,
 priority and deadline; the order of stop strings and logit biases, doubled stop strings and biases
@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict
 
-from llmrouter.common.generation import GenerationRequest, Role
+from llmrouter.common.generation import GenerationRequest, Message, Role
 
 __all__ = ["KEY_BYTES", "answer_key", "conversation_key", "question_key", "stored_key"]
 
@@ -70,7 +71,9 @@ def _question_key(request: GenerationRequest, tenant: str, models: frozenset[str
     facts = {
         "key": _VERSION,
         "tenant": tenant,
-        "messages": [[turn.role.value, list(turn.parts)] for turn in request.messages],
+        "messages": [
+            [turn.role.value, list(turn.parts), *_calls(turn)] for turn in request.messages
+        ],
         "prompt": request.prompt,
         "temperature": float(options.temperature) + 0.0,
         "top_k": options.top_k if drawn else 0,
@@ -91,7 +94,16 @@ def _question_key(request: GenerationRequest, tenant: str, models: frozenset[str
     }
     if models:
         facts["models"] = sorted(models)
+    if request.tools is not None:
+        facts["tools"] = asdict(request.tools)
     return hashlib.sha256(_canonical(facts).encode("utf-8", "surrogatepass")).digest()
+
+
+def _calls(turn: Message) -> list[object]:
+    """Return what is said of tools; nothing in most turns, whose key stays as it was."""
+    if not (turn.tool_calls or turn.tool_call_id):
+        return []
+    return [[asdict(call) for call in turn.tool_calls], turn.tool_call_id]
 
 
 def stored_key(tenant: str, key: bytes) -> bytes:

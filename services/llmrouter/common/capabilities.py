@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from llmrouter.common.generation import GenerationRequest, SamplingOptions
+from llmrouter.common.generation import GenerationRequest, Role, SamplingOptions
 
 __all__ = [
     "CHAT",
@@ -12,6 +12,7 @@ __all__ = [
     "LOGPROBS",
     "SAMPLING",
     "STRUCTURED_OUTPUT",
+    "TOOLS",
     "needed",
 ]
 
@@ -27,6 +28,8 @@ LOGPROBS = "logprobs"
 """It tells how likely each token was."""
 STRUCTURED_OUTPUT = "structured_output"
 """It honours a `response_format`."""
+TOOLS = "tools"
+"""It asks for tools, and reads what they gave."""
 SAMPLING = frozenset({
     "logit_bias", LOGPROBS, "min_p", "min_tokens", "n", "penalties", "seed", STRUCTURED_OUTPUT,
 })  # fmt: skip
@@ -37,7 +40,11 @@ stop every model honours."""
 def needed(request: GenerationRequest) -> frozenset[str]:
     """Return what a model must be able to do to answer `request` as asked."""
     kind = CHAT if request.messages else COMPLETION
-    return frozenset({kind, *_of_sampling(request.sampling)})
+    speaks_of_tools = request.tools is not None or any(
+        turn.tool_calls or turn.role is Role.TOOL for turn in request.messages
+    )
+    tools = {TOOLS} if speaks_of_tools else set()
+    return frozenset({kind, *_of_sampling(request.sampling), *tools})
 
 
 def _of_sampling(options: SamplingOptions) -> frozenset[str]:

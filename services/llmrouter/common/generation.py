@@ -19,6 +19,7 @@ from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.common.logprobs import TokenLogprob, TopLogprob
 from llmrouter.common.sampling import FormatKind, ResponseFormat, SamplingOptions
 from llmrouter.common.text_bytes import text_bytes
+from llmrouter.common.tools import ToolCall, ToolCallPiece, ToolWishes
 from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.common.usage import Usage
 
@@ -57,6 +58,8 @@ class Role(StrEnum):
     SYSTEM = "system"
     USER = "user"
     ASSISTANT = "assistant"
+    TOOL = "tool"
+    """What a tool gave."""
 
 
 class Priority(StrEnum):
@@ -75,6 +78,8 @@ class FinishReason(StrEnum):
     LENGTH = "length"
     """`max_tokens` or the context was used up."""
     CANCELLED = "cancelled"
+    TOOL_CALLS = "tool_calls"
+    """The model waits for what tools give."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +88,10 @@ class Message:
 
     role: Role
     parts: tuple[str, ...]
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What an earlier turn of the model's asked for."""
+    tool_call_id: str = ""
+    """The call that a tool's turn answers."""
 
     @property
     def text(self) -> str:
@@ -132,6 +141,8 @@ class GenerationRequest:
     routing: RoutingWishes = field(default_factory=RoutingWishes)
     cache: CacheWishes = field(default_factory=CacheWishes)
     priority: Priority = Priority.NORMAL
+    tools: ToolWishes | None = None
+    """Tools that the model may ask for; None has none."""
     fingerprints: dict[tuple[str, frozenset[str]], bytes] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -141,7 +152,10 @@ class GenerationRequest:
     def prompt_bytes(self) -> int:
         """Size by `text_bytes` of everything the model is to read, templates not counted."""
         turns = sum(text_bytes(part) for turn in self.messages for part in turn.parts)
-        return turns + text_bytes(self.prompt)
+        calls = (call for turn in self.messages for call in turn.tool_calls)
+        told = sum(text_bytes(call.name) + text_bytes(call.arguments) for call in calls)
+        tools = () if self.tools is None else self.tools.texts
+        return turns + told + sum(map(text_bytes, tools)) + text_bytes(self.prompt)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,6 +215,8 @@ class Delta:
     """Of each of those tokens, where the request asks."""
     token_ids: tuple[int, ...] = field(default=(), compare=False)
     """What they are, from inference to the gateway; callers are not told."""
+    tool_calls: tuple[ToolCallPiece, ...] = ()
+    """New text of calls of tools."""
 
 
 @dataclass(frozen=True, slots=True)

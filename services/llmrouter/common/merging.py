@@ -23,6 +23,7 @@ def joined(deltas: Sequence[Delta]) -> Delta:
         sum(one.tokens for one in deltas),
         tuple(told for one in deltas for told in one.logprobs),
         tuple(token for one in deltas for token in one.token_ids),
+        tuple(piece for one in deltas for piece in one.tool_calls),
     )
 
 

@@ -22,6 +22,7 @@ from llmrouter.common.generation import (
     SamplingOptions,
 )
 from llmrouter.common.replay_pace import MAX_TOKENS_PER_SECOND, MIN_TOKENS_PER_SECOND, ReplayPace
+from llmrouter.common.validation_tools import tool_turn_violations, tool_violations
 
 __all__ = [
     "MAX_MESSAGES",
@@ -72,7 +73,8 @@ def validate(request: GenerationRequest) -> None:
     if request.routing.ensemble is not None and options.n > 1:
         told = f"is {options.n}; an ensemble gives one answer: leave n or the ensemble out"
         wishes.append(FieldViolation("sampling.n", told))
-    _refuse([*_input(request), *_sampling(options), *_shaping(options), *wishes])
+    tools = tool_violations(request)
+    _refuse([*_input(request), *_sampling(options), *_shaping(options), *wishes, *tools])
 
 
 def validate_context(context: RequestContext) -> None:
@@ -203,8 +205,11 @@ def _messages(request: GenerationRequest) -> list[FieldViolation]:
         return [FieldViolation("chat.messages", f"has {count} turns; at most {MAX_MESSAGES}")]
     for index, turn in enumerate(request.messages):
         path = f"chat.messages[{index}].content"
-        if not 1 <= len(turn.parts) <= _MAX_PARTS:
-            found.append(FieldViolation(path, f"has {len(turn.parts)} parts; 1 to {_MAX_PARTS}"))
+        least = 0 if turn.tool_calls else 1
+        if not least <= len(turn.parts) <= _MAX_PARTS:
+            bound = f"has {len(turn.parts)} parts; {least} to {_MAX_PARTS}"
+            found.append(FieldViolation(path, bound))
+        found.extend(tool_turn_violations(f"chat.messages[{index}]", turn))
         for part_index, part in enumerate(turn.parts[:_MAX_PARTS]):
             found.extend(_text(f"{path}[{part_index}].text", part))
     if not any(part.strip() for turn in request.messages for part in turn.parts):

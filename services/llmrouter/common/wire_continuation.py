@@ -32,8 +32,10 @@ def decode_continuation(request: pb.InferRequest, asked: GenerationRequest) -> C
     size = len(begun.text.encode())
     if size > MAX_CONTINUED_BYTES:
         raise invalid("continuation.text", f"is {size} bytes; at most {MAX_CONTINUED_BYTES}")
-    if asked.sampling.n > 1 or asked.sampling.response_format is not None:
-        told = "is of several answers or of one with a response_format; neither can be gone on with"
+    shaped = asked.sampling.response_format is not None or asked.tools is not None
+    if asked.sampling.n > 1 or shaped:
+        told = "is of several answers, or of one with a response_format or tools; no such answer is"
+        told += " gone on with"
         violation = FieldViolation("continuation", told)
         message = f"continuation {told}"
         raise RouterError(Reason.UNSUPPORTED_OPTION, message, violations=(violation,))

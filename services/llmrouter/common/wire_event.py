@@ -23,6 +23,7 @@ from llmrouter.common.generation import (
 )
 from llmrouter.common.truncation import Adjustment
 from llmrouter.common.wire import duration, seconds
+from llmrouter.common.wire_tools import decode_pieces, encode_pieces
 from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = [
@@ -65,6 +66,7 @@ _FINISH = {
     pb.FINISH_REASON_STOP: FinishReason.STOP,
     pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
     pb.FINISH_REASON_CANCELLED: FinishReason.CANCELLED,
+    pb.FINISH_REASON_TOOL_CALLS: FinishReason.TOOL_CALLS,
 }
 _FINISH_OUT = {value: key for key, value in _FINISH.items()}
 
@@ -74,7 +76,10 @@ def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
     match event:
         case Delta(choice, text, tokens, logprobs):
             told = encode_logprobs(logprobs)
-            delta = pb.Delta(choice=choice, text=text, tokens=tokens, logprobs=told)
+            calls = encode_pieces(event.tool_calls)
+            delta = pb.Delta(
+                choice=choice, text=text, tokens=tokens, logprobs=told, tool_calls=calls
+            )
             return pb.GenerationEvent(delta=delta)
         case Started():
             return pb.GenerationEvent(
@@ -106,7 +111,8 @@ def decode_event(event: pb.GenerationEvent) -> GenerationEvent | None:
         case "delta":
             delta = event.delta
             logprobs = decode_logprobs(delta.logprobs)
-            return Delta(delta.choice, delta.text, delta.tokens, logprobs)
+            calls = decode_pieces(delta.tool_calls)
+            return Delta(delta.choice, delta.text, delta.tokens, logprobs, tool_calls=calls)
         case "started":
             start = event.started
             status = _CACHE_STATUS.get(start.cache, CacheStatus.BYPASSED)

@@ -18,11 +18,17 @@ from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.validation import MAX_MESSAGES
 from llmrouter.common.wire import PRIORITY, PRIORITY_OUT, duration, seconds
 from llmrouter.common.wire_routing import decode_routing, encode_routing
+from llmrouter.common.wire_tools import decode_calls, decode_tools, encode_calls, encode_tools
 from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = ["decode_request", "encode_request"]
 
-_ROLES = {pb.ROLE_SYSTEM: Role.SYSTEM, pb.ROLE_USER: Role.USER, pb.ROLE_ASSISTANT: Role.ASSISTANT}
+_ROLES = {
+    pb.ROLE_SYSTEM: Role.SYSTEM,
+    pb.ROLE_USER: Role.USER,
+    pb.ROLE_ASSISTANT: Role.ASSISTANT,
+    pb.ROLE_TOOL: Role.TOOL,
+}
 _ROLES_OUT = {value: key for key, value in _ROLES.items()}
 _CACHE_MODES = {
     pb.CACHE_MODE_UNSPECIFIED: CacheMode.READ_WRITE,
@@ -53,6 +59,7 @@ def decode_request(request: pb.GenerateRequest) -> GenerationRequest:
         routing=decode_routing(request.routing),
         cache=_decode_cache(request.cache),
         priority=_decode_priority(request),
+        tools=decode_tools(request),
     )
 
 
@@ -70,12 +77,17 @@ def encode_request(request: GenerationRequest) -> pb.GenerateRequest:
         ),
         sampling=_encode_sampling(request.sampling),
         priority=PRIORITY_OUT[request.priority],
+        tools=encode_tools(request.tools),
     )
     if request.cache.ttl_seconds:
         result.cache.ttl.CopyFrom(duration(request.cache.ttl_seconds))
     if request.messages:
         for turn in request.messages:
-            message = result.chat.messages.add(role=_ROLES_OUT[turn.role])
+            message = result.chat.messages.add(
+                role=_ROLES_OUT[turn.role],
+                tool_calls=encode_calls(turn.tool_calls),
+                tool_call_id=turn.tool_call_id,
+            )
             for part in turn.parts:
                 message.content.add(text=part)
     else:
@@ -87,14 +99,19 @@ def _decode_message(message: pb.Message, index: int) -> Message:
     if message.role not in _ROLES:
         raise invalid(
             f"chat.messages[{index}].role",
-            f"is {message.role}; it must be ROLE_SYSTEM, ROLE_USER or ROLE_ASSISTANT",
+            f"is {message.role}; it must be ROLE_SYSTEM, _USER, _ASSISTANT or _TOOL",
         )
     for part_index, part in enumerate(message.content):
         if part.WhichOneof("kind") != "text":
             raise invalid(
                 f"chat.messages[{index}].content[{part_index}]", "is empty; it must hold text"
             )
-    return Message(_ROLES[message.role], tuple(part.text for part in message.content))
+    return Message(
+        _ROLES[message.role],
+        tuple(part.text for part in message.content),
+        decode_calls(message.tool_calls),
+        message.tool_call_id,
+    )
 
 
 def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:

@@ -18,6 +18,7 @@ from llmrouter.common.generation import (
     TokenLogprob,
     Usage,
 )
+from llmrouter.common.tools import ToolCall, ToolCallPiece, put_together
 
 __all__ = ["Answer", "AnswerBuilder", "Choice", "logprob_bytes"]
 
@@ -26,7 +27,7 @@ _LOGPROB_BYTES = 32
 _ANSWER_BYTES = 512
 _CHOICE_BYTES = 128
 """About what the objects take beside their texts."""
-_COMPLETE = frozenset({FinishReason.STOP, FinishReason.LENGTH})
+_COMPLETE = frozenset({FinishReason.STOP, FinishReason.LENGTH, FinishReason.TOOL_CALLS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,13 @@ class Choice:
     reason: FinishReason
     stop: str = ""
     logprobs: tuple[TokenLogprob, ...] = ()
+    tool_calls: tuple[ToolCall, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """About the bytes it takes in memory."""
+        calls = sum(sys.getsizeof(one.arguments) + _CHOICE_BYTES for one in self.tool_calls)
+        return sys.getsizeof(self.text) + _CHOICE_BYTES + logprob_bytes(self.logprobs) + calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +61,7 @@ class Answer:
     @property
     def size(self) -> int:
         """About the bytes it takes in memory."""
-        return _ANSWER_BYTES + sum(
-            sys.getsizeof(choice.text) + _CHOICE_BYTES + logprob_bytes(choice.logprobs)
-            for choice in self.choices
-        )
+        return _ANSWER_BYTES + sum(choice.size for choice in self.choices)
 
     def gives(self, model: str, version: str) -> bool:
         """Return whether it is an answer, and that of this model's version."""
@@ -78,7 +83,11 @@ class Answer:
         # Per choice tokens are not kept: the count stands with the first choice, the sum is right.
         tokens = self.usage.completion_tokens
         for index, choice in enumerate(self.choices):
-            yield Delta(index, choice.text, tokens, choice.logprobs)
+            calls = tuple(
+                ToolCallPiece(place, call.id, call.name, call.arguments)
+                for place, call in enumerate(choice.tool_calls)
+            )
+            yield Delta(index, choice.text, tokens, choice.logprobs, tool_calls=calls)
             yield ChoiceFinished(index, choice.reason, choice.stop)
             tokens = 0
 
@@ -100,6 +109,7 @@ class AnswerBuilder:
         self.finished: Finished | None = None
         self._texts: dict[int, list[str]] = {}
         self._logprobs: dict[int, list[TokenLogprob]] = {}
+        self._calls: dict[int, list[ToolCallPiece]] = {}
         self._ends: dict[int, ChoiceFinished] = {}
         self._max_bytes = max_bytes
         self._bytes = 0
@@ -130,6 +140,7 @@ class AnswerBuilder:
                 end.reason,
                 end.stop,
                 tuple(self._logprobs.get(index, ())),
+                put_together(self._calls.get(index, ())),
             )
             for index, end in sorted(self._ends.items())
         )
@@ -153,11 +164,15 @@ class AnswerBuilder:
         if self._max_bytes:
             self._bytes += len(delta.text.encode())
             self._bytes += logprob_bytes(delta.logprobs)
+            self._bytes += sum(len(one.arguments.encode()) for one in delta.tool_calls)
             if self._bytes > self._max_bytes:
                 self.too_large = True
                 self._texts.clear()
                 self._logprobs.clear()
+                self._calls.clear()
                 return
         self._texts.setdefault(delta.choice, []).append(delta.text)
+        if delta.tool_calls:
+            self._calls.setdefault(delta.choice, []).extend(delta.tool_calls)
         if delta.logprobs:
             self._logprobs.setdefault(delta.choice, []).extend(delta.logprobs)

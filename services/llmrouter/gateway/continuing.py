@@ -33,7 +33,7 @@ def may_be_gone_on_with(
         allowed: What the gateway allows; the request may allow less.
     """
     options = request.sampling
-    one_kind = options.n == 1 and options.response_format is None
+    one_kind = options.n == 1 and options.response_format is None and request.tools is None
     size = sum(trial.said.size for trial in trials)
     return one_kind and _wish(request, allowed) is not Switching.OFF and size <= _MOST_BYTES
 

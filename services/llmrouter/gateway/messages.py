@@ -28,6 +28,7 @@ from llmrouter.common.wire_event import (
 )
 from llmrouter.common.wire_features import encode_features
 from llmrouter.common.wire_routing import encode_routing
+from llmrouter.common.wire_tools import decode_calls, encode_calls
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.plan import Candidate, Outcome, Plan, Tried
 from llmrouter.v1 import cache_pb2, generation_pb2, selector_pb2
@@ -165,6 +166,7 @@ def encode_choice(choice: Choice) -> generation_pb2.Choice:
         reason=encode_finish_reason(choice.reason),
         stop=choice.stop,
         logprobs=encode_logprobs(choice.logprobs),
+        tool_calls=encode_calls(choice.tool_calls),
     )
 
 
@@ -191,6 +193,7 @@ def decode_answer(answer: cache_pb2.CachedAnswer) -> Answer:
                 decode_finish_reason(choice.reason),
                 choice.stop,
                 decode_logprobs(choice.logprobs),
+                decode_calls(choice.tool_calls),
             )
             for choice in answer.choices
         ),

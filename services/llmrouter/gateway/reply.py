@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import Delta, GenerationEvent
@@ -74,6 +74,8 @@ class Reply:
         if not isinstance(event, Delta):
             self._add(event)
             return
+        if event.token_ids:  # no caller is told them, and they take much room
+            event = replace(event, token_ids=())
         last = self._waiting[-1] if self._waiting else None
         if isinstance(last, list) and last[0].choice == event.choice:
             last.append(event)

@@ -8,8 +8,9 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
-from llmrouter.common.errors import invalid
-from llmrouter.common.generation import Delta, GenerationEvent, RequestContext
+from llmrouter.common.capabilities import TOOLS, needed
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
+from llmrouter.common.generation import Delta, GenerationEvent, GenerationRequest, RequestContext
 from llmrouter.common.validation import validate, validate_context, validate_embedding
 from llmrouter.common.wire import decode_context
 from llmrouter.common.wire_continuation import decode_continuation
@@ -56,6 +57,7 @@ class InferenceServicer(InferenceServiceServicer):
         if request.model in self._remote:
             events = self._remote.generate(*what)
         else:
+            _refuse_tools(asked)
             events = generate(self._registry, *what)
         if self._observer is not None:
             provider = self._remote.provider_of(request.model)
@@ -75,6 +77,14 @@ class InferenceServicer(InferenceServiceServicer):
         who = _asker(request.context, context)
         result = await embed(self._registry, request.model, request.version, asked, who)
         return embedding_pb2.InferenceServiceEmbedResponse(response=encode_embedding_result(result))
+
+
+def _refuse_tools(request: GenerationRequest) -> None:
+    if TOOLS in needed(request):
+        told = "are spoken of, which models of this machine do not know; ask a provider's"
+        raise RouterError(
+            Reason.UNSUPPORTED_OPTION, f"tools {told}", violations=(FieldViolation("tools", told),)
+        )
 
 
 def _tokens(event: GenerationEvent) -> tuple[int, ...]:

@@ -105,7 +105,9 @@ class EndpointWatcher:
         if heard is None:
             return
         served = tuple(_loaded(one, loads.get((one.name, one.version))) for one in heard.served)
-        self._seen[address] = replace(heard, served=served)
+        if served != heard.served:
+            self._seen[address] = replace(heard, served=served)
+            self._told = None
 
     def heard(self) -> bool:
         """Whether some address has told what it holds, or there is none to tell."""

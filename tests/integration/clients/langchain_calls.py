@@ -48,6 +48,16 @@ stopped = chat().invoke("abcd", stop=[whole.content[2]])
 told["stopped"] = [stopped.content, stopped.response_metadata["finish_reason"]]
 older = OpenAI(model="tiny", temperature=0, max_tokens=4, **BASE).generate(["abcd", "ab"])
 told["completions"] = [place for place, _ in enumerate(older.generations)]
+tool = {"name": "warmth", "description": "How warm it is.", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}}}  # fmt: skip
+bound = chat(model="caller").bind_tools([tool])
+gathered = None
+for part in bound.stream("abcd"):
+    gathered = part if gathered is None else gathered + part
+told["tools"] = [
+    [[call["id"], call["name"], call["args"]] for call in one.tool_calls]
+    for one in (bound.invoke("abcd"), gathered)
+]
 embedder = OpenAIEmbeddings(model="vectors", check_embedding_ctx_length=False, **BASE)
 told["embeddings"] = [len(one) for one in embedder.embed_documents(["red", "blue"])]
 told["errors"] = {

@@ -50,6 +50,17 @@ older = litellm.text_completion(
     model="text-completion-openai/tiny", prompt=["abcd", "ab"], temperature=0, max_tokens=4, **BASE
 )
 told["completions"] = [choice.index for choice in older.choices]
+tool = {"type": "function", "function": {"name": "warmth", "parameters": {
+    "type": "object", "properties": {"city": {"type": "string"}}}}}  # fmt: skip
+asking = {"model": "openai/caller", "tools": [tool]}
+gathered = litellm.stream_chunk_builder(list(chat(**asking, stream=True)))
+told["tools"] = [
+    [
+        [call.id, call.function.name, json.loads(call.function.arguments)]
+        for call in one.choices[0].message.tool_calls
+    ]
+    for one in (chat(**asking), gathered)
+]
 vectors = litellm.embedding(
     model="openai/vectors", input=["red", "blue"], encoding_format="float", **BASE
 )

@@ -41,6 +41,17 @@ told.stopped = [stopped.choices[0].message.content, stopped.choices[0].finish_re
 const legacy = await client.completions.create({ model: "tiny", prompt: ["abcd", "ab"], temperature: 0, max_tokens: 4 });
 told.completions = legacy.choices.map((choice) => choice.index);
 
+const parameters = { type: "object", properties: { city: { type: "string" } } };
+const tools = [{ type: "function", function: { name: "warmth", parameters } }];
+const asking = { model: "caller", messages: chat.messages, tools };
+const calls = [
+  await client.chat.completions.create(asking),
+  await client.chat.completions.stream(asking).finalChatCompletion(),
+];
+told.tools = calls.map((one) => one.choices[0].message.tool_calls.map(
+  (call) => [call.id, call.function.name, JSON.parse(call.function.arguments)],
+));
+
 const vectors = await client.embeddings.create({ model: "vectors", input: ["red", "blue"] });
 told.embeddings = vectors.data.map((one) => one.embedding.length);
 told.models = (await client.models.list()).data.map((model) => model.id);

@@ -64,6 +64,11 @@ def test_log_probabilities_and_stop_strings_are_told(told):
     assert told["stopped"] == [told["whole"]["text"][:2], "stop"]
 
 
+def test_calls_of_tools_are_the_same_whole_and_streamed(told):
+    calls = [["c1", "warmth", {"city": "Oslo"}], ["c2", "rain", {}]]
+    assert told["tools"] == [calls, calls]
+
+
 def test_raw_prompts_and_texts_come_back_in_their_places(told):
     assert told["completions"] == [0, 1]
     assert told["embeddings"] == [4, 4]

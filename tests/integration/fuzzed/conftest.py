@@ -1,5 +1,6 @@
 """One real suite in a thread for all tests of this folder: a tiny decoder and a tiny encoder."""
 
+import contextlib
 import json
 
 import pytest
@@ -10,10 +11,9 @@ from tests.support.background import in_background
 from llmrouter import suite
 
 
-@pytest.fixture(scope="session")
-def running(tmp_path_factory):
-    """Where the services listen."""
-    root = tmp_path_factory.mktemp("fuzzed")
+@contextlib.contextmanager
+def tiny_suite(root, **inference):
+    """Run it; yields where the services listen."""
     write_tiny_folder(root / "store/tiny")
     write_encoder(root / "store/vectors")
     body = {
@@ -25,11 +25,18 @@ def running(tmp_path_factory):
         },
         "selector": {"refresh_interval_seconds": 0.2},
         "cache": {"disk_path": str(root / "answers")},
-        "inference": {"slots": 4, "max_tokens": 16},
+        "inference": {"slots": 4, "max_tokens": 16, **inference},
     }
     path = root / "llmrouter.yaml"
     path.write_text(json.dumps(body))
     with in_background(
         lambda: suite.running(path, ports="free", store=root / "store")
     ) as addresses:
+        yield addresses
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory):
+    """Where the services listen."""
+    with tiny_suite(tmp_path_factory.mktemp("fuzzed")) as addresses:
         yield addresses

@@ -114,3 +114,13 @@ def test_ten_thousand_turns_and_messages_beyond_the_bound_are_refused_by_name(ch
     large = generation_pb2.GenerateRequest(prompt="x" * (9 << 20))
     assert told(channel, "Generate", [large.SerializeToString()])[0] == "RESOURCE_EXHAUSTED"
     assert told(channel, "ListModels", [b""])[0] == "OK"
+
+
+def test_a_model_of_this_machine_is_asked_for_no_tools(channel):
+    chat = {"messages": [{"role": generation_pb2.ROLE_USER, "content": [{"text": "a"}]}]}
+    asked = generation_pb2.GenerateRequest(
+        chat=chat, tools={"tools": [{"name": "f"}]}, routing={"model": "tiny"}
+    )
+    status, said = told(channel, "Generate", [asked.SerializeToString()])
+    assert status in ("INVALID_ARGUMENT", "FAILED_PRECONDITION")
+    assert b"tools" in said

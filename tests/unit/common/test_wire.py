@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrouter.common import generation as domain
+from llmrouter.common import tools
 from llmrouter.common.errors import RouterError
 from llmrouter.common.replay_pace import ReplayPace
 from llmrouter.common.truncation import Adjustment, Truncation
@@ -61,16 +62,27 @@ wishes = st.builds(
     ttl_seconds=st.just(0.0) | st.integers(1, 365 * 86400).map(float),
     pace=st.none() | st.builds(ReplayPace, st.none() | st.floats(0.1, 10_000)),
 )
+tool = st.builds(tools.Tool, words, words, words, st.none() | st.booleans())
+tool_wishes = st.none() | st.builds(
+    tools.ToolWishes,
+    st.lists(tool, max_size=2).map(tuple),
+    st.sampled_from(tools.ToolChoice),
+    words,
+    st.none() | st.booleans(),
+)
+pieces = st.builds(tools.ToolCallPiece, count, words, words, words)
 turns = st.lists(
     st.builds(
         domain.Message,
         role=st.sampled_from(domain.Role),
         parts=st.lists(words, max_size=3).map(tuple),
+        tool_calls=st.lists(st.builds(tools.ToolCall, words, words, words), max_size=2).map(tuple),
+        tool_call_id=words,
     ),
     min_size=1,
     max_size=4,
 ).map(tuple)
-shared = {"sampling": sampling, "routing": routing, "cache": wishes}
+shared = {"sampling": sampling, "routing": routing, "cache": wishes, "tools": tool_wishes}
 requests = st.builds(domain.GenerationRequest, messages=turns, **shared) | st.builds(
     domain.GenerationRequest, prompt=words, **shared
 )
@@ -108,7 +120,15 @@ events = (
         words,
         dropped_messages=count,
     )
-    | st.builds(domain.Delta, count, words, count, st.lists(logprobs, max_size=2).map(tuple))
+    | st.builds(
+        domain.Delta,
+        count,
+        words,
+        count,
+        st.lists(logprobs, max_size=2).map(tuple),
+        st.just(()),
+        st.lists(pieces, max_size=2).map(tuple),
+    )
     | st.builds(domain.ChoiceFinished, count, st.sampled_from(domain.FinishReason), words)
     | st.builds(domain.Finished, usage, timings, st.lists(attempts, max_size=2).map(tuple))
 )

@@ -1,10 +1,9 @@
 """What of a turn waits for its reader takes little memory, however small its pieces are."""
 
 import asyncio
-import gc
-import tracemalloc
 
 import pytest
+from tests.support.traced import traced
 
 from llmrouter.common.generation import Delta, Finished, TokenLogprob, TopLogprob
 from llmrouter.gateway.reply import Credit, Reply
@@ -38,16 +37,10 @@ async def test_what_waits_takes_at_most_so_many_bytes(tops):
     credit = Credit()
     credit.grant(1)
     reply = Reply(credit)
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced() as taken:
         count = await fill(reply, tops)
-        gc.collect()
-        taken = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
-    assert count > 1
-    assert taken <= MOST
+        assert count > 1
+        assert taken() <= MOST
 
 
 async def test_many_that_merge_on_the_way_lose_nothing():

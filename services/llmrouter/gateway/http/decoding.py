@@ -25,6 +25,7 @@ from llmrouter.common.generation import (
     SamplingOptions,
 )
 from llmrouter.common.replay_pace import ReplayPace
+from llmrouter.common.tools import Tool, ToolCall, ToolChoice, ToolWishes
 from llmrouter.gateway.http.fields import (
     ChatBody,
     CompletionBody,
@@ -34,6 +35,7 @@ from llmrouter.gateway.http.fields import (
     GenerationBody,
     TurnFields,
 )
+from llmrouter.gateway.http.fields_tools import NamedTool
 from llmrouter.gateway.pacing import check_unpaced
 
 __all__ = ["AUTO", "chat_request", "completion_requests", "embedding_request"]
@@ -59,6 +61,7 @@ def chat_request(body: ChatBody) -> GenerationRequest:
         routing=_routing(body, body.prompt_cache_key),
         cache=_cache(body),
         priority=body.priority or tier,
+        tools=_tools(body),
     )
 
 
@@ -87,7 +90,35 @@ def embedding_request(body: EmbeddingBody) -> EmbeddingRequest:
 
 def _message(turn: TurnFields) -> Message:
     role = Role.SYSTEM if turn.role == "developer" else Role(turn.role)
-    return Message(role, tuple(part.text for part in turn.content))
+    calls = tuple(
+        ToolCall(one.id, one.function.name, one.function.arguments) for one in turn.tool_calls or ()
+    )
+    # Clients send no text, null or an empty one where the model only asked for tools.
+    parts = tuple(part.text for part in turn.content if part.text or not calls)
+    return Message(role, parts, calls, turn.tool_call_id or "")
+
+
+def _tools(body: ChatBody) -> ToolWishes | None:
+    if not body.tools:
+        if body.tool_choice not in (None, "none", "auto"):
+            raise invalid("tool_choice", "is given without tools; give tools or leave it out")
+        return None
+    tools = tuple(
+        Tool(
+            one.function.name,
+            one.function.description or "",
+            ""
+            if one.function.parameters is None
+            else json.dumps(one.function.parameters, ensure_ascii=False),
+            one.function.strict,
+        )
+        for one in body.tools
+    )
+    if isinstance(body.tool_choice, NamedTool):
+        named = body.tool_choice.function.name
+        return ToolWishes(tools, ToolChoice.NAMED, named, body.parallel_tool_calls)
+    choice = ToolChoice(body.tool_choice or "auto")
+    return ToolWishes(tools, choice, parallel=body.parallel_tool_calls)
 
 
 def _max_tokens(body: ChatBody) -> int | None:

@@ -26,6 +26,7 @@ from llmrouter.common.generation import (
     TokenLogprob,
     Usage,
 )
+from llmrouter.common.tools import ToolCallPiece
 from llmrouter.gateway.answers import Choice
 
 __all__ = ["ChatForm", "CompletionForm", "Form", "embedding_body", "usage_body"]
@@ -96,7 +97,7 @@ class ChatForm:
         told = [
             {
                 "index": index,
-                "message": {"role": "assistant", "content": choice.text, "refusal": None},
+                "message": _message(choice),
                 "logprobs": _chat_logprobs(choice.logprobs),
                 "finish_reason": choice.reason.value,
             }
@@ -115,7 +116,9 @@ class ChatForm:
                 if choice not in self._begun:  # Every choice begins with its role.
                     self._begun.add(choice)
                     yield self._envelope.chunk([_turn(choice)])
-                said = {"content": text}
+                said: dict[str, Any] = {"content": text} if text or not event.tool_calls else {}
+                if event.tool_calls:
+                    said["tool_calls"] = [_call_piece(one) for one in event.tool_calls]
                 yield self._envelope.chunk([_piece(choice, said, _chat_logprobs(logprobs))])
             case ChoiceFinished(choice, reason):
                 yield self._envelope.chunk([_piece(choice, {}, None, reason.value)])
@@ -239,6 +242,28 @@ def _attempts(attempts: tuple[Attempt, ...]) -> list[dict[str, Any]]:
         }
         for one in attempts
     ]
+
+
+def _message(choice: Choice) -> dict[str, Any]:
+    said: dict[str, Any] = {"role": "assistant", "content": choice.text, "refusal": None}
+    if choice.tool_calls:
+        said["content"] = choice.text or None
+        said["tool_calls"] = [
+            {
+                "id": one.id,
+                "type": "function",
+                "function": {"name": one.name, "arguments": one.arguments},
+            }
+            for one in choice.tool_calls
+        ]
+    return said
+
+
+def _call_piece(piece: ToolCallPiece) -> dict[str, Any]:
+    """Return new text of a call; its id and its name stand in the first piece alone."""
+    function = {"name": piece.name} if piece.name else {}
+    head = {"id": piece.id, "type": "function"} if piece.id else {}
+    return {"index": piece.index, **head, "function": {**function, "arguments": piece.arguments}}
 
 
 def _turn(choice: int) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def _as_param(field: str) -> str:
     """Return a field of the protos by its name in this API."""
     if field == "routing.model":
         return "model"
-    for prefix in ("sampling.", "chat."):
+    if field in ("tools.choice", "tools.name"):
+        return "tool_choice"
+    for prefix in ("sampling.", "chat.", "tools."):
         field = field.removeprefix(prefix)
     return field

@@ -24,6 +24,7 @@ from llmrouter.common.continuation import Switching
 from llmrouter.common.ensemble import Election
 from llmrouter.common.generation import CacheMode, Priority
 from llmrouter.common.truncation import Truncation
+from llmrouter.gateway.http.fields_tools import NamedTool, ToolCallFields, ToolFields
 
 __all__ = [
     "UNSUPPORTED",
@@ -38,8 +39,8 @@ __all__ = [
 UNSUPPORTED = frozenset(
     {
         "audio", "best_of", "echo", "function_call", "functions", "metadata", "modalities", "name",
-        "parallel_tool_calls", "prediction", "prompt_cache_retention", "reasoning_effort",
-        "safety_identifier", "store", "suffix", "tool_choice", "tools", "verbosity",
+        "prediction", "prompt_cache_retention", "reasoning_effort",
+        "safety_identifier", "store", "suffix", "verbosity",
         "web_search_options",
     }
 )  # fmt: skip
@@ -98,15 +99,16 @@ class TextPart(_Fields):
 class TurnFields(_Fields):
     """One turn of a chat; `developer` is another word for `system`."""
 
-    role: Literal["system", "developer", "user", "assistant"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: Annotated[
         list[TextPart],
         BeforeValidator(_parts, str | list[TextPart] | None),
         Field(max_length=64),
-    ]
+    ] = []
     refusal: None = None
     """What our own answers, which are sent back as turns, have here."""
-    tool_calls: Annotated[list[Any], Field(max_length=0)] | None = None
+    tool_calls: Annotated[list[ToolCallFields], Field(max_length=128)] | None = None
+    tool_call_id: str | None = None
     annotations: Annotated[list[Any], Field(max_length=0)] | None = None
 
 
@@ -217,7 +219,8 @@ class GenerationBody(_Fields):
         return {
             name: value
             for name, value in body.items()
-            if value is not None and value not in _MEANS_NOTHING.get(name, ())
+            if value is not None
+            and (name in cls.model_fields or value not in _MEANS_NOTHING.get(name, ()))
         }
 
     @classmethod
@@ -230,7 +233,7 @@ class GenerationBody(_Fields):
         for name in fields.keys() - set(schema["required"]):
             fields[name] = {"anyOf": [fields[name], null]}
         for name, values in _MEANS_NOTHING.items():
-            fields[name] = {"enum": [*values, None]}
+            fields.setdefault(name, {"enum": [*values, None]})
         return {**schema, "additionalProperties": null}
 
 
@@ -242,6 +245,9 @@ class ChatBody(GenerationBody):
     logprobs: bool = False
     top_logprobs: _Whole = 0
     prompt_cache_key: str = ""
+    tools: Annotated[list[ToolFields], Field(max_length=128)] = []
+    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    parallel_tool_calls: bool | None = None
     service_tier: Literal["auto", "default", "flex", "priority"] = "auto"
 
 

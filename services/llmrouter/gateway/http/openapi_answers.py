@@ -51,7 +51,12 @@ def _word(*words: str) -> Schema:
     return {"type": "string", "enum": list(words)}
 
 
-_REASON = _word("stop", "length", "cancelled")
+_REASON = _word("stop", "length", "cancelled", "tool_calls")
+_CALL = {"id": _TEXT, "type": _word("function")}
+_TOOL_CALL = _object({**_CALL, "function": _object({"name": _TEXT, "arguments": _TEXT})})
+_CALL_PIECE = _object(
+    {"index": _COUNT, "function": _object({"arguments": _TEXT}, {"name": _TEXT})}, _CALL
+)
 _TOKEN = _object(
     {"token": _TEXT, "logprob": _NUMBER, "bytes": _list({"type": "integer"})},
     {"top_logprobs": _list(ref("Token"))},
@@ -65,12 +70,19 @@ _TEXT_LOGPROBS = _object(
         "text_offset": _list(_COUNT),
     }
 )
-_DELTA = _object({}, {"role": _word("assistant"), "content": _TEXT})
+_DELTA = _object(
+    {}, {"role": _word("assistant"), "content": _TEXT, "tool_calls": _list(_CALL_PIECE)}
+)
 _CHAT_CHOICE = _object(
     {
         "index": _COUNT,
         "message": _object(
-            {"role": _word("assistant"), "content": _TEXT, "refusal": {"type": "null"}}
+            {
+                "role": _word("assistant"),
+                "content": _or_null(_TEXT),
+                "refusal": {"type": "null"},
+            },
+            {"tool_calls": _list(_TOOL_CALL)},
         ),
         "logprobs": _or_null(_CHAT_LOGPROBS),
         "finish_reason": _REASON,
@@ -108,9 +120,7 @@ _USAGE = _object(
         "prompt_tokens_details": _object({"cached_tokens": _COUNT}),
     }
 )
-_ADJUSTMENT = _object(
-    {"dropped_messages": _COUNT, "max_tokens": _COUNT, "low_priority": _BOOL}
-)
+_ADJUSTMENT = _object({"dropped_messages": _COUNT, "max_tokens": _COUNT, "low_priority": _BOOL})
 _ATTEMPT = _object(
     {
         "model": _TEXT,

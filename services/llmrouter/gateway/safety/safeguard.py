@@ -18,7 +18,6 @@ from llmrouter.common.generation import (
     GenerationEvent,
     GenerationRequest,
     Generator,
-    Message,
     RequestContext,
 )
 from llmrouter.common.telemetry.metering import Meter
@@ -93,12 +92,19 @@ class Safeguard:
         return self._screened(events, context) if self._settings.answers.active else events
 
     def _check(self, request: GenerationRequest) -> None:
-        if request.sampling.logprobs and self._settings.answers.altering:
-            told = "is true, and would tell what this gateway hides in answers; leave it out"
+        if not self._settings.answers.altering:
+            return
+        wrong = {}
+        if request.sampling.logprobs:
+            wrong["sampling.logprobs"] = "is true, and would tell what"
+        if request.tools is not None:
+            wrong["tools"] = "are given, whose calls would tell what"
+        for name, why in wrong.items():
+            told = f"{why} this gateway hides in answers; leave it out"
             raise RouterError(
                 Reason.UNSUPPORTED_OPTION,
-                f"sampling.logprobs {told}",
-                violations=(FieldViolation("sampling.logprobs", told),),
+                f"{name} {told}",
+                violations=(FieldViolation(name, told),),
             )
 
     async def _screened(
@@ -220,7 +226,7 @@ def _with_texts(request: GenerationRequest, texts: Mapping[str, str]) -> Generat
         return replace(request, prompt=texts["prompt"])
     passed = iter(texts.values())
     messages = tuple(
-        Message(one.role, tuple(next(passed) for _ in one.parts)) for one in request.messages
+        replace(one, parts=tuple(next(passed) for _ in one.parts)) for one in request.messages
     )
     return replace(request, messages=messages)
 

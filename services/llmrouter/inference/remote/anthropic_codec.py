@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from llmrouter.common.capabilities import CHAT, CONTINUATION
+from llmrouter.common.capabilities import CHAT, CONTINUATION, TOOLS
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -17,6 +17,8 @@ from llmrouter.common.generation import (
     SamplingOptions,
     Usage,
 )
+from llmrouter.common.tools import ToolCallPiece
+from llmrouter.inference.remote.anthropic_tools import tools_body, turn_bodies
 from llmrouter.inference.remote.codec import Asked, Reading, unsupported
 
 __all__ = ["AnthropicCodec"]
@@ -31,7 +33,7 @@ class AnthropicCodec:
     @property
     def capabilities(self) -> frozenset[str]:
         """What its models can be asked for."""
-        return frozenset({CHAT, CONTINUATION})
+        return frozenset({CHAT, CONTINUATION, TOOLS})
 
     def headers(self, key: str) -> dict[str, str]:
         """Return the headers of every request."""
@@ -58,12 +60,12 @@ class AnthropicCodec:
             "stream": True,
             "max_tokens": max_tokens,
             "temperature": options.temperature,
-            "messages": [
-                {"role": turn.role.value, "content": turn.text}
-                for turn in request.messages
-                if turn.role is not Role.SYSTEM
-            ],
+            "messages": turn_bodies(
+                turn for turn in request.messages if turn.role is not Role.SYSTEM
+            ),
         }
+        if request.tools is not None:
+            body |= tools_body(request.tools)
         if said:
             body["system"] = "\n\n".join(said)
         if options.top_p != 1:
@@ -101,6 +103,8 @@ class _Reading:
     def __init__(self) -> None:
         self.usage: Usage | None = None
         self.complete = False
+        self._calls: dict[int, int] = {}
+        """Which call a block of the answer is."""
 
     def read(self, data: str) -> Iterable[Delta | ChoiceFinished]:
         """Return what one server-sent event brings."""
@@ -108,9 +112,13 @@ class _Reading:
         match event["type"]:
             case "message_start":
                 self._count(event["message"].get("usage") or {})
+            case "content_block_start" if event["content_block"].get("type") == "tool_use":
+                block = event["content_block"]
+                call = self._calls.setdefault(event["index"], len(self._calls))
+                piece = ToolCallPiece(call, str(block["id"]), str(block["name"]))
+                return (Delta(0, "", 1, tool_calls=(piece,)),)
             case "content_block_delta":
-                text = event["delta"].get("text")
-                return (Delta(0, str(text), 1),) if text else ()
+                return self._said(event["index"], event["delta"])
             case "message_delta":
                 self._count(event.get("usage") or {})
                 return _ends(event["delta"])
@@ -120,6 +128,14 @@ class _Reading:
                 said = str(event["error"].get("message"))[:300]
                 raise RouterError(Reason.GENERATION_FAILED, f"the provider broke off: {said}")
         return ()
+
+    def _said(self, block: int, delta: Mapping[str, Any]) -> tuple[Delta, ...]:
+        given = delta.get("partial_json")
+        if given and block in self._calls:
+            piece = ToolCallPiece(self._calls[block], arguments=str(given))
+            return (Delta(0, "", 1, tool_calls=(piece,)),)
+        text = delta.get("text")
+        return (Delta(0, str(text), 1),) if text else ()
 
     def _count(self, told: Mapping[str, Any]) -> None:
         """Take counts in; those that come later replace earlier ones."""
@@ -139,5 +155,6 @@ def _ends(delta: Mapping[str, Any]) -> tuple[ChoiceFinished, ...]:
     if reason is None:
         return ()
     cut = reason in ("max_tokens", "model_context_window_exceeded")
-    ended = FinishReason.LENGTH if cut else FinishReason.STOP
+    asks = FinishReason.TOOL_CALLS if reason == "tool_use" else FinishReason.STOP
+    ended = FinishReason.LENGTH if cut else asks
     return (ChoiceFinished(0, ended, str(delta.get("stop_sequence") or "")),)

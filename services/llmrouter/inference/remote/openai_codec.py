@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, STRUCTURED_OUTPUT
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, STRUCTURED_OUTPUT, TOOLS
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -23,11 +23,12 @@ from llmrouter.common.generation import (
     Usage,
 )
 from llmrouter.inference.remote.codec import Asked, Reading, unsupported
+from llmrouter.inference.remote.openai_tools import call_pieces, tools_body, turn_body
 
 __all__ = ["OpenAiCodec"]
 
 _DONE = "[DONE]"
-_ALWAYS = frozenset({CHAT, COMPLETION, "n", "seed", "logprobs", "logit_bias", "penalties"})
+_ALWAYS = frozenset({CHAT, COMPLETION, TOOLS, "n", "seed", "logprobs", "logit_bias", "penalties"})
 _EXTENSIONS: Mapping[str, Mapping[str, str]] = {
     "none": {},
     "vllm": {
@@ -47,6 +48,7 @@ _CONTINUING: Mapping[str, Mapping[str, Any]] = {
 API begins a new turn."""
 _NEUTRAL = {"top_k": 0, "min_p": 0, "min_tokens": 0, "repetition_penalty": 1}
 _INT64 = 1 << 63
+_REASONS = {"length": FinishReason.LENGTH, "tool_calls": FinishReason.TOOL_CALLS}
 
 
 class OpenAiCodec:
@@ -101,9 +103,9 @@ class OpenAiCodec:
             if options.logprobs:
                 body["logprobs"] = options.top_logprobs
             return Asked("completions", body)
-        body["messages"] = [
-            {"role": turn.role.value, "content": turn.text} for turn in request.messages
-        ]
+        body["messages"] = [turn_body(turn) for turn in request.messages]
+        if request.tools is not None:
+            body |= tools_body(request.tools)
         body[self._max_tokens_field] = max_tokens
         if continued:
             body |= self._continuing
@@ -183,14 +185,14 @@ class _Reading:
         for choice in choices:
             index = int(choice["index"])
             said = choice["delta"].get("content") if self._chat else choice["text"]
+            calls = call_pieces(choice["delta"].get("tool_calls") or ()) if self._chat else ()
             logprobs = tuple(self._logprobs(choice.get("logprobs") or {}))
-            if said or logprobs:
-                yield Delta(index, str(said or ""), max(1, len(logprobs)), logprobs)
+            if said or logprobs or calls:
+                tokens = max(1, len(logprobs))
+                yield Delta(index, str(said or ""), tokens, logprobs, tool_calls=calls)
             reason = choice.get("finish_reason")
             if reason:
-                yield ChoiceFinished(
-                    index, FinishReason.LENGTH if reason == "length" else FinishReason.STOP
-                )
+                yield ChoiceFinished(index, _REASONS.get(reason, FinishReason.STOP))
 
     def _logprobs(self, told: Mapping[str, Any]) -> Iterator[TokenLogprob]:
         if self._chat:

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, SAMPLING
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, SAMPLING, TOOLS
 from llmrouter.common.settings import Section
 
 __all__ = ["ProviderSettings", "RemoteModelSettings"]
@@ -30,7 +30,7 @@ class RemoteModelSettings(Section):
     @field_validator("without")
     @classmethod
     def _known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
-        known = {CHAT, COMPLETION, CONTINUATION, *SAMPLING}
+        known = {CHAT, COMPLETION, CONTINUATION, TOOLS, *SAMPLING}
         for name in names:
             if name not in known:
                 raise ValueError(f"knows no {name}; there are {', '.join(sorted(known))}")

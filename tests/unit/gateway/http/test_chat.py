@@ -227,11 +227,11 @@ async def test_what_asks_for_nothing_is_no_mistake(api):
 @pytest.mark.parametrize(
     ("fields", "param", "message"),
     [
-        ({"tools": [{"type": "function"}]}, "tools", "tools is not supported here"),
+        ({"functions": [{"name": "f"}]}, "functions", "functions is not supported here"),
         ({"nonsense": 1}, "nonsense", "nonsense is no field of this request"),
         ({"temperature": "hot"}, "temperature", "temperature must be a number, not 'hot'"),
         ({"messages": []}, "messages", "messages must not be empty"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role", "must be one of"),
+        ({"messages": [{"role": "robot", "content": "x"}]}, "messages[0].role", "must be one of"),
         (
             {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
             "messages[0].content[0].type",

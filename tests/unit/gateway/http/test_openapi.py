@@ -21,12 +21,15 @@ async def test_it_has_every_endpoint_and_no_other(api):
     told = json.loads(json.dumps(document()))
     assert answer == told
     routes = {(route.path.replace(":path", ""), *route.methods - {"HEAD"}) for route in api.routes}
-    assert routes == {
+    described = {
         (path, method.upper())
         for path, methods in told["paths"].items()
         for method in methods
         if method != "parameters"
     }
+    assert described <= routes
+    # Pages for people are no part of it.
+    assert {one for one in routes if one[0].startswith("/v1/")} <= described
 
 
 def test_it_has_every_field_of_every_body():

@@ -18,6 +18,7 @@ from llmrouter.common.generation import (
     Role,
     SamplingOptions,
 )
+from llmrouter.common.tools import Tool, ToolWishes
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import SafeEmbedder, Safeguard
 from llmrouter.gateway.safety.settings import SafetySettings
@@ -126,6 +127,14 @@ async def test_a_blocked_question_costs_nobody_anything():
 async def test_log_probabilities_would_tell_what_is_hidden():
     request = GenerationRequest(prompt="?", sampling=SamplingOptions(logprobs=True))
     with pytest.raises(RouterError) as refused:
+        await answer(Chain(), request, answers={"secrets": "redact"})
+    assert refused.value.reason is Reason.UNSUPPORTED_OPTION
+    assert await answer(Chain(), request, answers={"secrets": "flag"})
+
+
+async def test_calls_of_tools_would_tell_what_is_hidden():
+    request = GenerationRequest((Message(Role.USER, ("?",)),), tools=ToolWishes((Tool("look_up"),)))
+    with pytest.raises(RouterError, match="tools") as refused:
         await answer(Chain(), request, answers={"secrets": "redact"})
     assert refused.value.reason is Reason.UNSUPPORTED_OPTION
     assert await answer(Chain(), request, answers={"secrets": "flag"})

@@ -1,12 +1,11 @@
 from __future__ import annotations
 
 import asyncio
-import gc
-import tracemalloc
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+from tests.support.traced import traced
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import FinishReason, TokenLogprob, TopLogprob
@@ -130,20 +129,6 @@ PART = 24 << 10
 """Of those, what waits in the engine's buffer; the rest is on the way (`test_slow_reader.py`)."""
 
 
-def traced(work: Callable[[], object]) -> int:
-    """Return the bytes that are left of what some work allocated, while its result lives."""
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
-        result = work()
-        gc.collect()
-        taken = tracemalloc.get_traced_memory()[0] - before
-        assert result is not None
-        return taken
-    finally:
-        tracemalloc.stop()
-
-
 @pytest.mark.parametrize("tops", [None, 0, 20], ids=["text", "logprobs", "top 20"])
 def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(tops: int | None) -> None:
     def until_held() -> EventBuffer:
@@ -155,7 +140,10 @@ def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(tops: in
             buffer.put(TokenDelta(f"w{number} ", 1, 0, logprobs_of(number, tops), (1000 + number,)))
         return buffer
 
-    assert traced(until_held) <= PART
+    with traced() as taken:
+        buffer = until_held()
+        assert taken() <= PART
+    assert not buffer.ended
 
 
 def logprobs_of(number: int, tops: int | None) -> tuple[TokenLogprob, ...]:

@@ -121,12 +121,12 @@ async def test_closing_tells_those_who_wait_for_a_load(make, backends):
 
 
 async def test_a_load_that_does_not_end_is_given_up_and_others_are_loaded(make, backends):
-    registry = await make("a", "b", now=False, residency=replace(PROMPTLY, load_seconds=0.5))
+    registry = await make("a", "b", now=False, residency=replace(PROMPTLY, load_seconds=2.0))
     backends.gate.clear()
     error = await refusal(registry.load("a", ""))
     assert (error.reason, error.message) == (
         Reason.MODEL_UNAVAILABLE,
-        "'a' was not loaded within 0.5 s; import it again",
+        "'a' was not loaded within 2 s; import it again",
     )
     backends.gate.set()
     assert await ask(registry, "b") == "v-b"
