@@ -13,8 +13,8 @@ namespace llmrouter {
 struct StepRecord {
   Clock::time_point begin;
   Clock::time_point planned;
-  Clock::time_point computed;
-  Clock::time_point end;
+  Clock::time_point computed = {};
+  Clock::time_point end = {};
   /// Rows that decoded, tokens of prompts, and tokens that were drafted.
   int decoding = 0;
   int prompt_tokens = 0;
