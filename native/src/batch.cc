@@ -111,7 +111,9 @@ void Batch::Step(std::vector<Event>* events) {
 }
 
 StepRecord Batch::Planned(Clock::time_point begin) const {
-  StepRecord record{.begin = begin, .planned = Clock::now()};
+  StepRecord record;
+  record.begin = begin;
+  record.planned = Clock::now();
   for (const Chunk& chunk : chunks_) record.prompt_tokens += chunk.tokens;
   record.decoding = static_cast<int>(segments_.size() - chunks_.size());
   record.drafted = static_cast<int>(decode_tokens_.size()) - record.decoding;

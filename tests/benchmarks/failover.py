@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -28,9 +29,10 @@ from tests.support.upstream import MODEL, Upstream, suite_before, upstream
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import data_directory
 from llmrouter.v1 import generation_pb2 as g
-from llmrouter.v1 import inference_pb2
+from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.inference_pb2_grpc import InferenceServiceStub
-from llmrouter_client import AsyncClient, Delta, LlmrouterError, Switched
+from llmrouter.v1.model_pb2_grpc import ModelServiceStub
+from llmrouter_client import AsyncClient, Delta, Finished, LlmrouterError, Switched
 
 REAL_MODEL = "smollm2-135m-instruct-int8"
 AT_ONCE = 32
@@ -66,7 +68,9 @@ def run(arguments):
     _tell(report, "loss_noticed", detections)
     if arguments.real:
         if (data_directory() / "models" / REAL_MODEL).is_dir():
-            _tell(report, "real_pause", asyncio.run(_really_killed(max(2, arguments.kills // 2))))
+            pauses, reading = asyncio.run(_really_killed(max(2, arguments.kills // 2)))
+            _tell(report, "real_pause", pauses)
+            _tell(report, "real_reading", reading)
         else:
             report.skipped["real_pause"] = f"{REAL_MODEL} is not in the store; pull it"
     report.targets = {name: one for name, one in TARGETS.items() if name in report.figures}
@@ -120,7 +124,11 @@ async def _killed(kills):
             first = await client.generate(prompt, cache=False)
             busy = by_address[first.attempts[-1].address]
             noticed = asyncio.create_task(_noticed(busy))
-            pauses.append(await _pause(client, prompt, busy.kill))
+
+            async def found(busy=busy):
+                return busy
+
+            pauses.append((await _pause(client, prompt, found))[0])
             detections.append(await noticed - _Killed.at)
     return pauses, detections
 
@@ -145,20 +153,25 @@ async def _noticed(busy):
                 return time.monotonic()
 
 
-async def _pause(client, prompt, kill, **options):
-    """Return the seconds from the loss in the middle of an answer until its text goes on."""
-    tokens, switched, at = 0, False, 0.0
+async def _pause(client, prompt, find, **options):
+    """Return the seconds from the loss in the middle of an answer until its text goes on.
+
+    And how many of them the one that goes on spent reading, by its own clock.
+    """
+    tokens, switched, at, pause = 0, False, 0.0, 0.0
     async with client.stream(prompt, cache=False, **options) as stream:
         async for event in stream:
             if isinstance(event, Switched):
                 switched = True
             elif isinstance(event, Delta):
-                if switched:
-                    return time.monotonic() - at
+                pause = pause or (time.monotonic() - at if switched else 0.0)
                 tokens += event.tokens
                 if not at and tokens >= LONG // 2:
+                    busy = await find()
                     at = _Killed.at = time.monotonic()
-                    kill()
+                    busy.kill()
+            elif isinstance(event, Finished) and pause:
+                return pause, event.timings.queue + event.timings.prefill
     raise AssertionError("the answer was never lost")
 
 
@@ -181,9 +194,12 @@ async def _engine(port, folder):
 
 
 async def _really_killed(kills):
-    """Kill one of two services of the demo model, each time anew; return the pauses."""
+    """Kill one of two services of the demo model, each time anew.
+
+    Return the pauses, and what of them was spent reading prompt and answer so far.
+    """
     options = {"model": REAL_MODEL, "temperature": 0.0, "max_tokens": LONG, "min_tokens": LONG}
-    pauses = []
+    pauses, reading = [], []
     for number in track(range(kills), "killing engines", console=Console(stderr=True)):
         async with AsyncExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory())
@@ -192,12 +208,18 @@ async def _really_killed(kills):
             ]
             address = await stack.enter_async_context(suite_before(*engines))
             client = await stack.enter_async_context(AsyncClient(address, retries=0))
-            prompt = f"Write a story about {number} ships."
-            first = await client.generate(prompt, cache=False, **(options | SHORT))
-            busy = first.attempts[-1].address
-            kill = next(one.kill for one in engines if one.address == busy)
-            pauses.append(await _pause(client, prompt, kill, **options))
-    return pauses
+            prompt, find = f"Write a story about {number} ships.", partial(_busy, engines)
+            paused, read = await _pause(client, prompt, find, **options)
+            pauses.append(paused)
+            reading.append(read)
+    return pauses, reading
 
 
-SHORT = {"max_tokens": 1, "min_tokens": 1}
+async def _busy(engines):
+    """Return the service that generates now."""
+    for one in engines:
+        async with aio.insecure_channel(one.address) as channel:
+            listed = await ModelServiceStub(channel).List(model_pb2.ModelServiceListRequest())
+        if any(model.statistics.running for model in listed.models):
+            return one
+    raise AssertionError("nobody generates")

@@ -5,6 +5,10 @@ import matplotlib as mpl
 mpl.use("Agg")
 
 from matplotlib import pyplot as plt
+from matplotlib.ticker import NullFormatter
+
+_DASHES = ("-", "--", ":", "-.")
+"""So that curves which lie on each other are seen."""
 
 
 def draw(curves, growing, real, path):
@@ -17,18 +21,21 @@ def draw(curves, growing, real, path):
         path: Of the PNG.
     """
     figure, axes = plt.subplots(2, 2, figsize=(12, 9), layout="constrained")
-    for name, points in curves.items():
+    for number, (name, points) in enumerate(curves.items()):
+        dashes = _DASHES[number % len(_DASHES)]
         replicas = [count for count, _ in points]
         for place, what in (((0, 0), "p95_seconds"), ((0, 1), "dollars_per_1000")):
             values = [told[what] for _, told in points]
-            axes[place].plot(replicas, values, marker=".", label=name)
+            axes[place].plot(replicas, values, marker=".", label=name, linestyle=dashes)
     _label(axes[0, 0], "replicas", "95th percentile of answers [s]", "half of all slots busy")
     axes[0, 0].set_yscale("log")
     _label(axes[0, 1], "replicas", "US dollars per 1,000 answers", "half of all slots busy")
+    axes[0, 1].legend(fontsize="small", loc="upper left", bbox_to_anchor=(1, 1))
     replicas = [count for count, _ in growing]
     axes[1, 0].plot(replicas, [told["p95_seconds"] for _, told in growing], marker="o")
     axes[1, 0].set_yscale("log")
     _label(axes[1, 0], "replicas", "95th percentile of answers [s]", "one load, more replicas")
+    axes[1, 0].set_xticks(replicas)
     beside = axes[1, 0].twinx()
     cost = [count / told["answers_per_second"] for count, told in growing]
     beside.plot(replicas, cost, marker="s", color="tab:orange")
@@ -49,13 +56,14 @@ def _hold_together(axes, real):
     axes.fill_between([0, most], [0, 0.85 * most], [0, 1.15 * most], color="gray", alpha=0.15)
     _label(axes, "mean answer, real [s]", "mean answer, simulated [s]", "within 15 % is gray")
     axes.set_xscale("linear")
+    axes.legend()
 
 
 def _label(axes, across, up, title):
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(across)
     axes.set_ylabel(up)
     axes.set_title(title)
     axes.grid(alpha=0.3)
-    if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize="small")

@@ -33,6 +33,7 @@ async def measured(engines, loads, tell):
         async with Cluster(shape, Path(folder)) as cluster, cluster.client() as client:
             for member in cluster.all("inference")[1:]:
                 await member.stop()
+            await cluster.knows_engines(1)
             law = await _law(client)
             tell(f"measured: {law}")
             for count in engines:

@@ -7,6 +7,12 @@
 namespace llmrouter {
 namespace {
 
+StepRecord Decoding(int rows) {
+  StepRecord record;
+  record.decoding = rows;
+  return record;
+}
+
 TEST(StepTraceTest, NothingIsKeptUnlessSomebodyLooks) {
   StepTrace trace;
   trace.Add({});
@@ -17,7 +23,7 @@ TEST(StepTraceTest, NothingIsKeptUnlessSomebodyLooks) {
 TEST(StepTraceTest, ItEndsByItselfWhenItIsFull) {
   StepTrace trace;
   trace.Start(2);
-  for (int i = 1; i <= 3; ++i) trace.Add({.decoding = i});
+  for (int i = 1; i <= 3; ++i) trace.Add(Decoding(i));
   EXPECT_FALSE(trace.on());
   const std::vector<StepRecord> taken = trace.Take();
   ASSERT_EQ(taken.size(), 2U);
@@ -49,7 +55,9 @@ TEST_F(BatchTest, ATraceTellsWhatEveryStepComputedAndWhenItsPartsEnded) {
     EXPECT_LE(steps[i].begin, steps[i].planned);
     EXPECT_LE(steps[i].planned, steps[i].computed);
     EXPECT_LE(steps[i].computed, steps[i].end);
-    if (i > 0) EXPECT_LE(steps[i - 1].end, steps[i].begin);
+    if (i > 0) {
+      EXPECT_LE(steps[i - 1].end, steps[i].begin);
+    }
   }
   EXPECT_EQ(prompt, 6);
   EXPECT_EQ(decoded, 2);  // The first token comes of the prompt's last chunk.

@@ -173,7 +173,7 @@ async def upstream(port=0, **manner):
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     try:
-        address = (await asyncio.wait_for(process.stdout.readline(), 30)).decode().strip()
+        address = (await asyncio.wait_for(process.stdout.readline(), 120)).decode().strip()
         yield Upstream(address, process)
     finally:
         process.stdin.close()

@@ -251,6 +251,7 @@ _OPTIONS: Mapping[str, tuple[str, Callable[[Any], bool], str]] = {
     "priority": (
         "priority", lambda value: value in _PRIORITIES, f"one of {', '.join(_PRIORITIES)}"
     ),
+    "compression": ("compression", lambda value: value == "gzip", "gzip"),
     "timeout": ("timeout", _is_span, "a number of seconds above 0"),
 }  # fmt: skip
 """Keyword argument to its field in the protos, what it can hold, and what it is to be."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack
 
-from grpc import aio
+from grpc import Compression, aio
 
 from llmrouter.v1 import gateway_pb2
 from llmrouter_client.arguments import check_addresses, check_api_key, check_option, check_retries
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 __all__ = ["AsyncClient", "Stream"]
 
+_COMPRESSED = ("x-llmrouter-compression", "gzip")
+"""Asks for answers to be compressed, too: servers are not shown gRPC's own header."""
 _ResponseT = TypeVar("_ResponseT")
 
 
@@ -90,15 +92,17 @@ class AsyncClient:
             LlmrouterError: The request was refused or failed.
         """
         request = request_from(prompt, options)
-        answered = await self._unary(lambda stub: stub.Generate, request, self._retrying(options))
-        return answer_from(answered)
+        retrying, carried = self._retrying(options), self._carried(options)
+        return answer_from(
+            await self._unary(lambda stub: stub.Generate, request, retrying, carried)
+        )
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> Stream:
         """Return the answer as it is generated; the call starts with the first event asked for."""
         request = gateway_pb2.StreamGenerateRequest(request=request_from(prompt, options))
         return Stream(
             lambda retrying: retrying.ask().stub.StreamGenerate(
-                request, timeout=retrying.remaining(), metadata=self._metadata
+                request, timeout=retrying.remaining(), **self._carried(options)
             ),
             lambda: self._retrying(options),
         )
@@ -123,7 +127,7 @@ class AsyncClient:
         check_option("concurrency", concurrency)
         return Batch(
             lambda request, retrying: retrying.ask().stub.BatchGenerate(
-                request, timeout=retrying.remaining(), metadata=self._metadata
+                request, timeout=retrying.remaining(), **self._carried(options)
             ),
             lambda: self._retrying(options),
             requests_from(questions, options),
@@ -146,7 +150,7 @@ class AsyncClient:
         request_from("-", options)  # so that what is wrong is told here
         return Conversation(
             lambda retrying: retrying.ask().stub.Converse(
-                timeout=retrying.remaining(), metadata=self._metadata
+                timeout=retrying.remaining(), **self._carried(options)
             ),
             lambda: self._retrying(options),
             options,
@@ -222,17 +226,26 @@ class AsyncClient:
         seconds = self._timeout if timeout is None else timeout
         return Retrying(self._retries, seconds, self._gateways)
 
+    def _carried(self, options: Options | None = None) -> dict[str, Any]:
+        """Return what a call carries: who asks, and whether large messages are compressed."""
+        if options is None or options.get("compression") is None:
+            return {"metadata": self._metadata}
+        metadata = (*(self._metadata or ()), _COMPRESSED)
+        return {"metadata": metadata, "compression": Compression.Gzip}
+
     async def _unary(
         self,
         method: Callable[[GatewayServiceAsyncStub], Callable[..., Awaitable[_ResponseT]]],
         request: object,
         retrying: Retrying,
+        carried: Mapping[str, Any] | None = None,
     ) -> _ResponseT:
-        """Call a method with what every call carries: who asks, and how long it may take."""
+        """Call a method with what every call carries, and how long it may take."""
+        told = carried or self._carried()
         while True:
             try:
                 call, timeout = method(retrying.ask().stub), retrying.remaining()
-                return await call(request, timeout=timeout, metadata=self._metadata)
+                return await call(request, timeout=timeout, **told)
             except aio.AioRpcError as failed:
                 error = from_rpc_error(failed, retrying.address)
             if not await retrying.pause(error):

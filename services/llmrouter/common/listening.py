@@ -36,6 +36,14 @@ class Listening(Section):
         "callers look their addresses up again and find new replicas.",
     )
 
+    compress_from_bytes: int | None = Field(
+        default=1024,
+        ge=0,
+        le=8 << 20,
+        description="Answers, and parts of them, of at least so many bytes are compressed for "
+        "callers over gRPC who ask for it; `null` compresses nothing.",
+    )
+
     def patience(self, left: float | None) -> float:
         """Return how many seconds a message may wait until its reader has room for it.
 

@@ -21,6 +21,7 @@ from llmrouter.common.addresses import address_of
 from llmrouter.common.credentials import server_credentials
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.listening import Listening
+from llmrouter.common.packing import PackingInterceptor
 from llmrouter.common.settings import ConfigError
 
 __all__ = ["LIVENESS", "OPTIONS", "ServiceServer", "until_signalled", "why_unbound"]
@@ -65,9 +66,11 @@ class ServiceServer:
         # Without a grace: calls that run on an old connection finish, however long they take.
         age = ("grpc.max_connection_age_ms", int(listening.connection_age_seconds * 1000))
         options = (*OPTIONS, age)
-        self._server = aio.server(
-            interceptors=[GuardInterceptor(gate, listening.patience)], options=options
-        )
+        around = [
+            GuardInterceptor(gate, listening.patience),
+            PackingInterceptor(listening.compress_from_bytes),
+        ]
+        self._server = aio.server(interceptors=around, options=options)
         self._health = health.aio.HealthServicer()
         self._probed: aio.Server | None = None
         register(self._server)

@@ -15,6 +15,7 @@ from llmrouter.common.generation import (
     TokenLogprob,
 )
 from llmrouter.common.replay_pace import ReplayPace
+from llmrouter.common.tools import ToolCallPiece
 
 __all__ = ["PartedAnswer", "Schedule", "schedule"]
 
@@ -79,6 +80,8 @@ class _PartedChoice:
     text: str = ""
     tokens: int = 0
     logprobs: tuple[TokenLogprob, ...] = ()
+    calls: tuple[ToolCallPiece, ...] = ()
+    """Of tools; they come with the end, since whoever asks acts on them whole."""
     end: ChoiceFinished | None = None
     ends: list[int] = field(default_factory=list)
     """Characters up to the end of each token whose log probability is kept."""
@@ -90,19 +93,22 @@ class _PartedChoice:
         self.text += delta.text
         self.tokens += delta.tokens
         self.logprobs += delta.logprobs
+        self.calls += delta.tool_calls
 
     def part(self, share: float) -> Iterator[Delta | ChoiceFinished]:
         """Give what brings the choice to a share of it, and its end with the last of it."""
         if self.over:
             return
         upto = self._upto(min(1.0, share))
-        if upto != self.given:
+        calls = self.calls if share >= 1 else ()
+        if upto != self.given or calls:
             (text, tokens, logprobs), self.given = self.given, upto
             yield Delta(
                 self.index,
                 self.text[text : upto[0]],
                 upto[1] - tokens,
                 self.logprobs[logprobs : upto[2]],
+                tool_calls=calls,
             )
         if share >= 1 and self.end is not None:
             self.over = True

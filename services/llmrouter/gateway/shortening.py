@@ -83,17 +83,24 @@ class Shortening:
     def __init__(self, following: Generator) -> None:
         self._following = following
 
-    async def generate(
+    def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Pass the events on.
+        """Pass the events on; where nothing may be left out, nothing stands in their way.
 
         Raises:
-            RouterError: CONTEXT_TOO_LONG where nothing may be left out, or too little can be.
+            RouterError: CONTEXT_TOO_LONG where too little can be left out.
         """
+        if request.routing.truncation is Truncation.OFF:
+            return self._following.generate(request, context)
+        return self._shortening(request, context)
+
+    async def _shortening(
+        self, request: GenerationRequest, context: RequestContext
+    ) -> AsyncIterator[GenerationEvent]:
         current: GenerationRequest | None = request
         tried: list[Attempt] = []
-        rounds = _MOST_ROUNDS if request.routing.truncation is Truncation.AUTO else 0
+        rounds = _MOST_ROUNDS
         while current is not None:
             asked, current, sent = current, None, False
             change = _difference(request, asked)

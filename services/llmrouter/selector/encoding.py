@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 
 from llmrouter.common.wire import duration
@@ -21,17 +22,17 @@ _STATES = {
 }
 
 
-def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
-    """Return all models in order of their names."""
-    now = selector.clock()
-    return pb.ListCatalogResponse(
-        models=[
-            _encode_model(selector, model, now) for model in selector.live.view().catalog.models
-        ],
+async def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
+    """Return all models in order of their names; others have their turn after each."""
+    told = pb.ListCatalogResponse(
         strategies=sorted(selector.strategies),
         default_strategy=selector.settings.default_strategy,
         degraded="" if selector.store is None else selector.store.trouble,
     )
+    for model in selector.live.view().catalog.models:
+        told.models.append(_encode_model(selector, model, selector.clock()))
+        await asyncio.sleep(0)
+    return told
 
 
 def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
@@ -109,7 +110,9 @@ def _endpoints(selector: ModelSelector, model: Model, now: float) -> Iterator[pb
     view = selector.live.view()
     for served in () if model.away else model.endpoints:
         key = (model.name, model.version, served.address)
-        place = view.places[key]
+        place = view.places.get(key)
+        if place is None:  # it has gone since the first model was told
+            continue
         yield pb.CatalogEndpoint(
             address=served.address,
             load=float(selector.live.loads.reported[place] / view.slots[place]),

@@ -98,8 +98,6 @@ class Frame:
     """What a request is expected to need on each of n rows."""
 
     request: Selection
-    draw: int
-    """What all that is drawn for the request is drawn from: `draw_of` it."""
     view: CatalogView
     figures: Figures
     prompt_tokens: Array
@@ -134,6 +132,11 @@ class Frame:
     """Rows that pass every filter, once those were asked."""
     _queue: Array
     _pressure: Array | None = None
+
+    @property
+    def draw(self) -> int:
+        """The number that all of the request's draws are made from, 64 bits."""
+        return draw_of(self.request)
 
     @property
     def pressure(self) -> Array:
@@ -207,7 +210,6 @@ def estimate(
     answer = per_token * (output / request.n)  # several of one prompt are generated side by side
     return Frame(
         request=request,
-        draw=draw_of(request),
         view=view,
         figures=figures,
         prompt_tokens=prompt,

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrouter.selector.evidence import Array
+from llmrouter.selector.plan import Selection, draw_of
 
 __all__ = ["PICKERS", "Draws", "Picker", "uniforms"]
 
@@ -25,12 +26,12 @@ _FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _11, _27, _30, _31 = (np.uint64(bits) for bits in (11, 27, 30, 31))
 
 
-@dataclass(frozen=True)
+@dataclass
 class Draws:
-    """What a picker may draw from, for m candidates."""
+    """What a picker may draw from, for m candidates; nothing is drawn before it is asked for."""
 
-    draw: int
-    """The request's number, 64 bits."""
+    request: Selection
+    """Whose number all draws are made from."""
     salts: NDArray[np.uint64]
     """n: the numbers of all rows."""
     rows: Order
@@ -41,7 +42,7 @@ class Draws:
     @cached_property
     def uniform(self) -> Array:
         """Numbers over 0 to below 1, one for each candidate and this request."""
-        return uniforms(self.draw, self.salts[self.rows])
+        return uniforms(draw_of(self.request), self.salts[self.rows])
 
 
 Picker = Callable[[Array, Draws], Order]

@@ -7,18 +7,17 @@ the server is away is kept in a file of this selector's own and told once it is 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import logging
 import secrets
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 
-from llmrouter.common.redis_server import RedisSettings, connection_options
+from llmrouter.common.redis_link import RedisLink
+from llmrouter.common.redis_server import RedisSettings
 from llmrouter.selector.state_store import Documents, SqliteState
 
 __all__ = ["RedisState"]
@@ -26,9 +25,11 @@ __all__ = ["RedisState"]
 _KINDS = ("rollout", "breaker", "graded")
 _MOST_PENDING = 16_384
 """Changes that wait for a server that is away; the oldest go first."""
+_MOST_PASSED_ON = 4096
+"""Messages that nobody keeps which wait to be told; the oldest go first."""
+_AT_ONCE = 64
 _BEAT_SECONDS = 1.0
 """How often a server that says nothing is asked whether it is there."""
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0
 _log = logging.getLogger(__name__)
 
 Told = Callable[[str, str, Mapping[str, Any] | None], None]
@@ -52,22 +53,23 @@ class RedisState:
             RouterError: STORE_FAILED when a file of the settings cannot be read.
         """
         self._settings, self._local, self._beat = settings, local, beat
-        self._options = connection_options(settings, "selector.redis")
+        self._link = RedisLink(settings, "selector.redis", self._share, text=True)
         self._name = secrets.token_hex(8)
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
         self._dropped: set[tuple[str, str]] = set()
         """Documents that were dropped here before anything was shared."""
+        self._passed_on: deque[str] = deque(maxlen=_MOST_PASSED_ON)
         self._changed = asyncio.Event()
-        self._joined = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._following = False
-        self._closing = False
-        self._away = f"Redis at {settings.address} was not reached yet"
+        self._told: Told = lambda *_: None
+        self._documents: Documents = {}
 
     @property
     def trouble(self) -> str:
         """What is not shared, or lost at a restart, and why; empty while all is well."""
-        return "; ".join(filter(None, (self._away, self._local.trouble)))
+        away = self._link.away
+        away = away and f"{away}: this selector shares nothing until it is back"
+        return "; ".join(filter(None, (away, self._local.trouble)))
 
     async def load(self) -> Documents:
         """Return what the file here kept."""
@@ -88,6 +90,14 @@ class RedisState:
             self._pending.popitem(last=False)
         self._changed.set()
 
+    def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> bool:
+        """Tell the other selectors something that is not kept; False while nobody would hear it."""
+        if self._link.away:
+            return False
+        self._passed_on.append(self._change(kind, key, json.dumps(data)))
+        self._changed.set()
+        return True
+
     async def follow(self, told: Told, documents: Documents) -> None:
         """Share from now on; returns once the server was joined, or has not answered in time.
 
@@ -96,66 +106,33 @@ class RedisState:
             documents: What this selector starts with; what the server lacks of it is told.
         """
         self._following = True
-        self._task = asyncio.create_task(self._keep_following(told, documents), name="redis state")
-        try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                await self._joined.wait()
-        except TimeoutError:
-            _log.warning("%s; this selector goes on with its own state", self._away)
+        self._told, self._documents = told, documents
+        if not await self._link.start():
+            _log.warning("%s; this selector goes on with its own state", self._link.away)
 
     async def close(self) -> None:
         """Tell what waits, if the server is there, and close the file. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._settings.timeout_seconds):
-                    await self._told()
-            self._closing = True
-            while not task.done():
-                # A connection may swallow a cancellation; then each beat looks whether to end.
-                task.cancel()
-                await asyncio.wait({task}, timeout=_FIRST_PAUSE)
+        await self._link.close(lambda: bool(self._pending))
         await self._local.close()
 
-    async def _told(self) -> None:
-        """Return once nothing waits that could be told."""
-        while self._pending and not self._away:  # noqa: ASYNC110 - the writer empties it at once
-            await asyncio.sleep(0.01)
-
-    async def _keep_following(self, told: Told, documents: Documents) -> None:
-        pause = _FIRST_PAUSE
-        while not self._closing:
-            try:
-                async with self._client() as client:
-                    await self._share(client, told, documents)
-            except* (RedisError, OSError, TimeoutError) as errors:
-                self._lost(errors.exceptions[0])
-            if self._joined.is_set():
-                self._joined.clear()
-                pause = _FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
-    async def _share(self, client: Redis, told: Told, documents: Documents) -> None:
+    async def _share(self, client: Redis) -> None:
         """Join the server, then tell and hear changes until it is lost."""
         async with client.pubsub(ignore_subscribe_messages=True) as channel:
             # First the channel, then what lies there: nothing falls between the two.
             await channel.subscribe(self._key("changes"))
-            await self._join(client, told, documents)
-            if self._away:
-                _log.info("the selector's state is shared by Redis at %s", self._settings.address)
-            self._away = ""
-            self._joined.set()
+            await self._join(client)
+            self._link.found()
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._tell(client))
-                both.create_task(self._hear(channel, told))
+                both.create_task(self._hear(channel))
 
-    async def _join(self, client: Redis, told: Told, documents: Documents) -> None:
+    async def _join(self, client: Redis) -> None:
+        documents = self._documents
         for kind in _KINDS:
             lying: dict[Any, Any] = await client.hgetall(self._key(kind))
             for key, text in lying.items():
                 if (kind, key) not in self._pending:
-                    _hand_over(told, kind, key, text)
+                    _hand_over(self._told, kind, key, text)
             for key, data in documents.get(kind, {}).items():
                 if key not in lying and (kind, key) not in self._dropped:
                     self._pending.setdefault((kind, key), json.dumps(data))
@@ -164,28 +141,32 @@ class RedisState:
         self._changed.set()
 
     async def _tell(self, client: Redis) -> None:
-        while not self._closing:
+        while not self._link.closing:
+            self._changed.clear()
             while self._pending:
                 (kind, key), text = next(iter(self._pending.items()))
-                change = {"by": self._name, "kind": kind, "key": key, "text": text}
                 async with client.pipeline(transaction=True) as both:
                     if text is None:
                         both.hdel(self._key(kind), key)
                     else:
                         both.hset(self._key(kind), key, text)
-                    both.publish(self._key("changes"), json.dumps(change))
+                    both.publish(self._key("changes"), self._change(kind, key, text))
                     await both.execute()
                 if self._pending.get((kind, key), "") == text:
                     del self._pending[kind, key]
-            self._changed.clear()
+            while self._passed_on:
+                async with client.pipeline(transaction=False) as several:
+                    for _ in range(min(_AT_ONCE, len(self._passed_on))):
+                        several.publish(self._key("changes"), self._passed_on.popleft())
+                    await several.execute()
             try:
                 async with asyncio.timeout(self._beat):
                     await self._changed.wait()
             except TimeoutError:
                 await client.ping()
 
-    async def _hear(self, channel: Any, told: Told) -> None:
-        while not self._closing:
+    async def _hear(self, channel: Any) -> None:
+        while not self._link.closing:
             message = await channel.get_message(timeout=self._beat)
             if message is None:
                 continue
@@ -197,26 +178,10 @@ class RedisState:
                 _log.warning("a change of shared state cannot be read: %s", error)
                 continue
             if by != self._name:
-                _hand_over(told, kind, key, text)
+                _hand_over(self._told, kind, key, text)
 
-    def _lost(self, error: BaseException) -> None:
-        why = str(error) or type(error).__name__
-        if not self._away:
-            _log.warning("Redis at %s is lost: %s", self._settings.address, why)
-        self._away = (
-            f"Redis at {self._settings.address} cannot be used ({why}): this selector shares "
-            "nothing until it is back"
-        )
-
-    def _client(self) -> Redis:
-        settings = self._settings
-        return Redis(
-            db=settings.database,
-            socket_connect_timeout=settings.timeout_seconds,
-            socket_timeout=settings.timeout_seconds,
-            decode_responses=True,
-            **self._options,
-        )
+    def _change(self, kind: str, key: str, text: str | None) -> str:
+        return json.dumps({"by": self._name, "kind": kind, "key": key, "text": text})
 
     def _key(self, name: str) -> str:
         return f"{self._settings.prefix}:selector:{name}"

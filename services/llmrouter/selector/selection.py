@@ -162,7 +162,7 @@ def _ordered(frame: Frame, strategy: Strategy) -> tuple[Rows, int, Array, tuple[
 
 
 def _picked_order(frame: Frame, strategy: Strategy, scores: Array, rows: Rows) -> Rows:
-    draws = Draws(frame.draw, frame.view.salts, rows, frame.figures.turns)
+    draws = Draws(frame.request, frame.view.salts, rows, frame.figures.turns)
     return rows[PICKERS[strategy.picker](scores[rows], draws)]
 
 

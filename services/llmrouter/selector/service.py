@@ -14,6 +14,7 @@ from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.load_reports import LoadListener
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
+from llmrouter.selector.passing_on import SharedOutcomes
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
@@ -45,7 +46,8 @@ async def build(
     listener = LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
     store, shared = _stores(settings, data)
     selector = _selector(settings, watcher, store)
-    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter))
+    outcomes = SharedOutcomes(selector, store.tell)
+    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter), outcomes.report)
     placement = PlacementController(watcher.nodes, dial, settings.placement)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
@@ -53,7 +55,7 @@ async def build(
         documents = await store.load()
         selector.restore(documents)
         if shared is not None:
-            await shared.follow(selector.take, documents)
+            await shared.follow(outcomes.take, documents)
         hearing.start()
         await watcher.start()
         listener.start()

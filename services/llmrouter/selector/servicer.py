@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from llmrouter.common.errors import invalid
@@ -21,6 +21,7 @@ from llmrouter.selector.encoding import (
 from llmrouter.selector.messages import decode_outcomes, decode_selection, encode_plan
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
+from llmrouter.selector.passing_on import Attempts
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
 from llmrouter.v1 import rating_pb2
 from llmrouter.v1 import selector_pb2 as pb
@@ -32,10 +33,22 @@ __all__ = ["SelectorServicer"]
 class SelectorServicer(SelectorServiceServicer):
     """Chooses models and learns from outcomes."""
 
-    def __init__(self, selector: ModelSelector, observer: SelectionObserver | None = None) -> None:
-        """Put a selector on the wire; `observer` is told of every plan."""
+    def __init__(
+        self,
+        selector: ModelSelector,
+        observer: SelectionObserver | None = None,
+        report: Callable[[str, Attempts], int] | None = None,
+    ) -> None:
+        """Put a selector on the wire.
+
+        Args:
+            selector: Chooses.
+            observer: Told of every plan.
+            report: Takes outcomes in; None leaves it to the selector.
+        """
         self._selector = selector
         self._observer = observer
+        self._report = report or selector.report
         self._faults = frozenset(map(str, selector.settings.breaker.failure_classes))
 
     async def Select(  # noqa: N802 - the proto's name
@@ -58,7 +71,7 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> pb.ReportOutcomeResponse:
         """Learn from the attempts of an issued plan, each once."""
         attempts = decode_outcomes(request, self._faults)
-        return pb.ReportOutcomeResponse(counted=self._selector.report(request.plan_id, attempts))
+        return pb.ReportOutcomeResponse(counted=self._report(request.plan_id, attempts))
 
     async def RateOutcome(  # noqa: N802 - the proto's name
         self,
@@ -78,7 +91,7 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> pb.ListCatalogResponse:
         """List the models with their statistics."""
-        return encode_catalog(self._selector)
+        return await encode_catalog(self._selector)
 
     async def ListVersions(  # noqa: N802 - the proto's name
         self,

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 __all__ = ["ACCURACY", "Distribution", "TimeSketch"]
 
@@ -23,6 +25,7 @@ _HIGHEST = 1e4
 _STEP = math.log((1 + ACCURACY) / (1 - ACCURACY))
 _BINS = math.ceil(math.log(_HIGHEST / _LOWEST) / _STEP) + 1
 _MOST_DOUBLINGS = 40.0
+_Counts: TypeAlias = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ class TimeSketch:
         self._half_life = half_life
         self._origin = 0.0
         self._weight = self._sum = self._square = 0.0
-        self._counts: np.ndarray[tuple[int], np.dtype[np.float32]] | None = None
+        self._counts: _Counts | None = None
 
     def add(self, seconds: float, now: float) -> None:
         """Take in one time, observed at `now` seconds; a clock that goes back fades nothing."""
@@ -70,12 +73,7 @@ class TimeSketch:
 
     def quantile(self, share: float) -> float | None:
         """Return the time in seconds that `share` (0 to 1) do not exceed; None before the first."""
-        if self._counts is None:
-            return None
-        reached = np.cumsum(self._counts, dtype=np.float64)
-        place = int(np.searchsorted(reached, max(share * reached[-1], 1e-300)))
-        # The middle of the bin, as seen relative to both of its edges.
-        return _LOWEST * math.exp(_STEP * place) * 2 / (1 + math.exp(_STEP))
+        return None if self._counts is None else self._quantiles(self._counts, share)[0]
 
     def distribution(self, now: float) -> Distribution | None:
         """Return what is known at `now`; None before the first time."""
@@ -85,8 +83,16 @@ class TimeSketch:
         variance = max(0.0, self._square / self._weight - mean * mean)
         evidence = self._weight * math.exp2(-self._doublings(now))
         error = math.sqrt(variance / max(evidence, 1e-9))
-        median, p95, p99 = (self.quantile(share) or 0.0 for share in (0.5, 0.95, 0.99))
+        median, p95, p99 = self._quantiles(self._counts, 0.5, 0.95, 0.99)
         return Distribution(mean, error, median, p95, p99, evidence)
+
+    @staticmethod
+    def _quantiles(counts: _Counts, *shares: float) -> list[float]:
+        reached = counts.cumsum(dtype=np.float64)
+        places = reached.searchsorted(np.maximum(np.array(shares) * reached[-1], 1e-300))
+        # The middle of the bin, as seen relative to both of its edges.
+        middle = 2 * _LOWEST / (1 + math.exp(_STEP))
+        return [middle * math.exp(_STEP * place) for place in places.tolist()]
 
     def _doublings(self, now: float) -> float:
         return max(0.0, now - self._origin) / self._half_life

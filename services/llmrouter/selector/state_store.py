@@ -64,6 +64,10 @@ class SqliteState:
         with contextlib.suppress(RuntimeError):  # an outcome that came while it closed
             self._thread.submit(self._put, kind, key, text)
 
+    def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> bool:
+        """Return False: there is no other selector to be told."""
+        return False
+
     async def close(self) -> None:
         """Write what waits, then close. Safe to call twice."""
         with contextlib.suppress(RuntimeError):  # closed already

@@ -91,7 +91,8 @@ def _why_away(choice: Choice, row: int) -> str:
 
 def _left_over(choice: Choice, row: int, rank: int, score: float) -> str:
     frame = choice.frame
-    if not frame.unprobed(frame.view.replicas(row)):
+    probing = frame.figures.probing is not None
+    if probing and not frame.unprobed(frame.view.replicas(row)):
         return "it is probed by requests that it is first for, and stands in for nobody meanwhile"
     if choice.mode is PlanMode.CASCADE:
         return (

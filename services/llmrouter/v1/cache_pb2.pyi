@@ -918,7 +918,7 @@ class LevelStatistics(_message.Message):
     level: _generation_pb2.CacheLevel.ValueType
     """Which level."""
     entries: _builtins.int
-    """Entries held."""
+    """Entries held; the ways by which questions lead to answers count as well."""
     bytes: _builtins.int
     """Bytes held."""
     max_bytes: _builtins.int

@@ -605,7 +605,9 @@ class ReportOutcomeResponse(_message.Message):
 
     COUNTED_FIELD_NUMBER: _builtins.int
     counted: _builtins.int
-    """Outcomes that counted: those of the plan's own candidates that were not reported before."""
+    """Outcomes that counted: those of the plan's own candidates that were not reported before. 0 where
+    they were passed on to the selector that made the plan.
+    """
     def __init__(
         self,
         *,

@@ -18,7 +18,7 @@ from llmrouter_client import Delta, Switched
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(300),
     pytest.mark.usefixtures("may_have_clusters"),
 ]
 

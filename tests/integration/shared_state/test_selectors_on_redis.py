@@ -202,7 +202,7 @@ async def test_a_server_that_was_never_there_leaves_the_own_state_of_before(
 
 async def test_what_others_write_that_is_no_document_is_left_out(member, redis_server, caplog):
     first = await member("first")
-    client = first.store._client()
+    client = first.store._link._client()
     async with client:
         for text in ("{", "[1]", '{"by": "x", "kind": "rollout", "key": "m", "text": "{"}'):
             await client.publish("llmrouter:selector:changes", text)

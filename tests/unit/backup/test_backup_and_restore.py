@@ -186,10 +186,12 @@ def test_what_is_there_is_replaced_only_by_force_and_its_journal_goes_along(data
     done = run("restore", str(tmp_path / "b.tar"))
     assert done.exit_code == 1
     assert "--force replaces them" in " ".join(done.stderr.split())
-    (data / "limits.sqlite-wal").write_bytes(b"of another life")
+    # A journal that a lost database has left would be played into the one that takes its place.
+    (data / "limits.sqlite").unlink()
+    (data / "limits.sqlite-journal").write_bytes(b"of another life")
     (data / "answers-similar" / "01.usearch").write_bytes(b"of another life")
     assert run("restore", str(tmp_path / "b.tar"), "--force").exit_code == 0
-    assert not (data / "limits.sqlite-wal").exists()
+    assert not (data / "limits.sqlite-journal").exists()
     assert told(data / "limits.sqlite") == ["limits"]
     assert not list((data / "answers-similar").glob("*.usearch"))
 

@@ -6,26 +6,19 @@ import subprocess
 import sys
 
 import lmdb
-import pytest
 from tests.unit.cache import truncated_child
 from tests.unit.cache.truncated_child import KEYS, MIB, answers, made
 
-from llmrouter.cache.lmdb_pages import check_pages
 from llmrouter.cache.lmdb_store import LmdbStore
 
 PAGE = 4096
-
-
-def walked(file):
-    with file.open("rb") as opened:
-        check_pages(opened.fileno(), PAGE, file.stat().st_size)
 
 
 def test_a_store_cut_off_anywhere_is_set_aside_and_the_process_lives(tmp_path):
     shares = [(number * 0.618034) % 1 for number in range(1, 49)]
     done = subprocess.run(
         [sys.executable, truncated_child.__file__, tmp_path, "0", *map(str, shares), "0.99999"],
-        capture_output=True, text=True, timeout=60, check=False,
+        capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
@@ -34,6 +27,8 @@ def test_a_store_cut_off_anywhere_is_set_aside_and_the_process_lives(tmp_path):
         assert (left, aside, works) == (0, 1, True), size
     for size, before, left, aside, works in told["open"]:
         assert (before, left, aside, works) == (len(KEYS), 0, 1, True), size
+    # Cut off where nothing but free pages is missing, it is whole.
+    assert {tuple(one) for one in told["thinned"]} == {(0, 1, True), (len(KEYS) // 2, 0, True)}
 
 
 def test_what_is_set_aside_is_named_in_the_log(tmp_path, caplog):
@@ -42,7 +37,7 @@ def test_what_is_set_aside_is_named_in_the_log(tmp_path, caplog):
     LmdbStore(tmp_path / "answers", 16 * MIB).close()
     (aside,) = tmp_path.glob("answers.corrupt-*")
     assert f"set aside as {aside}" in caplog.text
-    assert "needs page" in caplog.text
+    assert "lacks" in caplog.text
 
 
 def test_a_whole_store_is_kept_though_pages_were_given_back_at_its_end(tmp_path):
@@ -63,24 +58,3 @@ def test_a_whole_store_is_kept_though_pages_were_given_back_at_its_end(tmp_path)
     assert answers(again) == len(KEYS)
     again.close()
     assert not list(tmp_path.glob("answers.corrupt-*"))
-
-
-def test_a_walk_finds_every_page_that_is_missing_or_is_another(tmp_path):
-    made(tmp_path / "answers").close()
-    file = tmp_path / "answers/data.mdb"
-    walked(file)
-    content = file.read_bytes()
-    needed = 0
-    for page in range(2, len(content) // PAGE):
-        other = bytearray(content)
-        other[page * PAGE : page * PAGE + 8] = (1 << 40).to_bytes(8, "little")
-        file.write_bytes(other)
-        try:
-            walked(file)
-        except lmdb.CorruptedError:
-            needed += 1
-    assert needed > len(KEYS) // 4
-    for size in (len(content) - 1, len(content) - PAGE):
-        file.write_bytes(content[:size])
-        with pytest.raises(lmdb.CorruptedError, match="needs page"):
-            walked(file)

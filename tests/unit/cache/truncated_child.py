@@ -54,6 +54,14 @@ def cut(path, size):
     return left, aside, works
 
 
+def thinned(path):
+    """A store with free pages at many places, its end among them."""
+    store = made(path)
+    for key in KEYS[: len(KEYS) // 2]:
+        store.remove(key)
+    store.close()
+
+
 def cut_while_open(path, size):
     target = path.with_name("cut")
     with contextlib.closing(made(target)) as store:
@@ -74,7 +82,10 @@ def main(folder, *sizes):
     file = path / "data.mdb"
     size = file.stat().st_size
     at = [int(float(share) * size) for share in sizes]
+    thinned(Path(folder) / "thinned")
+    thin = (Path(folder) / "thinned/data.mdb").stat().st_size
     told = {
+        "thinned": [cut(Path(folder) / "thinned", one) for one in range(thin - 1, 9000, -4096)],
         "size": size,
         "closed": [(one, *cut(path, one)) for one in at],
         "open": [(one, *cut_while_open(path, one)) for one in at[:: max(1, len(at) // 6)]],

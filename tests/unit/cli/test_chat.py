@@ -9,10 +9,12 @@ import sys
 
 import pytest
 from tests.unit.cli.driving import AWAY, COMMAND, lines, run
+from tests.unit.client.fake_gateway import FakeGateway, serving
 
 from llmrouter.cli.slash import Changed, Quit, Told, obey
+from llmrouter.cli.talking import Talk
 from llmrouter.v1 import generation_pb2 as g
-from llmrouter_client import Options
+from llmrouter_client import AsyncClient, LlmrouterError, Options
 
 
 def said(gateway):
@@ -113,3 +115,19 @@ def test_a_line_means_one_thing(line, meant):
 def test_help_names_every_command():
     told = obey("/help", HELD).text
     assert all(f"/{name}" in told for name in ("model", "top-k", "truncation", "quit", "options"))
+
+
+async def test_a_stream_that_has_ended_is_followed_by_one_that_is_told_all_of_it():
+    gateway = FakeGateway()
+    async with serving(gateway) as address, AsyncClient(address) as client:
+        talk = Talk(client, Options(), "be brief")
+        assert [event async for event in talk.answer("one")]
+        with pytest.raises(LlmrouterError, match="too long"):
+            [event async for event in talk.answer("fail")]
+        assert [event async for event in talk.answer("two")]
+        await talk.close()
+    assert said(gateway) == [
+        ["be brief", "one"],
+        ["fail"],
+        ["be brief", "one", "re: one at 0.0", "two"],
+    ]

@@ -175,6 +175,24 @@ async def test_one_process_is_recorded_once_at_a_time_and_again_when_the_caller_
     assert (await Profiler("cache").record(0.1, 10)).service == "cache"
 
 
+async def test_a_caller_who_leaves_ends_the_sampling(monkeypatch):
+    begun = []
+
+    def endless(seconds, per_second, stopped):
+        begun.append(stopped)
+        stopped.wait(30)
+        return Stacks()
+
+    monkeypatch.setattr("llmrouter.common.profiling.profiler.sample", endless)
+    recording = asyncio.create_task(Profiler("gateway").record(60, 10))
+    async with asyncio.timeout(10):
+        while not begun:  # noqa: ASYNC110 - looks from outside
+            await asyncio.sleep(0.01)
+    recording.cancel()
+    await asyncio.gather(recording, return_exceptions=True)
+    assert begun[0].is_set()
+
+
 @pytest.mark.parametrize(
     ("wish", "field"),
     [

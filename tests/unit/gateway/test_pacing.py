@@ -23,6 +23,7 @@ from llmrouter.common.generation import (
     Usage,
 )
 from llmrouter.common.replay_pace import ReplayPace
+from llmrouter.common.tools import ToolCall, put_together
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.pace import PartedAnswer, schedule
 from llmrouter.gateway.pacing import Pacing, check_unpaced
@@ -86,6 +87,17 @@ async def test_the_original_pace_gives_each_text_when_it_came_then():
 async def test_a_rate_gives_the_first_text_at_once_and_no_more_than_so_many_tokens_a_second():
     found = await timed(hit(), ReplayPace(10.0))
     assert texts(found) == [(0.0, "ab"), (0.1, "cd"), (0.2, "ef"), (0.3, "gh"), (0.4, "ij")]
+
+
+async def test_calls_of_tools_come_whole_with_the_end():
+    calls = (ToolCall("c1", "weather", '{"of": "Rome"}'), ToolCall("c2", "time", "{}"))
+    for said in ("abcd", ""):
+        choice = Choice(said, FinishReason.TOOL_CALLS, tool_calls=calls)
+        found = await timed(hit(replace(KEPT, choices=(choice,))), ReplayPace(10.0))
+        deltas = [event for _, event in found if isinstance(event, Delta)]
+        assert "".join(one.text for one in deltas) == said
+        assert [bool(one.tool_calls) for one in deltas] == [False] * (len(deltas) - 1) + [True]
+        assert put_together(deltas[-1].tool_calls) == calls
 
 
 async def test_several_choices_go_on_side_by_side_and_share_the_rate():

@@ -153,7 +153,7 @@ async def test_where_nothing_can_be_watched_the_models_are_asked_for_again_and_a
     inference, watching
 ):
     inference.does = "list"
-    watcher = await watching(inference.address, interval=0.02)
+    watcher = await watching(inference.address, interval=0.1)
     assert len(watcher.served()) == 2
     del inference.models[0]
     await until(lambda: [one.name for one in watcher.served()] == ["broken"])

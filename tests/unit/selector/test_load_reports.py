@@ -132,11 +132,23 @@ def test_a_report_of_too_much_is_refused():
         loads_in(report)
 
 
-@given(st.dictionaries(st.text(max_size=20), st.floats(), max_size=20))
+_KEYS = st.builds(
+    "{}{}{}".format, st.sampled_from(["running:", "waiting:", "slots:", ""]), st.text(max_size=5),
+    st.sampled_from(["@v", "@", ""]),
+)  # fmt: skip
+
+
+@given(st.dictionaries(_KEYS, st.floats(), max_size=20))
 def test_whatever_others_report_is_read_as_loads_or_not_at_all(metrics):
     for load in loads_in(orca_pb2.OrcaLoadReport(named_metrics=metrics)).values():
         assert 0 <= load.running < 1e9
         assert 0 <= load.waiting < 1e9
+
+
+def test_what_is_no_number_of_requests_counts_as_none():
+    wrong = {"running:a@v": float("nan"), "running:b@v": float("inf"), "running:c@v": -1.0}
+    loads = loads_in(orca_pb2.OrcaLoadReport(named_metrics=wrong))
+    assert set(loads.values()) == {(0, 0)}
 
 
 def test_a_version_follows_the_last_at_sign():

@@ -7,8 +7,11 @@ import math
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.unit.selector.building import selector_of
 
+from llmrouter.common.telemetry.names import Name
 from llmrouter.selector.placement import Holding, Node
+from llmrouter.selector.readings import readings
 from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.scaling import (
     Bounds,
@@ -40,8 +43,11 @@ def test_replicas_change_above_1_2_and_below_half_of_the_target(load, replicas, 
     assert wanted(load, replicas, Bounds(), TARGETS) == expected
 
 
-def test_a_third_more_than_three_can_do_wants_four():
-    assert wanted(4 / 3, 3, Bounds(), TARGETS) == 4
+@given(st.integers(1, 256), counts)
+def test_work_that_so_many_do_exactly_wants_so_many(work, replicas):
+    busy = work / replicas * TARGETS.cpu  # as a node tells it; the sums of floats are not exact
+    told = wanted(busy / TARGETS.cpu, replicas, Bounds(), TARGETS)
+    assert told in {work, replicas}
 
 
 @given(loads, counts, st.integers(1, 8), st.integers(8, 64))
@@ -169,6 +175,21 @@ def test_a_pool_that_was_never_heard_of_is_not_spoken_of():
     _, watch = watching([], pools={"main": PoolSettings(addresses=("a:1",))})
     watch.look()
     assert watch.pools == {}
+
+
+async def test_metrics_show_what_is_asked_for_and_what_it_follows_from():
+    _, watch = watching([node("a", 1.4, m=1.7)], up_seconds=0)
+    watch.look()
+    watch.look()
+    told = {
+        (one.name, *sorted(one.labels.values())): one.value
+        for one in await readings(selector_of([]), watch)
+    }
+    assert told[Name.DESIRED_REPLICAS, "default"] == watch.pools["default"].desired
+    assert told[Name.REPLICAS, "default"] == 1
+    assert told[Name.POOL_LOAD, "cpu", "default"] == pytest.approx(2)
+    assert told[Name.POOL_LOAD, "default", "slots"] == pytest.approx(2)
+    assert told[Name.MODEL_DESIRED_REPLICAS, "m"] == watch.models["m"].desired
 
 
 def test_a_pool_is_made_of_addresses_that_are_watched():

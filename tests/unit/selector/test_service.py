@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 
@@ -26,6 +27,20 @@ from llmrouter.selector.settings import (
 )
 from llmrouter.v1 import generation_pb2 as generation
 from llmrouter.v1 import selector_pb2 as pb
+
+
+async def test_while_a_catalog_is_told_others_have_their_turn():
+    one, turns = service([served(f"m{number}") for number in range(20)], catalog=()), []
+
+    async def others():
+        while True:
+            turns.append(1)
+            await asyncio.sleep(0)
+
+    task = asyncio.create_task(others())
+    assert len((await one.ListCatalog(pb.ListCatalogRequest(), None)).models) == 20
+    task.cancel()
+    assert len(turns) >= 20
 
 
 async def test_a_plan_has_a_primary_and_fallbacks_each_explained():

@@ -110,3 +110,11 @@ async def test_a_call_that_is_given_up_ends_its_span_and_is_no_longer_counted(wo
         while not world.spans("SERVER"):  # noqa: ASYNC110 - the other side ends a little later
             await asyncio.sleep(0.01)
     assert [reading.value for reading in await world.watch.readings()] == [0]
+
+
+async def test_a_page_that_is_watched_is_measured_and_not_traced(world):
+    world.watch.begin("GET /live/events", ())("OK")
+    world.watch.begin("GET /v1/models", ())("OK")
+    assert [one.name for one in world.kept.spans] == ["GET /v1/models"]
+    counts = world.page.values("http_server_request_duration_seconds_count")
+    assert len(counts) == 2

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from llmrouter.common.errors import RULES
 from llmrouter.common.telemetry.metering import Meter, Reading
-from llmrouter.common.telemetry.names import ROOTS, SERVER_SPANS, Attribute, Name
+from llmrouter.common.telemetry.names import ROOTS, SERVER_SPANS, UNTRACED, Attribute, Name
 from llmrouter.common.telemetry.tracing import LightSpan, Tracer, fail, trace_headers
 
 __all__ = ["CallWatch"]
@@ -70,6 +70,8 @@ class CallWatch:
         headers = trace_headers(metadata)
         over_http = not method.startswith("/")
         if not headers and method not in ROOTS and not over_http:
+            return None
+        if method in UNTRACED:
             return None
         name = SERVER_SPANS.get(method) or (method if over_http else method.rpartition(".")[2])
         return self._tracer.receive(name, headers, _told(method))

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-__all__ = ["BOUNDED_LABELS", "INSTRUMENTS", "ROOTS", "SERVER_SPANS", "Attribute", "Instrument",
-           "Kind", "Name", "SpanName"]  # fmt: skip
+__all__ = ["BOUNDED_LABELS", "INSTRUMENTS", "ROOTS", "SERVER_SPANS", "UNTRACED", "Attribute",
+           "Instrument", "Kind", "Name", "SpanName"]  # fmt: skip
 
 
 class SpanName(StrEnum):
@@ -51,6 +51,8 @@ ROOTS: Final = frozenset(
     for method in ("Generate", "StreamGenerate", "BatchGenerate", "Embed")
 )
 """Calls that begin a trace where their caller has none."""
+UNTRACED: Final = frozenset({"GET /live/events"})
+"""Calls that last as long as somebody looks: they would be kept as slow."""
 
 
 class Attribute:

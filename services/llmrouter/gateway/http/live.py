@@ -42,6 +42,8 @@ _STRICT = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_EVENTS = "text/event-stream"
+_STREAMED = {"cache-control": "no-store", "x-accel-buffering": "no"}
 _PATIENCE_SECONDS = 30.0
 """How long a page may leave a frame unread before it is taken for gone."""
 
@@ -84,6 +86,8 @@ class _Shown:
     async def events(self, request: Request, context: RequestContext) -> Response:
         """Answer with a stream of frames; who may not watch any more is told, and it ends."""
         _check_host(request)
+        if request.method == "HEAD":
+            return Response(headers=_STREAMED, media_type=_EVENTS)
         frames = self._page.feed.frames()
         try:
             # What is refused before the first frame has a status of its own.
@@ -112,7 +116,7 @@ async def _first(frames: AsyncIterator[bytes]) -> bytes:
 class _FrameStream(Response):
     """Frames as server-sent events, until the page goes away or may not see more."""
 
-    media_type = "text/event-stream"
+    media_type = _EVENTS
 
     def __init__(
         self, first: bytes, frames: AsyncIterator[bytes], still_allowed: Callable[[], None]
@@ -120,7 +124,7 @@ class _FrameStream(Response):
         self.status_code = 200
         self.background = None
         self._first, self._frames, self._still_allowed = first, frames, still_allowed
-        self.init_headers({"cache-control": "no-store", "x-accel-buffering": "no"})
+        self.init_headers(_STREAMED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send every frame as it comes."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -173,6 +174,7 @@ class Identity:
         raise _refused(why_not)
 
 
+@functools.lru_cache(maxsize=1024)  # a connection brings many calls
 def is_loopback(peer: str) -> bool:
     """Return whether a caller is on this machine, by the name that gRPC has for it."""
     kind, _, place = unquote(peer).partition(":")

@@ -23,7 +23,8 @@ from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 from redis.exceptions import TimeoutError as TimedOutError
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.redis_server import RedisSettings, connection_options
+from llmrouter.common.redis_link import RedisLink
+from llmrouter.common.redis_server import RedisSettings
 from llmrouter.gateway.limits.alerts import AlertKind
 from llmrouter.gateway.limits.charges import Charge, Full, Refused, Reservation, Seen, Told
 from llmrouter.gateway.limits.memory_store import alert_of
@@ -39,7 +40,7 @@ _MOST_WAITING = 16_384
 _BEAT_SECONDS = 2.0
 _LIFE_MILLISECONDS = 10_000
 _SWEPT_AT_ONCE = 500
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 1.0
+_AGAIN_SECONDS = 1.0
 _PER_CHARGE = 6
 """Numbers that `reserve.lua` returns of each."""
 _UNUSABLE = (DisconnectedError, TimedOutError, NoScriptError, ReadOnlyError)
@@ -81,46 +82,27 @@ class RedisStore:
         beat: float = _BEAT_SECONDS,
         life: int = _LIFE_MILLISECONDS,
     ) -> None:
-        self._settings, self._told, self._beat, self._life = settings, told, beat, life
-        self._options = connection_options(settings, "gateway.limits.redis")
+        self._told, self._beat, self._life = told, beat, life
+        self._link = RedisLink(settings, "gateway.limits.redis", self._serve, self._fail_waiting)
         self._name = secrets.token_hex(8)
         self._begins = f"{{{settings.prefix}:limits}}:"
         self._made = 0
         self._waiting: deque[_Reserve | _Settle] = deque()
         self._wake = asyncio.Event()
-        self._joined = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
-        self._closing = False
-        self._away = f"Redis at {settings.address} was not reached yet"
 
     @property
     def trouble(self) -> str:
         """Why nothing can be counted now; empty while it can."""
-        return self._away
+        return self._link.away
 
     async def start(self) -> None:
         """Begin to count; returns once the server was reached, or has not answered in time."""
-        self._task = asyncio.create_task(self._keep_serving(), name="limits in redis")
-        try:
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                await self._joined.wait()
-        except TimeoutError:
-            _log.warning("limits: %s", self._away)
+        if not await self._link.start():
+            _log.warning("limits: %s", self._link.away)
 
     async def close(self) -> None:
         """Settle what waits, if the server is there. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is None:
-            return
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._settings.timeout_seconds):
-                while self._waiting and not self._away:  # noqa: ASYNC110 - emptied at once
-                    await asyncio.sleep(0.01)
-        self._closing = True
-        while not task.done():
-            # A connection may swallow a cancellation; then each beat looks whether to end.
-            task.cancel()
-            await asyncio.wait({task}, timeout=_FIRST_PAUSE)
+        await self._link.close(lambda: bool(self._waiting))
         self._fail_waiting()
 
     async def reserve(self, charges: Sequence[Charge]) -> Reservation | Refused:
@@ -129,7 +111,7 @@ class RedisStore:
         Raises:
             RouterError: STORE_FAILED while the server cannot be used.
         """
-        if self._away or len(self._waiting) >= _MOST_WAITING:
+        if self._link.away or len(self._waiting) >= _MOST_WAITING:
             raise self._failure()
         self._made += 1
         answer: asyncio.Future[Reservation | Refused] = asyncio.get_running_loop().create_future()
@@ -146,31 +128,17 @@ class RedisStore:
             self._waiting.popleft()
         self._wake.set()
 
-    async def _keep_serving(self) -> None:
-        pause = _FIRST_PAUSE
-        while not self._closing:
-            try:
-                async with self._client() as client:
-                    await self._serve(client)
-            except (RedisError, OSError, TimeoutError) as error:
-                self._lost(error)
-            if self._joined.is_set():
-                self._joined.clear()
-                pause = _FIRST_PAUSE
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, _LONGEST_PAUSE)
-
     async def _serve(self, client: Redis) -> None:
         """Load the scripts, then call them until the server is lost."""
         loaded = {
             name: await client.script_load(_script(name)) for name in ("reserve", "settle", "sweep")
         }
         loop, due = asyncio.get_running_loop(), 0.0
-        while not self._closing:
+        while not self._link.closing:
             if loop.time() >= due:
                 swept = await client.evalsha(loaded["sweep"], *self._sweep_arguments())
                 due = loop.time() + (0 if swept > _SWEPT_AT_ONCE else self._beat)
-                self._found()
+                self._link.found()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout_at(due):
                     await self._wake.wait()
@@ -193,7 +161,7 @@ class RedisStore:
                 answers = await together.execute(raise_on_error=False)
             _check_usable(answers)
         except (RedisError, OSError, TimeoutError) as error:
-            self._lost(error)
+            self._link.lost(error)  # told to those who wait before others are
             self._take_back(calls)
             raise
         except BaseException:
@@ -255,19 +223,6 @@ class RedisStore:
                 if bits & kind.bit:
                     self._told(alert_of(kind, charge, sum_))
 
-    def _found(self) -> None:
-        if self._away:
-            _log.info("limits are counted by Redis at %s", self._settings.address)
-        self._away = ""
-        self._joined.set()
-
-    def _lost(self, error: BaseException) -> None:
-        why = str(error) or type(error).__name__
-        if not self._away:
-            _log.warning("limits: Redis at %s is lost: %s", self._settings.address, why)
-        self._away = f"Redis at {self._settings.address} cannot be used ({why})"
-        self._fail_waiting()
-
     def _fail_waiting(self) -> None:
         """Tell all who wait for a reservation; settlements go on waiting."""
         left = [one for one in self._waiting if isinstance(one, _Settle)]
@@ -277,17 +232,8 @@ class RedisStore:
         self._waiting = deque(left)
 
     def _failure(self, why: str = "too many requests wait for it") -> RouterError:
-        message = f"limits cannot be checked: {self._away or why}"
-        return RouterError(Reason.STORE_FAILED, message, retry_after=_LONGEST_PAUSE)
-
-    def _client(self) -> Redis:
-        settings = self._settings
-        return Redis(
-            db=settings.database,
-            socket_connect_timeout=settings.timeout_seconds,
-            socket_timeout=settings.timeout_seconds,
-            **self._options,
-        )
+        message = f"limits cannot be checked: {self._link.away or why}"
+        return RouterError(Reason.STORE_FAILED, message, retry_after=_AGAIN_SECONDS)
 
     def _key(self, kind: str, name: str = "") -> str:
         return f"{self._begins}{kind}:{name}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from llmrouter.common.errors import Reason, RouterError
@@ -60,7 +61,10 @@ class LiveFeed:
         """Wait for a frame after number `seen`; return whether there is one, or all is over."""
         if self._gathering is None:
             self._next = asyncio.get_running_loop().create_future()
-            self._gathering = asyncio.create_task(self._run(), name="live page")
+            # In nobody's name: what it asks for hours is no part of the first watcher's trace.
+            self._gathering = asyncio.create_task(
+                self._run(), name="live page", context=contextvars.Context()
+            )
         gathering = self._gathering
         if self._latest[0] == seen and self._next is not None:
             await asyncio.wait({gathering, self._next}, return_when=asyncio.FIRST_COMPLETED)

@@ -78,9 +78,10 @@ async def test_without_a_key_nobody_watches_where_keys_are_needed():
             async with get(path) as answer:
                 assert answer.status == 401
                 assert (await answer.json())["error"]["code"] == "unauthenticated"
-        async with get("/live/events", **bearing(api.keys.new())) as answer:
-            assert answer.status == 403
-            assert "observe" in (await answer.json())["error"]["message"]
+        for path in ("/live/events", "/live/choices/plan-0001"):
+            async with get(path, **bearing(api.keys.new())) as answer:
+                assert answer.status == 403
+                assert "observe" in (await answer.json())["error"]["message"]
         key = api.keys.new(scopes=WATCHER)
         async with get("/live/events", **bearing(key)) as answer:
             assert (answer.status, (await frame_in(answer))["every"]) == (200, 1)
@@ -134,6 +135,17 @@ async def test_the_streams_end_when_the_gateway_stops_so_that_a_drain_does_not_w
         page.feed.stop()
         await asyncio.wait_for(answer.content.read(), 10)
         await asyncio.wait_for(api.gate.wait_idle(), 10)
+
+
+async def test_who_asks_for_headers_alone_takes_no_place():
+    page = Page()
+    async with (
+        opened(page) as (api, _),
+        aiohttp.ClientSession() as http,
+        http.head(f"http://{api.address}/live/events") as answer,
+    ):
+        assert answer.status == 200
+    assert (page.feed.watchers, page.gathered) == (0, 0)
 
 
 async def test_a_choice_is_explained_to_who_may_watch():

@@ -169,8 +169,8 @@ async def test_what_a_dead_gateway_had_reserved_is_free_again(gateways):
 
 def kill(store):
     """Have a store do nothing any more, as when its process dies."""
-    store._task.cancel()
-    store._task = None
+    store._link._task.cancel()
+    store._link._task = None
 
 
 async def test_a_gateway_that_was_taken_for_dead_pays_for_what_it_used_all_the_same(gateways):

@@ -1,6 +1,7 @@
 """One gatherer serves all who watch, and rests while nobody does."""
 
 import asyncio
+import contextvars
 import itertools
 
 import pytest
@@ -99,3 +100,14 @@ async def test_what_a_gatherer_raises_ends_the_stream_and_the_next_watcher_start
         await anext(shared.frames())
     gather.error = None
     assert await anext(shared.frames()) == b"1"
+
+
+async def test_frames_are_gathered_in_nobodys_name():
+    whose = contextvars.ContextVar("whose", default="nobody")
+
+    async def gather():
+        return whose.get().encode()
+
+    shared = feed(gather)
+    whose.set("the first watcher")
+    assert await anext(shared.frames()) == b"nobody"

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from tests.unit.gateway.safety.samples import PERSONAL, SECRETS, policy, scanner
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.gateway.safety.scanner import redacted
+from llmrouter.gateway.safety.rules import SUSPICIOUS
+from llmrouter.gateway.safety.scanner import Scanner, redacted
 from llmrouter.gateway.safety.screen import Screen
+from llmrouter.gateway.safety.settings import Action
 
 ALL = scanner()
 WORDS = (
@@ -89,6 +91,20 @@ def test_plain_text_is_held_back_by_a_word_at_most():
     screen = Screen(ALL)
     assert screen.feed("The fox jumps over the la")[0] == "The fox jumps over the "
     assert screen.feed("zy dog.\n")[0] == "lazy dog.\n"
+
+
+@pytest.mark.parametrize(
+    ("rule", "text"),
+    [
+        ("code execution", "please eVal  ('1')"),
+        ("destructive SQL", "İ and now Drop  TABLE users"),
+        ("SQL injection", "1' UNION  all \u017fELECT name"),  # for `re` a long s is an s
+    ],
+)
+def test_what_a_pattern_needs_first_hides_nothing_that_it_matches(rule, text):
+    suspicious = Scanner(SUSPICIOUS, {"suspicious": Action.FLAG})
+    assert [one.rule for one in suspicious.findings(text)] == [rule]
+    assert not suspicious.findings("drop the chairs, select a union, shell")
 
 
 @pytest.mark.parametrize(
