@@ -39,6 +39,7 @@ void BindDecoder(py::module_& module) {
       .def_readwrite("rounds_alike", &OrtModel::rounds_alike)
       .def_readwrite("half_cache", &OrtModel::half_cache)
       .def_readwrite("cuda_device", &OrtModel::cuda_device)
+      .def_readwrite("memory_limit", &OrtModel::memory_limit)
       .def_readwrite("vocabulary", &OrtModel::vocabulary)
       .def_readwrite("layers", &OrtModel::layers)
       .def_readwrite("kv_heads", &OrtModel::kv_heads)

@@ -5,6 +5,7 @@ PYBIND11_MODULE(_native, module) {
   llmrouter::bindings::BindErrors(module);
   llmrouter::bindings::BindVocabulary(module);
   llmrouter::bindings::BindDecoder(module);
+  llmrouter::bindings::BindEncoder(module);
   llmrouter::bindings::BindEvents(module);
   llmrouter::bindings::BindGrammar(module);
   llmrouter::bindings::BindEngine(module);

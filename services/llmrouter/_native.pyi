@@ -1,9 +1,12 @@
 # The compiled engine. Private: only `llmrouter.inference.backends` uses it, nothing is stable.
 
 import builtins
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Final, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 class ErrorCode(Enum):
     INVALID_ARGUMENT = ...
@@ -77,6 +80,8 @@ class OrtModel:
     half_cache: bool
     # The GPU that computes; -1 for the processor.
     cuda_device: int
+    # Bytes that ONNX Runtime may hold for the model; 0 for no limit.
+    memory_limit: int
     vocabulary: int
     layers: int
     kv_heads: int
@@ -89,6 +94,31 @@ class OrtModel:
     present_key: str
     present_value: str
     def __init__(self) -> None: ...
+
+# Lets another thread end the runs that are given it.
+class RunEnding:
+    def __init__(self) -> None: ...
+    def end(self) -> None: ...
+
+# A tensor that a graph takes or gives; dimensions it leaves open are -1.
+class EncoderTensor:
+    name: Final[str]
+    shape: Final[list[int]]
+
+# A graph from rows of whole numbers to floats; raises EngineError.
+class OrtEncoder:
+    inputs: Final[list[EncoderTensor]]
+    outputs: Final[list[EncoderTensor]]
+    def __init__(self, path: str, *, memory_limit: int) -> None: ...
+    # Computes `output`, [rows, columns, width] of what it is fed, int64 [rows, columns] each.
+    def run(
+        self,
+        output: str,
+        *,
+        width: int,
+        feeds: Mapping[str, NDArray[np.int64]],
+        ending: RunEnding,
+    ) -> NDArray[np.float32]: ...
 
 # A loaded model with its key/value cache; handed to an `Engine`, which owns it from then on.
 class Decoder: ...

@@ -7,6 +7,7 @@ what killed it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import resource
 import shutil
@@ -16,26 +17,43 @@ from pathlib import Path
 
 from tests.fuzz.seeds import broken_copy
 
-from llmrouter.common.errors import RouterError
+from llmrouter.common.embedding import EmbeddingRequest
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.generation import RequestContext, SamplingOptions
+from llmrouter.inference.backends.base import BackendOptions, BackendRequest
 from llmrouter.inference.importers.base import find_importer
 from llmrouter.inference.models.embedding_folder import read_embedding_folder
+from llmrouter.inference.models.graph_check import check_graph
+from llmrouter.inference.models.graph_check import read_model as read_graph
+from llmrouter.inference.models.graph_operators import GraphKind
+from llmrouter.inference.models.opening import Opener, find_backend
 from llmrouter.inference.models.progress import silent
 from llmrouter.inference.models.reading import read_model
-from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.text import load_text, load_tokenizer
 
 MOST_SECONDS = 20
 """Of computing, so that a busy machine makes no fault."""
 MOST_GROWTH = 256 * 2**20
 """Bytes of address space beyond what reading the whole seed took: files here have below a MiB."""
 
+OPTIONS = BackendOptions(threads=1, slots=2, prefix_bytes=0, workspace_bytes=64 << 20)
+_LOADED_OF = 8
+"""One copy of so many is loaded: that takes much longer than to read it."""
+
 TEXT = "a banana\n" * 20 + "\u00e9\ufdfa <|end|>"
 """What is encoded: letters that seeds replace, and one that Unicode writes in eighteen."""
 
 
 def attempt(source: Path, target: Path, number: int) -> None:
-    """Import a checkpoint at one of its precisions, read what it became and use its text side."""
+    """Import a checkpoint at one of its precisions, read what it became and use its text side.
+
+    Embedding models are read where they lie. Some are loaded as a service would, and asked.
+    """
     if (source / "1_Pooling").exists():
-        read_embedding_folder(source)
+        encoder = read_embedding_folder(source)
+        check_graph(encoder.model_file, read_graph(encoder.model_file), GraphKind.ENCODER)
+        load_tokenizer(source, encoder.vocab_size).encode(TEXT)
+        _load(source, number)
         return
     checkpoint = find_importer(source).open(source)
     precision = checkpoint.precisions[number % len(checkpoint.precisions)]
@@ -44,6 +62,30 @@ def attempt(source: Path, target: Path, number: int) -> None:
     model = read_model(target)
     text = load_text(model)  # type: ignore[arg-type]  # no embedding comes here
     text.decode(text.encode(TEXT))
+    _load(target, number)
+
+
+def _load(folder: Path, number: int) -> None:
+    """Load and ask every model of a few numbers, and of number 0, which has to be whole."""
+    if number % _LOADED_OF == 0:
+        asyncio.run(_ask(folder))
+
+
+async def _ask(folder: Path) -> None:
+    opened = await Opener(find_backend("onnxruntime"), OPTIONS).open(folder)
+    try:
+        if opened.embedder is not None:
+            await opened.embedder.embed(EmbeddingRequest(("red blue",)), RequestContext("fuzz"))
+        if opened.backend is not None and opened.text is not None:
+            tokens = opened.text.encode("a banana")[:4] or [0]
+            request = BackendRequest(tokens, SamplingOptions(max_tokens=3, temperature=0.0))
+            async for _ in opened.backend.generate(request):
+                pass
+    except RouterError as error:
+        if error.reason not in (Reason.GENERATION_FAILED, Reason.CONTEXT_TOO_LONG):
+            raise
+    finally:
+        await opened.engine.close()
 
 
 def fault_of(source: Path, target: Path, number: int) -> str | None:

@@ -68,6 +68,9 @@ def _ready_made(root: Path) -> None:
     shutil.copytree(plain, t5)
     words = json.loads((t5 / "vocabulary.json").read_text())
     (t5 / "vocabulary.json").rename(t5 / "shared_vocabulary.json")
+    told = json.loads((t5 / "config.json").read_text())
+    ends = {"add_source_bos": False, "add_source_eos": True, "decoder_start_token": "<|start|>"}
+    (t5 / "config.json").write_text(json.dumps(told | ends, indent=2))
     variables = encoder_decoder(len(words), positions=8)
     (t5 / "model.bin").write_bytes(model_bin(variables, specification="TransformerSpec"))
 

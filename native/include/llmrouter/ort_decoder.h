@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -57,6 +58,9 @@ struct OrtModel {
   /// The GPU that computes, counted from 0; -1 for the processor. On a GPU the file's graph runs as
   /// it is.
   int cuda_device = -1;
+  /// Bytes that ONNX Runtime may hold for the model: weights that it does not map, what it lays out
+  /// anew of them, and what a run computes. Beyond it loading, or the run, fails; 0 for no limit.
+  std::size_t memory_limit = 0;
   int vocabulary = 0;
   int layers = 0;
   int kv_heads = 0;

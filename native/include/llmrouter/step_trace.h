@@ -11,10 +11,10 @@ namespace llmrouter {
 
 /// One step that ran the decoder: when its parts ended, and what it computed.
 struct StepRecord {
-  Clock::time_point begin;
-  Clock::time_point planned;
-  Clock::time_point computed;
-  Clock::time_point end;
+  Clock::time_point begin = {};
+  Clock::time_point planned = {};
+  Clock::time_point computed = {};
+  Clock::time_point end = {};
   /// Rows that decoded, tokens of prompts, and tokens that were drafted.
   int decoding = 0;
   int prompt_tokens = 0;

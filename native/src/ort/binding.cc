@@ -13,7 +13,9 @@ std::optional<Failure> FailureOf(OrtStatus* status) {
 }  // namespace
 
 Binding::Binding(const Session& session)
-    : session_(session.get()), binding_(Create<BindingPtr>(kCreateIoBinding, session_)) {}
+    : session_(session.get()),
+      memory_(&session.memory()),
+      binding_(Create<BindingPtr>(kCreateIoBinding, session_)) {}
 
 std::optional<Failure> Binding::Input(const char* name, const OrtValue* value) {
   return FailureOf(GetApi()(kBindInput, binding_.get(), name, value));
@@ -28,6 +30,7 @@ std::optional<Failure> Binding::OutputToHost(const char* name) {
 }
 
 std::optional<Failure> Binding::Run() {
+  const MemoryBudget::Scope counted(memory_);
   if (auto failure = FailureOf(GetApi()(kSynchronizeBoundInputs, binding_.get()))) return failure;
   const OrtRunOptions* defaults = nullptr;
   return FailureOf(GetApi()(kRunWithBinding, session_, defaults, binding_.get()));

@@ -30,6 +30,7 @@ class Binding {
 
  private:
   OrtSession* session_;
+  MemoryBudget* memory_;
   BindingPtr binding_;
 };
 

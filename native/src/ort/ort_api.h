@@ -13,7 +13,6 @@
 
 namespace llmrouter::ort {
 
-struct OrtAllocator;
 struct OrtCustomOp;  // custom_op.h
 struct OrtCustomOpDomain;
 struct OrtCudaOptions;  // OrtCUDAProviderOptionsV2
@@ -31,6 +30,14 @@ struct OrtThreadingOptions;
 struct OrtTypeInfo;
 struct OrtValue;
 
+/// Memory for tensors. Only grows at its end; what stands behind these came later than its version.
+struct OrtAllocator {
+  std::uint32_t version;
+  void* (*allocate)(OrtAllocator* self, std::size_t bytes);
+  void (*free)(OrtAllocator* self, void* data);
+  const OrtMemoryInfo* (*info)(const OrtAllocator* self);
+};
+
 /// What `OrtGetApiBase` returns.
 struct OrtApiBase {
   void* const* (*get_api)(std::uint32_t version);
@@ -38,6 +45,8 @@ struct OrtApiBase {
 };
 
 inline constexpr std::uint32_t kApiVersion = 20;
+/// The last whose OrtAllocator has no more members than ours.
+inline constexpr std::uint32_t kAllocatorVersion = 17;
 
 // Values of the interface's enums.
 inline constexpr int kTypeFloat = 1;
@@ -66,6 +75,11 @@ inline constexpr Entry<Call<const OrtEnv*, const char*, const OrtSessionOptions*
 inline constexpr Entry<
     Call<const OrtEnv*, const void*, std::size_t, const OrtSessionOptions*, OrtSession**>, 8>
     kCreateSessionFromArray;
+inline constexpr Entry<
+    Call<OrtSession*, const OrtRunOptions*, const char* const*, const OrtValue* const*, std::size_t,
+         const char* const*, std::size_t, OrtValue**>,
+    9>
+    kRun;
 inline constexpr Entry<Call<OrtSessionOptions**>, 10> kCreateSessionOptions;
 inline constexpr Entry<Call<OrtSessionOptions*>, 17> kDisableMemPattern;
 inline constexpr Entry<Call<OrtSessionOptions*>, 19> kDisableCpuMemArena;
@@ -90,6 +104,9 @@ inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtAllocator*, char*
     kSessionGetOutputName;
 inline constexpr Entry<Call<const OrtSession*, std::size_t, OrtAllocator*, char**>, 38>
     kSessionGetOverridableInitializerName;
+inline constexpr Entry<Call<OrtRunOptions**>, 39> kCreateRunOptions;
+/// Ends what runs with the options, on any thread.
+inline constexpr Entry<Call<OrtRunOptions*>, 46> kRunOptionsSetTerminate;
 inline constexpr Entry<Call<const OrtMemoryInfo*, void*, std::size_t, const std::int64_t*,
                             std::size_t, int, OrtValue**>,
                        49>
@@ -137,6 +154,8 @@ inline constexpr Entry<Call<const OrtIoBinding*, OrtAllocator*, OrtValue***, std
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 147> kSetGlobalIntraOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 148> kSetGlobalInterOpThreads;
 inline constexpr Entry<Call<OrtThreadingOptions*, int>, 149> kSetGlobalSpinControl;
+/// The allocator outlives the environment.
+inline constexpr Entry<Call<OrtEnv*, OrtAllocator*>, 176> kRegisterAllocator;
 inline constexpr Entry<Call<OrtIoBinding*>, 202> kSynchronizeBoundInputs;
 inline constexpr Entry<Call<OrtSessionOptions*, const OrtCudaOptions*>, 204>
     kAppendExecutionProviderCuda;
@@ -183,6 +202,7 @@ using EnvPtr = std::unique_ptr<OrtEnv, Release<OrtEnv, 92>>;
 using MemoryInfoPtr = std::unique_ptr<OrtMemoryInfo, Release<OrtMemoryInfo, 94>>;
 using SessionPtr = std::unique_ptr<OrtSession, Release<OrtSession, 95>>;
 using ValuePtr = std::unique_ptr<OrtValue, Release<OrtValue, 96>>;
+using RunOptionsPtr = std::unique_ptr<OrtRunOptions, Release<OrtRunOptions, 97>>;
 using TypeInfoPtr = std::unique_ptr<OrtTypeInfo, Release<OrtTypeInfo, 98>>;
 using TensorInfoPtr = std::unique_ptr<OrtTensorInfo, Release<OrtTensorInfo, 99>>;
 using SessionOptionsPtr = std::unique_ptr<OrtSessionOptions, Release<OrtSessionOptions, 100>>;

@@ -8,6 +8,7 @@
 
 #include "llmrouter/error.h"
 #include "llmrouter/ort_decoder.h"
+#include "ort/memory_budget.h"
 
 namespace llmrouter::ort {
 namespace {
@@ -45,8 +46,9 @@ OrtEnv* MakeEnv(int threads) {
   // Spinning keeps the pool awake between the small kernels of a step; sessions end it with the
   // step (session.force_spinning_stop), so that an idle process stays idle.
   Check(api(kSetGlobalSpinControl, options.get(), 1));
-  return Create<EnvPtr>(kCreateEnvWithGlobalThreadPools, kLogFatal, "llmrouter", options.get())
-      .release();
+  auto env = Create<EnvPtr>(kCreateEnvWithGlobalThreadPools, kLogFatal, "llmrouter", options.get());
+  RegisterCountingAllocator(env.get());
+  return env.release();
 }
 
 std::unique_ptr<Runtime> Load(const std::string& library, int threads) {

@@ -18,6 +18,7 @@ SessionOptionsPtr MakeOptions() {
   // (onnxruntime#22271).
   Check(api(kDisableCpuMemArena, options.get()));
   Check(api(kDisableMemPattern, options.get()));
+  Check(api(kAddSessionConfigEntry, options.get(), "session.use_env_allocators", "1"));
   Check(api(kAddSessionConfigEntry, options.get(), "session.force_spinning_stop", "1"));
   return options;
 }
@@ -68,7 +69,9 @@ constexpr int kElementType<std::int64_t> = kTypeInt64;
 
 }  // namespace
 
-Session::Session(const OrtModel& model, const PackedStep* step) {
+Session::Session(const OrtModel& model, const PackedStep* step)
+    : memory_(std::make_unique<MemoryBudget>(model.memory_limit)) {
+  const MemoryBudget::Scope counted(memory_.get());
   const SessionOptionsPtr options = MakeOptions();
   if (model.cuda_device >= 0) AppendCuda(options.get(), model.cuda_device);
   if (model.graph.empty()) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "llmrouter/ort_decoder.h"
+#include "ort/memory_budget.h"
 #include "ort/operator_domain.h"
 #include "ort/ort_api.h"
 #include "ort/packed_step.h"
@@ -34,11 +35,14 @@ class Session {
   const std::vector<TensorDescription>& optional_inputs() const { return optional_inputs_; }
 
   OrtSession* get() const { return session_.get(); }
+  /// What the session holds and may hold. Runs count towards it.
+  MemoryBudget& memory() const { return *memory_; }
 
  private:
   void Describe();
 
-  // Before the session, which uses it to its end.
+  // Before the session, which uses them to its end.
+  std::unique_ptr<MemoryBudget> memory_;
   std::unique_ptr<OperatorDomain> domain_;
   SessionPtr session_;
   std::vector<TensorDescription> inputs_;

@@ -226,6 +226,7 @@ def _options(settings: InferenceSettings, store: Path, budget: int) -> BackendOp
         share_prefixes=settings.prefix_sharing == "all",
         parked_bytes=settings.parked_cache_mib << 20,
         ageing_seconds=settings.priority_ageing_seconds,
+        workspace_bytes=settings.workspace_mib << 20,
         device=settings.device,
         kernels=settings.kernels,
         shared_weights=store / ".packed" if settings.share_weights else None,

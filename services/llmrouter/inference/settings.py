@@ -87,6 +87,9 @@ class InferenceSettings(Listening):
     """Memory per model for sequences that gave way to a higher class, in MiB."""
     priority_ageing_seconds: float = Field(default=10.0, ge=0, le=3600)
     """Waiting that one class of priority is worth, so that no class starves."""
+    workspace_mib: int = Field(default=0, ge=0, le=1 << 20)
+    """Memory per model that ONNX Runtime may compute with beside the weights, in MiB, which the
+    model counts for: what a graph wants beyond it fails. 0 takes what its shape calls for."""
     batch_size: int = Field(default=32, ge=1, le=1024)
     """Whole requests computed at once by engines that take a batch, embedding models among them."""
     batch_window_seconds: float = Field(default=0.002, ge=0, le=10)

@@ -17,7 +17,7 @@ from llmrouter_client import AsyncClient, LlmrouterError
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(360)]
 
-LIMIT = 1300 << 20
+LIMIT = 1900 << 20
 CRITICAL = 0.85
 """Share of the limit that models may take, by default."""
 NAMES = ("demo", "small", "twin")

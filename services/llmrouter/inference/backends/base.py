@@ -58,6 +58,9 @@ class BackendOptions:
     """Memory for those of sequences that gave way to a higher class; beyond it, computed again."""
     ageing_seconds: float = 10.0
     """Waiting that one class of priority is worth, so that no class starves."""
+    workspace_bytes: int = 0
+    """Memory that ONNX Runtime may compute with beside the weights of a model; 0 takes what the
+    shape of the model calls for."""
     device: str = "auto"
     """Where models compute: `cpu`; `cuda`, or `cuda:1` and so on; `auto` for the first GPU where
     the installed ONNX Runtime has CUDA. Models that cannot run there run on the processor."""

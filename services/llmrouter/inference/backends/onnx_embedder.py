@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import onnxruntime
 
 from llmrouter import _native
 from llmrouter.common.embedding import EmbeddingRequest, Vector
@@ -17,20 +16,20 @@ from llmrouter.common.generation import RequestContext
 from llmrouter.common.validation import MAX_TEXTS
 from llmrouter.inference.backends.base import BackendOptions, BackendStatistics
 from llmrouter.inference.backends.batching import BatchLoop, Job, Wishes, batcher_for
-from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.encoding import TextEncoder
 from llmrouter.inference.backends.ending import EndableRun
 from llmrouter.inference.backends.native_events import reason_of
 from llmrouter.inference.backends.onnx_encoder import OnnxEncoder, open_encoder
+from llmrouter.inference.backends.ort_loading import open_library
 from llmrouter.inference.background import in_background
+from llmrouter.inference.models.counted import computing_bytes
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.text import load_tokenizer
 from llmrouter.inference.models.token_ids import probe_tokens
+from llmrouter.inference.models.workspace import ENCODED_POSITIONS
 
 __all__ = ["OnnxEmbedder"]
 
-_BATCH_POSITIONS = 16_384
-"""Requests times the longest, computed at once: what bounds the memory of activations."""
 _TEXTS_PER_REQUEST = 16
 """A request may carry many texts, so more of them may wait than requests of generation."""
 _PROBE_SECONDS = 120.0
@@ -60,7 +59,7 @@ class OnnxEmbedder:
         # A request of as many texts as one may carry has to find room at least when it is alone.
         waiting = max(MAX_TEXTS, options.max_waiting * _TEXTS_PER_REQUEST)
         options = replace(options, max_waiting=waiting)
-        batcher = batcher_for(options, _BATCH_POSITIONS)
+        batcher = batcher_for(options, ENCODED_POSITIONS)
         self._running = EndableRun(batcher.wanted)
         self._batches: BatchLoop[_Text] = BatchLoop(batcher, self._run, options.batch_size)
 
@@ -78,8 +77,9 @@ class OnnxEmbedder:
         probe = await in_background(
             probe_tokens, folder, lambda text: tokenizer.encode(text).ids, read.vocab_size
         )
-        # Its threads inherit how eager the one is that starts them: they serve later.
-        encoder = await asyncio.to_thread(open_encoder, read, options.threads or available_cores())
+        # Threads inherit how eager the one is that starts them, and these serve later.
+        await asyncio.to_thread(open_library, options)
+        encoder = await in_background(open_encoder, read, computing_bytes(read, options))
         await asyncio.to_thread(encoder.probe, probe or [read.pad_token_id], _PROBE_SECONDS)
         texts = TextEncoder(read, tokenizer, cutter, options.max_waiting)
         return cls(read, encoder, texts, options)
@@ -145,27 +145,27 @@ class OnnxEmbedder:
 
     def _run(self, jobs: Sequence[Job[_Text]]) -> None:
         """Compute one batch on the batcher's thread; where it fails, each of its texts alone."""
-        with self._running.begin([job.id for job in jobs]) as options:
+        with self._running.begin([job.id for job in jobs]) as ending:
             try:
-                self._compute(jobs, options)
+                self._compute(jobs, ending)
             except Exception:
                 if len(jobs) == 1:
                     raise
                 for job in jobs:
-                    self._compute_alone(job, options)
+                    self._compute_alone(job, ending)
 
-    def _compute_alone(self, job: Job[_Text], options: onnxruntime.RunOptions) -> None:
+    def _compute_alone(self, job: Job[_Text], ending: _native.RunEnding) -> None:
         try:
-            self._compute([job], options)
+            self._compute([job], ending)
         except Exception as error:  # noqa: BLE001 - it must not reach the others of the batch
             code = _native.ErrorCode.GENERATION_FAILED
             self._batches.batcher.fail(job.id, code, f"the engine failed: {error}")
 
-    def _compute(self, jobs: Sequence[Job[_Text]], options: onnxruntime.RunOptions) -> None:
+    def _compute(self, jobs: Sequence[Job[_Text]], ending: _native.RunEnding) -> None:
         wanted = [job for job in jobs if self._batches.batcher.wanted(job.id)]
         if not wanted:
             return
-        vectors = self._encoder.vectors([job.payload.tokens for job in wanted], options)
+        vectors = self._encoder.vectors([job.payload.tokens for job in wanted], ending)
         for job, vector in zip(wanted, vectors, strict=True):
             if not np.isfinite(vector).all():
                 code = _native.ErrorCode.GENERATION_FAILED

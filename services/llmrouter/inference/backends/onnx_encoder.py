@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
+from llmrouter import _native
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, Pooling
 
@@ -17,6 +16,7 @@ __all__ = ["OnnxEncoder", "open_encoder", "pool"]
 
 _INPUTS = frozenset({"input_ids", "attention_mask", "token_type_ids"})
 _OUTPUTS = ("last_hidden_state", "token_embeddings")
+_VARIES = -1
 
 Floats = NDArray[np.float32]
 
@@ -24,30 +24,31 @@ Floats = NDArray[np.float32]
 class OnnxEncoder:
     """A graph on ONNX Runtime; `open_encoder` makes one. Safe to use from several threads."""
 
-    def __init__(self, folder: EmbeddingFolder, session: onnxruntime.InferenceSession) -> None:
+    def __init__(self, folder: EmbeddingFolder, graph: _native.OrtEncoder) -> None:
         self._folder = folder
-        self._session: Any = session
-        self._inputs = [one.name for one in session.get_inputs()]
-        self._output = _output_name(folder, session)
+        self._graph: _native.OrtEncoder | None = graph
+        self._inputs = [one.name for one in graph.inputs]
+        self._output = _output_name(folder, graph)
 
-    def vectors(self, rows: Sequence[Sequence[int]], options: onnxruntime.RunOptions) -> Floats:
+    def vectors(self, rows: Sequence[Sequence[int]], ending: _native.RunEnding) -> Floats:
         """Return one vector per row, [rows, dimensions].
 
         Args:
             rows: Tokens, at least one each.
-            options: Setting `terminate` of them on another thread ends the computation.
+            ending: Ends the computation from another thread.
 
         Raises:
-            ValueError: The graph gave an output of another shape than its tokens have.
-            Exception: Whatever ONNX Runtime raises, which has kinds of its own.
+            EngineError: The graph failed, was ended, wanted more memory than the model may have, or
+                gave an output of another shape than its tokens have.
         """
+        if self._graph is None:
+            raise RuntimeError("the encoder is closed")
         ids, mask = self._pad(rows)
         feeds = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
         inputs = {name: feeds[name] for name in self._inputs}
-        hidden = np.asarray(self._session.run([self._output], inputs, options)[0])
-        shape = (*ids.shape, self._folder.dimensions)
-        if hidden.shape != shape:  # others might be spread over the rows without a word
-            raise ValueError(f"{self._output} has the shape {hidden.shape}; it must be {shape}")
+        hidden = self._graph.run(
+            self._output, width=self._folder.dimensions, feeds=inputs, ending=ending
+        )
         vectors = pool(hidden, mask, self._folder.pooling)
         if self._folder.normalised:
             vectors = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -62,12 +63,12 @@ class OnnxEncoder:
         """
         length = self._folder.context_length
         row = [tokens[at % len(tokens)] for at in range(length)]
-        options = onnxruntime.RunOptions()
-        watch = threading.Timer(patience, setattr, (options, "terminate", True))
+        ending = _native.RunEnding()
+        watch = threading.Timer(patience, ending.end)
         watch.start()
         try:
-            self.vectors([row], options)
-        except Exception as error:  # the library raises kinds of its own
+            self.vectors([row], ending)
+        except _native.EngineError as error:
             raise RouterError(
                 Reason.MODEL_UNAVAILABLE,
                 f"{self._folder.model_file}: cannot compute a text of {length} tokens, as many as "
@@ -78,7 +79,7 @@ class OnnxEncoder:
 
     def close(self) -> None:
         """Free the weights; nothing may be computing. Safe to call twice."""
-        self._session = None
+        self._graph = None
 
     def _pad(self, rows: Sequence[Sequence[int]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         longest = max(len(row) for row in rows)
@@ -109,46 +110,38 @@ def pool(hidden: Floats, mask: NDArray[np.int64], pooling: Pooling) -> Floats:
     return np.asarray(pooled, np.float32)
 
 
-def open_encoder(folder: EmbeddingFolder, threads: int) -> OnnxEncoder:
-    """Load the graph; takes a second, so call it in a thread.
+def open_encoder(folder: EmbeddingFolder, memory_limit: int) -> OnnxEncoder:
+    """Load the graph; takes a second, so call it in a thread. ONNX Runtime is open already.
+
+    Args:
+        folder: The model.
+        memory_limit: Bytes that ONNX Runtime may hold for it.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file and what is wrong with it.
     """
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = threads
-    settings.inter_op_num_threads = 1
-    # Idle threads sleep: others compute on the same cores. Shapes change from batch to batch, so
-    # memory that is kept for one is not what the next needs.
-    settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    settings.enable_mem_pattern = False
-    settings.enable_cpu_mem_arena = False
     try:
-        session = onnxruntime.InferenceSession(
-            str(folder.model_file), settings, providers=["CPUExecutionProvider"]
-        )
-    except Exception as error:  # the library raises kinds of its own
+        graph = _native.OrtEncoder(str(folder.model_file), memory_limit=memory_limit)
+    except _native.EngineError as error:
         raise RouterError(
             Reason.MODEL_UNAVAILABLE, f"cannot load {folder.model_file}: {error}"
         ) from error
-    unknown = sorted({one.name for one in session.get_inputs()} - _INPUTS)
+    unknown = sorted({one.name for one in graph.inputs} - _INPUTS)
     if unknown:
         raise RouterError(
             Reason.MODEL_UNAVAILABLE,
             f"{folder.model_file}: needs the input '{unknown[0]}', which encoders here do not get",
         )
-    return OnnxEncoder(folder, session)
+    return OnnxEncoder(folder, graph)
 
 
-def _output_name(folder: EmbeddingFolder, session: onnxruntime.InferenceSession) -> str:
+def _output_name(folder: EmbeddingFolder, graph: _native.OrtEncoder) -> str:
     """Return the output that holds a vector per token, of the configured width."""
-    for one in session.get_outputs():
+    for one in graph.outputs:
         if one.name not in _OUTPUTS or len(one.shape) != 3:
             continue
-        width = one.shape[-1]  # a number, or the name of a size that varies
-        if not isinstance(width, int) or width == folder.dimensions:
-            return str(one.name)
+        if one.shape[-1] in (folder.dimensions, _VARIES):
+            return one.name
     raise RouterError(
         Reason.MODEL_UNAVAILABLE,
         f"{folder.model_file}: has no output {' or '.join(_OUTPUTS)} of shape "

@@ -21,6 +21,7 @@ from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.backends.packed_graph import DecoderTensors
 from llmrouter.inference.backends.shared_weights import SharedWeights
+from llmrouter.inference.models.counted import computing_bytes
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
 
@@ -102,6 +103,7 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     quantised = rewritten is not None and rewritten.quantised
     model.half_cache = halves_cache(options.cache_type, options.kernels, quantised=quantised)
     model.path = str(folder.model_file)
+    model.memory_limit = computing_bytes(folder, options)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
     model.kv_heads = folder.kv_heads

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.models.embedding_folder import EmbeddingFolder
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.kinds import StoredModel
+from llmrouter.inference.models.workspace import decoder_workspace, encoder_workspace
 
-__all__ = ["cached_context", "counted_bytes"]
+__all__ = ["cached_context", "computing_bytes", "counted_bytes"]
 
 _PER_BYTE = 1.4
 """Memory of the weights and whatever computes with them, over the size of the folder; measured on
@@ -16,18 +18,34 @@ _FLOAT, _HALF = 4, 2
 
 
 def counted_bytes(folder: StoredModel, options: BackendOptions) -> int:
-    """Return the bytes of the weights and of all keys and values that may be held beside them.
+    """Return the bytes of the weights, and of all that may be held or computed with beside them.
 
     Of a folder in the layout of onnxruntime-genai the keys and values of running sequences, of
-    parked ones and of earlier prompts count as far as `options` lets them grow; what other engines
-    hold while they compute is not known before.
+    parked ones and of earlier prompts count as far as `options` lets them grow. What CTranslate2
+    holds while it computes is not known before.
     """
-    loaded = int(folder.size_bytes * _PER_BYTE)
+    loaded = computing_bytes(folder, options)
     if not isinstance(folder, ModelFolder):
         return loaded
     every = options.slots * (options.context or folder.context_length) * _position(folder, options)
     running = min(options.cache_bytes or every, every)
     return loaded + running + min(options.parked_bytes, running) + options.prefix_bytes
+
+
+def computing_bytes(folder: StoredModel, options: BackendOptions) -> int:
+    """Return the bytes of the weights and of what is computed with them.
+
+    Of graphs this is the most that ONNX Runtime is given for the model.
+    """
+    weights = int(folder.size_bytes * _PER_BYTE)
+    match folder:
+        case ModelFolder():
+            context = cached_context(folder, options)
+            return weights + decoder_workspace(folder, options, context)
+        case EmbeddingFolder():
+            return weights + encoder_workspace(folder, options)
+        case _:
+            return weights
 
 
 def cached_context(folder: StoredModel, options: BackendOptions) -> int:

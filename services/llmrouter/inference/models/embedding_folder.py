@@ -30,6 +30,9 @@ _ARCHITECTURES = ("bert", "distilbert", "electra", "albert")
 """Those whose positions count from 0."""
 _WIDTHS = {"distilbert": "dim"}
 """The field with a vector's values, where it is not `hidden_size`."""
+_HEADS = {"distilbert": "n_heads"}
+"""The field with the heads of attention, where it is not `num_attention_heads`."""
+_USUAL_HEADS = 12
 _MAX_DIMENSIONS = 8_000
 """As many texts as a request may carry have to fit in one message of 8 MiB."""
 _MAX_CONTEXT = 1 << 20
@@ -70,6 +73,8 @@ class EmbeddingFolder:
     context_length: int
     """Tokens of one text, control tokens included."""
     dimensions: int
+    heads: int
+    """Of attention."""
     pad_token_id: int
     pooling: Pooling
     normalised: bool
@@ -110,6 +115,7 @@ def read_embedding_folder(path: Path) -> EmbeddingFolder:
         vocab_size=vocab_size,
         context_length=_context(config, lengths),
         dimensions=config.integer(_WIDTHS.get(architecture, "hidden_size"), 1, _MAX_DIMENSIONS),
+        heads=_heads(config, architecture),
         pad_token_id=config.integer("pad_token_id", 0, vocab_size - 1)
         if config.has("pad_token_id")
         else 0,
@@ -119,6 +125,11 @@ def read_embedding_folder(path: Path) -> EmbeddingFolder:
         size_bytes=folder_bytes(path),
         card=card,
     )
+
+
+def _heads(config: JsonObject, architecture: str) -> int:
+    field = _HEADS.get(architecture, "num_attention_heads")
+    return config.integer(field, 1, 4096) if config.has(field) else _USUAL_HEADS
 
 
 def _optional(path: Path, name: str) -> JsonObject | None:

@@ -3,7 +3,8 @@
 All of them end: there are no loops. Those of a decoder are never as large as a number says; what
 encoders as PyTorch exports them size so is counted as far as weights alone decide it, and so is all
 that a graph makes of its weights (`graph_constants.py`). What it makes of a text and its weights
-together is known only when it computes: the watch of memory and the deadline of a load bound that.
+together is known only when it computes: it is refused more memory than its model counts for
+(`workspace.py`).
 """
 
 from __future__ import annotations

@@ -96,5 +96,5 @@ def put(store: Path, folder: str, version: str = "") -> Path:
 def registry_of(store: Path, backends: FakeBackends, **options: Any) -> ModelRegistry:
     options.setdefault("residency", PROMPTLY)
     # What a model counts for then is told by `size_of_one`.
-    running = BackendOptions(slots=1, prefix_bytes=0, parked_bytes=0)
+    running = BackendOptions(slots=1, prefix_bytes=0, parked_bytes=0, workspace_bytes=1)
     return ModelRegistry(store, backends, running, **options)  # type: ignore[arg-type]

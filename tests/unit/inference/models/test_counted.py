@@ -1,4 +1,4 @@
-"""What a model counts for: its weights, and the keys and values that it may come to hold."""
+"""What a model counts for: weights, what is computed with them, and keys and values."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.integration.embedding.tiny_encoder import write_encoder
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.models.counted import cached_context, counted_bytes
+from llmrouter.inference.models.counted import cached_context, computing_bytes, counted_bytes
+from llmrouter.inference.models.embedding_folder import read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 
-BARE = BackendOptions(slots=2, context=10, cache_bytes=1, prefix_bytes=0, parked_bytes=0)
+WORKSPACE = 1000
+BARE = BackendOptions(
+    slots=2, context=10, cache_bytes=1, prefix_bytes=0, parked_bytes=0, workspace_bytes=WORKSPACE
+)
 POSITION = 2 * 2 * 2 * 16 * 4
 """Keys and values of 2 layers with 2 heads of 16 values, whole."""
 
@@ -23,8 +28,9 @@ def folder(tmp_path: Path) -> ModelFolder:
 
 
 def more(folder: ModelFolder, **options: object) -> int:
-    """What it counts for beyond its weights."""
-    return counted_bytes(folder, replace(BARE, **options)) - int(folder.size_bytes * 1.4)  # type: ignore[arg-type]
+    """What it counts for beyond its weights and what is computed with them."""
+    bare = int(folder.size_bytes * 1.4) + WORKSPACE
+    return counted_bytes(folder, replace(BARE, **options)) - bare  # type: ignore[arg-type]
 
 
 def test_running_sequences_count_as_far_as_they_may_grow(folder: ModelFolder) -> None:
@@ -61,3 +67,33 @@ def test_keys_and_values_count_as_they_are_kept(
     folder: ModelFolder, options: dict[str, str], halved: bool
 ) -> None:
     assert more(folder, cache_bytes=0, **options) == 2 * 10 * POSITION // (2 if halved else 1)
+
+
+def test_what_onnxruntime_is_given_is_what_a_model_counts_for_beside_keys_and_values(
+    folder: ModelFolder,
+) -> None:
+    given = computing_bytes(folder, BARE)
+    assert given == counted_bytes(folder, BARE) - 1
+    assert given == int(folder.size_bytes * 1.4) + WORKSPACE
+
+
+def test_a_workspace_that_is_not_set_grows_with_what_a_step_computes(folder: ModelFolder) -> None:
+    def workspace(**options: int) -> int:
+        return computing_bytes(folder, replace(BARE, cache_bytes=0, workspace_bytes=0, **options))
+
+    # The logits of every token, and of each its scores against the whole context.
+    longer = workspace(prefill_chunk=300) - workspace(prefill_chunk=200)
+    assert longer >= 100 * 4 * (folder.vocab_size + 10 * folder.heads)
+    assert workspace(slots=3) > workspace(slots=2)
+    assert workspace(speculation_tokens=9) > workspace(speculation_tokens=8)
+    assert workspace(context=20) > workspace(context=10)
+
+
+def test_an_encoder_counts_for_a_text_that_fills_its_context(tmp_path: Path) -> None:
+    short = write_encoder(tmp_path / "short", num_attention_heads=2)
+    long = write_encoder(tmp_path / "long", num_attention_heads=2, max_position_embeddings=1 << 14)
+    (long / "sentence_bert_config.json").unlink()
+    counted = [counted_bytes(read_embedding_folder(one), BackendOptions()) for one in (short, long)]
+    square = (1 << 28) * 2 * 4
+    assert counted[1] - counted[0] > square
+    assert counted_bytes(read_embedding_folder(short), BARE) < WORKSPACE + (1 << 20)

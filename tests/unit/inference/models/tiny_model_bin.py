@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 TYPES = ("float32", "int8", "int16", "int32", "float16")
+_REVISIONS = {"TransformerSpec": 7}
+"""Of specifications, as CTranslate2 4 loads them; of others it is 8."""
 WIDTH, HEADS, INNER = 8, 2, 6
 
 Arrays = dict[str, np.ndarray]
@@ -44,7 +46,8 @@ def model_bin(
     version: int = 6,
 ) -> bytes:
     """Return the file with these variables."""
-    parts = [struct.pack("<I", version), _text(specification), struct.pack("<I", 8)]
+    parts = [struct.pack("<I", version), _text(specification)]
+    parts.append(struct.pack("<I", _REVISIONS.get(specification, 8)))
     parts.append(struct.pack("<I", len(variables)))
     for name, value in variables.items():
         array = np.asarray(value)
