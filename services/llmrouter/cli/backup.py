@@ -49,6 +49,8 @@ def backup(
 
     if file.exists() and not force:
         raise BackupError(f"{file} is there already; --force replaces it")
+    if not file.absolute().parent.is_dir():
+        raise BackupError(f"{file.absolute().parent} is no folder; make it, or name another file")
     wanted = _wanted(config, part)
     found = [one for one in wanted if one.there]
     if not found:

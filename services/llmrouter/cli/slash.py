@@ -89,9 +89,9 @@ def _held(options: Options) -> str:
 
 _HELP = "\n".join(
     [
-        "/quit, /exit    end, as Ctrl-D does; Ctrl-C gives the running answer up",
-        "/options        what is set",
-        *(f"/{name} VALUE".ljust(16) + "set it; without a value, reset it" for name in _KINDS),
-        "//…             say a line that begins with a slash",
+        "/quit, /exit".ljust(22) + "end, as Ctrl-D does; Ctrl-C gives the running answer up",
+        "/options".ljust(22) + "what is set",
+        *(f"/{name} VALUE".ljust(22) + "set it; without a value, reset it" for name in _KINDS),
+        "//…".ljust(22) + "say a line that begins with a slash",
     ]
 )

@@ -86,5 +86,6 @@ class GuardedProfiler(ProfileServiceServicer):
             return service
         if service == "inference" and len(nodes) == 1:
             return nodes.pop()
-        known = ", ".join(("gateway", "selector", "cache", *sorted(nodes)))
+        single = ("inference",) if len(nodes) == 1 else ()
+        known = ", ".join(("gateway", "selector", "cache", *single, *sorted(nodes)))
         raise invalid("service", f"is {service[:64]!r}; it must be one of {known}")

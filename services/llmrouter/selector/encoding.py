@@ -37,9 +37,11 @@ async def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
 
 def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
     """Return the versions of all models, in order."""
-    left = selector.rollouts.left()
-    every = selector.live.view().catalog.every
-    known = {one.key: one.away or one.key in left for one in every if one.version}
+    catalog = selector.live.view().catalog
+    # What requests go to that name no version: the first of each model, and what is rolled out.
+    taking = {one.key for one in catalog.models} | selector.rollouts.sharing()
+    taking -= selector.rollouts.left()
+    known = {one.key: one.away or one.key not in taking for one in catalog.every if one.version}
     return pb.ListVersionsResponse(
         versions=[
             pb.ModelVersion(model=model, version=version, away=known[model, version])

@@ -134,6 +134,11 @@ class RolloutBook:
             self._keep(model, now)
             yield self._rollouts[model]
 
+    def sharing(self) -> set[tuple[str, str]]:
+        """Return the versions that rollouts give traffic to, or take it from."""
+        specs = [(model, one.spec) for model, one in self._rollouts.items()]
+        return {(model, version) for model, spec in specs for version in (spec.old, spec.new)}
+
     def left(self) -> set[tuple[str, str]]:
         """Return the versions that get no traffic: all goes to the other one of their rollout."""
         specs = ((model, one.spec, one.share) for model, one in self._rollouts.items())

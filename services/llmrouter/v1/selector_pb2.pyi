@@ -1033,8 +1033,8 @@ class ModelVersion(_message.Message):
     version: _builtins.str
     """The version, as answers tell it."""
     away: _builtins.bool
-    """Whether no endpoint can serve it now, or a rollout leaves it no traffic; answers that it gave may
-    be kept.
+    """Whether no endpoint can serve it now, or requests that name no version go to others; answers that
+    it gave may be kept.
     """
     def __init__(
         self,

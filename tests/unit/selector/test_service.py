@@ -142,7 +142,7 @@ async def test_a_model_that_is_away_is_planned_with_as_such_and_listed_as_served
     assert (model.version, list(model.addresses), list(model.endpoints)) == ("", [], [])
 
 
-async def test_every_version_is_listed_the_further_and_the_away_ones_too():
+async def test_every_version_is_listed_and_those_that_take_no_requests_are_told():
     held = (
         served(INT8, "v1", ready=False, silent=True),
         served(INT8, "v2", names=frozenset({"stable"})),
@@ -154,7 +154,7 @@ async def test_every_version_is_listed_the_further_and_the_away_ones_too():
         (FP32, "v1", False),
         (INT8, "v1", True),
         (INT8, "v2", False),
-        (INT8, "v3", False),
+        (INT8, "v3", True),
     ]
 
 
