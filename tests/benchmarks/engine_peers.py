@@ -238,7 +238,7 @@ def _gaps(field, name, prompts):
 def measure_trace(field, trace, short_passes=3, full_passes=2):
     """The highest arrival rate of the trace at which enough requests are in time."""
     results = Results()
-    high, low = 4.0, 0.5
+    high, low = 12.0, 0.5
     for name in field.present("ours", "genai", *STREAMING):
         search = _Search(field, name, trace)
         found = search.run(low, high, short_passes, full_passes)

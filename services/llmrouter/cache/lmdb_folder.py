@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import logging
+import os
 import shutil
 import time
 from pathlib import Path
@@ -28,6 +29,8 @@ CORRUPT = (
 )
 """What LMDB raises where its files are not what it has written. It reads them as mapped memory:
 some damage within a page that looks right ends the process instead."""
+_LOCK_BYTES = 8192
+"""Of LMDB's lock file, with its 126 readers."""
 _log = logging.getLogger(__name__)
 
 
@@ -97,6 +100,7 @@ def open_folder(path: Path, max_bytes: int, tables: int, *, durable: bool = True
     file = path / "data.mdb"
     if file.exists() and not file.stat().st_size:
         raise lmdb.CorruptedError("data.mdb is empty")
+    _reserve(path / "lock.mdb")
     env = lmdb.open(
         str(path), map_size=max_bytes, max_dbs=tables, mode=0o600, metasync=durable, sync=durable
     )
@@ -116,6 +120,21 @@ def set_folder_aside(path: Path, error: Exception) -> None:
         if older != aside:  # the latest is kept to be looked at, and no heap of them
             shutil.rmtree(older, ignore_errors=True)
     _log.error("answer store %s is damaged (%s); set aside as %s", path, error, aside)
+
+
+def _reserve(file: Path) -> None:
+    """Give the file by which LMDB locks its place on the disk.
+
+    LMDB maps it as a hole; on a full disk touching it would end the process.
+
+    Raises:
+        OSError: There is no room, or it cannot be written.
+    """
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+    finally:
+        os.close(descriptor)
 
 
 def _refuse_truncated(env: Any, file: Path) -> None:

@@ -51,14 +51,14 @@ def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[
     """Yield the settings of one section, each below what it means."""
     for name, value in values.items():
         about = schema["properties"][name]
-        yield from _comment(_meaning(about))
+        yield from _comment(_meaning(about, parts))
         inner = _resolved(_held(about), parts)
         if isinstance(value, dict) and value:
             yield f"{name}:"
             yield from (f"  {line}" for line in _lines(inner, value, parts))
             continue
         for field, told in inner.get("properties", {}).items():
-            yield from _comment(f"  {field}: {_meaning(told)}")
+            yield from _comment(f"  {field}: {_meaning(told, parts)}")
         # Without a value: null would be one.
         shown = yaml.safe_dump({name: value}, sort_keys=False, width=_WIDTH).splitlines()
         yield from shown if value is not None else [f"# {name}:"]
@@ -78,9 +78,12 @@ def _resolved(schema: _Schema, parts: _Schema) -> _Schema:
     return found
 
 
-def _meaning(about: _Schema) -> str:
-    """Return what a setting means, and what it must be where that is bounded."""
-    text = " ".join(about["description"].split())
+def _meaning(about: _Schema, parts: _Schema) -> str:
+    """Return what a setting means, and what it must be where that is bounded.
+
+    Where it means what its section does, pydantic tells it there alone.
+    """
+    text = " ".join((about.get("description") or _resolved(about, parts)["description"]).split())
     bounds = _bounds(about)
     return f"{text} ({bounds})" if bounds else text
 

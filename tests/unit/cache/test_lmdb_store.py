@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import resource
 import signal
 import subprocess
@@ -284,6 +286,18 @@ def test_a_disk_without_space_fails_the_store_and_keeps_what_was_there(path, clo
     assert store.get(key(1)) == record(clock)
     put(store, key(2), record(clock, b"x" * MIB))
     assert store.get(key(2)) is not None
+
+
+def test_a_disk_without_any_space_fails_the_opening_and_not_the_process(path, clock, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(RouterError, match="failed: No space left on device") as caught:
+        LmdbStore(path, 4 * MIB, clock)
+    assert caught.value.reason is Reason.STORE_FAILED
+    monkeypatch.undo()
+    LmdbStore(path, 4 * MIB, clock).close()
 
 
 def test_no_two_services_use_one_folder(path, clock):
