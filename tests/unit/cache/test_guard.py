@@ -61,7 +61,7 @@ def test_what_makes_two_questions_different_is_named(one, other, kind):
         ("What is the capital of France?", "Can you tell me what the capital of France is?"),
         ("How do I install Python 3.11?", "What are the steps to install Python 3.11?"),
         ("In Python, what does len(x) return?", "What does len(x) return in Python?"),
-        ("Remove the file, please.", "Could you delete the file?"),
+        ("Please repair the file.", "Could you fix the file?"),
         ("Wie ist das Wetter in Rom?", "Wie ist in Rom das Wetter?"),
         ("東京の天気は?", "東京の天気は?"),
         ("How does a kettle work?", "Tell me how a kettle works."),

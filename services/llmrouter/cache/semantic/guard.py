@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from llmrouter.cache.semantic.words import (
+    ASKING,
     FRAMES,
     FUNCTION_WORDS,
     NEGATIONS,
@@ -35,7 +36,7 @@ _TOKEN = re.compile(
 )
 _CODE = re.compile(r"[`{}\[\]()=<>*+\\;#$|^~@/&_%]|^[-!?:.,]+$")
 _CODE_SPAN = re.compile(r"`[^`]*`")
-_FIRST_CAPITAL = re.compile(r"^[^\W\d_](?=[^\W\d_A-Z]|\s)")
+_FIRST_WORD = re.compile(r"^[^\W\d_]+")
 _END = ".,? \t\r\n"
 _MOVING = {"is": "is", "are": "is", "was": "was", "were": "was", "did": "did", "do": "do"}
 """Verbs that stand now here, now there, as in "who is the king" and "tell me who the king is"."""
@@ -73,7 +74,7 @@ class _Said(NamedTuple):
     words: tuple[str, ...]
     """In order."""
     moving: tuple[str, ...]
-    """Those of `_MOVING` that it has, sorted."""
+    """The one of `_MOVING` that it has; several stand among the words."""
     does: int
     """How many "does" were taken out: the verbs they go with lack their s."""
 
@@ -141,7 +142,9 @@ def _kind(one: _Said, other: _Said) -> Difference:
 
 def _said(text: str, language: str) -> _Said:
     text = text.strip().rstrip(_END)
-    text = _FIRST_CAPITAL.sub(lambda found: found[0].lower(), text)
+    first = _FIRST_WORD.match(text)
+    if first and _asks(first[0], language):
+        text = text[0].lower() + text[1:]
     if language != "en":
         return _Said(tuple(_TOKEN.findall(text)), (), 0)
     literal = _ON_WORDS.search(text) is not None
@@ -151,9 +154,18 @@ def _said(text: str, language: str) -> _Said:
     if literal:
         does = words.count("does")
         return _Said(tuple(word for word in words if word != "does"), (), does)
+    moving = tuple(_MOVING[word] for word in words if word in _MOVING)
+    if len(moving) > 1:  # of several, which goes with what is told by where they stand
+        kept = (_MOVING.get(word) or SAME.get(word, word) for word in words if word != "does")
+        return _Said(tuple(kept), (), words.count("does"))
     kept = (SAME.get(word, word) for word in words if word not in _MOVING and word != "does")
-    moving = sorted(_MOVING[word] for word in words if word in _MOVING)
-    return _Said(tuple(kept), tuple(moving), words.count("does"))
+    return _Said(tuple(kept), moving, words.count("does"))
+
+
+def _asks(word: str, language: str) -> bool:
+    """Whether the first word of a text has its capital for that alone; else it may be a name."""
+    lowered = word[0].lower() + word[1:]
+    return lowered in ASKING or lowered in FUNCTION_WORDS.get(language, ())
 
 
 def _code(text: str) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "PHRASES", "SAME", "UNITS"]
+__all__ = ["ASKING", "FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "PHRASES", "SAME", "UNITS"]
 
 
 def _words(text: str) -> frozenset[str]:
@@ -58,17 +58,10 @@ UNITS = _words(
 SAME: dict[str, str] = {
     word: group.split()[0]
     for group in (
-        "begin start commence",
-        "delete remove erase",
-        "merge combine",
         "buy purchase",
         "fix repair mend",
         "big large",
-        "fast quick rapid",
         "nearest closest",
-        "write compose",
-        "like enjoy",
-        "way method",
         "what which",
         "summarize summarise",
         "car automobile",
@@ -87,7 +80,24 @@ SAME: dict[str, str] = {
     )
     for word in group.split()
 }
-"""Words to the one that stands for all that say the same."""
+"""Words to the one that stands for all that say the same, and that are names of nothing else: in
+programs delete and remove are two things, in algorithms quick and fast."""
+
+
+_REQUESTS = (
+    "(tell|give|list|show|display|name|explain|define|describe|calculate|compute|find|write|book|"
+    "translate|summari[sz]e|convert|compare|suggest|recommend|create|make|generate|help|"
+    r"\w+ (the|this|these|that|my|our))"
+)
+"""What is asked of whoever answers; "can you drive a car" is no request to drive."""
+ASKING = _words(
+    "how what which who whom whose when where why is are was were do does did can could should "
+    "would will may might must has have had please tell give list show display name explain define "
+    "describe calculate compute find write compose book translate summarize summarise convert "
+    "compare suggest recommend create make generate help i in on at the a an if to my for it there "
+    "turn switch set add delete remove"
+)
+"""Words by which texts begin; any other word with a capital there may be a name."""
 
 
 def _patterns(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
@@ -99,8 +109,7 @@ PHRASES = _patterns(
     (r"\bcannot\b", "can not"),
     (r"\b(what|who|where|how|when)['\u2019]s\b", r"\1 is"),
     (r"\bunited states( of america)?\b", "USA"),
-    (r"\bhow ((do|can|should) (i|we|one)|to) ", "how "),
-    (r"\b((at )?what time|in (which|what) year)\b", "when"),
+    (r"\bhow ((do|can) (i|we|one)|to) ", "how "),
     (r"\b(switch|turn) on\b", "enable"),
     (r"\b(switch|turn) off\b", "disable"),
     (r"\bwhat is the number of (\w+)", r"how many \1 are"),
@@ -110,7 +119,7 @@ PHRASES = _patterns(
 FRAMES = _patterns(
     (r"^in ([\w+#]+), (.*)$", r"\2 in \1"),
     (r",? please!*$", ""),
-    (r"^(please )?((can|could|would|will) you )?(please )?", ""),
+    (rf"^(please )?((can|could|would|will) you (?=(please )?{_REQUESTS}\b))?(please )?", ""),
     (r"^i('d| would) like (you )?to ", ""),
     (r"^i (want|need) (you )?to ", ""),
     (r"^i( would like| want| need) (?=an? )", "write "),
@@ -124,7 +133,8 @@ FRAMES = _patterns(
     (r"^i want to see ", "show "),
     (r"^(who is the author of|which author wrote) ", "who wrote "),
     (r"^(name) (?=the )", "what is "),
-    (r"^(calculate|compute|how much is) (?=the |\d)", "what is "),
+    (r"^(calculate|compute) (?=the |\d)", "what is "),
+    (r"^how much is (?=\d)", "what is "),
     (r"^is it true that ", ""),
     (r"^is it possible to ", "can I "),
     (r"^whether ", ""),
