@@ -6,10 +6,13 @@ import contextlib
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import llmrouter
 
 _OURS = [
-    tracemalloc.Filter(inclusive=True, filename_pattern=one)
-    for one in ("*/llmrouter/*", "*/tests/unit/*")
+    tracemalloc.Filter(inclusive=True, filename_pattern=f"{one}/*")
+    for one in (*llmrouter.__path__, Path(__file__).parents[1] / "unit")
 ]
 
 

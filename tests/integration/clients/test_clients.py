@@ -23,7 +23,7 @@ PROGRAMS = {
     "langchain": ([PYTHON, HERE / "langchain_calls.py"], PYTHON),
     "litellm": ([PYTHON, HERE / "litellm_calls.py"], PYTHON),
 }  # fmt: skip
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.fixture(scope="session", params=PROGRAMS)

@@ -17,6 +17,7 @@ from llmrouter.common.errors import Reason, RouterError
 ROOT = Path(__file__).parents[3]
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.timeout(300),
     pytest.mark.skipif(shutil.which("go") is None, reason="go is not installed"),
 ]
