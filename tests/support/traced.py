@@ -1,4 +1,4 @@
-"""Memory that our own code holds, whatever else allocates in the process meanwhile."""
+"""Memory that some modules hold, whatever else allocates in the process meanwhile."""
 
 from __future__ import annotations
 
@@ -6,24 +6,20 @@ import contextlib
 import gc
 import tracemalloc
 from collections.abc import Callable, Iterator
-from pathlib import Path
-
-import llmrouter
-
-_OURS = [
-    tracemalloc.Filter(inclusive=True, filename_pattern=f"{one}/*")
-    for one in (*llmrouter.__path__, Path(__file__).parents[1] / "unit")
-]
 
 
 @contextlib.contextmanager
-def traced() -> Iterator[Callable[[], int]]:
-    """Give what tells how many bytes are left of what was allocated since, by us and the tests."""
+def traced(*files: str) -> Iterator[Callable[[], int]]:
+    """Give what tells how many bytes are left of what such files have allocated since.
+
+    Other tests leave tasks and threads behind, which allocate too.
+    """
+    ours = [tracemalloc.Filter(inclusive=True, filename_pattern=one) for one in files]
     tracemalloc.start()
 
     def taken() -> int:
         gc.collect()
-        found = tracemalloc.take_snapshot().filter_traces(_OURS)
+        found = tracemalloc.take_snapshot().filter_traces(ours)
         return sum(one.size for one in found.statistics("filename"))
 
     try:

@@ -5,7 +5,9 @@ import asyncio
 import pytest
 from tests.support.traced import traced
 
+from llmrouter.common import merging
 from llmrouter.common.generation import Delta, Finished, TokenLogprob, TopLogprob
+from llmrouter.gateway import reply as reply_module
 from llmrouter.gateway.reply import Credit, Reply
 
 MOST = 24 << 10
@@ -37,7 +39,7 @@ async def test_what_waits_takes_at_most_so_many_bytes(tops):
     credit = Credit()
     credit.grant(1)
     reply = Reply(credit)
-    with traced() as taken:
+    with traced(__file__, reply_module.__file__, merging.__file__) as taken:
         count = await fill(reply, tops)
         assert count > 1
         assert taken() <= MOST

@@ -9,6 +9,7 @@ from tests.support.traced import traced
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import FinishReason, TokenLogprob, TopLogprob
+from llmrouter.inference.backends import event_buffer
 from llmrouter.inference.backends.base import BackendEvent, BackendFinished, TokenDelta
 from llmrouter.inference.backends.event_buffer import EventBuffer
 
@@ -140,7 +141,7 @@ def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(tops: in
             buffer.put(TokenDelta(f"w{number} ", 1, 0, logprobs_of(number, tops), (1000 + number,)))
         return buffer
 
-    with traced() as taken:
+    with traced(__file__, event_buffer.__file__) as taken:
         buffer = until_held()
         assert taken() <= PART
     assert not buffer.ended
