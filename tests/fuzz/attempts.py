@@ -29,7 +29,8 @@ from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.opening import Opener, find_backend
 from llmrouter.inference.models.progress import silent
 from llmrouter.inference.models.reading import read_model
-from llmrouter.inference.models.text import load_text, load_tokenizer
+from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.text_files import load_tokenizer
 
 MOST_SECONDS = 20
 """Of computing, so that a busy machine makes no fault."""

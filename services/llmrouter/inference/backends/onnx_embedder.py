@@ -24,7 +24,7 @@ from llmrouter.inference.backends.ort_loading import open_library
 from llmrouter.inference.background import in_background
 from llmrouter.inference.models.counted import computing_bytes
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
-from llmrouter.inference.models.text import load_tokenizer
+from llmrouter.inference.models.text_files import load_tokenizer
 from llmrouter.inference.models.token_ids import probe_tokens
 from llmrouter.inference.models.workspace import ENCODED_POSITIONS
 

@@ -20,7 +20,7 @@ from llmrouter.inference.importers.huggingface_tensors import (
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.progress import Progress
-from llmrouter.inference.models.text import load_tokenizer
+from llmrouter.inference.models.text_files import load_tokenizer
 from llmrouter.inference.models.untrusted_json import JsonObject, inside, read_object
 
 __all__ = ["HuggingFaceCheckpoint", "HuggingFaceImporter", "read_ends", "text_files"]

@@ -16,7 +16,7 @@ from llmrouter.inference.models.ctranslate2_weights import read_weights
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import CTRANSLATE2_FILE, Kind, kind_of
 from llmrouter.inference.models.progress import Progress
-from llmrouter.inference.models.text import load_tokenizer
+from llmrouter.inference.models.text_files import load_tokenizer
 from llmrouter.inference.models.untrusted_json import inside
 
 __all__ = ["CTranslate2FolderImporter", "GenaiImporter", "ReadyMade"]

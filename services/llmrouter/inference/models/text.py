@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 from weakref import WeakValueDictionary
 
 from tokenizers import Tokenizer
@@ -16,34 +15,22 @@ from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import Message
 from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.template import ChatTemplate, MessagesRefusedError, TemplateError
+from llmrouter.inference.models.text_files import (
+    TEMPLATE_FILE,
+    TOKENIZER_CONFIG_FILE,
+    load_template,
+    panics_told,
+    read_config,
+    read_tokenizer,
+    token_text,
+)
 from llmrouter.inference.models.token_bytes import token_bytes
 from llmrouter.inference.models.tokenizer_facts import TokenizerFacts, tokenizer_facts
-from llmrouter.inference.models.tokenizer_parts import read_parts, text_growth
-from llmrouter.inference.models.untrusted_json import (
-    JsonObject,
-    broken_file,
-    inside,
-    read_object,
-)
 
-__all__ = [
-    "TOKENIZER_CONFIG_FILE",
-    "ModelText",
-    "TextFolder",
-    "load_text",
-    "load_tokenizer",
-    "panics_told",
-]
+__all__ = ["ModelText", "TextFolder", "load_text"]
 
-TOKENIZER_CONFIG_FILE = "tokenizer_config.json"
-
-_TEMPLATE_FILE = "chat_template.jinja"
-_REMEDY = "import the model again"
-_MAX_TOKENIZER_BYTES = 64 * 1024 * 1024
-"""Those of the largest vocabularies, 262,144 tokens, have half of it."""
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
 """What a tokenizer may make of a text on its way to tokens."""
-_MAX_TEMPLATE_BYTES = 1024 * 1024
 
 _FIELD = "chat.messages"
 
@@ -275,7 +262,7 @@ def load_text(folder: TextFolder) -> ModelText:
 
 def _stamps(path: Path) -> Iterator[object]:
     """Yield what changes when a file of the text side is written anew."""
-    for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, _TEMPLATE_FILE):
+    for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE):
         try:
             status = (path / name).stat()
         except OSError:
@@ -285,123 +272,9 @@ def _stamps(path: Path) -> Iterator[object]:
 
 
 def _read_text(folder: TextFolder) -> ModelText:
-    tokenizer, growth = _read_tokenizer(folder.path, folder.vocab_size)
-    config = None
-    if (folder.path / TOKENIZER_CONFIG_FILE).exists():
-        config = read_object(inside(folder.path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
+    tokenizer, growth = read_tokenizer(folder.path, folder.vocab_size)
+    config = read_config(folder.path)
     variables = {
-        name: _token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
+        name: token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
     }
-    return ModelText(folder, tokenizer, _load_template(folder, config), variables, growth)
-
-
-def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
-    """Load tokenizer.json of the folder at `path`, without its own truncation and padding.
-
-    Raises:
-        RouterError: MODEL_UNAVAILABLE when it is no tokenizer, has ids from `vocab_size` up, or may
-            make too much of a text.
-    """
-    return _read_tokenizer(path, vocab_size)[0]
-
-
-def _read_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int]:
-    """Return the tokenizer, and how many bytes it may make of one."""
-    file = inside(path, TOKENIZER_FILE, _REMEDY)
-    content = _content(file, _MAX_TOKENIZER_BYTES)
-    growth = text_growth(file, read_parts(file, content))
-    try:
-        with panics_told(file):
-            tokenizer = Tokenizer.from_buffer(content)
-    except RouterError:
-        raise
-    except Exception as error:  # the library raises bare Exception
-        raise broken_file(file, f"is not a tokenizer ({error})", _REMEDY) from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    highest = max(tokenizer.get_vocab().values(), default=-1)
-    if not 0 <= highest < vocab_size:
-        raise broken_file(
-            file,
-            f"has tokens up to id {highest}, the model knows {vocab_size}",
-            _REMEDY,
-        )
-    return tokenizer, growth
-
-
-def _content(file: Path, most: int) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(most + 1)
-    except OSError as error:
-        raise broken_file(file, f"cannot be read ({error.strerror})", _REMEDY) from error
-    if len(content) > most:
-        raise broken_file(file, f"is larger than {most} bytes", _REMEDY)
-    return content
-
-
-@contextmanager
-def panics_told(file: Path) -> Iterator[None]:
-    """Turn a panic of the tokenizer's library, which is no `Exception`, into a refusal.
-
-    Raises:
-        RouterError: MODEL_UNAVAILABLE naming `file`, the tokenizer that panics.
-    """
-    try:
-        yield
-    except Exception:
-        raise
-    except BaseException as error:
-        if type(error).__name__ != "PanicException":
-            raise
-        raise broken_file(file, f"makes the tokenizer fail ({error})", _REMEDY) from None
-
-
-def _load_template(folder: TextFolder, config: JsonObject | None) -> ChatTemplate | None:
-    file, source = _template_source(folder, config)
-    if source is None:
-        return None
-    try:
-        return ChatTemplate(source)
-    except TemplateError as error:
-        raise broken_file(file, str(error), _REMEDY) from error
-
-
-def _template_source(folder: TextFolder, config: JsonObject | None) -> tuple[Path, str | None]:
-    file = folder.path / _TEMPLATE_FILE
-    if file.exists():
-        return file, _read_template(inside(folder.path, _TEMPLATE_FILE, _REMEDY))
-    if config is None or not config.has("chat_template"):
-        return file, None
-    template = config.raw("chat_template")
-    if isinstance(template, list):
-        template = _default_template(template)
-    if not isinstance(template, str):
-        raise config.refuse("chat_template", "must be text")
-    return config.file, template
-
-
-def _read_template(file: Path) -> str:
-    try:
-        with file.open("rb") as stream:
-            return stream.read(_MAX_TEMPLATE_BYTES).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise broken_file(file, f"cannot be read ({error})", _REMEDY) from error
-
-
-def _default_template(templates: list[Any]) -> Any:
-    """Return the template named `default` where a model has several."""
-    named = [one for one in templates if isinstance(one, dict) and one.get("name") == "default"]
-    return named[0].get("template") if named else None
-
-
-def _token_text(config: JsonObject, name: str) -> str:
-    """Return a token's text; older files wrap it in an object."""
-    value = config.raw(name)
-    if isinstance(value, dict):
-        value = value.get("content")
-    if value is None:
-        return ""
-    if not isinstance(value, str):
-        raise config.refuse(name, "must be text")
-    return value
+    return ModelText(folder, tokenizer, load_template(folder.path, config), variables, growth)

@@ -9,7 +9,7 @@ from tests.integration.embedding.tiny_encoder import CONTEXT, write_encoder
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.encoding import TextEncoder, portions
 from llmrouter.inference.models.embedding_folder import read_embedding_folder
-from llmrouter.inference.models.text import load_tokenizer
+from llmrouter.inference.models.text_files import load_tokenizer
 
 LONG = "red " * 5000
 """A portion of its own."""
