@@ -30,8 +30,8 @@ from tests.benchmarks.selector_world import read_trace
 from tests.support.cluster import why_no_cluster
 
 from llmrouter.common.plan_mode import PlanMode
-from llmrouter.selector.settings import LearnedSettings
 from llmrouter.selector.strategies import BUILT_IN, learned
+from llmrouter.selector.strategy_settings import LearnedSettings
 
 SIZES = (1, 2, 5, 10, 20, 50, 100, 200)
 REAL = (1, 2, 3)

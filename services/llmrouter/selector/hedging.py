@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from llmrouter.selector.settings import HedgingSettings
 from llmrouter.selector.sketch import TimeSketch
+from llmrouter.selector.strategy_settings import HedgingSettings
 
 __all__ = ["hedge_delay"]
 

@@ -15,6 +15,12 @@ from llmrouter.common.redis_server import RedisSettings
 from llmrouter.common.settings import Section
 from llmrouter.selector.placement_settings import PlacementSettings
 from llmrouter.selector.scaling_settings import ScalingSettings
+from llmrouter.selector.strategy_settings import (
+    HedgingSettings,
+    LearnedSettings,
+    StrategySettings,
+    StrategyWeights,
+)
 
 __all__ = [
     "DEFAULT_FAILURE_CLASSES",
@@ -22,11 +28,7 @@ __all__ = [
     "CatalogEntry",
     "DecisionSettings",
     "FailureClass",
-    "HedgingSettings",
-    "LearnedSettings",
     "SelectorSettings",
-    "StrategySettings",
-    "StrategyWeights",
 ]
 
 _Name = Annotated[str, Field(min_length=1, max_length=256, pattern=r"^[^@\s]+$")]
@@ -110,62 +112,6 @@ class CatalogEntry(Section):
     )
 
 
-class StrategyWeights(Section):
-    """How much each scorer counts in the strategy `balanced`."""
-
-    speed: float = Field(default=0.3, ge=0, le=100, description="Weight of the expected time.")
-    quality: float = Field(default=0.4, ge=0, le=100, description="Weight of the quality.")
-    cost: float = Field(default=0.3, ge=0, le=100, description="Weight of the estimated cost.")
-    compatibility: float = Field(
-        default=1.0,
-        ge=0,
-        le=100,
-        description="Weight of room in the context and of recent success.",
-    )
-
-    @model_validator(mode="after")
-    def _some_weight(self) -> StrategyWeights:
-        if not any(self.model_dump().values()):
-            raise ValueError("has only weights of 0; give at least one scorer weight")
-        return self
-
-
-ScorerName = Literal["speed", "quality", "cost", "value", "compatibility", "load", "weight"]
-PickerName = Literal["best", "weighted-random", "power-of-two", "round-robin"]
-
-
-class StrategySettings(Section):
-    """A strategy of one's own, composed of the known scorers and pickers."""
-
-    weights: dict[ScorerName, float] = Field(
-        default_factory=dict, description="How much each scorer counts; those left out do not."
-    )
-    picker: PickerName = Field(default="best", description="How the scores lead to an order.")
-    hedged: bool = Field(
-        default=False,
-        description="Whether a second model is asked where the first is slow to begin.",
-    )
-    min_quality: float = Field(
-        default=0.0, ge=0, le=1, description="Models of lower quality are excluded."
-    )
-
-    @field_validator("weights")
-    @classmethod
-    def _in_bounds(cls, weights: dict[ScorerName, float]) -> dict[ScorerName, float]:
-        for name, weight in weights.items():
-            if not 0 <= weight <= 100:
-                raise ValueError(f"gives {name} the weight {weight}; it must be 0 to 100")
-        if weights and not any(weights.values()):
-            raise ValueError("has only weights of 0; give at least one scorer weight")
-        return weights
-
-    @model_validator(mode="after")
-    def _scores_where_needed(self) -> StrategySettings:
-        if self.picker in {"best", "power-of-two"} and not self.weights:
-            raise ValueError(f"has no weights, by which `{self.picker}` picks; give some")
-        return self
-
-
 class BreakerSettings(Section):
     """When an endpoint that fails is left alone."""
 
@@ -179,55 +125,6 @@ class BreakerSettings(Section):
     probes: int = Field(default=1, ge=1, le=1000, description="Requests at once while it probes.")
     failure_classes: tuple[FailureClass, ...] = Field(
         default=DEFAULT_FAILURE_CLASSES, description="Error reasons that count as failures."
-    )
-
-
-class HedgingSettings(Section):
-    """When a second model is asked because the first is slow to begin."""
-
-    quantile: float = Field(
-        default=0.95,
-        ge=0.5,
-        lt=1,
-        description="Share of a model's first tokens that come before the second one is asked.",
-    )
-    least_seconds: float = Field(
-        default=0.05, ge=0, le=3600, description="It is never asked sooner than this."
-    )
-    least_observations: float = Field(
-        default=20,
-        ge=1,
-        le=1_000_000,
-        description="First tokens that must have been seen of late, lest the wait be a guess.",
-    )
-
-
-class LearnedSettings(Section):
-    """The strategy `learned`, and what it learns from."""
-
-    tolerance: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="How much lower than the best one a cheaper model's chance may be.",
-    )
-    exploration: float = Field(
-        default=0.05,
-        ge=0,
-        le=0.2,
-        description="Share of requests that go to a model of which little is known; 0 is never.",
-    )
-    enough_grades: int = Field(
-        default=200,
-        ge=1,
-        le=1_000_000,
-        description="Graded answers after which a model is not explored any more.",
-    )
-    examples: int = Field(
-        default=4096,
-        ge=16,
-        le=8192,
-        description="Graded prompts remembered, about 1 KiB each; the oldest go first.",
     )
 
 

@@ -16,7 +16,7 @@ from llmrouter.common.plan_mode import PlanMode
 from llmrouter.selector.learned.policy import Exploration
 from llmrouter.selector.pickers import PICKERS
 from llmrouter.selector.scorers import SCORERS, Scorer, Sufficient
-from llmrouter.selector.settings import LearnedSettings, StrategySettings, StrategyWeights
+from llmrouter.selector.strategy_settings import LearnedSettings, StrategySettings, StrategyWeights
 
 __all__ = [
     "BALANCED",

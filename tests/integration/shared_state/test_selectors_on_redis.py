@@ -17,8 +17,9 @@ from llmrouter.selector.breakers import BreakerState
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.rollouts import RolloutSpec, RolloutState
-from llmrouter.selector.settings import CatalogEntry, LearnedSettings, SelectorSettings
+from llmrouter.selector.settings import CatalogEntry, SelectorSettings
 from llmrouter.selector.state_store import SqliteState
+from llmrouter.selector.strategy_settings import LearnedSettings
 
 HELD = (served("m", "v1"), served("m", "v2"), served("large"))
 CATALOG = (

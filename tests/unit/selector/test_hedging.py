@@ -8,8 +8,8 @@ from tests.unit.selector.building import LARGE, SMALL, answered, request_of, sel
 from llmrouter.common.ensemble import EnsembleWish
 from llmrouter.selector.hedging import hedge_delay
 from llmrouter.selector.messages import encode_plan
-from llmrouter.selector.settings import HedgingSettings
 from llmrouter.selector.sketch import ACCURACY, TimeSketch
+from llmrouter.selector.strategy_settings import HedgingSettings
 
 BOTH = served("small"), served("large")
 

@@ -20,10 +20,7 @@ from tests.unit.selector.building import Clock, selector_of
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration
 from llmrouter.selector.servicer import SelectorServicer
-from llmrouter.selector.settings import (
-    BreakerSettings,
-    DecisionSettings,
-)
+from llmrouter.selector.settings import BreakerSettings, DecisionSettings
 from llmrouter.v1 import generation_pb2 as generation
 from llmrouter.v1 import selector_pb2 as pb
 

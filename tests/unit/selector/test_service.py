@@ -22,9 +22,7 @@ from tests.unit.selector.building import selector_of, served
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration
-from llmrouter.selector.settings import (
-    StrategyWeights,
-)
+from llmrouter.selector.strategy_settings import StrategyWeights
 from llmrouter.v1 import generation_pb2 as generation
 from llmrouter.v1 import selector_pb2 as pb
 

@@ -9,10 +9,8 @@ from tests.unit.selector.asking import (
 )
 
 from llmrouter.common.errors import RouterError
-from llmrouter.selector.settings import (
-    SelectorSettings,
-    StrategyWeights,
-)
+from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.strategy_settings import StrategyWeights
 
 
 def test_settings_refuse_what_cannot_be_meant():

@@ -27,7 +27,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import build_catalog
 from llmrouter.selector.plan import Selection
 from llmrouter.selector.prediction import Predictions
-from llmrouter.selector.settings import SelectorSettings, StrategySettings
+from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import StatisticsBook
 from llmrouter.selector.strategies import (
     BUILT_IN,
@@ -39,6 +39,7 @@ from llmrouter.selector.strategies import (
     find_strategy,
     load_strategies,
 )
+from llmrouter.selector.strategy_settings import StrategySettings
 
 NAMES = "abcdefgh"
 MODELS = st.lists(

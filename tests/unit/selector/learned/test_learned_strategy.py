@@ -26,8 +26,9 @@ from llmrouter.common.rating import Rating
 from llmrouter.selector.decisions import record_of
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.prediction import Predictions
-from llmrouter.selector.settings import LearnedSettings, SelectorSettings
+from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.strategies import learned
+from llmrouter.selector.strategy_settings import LearnedSettings
 
 SMALL = entry("small", quality=0.5, input_price=1, output_price=1)
 LARGE = entry("large", quality=0.6, input_price=50, output_price=50)
