@@ -25,6 +25,8 @@ from llmrouter.gateway.plan import Candidate, Outcome
 __all__ = ["ModelRunner", "Said", "Trial"]
 
 
+_REFUSALS = ("INVALID_ARGUMENT", "RESOURCE_EXHAUSTED")
+"""Statuses of those whom a model turns away before it computes."""
 _LOST = (Reason.UPSTREAM_UNAVAILABLE, Reason.MODEL_UNAVAILABLE)
 """Why an answer ends half way though nothing is wrong with it: its service or its model went."""
 
@@ -199,8 +201,15 @@ class Trial:
         """Add to the request's bill, once, what was used, be it all of an answer or a part."""
         if context.bill is not None and not self._charged:
             self._charged = True
-            used = self.finished.usage if self.finished else Usage(self.prompt_tokens, self._tokens)
+            used = self._used()
             context.bill.add(used, self.candidate.prices.cost(used))
+
+    def _used(self) -> Usage:
+        if self.finished:
+            return self.finished.usage
+        # The prompt of one that was turned away was counted, and nothing computed of it.
+        refused = self.error is not None and self.error.status in _REFUSALS
+        return Usage(0 if refused and not self._tokens else self.prompt_tokens, self._tokens)
 
     def _must_be_complete(self) -> None:
         if self.finished is None:

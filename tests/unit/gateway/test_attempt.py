@@ -1,10 +1,21 @@
 """What one try measures of a model, by a clock that the test turns."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
-from tests.unit.gateway.doubles import CONTEXT, FIRST, GREEDY, answer_events, collect
+from tests.unit.gateway.doubles import (
+    CONTEXT,
+    FIRST,
+    GREEDY,
+    Runner,
+    answer_events,
+    collect,
+    error,
+)
 
+from llmrouter.common.bill import Bill
+from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import Delta, Finished, Timings, Usage
 from llmrouter.gateway.attempt import Trial
 
@@ -49,6 +60,18 @@ async def test_the_first_token_and_those_after_it_are_timed_apart():
     outcome = await Turned(STARTED, *deltas, 4.0, Finished(Usage(3, 3))).outcome()
     assert (outcome.time_to_first_token, outcome.time_per_token) == (0.25, 0.25)
     assert (outcome.waited, outcome.prompt_bytes) == (None, PROMPT_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("reason", "tokens"),
+    [(Reason.INVALID_ARGUMENT, 0), (Reason.QUEUE_FULL, 0), (Reason.GENERATION_FAILED, 9)],
+)
+async def test_a_prompt_that_was_turned_away_is_not_paid_for(reason, tokens):
+    runner = Runner(first=[replace(STARTED, prompt_tokens=9), error(reason)])
+    bill = Bill()
+    with pytest.raises(RouterError):
+        await collect(Trial(FIRST, PROMPT_BYTES).run(runner, GREEDY, replace(CONTEXT, bill=bill)))
+    assert bill.tokens == tokens
 
 
 async def test_how_long_a_first_token_was_waited_for_in_vain_is_told():
