@@ -15,10 +15,10 @@ namespace llmrouter {
 
 namespace {
 
-/// One answer may not come to hold more than there is memory for.
 /// How often the deadlines of those who are held are looked at while nothing else runs.
 constexpr std::chrono::milliseconds kHeldLook{100};
 
+/// One answer may not come to hold more than there is memory for.
 DecoderLimits Bounded(DecoderLimits limits, std::int64_t positions) {
   if (positions > 0)
     limits.context = static_cast<int>(std::min<std::int64_t>(limits.context, positions));

@@ -49,14 +49,15 @@ def release(
 ) -> None:
     """Shift the traffic of one release to another, watched; on failure all of it goes back.
 
-    Ctrl-C gives it back as well. Failures are those by the suite's fault, not the callers'.
+    Ctrl-C gives it back as well. Failures are those by the suite's fault or for want of a model,
+    not the callers'.
     """
     plan = Plan(_shares(stages), interval, max(interval, patience), min_requests, max_errors / 100)
-    place, source = gateway_at(address), Prometheus(prometheus, interval)
+    place, source = gateway_at(address), Prometheus(prometheus)
     of = {name: matchers.replace("{release}", name) for name in (old, new)}
 
-    async def seen() -> tuple[Seen, Seen]:
-        return await source.seen(of[new]), await source.seen(of[old])
+    async def seen(seconds: float) -> tuple[Seen, Seen]:
+        return await source.seen(of[new], seconds), await source.seen(of[old], seconds)
 
     def told(step: Step) -> None:
         _tell(step, as_json=as_json)

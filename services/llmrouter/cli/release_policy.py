@@ -7,14 +7,17 @@ from enum import StrEnum
 
 from llmrouter.common.errors import Reason
 
-__all__ = ["OUR_FAULTS", "Judgement", "Plan", "Seen", "Verdict", "judge"]
+__all__ = ["OUR_FAULTS", "RELEASE_FAULTS", "Judgement", "Plan", "Seen", "Verdict", "judge"]
 
 OUR_FAULTS = (
     Reason.ANSWER_BROKEN_OFF, Reason.DEADLINE_EXCEEDED, Reason.DRAINING, Reason.GENERATION_FAILED,
     Reason.INTERNAL, Reason.MEMORY_PRESSURE, Reason.MODEL_UNAVAILABLE, Reason.QUEUE_FULL,
     Reason.STORE_FAILED, Reason.UPSTREAM_UNAVAILABLE,
 )  # fmt: skip
-"""The reasons that count: failures by the suite's fault, as the rules of Prometheus have them."""
+"""Failures by the suite's fault, as the rules of Prometheus have them."""
+RELEASE_FAULTS = (*OUR_FAULTS, Reason.NO_CANDIDATE, Reason.UNKNOWN_MODEL)
+"""The reasons that count: those too that come of models which the new release lacks. Its callers
+are the old one's."""
 
 
 @dataclass(frozen=True, slots=True)

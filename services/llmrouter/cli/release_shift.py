@@ -7,11 +7,12 @@ import shlex
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import aiohttp
+from llmrouter.cli.release_policy import RELEASE_FAULTS, Plan, Seen, Verdict, judge
 
-from llmrouter.cli.release_policy import OUR_FAULTS, Plan, Seen, Verdict, judge
+if TYPE_CHECKING:
+    import aiohttp
 
 __all__ = ["Command", "Prometheus", "ReleaseError", "Shift", "Step"]
 
@@ -82,27 +83,26 @@ class Prometheus:
 
     Args:
         url: Of the server.
-        window: Seconds that are looked back.
     """
 
-    def __init__(self, url: str, window: float) -> None:
+    def __init__(self, url: str) -> None:
         self._url = f"{url.rstrip('/')}/api/v1/query"
-        self._window = f"{max(1, round(window))}s"
 
-    async def seen(self, matchers: str) -> Seen:
+    async def seen(self, matchers: str, seconds: float) -> Seen:
         """Return what the gateways of a release were asked, and how much of it failed.
 
         Args:
             matchers: Which series are theirs, such as `service="green-llmrouter-gateway-headless"`.
+            seconds: How far is looked back.
 
         Raises:
             ReleaseError: The server does not answer, or not with numbers.
         """
-        faults = "|".join(OUR_FAULTS)
-        requests = f"sum(increase(llm_requests_total{{{matchers}}}[{self._window}]))"
-        failures = (
-            f'sum(increase(llm_errors_total{{{matchers},reason=~"{faults}"}}[{self._window}]))'
-        )
+        import aiohttp
+
+        faults, window = "|".join(RELEASE_FAULTS), f"{max(1, round(seconds))}s"
+        requests = f"sum(increase(llm_requests_total{{{matchers}}}[{window}]))"
+        failures = f'sum(increase(llm_errors_total{{{matchers},reason=~"{faults}"}}[{window}]))'
         timeout = aiohttp.ClientTimeout(total=_ASK_SECONDS)
         try:
             async with aiohttp.ClientSession(timeout=timeout) as session:
@@ -128,7 +128,8 @@ class Shift:
         plan: The stages, and what ends them.
         apply: Gives the new release so much per cent.
         ready: Whether it wants requests.
-        seen: How the new release and the old one do; ReleaseError where nobody tells.
+        seen: How the new release and the old one did for so many seconds; ReleaseError where
+            nobody tells.
         told: Hears of every look.
         clock: Seconds.
         sleep: Waits so many.
@@ -140,7 +141,7 @@ class Shift:
         *,
         apply: Callable[[int], Awaitable[None]],
         ready: Callable[[], Awaitable[bool]],
-        seen: Callable[[], Awaitable[tuple[Seen, Seen]]],
+        seen: Callable[[float], Awaitable[tuple[Seen, Seen]]],
         told: Callable[[Step], None],
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -177,9 +178,9 @@ class Shift:
         plan, begun, blind = self._plan, self._clock(), 0
         while True:
             await self._sleep(min(plan.interval, max(1.0, plan.interval / _LOOKS)))
-            new, old, trouble = await self._look()
-            blind = 0 if new is not None else blind + 1
             in_stage = self._clock() - begun
+            new, old, trouble = await self._look(max(plan.interval, in_stage))
+            blind = 0 if new is not None else blind + 1
             found = judge(plan, in_stage, new, blind, trouble)
             self._told(Step(share, in_stage, new, old, found.why))
             if found.verdict is Verdict.ROLL_BACK:
@@ -187,11 +188,11 @@ class Shift:
             if found.verdict is Verdict.ADVANCE:
                 return
 
-    async def _look(self) -> tuple[Seen | None, Seen | None, str]:
+    async def _look(self, seconds: float) -> tuple[Seen | None, Seen | None, str]:
         """Return how the new release does, the old one, and else why that is not known."""
         try:
             if await self._ready():
-                return (*await self._seen(), "")
+                return (*await self._seen(seconds), "")
         except ReleaseError as error:
             return None, None, str(error)
         return None, None, "the new release is not ready"

@@ -73,6 +73,11 @@ class Said:
         self.tokens += len(delta.token_ids) or delta.tokens
 
 
+def turned_away(error: RouterError) -> bool:
+    """Whether a model refused before it computed, unless it had begun to answer."""
+    return error.status in _REFUSALS
+
+
 class Trial:
     """One try. Ask it for its `attempt` and `outcome` once `run` has ended."""
 
@@ -208,7 +213,7 @@ class Trial:
         if self.finished:
             return self.finished.usage
         # The prompt of one that was turned away was counted, and nothing computed of it.
-        refused = self.error is not None and self.error.status in _REFUSALS
+        refused = self.error is not None and turned_away(self.error)
         return Usage(0 if refused and not self._tokens else self.prompt_tokens, self._tokens)
 
     def _must_be_complete(self) -> None:

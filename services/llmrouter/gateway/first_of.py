@@ -61,6 +61,8 @@ class FirstOf:
                 error = failure
                 for failed in map(tried, trials[begin:]):
                     left = [one for one in left if not failed.fails_too(one)]
+                # Whoever was only slower is asked again once there is nobody else.
+                left += [one.candidate for one in trials[begin:] if one.set_aside]
                 if failure.retry is Retry.NEVER:
                     break
             else:
@@ -115,14 +117,12 @@ class FirstOf:
 
 
 def _reason(planned: PlannedRequest, trials: Sequence[Trial]) -> str:
-    if len(trials) == 1:
+    now, before = trials[-1].candidate.model, trials[:-1]
+    failed = [one for one in before if one.error is not None and not one.set_aside]
+    if not all(one.hedge for one in failed):
+        told = (f"{one.candidate.model} ({one.error.reason.value})" for one in failed if one.error)
+        return f"{now} stands in for {', '.join(told)}"
+    slow = next((one for one in before if one.set_aside and not one.hedge), None)
+    if slow is None:
         return planned.plan.reason
-    if trials[-2].set_aside:
-        slow, quick = trials[-2].candidate.model, trials[-1].candidate.model
-        return planned.plan.reason if trials[-2].hedge else f"{quick} began earlier than {slow}"
-    failed = ", ".join(
-        f"{trial.candidate.model} ({trial.error.reason.value})"
-        for trial in trials[:-1]
-        if trial.error is not None
-    )
-    return f"{trials[-1].candidate.model} stands in for {failed}"
+    return f"{now} began earlier than {slow.candidate.model}"

@@ -157,7 +157,7 @@ class Flight:
         if isinstance(self._error, RouterError):
             error = self._error
             # Each reader's own: what one adds to it is not the others'.
-            raise RouterError(
+            told = RouterError(
                 error.reason,
                 error.message,
                 metadata=error.metadata,
@@ -165,6 +165,8 @@ class Flight:
                 violations=error.violations,
                 quotas=error.quotas,
             )
+            told.attempts = error.attempts
+            raise told
         if self._error is not None:
             raise self._error
         if not self._complete:
@@ -176,4 +178,5 @@ def _size(event: GenerationEvent) -> int:
     if not isinstance(event, Delta):
         return _EVENT_BYTES
     logprobs = logprob_bytes(event.logprobs) if event.logprobs else 0
-    return _EVENT_BYTES + len(event.text) + logprobs
+    calls = sum(len(one.arguments) for one in event.tool_calls)
+    return _EVENT_BYTES + len(event.text) + logprobs + calls

@@ -23,7 +23,7 @@ from llmrouter.common.generation import (
     Usage,
 )
 from llmrouter.common.plan_mode import PlanMode
-from llmrouter.gateway.attempt import ModelRunner
+from llmrouter.gateway.attempt import ModelRunner, turned_away
 from llmrouter.gateway.limits.limiter import Hold, Limiter
 from llmrouter.gateway.limits.resources import NANO, Resource
 from llmrouter.gateway.plan import (
@@ -155,15 +155,16 @@ class Budget:
         """
         bill = context.bill or Bill()
         context = replace(context, bill=bill)
+        tokens, cost = bill.tokens, bill.cost  # of what was tried before with more of the chat
         planned, hold = await self._reserve(planned, context)
         try:
             async with closing_stream(self._following.generate(planned, context)) as events:
                 async for event in events:
                     if isinstance(event, Finished):  # told before the caller hears of the end
-                        hold.settle(used_amounts(bill.tokens, bill.cost))
+                        hold.settle(used_amounts(bill.tokens - tokens, bill.cost - cost))
                     yield event
         finally:
-            hold.settle(used_amounts(bill.tokens, bill.cost))
+            hold.settle(used_amounts(bill.tokens - tokens, bill.cost - cost))
 
     async def _reserve(
         self, planned: PlannedRequest, context: RequestContext
@@ -272,6 +273,10 @@ class LimitedRunner:
                         case Finished():
                             used = event.usage
                     yield event
+        except RouterError as error:
+            if turned_away(error) and not generated:
+                read = 0
+            raise
         finally:
             used = used or Usage(read, generated)
             tokens = used.prompt_tokens + used.completion_tokens

@@ -105,6 +105,7 @@ class Replanning:
         failed = tuple(
             replace(tried(one), again=again and one.error is not None and passes(one.error))
             for one in trials
+            if not one.set_aside
         )
         try:
             plan = await self._replanner.select(planned.request, context, failed)

@@ -60,11 +60,15 @@ class RetryBudget:
 
     def withdraw(self, now: float) -> bool:
         """Whether one more try may be made; then it is taken to be."""
-        self._refill(now)
-        if self._left < 1.0:
+        if not self.has(now):
             return False
         self._left -= 1.0
         return True
+
+    def has(self, now: float) -> bool:
+        """Whether one more try may be made."""
+        self._refill(now)
+        return self._left >= 1.0
 
     def _refill(self, now: float) -> None:
         passed = max(0.0, now - self._at)
@@ -153,7 +157,12 @@ class Retrying:
     def grants(self, models: Sequence[str]) -> bool:
         """Whether one more try at each may be made."""
         now = self._clock()
-        return all(self._budgets.of(model, now).withdraw(now) for model in models)
+        budgets = [self._budgets.of(model, now) for model in models]
+        granted = all(one.has(now) for one in budgets)
+        if granted:
+            for one in budgets:
+                one.withdraw(now)
+        return granted
 
     def pause(self, taken: int, errors: Sequence[RouterError], left: float | None) -> float | None:
         """Return how many seconds to wait after these failures; see `Backoff.pause`."""

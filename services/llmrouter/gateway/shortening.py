@@ -51,7 +51,8 @@ def shortened(request: GenerationRequest, error: RouterError) -> GenerationReque
     if known:
         answer = min(wanted or _ANSWER_TOKENS, context // 2)
         room = _MARGIN * (context - answer) / tokens
-    kept = _without_eldest(request.messages, int(room * request.prompt_bytes))
+    size = request.prompt_bytes
+    kept = _without_eldest(request.messages, size - int(room * size))
     if len(kept) < len(request.messages):
         return replace(request, messages=kept)
     if wanted is None or (known and tokens >= context):
@@ -62,13 +63,14 @@ def shortened(request: GenerationRequest, error: RouterError) -> GenerationReque
     return replace(request, sampling=replace(request.sampling, max_tokens=fewer))
 
 
-def _without_eldest(messages: tuple[Message, ...], most_bytes: int) -> tuple[Message, ...]:
-    """Return the messages without the eldest turns: at least one, and as many as it takes."""
+def _without_eldest(messages: tuple[Message, ...], surplus: int) -> tuple[Message, ...]:
+    """Return the messages without eldest turns: one, and more until `surplus` bytes are gone."""
     begin = instructions(messages)
     told, rest = messages[:begin], messages[begin:]
     while (gone := eldest_turn(rest)) < len(rest):
+        surplus -= GenerationRequest(rest[:gone]).prompt_bytes
         rest = rest[gone:]
-        if GenerationRequest((*told, *rest)).prompt_bytes <= most_bytes:
+        if surplus <= 0:
             break
     return (*told, *rest)
 
@@ -115,6 +117,8 @@ class Shortening:
                 tried += [_adjusted(one, change) for one in error.attempts]
                 if current is None:
                     error.attempts = tuple(tried)
+                    if tried:
+                        error.metadata["attempts"] = str(len(tried))
                     raise
                 rounds -= 1
 

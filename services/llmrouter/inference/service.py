@@ -140,7 +140,7 @@ def _store(settings: InferenceSettings, data: Path) -> Path:
 
 
 def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> ModelRegistry:
-    keep_together()
+    keep_together()  # before any model is loaded
     budget = (settings.memory_mib << 20) or int((limit or 0) * settings.memory_critical)
     registry = ModelRegistry(
         store,

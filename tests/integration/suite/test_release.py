@@ -150,11 +150,12 @@ async def shifted(old, new, prometheus, shares):
     return process.returncode, [json.loads(line) for line in said.splitlines()]
 
 
-@pytest.mark.parametrize("good", [True, False], ids=["a good one", "a bad one"])
-async def test_a_release_gets_all_the_traffic_or_none(tmp_path, store, good):
+@pytest.mark.parametrize("kind", ["good", "bad", "without a model"])
+async def test_a_release_gets_all_the_traffic_or_none(tmp_path, store, kind):
+    good = kind == "good"
     blue = Colour("blue", tmp_path, {"store": str(store), "slots": 4})
     (tmp_path / "empty").mkdir()
-    bad = {"store": str(tmp_path / "empty"), "providers": [AWAY]}
+    bad = {"store": str(tmp_path / "empty")} | ({"providers": [AWAY]} if kind == "bad" else {})
     green = Colour("green", tmp_path, {"store": str(store), "slots": 4} if good else bad)
     shares = tmp_path / "shares"
     callers = Callers(blue, green, shares)

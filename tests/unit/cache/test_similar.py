@@ -1,9 +1,11 @@
 """The answer to a question that means the same is found: the tenant's own, and while it lives."""
 
+import lmdb
 import pytest
 from tests.unit.cache.serving import KEY, store, who
 
 from llmrouter.cache.semantic.answers import SimilarQuestions
+from llmrouter.cache.semantic.index import QuestionIndex
 from llmrouter.common.errors import RouterError
 from llmrouter.v1 import cache_pb2 as pb
 
@@ -99,6 +101,22 @@ async def test_an_index_that_fails_finds_nothing(service, tmp_path, caplog):
     await add(service)
     assert await find(service) is None
     assert "the index of questions failed" in caplog.text
+
+
+async def test_damage_that_is_found_while_searching_sets_the_index_aside(
+    service, tmp_path, monkeypatch
+):
+    def damaged(*_):
+        raise lmdb.PageNotFoundError("a page of another kind")
+
+    await store(service)
+    await add(service)
+    with monkeypatch.context() as patch:
+        patch.setattr(QuestionIndex, "find", damaged)
+        assert await find(service) is None
+    assert list(tmp_path.glob("similar.corrupt-*"))
+    await add(service)
+    assert await find(service) is not None
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ class World:
     async def ready(self):
         return self.is_ready
 
-    async def seen(self):
+    async def seen(self, seconds):
         found = next(self.looks, WELL)
         if isinstance(found, BaseException):
             raise found
@@ -185,7 +185,7 @@ def vector(*values):
 async def test_prometheus_is_asked_for_requests_and_our_own_faults(prometheus):
     url, answers, asked = prometheus
     answers += [vector("80.5"), vector()]
-    seen = await Prometheus(url, 300).seen('service="green"')
+    seen = await Prometheus(url).seen('service="green"', 300)
     assert (seen.requests, seen.failures) == (80.5, 0)
     requests, failures = sorted(asked, key=lambda one: "errors" in one)
     assert requests == 'sum(increase(llm_requests_total{service="green"}[300s]))'
@@ -197,12 +197,12 @@ async def test_what_prometheus_says_that_is_no_number_is_told(prometheus, answer
     url, answers, _ = prometheus
     answers += [answer, answer]
     with pytest.raises(ReleaseError, match="Prometheus does not tell"):
-        await Prometheus(url, 300).seen("a")
+        await Prometheus(url).seen("a", 300)
 
 
 async def test_a_prometheus_that_is_away_is_told():
     with pytest.raises(ReleaseError, match="Prometheus does not tell"):
-        await Prometheus("http://127.0.0.1:1", 300).seen("a")
+        await Prometheus("http://127.0.0.1:1").seen("a", 300)
 
 
 @pytest.mark.parametrize("stages", ["10,30", "30,10,100", "0,100", "a", "10,10,100", ""])

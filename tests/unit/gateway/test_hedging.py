@@ -159,6 +159,19 @@ async def test_a_reader_that_leaves_in_the_middle_ends_the_winner():
     assert runner.log == ["closed", "closed"]
 
 
+async def test_whoever_was_only_slower_goes_on_where_nobody_else_can():
+    class Once(Runner):
+        def infer(self, candidate, request, context, begun=None):
+            if candidate.model == "first" and begun is not None:
+                self.scripts["first"] = answer_events("first", "v1", ("Rome",))
+            return super().infer(candidate, request, context, begun)
+
+    runner = Once(first=[COUNTED, NEVER], second=[*OTHER[:2], error()])
+    events = await execute(runner, FAST)
+    assert text(events) == "It is Rome"
+    assert runner.calls == ["first", "second", "first"]
+
+
 async def test_a_winner_that_breaks_off_is_gone_on_with_by_nobody_twice():
     third = replace(SECOND, model="third", version="v3", address="three:3")
     runner = Runner(

@@ -125,6 +125,14 @@ def test_a_model_that_is_away_passes_only_where_it_says_until_when():
     assert not passes(error(Reason.MODEL_UNAVAILABLE))
 
 
+def test_what_several_need_is_taken_from_all_or_from_none():
+    policy = BudgetPolicy(ratio=0, per_second=1, burst=1)
+    retrying = Retrying(policy=policy, clock=lambda: 0.0)
+    assert retrying.grants(["spent"])
+    assert not retrying.grants(["full", "spent"])
+    assert retrying.grants(["full"])
+
+
 def test_the_soonest_of_those_who_may_be_tried_again_says_when():
     retrying = Retrying(draw=lambda: 0.0)
     late, soon = (

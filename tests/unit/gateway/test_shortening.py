@@ -1,5 +1,6 @@
 """A chat that fits no context: what is left out of it, by whose leave, and what is told."""
 
+from dataclasses import replace
 from itertools import takewhile
 
 import pytest
@@ -17,6 +18,7 @@ from llmrouter.common.generation import (
     RoutingWishes,
     SamplingOptions,
 )
+from llmrouter.common.tools import Tool, ToolWishes
 from llmrouter.common.truncation import Adjustment, Truncation
 from llmrouter.gateway.shortening import Shortening, shortened
 
@@ -55,6 +57,15 @@ def test_the_eldest_turns_go_with_their_answers_until_the_rest_fits():
     assert (len(asked.messages) - len(kept)) % 2 == 0
     tokens = 1000 * shorter.prompt_bytes / asked.prompt_bytes
     assert 300 < tokens <= 800 - 256
+
+
+def test_what_tells_of_tools_stays_and_is_not_counted_as_turns():
+    tools = ToolWishes((Tool("look_up", "x" * 20_000),))
+    asked = replace(chat(40, size=500), tools=tools)  # 60,000 bytes with the tools
+    shorter = shortened(asked, too_long(15_000, 10_000))
+    tokens = 15_000 * shorter.prompt_bytes / asked.prompt_bytes
+    assert tokens <= 10_000 - 256  # in one round
+    assert shorter.tools == tools
 
 
 @given(st.integers(300, 990))

@@ -82,9 +82,10 @@ class SimilarQuestions:
     def _do(self, work: Callable[[], _T]) -> _T:
         try:
             return work()
-        except CORRUPT:
-            self._close()
-            self._index = None  # opening it again sets it aside
+        except CORRUPT as error:
+            index, self._index = self._index, None
+            if index is not None:
+                index.set_aside(error)
             raise
 
     async def _run(self, work: Callable[[], _T]) -> _T | None:

@@ -148,6 +148,13 @@ class QuestionIndex:
         self._env.close()
         self._held.close()
 
+    def set_aside(self, error: Exception) -> None:
+        """Close, and move the folder out of the way: what is opened next begins anew."""
+        self._open.clear()  # graphs of what is damaged are not saved
+        self._env.close()
+        self._held.close()
+        set_folder_aside(self._folder, error)
+
     def _begin(self) -> None:
         size = max(64 << 20, 2 * self._most * _LARGEST_ENTRY)
         # Not waited for: after a power cut questions may be missing, and they are only convenient.

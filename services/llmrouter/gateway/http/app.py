@@ -49,7 +49,7 @@ from llmrouter.gateway.http.decoding import (
 from llmrouter.gateway.http.encoding import ChatForm, CompletionForm, Form, embedding_body
 from llmrouter.gateway.http.errors import bad_body, error_body, error_headers, http_status
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody, GenerationBody
-from llmrouter.gateway.http.openapi import TIMEOUT_KEY, document
+from llmrouter.gateway.http.openapi import TIMEOUT_KEY, body
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
 from llmrouter.gateway.identity.authentication import Call, Identity
 from llmrouter.gateway.identity.principal import Principal
@@ -169,7 +169,7 @@ class HttpApi:
     async def described(self, request: Request) -> Response:
         """Describe all of this as OpenAPI."""
         del request
-        return json_response(document())
+        return Response(body(), media_type="application/json")
 
     def begin(self, request: Request) -> RequestContext:
         """Return who asks, and until when."""

@@ -91,7 +91,7 @@ class _Shown:
         frames = self._page.feed.frames()
         try:
             # What is refused before the first frame has a status of its own.
-            first = await while_connected(request.receive, _first(frames))
+            first = await while_connected(request.receive, anext(frames))
         except BaseException:
             await frames.aclose()
             raise
@@ -107,10 +107,6 @@ class _Shown:
         _check_host(request)
         told = await self._page.explain(request.path_params["plan_id"])
         return json_response(told, headers={"cache-control": "no-store"})
-
-
-async def _first(frames: AsyncIterator[bytes]) -> bytes:
-    return await anext(frames)
 
 
 class _FrameStream(Response):

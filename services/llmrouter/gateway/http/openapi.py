@@ -6,16 +6,18 @@ refused with 400, naming the field.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 from pydantic.json_schema import models_json_schema
+from pydantic_core import to_json
 
 from llmrouter.gateway.callers import REQUEST_ID_KEY
 from llmrouter.gateway.http.errors import STATUSES
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody
 from llmrouter.gateway.http.openapi_answers import ANSWERS, Schema, events, ref
 
-__all__ = ["TIMEOUT_KEY", "document"]
+__all__ = ["TIMEOUT_KEY", "body", "document"]
 
 TIMEOUT_KEY = "x-request-timeout"
 """Header under which callers say how many seconds they wait."""
@@ -35,6 +37,12 @@ _HEADERS = [
         "schema": {"type": "number", "exclusiveMinimum": 0},
     },
 ]
+
+
+@functools.cache
+def body() -> bytes:
+    """Return the document as JSON; it never changes."""
+    return to_json(document())
 
 
 def document() -> Schema:

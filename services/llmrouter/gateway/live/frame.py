@@ -53,8 +53,12 @@ def frame_of(
         "costs": _costs(seen.costs.costs),
         "requests": [_request(at, one) for at, one in recent.newest(_MOST_REQUESTS)],
         "choices": [_choice(one) for one in reversed(seen.choices)],
-        "limits": [_limit(one) for one in limits[:_MOST_LIMITS]],
+        "limits": [_limit(one) for one in _fullest(limits)],
     }
+
+
+def _fullest(limits: Sequence[Fullest]) -> list[Fullest]:
+    return sorted(limits, key=lambda one: -one.share)[:_MOST_LIMITS]
 
 
 def _traffic(recent: RecentRequests) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -71,16 +72,15 @@ def _services(frame: dict[str, Any], limits: str) -> Iterator[Trouble]:
 def _breakers(
     breakers: Iterable[dict[str, Any]], models: Iterable[dict[str, Any]]
 ) -> Iterator[Trouble]:
-    well = {
-        one["name"]: sum(place["breaker"] == "closed" for place in one["endpoints"])
-        for one in models
-    }
+    well: Counter[str] = Counter()  # of all versions of a model
+    for model in models:
+        well[model["name"]] += sum(place["breaker"] == "closed" for place in model["endpoints"])
     for one in breakers:
         what = (
             f"{one['model']} at {one['address']} failed {_times(one['failures'])} in a row"
             f" ({one['error'] or 'unknown'})."
         )
-        others = well.get(one["model"], 0)
+        others = well[one["model"]]
         instead = f"{_counted(others, 'other replica')} of it" if others else "other models"
         if one["state"] == "open":
             again = f"asked again in {one['retry_in']:.0f} s"

@@ -132,8 +132,13 @@ class Safeguard:
         if isinstance(event, ChoiceFinished):
             text, found = choice.screen.end()
             _judge(found, acts)
+            for screen in choice.calls.values():
+                _judge(screen.end()[1], acts)
             return (*choice.released(event.choice, text, last=True), event)
         choice.tokens += event.tokens
+        for piece in event.tool_calls:
+            screen = choice.calls.setdefault(piece.index, Screen(self._policy.answers))
+            _judge(screen.feed(piece.arguments)[1], acts)
         text, found = choice.screen.feed(event.text)
         _judge(found, acts)
         return choice.released(event.choice, text)
@@ -146,6 +151,9 @@ class _Choice:
     screen: Screen
     tokens: int = field(default=0)
     """Whose text is held back."""
+    calls: dict[int, Screen] = field(default_factory=dict)
+    """Of tools, by their place. They are looked through alone: where answers are altered, no tools
+    are taken."""
 
     def released(self, number: int, text: str, *, last: bool = False) -> tuple[Delta, ...]:
         """Return the delta with a text, if there is any."""
@@ -214,21 +222,38 @@ def _texts_of(request: GenerationRequest) -> dict[str, str]:
     """Return every text of a question by its path."""
     if not request.messages:
         return {"prompt": request.prompt}
-    return {
-        f"chat.messages[{turn}].content[{part}].text": text
-        for turn, message in enumerate(request.messages)
-        for part, text in enumerate(message.parts)
-    }
+    texts = {}
+    for turn, message in enumerate(request.messages):
+        path = f"chat.messages[{turn}]"
+        for part, text in enumerate(message.parts):
+            texts[f"{path}.content[{part}].text"] = text
+        for place, call in enumerate(message.tool_calls):
+            texts[f"{path}.tool_calls[{place}].arguments"] = call.arguments
+    for place, tool in enumerate(request.tools.tools if request.tools is not None else ()):
+        texts[f"tools.tools[{place}].description"] = tool.description
+        texts[f"tools.tools[{place}].parameters"] = tool.parameters
+    return texts
 
 
 def _with_texts(request: GenerationRequest, texts: Mapping[str, str]) -> GenerationRequest:
     if not request.messages:
         return replace(request, prompt=texts["prompt"])
-    passed = iter(texts.values())
+    passed = iter(texts.values())  # in the order of `_texts_of`
     messages = tuple(
-        replace(one, parts=tuple(next(passed) for _ in one.parts)) for one in request.messages
+        replace(
+            one,
+            parts=tuple(next(passed) for _ in one.parts),
+            tool_calls=tuple(replace(call, arguments=next(passed)) for call in one.tool_calls),
+        )
+        for one in request.messages
     )
-    return replace(request, messages=messages)
+    tools = request.tools
+    if tools is not None:
+        told = (
+            replace(one, description=next(passed), parameters=next(passed)) for one in tools.tools
+        )
+        tools = replace(tools, tools=tuple(told))
+    return replace(request, messages=messages, tools=tools)
 
 
 def _judge(found: Iterable[Finding], acts: Counter[Act]) -> None:

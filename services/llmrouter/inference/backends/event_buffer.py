@@ -57,7 +57,8 @@ class EventBuffer:
         """Add text; False when it no longer fits, which ends the request as SLOW_READER."""
         if self.ended:
             return True
-        size, memory = self._bytes + _size(delta), self._memory + _memory(delta)
+        more, taken = _weight(delta)
+        size, memory = self._bytes + more, self._memory + taken
         if memory > self._limit // 4 and self._hold is not None and not self._held:
             self._held = True
             self._hold(True)
@@ -109,8 +110,9 @@ class EventBuffer:
         choice = next(iter(self._pending))
         waiting = self._pending.pop(choice)
         delta = waiting if isinstance(waiting, TokenDelta) else waiting.delta(choice)
-        self._bytes -= _size(delta)
-        self._memory -= _memory(delta)
+        less, freed = _weight(delta)
+        self._bytes -= less
+        self._memory -= freed
         if self._held and self._hold is not None and not self._pending:
             self._held = False
             self._hold(False)
@@ -144,14 +146,8 @@ class _Merged:
         return TokenDelta("".join(self._texts), self._tokens, choice, *told)
 
 
-def _size(delta: TokenDelta) -> int:
-    return len(delta.text.encode()) + _LOGPROB_BYTES * _told(delta)
-
-
-def _memory(delta: TokenDelta) -> int:
-    ids = _TOKEN_MEMORY * len(delta.token_ids)
-    return len(delta.text.encode()) + ids + _LOGPROB_MEMORY * _told(delta)
-
-
-def _told(delta: TokenDelta) -> int:
-    return sum(1 + len(one.top) for one in delta.logprobs)
+def _weight(delta: TokenDelta) -> tuple[int, int]:
+    """Return what a delta counts of the limit, and what it takes in memory."""
+    text, told = len(delta.text.encode()), sum(1 + len(one.top) for one in delta.logprobs)
+    memory = text + _TOKEN_MEMORY * len(delta.token_ids) + _LOGPROB_MEMORY * told
+    return text + _LOGPROB_BYTES * told, memory

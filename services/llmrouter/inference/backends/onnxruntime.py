@@ -39,8 +39,8 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
-"""Text a reader may be behind: at half of it its sequence leaves its slot until all is read.
-Several answers, which stay together, end as SLOW_READER."""
+"""Text a reader may be behind: where what waits takes a quarter of it in memory, its sequence
+leaves its slot until all is read. Several answers, which stay together, end as SLOW_READER."""
 
 _SEED_BITS = 64
 _FIELDS = {"answered": "continuation.token_ids"}

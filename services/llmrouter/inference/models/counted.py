@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.backends.kernels import halves_cache
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder
 from llmrouter.inference.models.folder import ModelFolder
 from llmrouter.inference.models.kinds import StoredModel
@@ -59,9 +60,11 @@ def cached_context(folder: StoredModel, options: BackendOptions) -> int:
 def _position(folder: ModelFolder, options: BackendOptions) -> int:
     """Return the bytes of one token's keys and values.
 
-    Where it is not known how they are kept before the graph is read, they count whole.
+    Where it is not known how they are kept before the graph is read, they count whole; where
+    attention turns out to be left to ONNX Runtime, which keeps them whole, they may count half.
     """
     quantised = folder.card is not None and folder.card.precision != "fp32"
-    halved = options.cache_type == "float16" or (options.cache_type == "auto" and quantised)
-    element = _HALF if halved and options.kernels != "onnxruntime" else _FLOAT
+    ours = options.kernels != "onnxruntime"
+    halved = ours and halves_cache(options.cache_type, options.kernels, quantised=quantised)
+    element = _HALF if halved else _FLOAT
     return 2 * folder.layers * folder.kv_heads * folder.head_size * element

@@ -52,18 +52,22 @@ def check_graph(file: Path, model: Any, kind: GraphKind) -> None:
     """
     check_operators(file, model, kind)
     check_constants(file, model.graph)
+    sizes: dict[str, int] = {}
     for tensor in tensors_of(model.graph):
-        _check_place(file, tensor)
+        _check_place(file, tensor, sizes)
 
 
-def _check_place(file: Path, tensor: Any) -> None:
-    """Check that a weight lies in a file of the folder, and inside of it."""
+def _check_place(file: Path, tensor: Any, sizes: dict[str, int]) -> None:
+    """Check that a weight lies in a file of the folder, whose size is kept, and inside of it."""
     if tensor.data_location != TensorProto.EXTERNAL:
         return
     # What is no UTF-8 comes as bytes.
     entries = {str(entry.key): str(entry.value) for entry in tensor.external_data}
     name = str(tensor.name)[:80]
-    size = inside(file.parent, entries.get("location", ""), _REMEDY).stat().st_size
+    place = entries.get("location", "")
+    if place not in sizes:
+        sizes[place] = inside(file.parent, place, _REMEDY).stat().st_size
+    size = sizes[place]
     try:
         offset, length = int(entries.get("offset", "0")), int(entries.get("length", "0"))
     except ValueError:

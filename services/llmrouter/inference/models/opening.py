@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,8 @@ class Opener:
         with _failures_told(path):
             try:
                 model = await loaded_whole(path, self._open(path, running))
-                await in_background(give_back)
+                # Not in a thread that stands back: it holds the interpreter while it collects.
+                await asyncio.to_thread(give_back)
             except BaseException:
                 for one in running:
                     await one.close()

@@ -36,9 +36,11 @@ def decoder_workspace(folder: ModelFolder, options: BackendOptions, context: int
     """
     if options.workspace_bytes:
         return options.workspace_bytes
-    tokens = options.prefill_chunk + options.slots * (1 + options.speculation_tokens)
+    # As many as are computed at once where they cut a prompt into equal parts (step_plan.cc).
+    chunk = options.prefill_chunk * 3 // 2
+    tokens = chunk + options.slots * (1 + options.speculation_tokens)
     values = folder.hidden_size * _WIDTHS + folder.vocab_size
-    scores = options.prefill_chunk * folder.heads * context
+    scores = chunk * folder.heads * context
     return _FIXED + (tokens * values + scores) * _FLOAT
 
 

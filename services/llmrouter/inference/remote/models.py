@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, TOOLS, needed
 from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
@@ -193,6 +193,9 @@ def _check(model: RemoteModel, version: str, request: GenerationRequest) -> None
     kind = CHAT if request.messages else COMPLETION
     if kind not in model.capabilities:
         told = f"{model.name} does not take a {kind}; its provider's API has none"
+        raise RouterError(Reason.UNSUPPORTED_OPTION, told)
+    if TOOLS in needed(request) - model.capabilities:
+        told = f"{model.name} takes no tools; its provider's settings say so"
         raise RouterError(Reason.UNSUPPORTED_OPTION, told)
 
 

@@ -254,6 +254,16 @@ async def test_the_tokens_of_a_model_are_settled_per_try():
     assert dict(context.bill.standings.told())["x-ratelimit-remaining-tokens"] == "4995"
 
 
+async def test_a_prompt_that_a_model_turns_away_counts_nowhere():
+    limits = limiter({"per": ["model"], "tokens_per_day": 5000})
+    begun = replace(answer_events("cheap")[0], prompt_tokens=1000)
+    script = [begun, RouterError(Reason.CONTEXT_TOO_LONG, "too long")]
+    await refused(LimitedRunner(limits, 1024, Runner(cheap=script)).infer(CHEAP, SHORT, asking()))
+    hold = await limits.reserve(context := asking(), {Resource.TOKENS: 0}, model="cheap")
+    hold.settle()
+    assert dict(context.bill.standings.told())["x-ratelimit-remaining-tokens"] == "5000"
+
+
 class Embedder:
     def __init__(self, failure=None):
         self.failure = failure

@@ -18,7 +18,7 @@ from llmrouter.common.generation import (
     Role,
     SamplingOptions,
 )
-from llmrouter.common.tools import Tool, ToolWishes
+from llmrouter.common.tools import Tool, ToolCall, ToolCallPiece, ToolWishes
 from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.safety.safeguard import SafeEmbedder, Safeguard
 from llmrouter.gateway.safety.settings import SafetySettings
@@ -138,6 +138,32 @@ async def test_calls_of_tools_would_tell_what_is_hidden():
         await answer(Chain(), request, answers={"secrets": "redact"})
     assert refused.value.reason is Reason.UNSUPPORTED_OPTION
     assert await answer(Chain(), request, answers={"secrets": "flag"})
+
+
+async def test_calls_of_tools_and_what_tells_of_tools_are_cleaned_too():
+    chain = Chain()
+    call = ToolCall("c1", "mail", f'{{"to": "{EMAIL}"}}')
+    turns = (Message(Role.USER, ("?",)), Message(Role.ASSISTANT, (), tool_calls=(call,)))
+    tools = ToolWishes((Tool("mail", f"ask {EMAIL}", f'{{"default": "{EMAIL}"}}'),))
+    await answer(chain, GenerationRequest(turns, tools=tools), questions=REDACTING)
+    [asked] = chain.asked
+    assert asked.messages[1].tool_calls[0].arguments == '{"to": "[email]"}'
+    assert asked.tools.tools[0].description == "ask [email]"
+    assert asked.tools.tools[0].parameters == '{"default": "[email]"}'
+
+
+async def test_calls_of_tools_in_an_answer_are_looked_through():
+    middle = len(EMAIL) // 2
+    pieces = [
+        Delta(0, "", 1, tool_calls=(ToolCallPiece(0, arguments=part),))
+        for part in (EMAIL[:middle], EMAIL[middle:])
+    ]
+    events = answer_events(text=())
+    chain = Chain()
+    chain.generate = lambda *_: play([events[0], *pieces, *events[1:]], chain.log)
+    with capture_logs() as logs:
+        await answer(chain, answers={"personal_data": "flag"})
+    assert [(one["rule"], one["action"]) for one in logs] == [("email", "flag")]
 
 
 async def test_long_texts_are_looked_through_beside_the_loop():
