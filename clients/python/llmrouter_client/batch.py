@@ -57,9 +57,10 @@ def requests_from(
         question = one if isinstance(one, Question) else Question(one)
         if isinstance(question.prompt, Message):
             raise refused(f"requests[{index}]", "is one Message; give a list of them")
-        if "timeout" in question.options:
-            what = "is of the whole batch; give it to `batch`"
-            raise refused(f"requests[{index}].timeout", what)
+        for name in ("timeout", "compression"):
+            if name in question.options:
+                what = "is of the whole batch; give it to `batch`"
+                raise refused(f"requests[{index}].{name}", what)
         try:
             found.append(
                 request_from(question.prompt, cast("Options", {**options, **question.options}))
@@ -127,7 +128,7 @@ class Batch(Closing):
             await self.aclose()
             raise
         else:
-            return self._take(message)
+            return self._take(message, self._retrying.address)
         self._call = None
         if not await self._retrying.pause(error):
             self._left.clear()
@@ -146,14 +147,11 @@ class Batch(Closing):
             self._sent.append(index)
         return request
 
-    def _gateway(self) -> str:
-        return "the gateway" if self._retrying is None else self._retrying.address
-
-    def _take(self, message: Any) -> Result | None:
+    def _take(self, message: Any, gateway: str) -> Result | None:
         if message is aio.EOF:
             self._call = None
             if not self._left.keys().isdisjoint(self._sent):
-                missing = f"{self._gateway()} ended the batch before every question had its result"
+                missing = f"{gateway} ended the batch before every question had its result"
                 raise LlmrouterError("INTERNAL", missing)
             return None
         index = self._sent[message.index]

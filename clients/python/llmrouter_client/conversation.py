@@ -10,6 +10,7 @@ from typing import Any, Self, Unpack
 from grpc import aio
 
 from llmrouter.v1 import gateway_pb2
+from llmrouter_client.arguments import refused
 from llmrouter_client.closing import Closing
 from llmrouter_client.errors import LlmrouterError, from_rpc_error, from_status
 from llmrouter_client.events import Delta, Event, event_from
@@ -140,8 +141,12 @@ class Conversation(Closing):
         """Take other options for the turns that are said from here on, in place of all before.
 
         Raises:
-            LlmrouterError: A value does not fit its field; the conversation has failed.
+            LlmrouterError: A value does not fit its field, or is of the whole conversation; then
+                the conversation goes on in the second case alone.
         """
+        for name in ("timeout", "compression"):
+            if name in options:
+                raise refused(name, "is of the whole conversation; give it to `converse`")
         self._options = options
         if self._call is not None:
             await self._send(_told(options))

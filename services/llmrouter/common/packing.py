@@ -6,12 +6,13 @@ processor on each side, vectors to 93 %, and makes deltas larger. It pays below 
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import grpc
 from grpc import aio
+
+from llmrouter.common.closing import closing_stream
 
 __all__ = ["COMPRESSION_KEY", "PackingInterceptor"]
 
@@ -76,7 +77,7 @@ def _stream(
 
 async def _packed(events: AsyncIterator[Any], context: Any, least: int) -> AsyncGenerator[Any]:
     context.set_compression(grpc.Compression.Gzip)
-    async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
+    async with closing_stream(events) as stream:
         async for event in stream:
             if event.ByteSize() < least:
                 context.disable_next_message_compression()

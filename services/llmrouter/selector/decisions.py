@@ -130,7 +130,7 @@ def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
         "request": _features(decision.request, choice.frame),
         "draw": draw_of(decision.request),
         "candidates": [_statistics(choice, row) for row in range(len(decision.view.models))],
-        "order": _order(choice, plan),
+        "order": _order(plan),
         "exclusions": [
             {"model": one.model, "version": one.version, "reason": one.reason}
             for one in plan.exclusions
@@ -167,7 +167,7 @@ def _exploration(choice: Choice) -> dict[str, Any]:
     return {}
 
 
-def _order(choice: Choice, plan: Plan) -> list[dict[str, Any]]:
+def _order(plan: Plan) -> list[dict[str, Any]]:
     return [
         {
             "model": one.model,

@@ -37,11 +37,13 @@ async def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
 
 def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
     """Return the versions of all models, in order."""
-    catalog = selector.live.view().catalog
-    # What requests go to that name no version: the first of each model, and what is rolled out.
-    taking = {one.key for one in catalog.models} | selector.rollouts.sharing()
-    taking -= selector.rollouts.left()
-    known = {one.key: one.away or one.key not in taking for one in catalog.every if one.version}
+    view = selector.live.view()
+    # What requests go to that name no version: those that are meant, and what is rolled out.
+    taking = {one.key for one in view.catalog.models} | selector.rollouts.sharing()
+    taking -= selector.rollouts.left(view)
+    known = {
+        one.key: one.away or one.key not in taking for one in view.catalog.every if one.version
+    }
     return pb.ListVersionsResponse(
         versions=[
             pb.ModelVersion(model=model, version=version, away=known[model, version])

@@ -295,7 +295,7 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         ratio = min(1.0, quality.reference_perplexity / quality.perplexity)
     # One that is to come back takes requests all the while: they wait until it does.
     drains = model.state == inference_pb2.MODEL_STATE_DRAINING and not model.on_demand
-    return ServedModel(
+    served = ServedModel(
         name=model.name,
         version=model.version,
         address=address,
@@ -307,9 +307,6 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         capabilities=frozenset(model.capabilities),
         quality_ratio=ratio,
         priors=Priors.measured(model.speed.prefill_rate, model.speed.decode_rate),
-        running=model.statistics.running,
-        # Whoever asks for a model that has to be loaded waits for the load.
-        waiting=model.statistics.waiting + model.on_demand,
         slots=model.statistics.slots,
         tokenizer=model.tokenizer,
         longest_token_bytes=model.longest_token_bytes,
@@ -317,3 +314,4 @@ def _decode(model: inference_pb2.LoadedModel, address: str) -> ServedModel:
         cache_bytes=model.statistics.cache_bytes,
         draining=drains,
     )
+    return _loaded(served, ReportedLoad(model.statistics.running, model.statistics.waiting))

@@ -22,7 +22,9 @@ def hedge_delay(
         settings: Quantile, and how much must be known.
         now: In seconds, as the times were added at.
     """
-    known, slow = first.distribution(now), first.quantile(settings.quantile)
-    if known is None or slow is None or known.evidence < settings.least_observations:
+    if first.evidence(now) < settings.least_observations:
         return None
-    return max(settings.least_seconds, slow, expected * max(1.0, slow / known.mean))
+    slow = first.quantile(settings.quantile)
+    if slow is None:
+        return None
+    return max(settings.least_seconds, slow, expected * max(1.0, slow / first.mean))

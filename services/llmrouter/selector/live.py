@@ -32,6 +32,14 @@ def _structure(one: ServedModel) -> tuple[object, bool]:
     return _FIELDS(one), one.step_seconds > 0
 
 
+def _alike(before: tuple[ServedModel, ...], now: tuple[ServedModel, ...]) -> bool:
+    """Whether a view of one is a view of the other: they differ in load alone."""
+    return len(before) == len(now) and all(
+        one is other or _structure(one) == _structure(other)
+        for one, other in zip(before, now, strict=True)
+    )
+
+
 class _Rows:
     """The rows that the keys of a view have in a table, looked up again only when those change."""
 
@@ -74,7 +82,6 @@ class LiveCatalog:
         self._breakers = breakers
         self._outstanding = outstanding
         self._seen: tuple[ServedModel, ...] | None = None
-        self._structure: tuple[object, ...] | None = None
         self._view = view_of(Catalog((), {}))
         self.loads = loads_of(self._view, ())
         """What the endpoints of the view said of themselves last."""
@@ -87,13 +94,11 @@ class LiveCatalog:
     def view(self) -> CatalogView:
         """Return the catalog of this moment."""
         served = self._served()
-        if served is not self._seen and served != self._seen:
-            structure = tuple(map(_structure, served))
-            if structure != self._structure:
-                self._structure = structure
+        if served is not self._seen:
+            if self._seen is None or not _alike(self._seen, served):
                 self._rebuild(served)
             self.loads = loads_of(self._view, served)
-        self._seen = served
+            self._seen = served
         return self._view
 
     def _rebuild(self, served: tuple[ServedModel, ...]) -> None:

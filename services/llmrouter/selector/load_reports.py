@@ -72,17 +72,18 @@ class LoadListener:
         request = pb.OrcaLoadReportRequest(report_interval=duration(self._interval))
         while True:
             pause = _PAUSE_SECONDS
-            call = OpenRcaServiceStub(self._channel(address)).StreamCoreMetrics(request)
             try:
-                async for report in call:
-                    self._told(address, loads_in(report))
+                call = OpenRcaServiceStub(self._channel(address)).StreamCoreMetrics(request)
+                try:
+                    async for report in call:
+                        self._told(address, loads_in(report))
+                finally:
+                    call.cancel()
             except aio.AioRpcError as error:
                 if error.code() is StatusCode.UNIMPLEMENTED:
                     pause = _UNOFFERED_SECONDS
             except Exception as error:  # noqa: BLE001 - whatever one sends, listening goes on
                 _log.warning("a load report of %s cannot be read: %s", address, error)
-            finally:
-                call.cancel()
             await asyncio.sleep(pause)
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.listening import Dialling, Listening
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.rating import Rating
 from llmrouter.selector.breakers import Breaker, BreakerBook, opened_record
@@ -144,7 +145,9 @@ class ModelSelector:
         choice = choose(request, view, figures, strategy, self._policy)
         plan_id = secrets.token_hex(16)
         plan = self._shadowed(tell(choice, brief=brief), request, view)
-        plan = replace(plan, hedge_after=self._hedge_after(plan, choice, now))
+        after = self._hedge_after(plan, choice, now)
+        if after is not None:
+            plan = replace(plan, hedge_after=after)
         self._remember(plan_id, plan, choice, now)
         return plan_id, plan
 
@@ -340,7 +343,11 @@ def _outcome_record(key: Key, outcome: Observation) -> dict[str, Any]:
 
 def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy]) -> str:
     """Return 16 hex digits that change with catalog or strategy configuration."""
-    local = {"host", "port", "inference_addresses", "state_path", "redis"}
+    local = {
+        "host", "port", "drain_grace_seconds", "inference_addresses", "refresh_interval_seconds",
+        "load_report_seconds", "placement", "scaling", "state_path", "redis",
+        *Listening.model_fields, *Dialling.model_fields,
+    }  # fmt: skip
     told = settings.model_dump_json(exclude=local)
     told += "".join(repr(strategies[name]) for name in sorted(strategies))
     return hashlib.blake2b(told.encode(), digest_size=8).hexdigest()

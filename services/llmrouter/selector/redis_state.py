@@ -112,7 +112,7 @@ class RedisState:
 
     async def close(self) -> None:
         """Tell what waits, if the server is there, and close the file. Safe to call twice."""
-        await self._link.close(lambda: bool(self._pending))
+        await self._link.close(lambda: bool(self._pending or self._passed_on))
         await self._local.close()
 
     async def _share(self, client: Redis) -> None:

@@ -139,14 +139,15 @@ class RolloutBook:
         specs = [(model, one.spec) for model, one in self._rollouts.items()]
         return {(model, version) for model, spec in specs for version in (spec.old, spec.new)}
 
-    def left(self) -> set[tuple[str, str]]:
-        """Return the versions that get no traffic: all goes to the other one of their rollout."""
-        specs = ((model, one.spec, one.share) for model, one in self._rollouts.items())
-        return {
-            (model, spec.old if share >= 1 else spec.new)
-            for model, spec, share in specs
-            if not 0 < share < 1
-        }
+    def left(self, view: CatalogView) -> set[tuple[str, str]]:
+        """Return the versions that get no traffic: all goes to the other one, which serves."""
+        found = set()
+        for model, one in self._rollouts.items():
+            old, new = one.spec.old, one.spec.new
+            gone, other = (old, new) if one.share >= 1 else (new, old)
+            if not 0 < one.share < 1 and view.find(model, other) is not None:
+                found.add((model, gone))
+        return found
 
     def preferred(self, view: CatalogView, request: Selection) -> NDArray[np.intp] | None:
         """Return for each row the one that this request goes to instead, or -1; None if none."""

@@ -118,6 +118,8 @@ class Steadied:
             self._past.popleft()
         if not self._past:
             self._past.append((now, replicas))
+        if len(self._past) > 1 and self._past[-1][1] == self._past[-2][1] == wanted:
+            self._past.pop()  # Of a run of the same, the first and the last look say all.
         self._past.append((now, wanted))
         up = min(self._since(now - self._windows.up))
         down = max(self._since(now - self._windows.down))

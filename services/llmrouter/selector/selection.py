@@ -219,7 +219,8 @@ def _picked(
         return tuple((row, replicas(row)[0]) for row in together)
     if mode is PlanMode.CASCADE:
         stages = cascade_rows(frame, _asked_behind(frame, order[:leading]), max(2, most))
-        return tuple((row, (frame.unprobed(replicas(row)) or replicas(row))[0]) for row in stages)
+        places = [(row, replicas(row)) for row in stages]
+        return tuple((row, (frame.unprobed(own) or own)[0]) for row, own in places)
     primary = int(order[0])
     own = replicas(primary)
     picked = [(primary, own[0])]

@@ -23,11 +23,9 @@ from llmrouter.selector.strategy_settings import (
 )
 
 __all__ = [
-    "DEFAULT_FAILURE_CLASSES",
     "BreakerSettings",
     "CatalogEntry",
     "DecisionSettings",
-    "FailureClass",
     "SelectorSettings",
 ]
 

@@ -71,6 +71,15 @@ class TimeSketch:
         self._sum += weight * within
         self._square += weight * within * within
 
+    @property
+    def mean(self) -> float:
+        """Seconds; 0 before the first time."""
+        return self._sum / self._weight if self._weight else 0.0
+
+    def evidence(self, now: float) -> float:
+        """Return how many observations it is worth at `now`."""
+        return self._weight * math.exp2(-self._doublings(now))
+
     def quantile(self, share: float) -> float | None:
         """Return the time in seconds that `share` (0 to 1) do not exceed; None before the first."""
         return None if self._counts is None else self._quantiles(self._counts, share)[0]
@@ -79,9 +88,8 @@ class TimeSketch:
         """Return what is known at `now`; None before the first time."""
         if self._counts is None:
             return None
-        mean = self._sum / self._weight
+        mean, evidence = self.mean, self.evidence(now)
         variance = max(0.0, self._square / self._weight - mean * mean)
-        evidence = self._weight * math.exp2(-self._doublings(now))
         error = math.sqrt(variance / max(evidence, 1e-9))
         median, p95, p99 = self._quantiles(self._counts, 0.5, 0.95, 0.99)
         return Distribution(mean, error, median, p95, p99, evidence)

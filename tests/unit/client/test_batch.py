@@ -61,6 +61,7 @@ async def test_what_fits_no_field_is_refused_with_its_question():
         for questions, field in (
             (["one", Question("two", {"temperature": "hot"})], r"requests\[1\]"),
             ([Question("one", {"timeout": 3})], r"requests\[0\].timeout"),
+            ([Question("one", {"compression": "gzip"})], r"requests\[0\].compression"),
             ("one", "requests"),
         ):
             with pytest.raises(LlmrouterError, match=field):

@@ -84,6 +84,9 @@ async def test_what_is_wrong_is_told_before_anything_is_sent():
         with pytest.raises(LlmrouterError, match="temperature"):
             client.converse(temperature="hot")
         async with client.converse() as talk:
+            for options in ({"timeout": 3}, {"compression": "gzip"}):
+                with pytest.raises(LlmrouterError, match="give it to `converse`"):
+                    await talk.change(**options)
             with pytest.raises(LlmrouterError):
                 await (await talk.say("hi")).text()
         with pytest.raises(LlmrouterError, match="nothing answers"):

@@ -106,6 +106,23 @@ async def test_an_interval_of_nothing_asks_for_no_reports(service, watcher, list
     assert (service.asked, load(watcher)) == ([], (3, 2))
 
 
+async def test_a_call_that_cannot_be_begun_is_tried_again(service, channel, watcher, monkeypatch):
+    monkeypatch.setattr("llmrouter.selector.load_reports._PAUSE_SECONDS", 0.01)
+    tried = []
+
+    def dial(where):
+        tried.append(where)
+        if len(tried) < 3:
+            raise OSError("no more files may be open")
+        return channel
+
+    listener = LoadListener([service.address], dial, watcher.take_load, 0.05)
+    listener.start()
+    await until(lambda: load(watcher) == (1, 9))
+    await listener.close()
+    assert len(tried) == 3
+
+
 async def test_where_no_reports_are_offered_nothing_is_asked_over_and_over():
     server = grpc.aio.server()
     address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

@@ -105,6 +105,25 @@ async def test_a_version_that_is_not_the_stable_one_gets_traffic_only_while_it_i
     assert {version_of(selector, session=str(number)) for number in range(50)} == {"v1"}
 
 
+@pytest.mark.parametrize("completed", [True, False])
+@pytest.mark.parametrize("left", ["v1", "v2"])
+async def test_a_version_that_alone_is_left_after_a_rollout_takes_the_traffic(completed, left):
+    held = list(HELD)
+    selector = selector_of(lambda: tuple(held), catalog=())
+    await start(selector, stages=[1.0], min_samples=1, interval=duration(0.1))
+    if completed:
+        selector.rollouts.observe("m", "v2", answered(), 100.0)
+        assert next(selector.rollouts.all(200.0)).state is RolloutState.COMPLETED
+    else:
+        selector.rollouts.abort("m", 100.0)
+    told = [(one.version, one.away) for one in encode_versions(selector).versions]
+    assert told == [("v1", completed), ("v2", not completed), ("v1", False)]
+    held[:] = [one for one in HELD if one.version == left and one.name == "m"]
+    assert version_of(selector) == left
+    told = [(one.version, one.away) for one in encode_versions(selector).versions]
+    assert told == [(left, False)]
+
+
 async def test_no_traffic_is_rolled_out_to_a_version_that_is_away():
     selector = selector_of((HELD[0], served("m", "v2", ready=False, silent=True)), catalog=())
     with pytest.raises(RouterError, match="no endpoint serves the new_version m@v2; served: v1"):

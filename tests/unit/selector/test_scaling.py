@@ -112,6 +112,18 @@ def test_what_is_asked_for_was_wanted_or_is_there(script, replicas):
         assert told in {replicas, *script}
 
 
+@given(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 12)), max_size=60))
+def test_it_says_what_all_looks_of_its_windows_say(script):
+    steadied, looks, now = Steadied(Windows(up=4, down=9)), [], 0.0
+    for many, gap in script:
+        now += gap
+        looks = [one for one in looks if one[0] >= now - 9] or [(now, 2)]
+        looks.append((now, many))
+        up = min(count for at, count in looks if at >= now - 4)
+        down = max(count for at, count in looks if at >= now - 9)
+        assert steadied.take(now, many, 2) == (up if up > 2 else min(2, down))
+
+
 @given(st.floats(0, 100), counts, st.integers(1, 16))
 def test_steady_work_is_answered_by_one_change_at_most(work, replicas, most):
     bounds, steadied = Bounds(1, most), Steadied(Windows(up=3, down=7))

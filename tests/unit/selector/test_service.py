@@ -67,6 +67,8 @@ async def test_every_plan_has_an_id_of_its_own_and_the_same_policy():
     first, second = await plan_of(one), await plan_of(one)
     assert first.id != second.id
     assert first.policy_version == second.policy_version
+    same = service(port=0, health_port=1, load_report_seconds=1, drain_grace_seconds=1)
+    assert (await plan_of(same)).policy_version == first.policy_version
     weights = StrategyWeights(speed=1)
     assert (await plan_of(service(balanced=weights))).policy_version != first.policy_version
 
