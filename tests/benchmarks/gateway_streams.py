@@ -104,7 +104,8 @@ async def measure_streams():
                 steps[name] = await _climb(call)
             carried = [one for one in steps[name] if one["carried"]]
             figures[f"{name}_of_50_tokens_per_second"] = carried[-1]["streams"] if carried else 0
-            figures[f"{name}_delay_p99_ms"] = carried[-1]["delay_p99_ms"] if carried else 0
+            if carried:
+                figures[f"{name}_delay_p99_ms"] = carried[-1]["delay_p99_ms"]
             figures[f"{name}_tokens_lost"] = sum(one["lost"] for one in steps[name])
     return figures, steps
 

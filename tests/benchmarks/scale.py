@@ -76,7 +76,7 @@ def run(options) -> Report:
         for count in (10, 200):
             told = curves[name][SIZES.index(count)][1]
             for what in ("p95_seconds", "dollars_per_1000"):
-                report.figures[f"{what}_{name}_{count}"] = told[what]
+                report.figures[f"simulated_{what}_{name}_{count}"] = told[what]
     growing = _one_load(law, sizes, options.per_replica)
     report.notes |= {"law": vars(law), "curves": curves, "one_load": growing, "real": real}
     if options.plots is not None:

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-_SECONDS = 10
+_SECONDS = 30
 
 
 class RedisServer:

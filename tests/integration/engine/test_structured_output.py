@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.integration.engine.formats import (
     CHOICE,
@@ -23,7 +23,6 @@ from tests.integration.engine.formats import (
     PROMPT,
     SMALL,
     TABLE,
-    Answer,
     answer,
     answers,
     check,
@@ -170,24 +169,21 @@ _schemas = st.recursive(
 )  # fmt: skip
 
 
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(of=_schemas, seed=st.integers(0, 1000))
-def test_whatever_the_schema_a_whole_answer_is_valid(
-    tiny_folder: Path, of: dict[str, Any], seed: int
-) -> None:
-    async def run() -> Answer:
+@pytest.mark.parametrize("examples", [30, pytest.param(300, marks=pytest.mark.slow)])
+def test_whatever_the_schema_a_whole_answer_is_valid(tiny_folder: Path, examples: int) -> None:
+    with asyncio.Runner() as runner:
         options = BackendOptions(threads=1, slots=1)
-        backend = await OnnxRuntimeBackend.load(tiny_folder, options)
-        try:
-            return await answer(backend, schema(of), seed=seed, max_tokens=110)
-        finally:
-            await backend.close()
+        backend = runner.run(OnnxRuntimeBackend.load(tiny_folder, options))
 
-    check(asyncio.run(run()), of)
+        @settings(max_examples=examples, deadline=None)
+        @given(of=_schemas, seed=st.integers(0, 1000))
+        def holds(of: dict[str, Any], seed: int) -> None:
+            check(runner.run(answer(backend, schema(of), seed=seed, max_tokens=110)), of)
+
+        try:
+            holds()
+        finally:
+            runner.run(backend.close())
 
 
 @pytest.fixture(scope="module")

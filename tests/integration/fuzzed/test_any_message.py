@@ -35,6 +35,16 @@ def channel(running):
         yield opened
 
 
+@pytest.fixture(autouse=True)
+def still_answers(channel):
+    """After each test: one that nobody is answered after proves nothing of those that follow."""
+    yield
+    asked = generation_pb2.GenerateRequest(cache={"mode": generation_pb2.CACHE_MODE_OFF})
+    asked.MergeFrom(ASKED)
+    status, said = told(channel, "Generate", [asked.SerializeToString()])
+    assert status == "OK", said
+
+
 def told(channel, method, sent):
     """Call with bytes; return the status and all that the answer says."""
     call = getattr(channel, CALLS[method][1])(f"/llmrouter.v1.GatewayService/{method}")

@@ -83,6 +83,7 @@ async def _routable(client):
     raise AssertionError("the suite never became routable")
 
 
+@pytest.mark.slow  # `test_switching` keeps its budget in little time; here the kernel judges
 async def test_long_prompts_for_three_models_of_which_two_fit_are_all_answered(config):
     path, gateway = config
     with memory_group(LIMIT) as group:

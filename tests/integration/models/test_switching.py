@@ -101,7 +101,7 @@ async def test_a_mix_over_three_models_of_which_two_fit_completes(tmp_path, stor
     # `large` and either of the others fit, all three do not.
     sizes = {name: one.memory_bytes for name, one in models.items()}
     budget = (sizes["large"] + sizes["demo"] + sizes["demo@v2"] // 2) >> 20
-    asked = ["demo", "demo@v2", "large", "demo", "large", "demo@v2"] * 3
+    asked = ["demo", "demo@v2", "large", "demo", "large", "demo@v2"] * 2
     async with running(tmp_path, store, memory_mib=budget) as (client, stub):
 
         async def ask(number, model):

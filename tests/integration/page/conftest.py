@@ -50,13 +50,6 @@ async def watching(browser, data=None, *, state="live", key=None, served=None, *
         context = await browser.new_context(**look)
         shown = await context.new_page()
         complaints = _complaints(shown, api.address)
-        shown.on(
-            "console", lambda said: complaints.append(said.text) if said.type == "error" else None
-        )
-        shown.on("pageerror", lambda error: complaints.append(str(error)))
-        shown.on(
-            "request", lambda sent: None if api.address in sent.url else complaints.append(sent.url)
-        )
         if key is not None:
             held = json.dumps(key(api))
             await context.add_init_script(f"sessionStorage.setItem('llmrouter.key', {held})")

@@ -10,6 +10,11 @@ from llmrouter_client import AsyncClient, LlmrouterError
 CATALOG = {"only": {"quality": 0.5, "input_price": 1, "output_price": 1}}
 
 
+def asking(running):
+    """Return a client that takes no for an answer: what is refused here asks it to wait."""
+    return AsyncClient(running.gateway, retries=0)
+
+
 async def refused(client, question):
     with pytest.raises(LlmrouterError) as caught:
         await client.generate(question, temperature=0)
@@ -18,7 +23,7 @@ async def refused(client, question):
 
 async def test_kept_answers_are_given_while_a_breaker_is_open(tmp_path):
     scripts = {"only": Script("Paris")}
-    async with suite(tmp_path, scripts, CATALOG) as running, AsyncClient(running.gateway) as client:
+    async with suite(tmp_path, scripts, CATALOG) as running, asking(running) as client:
         assert (await client.generate("Which city?", temperature=0)).text == "Paris"
         scripts["only"].error = Reason.GENERATION_FAILED
         for place in range(5):
@@ -39,7 +44,7 @@ async def test_kept_answers_are_given_while_a_breaker_is_open(tmp_path):
 
 async def test_kept_answers_are_given_while_the_model_drains(tmp_path):
     scripts = {"only": Script("Paris")}
-    async with suite(tmp_path, scripts, CATALOG) as running, AsyncClient(running.gateway) as client:
+    async with suite(tmp_path, scripts, CATALOG) as running, asking(running) as client:
         assert (await client.generate("Which city?", temperature=0)).text == "Paris"
         running.inference.state = inference_pb2.MODEL_STATE_DRAINING
 

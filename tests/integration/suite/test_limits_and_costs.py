@@ -35,7 +35,7 @@ async def limited(config, **limits):
 
 
 async def ask(address, prompt):
-    async with AsyncClient(address) as client:
+    async with AsyncClient(address, retries=0) as client:
         return await client.generate(prompt, temperature=0, max_tokens=4)
 
 

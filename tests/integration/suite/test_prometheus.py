@@ -26,11 +26,12 @@ pytestmark = pytest.mark.skipif(
 async def scraping(page, folder):
     """Run Prometheus over one page; yields what asks its API."""
     [port] = free_ports(1)
-    configuration = folder / "prometheus.yaml"
+    configuration, rules = folder / "prometheus.yaml", folder / "rules.yaml"
+    rules.write_text(RULES.read_text().replace("interval: 30s", "interval: 1s"))
     scrape = {"job_name": "llmrouter", "static_configs": [{"targets": [page]}]}
     often = {"scrape_interval": "500ms", "evaluation_interval": "500ms"}
     configuration.write_text(
-        json.dumps({"global": often, "rule_files": [str(RULES)], "scrape_configs": [scrape]})
+        json.dumps({"global": often, "rule_files": [str(rules)], "scrape_configs": [scrape]})
     )
     process = await asyncio.create_subprocess_exec(
         PROMETHEUS, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}",

@@ -137,12 +137,15 @@ def test_a_store_that_is_written_to_is_copied_as_it_was_at_one_moment(data, tmp_
     finally:
         stop.set()
         writer.join()
+    counts = set()
     for number in range(5):
         assert run("restore", str(tmp_path / f"{number}.tar"), "--force").exit_code == 0
         with closing(sqlite3.connect(path)) as database:
             torn = "SELECT count(*) FROM pairs WHERE twin NOT IN (SELECT id FROM pairs)"
             assert database.execute(torn).fetchone() == (0,)
             assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            counts.add(database.execute("SELECT count(*) FROM pairs").fetchone())
+    assert len(counts) > 1, "nothing was written meanwhile"
 
 
 def program(*arguments):
