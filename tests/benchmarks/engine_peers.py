@@ -28,6 +28,8 @@ UNEQUAL = [16 + round(96 * index / (SLOTS - 1)) for index in range(SLOTS)]
 ALONE = [128]
 CONCURRENCY = (1, 2, 4, 8, 16)
 STREAMING = ("openvino", "llamacpp")
+TRACE_GOALS = {"genai": 2.0, "llamacpp": 1.3, "openvino": 1.2}
+"""What the engine's rate of arrivals is to be over each peer's, at least."""
 """Peers that add a request to those that run already."""
 SHORT = 60
 """Requests of the trace in the first passes of the search."""
@@ -236,12 +238,17 @@ def _gaps(field, name, prompts):
 
 
 def measure_trace(field, trace, short_passes=3, full_passes=2):
-    """The highest arrival rate of the trace at which enough requests are in time."""
+    """The highest arrival rate of the trace at which enough requests are in time.
+
+    Peers are first asked at the rate that our goal would leave them, which decides it.
+    """
     results = Results()
-    high, low = 12.0, 0.5
+    high, low, first = 12.0, 0.5, None
     for name in field.present("ours", "genai", *STREAMING):
         search = _Search(field, name, trace)
-        found = search.run(low, high, short_passes, full_passes)
+        if "trace_rate_ours" in results.figures:
+            first = results.figures["trace_rate_ours"] / TRACE_GOALS[name]
+        found = search.run(low, high, short_passes, full_passes, first)
         if found is None:
             continue
         results.figures[f"trace_rate_{name}"] = found
@@ -262,16 +269,21 @@ class _Search:
         self._prompts = Prompts()
         self.tried = []
 
-    def run(self, low, high, short_passes, full_passes):
+    def run(self, low, high, short_passes, full_passes, first=None):
         """Return the highest rate held with the whole trace, None when the worker broke.
 
         Without full passes, for a try of the search itself, with the beginning of it.
+        A rate to try first, with as many requests as the passes have, cuts the range in two.
         """
         begin = self._trace[:SHORT]
+        best = None
+        if first is not None:
+            held = self._holds(self._trace if full_passes else begin, first)
+            low, high = (first, high) if held else (low, first)
+            best = first if held else None
         for _ in range(short_passes):
             middle = (low * high) ** 0.5
             low, high = (middle, high) if self._holds(begin, middle) else (low, middle)
-        best = None
         for _ in range(full_passes):
             middle = (low * high) ** 0.5
             if self._holds(self._trace, middle):
