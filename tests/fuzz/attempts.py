@@ -23,8 +23,7 @@ from llmrouter.common.generation import RequestContext, SamplingOptions
 from llmrouter.inference.backends.base import BackendOptions, BackendRequest
 from llmrouter.inference.importers.base import find_importer
 from llmrouter.inference.models.embedding_folder import read_embedding_folder
-from llmrouter.inference.models.graph_check import check_graph
-from llmrouter.inference.models.graph_check import read_model as read_graph
+from llmrouter.inference.models.graph_check import check_graph, load_graph
 from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.opening import Opener, find_backend
 from llmrouter.inference.models.progress import silent
@@ -52,7 +51,7 @@ def attempt(source: Path, target: Path, number: int) -> None:
     """
     if (source / "1_Pooling").exists():
         encoder = read_embedding_folder(source)
-        check_graph(encoder.model_file, read_graph(encoder.model_file), GraphKind.ENCODER)
+        check_graph(encoder.model_file, load_graph(encoder.model_file), GraphKind.ENCODER)
         load_tokenizer(source, encoder.vocab_size).encode(TEXT)
         _load(source, number)
         return

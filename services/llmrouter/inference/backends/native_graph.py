@@ -13,13 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import onnx
-from google.protobuf.message import DecodeError
 from onnx import AttributeProto, TensorProto, helper
 
 from llmrouter.common.errors import RouterError
 from llmrouter.inference.backends.layer_graph import fuse_layers
 from llmrouter.inference.backends.packed_graph import DecoderTensors, pack_tokens
+from llmrouter.inference.models.graph_check import load_graph
 from llmrouter.inference.models.untrusted_json import inside
 
 __all__ = ["MatrixPlace", "NativeGraph", "read_graph", "rewrite_graph"]
@@ -98,10 +97,8 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
 def read_graph(file: Path) -> Any:
     """Return the model in `file` without external data; None for one that is broken or large."""
     try:
-        if file.stat().st_size > _MOST_GRAPH_BYTES:
-            return None
-        return onnx.load(str(file), load_external_data=False)
-    except (OSError, DecodeError):
+        return None if file.stat().st_size > _MOST_GRAPH_BYTES else load_graph(file)
+    except (OSError, RouterError):
         return None
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from onnx import TensorProto
 
 from llmrouter.inference.importers.refusal import bad_file
-from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_check import check_graph, load_graph
 from llmrouter.inference.models.graph_operators import GraphKind
 
 __all__ = ["DecoderGraph", "read_decoder_graph"]
@@ -46,7 +46,7 @@ def read_decoder_graph(file: Path) -> DecoderGraph:
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the input, operator or weight that is not supported.
     """
-    model = read_model(file)
+    model = load_graph(file)
     graph = model.graph
     _refuse_shards(file, model)
     layers = _layers(file, [str(value.name) for value in graph.input])

@@ -17,14 +17,14 @@ from llmrouter.inference.models.graph_constants import check_constants
 from llmrouter.inference.models.graph_operators import GraphKind, check_operators, tensors_of
 from llmrouter.inference.models.untrusted_json import broken_file, inside
 
-__all__ = ["check_graph", "read_model"]
+__all__ = ["check_graph", "load_graph"]
 
 _REMEDY = "fetch the folder again"
 _MOST_GRAPH_BYTES = 2 * 2**30
 """Protobuf's own limit: larger models keep their weights in files beside the graph."""
 
 
-def read_model(file: Path) -> Any:
+def load_graph(file: Path) -> Any:
     """Return the model in `file` without the weights that lie beside it.
 
     Raises:
@@ -44,7 +44,7 @@ def check_graph(file: Path, model: Any, kind: GraphKind) -> None:
 
     Args:
         file: Where `model` was read from.
-        model: As `read_model` gave it.
+        model: As `load_graph` gave it.
         kind: What it is run as.
 
     Raises:

@@ -21,7 +21,7 @@ from llmrouter.inference.models.counted import cached_context, counted_bytes
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
-from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_check import check_graph, load_graph
 from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.integrity import loaded_whole
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
@@ -160,7 +160,7 @@ class Opener:
 def _check(folder: StoredModel, kind: GraphKind) -> None:
     """Refuse a graph that would never end, or fill memory, before anybody opens it."""
     if isinstance(folder, ModelFolder | EmbeddingFolder):
-        check_graph(folder.model_file, read_model(folder.model_file), kind)
+        check_graph(folder.model_file, load_graph(folder.model_file), kind)
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
-from llmrouter.inference.models.graph_check import check_graph, read_model
+from llmrouter.inference.models.graph_check import check_graph, load_graph
 from llmrouter.inference.models.graph_operators import GraphKind
 
 CONTRIB = "com.microsoft"
@@ -182,7 +182,7 @@ def encoder_refusal(folder: Path, *nodes: Any, initializers: tuple[Any, ...] = (
     )
     file = written(folder, helper.make_model(graph))
     with pytest.raises(RouterError) as raised:
-        check_graph(file, read_model(file), GraphKind.ENCODER)
+        check_graph(file, load_graph(file), GraphKind.ENCODER)
     return raised.value.message
 
 
@@ -234,7 +234,7 @@ def test_sizes_that_come_of_a_text_are_taken(tmp_path: Path) -> None:
         nodes, "g", [value("input_ids", TensorProto.INT64)], [value("z", TensorProto.FLOAT)]
     )
     file = written(tmp_path, helper.make_model(graph))
-    check_graph(file, read_model(file), GraphKind.ENCODER)
+    check_graph(file, load_graph(file), GraphKind.ENCODER)
 
 
 @pytest.mark.parametrize("place", ["file", "beside"])
