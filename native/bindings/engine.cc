@@ -144,6 +144,7 @@ void BindEngine(py::module_& module) {
       .def("stop", &Engine::Stop, Released())
       .def_property_readonly("event_fd", &Engine::event_fd)
       .def_property_readonly("context", &Engine::context)
+      .def_property_readonly("positions", &Engine::positions)
       .def_property_readonly("rounds_alike", &Engine::rounds_alike);
 }
 

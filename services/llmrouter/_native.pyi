@@ -244,6 +244,10 @@ class Engine:
     @property
     def context(self) -> int: ...
 
+    # Tokens that all sequences together may hold; 0 for as many as the slots can.
+    @property
+    def positions(self) -> int: ...
+
     # Whether drafts leave every answer as it is, bit by bit.
     @property
     def rounds_alike(self) -> bool: ...

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -26,9 +28,13 @@ def limits(memory_budget: str | None, cache_tokens: int | None, *, as_json: bool
             raise typer.BadParameter("needs --memory-budget", param_hint="--cache-tokens")
         return {}
     from llmrouter.inference.importers.budget import Budget
+    from llmrouter.inference.model_options import backend_options
+    from llmrouter.suite import load_settings
 
+    size = parse_size(memory_budget)
+    options = backend_options(load_settings(None).inference, Path(), size)
     return {
-        "budget": Budget(parse_size(memory_budget), cache_tokens),
+        "budget": Budget(size, cache_tokens, options),
         "on_choice": lambda choice: _show(choice, as_json=as_json),
     }
 
@@ -49,22 +55,20 @@ def parse_size(text: str) -> int:
 
 def _show(choice: Choice, *, as_json: bool) -> None:
     """Show what every precision would take, and which was chosen."""
-    parts = ("weights", "prepacked", "cache", "workspace", "total")
+    rows = [asdict(one.counted) | {"total": one.total} for one in choice.footprints]
     if as_json:
-        rows = [
-            {"precision": one.precision} | {part: getattr(one, part) for part in parts}
-            for one in choice.footprints
-        ]
+        told = zip(choice.footprints, rows, strict=True)
         write_json({
             "event": "precision", "chosen": choice.precision,
-            "memory_budget": choice.budget.size_bytes, "footprints": rows,
+            "memory_budget": choice.budget.size_bytes,
+            "footprints": [{"precision": one.precision} | row for one, row in told],
         })  # fmt: skip
         return
     budget = choice.budget.size_bytes
-    made = table("precision", *(f">{part}" for part in parts), f"fits {size_text(budget)}")
-    for one in choice.footprints:
+    made = table("precision", *(f">{part}" for part in rows[0]), f"fits {size_text(budget)}")
+    for one, row in zip(choice.footprints, rows, strict=True):
         chosen = one.precision == choice.precision
         answer = "no" if one.total > budget else "chosen" if chosen else "yes"
-        sizes = (size_text(getattr(one, part)) for part in parts)
+        sizes = (size_text(size) for size in row.values())
         made.add_row(f"[bold]{one.precision}[/]" if chosen else one.precision, *sizes, answer)
     show_table(made, on=err())

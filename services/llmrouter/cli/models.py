@@ -55,14 +55,16 @@ _MemoryBudget = Annotated[
     str | None,
     typer.Option(
         "--memory-budget",
-        help="What the loaded model may take, such as 2GB or 512MiB; a "
-        "service counts earlier prompts and parked requests beside it.",
+        help="What the model may count for where it is served, such as 2GB or 512MiB: a service "
+        "of this configuration with that much memory loads it.",
     ),
 ]
 _CacheTokens = Annotated[
     int | None,
     typer.Option(
-        "--cache-tokens", min=1, help="Tokens held at once; one whole context by default."
+        "--cache-tokens",
+        min=1,
+        help="Tokens that running requests hold at once; what the configuration says by default.",
     ),
 ]
 

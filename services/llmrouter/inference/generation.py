@@ -72,8 +72,9 @@ async def generate(
             yield Finished(Usage(len(tokens)), Timings(total=time.monotonic() - began))
             return
         asked = BackendRequest(
-            tokens, sampling, context.priority, context.remaining(), context.tenant, answered
-        )
+            tokens, sampling, context.priority, context.remaining(), context.tenant, answered,
+            shrinks=request.sampling.max_tokens is None,
+        )  # fmt: skip
         ends: list[BackendFinished] = []
         stream = _answer(backend, asked, Seam(begun, sampling, len(answered)), ends)
         async with contextlib.aclosing(stream) as events:

@@ -15,11 +15,11 @@ from llmrouter.common.hosting import Service
 from llmrouter.common.settings import read_variable
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
-from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.backends.free_memory import keep_together
 from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.load_reports import LoadReporter
+from llmrouter.inference.model_options import backend_options
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.lifecycle import ResidencyOptions
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
@@ -45,8 +45,6 @@ __all__ = ["PROGRAM", "build"]
 
 _BESIDE = ("llmrouter.v1.ModelService", "xds.service.orca.v3.OpenRcaService")
 _log = structlog.get_logger("llmrouter.inference")
-_CACHE_SHARE = 8
-"""Of the memory for all models, one may take an eighth for running keys and values by default."""
 
 
 async def build(
@@ -145,7 +143,7 @@ def _registry(settings: InferenceSettings, store: Path, limit: int | None) -> Mo
     registry = ModelRegistry(
         store,
         find_backend(settings.backend),
-        _options(settings, store, budget),
+        backend_options(settings, store, budget),
         residency=_residency(settings, budget),
         pinned=settings.pinned,
     )
@@ -210,31 +208,6 @@ def _thresholds(settings: InferenceSettings) -> Thresholds:
         warning=settings.memory_warning,
         critical=settings.memory_critical,
         emergency=settings.memory_emergency,
-    )
-
-
-def _options(settings: InferenceSettings, store: Path, budget: int) -> BackendOptions:
-    return BackendOptions(
-        threads=settings.threads,
-        slots=settings.slots,
-        context=settings.context,
-        max_waiting=settings.max_waiting,
-        prefill_chunk=settings.prefill_chunk,
-        cache_type=settings.cache_type,
-        cache_bytes=(settings.cache_mib << 20) or budget // _CACHE_SHARE,
-        prefix_bytes=settings.prefix_cache_mib << 20,
-        share_prefixes=settings.prefix_sharing == "all",
-        parked_bytes=settings.parked_cache_mib << 20,
-        ageing_seconds=settings.priority_ageing_seconds,
-        workspace_bytes=settings.workspace_mib << 20,
-        device=settings.device,
-        kernels=settings.kernels,
-        shared_weights=store / ".packed" if settings.share_weights else None,
-        speculation_tokens=0 if settings.speculation == "off" else settings.speculation_tokens,
-        speculation_always=settings.speculation == "always",
-        batch_size=settings.batch_size,
-        batch_window_seconds=settings.batch_window_seconds,
-        batch_padding=settings.batch_padding,
     )
 
 

@@ -326,4 +326,9 @@ async def test_memory_bounds_the_context_and_the_answers_of_one_request(
     with pytest.raises(RouterError, match="key/value memory") as raised:
         await collect(backend, replace(ask(), sampling=SamplingOptions(n=4, max_tokens=30)))
     assert raised.value.reason is Reason.UNSUPPORTED_OPTION
+    nobody = replace(ask(), sampling=SamplingOptions(n=4, max_tokens=30, seed=1), shrinks=True)
+    ends = [one for one in await collect(backend, nobody) if isinstance(one, BackendFinished)]
+    assert len(ends) == 4
+    share = 100 // 4 - len(nobody.prompt_tokens)
+    assert all(0 < one.completion_tokens <= share for one in ends), "each has its share"
     await backend.close()

@@ -18,6 +18,7 @@ from llmrouter.inference.importers import conversion
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.gguf import GgufCheckpoint
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.run import import_checkpoint
 from llmrouter.inference.models.integrity import check_contents
 from llmrouter.inference.models.kinds import Kind, kind_of
@@ -30,15 +31,17 @@ def test_what_was_finished_before_an_interruption_stays(
 ) -> None:
     write_tiny_gguf(tmp_path / "tiny.gguf")
     store = ModelStore(tmp_path / "store")
-    whole = GgufCheckpoint.convert
+    whole = GgufCheckpoint.resume
 
-    def full(self: GgufCheckpoint, target: Path, precision: str, progress: Progress) -> Converted:
+    def full(
+        self: GgufCheckpoint, target: Path, precision: str, progress: Progress, journal: Journal
+    ) -> Converted:
         if precision == "int4":
             (target / "half").write_bytes(b"written")
             raise OSError(errno.ENOSPC, "No space left on device")
-        return whole(self, target, precision, progress)
+        return whole(self, target, precision, progress, journal)
 
-    monkeypatch.setattr(GgufCheckpoint, "convert", full)
+    monkeypatch.setattr(GgufCheckpoint, "resume", full)
     with pytest.raises(RouterError, match="is full"):
         import_checkpoint(tmp_path / "tiny.gguf", "tiny", store)
     assert store.names() == ["tiny-fp32", "tiny-int8"]
@@ -46,11 +49,13 @@ def test_what_was_finished_before_an_interruption_stays(
     before = store.folder("tiny-int8").version
     converted = []
 
-    def noted(self: GgufCheckpoint, target: Path, precision: str, progress: Progress) -> Converted:
+    def noted(
+        self: GgufCheckpoint, target: Path, precision: str, progress: Progress, journal: Journal
+    ) -> Converted:
         converted.append(precision)
-        return whole(self, target, precision, progress)
+        return whole(self, target, precision, progress, journal)
 
-    monkeypatch.setattr(GgufCheckpoint, "convert", noted)
+    monkeypatch.setattr(GgufCheckpoint, "resume", noted)
     again = import_checkpoint(tmp_path / "tiny.gguf", "tiny", store)
     assert converted == ["int4"], "the next try goes on behind what was finished"
     assert store.model("tiny-int4").card.quality.reference_perplexity == pytest.approx(

@@ -184,7 +184,7 @@ def test_a_disk_that_fills_while_converting_leaves_nothing(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("llmrouter.inference.importers.weights.WeightFile.add", full)
+    monkeypatch.setattr("llmrouter.inference.importers.weights.WeightFile.write_at", full)
     with pytest.raises(RouterError, match="is full") as raised:
         run.pull("tiny", store)
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE

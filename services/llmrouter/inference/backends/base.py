@@ -99,6 +99,9 @@ class BackendRequest:
     answered: Sequence[int] = ()
     """Tokens of the answer that were generated elsewhere: it goes on after them, as if they were
     its own. Fewer than `max_tokens`; one answer, without a response format."""
+    shrinks: bool = False
+    """Whether nobody asked for `max_tokens`: of several answers each may get fewer, where the
+    memory for keys and values does not hold so many."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -192,7 +192,6 @@ class OnnxRuntimeBackend:
         """Queue a request; compiling its grammar has `spent` seconds of its time."""
         sampling = request.sampling
         seed = secrets.randbits(_SEED_BITS) if sampling.seed is None else sampling.seed
-        limit = self.context if sampling.max_tokens is None else sampling.max_tokens
         try:
             return self._engine.submit(
                 request.prompt_tokens,
@@ -200,7 +199,7 @@ class OnnxRuntimeBackend:
                 top_k=sampling.top_k,
                 top_p=sampling.top_p,
                 seed=seed % 2**_SEED_BITS,
-                max_tokens=min(limit, self.context),
+                max_tokens=self._longest(request),
                 stop=sampling.stop,
                 priority=_PRIORITIES[request.priority],
                 timeout=None if request.timeout is None else max(0.0, request.timeout - spent),
@@ -219,6 +218,15 @@ class OnnxRuntimeBackend:
             )
         except _native.EngineError as error:
             raise self._refusal(error, len(request.prompt_tokens)) from error
+
+    def _longest(self, request: BackendRequest) -> int:
+        """Return how many tokens an answer may have: no more than what is there for each."""
+        sampling = request.sampling
+        limit = self.context if sampling.max_tokens is None else sampling.max_tokens
+        if request.shrinks and self._engine.positions:
+            share = self._engine.positions // sampling.n - len(request.prompt_tokens)
+            limit = min(limit, max(1, sampling.min_tokens, share))
+        return min(limit, self.context)
 
     def _refusal(self, error: _native.EngineError, prompt_tokens: int) -> RouterError:
         reason = reason_of(error.code)

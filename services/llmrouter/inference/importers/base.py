@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.models.progress import Progress
 
-__all__ = ["ENTRY_POINTS", "Checkpoint", "Converted", "Importer", "find_importer"]
+__all__ = ["ENTRY_POINTS", "Checkpoint", "Converted", "Importer", "Resumable", "find_importer"]
 
 ENTRY_POINTS = "llmrouter.importers"
 
@@ -47,6 +48,24 @@ class Checkpoint(Protocol):
         Raises:
             RouterError: MODEL_UNAVAILABLE naming the file, and the field or tensor that is wrong.
             OSError: The disk refuses; the caller cleans up.
+        """
+        ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A checkpoint whose conversion goes on where an earlier one was cut short."""
+
+    def resume(
+        self, target: Path, precision: str, progress: Progress, journal: Journal
+    ) -> Converted:
+        """Do as `Checkpoint.convert`, in a folder that may hold what an earlier try has written.
+
+        The outcome has the same bytes, whatever was there. Weights that the journal knows to be
+        whole stay; every other file is written again.
+
+        Raises:
+            RouterError, OSError: As `Checkpoint.convert`.
         """
         ...
 

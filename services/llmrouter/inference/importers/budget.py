@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from llmrouter.common.errors import invalid
+from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.base import Checkpoint
 from llmrouter.inference.importers.footprint import Footprint
+from llmrouter.inference.models.counted import default_cache_bytes
 
 __all__ = ["AUTO", "Budget", "Choice", "Estimating", "choose"]
 
@@ -18,11 +20,20 @@ _BEST_FIRST = ("fp32", "int8", "int4")
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What a loaded model may take."""
+    """What a loaded model may count for in a service that has no more memory for all its models."""
 
     size_bytes: int
     cache_tokens: int | None = None
-    """Whose keys and values are to fit, of all sequences together; None is one whole context."""
+    """Whose keys and values are to fit, of all running sequences together; None takes what the
+    service gives them."""
+    options: BackendOptions = field(default_factory=BackendOptions)
+    """How the service runs models."""
+
+    @property
+    def served(self) -> BackendOptions:
+        """The options of a service with this memory."""
+        cache = self.options.cache_bytes or default_cache_bytes(self.size_bytes)
+        return replace(self.options, cache_bytes=cache)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,10 +48,16 @@ class Choice:
 
 @runtime_checkable
 class Estimating(Protocol):
-    """A checkpoint that knows what its precisions take in memory."""
+    """A checkpoint that knows what its precisions will count for."""
 
-    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
-        """Return what a precision takes; None as cache tokens is one whole context."""
+    def footprints(self, cache_tokens: int | None, options: BackendOptions) -> Sequence[Footprint]:
+        """Return what each of its precisions will count for, in any order.
+
+        Args:
+            cache_tokens: Tokens, of all sequences together, whose keys and values are held while
+                they run; None takes the memory that `options` gives them.
+            options: How the service runs models.
+        """
         ...
 
 
@@ -54,15 +71,16 @@ def choose(checkpoint: Checkpoint, budget: Budget) -> Choice:
     if not isinstance(checkpoint, Estimating):
         known = ", ".join(checkpoint.precisions)
         raise invalid("precision", f"'{AUTO}' is not known of this format; it comes in {known}")
-    offered = [one for one in _BEST_FIRST if one in checkpoint.precisions]
-    footprints = [checkpoint.footprint(one, budget.cache_tokens) for one in offered]
+    told = {one.precision: one for one in checkpoint.footprints(budget.cache_tokens, budget.served)}
+    footprints = [told[one] for one in _BEST_FIRST if one in told]
     for one in footprints:
         if one.total <= budget.size_bytes:
             return Choice(budget, footprints, one.precision)
     least = min(footprints, key=lambda one: one.total)
+    parts = ", ".join(f"{part} {size}" for part, size in asdict(least.counted).items())
     raise invalid(
         "memory_budget",
-        f"is {budget.size_bytes} bytes; {least.precision} takes {least.total}: weights "
-        f"{least.weights}, prepacked {least.prepacked}, cache {least.cache}, workspace "
-        f"{least.workspace}. Raise it, or lower the cache",
+        f"is {budget.size_bytes} bytes; {least.precision} takes {least.total}: {parts}. Raise it, "
+        "or lower what the service keeps: --cache-tokens, inference.cache_mib, parked_cache_mib, "
+        "prefix_cache_mib or slots",
     )

@@ -1,18 +1,21 @@
 """From an opened checkpoint to model folders in the store, one precision after the other.
 
-Each is published as soon as it is converted and measured: what an interruption leaves is whole
-models and nothing else.
+Each is published as soon as it is converted and measured. What a kill leaves of the one under way
+lies hidden in the store (`partials.py`), and the next import of the same source goes on with it.
 """
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Protocol
 
-from llmrouter.inference.importers.base import Checkpoint, Converted
+from llmrouter.inference.importers.base import Checkpoint, Converted, Resumable
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
@@ -32,6 +35,14 @@ from llmrouter.inference.models.store import ModelStore
 __all__ = ["Job", "convert_all"]
 
 _REFERENCE = "fp32"
+_REFERENCE_NAME = "reference"
+"""Of the unquantised weights that are measured against and not kept."""
+
+
+class _Convert(Protocol):
+    def __call__(self, target: Path, precision: str, progress: Progress) -> Converted:
+        """Fill the folder `target`."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,8 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
     """Write a model for each precision, replacing those of its name.
 
     One that this importer made of the same file before, and that is whole, is finished: so an
-    import that broke off goes on behind the last precision that it finished.
+    import that broke off goes on behind the last precision that it finished, and behind the last
+    tensor of the next, where the checkpoint is `Resumable`.
 
     Args:
         job: The checkpoint.
@@ -72,20 +84,46 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
     if finished == set(names):
         return [store.model(name) for name in names.values()]
     with faults_told(job.origin.location, store), store.scratch() as scratch:
-        yardstick = _Yardstick(job, scratch)
+        yardstick = _Yardstick(job, scratch, store)
         # The unquantised one first: the others are measured by it.
         for precision in sorted(names, key=lambda one: one != _REFERENCE):
             if precision in finished:
                 if precision == _REFERENCE:
                     yardstick.measure(precision, store.path(names[precision]))
                 continue
-            with store.installing(names[precision]) as folder:
-                made = job.checkpoint.convert(folder, precision, job.progress)
+            with _converting(job, store, names[precision], precision) as (folder, convert):
+                made = convert(folder, precision, job.progress)
                 quality = yardstick.measure(precision, folder)
                 card = _card(job, names[precision], precision, made, folder)
                 write_card(replace(card, quality=quality), folder)
                 read_model(folder)
+    store.clear_partials()
     return [store.model(name) for name in names.values()]
+
+
+@contextmanager
+def _converting(
+    job: Job, store: ModelStore, name: str, precision: str, *, install: bool = True
+) -> Iterator[tuple[Path, _Convert]]:
+    """Give the folder of a model, with what a kill has left of it, and what fills it."""
+    checkpoint = job.checkpoint
+    if not isinstance(checkpoint, Resumable):
+        with store.installing(name) if install else store.scratch() as folder:
+            yield folder, checkpoint.convert
+        return
+    with store.resuming(name, job.origin.sha256, install=install) as place:
+        journal = Journal(place.journal, _made_of(job, precision))
+        yield place.folder, partial(checkpoint.resume, journal=journal)
+
+
+def _made_of(job: Job, precision: str) -> dict[str, str]:
+    """Return all that the bytes of the weights depend on."""
+    return {
+        "source": job.origin.sha256,
+        "importer": job.importer,
+        "precision": precision,
+        "numpy": version("numpy"),
+    }
 
 
 def _is_finished(job: Job, precision: str, path: Path) -> bool:
@@ -102,8 +140,8 @@ def _is_finished(job: Job, precision: str, path: Path) -> bool:
 class _Yardstick:
     """Measures folders against the unquantised weights, which are written out when first needed."""
 
-    def __init__(self, job: Job, scratch: Path) -> None:
-        self._job, self._scratch = job, scratch
+    def __init__(self, job: Job, scratch: Path, store: ModelStore) -> None:
+        self._job, self._scratch, self._store = job, scratch, store
         self._tokens: list[int] = []
         self._perplexity: float | None = None
 
@@ -115,11 +153,10 @@ class _Yardstick:
         if precision == _REFERENCE:
             return exact_quality(self._read_reference(folder), len(self._tokens))
         if self._perplexity is None:
-            reference = self._scratch / _REFERENCE
-            reference.mkdir()
-            self._job.checkpoint.convert(reference, _REFERENCE, self._job.progress)
-            self._read_reference(reference)
-            shutil.rmtree(reference)
+            place = _converting(self._job, self._store, _REFERENCE_NAME, _REFERENCE, install=False)
+            with place as (reference, convert):
+                convert(reference, _REFERENCE, self._job.progress)
+                self._read_reference(reference)
         return measure_quality(read_folder(folder), self._tokens, self._file, self._job.progress)
 
     @property

@@ -1,87 +1,82 @@
-"""How much memory a model takes once it is loaded, told before anything is written."""
+"""How much memory a model will count for once it is loaded, told before anything is written."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
-from llmrouter.inference.importers.architecture import LAYER_MATRICES, Architecture
-from llmrouter.inference.importers.bit_plan import planned_bits
-from llmrouter.inference.importers.quantise import BLOCK
+from llmrouter.inference.backends.base import BackendOptions
+from llmrouter.inference.importers.decoder import DecoderCheckpoint
+from llmrouter.inference.importers.genai_config import write_genai_config
+from llmrouter.inference.importers.graph import graph_bytes
+from llmrouter.inference.models.counted import Counted, count_decoder, position_bytes
+from llmrouter.inference.models.folder import folder_bytes
+from llmrouter.inference.models.shape import DecoderShape
 
-__all__ = ["Footprint", "footprint"]
+__all__ = ["Footprint", "decoder_footprints"]
 
-_FLOAT = 4
-_HALF = 2
-"""Of keys and values of quantised models, as the setting `cache_type` keeps them by default."""
-_CHUNK = 256
-"""Tokens of a prompt that are computed at once."""
-_ROWS = 32
-"""Rows whose logits are computed at once."""
-_RUNTIME = 96 * 2**20
-"""ONNX Runtime itself and the structures of a session (measured: 40 to 75 MiB)."""
+_CARD_BYTES = 16 << 10
+"""At least as much as a card has, with all that is measured later."""
 
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """Bytes, by what they are for."""
+    """What a model counts for at one precision."""
 
     precision: str
-    weights: int
-    """Of the file: matrices are laid out anew for speed, and leave their place in it."""
-    prepacked: int
-    """Matrices that are held as they lie too: rows of the embedding are looked up in a head."""
-    cache: int
-    """Keys and values of the tokens that are to be held."""
-    workspace: int
-    """What a step computes with, and the runtime."""
+    counted: Counted
 
     @property
     def total(self) -> int:
-        """All together."""
-        return self.weights + self.prepacked + self.cache + self.workspace
+        """In bytes."""
+        return self.counted.total
 
 
-def footprint(model: Architecture, precision: str, cache_tokens: int) -> Footprint:
-    """Return what a model takes at one precision.
+def decoder_footprints(
+    checkpoint: DecoderCheckpoint,
+    precisions: Sequence[str],
+    cache_tokens: int | None,
+    options: BackendOptions,
+) -> list[Footprint]:
+    """Return what a service would count for the folders that a checkpoint becomes.
+
+    The files are planned to the byte, but for the card.
 
     Args:
-        model: Its shape.
-        precision: `int8`, `int4` or `fp32`.
-        cache_tokens: Tokens, of all sequences together, whose keys and values are held.
+        checkpoint: What would be converted; its vectors are read.
+        precisions: Each of which.
+        cache_tokens: Tokens, of all sequences together, whose keys and values are held while they
+            run; None takes the memory that `options` gives them.
+        options: How the service runs models.
     """
-    inner = sum(
-        _matrix(model, part, precision, layer)
-        for layer in range(model.layers)
-        for part in LAYER_MATRICES
+    with TemporaryDirectory() as place:
+        checkpoint.write_texts(Path(place))
+        write_genai_config(Path(place), checkpoint.model)
+        beside = folder_bytes(Path(place)) + _CARD_BYTES
+    return [_footprint(checkpoint, one, beside, cache_tokens, options) for one in precisions]
+
+
+def _footprint(
+    checkpoint: DecoderCheckpoint,
+    precision: str,
+    beside: int,
+    cache_tokens: int | None,
+    options: BackendOptions,
+) -> Footprint:
+    model = checkpoint.model
+    shape = DecoderShape(
+        size_bytes=graph_bytes(model, checkpoint.tensors, precision) + beside,
+        context_length=model.context,
+        layers=model.layers,
+        heads=model.heads,
+        kv_heads=model.kv_heads,
+        head_size=model.head_size,
+        hidden_size=model.hidden,
+        vocab_size=model.vocab_size,
+        quantised=precision != "fp32",
     )
-    table = model.vocab_size * model.hidden
-    head = table * _FLOAT if precision == "fp32" else _blocks(table, 8)
-    tables = head * (1 if model.tied else 2)
-    angles = 2 * model.context * model.head_size // 2 * _FLOAT
-    # Unquantised, the head reads its matrix as it lies (Gemm); in blocks it is laid out anew.
-    quantised = precision != "fp32"
-    prepacked = head if quantised and model.tied else 0
-    per_token = 2 * model.layers * model.shared_width * (_HALF if quantised else _FLOAT)
-    widths = 4 * model.hidden + model.query_width + 2 * model.shared_width
-    widths += 3 * model.feed_forward
-    workspace = _CHUNK * widths * _FLOAT + 2 * _ROWS * model.vocab_size * _FLOAT + _RUNTIME
-    return Footprint(
-        precision=precision,
-        weights=inner + tables + angles,
-        prepacked=prepacked,
-        cache=cache_tokens * per_token,
-        workspace=workspace,
-    )
-
-
-def _matrix(model: Architecture, part: str, precision: str, layer: int) -> int:
-    rows, columns = model.matrix_shape(part)
-    if precision == "fp32":
-        return rows * columns * _FLOAT
-    return _blocks(rows * columns, planned_bits(precision, part, layer, model.layers))
-
-
-def _blocks(elements: int, bits: int) -> int:
-    """Return the bytes of so many weights: levels, a scale per block, at 4 bits a zero point."""
-    zero_points = elements // BLOCK // 2 if bits == 4 else 0
-    return elements * bits // 8 + elements // BLOCK * _FLOAT + zero_points
+    if cache_tokens is not None:
+        options = replace(options, cache_bytes=cache_tokens * position_bytes(shape, options))
+    return Footprint(precision, count_decoder(shape, options))

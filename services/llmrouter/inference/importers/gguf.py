@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
-from llmrouter.inference.importers.footprint import Footprint, footprint
+from llmrouter.inference.importers.footprint import Footprint, decoder_footprints
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_architecture import read_architecture
 from llmrouter.inference.importers.gguf_fields import GgufFields
@@ -14,6 +15,7 @@ from llmrouter.inference.importers.gguf_header import has_magic, read_header
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary, with_merges
 from llmrouter.inference.importers.graph import write_graph
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tokenizer_files import write_tokenizer
 from llmrouter.inference.models.progress import Progress
@@ -58,6 +60,12 @@ class GgufCheckpoint:
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
+        return self.resume(target, precision, progress)
+
+    def resume(
+        self, target: Path, precision: str, progress: Progress, journal: Journal | None = None
+    ) -> Converted:
+        """Write it, or what is missing of it, as `Resumable.resume` says."""
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._path, f"cannot become '{precision}'; one of {known}")
@@ -65,14 +73,13 @@ class GgufCheckpoint:
         write_genai_config(target, self.model)
         parameters = write_graph(
             target, self.model, self.tensors, precision,
-            lambda done, total: progress(f"convert to {precision}", done, total),
+            lambda done, total: progress(f"convert to {precision}", done, total), journal,
         )  # fmt: skip
         return Converted(parameters, self.licence)
 
-    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
-        """Return what a precision takes in memory, as `Estimating` says."""
-        tokens = self.model.context if cache_tokens is None else cache_tokens
-        return footprint(self.model, precision, tokens)
+    def footprints(self, cache_tokens: int | None, options: BackendOptions) -> list[Footprint]:
+        """Return what every precision would count for, as `Estimating` says."""
+        return decoder_footprints(self, self.precisions, cache_tokens, options)
 
     def words(self) -> list[str]:
         """Return the tokens, by id."""

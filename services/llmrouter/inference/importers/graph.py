@@ -16,14 +16,18 @@ import onnx
 from onnx import TensorProto, helper
 
 from llmrouter.inference.importers.architecture import Architecture, needed_tensors
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.layer import LayerWriter, Stream
 from llmrouter.inference.importers.matrices import Matrices, Stack
 from llmrouter.inference.importers.nodes import CONTRIB, Nodes
 from llmrouter.inference.importers.quantise import BLOCK
 from llmrouter.inference.importers.tensors import Tensors, row_spans
-from llmrouter.inference.importers.weights import WeightFile
+from llmrouter.inference.importers.weights import WeightFile, WeightPlan
 
-__all__ = ["write_graph"]
+__all__ = ["DATA_FILE", "graph_bytes", "write_graph"]
+
+DATA_FILE = "model.onnx.data"
+_GRAPH_FILE = "model.onnx"
 
 _OPSET = 21
 _IR_VERSION = 10
@@ -37,26 +41,47 @@ def write_graph(
     tensors: Tensors,
     precision: str,
     on_layer: Callable[[int, int], None],
+    journal: Journal | None = None,
 ) -> int:
     """Write `model.onnx` and `model.onnx.data` into `target`.
 
-    Unquantised, one matrix of a layer is held at a time; otherwise some rows of one.
+    Unquantised, one matrix of a layer is held at a time; otherwise some rows of one. Tensors that
+    `journal` knows to be whole are not written again.
 
     Returns:
         The number of parameters.
     """
-    data = WeightFile(target / "model.onnx.data")
+    data = WeightFile(target / DATA_FILE, journal)
     try:
-        writer = _GraphWriter(model, tensors, precision, data)
-        stream = writer.begin()
-        for layer in range(model.layers):
-            stream = writer.layer(layer, stream)
-            on_layer(layer + 1, model.layers)
-        writer.head(stream)
+        graph = _written(model, tensors, precision, data, on_layer)
     finally:
         data.close()
-    onnx.save(writer.model(), str(target / "model.onnx"))
+    onnx.save(graph, str(target / _GRAPH_FILE))
     return sum(math.prod(shape) for shape in needed_tensors(model).values())
+
+
+def graph_bytes(model: Architecture, tensors: Tensors, precision: str) -> int:
+    """Return the size of the files that `write_graph` would write; only vectors are read."""
+    data = WeightPlan(DATA_FILE)
+    graph = _written(model, tensors, precision, data, lambda done, total: None)
+    return int(graph.ByteSize()) + data.size
+
+
+def _written(
+    model: Architecture,
+    tensors: Tensors,
+    precision: str,
+    data: WeightFile,
+    on_layer: Callable[[int, int], None],
+) -> Any:
+    """Fill `data` and return the ModelProto."""
+    writer = _GraphWriter(model, tensors, precision, data)
+    stream = writer.begin()
+    for layer in range(model.layers):
+        stream = writer.layer(layer, stream)
+        on_layer(layer + 1, model.layers)
+    writer.head(stream)
+    return writer.model()
 
 
 class _GraphWriter:
@@ -141,7 +166,8 @@ class _GraphWriter:
         shape = (context, len(rope.frequencies))
         cosines = self._data.reserve("cos_cache", np.float32, shape)
         sines = self._data.reserve("sin_cache", np.float32, shape)
-        for start, stop in row_spans(*shape):
+        there = cosines.whole and sines.whole
+        for start, stop in () if there else row_spans(*shape):
             angles = np.outer(np.arange(start, stop), rope.frequencies)
             cosines.append(np.cos(angles) * rope.magnitude)
             sines.append(np.sin(angles) * rope.magnitude)

@@ -6,9 +6,10 @@ import re
 import shutil
 from pathlib import Path
 
+from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
-from llmrouter.inference.importers.footprint import Footprint, footprint
+from llmrouter.inference.importers.footprint import Footprint, decoder_footprints
 from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
@@ -17,6 +18,7 @@ from llmrouter.inference.importers.huggingface_tensors import (
     WEIGHTS_FILE,
     HuggingFaceTensors,
 )
+from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.progress import Progress
@@ -74,6 +76,12 @@ class HuggingFaceCheckpoint:
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Write a complete model folder, as `Checkpoint.convert` says."""
+        return self.resume(target, precision, progress)
+
+    def resume(
+        self, target: Path, precision: str, progress: Progress, journal: Journal | None = None
+    ) -> Converted:
+        """Write it, or what is missing of it, as `Resumable.resume` says."""
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._folder, f"cannot become '{precision}'; one of {known}")
@@ -81,7 +89,7 @@ class HuggingFaceCheckpoint:
         write_genai_config(target, self.model)
         parameters = write_graph(
             target, self.model, self.tensors, precision,
-            lambda done, total: progress(f"convert to {precision}", done, total),
+            lambda done, total: progress(f"convert to {precision}", done, total), journal,
         )  # fmt: skip
         return Converted(parameters, self.licence)
 
@@ -102,10 +110,9 @@ class HuggingFaceCheckpoint:
         for file in self._texts:
             shutil.copyfile(file, target / file.name)
 
-    def footprint(self, precision: str, cache_tokens: int | None) -> Footprint:
-        """Return what a precision takes in memory, as `Estimating` says."""
-        tokens = self.model.context if cache_tokens is None else cache_tokens
-        return footprint(self.model, precision, tokens)
+    def footprints(self, cache_tokens: int | None, options: BackendOptions) -> list[Footprint]:
+        """Return what every precision would count for, as `Estimating` says."""
+        return decoder_footprints(self, self.precisions, cache_tokens, options)
 
 
 def _licence(folder: Path) -> str:

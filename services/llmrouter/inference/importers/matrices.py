@@ -91,7 +91,7 @@ class Matrices:
             self._write_blocks(stack, 8)
             return
         region = self._data.reserve(stack.name, np.float32, (stack.rows, stack.columns))
-        for name, start, stop in _pieces(stack):
+        for name, start, stop in () if region.whole else _pieces(stack):
             region.append(self._tensors.rows(name, start, stop))
 
     def _stored_in(self, stack: Stack, bits: int) -> bool:
@@ -101,13 +101,17 @@ class Matrices:
         )
 
     def _write_transposed(self, stack: Stack) -> str:
+        region = self._data.reserve(stack.name, np.float32, (stack.columns, stack.rows))
+        if region.whole:
+            return stack.name
         # Transposed in one piece: the largest of these is a layer's, never the vocabulary's.
         whole = np.empty((stack.columns, stack.rows), np.float32)
         at = 0
         for name, start, stop in _pieces(stack):
             whole[:, at : at + stop - start] = self._tensors.rows(name, start, stop).T
             at += stop - start
-        return self._data.add(stack.name, whole)
+        region.append(whole)
+        return stack.name
 
     def _write_blocks(self, stack: Stack, bits: int) -> bool:
         """Write a stack in blocks and return whether its levels are centred."""
@@ -121,7 +125,8 @@ class Matrices:
         if not centred:
             shape = (stack.rows, -(-blocks // 2))
             zeros = self._data.reserve(f"{stack.name}.zero_points", np.uint8, shape)
-        for name, start, stop in _pieces(stack):
+        there = data.whole and scales.whole and (zeros is None or zeros.whole)
+        for name, start, stop in () if there else _pieces(stack):
             packed = self._quantised(name, start, stop, bits, centred=centred)
             data.append(packed.data)
             scales.append(packed.scales)

@@ -24,6 +24,10 @@ _PER_STORED = 4
 """Values for each one that it stores: weights cast, turned and taken out of their blocks."""
 _FEW = 64
 """More values than a shape has."""
+_BLOCK = 512
+"""Bytes of what `st_blocks` counts, whatever the disk."""
+_INLINE = 1 << 16
+"""Of a small file some disks count no blocks."""
 _BEYOND = 1 << 62
 """Of what is as large as a number says that is itself computed."""
 _SIZED = frozenset({"ConstantOfShape", "Expand", "Range"})
@@ -101,7 +105,13 @@ def _bytes_of(file: Path, graph: Any) -> int:
         if entry.key == "location"
     }
     files = [file, *(inside(file.parent, place, REMEDY) for place in places)]
-    return sum(one.stat().st_size for one in files)
+    return sum(_kept_bytes(one) for one in files)
+
+
+def _kept_bytes(file: Path) -> int:
+    """Return the bytes that a disk keeps of a file: of one with holes fewer than its size."""
+    told = file.stat()
+    return min(told.st_size, told.st_blocks * _BLOCK + _INLINE)
 
 
 def _inputs(node: Any) -> list[str]:

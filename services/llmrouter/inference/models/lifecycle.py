@@ -270,10 +270,11 @@ class Lifecycle:
         if coming and needed <= free + going + coming:
             message = f"'{model.key}' waits for models that are being unloaded to make room"
             return NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_SOON)
+        parts = f": {model.facts.counted.told()}" if model.facts is not None else ""
         message = (
-            f"'{model.key}' needs {_mib(needed)}; of the {_mib(self.options.memory_bytes)} that "
-            f"models may take {_mib(free)} are free, and no others can be unloaded for it; raise "
-            "inference.memory_mib, lower inference.cache_mib or slots, or unload or unpin a model"
+            f"'{model.key}' needs {_mib(needed)}{parts}; of the {_mib(self.options.memory_bytes)} "
+            f"that models may take {_mib(free)} are free, and no others can be unloaded for it; "
+            "raise inference.memory_mib, lower what is named, or unload or unpin a model"
         )
         return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 

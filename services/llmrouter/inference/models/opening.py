@@ -17,7 +17,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.free_memory import give_back
 from llmrouter.inference.background import in_background
-from llmrouter.inference.models.counted import cached_context, counted_bytes
+from llmrouter.inference.models.counted import Counted, cached_context, count
 from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder, read_ctranslate2_folder
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
@@ -48,10 +48,15 @@ class Facts:
     """What may be asked of it, by the names of `common/capabilities.py`."""
     dimensions: int
     """Values of one vector; 0 for a model that generates."""
-    memory: int
-    """Bytes that it counts for; see `counted_bytes`."""
+    counted: Counted
+    """The memory that it counts for."""
     tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
     """Not known of embedding models."""
+
+    @property
+    def memory(self) -> int:
+        """Bytes of it all together."""
+        return self.counted.total
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class Opener:
             capabilities=sides[0],
             tokenizer=sides[1],
             dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
-            memory=counted_bytes(folder, self._options),
+            counted=count(folder, self._options),
         )
 
 

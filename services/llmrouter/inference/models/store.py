@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import shutil
 import tempfile
@@ -14,6 +13,8 @@ from pathlib import Path
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import StoredModel, kind_of
+from llmrouter.inference.models.locks import in_use, lock, locked
+from llmrouter.inference.models.partials import PARTIAL, Partial, Partials, inner_place
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.versions import is_key, parse_key
 
@@ -49,6 +50,7 @@ class ModelStore:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._partials = Partials(root)
 
     @property
     def downloads(self) -> Path:
@@ -122,7 +124,7 @@ class ModelStore:
             RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
         """
         target = self.path(name)
-        staging, lock = self._stage(name)
+        staging, held = self._stage(name)
         try:
             yield staging
             staging.chmod(0o755)
@@ -131,8 +133,41 @@ class ModelStore:
         except OSError as error:
             raise disk_error(error, self.root) from error
         finally:
-            os.close(lock)
+            os.close(held)
             shutil.rmtree(staging, ignore_errors=True)
+
+    @contextmanager
+    def resuming(self, name: str, source: str, *, install: bool = True) -> Iterator[Partial]:
+        """Give a folder to fill, as `installing`, which being killed or interrupted leaves.
+
+        The next one of the same name and source gets it as it was left, to go on with what is
+        whole; see `Partials` for how long it may stay.
+
+        Args:
+            name: Of the model.
+            source: Hex digits that stand for what it is made of.
+            install: Whether it becomes a model on leaving; otherwise it is gone then.
+
+        Raises:
+            RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
+        """
+        target = self.path(name)
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self.recover()
+            with self._partials.opened(name, source) as partial:
+                yield partial
+                if install:
+                    partial.folder.chmod(0o755)
+                    _flush(partial.folder)
+                    self._publish(partial.folder, target)
+        except OSError as error:
+            raise disk_error(error, self.root) from error
+
+    def clear_partials(self) -> None:
+        """Remove unfinished models that nobody works on."""
+        with suppress(OSError):
+            self._partials.clear()
 
     @contextmanager
     def scratch(self) -> Iterator[Path]:
@@ -141,13 +176,13 @@ class ModelStore:
         Raises:
             RouterError: MODEL_UNAVAILABLE when the disk is full or refuses.
         """
-        folder, lock = self._stage("scratch")
+        folder, held = self._stage("scratch")
         try:
             yield folder
         except OSError as error:
             raise disk_error(error, self.root) from error
         finally:
-            os.close(lock)
+            os.close(held)
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
@@ -161,7 +196,7 @@ class ModelStore:
             self.downloads.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.downloads) from error
-        with _locked(self.downloads):
+        with locked(self.downloads):
             yield self.downloads
 
     def staged(self, file: Path) -> Path | None:
@@ -169,6 +204,8 @@ class ModelStore:
         if not file.is_relative_to(self.root):
             return None
         hidden, *inner = file.relative_to(self.root).parts or [""]
+        if hidden.startswith(PARTIAL):
+            return Path(*inner_place(inner))
         return Path(*inner) if hidden.startswith(_STAGING) else None
 
     def recover(self) -> None:
@@ -176,14 +213,15 @@ class ModelStore:
 
         A store that is not there, or may not be written to, is left as it is.
         """
-        with suppress(OSError), _locked(self.root):
+        with suppress(OSError), locked(self.root):
             self._recover()
 
     def _recover(self) -> None:
         """Recover while the store's lock is held: without it, a replacement may be under way."""
         for path in self.root.glob(f"{_STAGING}*"):
-            if not _in_use(path):
+            if not in_use(path):
                 shutil.rmtree(path, ignore_errors=True)
+        self._partials.clear_stale()
         for path in self.root.glob(f"{_REPLACED}*"):
             inner = next(path.iterdir(), None)
             if inner is not None and not (self.root / inner.name).exists():
@@ -194,15 +232,15 @@ class ModelStore:
         """Make a hidden folder and hold its lock."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with _locked(self.root):  # nobody may take the new folder for a leftover
+            with locked(self.root):  # nobody may take the new folder for a leftover
                 self._recover()
                 folder = Path(tempfile.mkdtemp(prefix=f"{_STAGING}{name}-", dir=self.root))
-                return folder, _lock(folder)
+                return folder, lock(folder)
         except OSError as error:
             raise disk_error(error, self.root) from error
 
     def _publish(self, staging: Path, target: Path) -> None:
-        with _locked(self.root):  # nobody may put back what is moved aside
+        with locked(self.root):  # nobody may put back what is moved aside
             aside = self._move_aside(target) if target.exists() else None
             staging.rename(target)
             _flush_directory(self.root)
@@ -220,34 +258,6 @@ class ModelStore:
         aside = Path(tempfile.mkdtemp(prefix=_REPLACED, dir=self.root))
         target.rename(aside / target.name)
         return aside
-
-
-def _lock(folder: Path) -> int:
-    """Hold a lock on `folder` for as long as the returned descriptor is open."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Wait until this process alone holds the lock on `folder`."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _in_use(folder: Path) -> bool:
-    try:
-        os.close(_lock(folder))
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _flush(folder: Path) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder
-from llmrouter.inference.models.folder import ModelFolder
+from llmrouter.inference.models.shape import DecoderShape
 
 __all__ = ["ENCODED_POSITIONS", "decoder_workspace", "encoder_workspace"]
 
@@ -24,13 +24,13 @@ _FIXED = 64 << 20
 """What kernels lay out whatever is computed, and small weights that graphs hold themselves."""
 
 
-def decoder_workspace(folder: ModelFolder, options: BackendOptions, context: int) -> int:
+def decoder_workspace(shape: DecoderShape, options: BackendOptions, context: int) -> int:
     """Return the bytes for a step that computes as many tokens as one may.
 
     Graphs of others may give the logits of every token, and leave attention to ONNX Runtime.
 
     Args:
-        folder: The model.
+        shape: Of the model.
         options: How it is run; a workspace that is set there is taken.
         context: Tokens that one sequence may hold.
     """
@@ -39,8 +39,8 @@ def decoder_workspace(folder: ModelFolder, options: BackendOptions, context: int
     # As many as are computed at once where they cut a prompt into equal parts (step_plan.cc).
     chunk = options.prefill_chunk * 3 // 2
     tokens = chunk + options.slots * (1 + options.speculation_tokens)
-    values = folder.hidden_size * _WIDTHS + folder.vocab_size
-    scores = chunk * folder.heads * context
+    values = shape.hidden_size * _WIDTHS + shape.vocab_size
+    scores = chunk * shape.heads * context
     return _FIXED + (tokens * values + scores) * _FLOAT
 
 

@@ -10,7 +10,7 @@ from tests.integration.embedding.tiny_encoder import write_encoder
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.models.counted import cached_context, computing_bytes, counted_bytes
+from llmrouter.inference.models.counted import cached_context, computing_bytes, count
 from llmrouter.inference.models.embedding_folder import read_embedding_folder
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 
@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> ModelFolder:
 def more(folder: ModelFolder, **options: object) -> int:
     """What it counts for beyond its weights and what is computed with them."""
     bare = int(folder.size_bytes * 1.4) + WORKSPACE
-    return counted_bytes(folder, replace(BARE, **options)) - bare  # type: ignore[arg-type]
+    return count(folder, replace(BARE, **options)).total - bare  # type: ignore[arg-type]
 
 
 def test_running_sequences_count_as_far_as_they_may_grow(folder: ModelFolder) -> None:
@@ -73,7 +73,7 @@ def test_what_onnxruntime_is_given_is_what_a_model_counts_for_beside_keys_and_va
     folder: ModelFolder,
 ) -> None:
     given = computing_bytes(folder, BARE)
-    assert given == counted_bytes(folder, BARE) - 1
+    assert given == count(folder, BARE).total - 1
     assert given == int(folder.size_bytes * 1.4) + WORKSPACE
 
 
@@ -93,7 +93,15 @@ def test_an_encoder_counts_for_a_text_that_fills_its_context(tmp_path: Path) -> 
     short = write_encoder(tmp_path / "short", num_attention_heads=2)
     long = write_encoder(tmp_path / "long", num_attention_heads=2, max_position_embeddings=1 << 14)
     (long / "sentence_bert_config.json").unlink()
-    counted = [counted_bytes(read_embedding_folder(one), BackendOptions()) for one in (short, long)]
+    counted = [count(read_embedding_folder(one), BackendOptions()).total for one in (short, long)]
     square = (1 << 28) * 2 * 4
     assert counted[1] - counted[0] > square
-    assert counted_bytes(read_embedding_folder(short), BARE) < WORKSPACE + (1 << 20)
+    assert count(read_embedding_folder(short), BARE).total < WORKSPACE + (1 << 20)
+
+
+def test_every_part_is_told_with_what_makes_it_smaller(folder: ModelFolder) -> None:
+    told = count(folder, replace(BARE, parked_bytes=5 << 20, cache_bytes=0, slots=256, context=128))
+    assert told.told() == (
+        "weights 0, workspace (inference.workspace_mib) 0, "
+        "running sequences (cache_mib, slots) 16, parked ones (parked_cache_mib) 5"
+    )

@@ -1,0 +1,48 @@
+"""Locks on folders, by which processes of one machine take turns; a dead one holds none."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["in_use", "lock", "locked"]
+
+
+def lock(folder: Path) -> int:
+    """Hold a lock on `folder` for as long as the returned descriptor is open.
+
+    Raises:
+        BlockingIOError: Another holds it.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Wait until this process alone holds the lock on `folder`."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def in_use(folder: Path) -> bool:
+    """Whether another holds the lock on `folder`."""
+    try:
+        os.close(lock(folder))
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
