@@ -72,3 +72,7 @@ def _show(choice: Choice, *, as_json: bool) -> None:
         sizes = (size_text(size) for size in row.values())
         made.add_row(f"[bold]{one.precision}[/]" if chosen else one.precision, *sizes, answer)
     show_table(made, on=err())
+    if choice.budget.cache_tokens is not None:
+        held = next(one for one in choice.footprints if one.precision == choice.precision)
+        needed = -(-held.counted.cache // 2**20)
+        err().print(f"[dim]A service holds so many tokens with inference.cache_mib: {needed}.[/]")
