@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import onnx
 import pytest
 
 from llmrouter import _native
@@ -36,6 +37,26 @@ def test_a_graph_that_names_our_operator_itself_is_refused(
     with pytest.raises(RouterError) as raised:
         make_engine(folder, BackendOptions(threads=2, slots=8, kernels="native"))
     assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+
+
+def test_what_our_kernels_hold_is_no_more_than_the_folder_counts_for(
+    tmp_path: Path, external_folder: Path
+) -> None:
+    """Each product holds weights in an order of its own, though all name one place of a file."""
+    folder = Path(shutil.copytree(external_folder, tmp_path / "hostile"))
+    options = BackendOptions(threads=2, slots=8, kernels="native")
+    model = onnx.load(str(folder / "model.onnx"), load_external_data=False)
+    product = next(node for node in model.graph.node if node.op_type == "MatMulNBits")
+    for number in range(200):
+        again = onnx.NodeProto()
+        again.CopyFrom(product)
+        again.name = again.output[0] = f"again.{number}"
+        model.graph.node.insert(list(model.graph.node).index(product) + 1, again)
+    onnx.save(model, str(folder / "model.onnx"))
+    with pytest.raises(RouterError, match=r"multiplies by \d+ bytes of weights") as raised:
+        make_engine(folder, options)
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
+    assert "model.onnx" in raised.value.message
 
 
 def _model(place: _native.NativeMatrix, graph: bytes, folder: Path) -> _native.OrtModel:

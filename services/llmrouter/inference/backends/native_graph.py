@@ -31,6 +31,7 @@ _OPERATOR = "MatMulNBits"
 _PRODUCTS = frozenset({_OPERATOR, "MatMul", "Gemm"})
 _BLOCK = 32
 _BITS = (4, 8)
+_SCALE_BYTES = 4
 _FIXED = {"block_size": _BLOCK, "accuracy_level": 4}
 _MOST = 2**31 - 1
 
@@ -47,6 +48,13 @@ class MatrixPlace:
     scales_offset: int
     zero_points_offset: int | None
     """None for zero points in the middle of the range."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of its levels, scales and zero points."""
+        values = self.columns * self.depth
+        zero_points = 0 if self.zero_points_offset is None else values // _BLOCK * self.bits // 8
+        return values * self.bits // 8 + values // _BLOCK * _SCALE_BYTES + zero_points
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,10 @@ from llmrouter.inference.backends.native_graph import MatrixPlace, rewrite_graph
 from llmrouter.inference.backends.ort_library import find_library
 from llmrouter.inference.backends.packed_graph import DecoderTensors
 from llmrouter.inference.backends.shared_weights import SharedWeights
-from llmrouter.inference.models.counted import computing_bytes
+from llmrouter.inference.models.counted import count
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.untrusted_json import broken_file
 
 __all__ = ["decoder_tensors", "failures_named", "load_decoder", "open_library"]
 
@@ -103,7 +104,8 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     quantised = rewritten is not None and rewritten.quantised
     model.half_cache = halves_cache(options.cache_type, options.kernels, quantised=quantised)
     model.path = str(folder.model_file)
-    model.memory_limit = computing_bytes(folder, options)
+    held = sum(one.size_bytes for one in rewritten.matrices) if rewritten is not None else 0
+    model.memory_limit = _left_to_library(folder, held, options)
     model.vocabulary = folder.vocab_size
     model.layers = folder.layers
     model.kv_heads = folder.kv_heads
@@ -116,6 +118,20 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     model.present_key = folder.output_names["present_key_names"]
     model.present_value = folder.output_names["present_value_names"]
     return model
+
+
+def _left_to_library(folder: ModelFolder, held: int, options: BackendOptions) -> int:
+    """Return what ONNX Runtime may take of a model's memory, of which our kernels hold some.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE where they would hold more than its weights count for: a
+            graph may multiply by one place of a file again and again.
+    """
+    counted = count(folder, options)
+    if held > counted.weights:
+        problem = f"multiplies by {held} bytes of weights; the folder counts for {counted.weights}"
+        raise broken_file(folder.model_file, problem, "import another checkpoint")
+    return counted.weights - held + counted.workspace
 
 
 def _shared_weights(

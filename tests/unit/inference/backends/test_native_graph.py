@@ -163,3 +163,13 @@ def test_a_broken_file_is_left_to_onnxruntime(tmp_path: Path, content: bytes) ->
     file.write_bytes(content)
     assert rewrite_graph(file, multiply=True, pack=None) is None
     assert rewrite_graph(tmp_path / "missing", multiply=True, pack=None) is None
+
+
+@pytest.mark.parametrize(
+    ("bits", "zero_points", "size"),
+    [(8, None, 128 + 16), (4, None, 64 + 16), (4, 300, 64 + 16 + 2), (8, 300, 128 + 16 + 4)],
+)
+def test_a_matrix_is_as_large_as_its_levels_scales_and_zero_points(
+    bits: int, zero_points: int | None, size: int
+) -> None:
+    assert MatrixPlace(Path("data"), 2, 64, bits, 0, 200, zero_points).size_bytes == size

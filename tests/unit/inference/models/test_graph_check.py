@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -237,11 +238,13 @@ def test_sizes_that_come_of_a_text_are_taken(tmp_path: Path) -> None:
     check_graph(file, load_graph(file), GraphKind.ENCODER)
 
 
-@pytest.mark.parametrize("place", ["file", "beside"])
+@pytest.mark.parametrize("place", ["file", "beside", "hole"])
 def test_weights_that_are_not_there_do_not_raise_the_bound(tmp_path: Path, place: str) -> None:
     ghost = TensorProto(name="ghost", data_type=1, dims=[2**50])
-    if place == "beside":
+    if place != "file":
         (tmp_path / "weights").write_bytes(b"\0" * 4)
+        if place == "hole":
+            os.truncate(tmp_path / "weights", 2**36)
         ghost.data_location = TensorProto.EXTERNAL
         ghost.external_data.add(key="location", value="weights")
     stored = (weights("row", 1, 5000), weights("column", 5000, 1), ghost)
