@@ -142,6 +142,13 @@ def test_a_line_that_was_cut_short_is_no_tensor(tmp_path: Path, whole: bytes) ->
     assert write(tmp_path / "cut") == (whole, ["second", "third"])
 
 
+def test_what_lies_behind_the_last_tensor_is_cut_off(tmp_path: Path, whole: bytes) -> None:
+    cut_short(tmp_path / "cut", 7)
+    with (tmp_path / "cut/data").open("ab") as stream:
+        stream.write(b"x" * 100_000)
+    assert write(tmp_path / "cut") == (whole, ["third"])
+
+
 def test_a_tensor_in_another_place_is_made_again(tmp_path: Path) -> None:
     """Whatever the same source became before, the same names may lie elsewhere."""
     journal = Journal(tmp_path / "journal", MADE_OF)
