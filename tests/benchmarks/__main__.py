@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 
 NAMES = (
-    "cache", "cluster", "engine", "failover", "foundation", "gateway", "limits", "models",
-    "products", "routing", "routing_live", "sampling", "scale", "selector", "semantic",
+    "cache", "cluster", "embedding", "engine", "failover", "foundation", "gateway", "limits",
+    "models", "products", "routing", "routing_live", "sampling", "scale", "selector", "semantic",
     "speculation", "telemetry",
 )  # fmt: skip
 

@@ -124,14 +124,16 @@ def _left_to_library(folder: ModelFolder, held: int, options: BackendOptions) ->
     """Return what ONNX Runtime may take of a model's memory, of which our kernels hold some.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE where they would hold more than its weights count for: a
+        RouterError: MODEL_UNAVAILABLE where they would hold more weights than the folder has: a
             graph may multiply by one place of a file again and again.
     """
-    counted = count(folder, options)
-    if held > counted.weights:
-        problem = f"multiplies by {held} bytes of weights; the folder counts for {counted.weights}"
+    if held > folder.size_bytes:
+        problem = f"multiplies by {held} bytes of weights, and the folder has {folder.size_bytes}"
         raise broken_file(folder.model_file, problem, "import another checkpoint")
-    return counted.weights - held + counted.workspace
+    counted = count(folder, options)
+    # What weights count for beyond their size is, of ours, for what our kernels compute with.
+    ours = counted.weights * held // max(1, folder.size_bytes)
+    return counted.weights - ours + counted.workspace
 
 
 def _shared_weights(
