@@ -20,8 +20,10 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A name may stand for several gateways.
+    # A name may stand for several gateways; once a connection is lost it is looked up again, for
+    # one that is replaced has a new address. gRPC alone would leave half a minute between looks.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # While a call waits, a gateway that has vanished without a word is noticed in ten seconds.
     ("grpc.keepalive_time_ms", 5000),
     ("grpc.keepalive_timeout_ms", 5000),

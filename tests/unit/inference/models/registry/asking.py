@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 from tests.unit.inference.models.fake_backend import WHO
 
@@ -27,12 +25,6 @@ async def refusal(awaitable):
     with pytest.raises(RouterError) as refused:
         await awaitable
     return refused.value
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0)
 
 
 def size_of_one(tmp_path):
