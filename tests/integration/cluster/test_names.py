@@ -4,10 +4,15 @@ import asyncio
 import json
 import sys
 
+import grpc
 import pytest
 from tests.integration.cluster.calling import TOKENS
 from tests.support.cluster import DOMAIN, Cluster, Shape
 from tests.support.paced.llmrouter_paced import Pace, text_of
+from tests.support.waiting import until
+
+from llmrouter.v1 import cache_pb2
+from llmrouter.v1.cache_pb2_grpc import CacheServiceStub
 
 pytestmark = [
     pytest.mark.slow,
@@ -48,6 +53,13 @@ class Calling:
         return [one for one in self.told() if one.get("text") != text_of(TOKENS)]
 
 
+async def followers_of(cache):
+    """Return how many gateways a cache service has."""
+    async with grpc.aio.insecure_channel(cache.address) as channel:
+        asked = cache_pb2.GetStatisticsRequest()
+        return (await CacheServiceStub(channel).GetStatistics(asked, timeout=10)).gateways
+
+
 @pytest.fixture
 def named(tmp_path):
     shape = Shape(gateways=2, selectors=2, caches=2, names=True, pace=Pace(step=0.002))
@@ -73,5 +85,6 @@ async def test_callers_notice_nothing_while_all_behind_their_names_is_replaced(
             cluster.members[f"{role}-0"].kill()
             await calls.more(40)
             assert not calls.failures(), role
+        await until(lambda: followers_of(cluster.members["cache-1"]))
         answered = {one["engine"] for one in (await calls.more(40))[-20:]}
         assert answered == {f"inference-1.{cluster.named('inference')}"}

@@ -12,10 +12,12 @@ from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.transport.named import Named, health_of, hosted, say
 from tests.support.ports import free_ports
+from tests.unit.selector.building import Clock
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.listening import Listening
+from llmrouter.common.renewing import RenewingChannel
 from llmrouter.common.settings import ConfigError
 
 
@@ -191,6 +193,25 @@ async def test_calls_go_on_at_the_other_replica_when_one_goes():
                 await channel.wait_for_state_change(channel.get_state())
         assert {await say(channel) for _ in range(4)} == {b"one"}
         await dialler.close()
+
+
+async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew():
+    [port] = free_ports(1)
+    clock, never = Clock(), ("initial", "min", "max")
+    options = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in never]
+    options.append(("grpc.use_local_subchannel_pool", 1))
+    channel = RenewingChannel(f"localhost:{port}", None, tuple(options), clock)
+    with pytest.raises(aio.AioRpcError):
+        await say(channel)
+    async with hosted(Named("one"), port=port):
+        for _ in range(2):  # gRPC by itself would not look again
+            with pytest.raises(aio.AioRpcError):
+                await say(channel)
+        clock.now += 5
+        assert await say(channel) == b"one"
+        clock.now += 5
+        assert await say(channel) == b"one"
+    await channel.close()
 
 
 @pytest.mark.slow
