@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
+from tests.support import waiting
 from tests.unit.inference.models.fake_backend import WHO
 
 from llmrouter.common.errors import RouterError
+
+until = partial(waiting.until, pause=0)
+"""Some of what is waited for is so for one turn of the loop alone."""
 
 
 def states(registry):

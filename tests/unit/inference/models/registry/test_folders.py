@@ -6,9 +6,8 @@ import asyncio
 import os
 import shutil
 
-from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import put, registry_of
-from tests.unit.inference.models.registry.asking import ask, refusal, states
+from tests.unit.inference.models.registry.asking import ask, refusal, states, until
 
 from llmrouter.common.errors import Reason
 from llmrouter.inference.models.shelf import Shelf

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, put, registry_of
-from tests.unit.inference.models.registry.asking import ask, held, refusal, states
+from tests.unit.inference.models.registry.asking import ask, held, refusal, states, until
 from tests.unit.inference.models.test_integrity import damage, imported
 
 from llmrouter.common.errors import Reason

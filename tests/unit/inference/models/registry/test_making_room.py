@@ -6,9 +6,15 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
-from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, Clock, put
-from tests.unit.inference.models.registry.asking import ask, held, refusal, size_of_one, states
+from tests.unit.inference.models.registry.asking import (
+    ask,
+    held,
+    refusal,
+    size_of_one,
+    states,
+    until,
+)
 
 from llmrouter.common.errors import Reason
 from llmrouter.common.generation import Priority, RequestContext

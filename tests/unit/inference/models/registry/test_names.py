@@ -7,9 +7,8 @@ import os
 import shutil
 from dataclasses import replace
 
-from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, put
-from tests.unit.inference.models.registry.asking import ask, held, refusal, states
+from tests.unit.inference.models.registry.asking import ask, held, refusal, states, until
 
 from llmrouter.common.errors import Reason
 from llmrouter.inference.models.alias_file import ALIAS_FILE

@@ -5,9 +5,15 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, Clock, put
-from tests.unit.inference.models.registry.asking import ask, held, refusal, size_of_one, states
+from tests.unit.inference.models.registry.asking import (
+    ask,
+    held,
+    refusal,
+    size_of_one,
+    states,
+    until,
+)
 
 from llmrouter.common.errors import Reason
 from llmrouter.inference.models import lifecycle
