@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import json
-import socket
 import sys
 import tempfile
 from functools import partial
@@ -13,23 +12,18 @@ from pathlib import Path
 from grpc import aio
 from tests.benchmarks.cache_echo import apart
 from tests.benchmarks.cache_suite import Instant, latencies, register, until_routable
+from tests.support.ports import free_ports
 
 from llmrouter.v1.gateway_pb2_grpc import GatewayServiceStub
 
 
-def _free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 def _configure(folder, model):
     """Write a file per gateway, with and without memory of its own; all else is the same."""
-    selector, cache = _free_port(), _free_port()
+    selector, cache, *gateways = free_ports(4)
     paths = []
     for number, room in enumerate((32 << 20, 0)):
         gateway = {
-            "port": _free_port(),
+            "port": gateways[number],
             "selector_address": f"127.0.0.1:{selector}",
             "cache_address": f"127.0.0.1:{cache}",
             "cache_memory_max_bytes": room,

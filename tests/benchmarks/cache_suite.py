@@ -10,7 +10,7 @@ from pathlib import Path
 
 from grpc import aio
 from tests.benchmarks.cache_echo import calling, serving
-from tests.integration.cache.redis_server import running
+from tests.support.redis_server import running
 
 from llmrouter.cache import service as cache_service
 from llmrouter.cache.settings import CacheSettings

@@ -3,11 +3,13 @@
 import asyncio
 import statistics
 from contextlib import asynccontextmanager
+from functools import partial
 
 import numpy as np
 from tests.benchmarks.engine_peers import Results
 from tests.benchmarks.engine_workloads import Prompts
 from tests.benchmarks.peers.contestants import CONTEXT, SLOTS, THREADS
+from tests.support.waiting import until
 
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import BackendFinished, BackendOptions, BackendRequest
@@ -27,6 +29,8 @@ FULL = {
 }
 RUNNING = (1, 2, 4, 8, 12, 16, 24, 32)
 WAITING = 10_000
+_until = partial(until, seconds=600, pause=0.02)
+"""The engine tells by its statistics alone."""
 
 
 @asynccontextmanager
@@ -69,11 +73,6 @@ async def _streams(backend, requests):
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def _until(condition):
-    while not condition():  # noqa: ASYNC110 - the engine tells by its statistics alone
-        await asyncio.sleep(0.02)
 
 
 async def _over_steps(backend, steps):

@@ -9,8 +9,6 @@ import asyncio
 import contextlib
 import json
 import logging
-import os
-import signal
 import sys
 import tempfile
 import time
@@ -23,8 +21,11 @@ from grpc import aio
 from rich.console import Console
 from rich.progress import track
 from tests.benchmarks.report import Report
-from tests.integration.suite.conftest import free_ports, wait_until_ready
-from tests.support.upstream import MODEL, Upstream, suite_before, upstream
+from tests.integration.suite.conftest import wait_until_ready
+from tests.support.ports import free_ports
+from tests.support.programs import program
+from tests.support.suite_before import suite_before
+from tests.support.upstream import MODEL, Upstream, upstream
 
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import data_directory
@@ -180,17 +181,10 @@ async def _engine(port, folder):
     path = Path(folder) / f"inference-{port}.yaml"
     store = str(data_directory() / "models")
     path.write_text(json.dumps({"inference": {"port": port, "store": store}}))
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "llmrouter.inference", "--config", str(path),
-        stderr=asyncio.subprocess.DEVNULL, env={**os.environ, "LLMROUTER_ENV": "production"},
-    )  # fmt: skip
-    try:
+    command = [sys.executable, "-m", "llmrouter.inference", "--config", str(path)]
+    async with program(*command, environment={"LLMROUTER_ENV": "production"}) as process:
         await wait_until_ready(port)
         yield Upstream(f"127.0.0.1:{port}", process)
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(signal.SIGKILL)
-        await process.wait()
 
 
 async def _really_killed(kills):

@@ -2,7 +2,8 @@
 
 Over HTTP all ask the same provider, which answers at once; it and the load are compiled. Every
 round measures each in turn, so that the moods of the machine fall on all; figures are medians over
-the rounds. `make bench-peers ARGS=gateways` installs the peers.
+the rounds, but for memory and the time to start, which are read once of each. `make bench-peers
+ARGS=gateways` installs the peers.
 """
 
 import asyncio

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 from tests.benchmarks.peers.contestants import GATEWAYS
+from tests.support.ports import free_ports
 
 __all__ = ["PEERS", "Gateway", "Load", "build_tools", "ours", "tensorzero", "upstream"]
 
@@ -147,15 +148,6 @@ class Gateway:
 
     def _processes(self):
         return [self.process, *self.process.children(recursive=True)]
-
-
-def free_ports(count):
-    """Return ports that nobody uses."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 def ours(address, folder):

@@ -7,17 +7,15 @@ beside a chain without these links, in the same run.
 
 import asyncio
 import json
-import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from pathlib import Path
 
 from tests.benchmarks.limits_callers import chain, one_by_one, spread
 from tests.benchmarks.report import Report
-from tests.support.redis_server import RedisServer
+from tests.support.redis_server import KEEPING, PROGRAM, RedisServer
 
 PROCESSES, CALLERS = 8, 200
 SECONDS = 10.0
@@ -33,12 +31,11 @@ def run():
     bare = report.figures["microseconds_bare"]
     report.figures["added_without_rules"] = report.figures["microseconds_no_rules"] - bare
     report.targets["added_without_rules"] = ("at_most", 2.0)
-    program = shutil.which("redis-server") or shutil.which("valkey-server")
-    if program is None:
+    if PROGRAM is None:
         report.skipped["shared"] = "there is neither redis-server nor valkey-server"
         return report
     with tempfile.TemporaryDirectory() as folder:
-        server = RedisServer(program, Path(folder))
+        server = RedisServer(folder, options=KEEPING)
         server.start()
         try:
             _shared(server, report)

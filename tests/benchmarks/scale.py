@@ -15,7 +15,7 @@ import numpy as np
 from rich.console import Console
 from tests.benchmarks.report import Report
 from tests.benchmarks.scale_plot import draw
-from tests.benchmarks.scale_runs import SLOTS, measured
+from tests.benchmarks.scale_runs import SLOTS, before_others, measured
 from tests.benchmarks.scale_world import (
     Job,
     Kind,
@@ -120,13 +120,17 @@ def _held_to_reality(report, sizes, seconds, tell):
         burst = [Job(0.0, p, o) for _, p, o in sizes[: engines * _BURST_PER_ENGINE]]
         return {"trace": jobs_of(sizes, rate, int(rate * seconds)), "burst": burst}
 
-    law, found = asyncio.run(measured(REAL, loads, tell))
+    with before_others() as refused:
+        law, found, taken = asyncio.run(measured(REAL, loads, tell))
+    if refused:
+        report.skipped["priority"] = refused
     report.figures |= {f"law_{name}": value for name, value in vars(law).items()}
     compared, errors = [], []
     for (engines, name), jobs in found.items():
         really = summary(jobs)
         again = [Job(job.at, job.prompt, job.output) for job in jobs]
         told = summary(VirtualCluster(ONE, [engines], law, "balanced").run(again))
+        report.figures[f"real_{name}_processors_{engines}"] = taken[engines, name]
         compared.append((engines, name, really["mean_seconds"], told["mean_seconds"]))
         for what in ("mean_seconds", "answers_per_second"):
             report.figures[f"real_{name}_{what}_{engines}"] = really[what]

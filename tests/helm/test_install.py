@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.helm.conftest import CHART, GOBIN, helm, pod_of, values_of
-from tests.integration.suite.conftest import free_ports
+from tests.support.ports import free_ports
 
 API_SERVER = GOBIN / "kube-apiserver"
 TOKEN = "a-token-of-this-test"  # noqa: S105 - made up here

@@ -18,12 +18,8 @@ import redis
 import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.helm.conftest import named, of_kind, render
-from tests.integration.suite.conftest import (
-    SERVICES,
-    free_ports,
-    store,
-    wait_until_routable,
-)
+from tests.integration.suite.conftest import SERVICES, store, wait_until_routable
+from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]

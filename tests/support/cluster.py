@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -18,17 +17,21 @@ from typing import Any, Self
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
+from tests.support.names import NameServer
 from tests.support.namespaces import Host, Network, why_not
 from tests.support.paced.llmrouter_paced import PACE_FILE, Pace
+from tests.support.redis_server import PROGRAM
 
 from llmrouter.v1 import selector_pb2
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 from llmrouter_client import AsyncClient
 
-__all__ = ["MODEL", "Cluster", "Member", "Shape", "why_no_cluster"]
+__all__ = ["DOMAIN", "MODEL", "Cluster", "Member", "Shape", "why_no_cluster"]
 
 MODEL = "paced"
 PORTS = {"gateway": 50051, "selector": 50052, "cache": 50053, "inference": 50054, "redis": 6379}
+DOMAIN = "llm.svc.cluster.local"
+"""What the names of the members end with that have some."""
 START_SECONDS = 120
 """Eight are usual for ten hosts; on a busy machine it takes a minute."""
 _STOP_SECONDS = 60
@@ -37,8 +40,8 @@ _PACED = Path(__file__).parent / "paced"
 
 def why_no_cluster() -> str:
     """Return why this machine can have no cluster; empty where it can."""
-    if shutil.which("redis-server") is None and shutil.which("valkey-server") is None:
-        return "there is neither redis-server nor valkey-server on this machine"
+    if PROGRAM is None:
+        return "there is neither valkey-server nor redis-server on this machine"
     return why_not()
 
 
@@ -52,6 +55,8 @@ class Shape:
     engines: int = 2
     redis: bool = False
     """Whether selectors and caches share a Redis; else each has its own state."""
+    names: bool = False
+    """Whether they find each other by a name server, as pods do by headless Services."""
     slots: int = 16
     pace: Pace = field(default_factory=Pace)
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -144,33 +149,63 @@ class Cluster:
         self.shape = shape
         self.members: dict[str, Member] = {}
         self.network = Network()
+        self.names = NameServer(self.network.address)
+        self._hosts: dict[str, list[Host]] = {}
         self._folder = folder
+        self._closing = contextlib.ExitStack()
 
     async def __aenter__(self) -> Self:
-        self.network.__enter__()
+        self._closing.enter_context(self.network)
         try:
+            if self.shape.names:
+                self._closing.enter_context(self.names)
             self._write_model()
-            hosts = {
+            self._hosts |= {
                 role: [self.network.host(f"{role}-{one}") for one in range(self.shape.count(role))]
                 for role in PORTS
             }
-            names = {role: [one.address for one in some] for role, some in hosts.items() if some}
-            for role, some in hosts.items():
-                for one in some:
-                    one.knows(names)
-                for number, host in enumerate(some):
-                    self.members[host.name] = self._member(role, number, hosts)
+            for role, some in self._hosts.items():
+                for number in range(len(some)):
+                    self.members[f"{role}-{number}"] = self._member(role, number)
+            self._tell_names()
             for member in self.members.values():
                 member.start()
             await asyncio.gather(*(member.ready() for member in self.members.values()))
             await self._answers()
         except BaseException:
-            self.network.close()
+            self._closing.close()
             raise
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.network.close()
+        self._closing.close()
+
+    async def replace(self, name: str, *, gently: bool) -> None:
+        """Put another host in the place of a member, as a pod is replaced: at another address.
+
+        Its name stands for nothing from the moment that it ends until the new one serves.
+
+        Args:
+            name: Of the member, such as `gateway-0`.
+            gently: Whether its program may end what runs; else its host is lost.
+        """
+        lost = self.members[name]
+        role, number = lost.role, int(name.rpartition("-")[2])
+        self._tell_names(without=lost)
+        if gently:
+            await lost.stop()
+        else:
+            lost.kill()
+        lost.host.unplug()
+        self._hosts[role][number] = self.network.host(f"{name}-{len(self.network.hosts)}")
+        made = self.members[name] = self._member(role, number)
+        made.start()
+        await made.ready()
+        self._tell_names()
+
+    def named(self, role: str) -> str:
+        """Return the `host:port` that stands for all members of a role."""
+        return f"{role}.{DOMAIN}:{PORTS[role]}"
 
     def all(self, role: str) -> list[Member]:
         """Return the members of a role."""
@@ -197,32 +232,48 @@ class Cluster:
         write_tiny_folder(folder, TinyShape(context=1 << 15))
         (folder / PACE_FILE).write_text(json.dumps(asdict(self.shape.pace)))
 
-    def _member(self, role: str, number: int, hosts: Mapping[str, list[Host]]) -> Member:
-        host = hosts[role][number]
+    def _tell_names(self, without: Member | None = None) -> None:
+        for role in PORTS:
+            there = [one for one in self.all(role) if one is not without]
+            self.names.tell(f"{role}.{DOMAIN}", [one.host.address for one in there])
+        for number, one in enumerate(self.all("inference")):
+            addresses = [] if one is without else [one.host.address]
+            self.names.tell(f"inference-{number}.inference.{DOMAIN}", addresses)
+
+    def _member(self, role: str, number: int) -> Member:
+        host = self._hosts[role][number]
+        if self.shape.names:
+            host.asks(self.names.address, DOMAIN)
+        else:
+            host.knows(
+                {name: [one.address for one in some] for name, some in self._hosts.items() if some}
+            )
         folder = self._folder / host.name
         folder.mkdir(parents=True, exist_ok=True)
         if role == "redis":
-            program = shutil.which("redis-server") or shutil.which("valkey-server") or ""
             options = {"bind": host.address, "protected-mode": "no", "dir": folder, "save": ""}
             words = [word for name, value in options.items() for word in (f"--{name}", str(value))]
-            return Member(role, host, [program, *words, "--appendonly", "yes"], folder)
+            return Member(role, host, [PROGRAM or "", *words, "--appendonly", "yes"], folder)
         config = folder / "llmrouter.yaml"
-        config.write_text(json.dumps(self._settings(role, number, hosts)))  # JSON is YAML
+        config.write_text(json.dumps(self._settings(role, number)))  # JSON is YAML
         command = [sys.executable, "-m", f"llmrouter.{role}", "--config", str(config)]
         return Member(role, host, command, folder)
 
-    def _settings(
-        self, role: str, number: int, hosts: Mapping[str, list[Host]]
-    ) -> dict[str, dict[str, Any]]:
+    def _settings(self, role: str, number: int) -> dict[str, dict[str, Any]]:
+        hosts, named = self._hosts, self.shape.names
         shared = {"address": f"{hosts['redis'][0].address}:6379"} if self.shape.redis else None
         engines = [f"{one.address}:{PORTS['inference']}" for one in hosts["inference"]]
-        cache = hosts["cache"][number % len(hosts["cache"])].address
+        if named:
+            engines = [f"inference-{one}.{self.named('inference')}" for one in range(len(engines))]
+        cache = f"{hosts['cache'][number % len(hosts['cache'])].address}:{PORTS['cache']}"
         sections: dict[str, dict[str, Any]] = {
             "gateway": {
                 "http_port": None,
                 "identity": {"anonymous": "always"},
-                "selector_address": f"selector:{PORTS['selector']}",
-                "cache_address": f"{cache}:{PORTS['cache']}",
+                "selector_address": (
+                    self.named("selector") if named else f"selector:{PORTS['selector']}"
+                ),
+                "cache_address": self.named("cache") if named else cache,
             },
             "selector": {"inference_addresses": engines}
             | ({"redis": shared} if shared is not None else {}),

@@ -79,6 +79,13 @@ class Host:
         lines = [f"{address} {name}" for name, some in names.items() for address in some]
         (folder / "hosts").write_text("\n".join(["127.0.0.1 localhost", *lines, ""]))
 
+    def asks(self, server: str, domain: str) -> None:
+        """Let the programs that start there ask a name server, as pods of a domain do."""
+        folder = _ETC / self.namespace
+        folder.mkdir(parents=True, exist_ok=True)
+        told = f"search {domain}\nnameserver {server}\noptions ndots:5\n"
+        (folder / "resolv.conf").write_text(told)
+
     def ip(self, *words: str) -> None:
         """Configure its network."""
         _run("ip", "-n", self.namespace, *words)

@@ -1,4 +1,4 @@
-"""An inference service that fails on purpose, as a program of its own, and the suite before it.
+"""An inference service that fails on purpose, as a program of its own (`suite_before.py`).
 
 Its answer to everything is `0 1 2 3 …`, so that what is missing or said twice is seen.
 """
@@ -8,24 +8,14 @@ import contextlib
 import json
 import random
 import sys
-import tempfile
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 from grpc import aio
 
-from llmrouter.cache import service as cache_service
-from llmrouter.cache.settings import CacheSettings
-from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.guard import Gate, GuardInterceptor
-from llmrouter.common.hosting import Hosted
 from llmrouter.common.listening import Listening
 from llmrouter.common.server import OPTIONS
-from llmrouter.gateway import service as gateway_service
-from llmrouter.gateway.settings import GatewaySettings
-from llmrouter.selector import service as selector_service
-from llmrouter.selector.settings import SelectorSettings
 from llmrouter.v1 import generation_pb2 as g
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.inference_pb2_grpc import (
@@ -33,7 +23,6 @@ from llmrouter.v1.inference_pb2_grpc import (
     add_InferenceServiceServicer_to_server,
 )
 from llmrouter.v1.model_pb2_grpc import ModelServiceServicer, add_ModelServiceServicer_to_server
-from llmrouter_client import AsyncClient, LlmrouterError
 
 MODEL = "counting"
 CAPABILITIES = ["chat", "completion", "continuation", "logprobs", "seed"]
@@ -182,44 +171,6 @@ async def upstream(port=0, **manner):
         if process.returncode is None:
             process.kill()
             await process.wait()
-
-
-@contextlib.asynccontextmanager
-async def suite_before(*upstreams, gateway=None, selector=None):
-    """Run gateway, selector and cache in this process before them; yield the gateway's address."""
-    dialler = Dialler()
-    async with contextlib.AsyncExitStack() as stack:
-        data = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-
-        async def host(building):
-            hosted = Hosted(await building)
-            dialler.add_local(await hosted.bind(), hosted.channel)
-            await hosted.start()
-            stack.push_async_callback(hosted.stop, 0)
-            return hosted
-
-        where = tuple(one.address for one in upstreams)
-        chosen = SelectorSettings(
-            port=0, inference_addresses=where, refresh_interval_seconds=0.2, **(selector or {})
-        )
-        choosing = await host(selector_service.build(chosen, dialler, data))
-        caching = await host(cache_service.build(CacheSettings(port=0), dialler, data))
-        around = {"selector_address": choosing.address, "cache_address": caching.address}
-        settings = GatewaySettings(**{"port": 0, "http_port": None, **around, **(gateway or {})})
-        front = await host(gateway_service.build(settings, dialler, data))
-        await _until_all_are_known(front.address, len(upstreams))
-        yield front.address
-    await dialler.close()
-
-
-async def _until_all_are_known(address, count):
-    async with asyncio.timeout(30), AsyncClient(address) as client:
-        while True:
-            with contextlib.suppress(LlmrouterError):
-                if any(one.ready for one in await client.models()):
-                    break
-            await asyncio.sleep(0.05)
-    await asyncio.sleep(0.2 * count)
 
 
 if __name__ == "__main__":

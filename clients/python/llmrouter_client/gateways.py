@@ -20,8 +20,10 @@ _CHANNEL_OPTIONS = (
     ("grpc.initial_reconnect_backoff_ms", 100),
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
-    # A name may stand for several gateways.
+    # A name may stand for several gateways; once a connection is lost it is looked up again, for
+    # one that is replaced has a new address. gRPC alone would leave half a minute between looks.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
+    ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # While a call waits, a gateway that has vanished without a word is noticed in ten seconds.
     ("grpc.keepalive_time_ms", 5000),
     ("grpc.keepalive_timeout_ms", 5000),
@@ -30,6 +32,11 @@ _CHANNEL_OPTIONS = (
 _REST_SECONDS = 1.0
 """For how long one that failed is asked only where all have."""
 _READY, _ON_THE_WAY, _AWAY = range(3)
+_LOST_SECONDS = 5.0
+"""For how long nobody is to be reached until an address is dialled anew: gRPC itself looks a name
+up that stands for nobody ever more rarely, after an hour each two minutes."""
+_GRACE_SECONDS = 3600.0
+"""What calls on a channel that is let go have left."""
 
 
 class Gateway:
@@ -40,6 +47,8 @@ class Gateway:
         self.rests_until = 0.0
         self._credentials = credentials
         self._channel: aio.Channel | None = None
+        self._lost_since: float | None = None
+        self._let_go: dict[asyncio.Future[None], aio.Channel] = {}
 
     @property
     def stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
@@ -55,19 +64,38 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connection and cancel what still runs on it."""
-        channel, self._channel = self._channel, None
-        if channel is not None:
-            await channel.close()
+        channels = [*self._let_go.values(), *filter(None, [self._channel])]
+        self._channel = None
+        for closing in self._let_go:
+            closing.cancel()
+        await asyncio.gather(*self._let_go, return_exceptions=True)
+        await asyncio.gather(*(channel.close() for channel in channels))
 
     def _dialled(self) -> aio.Channel:
+        if self._channel is not None and self._is_lost(self._channel):
+            closing = asyncio.ensure_future(self._channel.close(_GRACE_SECONDS))
+            self._let_go[closing] = self._channel
+            closing.add_done_callback(lambda done: self._let_go.pop(done, None))
+            self._channel = self._lost_since = None
         if self._channel is None:
-            proxied = ("grpc.enable_http_proxy", 0 if self._is_here() else 1)
-            options: list[tuple[str, Any]] = [*_CHANNEL_OPTIONS, proxied]
-            if self._credentials is None:
-                self._channel = aio.insecure_channel(self.address, options=options)
-            else:
-                self._channel = aio.secure_channel(self.address, self._credentials, options=options)
+            self._channel = self._dial()
         return self._channel
+
+    def _dial(self) -> aio.Channel:
+        proxied = ("grpc.enable_http_proxy", 0 if self._is_here() else 1)
+        options: list[tuple[str, Any]] = [*_CHANNEL_OPTIONS, proxied]
+        if self._credentials is None:
+            return aio.insecure_channel(self.address, options=options)
+        return aio.secure_channel(self.address, self._credentials, options=options)
+
+    def _is_lost(self, channel: aio.Channel) -> bool:
+        if channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+            self._lost_since = None
+            return False
+        now = asyncio.get_running_loop().time()
+        if self._lost_since is None:
+            self._lost_since = now
+        return now - self._lost_since >= _LOST_SECONDS
 
     def _is_here(self) -> bool:
         """Whether the gateway is on this machine, where no proxy leads to."""

@@ -27,9 +27,9 @@ def check(prompt: Prompt, options: Options) -> None:
 
 @asynccontextmanager
 async def asking(gateway: Place) -> AsyncIterator[AsyncClient]:
-    """Give a client; that nothing answers is told with where the address is from."""
+    """Give a client of all of them; that nothing answers is told with where the address is from."""
     key = given_api_key()
-    async with AsyncClient(gateway.address, api_key=key, tls=gateway.tls) as client:
+    async with AsyncClient(gateway.addresses, api_key=key, tls=gateway.tls) as client:
         with explaining(gateway):
             yield client
 

@@ -17,7 +17,7 @@ from llmrouter.cli.answering import choice_data
 from llmrouter.cli.asking import asking
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, Temperature, Timeout, Urgency
 from llmrouter.cli.output import Json, counted, err, report_progress, visible, write_json
-from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter_client import Message, Options, Question, Result
 
 __all__ = ["batch"]
@@ -53,7 +53,7 @@ def batch(
     temperature: Temperature = None,
     max_tokens: MaxTokens = None,
     priority: Urgency = None,
-    address: Address = None,
+    address: Addresses = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -65,7 +65,7 @@ def batch(
     lines = _read(file)
     options = Options(model=model, strategy=strategy, temperature=temperature, timeout=timeout)
     options.update(Options(max_tokens=max_tokens, priority=priority))
-    failed = asyncio.run(_ask(gateway_at(address), lines, options, concurrency, as_json=as_json))
+    failed = asyncio.run(_ask(gateways_at(address), lines, options, concurrency, as_json=as_json))
     if failed:
         raise typer.Exit(1)
 

@@ -21,7 +21,7 @@ from llmrouter.cli.generate import (
     Timeout,
 )
 from llmrouter.cli.output import Json, err, out
-from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter.cli.slash import Changed, Quit, Told, obey
 from llmrouter.cli.talking import Talk
 from llmrouter.common.closing import closing_stream
@@ -47,18 +47,18 @@ def chat(
     truncation: Truncating = None,
     timeout: Timeout = None,
     system: Annotated[str | None, typer.Option(help="Instructions above it all.")] = None,
-    address: Address = None,
+    address: Addresses = None,
     route: Annotated[bool, typer.Option(help="Show the route of every answer.")] = False,
     as_json: Json = False,
 ) -> None:
     """Talk; /help lists commands, Ctrl-D ends, Ctrl-C gives the running answer up."""
     options = Options(model=model, strategy=strategy, temperature=temperature, seed=seed)
     options.update(Options(max_tokens=max_tokens, truncation=truncation, timeout=timeout))
-    gateway = gateway_at(address)
+    gateway = gateways_at(address)
     if not as_json and sys.stdin.isatty():
         err().print("[dim]/help lists commands, Ctrl-D ends, Ctrl-C gives the answer up[/]")
     with asyncio.Runner() as runner:
-        client = AsyncClient(gateway.address, api_key=given_api_key(), tls=gateway.tls)
+        client = AsyncClient(gateway.addresses, api_key=given_api_key(), tls=gateway.tls)
         talk = Talk(client, options, system or "")
         try:
             while (line := _ask(as_json=as_json)) is not None:

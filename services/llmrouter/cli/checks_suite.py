@@ -69,7 +69,7 @@ async def _port(name: str, host: str, port: int, *, ciphered: bool) -> Finding:
     address = address_of(host, port)
     if not await _listens(host, port):
         return Finding(name, State.NOTE, f"not running; {address} is free", f"llmrouter {name}")
-    place = Place(name, address, "the settings say", "--config")
+    place = Place(name, (address,), "the settings say", "--config")
     if ciphered and place.tls is None:
         said = f"something listens at {address}, where the settings want TLS"
         return Finding(name, State.NOTE, said, "name the CA to ask it: llmrouter --tls-ca … doctor")

@@ -90,7 +90,7 @@ def _places(settings: SuiteSettings, serving: set[str]) -> list[Place]:
     def place(name: str) -> Place:
         section = getattr(settings, name)
         address = address_of(reachable(section.host), section.port)
-        return Place(name, address, "the settings say", "--config")
+        return Place(name, (address,), "the settings say", "--config")
 
     return [place(name) for name in ("selector", "cache", "inference") if name in serving]
 

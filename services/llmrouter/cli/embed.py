@@ -16,7 +16,7 @@ from rich.table import Table
 from llmrouter.cli.asking import asking
 from llmrouter.cli.generate import ModelName, Timeout
 from llmrouter.cli.output import Json, counted, err, show_table, table, visible, write_json
-from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter_client import Embeddings
 
 __all__ = ["embed"]
@@ -32,12 +32,12 @@ def embed(
     truncate: Annotated[bool, typer.Option("--truncate", help="Cut texts that are too long.")] = (
         False
     ),
-    address: Address = None,
+    address: Addresses = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
     """Turn texts into vectors; show how alike they are."""
-    gateway = gateway_at(address)
+    gateway = gateways_at(address)
     asked = _lines() if texts == ["-"] else texts
     found = asyncio.run(_embed(gateway, asked, model, truncate=truncate, timeout=timeout))
     if as_json:

@@ -12,7 +12,7 @@ from llmrouter.cli import caching, formats, shaping, wishes
 from llmrouter.cli.answering import show
 from llmrouter.cli.asking import asking, check
 from llmrouter.cli.output import Json
-from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter_client import Options
 
 __all__ = [
@@ -91,7 +91,7 @@ def generate(
     min_confidence: wishes.MinConfidence = None, ensemble: wishes.Ensembles = None,
     raw: Annotated[bool, typer.Option("--raw", help="Send it as it is, without a chat.")] = False,
     route: Annotated[bool, typer.Option(help="Show the route the answer took.")] = True,
-    address: Address = None,
+    address: Addresses = None,
     timeout: Timeout = None,
     as_json: Json = False,
 ) -> None:
@@ -105,7 +105,7 @@ def generate(
     options.update(wishes.limits(min_quality, max_cost, max_latency, tag, session, no_exploration))
     options.update(wishes.together(min_confidence, ensemble))
     options.update(caching.wishes(no_cache, cache, cache_ttl, cache_tag, cache_allow, cache_pace))
-    asyncio.run(_generate(gateway_at(address), question_from(prompt), options, as_json, route))
+    asyncio.run(_generate(gateways_at(address), question_from(prompt), options, as_json, route))
 # fmt: on
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Annotated, Any
@@ -24,9 +25,11 @@ from llmrouter_client import Tls
 __all__ = [
     "TLS",
     "Address",
+    "Addresses",
     "Place",
     "cache_at",
     "gateway_at",
+    "gateways_at",
     "inference_at",
     "selector_at",
     "tls_from",
@@ -43,19 +46,34 @@ Address = Annotated[
     ),
 ]
 
+Addresses = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="host:port of the gateway, or of several with commas between them, which are asked "
+        f"in turn; by default {ADDRESS_VARIABLE}, or as the settings say.",
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """An address and how it was come by."""
+    """Where a service is and how that was come by."""
 
     service: str
-    address: str
+    addresses: Sequence[str]
+    """`host:port` of each, one at least; several are gateways that may be asked in turn."""
     origin: str
     """How it was come by, as the end of a sentence."""
     flag: str
     """What names another."""
     tls: Tls | None = field(default_factory=TLS.get)
     """How it is reached over TLS; None speaks without."""
+
+    @property
+    def address(self) -> str:
+        """All of it, to be shown; where it is one, to be dialled."""
+        return ", ".join(self.addresses)
 
     @property
     def silence(self) -> str:
@@ -90,14 +108,14 @@ def tls_from(ca: str | None, certificate: str | None, key: str | None) -> Tls | 
     return Tls(None if ca == "system" else ca, certificate, key)
 
 
-def gateway_at(given: str | None) -> Place:
-    """Return where the gateway is.
+def gateways_at(given: str | None) -> Place:
+    """Return where the gateways are that a question may go to.
 
     Args:
         given: What `--address` says; above LLMROUTER_ADDRESS, above the settings.
 
     Raises:
-        typer.BadParameter: `given` is no address.
+        typer.BadParameter: `given` is no address, nor several with commas between them.
         ConfigError: The variable gives none, or the settings are wrong.
     """
     from llmrouter.gateway.settings import GatewaySettings
@@ -106,10 +124,23 @@ def gateway_at(given: str | None) -> Place:
     if variable is None:
         return _place("gateway", given, "--address", GatewaySettings)
     try:
-        address = check_address(variable)
+        addresses = _addresses(variable)
     except ValueError as error:
         raise ConfigError(f"{ADDRESS_VARIABLE}: {error}, not {variable!r}") from None
-    return Place("gateway", address, f"{ADDRESS_VARIABLE} says", "--address")
+    return Place("gateway", addresses, f"{ADDRESS_VARIABLE} says", "--address")
+
+
+def gateway_at(given: str | None) -> Place:
+    """Return where the one gateway is that a command is about, as `gateways_at`.
+
+    Raises:
+        typer.BadParameter: There are several.
+    """
+    place = gateways_at(given)
+    if len(place.addresses) > 1:
+        told = f"this asks one gateway, and {place.origin} {place.address}; name one of them"
+        raise typer.BadParameter(told, param_hint=place.flag)
+    return place
 
 
 def selector_at(given: str | None, flag: str) -> Place:
@@ -136,10 +167,19 @@ def inference_at(given: str | None, flag: str) -> Place:
 def _place(service: str, given: str | None, flag: str, settings: type[Section]) -> Place:
     if given is None:
         return _configured(service, flag, settings)
+    several = _addresses if service == "gateway" else _address
     try:
-        return Place(service, check_address(given), f"{flag} says", flag)
+        return Place(service, several(given), f"{flag} says", flag)
     except ValueError as error:
         raise typer.BadParameter(f"{error}, not {given!r}", param_hint=flag) from None
+
+
+def _address(text: str) -> tuple[str, ...]:
+    return (check_address(text),)
+
+
+def _addresses(text: str) -> tuple[str, ...]:
+    return tuple(check_address(one.strip()) for one in text.split(","))
 
 
 def _configured(service: str, flag: str, settings: type[Section]) -> Place:
@@ -153,4 +193,4 @@ def _configured(service: str, flag: str, settings: type[Section]) -> Place:
         )
     set_there = [f"{service}.{name}" for name in ("host", "port") if name in (said or ())]
     origin = f"{told_by(set_there[-1], files=files)} says" if set_there else "is the default"
-    return Place(service, address_of(reachable(listens.host), listens.port), origin, flag)
+    return Place(service, (address_of(reachable(listens.host), listens.port),), origin, flag)

@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from llmrouter.cli.asking import asking
 from llmrouter.cli.output import Json, out, visible, write_json
-from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter_client import Rated, Verdict
 
 __all__ = ["rate"]
@@ -33,7 +33,7 @@ def rate(
         float | None, typer.Option(min=0, max=1, help="What a judge thinks of it, 0 to 1.")
     ] = None,
     model: Annotated[str | None, typer.Option(help="Who answered, if several did.")] = None,
-    address: Address = None,
+    address: Addresses = None,
     as_json: Json = False,
 ) -> None:
     """Tell how good an answer was; the strategy learned learns from it."""
@@ -42,7 +42,7 @@ def rate(
         raise typer.BadParameter("give exactly one of --up, --down, --score and --judged")
     verdict: Verdict = up if judged is None else judged
     verdict = verdict if score is None else _score(score)
-    rated = asyncio.run(_rate(gateway_at(address), plan, verdict, model))
+    rated = asyncio.run(_rate(gateways_at(address), plan, verdict, model))
     if as_json:
         write_json(asdict(rated))
         return

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated
 
 from pydantic import AfterValidator
 
-__all__ = ["Address", "address_of", "check_address", "reachable"]
+__all__ = ["Address", "address_of", "check_address", "is_name", "reachable"]
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5})")
 _LISTENS_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
@@ -32,6 +33,18 @@ Address = Annotated[str, AfterValidator(check_address)]
 def address_of(host: str, port: int) -> str:
     """Return `host:port`, an IPv6 address in brackets."""
     return f"[{host}]:{port}" if ":" in host and not host.startswith("[") else f"{host}:{port}"
+
+
+def is_name(address: str) -> bool:
+    """Whether the host of a `host:port` has to be looked up."""
+    host = address.rpartition(":")[0]
+    if ":" in host:
+        return False
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return True
+    return False
 
 
 def reachable(host: str) -> str:

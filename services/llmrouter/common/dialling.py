@@ -10,7 +10,8 @@ from typing import Any
 
 from grpc import aio
 
-from llmrouter.common.credentials import RenewingChannel
+from llmrouter.common.addresses import is_name
+from llmrouter.common.renewing import RenewingChannel
 from llmrouter.common.tls import ClientTls, CredentialFiles
 
 __all__ = ["Dialler"]
@@ -49,7 +50,8 @@ _OPTIONS = (
     ("grpc.http2.lookahead_bytes", 8 << 10),
     ("grpc.http2.bdp_probe", 0),
     # A name may stand for several replicas: calls go to all of them in turn, and after a lost
-    # connection the name is looked up again soon, for a replica that is back has a new address.
+    # connection the name is looked up again soon, for a replica that is back has a new address
+    # (`renewing.py` where there was none for a while).
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.dns_min_time_between_resolutions_ms", 1000),
     # A host that has vanished without a word - its network is cut, its power gone - is noticed
@@ -115,7 +117,7 @@ class Dialler:
         return self._passing[address]
 
     def _dial(self, address: str) -> Any:
-        if self._files is None:
+        if self._files is None and not is_name(address):
             return aio.insecure_channel(address, options=_OPTIONS)
         return RenewingChannel(address, self._files, _OPTIONS)
 

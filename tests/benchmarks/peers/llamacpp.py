@@ -4,20 +4,18 @@ import asyncio
 import atexit
 import json
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from tests.benchmarks.peers.protocol import drive, serve
+from tests.support.ports import free_ports
 
 STARTS_WITHIN = 60.0
 
 
 def start(settings):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    [port] = free_ports(1)
     threads, slots = str(settings["threads"]), settings["slots"]
     options = [
         "--threads", threads, "--threads-batch", threads, "--threads-http", "2",

@@ -1,8 +1,8 @@
 """A server that cache services share, and two of them."""
 
 import pytest
-from tests.integration.cache.redis_server import running
 from tests.integration.cache.sharing import sharing
+from tests.support.redis_server import running
 from tests.unit.cache.serving import Clock
 
 

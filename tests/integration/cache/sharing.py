@@ -47,12 +47,6 @@ async def found(service, **more):
     return response.found.level if response.HasField("found") else None
 
 
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not await condition():  # noqa: ASYNC110 - another process has no event
-            await asyncio.sleep(0.01)
-
-
 def waiting(service, session):
     request = pb.AwaitAnswerRequest(context=who(), key=KEY, session=session)
     return asyncio.create_task(service.AwaitAnswer(request, None))

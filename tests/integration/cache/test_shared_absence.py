@@ -3,8 +3,9 @@
 import asyncio
 
 import pytest
-from tests.integration.cache.redis_server import needs_server, running
-from tests.integration.cache.sharing import MEMORY, found, sharing, until
+from tests.integration.cache.sharing import MEMORY, found, sharing
+from tests.support.redis_server import needs_server, running
+from tests.support.waiting import until
 from tests.unit.cache.serving import Clock, store, who
 
 from llmrouter.common.errors import Reason, RouterError
@@ -20,7 +21,7 @@ async def test_a_server_that_is_away_is_told_at_once_and_found_again(server, awa
         invalidations._clock = clock
         await invalidations.look()
         await store(one)
-        server.pause() if away == "paused" else await server.stop()
+        server.pause() if away == "paused" else server.stop()
         with pytest.raises(RouterError):
             await found(one, key=bytes(32))
         link = one.made.tiers._far._link
@@ -31,7 +32,7 @@ async def test_a_server_that_is_away_is_told_at_once_and_found_again(server, awa
         assert refused.value.reason is Reason.STORE_FAILED
         with pytest.raises(RouterError, match="is away"):
             await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
-        server.resume() if away == "paused" else await server.start()
+        server.resume() if away == "paused" else server.start()
 
         async def back():
             return not link.away and invalidations.hears()
@@ -43,11 +44,11 @@ async def test_a_server_that_is_away_is_told_at_once_and_found_again(server, awa
 
 async def test_a_service_starts_without_its_server_and_finds_it_later(tmp_path):
     async with running(tmp_path) as server:
-        await server.stop()
+        server.stop()
         async with sharing(server.address) as one:
             with pytest.raises(RouterError, match="away"):
                 await found(one)
-            await server.start()
+            server.start()
 
             async def back():
                 return not one.made.tiers._far._link.away
@@ -64,11 +65,11 @@ async def test_while_its_server_is_away_a_service_tells_gateways_nothing(server)
         await invalidations.look()
         stream = one.WatchInvalidations(pb.WatchInvalidationsRequest(), None)
         await anext(stream)
-        await server.stop()
+        server.stop()
         clock.now += 1
         following = asyncio.create_task(anext(stream))
         await asyncio.sleep(0.6)
         assert not following.done()
-        await server.start()
+        server.start()
         assert (await following).sequence >= 0
         await stream.aclose()

@@ -1,12 +1,13 @@
 """How a cache service comes into its Redis or Valkey: passwords, TLS, clusters."""
 
-import asyncio
 import contextlib
 
 import pytest
 from tests.authority import Authority
-from tests.integration.cache.redis_server import RedisServer, free_port, needs_server, running
-from tests.integration.cache.sharing import SHARED, found, sharing, until
+from tests.integration.cache.sharing import SHARED, found, sharing
+from tests.support.ports import free_ports
+from tests.support.redis_server import needs_server, running
+from tests.support.waiting import until
 from tests.unit.cache.serving import Clock, store, who
 
 from llmrouter.cache.settings import SharedSettings
@@ -46,7 +47,7 @@ async def test_a_password_is_given_by_value_or_file_and_a_wrong_one_is_told(tmp_
 
 async def test_a_user_of_its_own_may_need_no_more_than_its_names(tmp_path):
     async with running(tmp_path) as server:
-        await server.do("ACL", "SETUSER", "cache", "on", ">hush", "~{llmrouter}:*", "~llmrouter:*",
+        server.do("ACL", "SETUSER", "cache", "on", ">hush", "~{llmrouter}:*", "~llmrouter:*",
                         "+@read", "+@write", "+@scripting")  # fmt: skip
         known = {"user": "cache", "password": "hush"}
         assert await shared_by_two(server.address, **known) is SHARED
@@ -62,8 +63,9 @@ def certificates(tmp_path):
 
 
 async def test_over_tls_both_sides_are_known(tmp_path, certificates):
+    [port] = free_ports(1)
     options = {
-        "port": 0, "tls-port": (port := free_port()), "tls-ca-cert-file": certificates["ca"],
+        "port": 0, "tls-port": port, "tls-ca-cert-file": certificates["ca"],
         "tls-cert-file": certificates["cert"], "tls-key-file": certificates["key"],
     }  # fmt: skip
     client = {"ssl": True, "ssl_ca_certs": str(certificates["ca"]),
@@ -95,18 +97,18 @@ async def cluster_of_three(folder):
         for number in range(3):
             place = folder / str(number)
             place.mkdir()
-            options = {"cluster-enabled": "yes", "cluster-port": free_port(),
+            options = {"cluster-enabled": "yes", "cluster-port": free_ports(1)[0],
                        "cluster-node-timeout": 2000}  # fmt: skip
             nodes.append(await stack.enter_async_context(running(place, options=options)))
         for node, begin in zip(nodes, (0, 5461, 10923), strict=True):
             end = min(begin + 5461, 16383) if begin else 5460
-            await node.do("CLUSTER", "ADDSLOTSRANGE", begin, end)
+            node.do("CLUSTER", "ADDSLOTSRANGE", begin, end)
         for node in nodes[1:]:
             bus = node.options["cluster-port"]
-            await nodes[0].do("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+            nodes[0].do("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
 
         async def agreed():
-            told = [await node.do("CLUSTER", "INFO") for node in nodes]
+            told = [node.do("CLUSTER", "INFO") for node in nodes]
             return all(b"cluster_state:ok" in bytes(one) for one in told)
 
         await until(agreed)
@@ -124,7 +126,7 @@ async def test_a_cluster_shares_answers_leases_and_invalidations(tmp_path):
         for key in keys:
             await store(one, key=key)
         assert {await found(other, key=key) for key in keys} == {SHARED}
-        assert all([await node.do("DBSIZE") for node in nodes])  # every node has its part
+        assert all(node.do("DBSIZE") for node in nodes)  # every node has its part
         await one.Invalidate(pb.InvalidateRequest(context=who(), tenant=True), None)
 
         async def gone():
@@ -137,7 +139,7 @@ async def test_a_cluster_that_lost_a_node_is_away_and_found_again(tmp_path):
     async with cluster_of_three(tmp_path) as nodes, sharing(nodes[0].address, cluster=True) as one:
         await store(one)
         for node in nodes:
-            await node.stop()
+            node.stop()
         link = one.made.tiers._far._link
 
         async def away():
@@ -152,5 +154,6 @@ async def test_a_cluster_that_lost_a_node_is_away_and_found_again(tmp_path):
             return not link.away
 
         await until(away)
-        await asyncio.gather(*(RedisServer.start(node) for node in nodes))
+        for node in nodes:
+            node.start()
         await until(back)

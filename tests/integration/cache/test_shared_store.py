@@ -3,16 +3,9 @@
 import asyncio
 
 import pytest
-from tests.integration.cache.redis_server import needs_server, running
-from tests.integration.cache.sharing import (
-    MEMORY,
-    SHARED,
-    found,
-    session_at,
-    sharing,
-    until,
-    waiting,
-)
+from tests.integration.cache.sharing import MEMORY, SHARED, found, session_at, sharing, waiting
+from tests.support.redis_server import needs_server, running
+from tests.support.waiting import until
 from tests.unit.cache.serving import KEY, Clock, lookup, store, who
 
 from llmrouter.cache.settings import CacheSettings
@@ -40,8 +33,8 @@ async def test_an_answer_outlives_the_services(server):
 async def test_the_server_forgets_what_has_expired_and_is_not_worth_keeping(server):
     async with sharing(server.address) as one:
         await store(one, ttl=60)
-    [name] = await server.do("KEYS", "llmrouter:*:answer")
-    left = await server.do("PTTL", name)
+    [name] = server.do("KEYS", "llmrouter:*:answer")
+    left = server.do("PTTL", name)
     kept = 60_000 + CacheSettings().stale_seconds * 1000
     assert kept - 60_000 < left <= kept
 
@@ -158,7 +151,7 @@ async def test_an_emptied_server_is_another_store_and_nothing_held_is_served(ser
     assert await found(other) is SHARED
     known = one.made.invalidations.store_id
     async with session_at(one):
-        await server.do("FLUSHALL")
+        server.do("FLUSHALL")
 
         async def renewed():
             ids = {service.made.invalidations.store_id for service in two}
@@ -176,7 +169,7 @@ async def test_marks_that_were_lost_make_every_answer_before_them_unusable(serve
     await store(one, tags=("t",))
     await store(one, "other", key=bytes(32))
     await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
-    await server.do("DEL", "{llmrouter}:marks")
+    server.do("DEL", "{llmrouter}:marks")
 
     async def forgotten():
         return await found(one, key=bytes(32)) is None
@@ -191,7 +184,7 @@ async def test_a_sequence_that_goes_back_makes_it_another_store(server, two):
     await store(one)
     told = await one.Invalidate(pb.InvalidateRequest(context=who(), tag="t"), None)
     known = one.made.invalidations.store_id
-    await server.do("HSET", "{llmrouter}:facts", "sequence", told.sequence - 1)
+    server.do("HSET", "{llmrouter}:facts", "sequence", told.sequence - 1)
 
     async def renewed():
         return one.made.invalidations.store_id != known
@@ -203,16 +196,16 @@ async def test_a_sequence_that_goes_back_makes_it_another_store(server, two):
 async def test_a_record_that_was_tampered_with_is_a_miss_and_forgotten(server, two):
     one, other = two
     await store(one)
-    [name] = await server.do("KEYS", "llmrouter:*:answer")
-    await server.do("SETRANGE", name, 90, "x")
+    [name] = server.do("KEYS", "llmrouter:*:answer")
+    server.do("SETRANGE", name, 90, "x")
     assert await found(other) is None
-    assert await server.do("EXISTS", name) == 0
+    assert server.do("EXISTS", name) == 0
 
 
 async def test_a_full_server_refuses_answers_and_still_serves_those_it_has(tmp_path):
     async with running(tmp_path) as server, sharing(server.address) as one:
         await store(one)
-        await server.do("CONFIG", "SET", "maxmemory", "1")
+        server.do("CONFIG", "SET", "maxmemory", "1")
         with pytest.raises(RouterError, match=r"refused.*maxmemory") as refused:
             await store(one, key=bytes(32))
         assert refused.value.reason is Reason.STORE_FAILED
@@ -247,10 +240,10 @@ async def test_after_the_server_was_emptied_services_read_each_other(server, two
         return all(packer.newest for packer in packers)
 
     await until(learned)
-    await server.do("FLUSHALL")
+    server.do("FLUSHALL")
 
     async def offered():
-        return await server.do("EXISTS", "{llmrouter}:dictionary") == 1
+        return server.do("EXISTS", "{llmrouter}:dictionary") == 1
 
     await until(offered)
     async with sharing(server.address) as later:

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 from tests.integration.transport.conftest import inprocess_channel, socket_channel
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import GREEDY, PLAN, answer_events, collect, planned, started, text
 
 from llmrouter.cache.servicer import CacheServicer
@@ -98,12 +99,6 @@ async def suite(request, tmp_path):
             stack.push_async_callback(gateway.flights.close)
             await until(lambda gateway=gateway: gateway.near.hears)
         yield one, two, model, CacheServiceStub(channel)
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.005)
 
 
 async def test_a_second_gateway_finds_what_the_first_stored_and_then_holds_it_too(suite):

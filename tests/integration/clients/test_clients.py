@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="session", params=PROGRAMS)
 def told(request, running):
-    """What one of them was told."""
+    """What one of them was told, and which it is."""
     command, needed = PROGRAMS[request.param]
     if not needed.exists() or shutil.which(str(command[0])) is None:
         pytest.skip(f"{needed} {MISSING}")
@@ -37,13 +37,14 @@ def told(request, running):
         check=False, env={**os.environ, "WRONG_KEY": WRONG_KEY},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    return {**json.loads(done.stdout.splitlines()[-1]), "client": request.param}
 
 
 def test_an_answer_is_the_same_whole_and_streamed_and_its_tokens_are_counted(told):
     assert told["whole"]["text"]
     assert told["whole"] == told["streamed"] == {**told["whole"], "tokens": 8}
-    assert told.get("gathered", told["whole"]["text"]) == told["whole"]["text"]
+    if told["client"] == "node":  # which gathers a stream by itself
+        assert told["gathered"] == told["whole"]["text"]
 
 
 def test_an_answer_fits_the_schema_that_is_asked_for(told):
@@ -72,7 +73,8 @@ def test_calls_of_tools_are_the_same_whole_and_streamed(told):
 def test_raw_prompts_and_texts_come_back_in_their_places(told):
     assert told["completions"] == [0, 1]
     assert told["embeddings"] == [4, 4]
-    assert {"auto", "tiny"} <= set(told.get("models", ["auto", "tiny"]))
+    if told["client"] == "node":  # the adapters list no models
+        assert {"auto", "tiny"} <= set(told["models"])
 
 
 def test_a_refusal_is_the_exception_that_its_callers_know(told):
@@ -80,6 +82,6 @@ def test_a_refusal_is_the_exception_that_its_callers_know(told):
     assert "BadRequestError" in errors["bound"][0]
     assert "NotFoundError" in errors["unknown"][0]
     assert "AuthenticationError" in errors["key"][0]
-    if len(errors["bound"]) > 2:  # LiteLLM's have neither
+    if told["client"] != "litellm":  # whose errors have neither
         assert errors["bound"][2] == "temperature"
         assert errors["unknown"][3] == "model_not_found"

@@ -4,12 +4,14 @@ The bounds on time are guards against waiting for ever, several times what is us
 """
 
 import asyncio
+import contextlib
 import itertools
 
 import grpc
 import pytest
 from tests.support.cluster import Cluster, Shape
 from tests.support.paced.llmrouter_paced import Pace, text_of
+from tests.support.waiting import until
 
 from llmrouter.v1 import model_pb2, selector_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
@@ -102,24 +104,65 @@ async def test_an_engine_that_vanishes_costs_no_request_and_is_asked_again_once_
 async def test_selectors_without_their_redis_go_on_and_share_again_once_it_is_back(cluster, lines):
     async with cluster(selectors=2, redis=True) as made, made.client(retries=0) as client:
         [redis], selectors = made.all("redis"), made.all("selector")
+        first, second = [one.address for one in made.all("inference")]
         cuts = [lines.between(one.host, redis.host, cut=True) for one in selectors]
         await ask_many(client, 60)
-        async with asyncio.timeout(PATIENCE):
-            while not all([await trouble_of(one) for one in selectors]):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        await until(lambda: all_of(trouble_of, selectors))
         await ask_many(client, 60)
+        await fail_at(selectors[0], first)
+        assert [await broken_at(one) for one in selectors] == [{first}, set()]
         for line in cuts:
             line.cut = False
-        async with asyncio.timeout(PATIENCE):
-            while any([await trouble_of(one) for one in selectors]):  # noqa: ASYNC110
-                await asyncio.sleep(0.1)
+        await until(lambda: all_of(is_well, selectors))
+        # What was not shared meanwhile is, and what comes after, both ways.
+        await until(lambda: broken_at(selectors[1]))
+        await fail_at(selectors[1], second)
+        await until(lambda: is_broken_at(selectors[0], second))
+
+
+async def all_of(told, selectors):
+    return all([await told(one) for one in selectors])
+
+
+@contextlib.asynccontextmanager
+async def asking(selector):
+    async with grpc.aio.insecure_channel(selector.address) as channel:
+        yield SelectorServiceStub(channel)
 
 
 async def trouble_of(selector):
-    async with grpc.aio.insecure_channel(selector.address) as channel:
-        stub = SelectorServiceStub(channel)
+    async with asking(selector) as stub:
         listed = await stub.ListCatalog(selector_pb2.ListCatalogRequest(), timeout=10)
     return listed.degraded
+
+
+async def is_well(selector):
+    return not await trouble_of(selector)
+
+
+async def fail_at(selector, address):
+    """Let one selector alone hear that an engine has failed as often as opens its breaker."""
+    async with asking(selector) as stub:
+        for number in range(5):
+            who = {"request_id": f"failing {number}", "tenant": "default"}
+            asked = selector_pb2.SelectRequest(context=who, prompt_bytes=9, capabilities=["chat"])
+            plan = (await stub.Select(asked, timeout=10)).plan
+            [one] = [each for each in plan.candidates if each.address == address]
+            told = {"model": one.model, "version": one.version, "address": address}
+            outcome = selector_pb2.Outcome(**told, error_reason="GENERATION_FAILED")
+            reported = selector_pb2.ReportOutcomeRequest(plan_id=plan.id, outcomes=[outcome])
+            assert (await stub.ReportOutcome(reported, timeout=10)).counted
+
+
+async def broken_at(selector):
+    """Return the engines whose breaker is not closed to a selector."""
+    async with asking(selector) as stub:
+        listed = await stub.ListBreakers(selector_pb2.ListBreakersRequest(), timeout=10)
+    return {one.address for one in listed.breakers}
+
+
+async def is_broken_at(selector, address):
+    return address in await broken_at(selector)
 
 
 @pytest.mark.parametrize("role", ["selector", "cache"])

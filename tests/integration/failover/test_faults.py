@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 
 import pytest
-from tests.support.upstream import suite_before, upstream
+from tests.support.suite_before import suite_before
+from tests.support.upstream import upstream
 
 from llmrouter_client import (
     AsyncClient,

@@ -4,7 +4,8 @@ import asyncio
 
 import pytest
 from grpc import aio
-from tests.support.upstream import suite_before, upstream
+from tests.support.suite_before import suite_before
+from tests.support.upstream import upstream
 
 from llmrouter.v1 import gateway_pb2, model_pb2
 from llmrouter.v1 import generation_pb2 as g

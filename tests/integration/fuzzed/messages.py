@@ -1,10 +1,13 @@
-"""Any message of the protos, as a strategy made from its description."""
+"""Any message of the protos, as a strategy made from its description, and what no answer tells."""
 
 from google.protobuf import message_factory
 from google.protobuf.descriptor import FieldDescriptor as Field
 from hypothesis import strategies as st
 
-__all__ = ["messages"]
+__all__ = ["INSIDES", "messages"]
+
+INSIDES = (b"Traceback", b".py", b"llmrouter.gateway", b"Error(", b"object at 0x")
+"""Of ours, which no caller is to see."""
 
 _DEEPEST = 4
 _LONG = "word " * 4000

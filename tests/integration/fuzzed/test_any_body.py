@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import (  # noqa: E402 - needs what may b
     response_schema_conformance,
     status_code_conformance,
 )
-from tests.integration.fuzzed.test_any_message import INSIDES  # noqa: E402
+from tests.integration.fuzzed.messages import INSIDES  # noqa: E402
 
 from llmrouter.gateway.http.openapi import document  # noqa: E402
 

@@ -4,7 +4,7 @@ import grpc
 import pytest
 from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
-from tests.integration.fuzzed.messages import messages
+from tests.integration.fuzzed.messages import INSIDES, messages
 
 from llmrouter.v1 import embedding_pb2, gateway_pb2, generation_pb2, rating_pb2
 
@@ -26,7 +26,6 @@ WELL = {
 }
 OURS = {"INTERNAL", "UNKNOWN", "DATA_LOSS", "UNIMPLEMENTED", "ABORTED"}
 """Statuses that would mean a fault of the server's."""
-INSIDES = (b"Traceback", b".py", b"llmrouter.gateway", b"Error(", b"object at 0x")
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.integration.engine.tiny_model import write_tiny_folder
 from tests.integration.image.dockerfile import ROOT, build_context, environment, lineage
-from tests.integration.suite.conftest import free_ports
+from tests.support.ports import free_ports
 
 MAX_ENVIRONMENT_BYTES = 800 << 20
 _MOVED = re.compile(r"(?<![\w.])/(src|wheels|opt/llmrouter|opt/sbom)\b")

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import signal
-import socket
 import sys
 
 import pytest
 from tests.integration.models.driving import demo_folder
 from tests.support.memory_group import memory_group
+from tests.support.ports import free_ports
+from tests.support.programs import program
 
 from llmrouter_client import AsyncClient, LlmrouterError
 
@@ -32,7 +32,7 @@ def config(tmp_path):
     store.mkdir()
     for name, precision in zip(NAMES, ("int8", "int4", "int8"), strict=True):
         (store / name).symlink_to(demo_folder(precision).path)
-    ports = _free_ports(5)
+    ports = free_ports(5)
     body = {
         "gateway": {"port": ports[0], "http_port": ports[1]}
         | {"selector_address": f"127.0.0.1:{ports[2]}", "cache_address": f"127.0.0.1:{ports[3]}"},
@@ -46,31 +46,10 @@ def config(tmp_path):
     return path, f"127.0.0.1:{ports[0]}"
 
 
-def _free_ports(count):
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
-@contextlib.asynccontextmanager
-async def up(path, group):
+def up(path, group):
     """The whole suite as one program in the group."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "llmrouter.cli", "up", "--config", str(path),
-        preexec_fn=group.join, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), 40)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
+    command = [sys.executable, "-m", "llmrouter.cli", "up", "--config", str(path)]
+    return program(*command, seconds=40, preexec_fn=group.join)
 
 
 async def _routable(client):

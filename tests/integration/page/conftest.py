@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import async_playwright
 from tests.unit.gateway.http.conftest import serving
 from tests.unit.gateway.http.live_double import Page
@@ -16,8 +17,9 @@ SHOTS = os.environ.get("PAGE_SCREENSHOTS")
 """A folder for pictures to look at; without it none are kept."""
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def browser():
+    """One for all tests of a file, which share its loop; each has windows of its own."""
     if BROWSER is None:
         pytest.skip("chromium is not installed: apt-get install chromium")
     async with async_playwright() as playing:

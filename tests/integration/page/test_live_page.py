@@ -9,6 +9,8 @@ from tests.unit.gateway.http.live_double import Page
 
 from llmrouter.gateway.identity.principal import Scope
 
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
 
 async def test_a_bad_day_says_what_fails_and_what_is_done_about_it(browser):
     async with watching(browser, stormy()) as (_, tab):

@@ -157,12 +157,6 @@ class Suite:
         return hosted
 
 
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not await condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0.02)
-
-
 @contextlib.asynccontextmanager
 async def suite(data, scripts, catalog, **settings):
     async with contextlib.AsyncExitStack() as stack:

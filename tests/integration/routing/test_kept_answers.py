@@ -1,7 +1,8 @@
 """What a model answered before is given while it must be left alone."""
 
 import pytest
-from tests.integration.routing.scripted import Script, suite, until
+from tests.integration.routing.scripted import Script, suite
+from tests.support.waiting import until
 
 from llmrouter.common.errors import Reason
 from llmrouter.v1 import inference_pb2, selector_pb2

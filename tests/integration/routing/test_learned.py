@@ -4,7 +4,8 @@ import asyncio
 import json
 
 import pytest
-from tests.integration.routing.scripted import Script, suite, until
+from tests.integration.routing.scripted import Script, suite
+from tests.support.waiting import until
 from tests.unit.selector.learned.prompts import SUMS, TALES, prompt
 
 from llmrouter.v1 import generation_pb2, selector_pb2

@@ -3,7 +3,8 @@
 import contextlib
 
 import pytest
-from tests.integration.shared_state.test_selectors_on_redis import Member, until
+from tests.integration.shared_state.members import Member
+from tests.support.waiting import until
 from tests.unit.selector.building import answered, failed, request_of
 
 from llmrouter.common.errors import RouterError

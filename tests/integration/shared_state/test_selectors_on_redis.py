@@ -1,12 +1,13 @@
 """Two selectors on one Redis agree, and go on alone while it is away."""
 
-import asyncio
 import contextlib
 from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
-from tests.unit.selector.building import answered, failed, request_of, served
+from tests.integration.shared_state.members import KEY, Member
+from tests.support.waiting import until
+from tests.unit.selector.building import answered, failed, request_of
 from tests.unit.selector.learned.prompts import SUMS, TALES, prompt
 
 from llmrouter.common.errors import RouterError
@@ -14,50 +15,11 @@ from llmrouter.common.prompt_features import features_of
 from llmrouter.common.rating import Rating
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.selector.breakers import BreakerState
-from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.rollouts import RolloutSpec, RolloutState
-from llmrouter.selector.settings import CatalogEntry, SelectorSettings
 from llmrouter.selector.state_store import SqliteState
-from llmrouter.selector.strategy_settings import LearnedSettings
 
-HELD = (served("m", "v1"), served("m", "v2"), served("large"))
-CATALOG = (
-    CatalogEntry(name="m", quality=0.5, input_price=1, output_price=1),
-    CatalogEntry(name="large", quality=0.6, input_price=50, output_price=50),
-)
 SPEC = RolloutSpec("m", "v1", "v2", interval=3600, min_samples=10)
-KEY = ("m", "v1", "host:1")
-
-
-class Member:
-    """One selector with its stores."""
-
-    def __init__(self, server, folder, name, patience=1.0):
-        settings = RedisSettings(address=server.address, timeout_seconds=patience)
-        self.store = RedisState(settings, SqliteState(folder / f"{name}.sqlite"), beat=0.05)
-        learned = LearnedSettings(exploration=0)
-        self.selector = ModelSelector(
-            SelectorSettings(catalog=CATALOG, learned=learned), lambda: HELD, store=self.store
-        )
-
-    async def start(self):
-        documents = await self.store.load()
-        self.selector.restore(documents)
-        await self.store.follow(self.selector.take, documents)
-        return self
-
-    async def close(self):
-        await self.selector.teacher.close()
-        await self.store.close()
-
-    @property
-    def rollout(self):
-        [found] = self.selector.rollouts.all(self.selector.clock())
-        return found
-
-    def breaker(self):
-        return self.selector.breakers.state(KEY, self.selector.clock())
 
 
 @pytest.fixture
@@ -71,12 +33,6 @@ async def member(redis_server, tmp_path):
             return await made.start()
 
         yield make
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0.01)
 
 
 def break_it(one):

@@ -5,13 +5,13 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sys
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.engine.tiny_model import write_tiny_folder
+from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
 
 from llmrouter import suite
@@ -32,17 +32,6 @@ def store(tmp_path_factory):
     folder.mkdir()
     write_tiny_folder(folder)
     return root
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-    finally:
-        for each in sockets:
-            each.close()
 
 
 @pytest.fixture

@@ -4,8 +4,8 @@ import asyncio
 import json
 
 import pytest
-from tests.integration.cache.redis_server import needs_server, running
-from tests.integration.suite.test_shared_answers import sharing
+from tests.integration.suite.sharing import sharing
+from tests.support.redis_server import needs_server, running
 
 from llmrouter import suite
 from llmrouter_client import AsyncClient, LlmrouterError

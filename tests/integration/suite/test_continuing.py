@@ -6,8 +6,9 @@ import grpc
 import pytest
 import yaml
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
-from tests.integration.suite.conftest import four_processes, free_ports
+from tests.integration.suite.conftest import four_processes
 from tests.integration.suite.test_failures import second_engine
+from tests.support.ports import free_ports
 
 from llmrouter.v1 import model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub

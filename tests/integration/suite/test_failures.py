@@ -2,14 +2,15 @@
 
 import asyncio
 import contextlib
-import os
 import shutil
 import signal
 import sys
 
 import yaml
-from tests.integration.suite.conftest import four_processes, free_ports, wait_until_ready
+from tests.integration.suite.conftest import four_processes, wait_until_ready
 from tests.integration.suite.test_recovery import restarted, until_refused, until_served
+from tests.support.ports import free_ports
+from tests.support.programs import program
 
 from llmrouter_client import AsyncClient
 
@@ -60,18 +61,11 @@ async def test_without_a_cache_answers_are_computed_and_kept_ones_outlive_its_de
 @contextlib.asynccontextmanager
 async def second_engine(path, port):
     """Another inference service of the same configuration on a port of its own."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "llmrouter.inference", "--config", str(path),
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, "LLMROUTER_ENV": "production", "LLMROUTER_INFERENCE__PORT": str(port)},
-    )  # fmt: skip
-    try:
+    environment = {"LLMROUTER_ENV": "production", "LLMROUTER_INFERENCE__PORT": str(port)}
+    command = [sys.executable, "-m", "llmrouter.inference", "--config", str(path)]
+    async with program(*command, environment=environment) as process:
         await wait_until_ready(port)
         yield process
-    finally:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
 
 
 async def test_one_of_two_engines_that_is_killed_costs_no_question_its_answer(config):

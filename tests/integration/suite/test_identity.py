@@ -10,6 +10,7 @@ import pytest
 import yaml
 from tests.authority import Authority
 from tests.integration.suite.conftest import four_processes
+from tests.support.waiting import until
 from tests.unit.cli.driving import lines, run
 from tests.unit.gateway.identity import provider
 
@@ -49,10 +50,11 @@ async def refusal(address, key):
     return refused.value.reason
 
 
-async def until(wanted, look):
-    async with asyncio.timeout(30):
-        while await look() != wanted:  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0.1)
+async def until_it_is(wanted, look):
+    async def is_it():
+        return await look() == wanted
+
+    await until(is_it, pause=0.1)
 
 
 async def outcome(address, key):
@@ -66,19 +68,19 @@ async def test_a_key_opens_the_gateway_until_it_is_revoked(guarded):
     path, address = guarded
     assert await refusal(address, None) == "UNAUTHENTICATED"
     told = made(path, "ci", "--tenant", "acme", "--scope", "generate")
-    await until("tiny", lambda: outcome(address, told["text"]))
+    await until_it_is("tiny", lambda: outcome(address, told["text"]))
     async with AsyncClient(address, api_key=told["text"]) as client:
         with pytest.raises(LlmrouterError) as refused:
             await client.models()
     assert refused.value.reason == "PERMISSION_DENIED"
     run("keys", "revoke", "ci", "--config", str(path))
-    await until("UNAUTHENTICATED", lambda: outcome(address, told["text"]))
+    await until_it_is("UNAUTHENTICATED", lambda: outcome(address, told["text"]))
 
 
 async def test_a_key_for_another_model_gets_no_answer_of_this_one(guarded):
     path, address = guarded
     told = made(path, "ci", "--model", "another")
-    await until("NO_CANDIDATE", lambda: outcome(address, told["text"]))
+    await until_it_is("NO_CANDIDATE", lambda: outcome(address, told["text"]))
 
 
 async def test_a_token_of_the_configured_provider_opens_it_too(config, tmp_path):
@@ -97,7 +99,7 @@ async def test_a_token_of_the_configured_provider_opens_it_too(config, tmp_path)
     path.write_text(json.dumps(body))
     async with suite.running(path) as addresses:
         good = provider.token(scope="generate")
-        await until("tiny", lambda: outcome(addresses.gateway, good))
+        await until_it_is("tiny", lambda: outcome(addresses.gateway, good))
         assert await refusal(addresses.gateway, provider.token(scope="embed")) == (
             "PERMISSION_DENIED"
         )
@@ -118,7 +120,7 @@ async def test_a_certificate_says_who_asks_over_grpc_and_http(config, tmp_path):
     }  # fmt: skip
     path.write_text(json.dumps(body))
     async with suite.running(path) as addresses:
-        await until("tiny", lambda: outcome_over_tls(addresses.gateway, authority, known))
+        await until_it_is("tiny", lambda: outcome_over_tls(addresses.gateway, authority, known))
         told = await outcome_over_tls(addresses.gateway, authority, unknown)
         assert told == "UNAUTHENTICATED"
         assert await status_over_tls(addresses.http, authority, known) == 403, "no scope `models`"
@@ -155,5 +157,5 @@ async def test_refusals_and_acts_stand_in_one_log(guarded):
     async def acts():
         return {json.loads(line)["act"] for line in file.read_text().splitlines()}
 
-    await until({"key.created", "refused"}, acts)
+    await until_it_is({"key.created", "refused"}, acts)
     assert "llmr_" not in file.read_text()

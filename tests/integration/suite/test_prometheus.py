@@ -9,9 +9,10 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from tests.integration.suite.conftest import free_ports
 from tests.integration.suite.otlp_receiver import receiving_grpc
 from tests.integration.suite.test_telemetry import ask, configured
+from tests.support.ports import free_ports
+from tests.support.programs import program
 
 from llmrouter import suite
 
@@ -33,21 +34,17 @@ async def scraping(page, folder):
     configuration.write_text(
         json.dumps({"global": often, "rule_files": [str(rules)], "scrape_configs": [scrape]})
     )
-    process = await asyncio.create_subprocess_exec(
+    command = [
         PROMETHEUS, f"--config.file={configuration}", f"--storage.tsdb.path={folder / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--enable-feature=exemplar-storage",
-        stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
+    ]  # fmt: skip
 
     async def api(path, **query):
         url = f"http://127.0.0.1:{port}/api/v1/{path}?{urllib.parse.urlencode(query)}"
         return json.loads(await asyncio.to_thread(_read, url))["data"]
 
-    try:
+    async with program(*command):
         yield api
-    finally:
-        process.terminate()
-        await asyncio.wait_for(process.wait(), 20)
 
 
 def _read(url):

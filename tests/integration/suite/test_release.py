@@ -3,13 +3,13 @@
 import asyncio
 import contextlib
 import json
-import os
 import shutil
-import signal
 import sys
 
 import pytest
-from tests.integration.suite.conftest import free_ports, wait_until_ready
+from tests.integration.suite.conftest import wait_until_ready
+from tests.support.ports import free_ports
+from tests.support.programs import program
 
 from llmrouter_client import AsyncClient, LlmrouterError
 
@@ -56,24 +56,6 @@ class Colour:
         ):  # fmt: skip
             await wait_until_ready(self.port)
             yield self
-
-
-@contextlib.asynccontextmanager
-async def program(*command, environment=None):
-    process = await asyncio.create_subprocess_exec(
-        *command, env={**os.environ, **(environment or {})},
-        stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
-    )  # fmt: skip
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-        try:
-            await asyncio.wait_for(process.wait(), 30)
-        except TimeoutError:
-            process.kill()
-            await process.wait()
 
 
 @contextlib.asynccontextmanager

@@ -10,8 +10,9 @@ import urllib.request
 
 import pytest
 from grpc import aio
-from tests.integration.suite.conftest import four_processes, free_ports, wait_until_routable
+from tests.integration.suite.conftest import four_processes, wait_until_routable
 from tests.integration.suite.otlp_receiver import receiving_grpc, receiving_http
+from tests.support.ports import free_ports
 
 from llmrouter import suite
 from llmrouter.v1 import generation_pb2

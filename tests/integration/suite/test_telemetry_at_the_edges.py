@@ -4,9 +4,9 @@ import asyncio
 import json
 
 import pytest
-from tests.integration.suite.conftest import free_ports
 from tests.integration.suite.otlp_receiver import receiving_grpc
 from tests.integration.suite.test_telemetry import ask, configured, page, told, tree
+from tests.support.ports import free_ports
 
 from llmrouter import suite
 from llmrouter_client import AsyncClient, LlmrouterError

@@ -12,7 +12,8 @@ import sys
 import pytest
 import yaml
 from tests.authority import Authority
-from tests.integration.suite.conftest import SERVICES, free_ports, programs, wait_until_ready
+from tests.integration.suite.conftest import SERVICES, programs, wait_until_ready
+from tests.support.ports import free_ports
 
 from llmrouter_client import AsyncClient, LlmrouterError, Tls
 

@@ -5,7 +5,7 @@ import json
 
 import aiohttp
 import pytest
-from tests.integration.suite.conftest import free_ports
+from tests.support.ports import free_ports
 from tests.unit.cli.driving import lines, run
 
 from llmrouter import suite

@@ -10,70 +10,15 @@ import grpc
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from tests.integration.transport.named import Named, health_of, hosted, say
+from tests.support.ports import free_ports
+from tests.unit.selector.building import Clock
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.listening import Listening
+from llmrouter.common.renewing import RenewingChannel
 from llmrouter.common.settings import ConfigError
-
-
-class Named:
-    """Answers with its own name, once it may."""
-
-    def __init__(self, name):
-        self.name = name
-        self.peers = set()
-        self.second = asyncio.Event()  # set once calls have come on two connections
-        self.begun = asyncio.Event()
-        self.may = asyncio.Event()
-        self.may.set()
-
-    async def say(self, request, context):
-        self.peers.add(context.peer())
-        if len(self.peers) == 2:
-            self.second.set()
-        self.begun.set()
-        await self.may.wait()
-        return self.name.encode()
-
-    def register(self, server):
-        handler = grpc.unary_unary_rpc_method_handler(self.say)
-        server.add_generic_rpc_handlers(
-            [grpc.method_handlers_generic_handler("test.Named", {"Say": handler})]
-        )
-
-
-@contextlib.asynccontextmanager
-async def hosted(named, host="127.0.0.1", port=0, *, start=True, **listening):
-    service = Service(
-        "cache", "test.Named", named.register, host, port, listening=Listening(**listening)
-    )
-    host = Hosted(service)
-    try:
-        address = await host.bind()
-        if start:
-            await host.start()
-        yield address, host
-    finally:
-        named.may.set()
-        await host.stop(grace=5)
-
-
-def say(channel):
-    return channel.unary_unary("/test.Named/Say")(b"", timeout=10)
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-async def health_of(address, service=""):
-    async with aio.insecure_channel(address) as channel:
-        request = health_pb2.HealthCheckRequest(service=service)
-        answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
-        return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
 async def test_a_service_that_is_not_ready_is_live_all_the_same():
@@ -96,11 +41,18 @@ async def bound(named, **more):
         await host.stop(0)
 
 
+async def has_come(channel):
+    """Return once what was sent before has come: a later call on the connection is answered."""
+    await asyncio.sleep(0)  # so that what was scheduled is sent
+    asked = health_pb2.HealthCheckRequest()
+    await health_pb2_grpc.HealthStub(channel).Check(asked, timeout=10)
+
+
 async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
     named, started = Named("one"), asyncio.Event()
     async with bound(named, start=started.wait) as (channel, host):
         starting, saying = asyncio.create_task(host.start()), asyncio.ensure_future(say(channel))
-        await asyncio.sleep(0.1)
+        await has_come(channel)
         early = named.begun.is_set()
         started.set()
         assert await saying == b"one"
@@ -111,7 +63,7 @@ async def test_a_call_that_comes_before_its_service_has_started_waits_for_it():
 async def test_one_that_never_starts_lets_go_of_the_calls_that_wait():
     async with bound(Named("one")) as (channel, host):
         saying = asyncio.ensure_future(say(channel))
-        await asyncio.sleep(0.1)
+        await has_come(channel)
         await host.stop(0)
         with pytest.raises(aio.AioRpcError, match="shutting down"):
             await saying
@@ -144,7 +96,7 @@ async def test_parts_of_a_service_have_a_health_of_their_own():
 
 
 async def test_the_health_port_tells_the_same_health_and_serves_nothing_else():
-    port = free_port()
+    [port] = free_ports(1)
     async with hosted(Named("one"), start=False, health_port=port) as (address, host):
         beside = f"127.0.0.1:{port}"
         assert await health_of(beside) == "NOT_SERVING"
@@ -280,6 +232,25 @@ async def test_calls_go_on_at_the_other_replica_when_one_goes():
                 await channel.wait_for_state_change(channel.get_state())
         assert {await say(channel) for _ in range(4)} == {b"one"}
         await dialler.close()
+
+
+async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew():
+    [port] = free_ports(1)
+    clock, never = Clock(), ("initial", "min", "max")
+    options = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in never]
+    options.append(("grpc.use_local_subchannel_pool", 1))
+    channel = RenewingChannel(f"localhost:{port}", None, tuple(options), clock)
+    with pytest.raises(aio.AioRpcError):
+        await say(channel)
+    async with hosted(Named("one"), port=port):
+        for _ in range(2):  # gRPC by itself would not look again
+            with pytest.raises(aio.AioRpcError):
+                await say(channel)
+        clock.now += 5
+        assert await say(channel) == b"one"
+        clock.now += 5
+        assert await say(channel) == b"one"
+    await channel.close()
 
 
 @pytest.mark.slow

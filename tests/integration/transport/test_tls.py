@@ -11,7 +11,8 @@ import grpc
 import pytest
 from grpc import aio
 from tests.authority import Authority
-from tests.integration.transport.test_listening import Named, free_port, health_of, hosted, say
+from tests.integration.transport.named import Named, health_of, hosted, say
+from tests.support.ports import free_ports
 
 from llmrouter.common import credentials, tls
 from llmrouter.common.dialling import Dialler
@@ -200,7 +201,7 @@ async def test_a_call_that_runs_while_certificates_are_renewed_finishes(authorit
 
 
 async def test_probes_need_no_certificate(authority):
-    port = free_port()
+    [port] = free_ports(1)
     settings = shown(authority.issue("server"), authority)
     async with hosted(Named("one"), tls=settings, health_port=port) as (_, host):
         await host.start()

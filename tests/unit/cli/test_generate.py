@@ -23,6 +23,15 @@ def test_generate_streams_the_answer_and_then_its_route(address):
     assert "big QUEUE_FULL (h:1), then smollm2-135m-instruct-int8 answered" in route["attempts"]
 
 
+def test_of_several_gateways_those_that_are_away_are_passed_by(address, gateway):
+    several = f"{AWAY},{address}"
+    assert run("generate", "hi", "--address", several).stdout == "".join(TEXT) + "\n"
+    assert run("embed", "hi", "--address", several).exit_code == 0
+    assert run("chat", "--address", several, stdin="hi\n").exit_code == 0
+    alone = run("generate", "hi", "--address", f"{AWAY},{AWAY}")
+    assert f"no gateway answers at {AWAY}, {AWAY}, which --address says" in alone.stderr
+
+
 def test_generate_sends_what_it_was_told(address, gateway):
     options = "--model m --strategy s --temperature 0 --max-tokens 5 --seed 1 --top-k 2 --top-p 0.5"
     result = run(

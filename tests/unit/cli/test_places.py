@@ -6,7 +6,7 @@ import pytest
 import typer
 from tests.unit.cli.driving import run
 
-from llmrouter.cli.places import cache_at, gateway_at, selector_at, tls_from
+from llmrouter.cli.places import cache_at, gateway_at, gateways_at, selector_at, tls_from
 from llmrouter.common.settings import ConfigError
 from llmrouter_client import Tls
 
@@ -53,6 +53,24 @@ def test_what_is_no_address_is_refused_naming_where_it_stands(monkeypatch):
     monkeypatch.setenv("LLMROUTER_ADDRESS", "nonsense")
     with pytest.raises(ConfigError, match=r"^LLMROUTER_ADDRESS: must be host:port.*'nonsense'"):
         gateway_at(None)
+
+
+def test_a_question_may_go_to_several_gateways(monkeypatch):
+    assert gateways_at("a:1, b:2").addresses == ("a:1", "b:2")
+    monkeypatch.setenv("LLMROUTER_ADDRESS", "c:3,d:4")
+    assert gateways_at(None).addresses == ("c:3", "d:4")
+    with pytest.raises(typer.BadParameter, match=r"must be host:port.*not 'a:1,'"):
+        gateways_at("a:1,")
+
+
+def test_what_is_about_one_gateway_is_refused_several_and_other_services_are_one(monkeypatch):
+    with pytest.raises(typer.BadParameter, match=r"one gateway, and --address says a:1, b:2"):
+        gateway_at("a:1,b:2")
+    monkeypatch.setenv("LLMROUTER_ADDRESS", "c:3,d:4")
+    with pytest.raises(typer.BadParameter, match=r"LLMROUTER_ADDRESS says c:3, d:4"):
+        gateway_at(None)
+    with pytest.raises(typer.BadParameter, match=r"must be host:port"):
+        selector_at("a:1,b:2", "--selector")
 
 
 def test_a_port_that_is_chosen_at_the_start_has_to_be_told(monkeypatch):

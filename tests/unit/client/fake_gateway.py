@@ -315,13 +315,15 @@ async def _refuse(step: Step, context: Any) -> None:
 
 
 @asynccontextmanager
-async def serving(gateway: FakeGateway, selector: FakeSelector | None = None):
-    """Serve on a free port; yields `host:port`."""
+async def serving(
+    gateway: FakeGateway, selector: FakeSelector | None = None, at: str = "127.0.0.1:0"
+):
+    """Serve, by default on a free port; yields `host:port`."""
     server = aio.server()
     gateway_pb2_grpc.add_GatewayServiceServicer_to_server(gateway, server)
     selector_pb2_grpc.add_SelectorServiceServicer_to_server(selector or FakeSelector(), server)
     cache_pb2_grpc.add_CacheServiceServicer_to_server(FakeCache(), server)
-    port = server.add_insecure_port("127.0.0.1:0")
+    port = server.add_insecure_port(at)
     await server.start()
     try:
         yield f"127.0.0.1:{port}"

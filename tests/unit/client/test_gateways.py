@@ -9,7 +9,7 @@ import pytest
 from tests.unit.client.fake_gateway import FakeGateway, serving, whole_answer
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter_client import AsyncClient, Delta, LlmrouterError
+from llmrouter_client import AsyncClient, Delta, LlmrouterError, gateways
 
 
 def nowhere():
@@ -82,3 +82,20 @@ async def test_when_all_are_away_the_last_one_asked_is_named():
 def test_what_is_no_list_of_addresses_is_refused(address):
     with pytest.raises(LlmrouterError, match="address"):
         AsyncClient(address)
+
+
+async def test_a_gateway_that_was_away_for_a_while_is_dialled_anew(monkeypatch):
+    never = ("initial", "min", "max")
+    options = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in never]
+    options.append(("grpc.use_local_subchannel_pool", 1))
+    monkeypatch.setattr(gateways, "_CHANNEL_OPTIONS", options)
+    address = nowhere()
+    async with AsyncClient(address, retries=0) as client:
+        with pytest.raises(LlmrouterError):
+            await client.generate("hi")
+        async with serving(FakeGateway(), at=address):
+            with pytest.raises(LlmrouterError):  # gRPC by itself would not look again
+                await client.generate("hi")
+            monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
+            assert (await client.generate("hi")).text
+            assert (await client.generate("hi")).text

@@ -37,36 +37,38 @@ def dialler(monkeypatch):
 
 
 async def test_past_its_bound_the_channel_not_asked_for_the_longest_is_let_go(dialler):
-    first, second = dialler.passing("a:1"), dialler.passing("b:1")
-    assert dialler.passing("a:1") is first
-    third = dialler.passing("c:1")
+    first, second = dialler.passing("10.0.0.1:1"), dialler.passing("10.0.0.2:1")
+    assert dialler.passing("10.0.0.1:1") is first
+    third = dialler.passing("10.0.0.3:1")
     await asyncio.sleep(0)
     assert (first.graces, second.graces, third.graces) == ([], [60.0], [])
-    assert dialler.passing("a:1") is first
-    assert dialler.passing("b:1") is not second
+    assert dialler.passing("10.0.0.1:1") is first
+    assert dialler.passing("10.0.0.2:1") is not second
     await dialler.close()
 
 
 async def test_a_configured_channel_lasts_however_many_pass(dialler):
-    kept = dialler.channel("a:1")
+    kept = dialler.channel("10.0.0.1:1")
     for number in range(10):
-        dialler.passing(f"b:{number}")
+        dialler.passing(f"10.0.0.2:{number}")
     await asyncio.sleep(0)
-    assert dialler.channel("a:1") is dialler.passing("a:1") is kept
+    assert dialler.channel("10.0.0.1:1") is dialler.passing("10.0.0.1:1") is kept
     assert kept.graces == []
     await dialler.close()
 
 
 async def test_a_local_channel_stands_for_its_address_and_is_not_closed(dialler):
     local = FakeChannel("local")
-    dialler.add_local("a:1", local)
-    assert dialler.channel("a:1") is dialler.passing("a:1") is local
+    dialler.add_local("10.0.0.1:1", local)
+    assert dialler.channel("10.0.0.1:1") is dialler.passing("10.0.0.1:1") is local
     await dialler.close()
     assert local.graces == []
 
 
 async def test_closing_waits_for_no_call_of_a_channel_that_was_let_go(dialler):
-    channels = [dialler.passing(f"a:{number}") for number in range(4)] + [dialler.channel("b:1")]
+    channels = [dialler.passing(f"10.0.0.1:{number}") for number in range(4)] + [
+        dialler.channel("10.0.0.2:1")
+    ]
     await asyncio.sleep(0)
     channels[0].idle.set()
     await asyncio.sleep(0.01)

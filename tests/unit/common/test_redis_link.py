@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from redis.exceptions import ConnectionError as DisconnectedError
+from tests.support.waiting import until
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.redis_link import RedisLink
@@ -30,12 +31,6 @@ class User:
 
     def lose(self):
         self.losses += 1
-
-
-async def until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - the link tells nobody
-            await asyncio.sleep(0.005)
 
 
 async def test_a_server_that_is_lost_is_told_and_found_again(caplog):

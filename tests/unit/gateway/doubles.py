@@ -3,6 +3,8 @@
 import asyncio
 import time
 
+from tests.support.waiting import until
+
 from llmrouter.common.answer_key import answer_key, question_key
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import (
@@ -48,13 +50,18 @@ def error(reason=Reason.UPSTREAM_UNAVAILABLE, **facts):
 
 
 async def play(script, log):
-    """Yield the events of a script, raise its errors, wait where it says so; note the end."""
+    """Yield the events of a script, raise its errors; note the end.
+
+    A number waits so many seconds, a function until it returns something true.
+    """
     try:
         for step in script:
             if isinstance(step, BaseException):
                 raise step
             if isinstance(step, (int, float)):
                 await asyncio.sleep(step)
+            elif callable(step):
+                await until(step, pause=0)
             else:
                 yield step
     finally:

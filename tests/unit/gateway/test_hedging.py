@@ -5,6 +5,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import (
     CONTEXT,
     FIRST,
@@ -68,7 +69,8 @@ async def test_the_second_answers_where_the_first_says_nothing_in_time():
 
 
 async def test_the_first_answers_where_it_begins_before_the_second_and_then_that_is_cancelled():
-    runner = Runner(first=[COUNTED, 0.02, *ANSWER[1:]], second=[OTHER[0], NEVER])
+    runner = Runner(second=[OTHER[0], NEVER])
+    runner.scripts["first"] = [COUNTED, lambda: len(runner.calls) == 2, *ANSWER[1:]]
     events = await execute(runner)
     assert text(events) == "Paris"
     assert started(events).reason == PLAN.reason
@@ -109,9 +111,14 @@ async def test_the_first_that_fails_early_is_followed_by_the_next_at_once():
 
 @pytest.mark.parametrize("loser", ["first", "second"])
 async def test_one_of_two_that_fails_leaves_the_answer_to_the_other(loser):
-    scripts = {"first": [COUNTED, 0.02, *ANSWER[1:]], "second": [OTHER[0], 0.02, *OTHER[1:]]}
-    scripts[loser] = [COUNTED, 0.01, error(Reason.GENERATION_FAILED)]
-    events = await execute(Runner(**scripts))
+    runner = Runner()
+    runner.scripts = {
+        "first": [COUNTED, lambda: runner.log, *ANSWER[1:]],
+        "second": [OTHER[0], lambda: runner.log, *OTHER[1:]],
+    }
+    failing = [COUNTED, lambda: len(runner.calls) == 2, error(Reason.GENERATION_FAILED)]
+    runner.scripts[loser] = failing
+    events = await execute(runner)
     assert started(events).model != loser
     failed, answered = events[-1].attempts
     assert (failed.model, failed.error_reason) == (loser, "GENERATION_FAILED")
@@ -141,8 +148,7 @@ async def test_what_both_used_is_paid_for():
 async def test_a_reader_that_leaves_while_both_run_ends_both():
     runner = Runner(first=[COUNTED, NEVER], second=[OTHER[0], NEVER])
     task = asyncio.create_task(execute(runner))
-    await asyncio.sleep(0.02)
-    assert runner.calls == ["first", "second"]
+    await until(lambda: runner.calls == ["first", "second"])
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task

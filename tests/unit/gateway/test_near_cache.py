@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import replace
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import error, near_cache
 
 from llmrouter.common.errors import RouterError
@@ -141,12 +142,6 @@ class Watched:
         if self.report_error is not None:
             raise self.report_error
         self.invalidated.append((model, version))
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.005)
 
 
 async def test_a_stream_that_breaks_is_followed_anew_from_where_it_was():

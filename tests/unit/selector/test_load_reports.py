@@ -8,7 +8,8 @@ import grpc
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.unit.selector.test_endpoints import Models, until
+from tests.support.waiting import until
+from tests.unit.selector.telling import Models
 
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.load_reports import LoadListener, ReportedLoad, loads_in

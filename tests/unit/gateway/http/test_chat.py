@@ -1,10 +1,10 @@
 """Chats by OpenAI's own client."""
 
-import asyncio
 from dataclasses import replace
 
 import openai
 import pytest
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import answer_events, error
 
 from llmrouter.common.continuation import Switched, Switching
@@ -321,14 +321,14 @@ async def test_a_caller_that_leaves_its_stream_ends_the_request(api):
     stream = await ask(api, stream=True)
     await anext(aiter(stream))
     await stream.close()
-    await _until(lambda: api.chain.log == ["closed"] and not api.gate.active)
+    await until(lambda: api.chain.log == ["closed"] and not api.gate.active)
 
 
 async def test_a_caller_that_leaves_before_its_answer_ends_the_request(api):
     api.chain.script = [60]
     with pytest.raises(openai.APITimeoutError):
         await ask(api, timeout=0.2)
-    await _until(lambda: api.chain.log == ["closed"] and not api.gate.active)
+    await until(lambda: api.chain.log == ["closed"] and not api.gate.active)
 
 
 async def test_the_header_gives_a_deadline(api):
@@ -337,12 +337,6 @@ async def test_the_header_gives_a_deadline(api):
     assert api.chain.calls[0][1].remaining() <= 5, "the default is longer"
     with pytest.raises(openai.BadRequestError, match="x-request-timeout is 'soon'"):
         await ask(api, extra_headers={"x-request-timeout": "soon"})
-
-
-async def _until(condition):
-    async with asyncio.timeout(10):
-        while not condition():  # noqa: ASYNC110 - what is waited for is another's state
-            await asyncio.sleep(0.01)
 
 
 async def test_an_answer_may_be_sent_back_as_a_turn_as_the_client_gives_it(api):

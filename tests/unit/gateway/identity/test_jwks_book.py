@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 from pydantic import ValidationError
+from tests.support.waiting import until
 from tests.unit.gateway.identity.provider import jwks, settings
 
 from llmrouter.gateway.identity import jwks_book
@@ -66,12 +67,6 @@ async def follow():
     for book in books:
         await book.close()
         await book.close()
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0.005)
 
 
 async def test_keys_come_from_a_file_and_are_followed(tmp_path, follow):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import stat
 from dataclasses import replace
 from multiprocessing.pool import ThreadPool
 
 import pytest
+from tests.support.waiting import until
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.api_keys import ApiKey, make, revoke
@@ -27,12 +27,6 @@ def created(store, **changes):
     key, _ = make(store.secret(), replace(WANTED, **changes))
     store.put(key)
     return key
-
-
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0.005)
 
 
 def test_before_the_first_key_there_is_nothing_and_nothing_is_made(store, tmp_path):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis import Redis
+from tests.support.waiting import until
 from tests.unit.gateway.limits.doubles import charge
 
 from llmrouter.common.errors import Reason, RouterError
@@ -35,11 +36,6 @@ async def counted(store, name, subject="tenant acme"):
     """What a counter counts now."""
     found = await store.reserve([now_charge(name, 1, 0, ceiling=-1, subject=subject)])
     return found.full[0].seen.used
-
-
-async def until(condition):
-    while not await condition():  # noqa: ASYNC110 - a server tells nothing by itself
-        await asyncio.sleep(0.01)
 
 
 @pytest.fixture

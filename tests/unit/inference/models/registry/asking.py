@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
+from functools import partial
 
 import pytest
+from tests.support import waiting
 from tests.unit.inference.models.fake_backend import WHO
 
 from llmrouter.common.errors import RouterError
+
+until = partial(waiting.until, pause=0)
+"""Some of what is waited for is so for one turn of the loop alone."""
 
 
 def states(registry):
@@ -27,12 +31,6 @@ async def refusal(awaitable):
     with pytest.raises(RouterError) as refused:
         await awaitable
     return refused.value
-
-
-async def until(condition):
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - looks from outside, like a caller
-            await asyncio.sleep(0)
 
 
 def size_of_one(tmp_path):
