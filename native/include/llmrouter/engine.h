@@ -60,7 +60,7 @@ class Engine {
   /// Tokens of prompt and answer together that one sequence may hold.
   int context() const { return limits_.context; }
   /// Tokens that all sequences together may hold; 0 for as many as the slots can.
-  std::int64_t positions() const { return options_.scheduler.positions; }
+  std::int64_t positions() const { return options_.positions; }
 
   /// Whether drafts leave every answer as it is, bit by bit: see `Decoder::rounds_alike`.
   bool rounds_alike() const { return rounds_alike_; }
