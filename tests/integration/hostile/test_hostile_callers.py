@@ -122,9 +122,9 @@ def test_a_body_of_a_hundred_megabytes_is_refused_and_fills_no_memory(running):
         with contextlib.suppress(ConnectionError):
             for _ in range(100):
                 connection.sendall(b"x" * (1 << 20))
-    # What is still on its way when a connection ends may take the answer with it: only the head.
+    # What is on its way when a connection ends may take the answer with it: here nothing is.
     with socket.create_connection(running.http, timeout=60) as connection:
-        connection.sendall(head)
+        connection.sendall(head + b"x" * ((4 << 20) + 1))
         assert connection.recv(1024).startswith(b"HTTP/1.1 400")
     large = gateway_pb2.StreamGenerateRequest(request={"prompt": "x" * (100 << 20)})
     with grpc.insecure_channel(running.grpc) as channel:
