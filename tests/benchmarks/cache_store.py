@@ -55,7 +55,7 @@ def _own_bytes():
 async def _look_up(folder, settings):
     before = _own_bytes()
     began = time.perf_counter()
-    tiers, _ = await open_tiers(settings, folder, time.time)
+    tiers, _, _ = await open_tiers(settings, folder, time.time)
     opened = time.perf_counter() - began
     chance, times = random.Random(6), []  # noqa: S311
     numbers = [chance.randrange(ENTRIES) for _ in range(LOOKUPS)]

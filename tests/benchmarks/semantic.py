@@ -1,8 +1,8 @@
 """Answers to similar questions: precision and recall on pairs written for this, and the search.
 
 A threshold is chosen on every second group of pairs and judged on the others. The words of the
-guard were written beside these pairs, so that its recall on other people's questions is lower,
-and its precision may be.
+guard were written beside the first 114 groups, so that its recall on other people's questions is
+lower, and its precision may be.
 """
 
 import asyncio
@@ -195,9 +195,9 @@ def measure_beside_gptcache(vectors, entries=2_000, lookups=200):
 
 async def _through_the_service(many, lookups, folder):
     settings = CacheSettings(disk_max_bytes=0)
-    tiers, invalidations = await open_tiers(settings, None, time.time)
+    tiers, *rest = await open_tiers(settings, None, time.time)
     similar = SimilarQuestions(folder / "similar", len(many))
-    service = CacheServicer(settings, tiers, invalidations, similar=similar)
+    service = CacheServicer(settings, tiers, *rest, similar=similar)
     who = generation_pb2.RequestContext(request_id="bench", tenant="default")
     answer = cache_pb2.CachedAnswer(model="m", choices=[generation_pb2.Choice(text="Paris")])
     asked = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
@@ -127,6 +127,16 @@ class DiskTier:
     ) -> None:
         """Note invalidations durably; arguments and errors as those of `LmdbStore.mark`."""
         await self._write(lambda: self._store.mark(marks, gone, floor))
+
+    async def versions(self) -> dict[str, frozenset[str]]:
+        """Return the versions that are remembered, as `LmdbStore.versions`."""
+        return await self._write(self._store.versions)
+
+    async def note_versions(
+        self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
+    ) -> None:
+        """Remember versions durably; arguments and errors as those of `LmdbStore.note_versions`."""
+        await self._write(lambda: self._store.note_versions(changed, forgotten))
 
     async def add_dictionary(self, raw: bytes) -> bool:
         """Keep a dictionary durably; errors as those of `LmdbStore.add_dictionary`."""

@@ -11,7 +11,7 @@ import contextlib
 import struct
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, TypeVar
@@ -23,9 +23,11 @@ from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.store_facts import (
     StoreFacts,
     read_facts,
+    read_versions,
     write_dictionary,
     write_facts,
     write_marks,
+    write_versions,
 )
 from llmrouter.common.errors import Reason, RouterError
 
@@ -124,6 +126,28 @@ class LmdbStore:
             RouterError: STORE_FAILED when the disk cannot be written.
         """
         self._guard(lambda: self._renewing(lambda: self._mark(marks, gone, floor)))
+
+    def versions(self) -> dict[str, frozenset[str]]:
+        """Return the versions that are remembered by model, what was noted longest ago first.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be read.
+        """
+        return self._guard(lambda: self._renewing(self._versions))
+
+    def note_versions(
+        self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
+    ) -> None:
+        """Remember the versions of models; returns once the disk has them.
+
+        Args:
+            changed: All versions of each of these models.
+            forgotten: Models that are remembered no longer.
+
+        Raises:
+            RouterError: STORE_FAILED when the disk cannot be written.
+        """
+        self._guard(lambda: self._renewing(lambda: self._note_versions(changed, forgotten)))
 
     def add_dictionary(self, raw: bytes) -> None:
         """Keep a dictionary that payloads will name.
@@ -245,6 +269,16 @@ class LmdbStore:
             write_marks(txn, marks, gone, floor)
         if self._known is not None and marks:
             self._known = replace(self._known, floor=marks[-1][1])
+
+    def _versions(self) -> dict[str, frozenset[str]]:
+        with self._env.begin(db=self._tables["facts"]) as txn:
+            return read_versions(txn)
+
+    def _note_versions(
+        self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
+    ) -> None:
+        with self._env.begin(write=True, db=self._tables["facts"]) as txn:
+            write_versions(txn, changed, forgotten)
 
     def _add_dictionary(self, raw: bytes) -> None:
         with self._env.begin(write=True, db=self._tables["facts"]) as txn:

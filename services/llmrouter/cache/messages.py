@@ -15,11 +15,14 @@ from llmrouter.v1 import generation_pb2
 __all__ = [
     "decode_label",
     "decode_ttl",
+    "decode_versions",
     "encode_news",
     "place_of",
     "question_place_of",
     "tenant_of",
 ]
+
+_MOST_TOLD = 4_096
 
 
 def tenant_of(context: generation_pb2.RequestContext) -> str:
@@ -85,13 +88,33 @@ def decode_label(request: pb.InvalidateRequest) -> bytes:
         validate_tags("tag", [request.tag])
         return tag_label(tenant, request.tag)
     if target == "model":
-        size = len(request.model.model.encode())
-        if not 1 <= size <= 256:
-            raise invalid("model.model", f"has {size} bytes; 1 to 256 are allowed")
+        _check_name("model.model", request.model.model)
         return model_label(request.model.model, request.model.version)
     if target == "tenant" and request.tenant:
         return tenant_label(tenant)
     raise invalid("target", "is not set; name a key, a tag, a model or the whole tenant")
+
+
+def decode_versions(request: pb.TellVersionsRequest) -> dict[str, frozenset[str]]:
+    """Return the versions of each model that is named.
+
+    Raises:
+        RouterError: INVALID_ARGUMENT when one has no name, or they are too many.
+    """
+    if len(request.versions) > _MOST_TOLD:
+        raise invalid("versions", f"has {len(request.versions)}; at most {_MOST_TOLD} are allowed")
+    found: dict[str, set[str]] = {}
+    for at, one in enumerate(request.versions):
+        _check_name(f"versions[{at}].model", one.model)
+        _check_name(f"versions[{at}].version", one.version)
+        found.setdefault(one.model, set()).add(one.version)
+    return {model: frozenset(versions) for model, versions in found.items()}
+
+
+def _check_name(field: str, name: str) -> None:
+    size = len(name.encode())
+    if not 1 <= size <= 256:
+        raise invalid(field, f"has {size} bytes; 1 to 256 are allowed")
 
 
 def encode_news(news: News) -> pb.WatchInvalidationsResponse:

@@ -40,14 +40,14 @@ async def build(
         return _sharing(settings, settings.shared, similar)
     answers = folder if settings.disk_max_bytes else None
     try:
-        tiers, invalidations = await open_tiers(settings, answers, steady_clock())
+        tiers, invalidations, versions = await open_tiers(settings, answers, steady_clock())
     except RouterError as error:
         remedy = (
             "set cache.disk_path to a folder that can be written, or cache.disk_max_bytes to 0 to "
             "keep answers in memory only"
         )
         raise RouterError(error.reason, f"{error.message}; {remedy}") from error
-    servicer = CacheServicer(settings, tiers, invalidations, similar=similar)
+    servicer = CacheServicer(settings, tiers, invalidations, versions, similar=similar)
 
     async def close() -> None:
         await tiers.close()
@@ -58,7 +58,9 @@ async def build(
 
 def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQuestions) -> Service:
     made = open_shared(settings, shared, steady_clock())
-    servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims, similar)
+    servicer = CacheServicer(
+        settings, made.tiers, made.invalidations, made.versions, made.claims, similar
+    )
 
     async def close() -> None:
         await made.following.close()

@@ -14,6 +14,7 @@ from llmrouter.cache.leases import Leases
 from llmrouter.cache.messages import (
     decode_label,
     decode_ttl,
+    decode_versions,
     encode_news,
     place_of,
     question_place_of,
@@ -23,6 +24,7 @@ from llmrouter.cache.semantic.messages import decode_question
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.shared_store import Claim
 from llmrouter.cache.tiers import Tiers
+from llmrouter.cache.versions import VersionBook
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import CacheLevel
 from llmrouter.common.invalidation import answer_labels, key_label
@@ -53,6 +55,7 @@ class CacheServicer(CacheServiceServicer):
         settings: CacheSettings,
         tiers: Tiers,
         invalidations: Invalidations,
+        versions: VersionBook,
         claims: Claims | None = None,
         similar: SimilarQuestions | None = None,
     ) -> None:
@@ -63,6 +66,7 @@ class CacheServicer(CacheServiceServicer):
         self._settings = settings
         self._tiers = tiers
         self._invalidations = invalidations
+        self._versions = versions
         self._claims = claims or Claims(Leases())
         self._similar = similar
         self._savings = SavingsTable()
@@ -168,6 +172,14 @@ class CacheServicer(CacheServiceServicer):
         """Make answers unusable; acknowledged once the disk knows."""
         sequence = await self._invalidations.invalidate(decode_label(request))
         return pb.InvalidateResponse(sequence=sequence)
+
+    async def TellVersions(  # noqa: N802 - the proto's name
+        self, request: pb.TellVersionsRequest, context: Any
+    ) -> pb.TellVersionsResponse:
+        """Drop the answers of versions that others have replaced; acknowledged once it is kept."""
+        replaced = await self._versions.tell(decode_versions(request))
+        gone = [pb.ModelAnswers(model=model, version=version) for model, version in replaced]
+        return pb.TellVersionsResponse(replaced=gone)
 
     async def WatchInvalidations(  # noqa: N802 - the proto's name
         self, request: pb.WatchInvalidationsRequest, context: Any

@@ -1,15 +1,17 @@
 """Records, marks and leases in a Redis or Valkey that several cache services share.
 
-Names: `{prefix}:facts`, `:marks` and `:dictionary` lie in one slot of a cluster; the answer and the
-lease of a key lie in one together. An answer's name has the store's identity in it, so that none
-outlives a store whose marks were lost.
+Names: `{prefix}:facts`, `:marks`, `:versions` and `:dictionary` lie in one slot of a cluster; the
+answer and the lease of a key lie in one together. An answer's name has the store's identity in it,
+so that none outlives a store whose marks were lost.
 """
 
 from __future__ import annotations
 
+import json
 import logging
+import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -42,7 +44,7 @@ _NEWS = (
     + """
 if not id or id == ARGV[4] then
   id, sequence, floor = ARGV[1], ARGV[2], ARGV[2]
-  redis.call('DEL', KEYS[2], KEYS[3])
+  redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
   redis.call('HSET', KEYS[1], 'id', id, 'sequence', sequence, 'floor', floor)
 end
 local marks = redis.call('ZRANGEBYSCORE', KEYS[2], '(' .. ARGV[3], '+inf', 'WITHSCORES',
@@ -145,9 +147,9 @@ class SharedStore:
             RouterError: STORE_FAILED.
         """
         fresh = (uuid.uuid4().bytes, int(self._clock() * 1e6))
-        names = (self._fact(b"facts"), self._fact(b"marks"), self._fact(b"dictionary"))
+        names = tuple(map(self._fact, (b"facts", b"marks", b"dictionary", b"versions")))
         told = await self._link.probe(
-            lambda client: client.eval(_NEWS, 3, *names, *fresh, after, renouncing, _AT_ONCE)
+            lambda client: client.eval(_NEWS, 4, *names, *fresh, after, renouncing, _AT_ONCE)
         )
         identity, sequence, floor, has_dictionary, flat = told
         marks = tuple((flat[at], int(flat[at + 1])) for at in range(0, len(flat), 2))
@@ -260,6 +262,32 @@ class SharedStore:
         name = self._fact(b"dictionary")
         await self._link.ask(lambda client: client.set(name, raw, nx=True))
         return False
+
+    async def versions(self) -> dict[str, frozenset[str]]:
+        """Return the versions that are remembered by model, what was noted longest ago first.
+
+        Raises:
+            RouterError: STORE_FAILED.
+        """
+        name = self._fact(b"versions")
+        lying: dict[bytes, bytes] = await self._link.ask(lambda client: client.hgetall(name))
+        found = [(*json.loads(value), model.decode()) for model, value in lying.items()]
+        return {model: frozenset(versions) for _, versions, model in sorted(found)}
+
+    async def note_versions(
+        self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
+    ) -> None:
+        """Remember the versions of models; arguments as those of `LmdbStore.note_versions`.
+
+        Raises:
+            RouterError: STORE_FAILED.
+        """
+        name, at = self._fact(b"versions"), time.time()
+        values = {model: json.dumps([at, sorted(known)]) for model, known in changed.items()}
+        if values:
+            await self._link.ask(lambda client: client.hset(name, mapping=values))
+        if forgotten:
+            await self._link.ask(lambda client: client.hdel(name, *forgotten))
 
     async def counts(self) -> TierCounts:
         """Return the hits and misses of this service; the store is no one's alone to measure."""

@@ -15,6 +15,7 @@ from llmrouter.cache.shared_invalidations import SharedInvalidations
 from llmrouter.cache.shared_link import SharedLink
 from llmrouter.cache.shared_store import SharedStore
 from llmrouter.cache.tiers import Tiers
+from llmrouter.cache.versions import VersionBook
 from llmrouter.common.memory_tier import MemoryTier
 
 __all__ = ["Sharing", "open_shared"]
@@ -26,6 +27,7 @@ class Sharing:
 
     tiers: Tiers
     invalidations: SharedInvalidations
+    versions: VersionBook
     claims: Claims
     following: Following
 
@@ -50,4 +52,5 @@ def open_shared(
     packer = Packer()
     tiers = Tiers(memory, store, invalidations, packer, clock, settings.stale_seconds)
     claims = Claims(Leases(), store)
-    return Sharing(tiers, invalidations, claims, Following(store, invalidations, packer, claims))
+    following = Following(store, invalidations, packer, claims)
+    return Sharing(tiers, invalidations, VersionBook(invalidations, store), claims, following)

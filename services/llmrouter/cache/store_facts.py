@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import struct
+import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["StoreFacts", "new_facts", "read_facts", "write_dictionary", "write_facts",
-           "write_marks"]  # fmt: skip
+__all__ = ["StoreFacts", "new_facts", "read_facts", "read_versions", "write_dictionary",
+           "write_facts", "write_marks", "write_versions"]  # fmt: skip
 
 _NUMBER = struct.Struct(">Q")
 _ID = b"id"
 _FLOOR = b"floor"
 _MARK = b"mark:"
 _DICTIONARY = b"dictionary:"
+_VERSIONS = b"versions:"
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,27 @@ def write_dictionary(txn: Any, raw: bytes) -> None:
     """Keep a dictionary as the newest."""
     count = sum(1 for _ in _below(txn, _DICTIONARY))
     txn.put(_DICTIONARY + _NUMBER.pack(count), raw)
+
+
+def read_versions(txn: Any) -> dict[str, frozenset[str]]:
+    """Return the versions that are remembered by model, what was noted longest ago first."""
+    found = [json.loads(value) for _, value in _below(txn, _VERSIONS)]
+    return {model: frozenset(versions) for _, model, versions in sorted(found)}
+
+
+def write_versions(
+    txn: Any, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
+) -> None:
+    """Remember the versions of models; arguments as those of `LmdbStore.note_versions`."""
+    for model in forgotten:
+        txn.delete(_versions_key(model))
+    for model, versions in changed.items():
+        value = json.dumps([time.time(), model, sorted(versions)])
+        txn.put(_versions_key(model), value.encode())
+
+
+def _versions_key(model: str) -> bytes:
+    return _VERSIONS + hashlib.blake2b(model.encode(), digest_size=16).digest()
 
 
 def _below(txn: Any, prefix: bytes) -> list[tuple[bytes, bytes]]:

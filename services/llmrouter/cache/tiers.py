@@ -16,6 +16,7 @@ from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.cache.store_facts import new_facts
+from llmrouter.cache.versions import MemoryVersions, VersionBook
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import CacheLevel
 from llmrouter.common.memory_tier import MemoryTier, TierCounts
@@ -223,8 +224,8 @@ def steady_clock() -> Callable[[], float]:
 
 async def open_tiers(
     settings: CacheSettings, answers: Path | None, clock: Callable[[], float]
-) -> tuple[Tiers, Invalidations]:
-    """Open the levels.
+) -> tuple[Tiers, Invalidations, VersionBook]:
+    """Open the levels, with what goes by them.
 
     Args:
         settings: Their sizes.
@@ -242,4 +243,4 @@ async def open_tiers(
     memory: MemoryTier[Record] = MemoryTier(settings.memory_max_bytes, clock)
     packer = Packer(facts.dictionaries)
     tiers = Tiers(memory, disk, invalidations, packer, clock, settings.stale_seconds)
-    return tiers, invalidations
+    return tiers, invalidations, VersionBook(invalidations, disk or MemoryVersions())

@@ -162,6 +162,9 @@ class WatchedCache(Protocol):
         """Tell what was answered here and what was spared."""
         ...
 
-    async def invalidate_version(self, model: str, version: str) -> None:
-        """Make the answers of a model's version unusable."""
+    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Tell all versions of some models; return those that were replaced since the last time.
+
+        Their answers are unusable from then on.
+        """
         ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from grpc import aio
@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["CacheClient"]
 
 _NAME = "cache"
-_GATEWAY = RequestContext("gateway", "default")
-"""Who acts when no caller does."""
 
 
 class CacheClient:
@@ -134,9 +132,9 @@ class CacheClient:
         message = encode_report(session, CacheLevel.GATEWAY, counts, rows)
         await ask(self._stub.ReportHits, message, _NAME, self._timeout, None)
 
-    async def invalidate_version(self, model: str, version: str) -> None:
-        """Make the answers of a model's version unusable."""
-        message = pb.InvalidateRequest(
-            context=encode_context(_GATEWAY), model=pb.ModelAnswers(model=model, version=version)
-        )
-        await ask(self._stub.Invalidate, message, _NAME, self._timeout, None)
+    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Tell all versions of some models; return those that were replaced since the last time."""
+        versions = [pb.ModelAnswers(model=model, version=version) for model, version in known]
+        message = pb.TellVersionsRequest(versions=versions)
+        told = await ask(self._stub.TellVersions, message, _NAME, self._timeout, None)
+        return [(one.model, one.version) for one in told.replaced]

@@ -1,10 +1,12 @@
-"""Which versions serve; the answers of one that another has replaced become unusable."""
+"""Which versions serve; the cache is told which there are, and drops answers of replaced ones."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 import structlog
@@ -12,9 +14,11 @@ import structlog
 from llmrouter.common.errors import RouterError
 from llmrouter.gateway.answer_cache import WatchedCache
 
-__all__ = ["KnownVersions", "VersionWatch", "replaced"]
+__all__ = ["KnownVersions", "VersionWatch", "parted"]
 
 _LOOK_SECONDS = 1.0
+_MOST_TOLD = 4_096
+"""Versions in one call."""
 _SEEN_SECONDS = 3.0
 """How long the last look counts."""
 _log = structlog.get_logger("llmrouter.gateway.versions")
@@ -28,16 +32,19 @@ class KnownVersions(Protocol):
         ...
 
 
-def replaced(
-    before: Iterable[tuple[str, str]], now: Iterable[tuple[str, str]]
-) -> list[tuple[str, str]]:
-    """Return the versions that were known before and are not now, while others of their model are.
-
-    One that is away is known, and its answers are kept for it.
-    """
-    known = set(now)
-    models = {model for model, _ in known}
-    return sorted(one for one in set(before) - known if one[0] in models)
+def parted(
+    known: Iterable[tuple[str, str]], most: int = _MOST_TOLD
+) -> Iterator[list[tuple[str, str]]]:
+    """Yield all versions in parts of at most `most`, none of which splits a model that fits."""
+    part: list[tuple[str, str]] = []
+    for _, versions in groupby(sorted(known), key=itemgetter(0)):
+        group = list(versions)[:most]
+        if part and len(part) + len(group) > most:
+            yield part
+            part = []
+        part += group
+    if part:
+        yield part
 
 
 class VersionWatch:
@@ -46,7 +53,6 @@ class VersionWatch:
     def __init__(self, selector: KnownVersions, cache: WatchedCache) -> None:
         self._selector = selector
         self._cache = cache
-        self._known: dict[str, set[tuple[str, str]]] = {}
         self._serving: frozenset[tuple[str, str]] = frozenset()
         self._seen_until = 0.0
         self._task: asyncio.Task[None] | None = None
@@ -66,7 +72,9 @@ class VersionWatch:
         return (model, version) in self._serving and time.monotonic() < self._seen_until
 
     async def look(self) -> None:
-        """Compare what is known now with what was before; a failed call is made again later.
+        """Take in what is known now, and tell the cache, which knows what was before.
+
+        It is told each time: it may have begun anew, and others may have told it other things.
 
         Raises:
             RouterError: Selector or cache did not answer.
@@ -74,13 +82,9 @@ class VersionWatch:
         now = await self._selector.versions()
         self._serving = frozenset(one for one, serves in now.items() if serves)
         self._seen_until = time.monotonic() + _SEEN_SECONDS
-        before = [one for known in self._known.values() for one in known]
-        for model, version in replaced(before, now):
-            await self._cache.invalidate_version(model, version)
-            self._known[model].discard((model, version))
-            _log.info("answers of a replaced version are dropped", model=model, version=version)
-        for model, version in now:
-            self._known.setdefault(model, set()).add((model, version))
+        for part in parted(now):
+            for model, version in await self._cache.tell_versions(part):
+                _log.info("answers of a replaced version are dropped", model=model, version=version)
 
     async def _watch(self) -> None:
         while True:

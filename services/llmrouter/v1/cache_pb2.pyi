@@ -677,6 +677,56 @@ class InvalidateResponse(_message.Message):
 Global___InvalidateResponse: _TypeAlias = InvalidateResponse  # noqa: Y015
 
 @_typing.final
+class TellVersionsRequest(_message.Message):
+    """Represents the versions of some models."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAnswers]:
+        """All versions there are of each model that is named, also of those that cannot serve now; at most
+        4,096, each with a version of 1 to 256 bytes. Of models that are not named nothing is said.
+        """
+
+    def __init__(
+        self,
+        *,
+        versions: _abc.Iterable[Global___ModelAnswers] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TellVersionsRequest: _TypeAlias = TellVersionsRequest  # noqa: Y015
+
+@_typing.final
+class TellVersionsResponse(_message.Message):
+    """Represents what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPLACED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def replaced(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAnswers]:
+        """Those that were replaced: their answers are unusable."""
+
+    def __init__(
+        self,
+        *,
+        replaced: _abc.Iterable[Global___ModelAnswers] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replaced", b"replaced"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TellVersionsResponse: _TypeAlias = TellVersionsResponse  # noqa: Y015
+
+@_typing.final
 class WatchInvalidationsRequest(_message.Message):
     """Represents a gateway that wants to hold answers."""
 

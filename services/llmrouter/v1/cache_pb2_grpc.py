@@ -74,6 +74,11 @@ class CacheServiceStub:
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
                 response_deserializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
                 _registered_method=True)
+        self.TellVersions = channel.unary_unary(
+                '/llmrouter.v1.CacheService/TellVersions',
+                request_serializer=llmrouter_dot_v1_dot_cache__pb2.TellVersionsRequest.SerializeToString,
+                response_deserializer=llmrouter_dot_v1_dot_cache__pb2.TellVersionsResponse.FromString,
+                _registered_method=True)
         self.WatchInvalidations = channel.unary_stream(
                 '/llmrouter.v1.CacheService/WatchInvalidations',
                 request_serializer=llmrouter_dot_v1_dot_cache__pb2.WatchInvalidationsRequest.SerializeToString,
@@ -152,6 +157,16 @@ class CacheServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TellVersions(self, request, context):
+        """Takes in which versions of models there are. Answers of versions that were told before and are
+        not now, while another of their model is, become unusable as by `Invalidate`. What was told is
+        kept as durably as the answers, so that a version is missed that was replaced while nobody
+        looked. Safe to retry.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchInvalidations(self, request, context):
         """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
         leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
@@ -212,6 +227,11 @@ def add_CacheServiceServicer_to_server(servicer, server):
                     servicer.Invalidate,
                     request_deserializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.FromString,
                     response_serializer=llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.SerializeToString,
+            ),
+            'TellVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.TellVersions,
+                    request_deserializer=llmrouter_dot_v1_dot_cache__pb2.TellVersionsRequest.FromString,
+                    response_serializer=llmrouter_dot_v1_dot_cache__pb2.TellVersionsResponse.SerializeToString,
             ),
             'WatchInvalidations': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchInvalidations,
@@ -423,6 +443,33 @@ class CacheService:
             '/llmrouter.v1.CacheService/Invalidate',
             llmrouter_dot_v1_dot_cache__pb2.InvalidateRequest.SerializeToString,
             llmrouter_dot_v1_dot_cache__pb2.InvalidateResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TellVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/llmrouter.v1.CacheService/TellVersions',
+            llmrouter_dot_v1_dot_cache__pb2.TellVersionsRequest.SerializeToString,
+            llmrouter_dot_v1_dot_cache__pb2.TellVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -60,6 +60,12 @@ class CacheServiceStub:
     """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
     An answer whose generation began before is not stored afterwards. Safe to retry.
     """
+    TellVersions: _grpc.UnaryUnaryMultiCallable[_cache_pb2.TellVersionsRequest, _cache_pb2.TellVersionsResponse]
+    """Takes in which versions of models there are. Answers of versions that were told before and are
+    not now, while another of their model is, become unusable as by `Invalidate`. What was told is
+    kept as durably as the answers, so that a version is missed that was replaced while nobody
+    looked. Safe to retry.
+    """
     WatchInvalidations: _grpc.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]
     """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
     leases belong to: they end with this call. Something is sent at least every 250 ms; a gateway
@@ -101,6 +107,12 @@ class CacheServiceAsyncStub(CacheServiceStub):
     Invalidate: _aio.UnaryUnaryMultiCallable[_cache_pb2.InvalidateRequest, _cache_pb2.InvalidateResponse]  # type: ignore[assignment]
     """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
     An answer whose generation began before is not stored afterwards. Safe to retry.
+    """
+    TellVersions: _aio.UnaryUnaryMultiCallable[_cache_pb2.TellVersionsRequest, _cache_pb2.TellVersionsResponse]  # type: ignore[assignment]
+    """Takes in which versions of models there are. Answers of versions that were told before and are
+    not now, while another of their model is, become unusable as by `Invalidate`. What was told is
+    kept as durably as the answers, so that a version is missed that was replaced while nobody
+    looked. Safe to retry.
     """
     WatchInvalidations: _aio.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]  # type: ignore[assignment]
     """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
@@ -182,6 +194,18 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_cache_pb2.InvalidateResponse, _abc.Awaitable[_cache_pb2.InvalidateResponse]]:
         """Makes answers unusable: at once here, durably on return, and within a second in every gateway.
         An answer whose generation began before is not stored afterwards. Safe to retry.
+        """
+
+    @_abc_1.abstractmethod
+    def TellVersions(
+        self,
+        request: _cache_pb2.TellVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_cache_pb2.TellVersionsResponse, _abc.Awaitable[_cache_pb2.TellVersionsResponse]]:
+        """Takes in which versions of models there are. Answers of versions that were told before and are
+        not now, while another of their model is, become unusable as by `Invalidate`. What was told is
+        kept as durably as the answers, so that a version is missed that was replaced while nobody
+        looked. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -21,7 +21,7 @@ def payload(number: int) -> bytes:
 
 
 async def _write(folder: Path, first: int) -> None:
-    tiers, _ = await open_tiers(
+    tiers, _, _ = await open_tiers(
         CacheSettings(memory_max_bytes=0, disk_max_bytes=1 << 30), folder, steady_clock()
     )
 

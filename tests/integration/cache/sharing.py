@@ -23,7 +23,7 @@ async def sharing(address, clock=None, **settings):
     # A clock that stands: on a busy machine looks come late.
     made.invalidations._clock = lambda: 0.0
     await made.following.start()
-    service = CacheServicer(chosen, made.tiers, made.invalidations, made.claims)
+    service = CacheServicer(chosen, made.tiers, made.invalidations, made.versions, made.claims)
     service.made = made
     try:
         yield service

@@ -28,7 +28,7 @@ async def write_and_kill(folder, first, seconds):
 
 async def check(folder, acknowledged):
     settings = CacheSettings(memory_max_bytes=0, disk_max_bytes=1 << 30)
-    tiers, _ = await open_tiers(settings, folder, steady_clock())
+    tiers, _, _ = await open_tiers(settings, folder, steady_clock())
     try:
         for number in acknowledged:
             found = await tiers.lookup(place(number))

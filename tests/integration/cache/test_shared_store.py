@@ -286,3 +286,21 @@ async def test_leases_are_renewed_many_at_once(two):
     names = [far._name(key, b"lease") for key in keys]
     left = [await ask(lambda client, name=name: client.pttl(name)) for name in names]
     assert min(left) > 0
+
+
+async def test_a_version_that_was_replaced_while_no_service_ran_is_missed_by_the_next(server):
+    def known(version):
+        return pb.TellVersionsRequest(versions=[pb.ModelAnswers(model="m", version=version)])
+
+    async with sharing(server.address) as one, sharing(server.address) as other:
+        await store(one)
+        await one.TellVersions(known("v"), None)
+        assert not (await other.TellVersions(known("v"), None)).replaced
+    async with sharing(server.address) as later, sharing(server.address) as beside:
+        assert await found(beside) is SHARED
+        assert (await later.TellVersions(known("w"), None)).replaced == known("v").versions
+
+        async def gone():
+            return await found(beside) is None
+
+        await until(gone)

@@ -82,8 +82,8 @@ class Gateway:
 async def suite(request, tmp_path):
     """Two gateways, their model and the cache service between them."""
     settings = CacheSettings(disk_path=tmp_path / "answers")
-    tiers, invalidations = await open_tiers(settings, settings.disk_path, steady_clock())
-    servicer, model = CacheServicer(settings, tiers, invalidations), Model()
+    tiers, marks, versions = await open_tiers(settings, settings.disk_path, steady_clock())
+    servicer, model = CacheServicer(settings, tiers, marks, versions), Model()
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(tiers.close)
         channel = await stack.enter_async_context(

@@ -20,9 +20,9 @@ async def opened(clock):
 
     async def open_service(**settings):
         chosen = CacheSettings(**settings)
-        one, invalidations = await open_tiers(chosen, chosen.disk_path, clock)
+        one, *rest = await open_tiers(chosen, chosen.disk_path, clock)
         tiers.append(one)
-        return CacheServicer(chosen, one, invalidations)
+        return CacheServicer(chosen, one, *rest)
 
     yield open_service
     for one in tiers:

@@ -47,8 +47,8 @@ class Story:
     async def restart(self):
         if self.tiers is not None:
             await self.tiers.close()
-        self.tiers, marks = await open_tiers(self.chosen, self.chosen.disk_path, self.clock)
-        self.service = CacheServicer(self.chosen, self.tiers, marks)
+        self.tiers, *rest = await open_tiers(self.chosen, self.chosen.disk_path, self.clock)
+        self.service = CacheServicer(self.chosen, self.tiers, *rest)
 
     async def store(self, tenant, key, tags, question):
         self.stored += 1

@@ -14,7 +14,7 @@ from llmrouter.gateway import versions, watching
 from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.near_cache import NearCache
-from llmrouter.gateway.versions import VersionWatch, replaced
+from llmrouter.gateway.versions import VersionWatch, parted
 from llmrouter.gateway.watching import CacheWatch
 
 KEY = bytes(32)
@@ -119,7 +119,7 @@ class Watched:
         self.asked = []
         self.reports = []
         self.report_error = report_error
-        self.invalidated = []
+        self.told = []
 
     async def watch(self, store_id, after):
         self.asked.append((store_id, after))
@@ -137,10 +137,11 @@ class Watched:
             raise failing
         self.reports.append((session, rows))
 
-    async def invalidate_version(self, model, version):
+    async def tell_versions(self, known):
         if self.report_error is not None:
             raise self.report_error
-        self.invalidated.append((model, version))
+        self.told.append(known)
+        return []
 
 
 async def until(condition):
@@ -207,11 +208,13 @@ def test_a_table_of_savings_is_bounded(monkeypatch):
     }
 
 
-def test_a_version_is_replaced_when_another_of_its_model_is_known_and_it_is_not():
-    before = [("a", "1"), ("b", "1"), ("c", "1"), ("c", "2")]
-    assert replaced(before, [("a", "2"), ("c", "2")]) == [("a", "1"), ("c", "1")]
-    assert replaced(before, before) == []
-    assert replaced(before, []) == []  # nothing is known, nothing replaced
+def test_versions_are_told_in_parts_that_split_no_model():
+    known = {(name, version) for name in "abc" for version in "12"}
+    parts = list(parted(known, most=3))
+    assert [one for part in parts for one in part] == sorted(known)
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert [len(part) for part in parted(known, most=5)] == [4, 2]
+    assert list(parted([])) == []
 
 
 class Catalog:
@@ -225,35 +228,27 @@ class Catalog:
         return {("a", version): serves for version, serves in known.items()}
 
 
-async def test_the_answers_of_a_replaced_version_are_invalidated_once(monkeypatch):
+async def test_the_cache_is_told_of_every_version_each_time_and_of_those_that_are_away_too(
+    monkeypatch,
+):
     monkeypatch.setattr(versions, "_LOOK_SECONDS", 0.01)
     cache = Watched()
-    catalog = Catalog({"1": True}, {}, {"2": True})
-    watch = VersionWatch(catalog, cache)
+    watch = VersionWatch(Catalog({"1": True}, {}, {"1": False, "2": True}), cache)
     await watch.start()
-    await until(lambda: cache.invalidated)
-    await asyncio.sleep(0.05)
+    await until(lambda: len(cache.told) == 3)
     await watch.close()
-    assert cache.invalidated == [("a", "1")]
+    assert cache.told[:3] == [[("a", "1")], *[[("a", "1"), ("a", "2")]] * 2]
 
 
-async def test_an_invalidation_that_failed_is_made_again():
+async def test_what_could_not_be_told_is_told_with_the_next_look_and_versions_serve_meanwhile():
     cache = Watched(report_error=error())
-    watch = VersionWatch(Catalog({"1": True}, {"2": True}), cache)
-    await watch.look()
+    watch = VersionWatch(Catalog({"1": True}), cache)
     with pytest.raises(RouterError):
         await watch.look()
+    assert watch.serves("a", "1")
     cache.report_error = None
     await watch.look()
-    assert cache.invalidated == [("a", "1")]
-
-
-async def test_the_answers_of_a_version_that_is_away_beside_another_are_kept():
-    cache = Watched()
-    watch = VersionWatch(Catalog({"1": True}, {"1": False, "2": True}), cache)
-    await watch.look()
-    await watch.look()
-    assert cache.invalidated == []
+    assert cache.told == [[("a", "1")]]
 
 
 async def test_a_version_serves_while_the_catalog_that_names_it_is_news(monkeypatch):

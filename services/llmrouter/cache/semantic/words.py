@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["ASKING", "FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "PHRASES", "SAME", "UNITS"]
+__all__ = ["AMOUNTS", "ASKING", "ASKS", "BE", "DETERMINERS", "EITHER", "FRAMES", "FUNCTION_WORDS",
+           "NEGATIONS", "NUMBERS", "PHRASES", "PLAIN", "QUESTIONS", "SAME", "UNITS"]  # fmt: skip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -59,37 +60,50 @@ SAME: dict[str, str] = {
     word: group.split()[0]
     for group in (
         "buy purchase",
-        "fix repair mend",
-        "big large",
         "nearest closest",
-        "what which",
         "summarize summarise",
         "car automobile",
         "photo photograph",
-        "metre meter",
-        "metres meters",
         "kilometre kilometer",
         "kilometres kilometers",
         "litre liter",
         "litres liters",
-        "colour color",
         "USA US",
-        "folder directory",
-        "movie film",
-        "phone telephone",
     )
     for word in group.split()
 }
-"""Words to the one that stands for all that say the same, and that are names of nothing else: in
-programs delete and remove are two things, in algorithms quick and fast."""
+"""Words to the one that stands for all that say the same, in every sense and in every term they are
+part of: data may be big and not large, a price is fixed and not repaired, a meter measures, a
+stylesheet knows color alone."""
 
+QUESTIONS = (
+    "how|what|which|who|whom|whose|when|where|why|is|are|was|were|do|does|did|can|could|should|"
+    "would|will|may|might|must|has|have|had"
+)
+"""Words by which questions begin: these end in a question mark that says no more."""
+BE = _words("is are was were")
+"""Verbs that stand elsewhere in a question than in what is told."""
+ASKS = _words("what who where when why how which whose")
+PLAIN = _words("why where when who whether")
+"""Of the words that ask, those that take nothing with them as "how" does in "how old"."""
+AMOUNTS = _words("many much")
+DETERMINERS = _words(
+    "the a an my your his her its our their this that these those it he she they we you i I"
+)
+"""Words by which that begins which is spoken of."""
+EITHER = "is/are"
+"""Stands for "is" as well as for "are"."""
 
 _REQUESTS = (
-    "(tell|give|list|show|display|name|explain|define|describe|calculate|compute|find|write|book|"
-    "translate|summari[sz]e|convert|compare|suggest|recommend|create|make|generate|help|"
-    r"\w+ (the|this|these|that|my|our))"
+    r"((tell|give|show|write|find|help|book|make|compose|list) me|explain|define|describe|"
+    r"summari[sz]e)\b"
 )
-"""What is asked of whoever answers; "can you drive a car" is no request to drive."""
+"""What is asked of whoever answers; "can you drive a car", or "would you help a stranger", is no
+request to do it."""
+_SOMEONE = r"(?!(me|him|her|us|them|you|your|my|our|his|their|the|an?|every\w*)\b)"
+"""Not who is to be pleased."""
+_WISH = rf"(please {_SOMEONE}|(?={_REQUESTS}))"
+_TEXTS = "(haiku|limerick|sonnet|poem|essay|function|script|query|regex)"
 ASKING = _words(
     "how what which who whom whose when where why is are was were do does did can could should "
     "would will may might must has have had please tell give list show display name explain define "
@@ -108,42 +122,46 @@ PHRASES = _patterns(
     (r"n['\u2019]t\b", " not"),
     (r"\bcannot\b", "can not"),
     (r"\b(what|who|where|how|when)['\u2019]s\b", r"\1 is"),
-    (r"\bunited states( of america)?\b", "USA"),
-    (r"\bhow ((do|can) (i|we|one)|to) ", "how "),
+    (r"\bthe united states( of america)?\b", "the USA"),
+    (r"\bhow ((do|can) i|to) (?!(look|feel|sound|smell|taste|seem|know)\b)", "how "),
     (r"\b(switch|turn) on\b", "enable"),
     (r"\b(switch|turn) off\b", "disable"),
-    (r"\bwhat is the number of (\w+)", r"how many \1 are"),
+    (
+        r"\bwhat is the number of (\w+s|people|men|women|children) (?=(in|on|at)\b)",
+        r"how many \1 are ",
+    ),
+    (r", (?=(and|or)\b)", " "),
 )
 """Expressions anywhere in a text, each with the plainest that says the same."""
 
 FRAMES = _patterns(
     (r"^in ([\w+#]+), (.*)$", r"\2 in \1"),
-    (r",? please!*$", ""),
-    (rf"^(please )?((can|could|would|will) you (?=(please )?{_REQUESTS}\b))?(please )?", ""),
-    (r"^i('d| would) like (you )?to ", ""),
-    (r"^i (want|need) (you )?to ", ""),
-    (r"^i( would like| want| need) (?=an? )", "write "),
+    (r"^(can|could|would|will) you (.+),? please!*$", r"\2"),
+    (r"(, please|(?<!\bto)(?<!\bsay)(?<!\bword)(?<!\bmean)(?<!\bof) please)!*$", ""),
+    (rf"^(please,? {_SOMEONE})?((can|could|would|will) you {_WISH})?", ""),
+    (rf"^i(('d| would) like| want| need) you to (?={_REQUESTS})", ""),
+    (r"^i(('d| would) like|( want| need)) to know (?=what|which|who|where|why|whether|how)", ""),
+    (rf"^i( would like| want| need) (?=an? (\w+ )?{_TEXTS}\b)", "write "),
     (r"^(book|compose|write) me (?=an? )", r"\1 "),
-    (r"^tell me (?=what|which|who|when|where|why|whether|how)", ""),
-    (r"^(tell|give) me (?=the )", "what is "),
+    (r"^tell me (?=what|which|who|where|why|whether|how)", ""),
+    (
+        r"^((tell|give) me|name) (?=the .+ (of|for|in|between|from|to|that|who)\b)",
+        f"what {EITHER} ",
+    ),
     (r"^explain (?=what|why|how)", ""),
     (r"^(what are the steps|what is the (way|method|command)) to ", "how "),
     (r"^what is the reason( why| that)? ", "why "),
-    (r"^(list|show|display)( me)? ", "show "),
-    (r"^i want to see ", "show "),
     (r"^(who is the author of|which author wrote) ", "who wrote "),
-    (r"^(name) (?=the )", "what is "),
-    (r"^(calculate|compute) (?=the |\d)", "what is "),
+    (r"^which (?=(\w+) ((is|was)\b|(are|were) (in|on|at)\b))", "what "),
+    (r"^(calculate|compute) (?=.*\d)", "what is "),
     (r"^how much is (?=\d)", "what is "),
-    (r"^is it true that ", ""),
-    (r"^is it possible to ", "can I "),
-    (r"^whether ", ""),
-    (r"^define ", "meaning of "),
+    (r"^is it true that ", "whether "),
     (r"^what does (.+) mean$", r"meaning of \1"),
-    (r"^what is the meaning of ", "meaning of "),
-    (r"^what is the difference between ", "difference between "),
-    (r"^how (is|do) (.+) differ$", r"difference between \2"),
-    (r"^(what is the cost of|how much is|how much do you charge for) (?=\w+ing\b)", "cost "),
+    (rf"^what (is|{EITHER}) the meaning of ", "meaning of "),
+    (r"^define (?=the (word|term) )", "meaning of "),
+    (rf"^what (is|{EITHER}) the difference between ", "difference between "),
+    (r"^how do (.+ and .+) differ$", r"difference between \1"),
+    (r"^what is the cost of ", "cost "),
     (r"^how much (does|do) (.+) cost$", r"cost \2"),
     (r"^what (does|do) (.+) cost$", r"cost \2"),
 )
