@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled
-from llmrouter.cli.output import Json, counted, err, show_table
+from llmrouter.cli.output import Json, counted, err, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.cli.select import chosen, explained
 from llmrouter.common.settings import ConfigError
@@ -57,6 +58,43 @@ def export(
     except OSError as error:
         raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
     err().print(f"{counted(count, 'choice')} written to {out}", markup=False)
+
+
+@app.command()
+def replay(
+    file: Annotated[Path, typer.Argument(help="What `decisions export` wrote.")],
+    as_json: Json = False,
+) -> None:
+    """Make exported choices again, without a selector; fails where one comes out otherwise.
+
+    Each is made by the policy of this program from its record alone: catalog, live numbers, wishes
+    and draws.
+    """
+    from llmrouter.selector.replaying import replayed
+    from llmrouter.selector.strategies import load_strategies
+
+    count, otherwise = 0, []
+    try:
+        with file.open(encoding="utf-8") as lines:
+            for one in replayed(lines, load_strategies()):
+                count += 1
+                if not one.exact:
+                    otherwise.append(one)
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is no text in UTF-8"
+        raise ConfigError(f"{file} cannot be read: {why}") from None
+    if as_json:
+        told = [one._asdict() for one in otherwise]
+        write_json({"choices": count, "otherwise": told})
+    elif otherwise:
+        shown = table("plan", "comes out otherwise")
+        for one in otherwise:
+            shown.add_row(escape(one.plan_id), escape(one.error or ", ".join(one.differs)))
+        show_table(shown)
+    else:
+        err().print(f"{counted(count, 'choice')} made again, exactly as recorded", markup=False)
+    if otherwise:
+        raise typer.Exit(1)
 
 
 async def _explain(selector: Place, plan: str) -> selector_pb2.ExplainResponse:

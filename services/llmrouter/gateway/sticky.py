@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import replace
+from dataclasses import fields, replace
+from operator import attrgetter
 
 from llmrouter.common.generation import CacheMode, RoutingWishes
 from llmrouter.gateway.plan import Candidate, PlannedRequest
@@ -13,6 +14,9 @@ __all__ = ["StickyChoice", "asked_key"]
 
 _MOST = 16_384
 """Questions remembered; each takes some 300 bytes."""
+_NAMES = tuple(sorted(one.name for one in fields(RoutingWishes)))
+_wishes = attrgetter(*_NAMES)
+_NONE = _wishes(RoutingWishes())
 _ALIKE = 1.05
 """How many times the score of who answered before another may have without taking over."""
 
@@ -63,8 +67,13 @@ class StickyChoice:
 def asked_key(question: bytes, routing: RoutingWishes) -> bytes:
     """Return the 32 bytes that stand for all that was asked: who chooses, and how, is part of it.
 
+    Wishes that are not made are no part of it, so that questions are known when there are others.
+
     Args:
         question: What `question_key` gave.
         routing: How its model is to be chosen.
     """
-    return hashlib.sha256(question + repr(routing).encode()).digest()
+    wishes = _wishes(routing)
+    pairs = zip(_NAMES, wishes, _NONE, strict=True)
+    made = [] if wishes == _NONE else [(name, one) for name, one, none in pairs if one != none]
+    return hashlib.sha256(question + repr(made).encode()).digest()

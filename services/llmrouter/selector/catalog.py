@@ -156,7 +156,8 @@ class Catalog:
 
     models: tuple[Model, ...]
     """Those that requests are routed to, in order of name and version."""
-    _names: Mapping[str, tuple[str, ...]] = field(repr=False)
+    names: Mapping[str, tuple[str, ...]] = field(repr=False)
+    """Models by name and alias."""
     others: tuple[Model, ...] = ()
     """Further versions, for requests that name them: served ones that are not stable, and those
     that are away beside one that is served."""
@@ -168,7 +169,7 @@ class Catalog:
 
     def models_named(self, names: Iterable[str]) -> frozenset[str]:
         """Return the models that these names and aliases stand for."""
-        return frozenset(model for name in names for model in self._names.get(name, ()))
+        return frozenset(model for name in names for model in self.names.get(name, ()))
 
     def resolve(self, wish: str, needed: frozenset[str] = frozenset()) -> tuple[Model, ...]:
         """Return the models that a name, `name@version` or alias leads to.
@@ -182,7 +183,7 @@ class Catalog:
                 model is known but no endpoint serves it.
         """
         base, _, version = wish.partition("@")
-        names = self._names.get(base)
+        names = self.names.get(base)
         if names is None:
             raise RouterError(
                 Reason.UNKNOWN_MODEL,
@@ -219,7 +220,7 @@ class Catalog:
             for model in self.models
             if model.loading or (model.endpoints and kind & model.capabilities)
         }
-        known = sorted(name for name, models in self._names.items() if able.intersection(models))
+        known = sorted(name for name, models in self.names.items() if able.intersection(models))
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
         if close:
             return f"did you mean {', '.join(close)}?"

@@ -5,11 +5,18 @@ from __future__ import annotations
 import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from llmrouter.selector.evidence import Measure
 from llmrouter.selector.figures import Figures, Frame
+from llmrouter.selector.made_from import (
+    catalog_id,
+    encode_catalog,
+    encode_figures,
+    encode_request,
+    encode_strategy,
+)
 from llmrouter.selector.plan import Candidate, Plan, Selection, draw_of
 from llmrouter.selector.scorers import Sufficient
 from llmrouter.selector.selection import Choice, Policy, choose
@@ -17,7 +24,7 @@ from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.telling import tell
 from llmrouter.selector.view import CatalogView
 
-__all__ = ["Decision", "DecisionLog", "record_of", "record_text"]
+__all__ = ["Decision", "DecisionLog", "RecordWriter", "record_of"]
 
 _FIXED_BYTES = 1024
 """What a record takes besides its arrays and its prompt's features."""
@@ -37,6 +44,8 @@ class Decision:
     """Seconds since the epoch, for people."""
     shadows: tuple[Candidate, ...] = ()
     hedge_after: float | None = None
+    chosen: tuple[tuple[str, str, str, float], ...] = ()
+    """The plan as it was issued: model, version, address and score of each candidate."""
     outcomes: list[dict[str, Any]] = field(default_factory=list)
     """What is known of its attempts so far."""
     grades: dict[str, float] = field(default_factory=dict)
@@ -110,13 +119,36 @@ class DecisionLog:
         return iter(kept[-limit:] if limit else kept)
 
 
-def record_text(plan_id: str, decision: Decision) -> str:
-    """Return a choice as one line of JSON: numbers and names, no text and no user."""
-    return json.dumps(record_of(plan_id, decision), allow_nan=False)
+class RecordWriter:
+    """Puts choices into lines of JSON that tell each catalog once."""
+
+    def __init__(self) -> None:
+        self._seen: dict[int, tuple[CatalogView, str]] = {}
+        """By identity; held, so that no other view gets the same."""
+        self._told: set[str] = set()
+
+    def line(self, plan_id: str, decision: Decision) -> str:
+        """Return a choice as one line: numbers and names, no text and no user."""
+        view, told = decision.view, {}
+        if id(view) not in self._seen:
+            catalog = encode_catalog(view.catalog)
+            name = catalog_id(catalog)
+            self._seen[id(view)] = view, name
+            if name not in self._told:
+                self._told.add(name)
+                told["catalog"] = catalog
+        record = record_of(plan_id, decision, self._seen[id(view)][1])
+        return json.dumps(record | told, allow_nan=False)
 
 
-def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
-    """Return a choice as plain data: numbers and names, no text and no user."""
+def record_of(plan_id: str, decision: Decision, catalog: str = "") -> dict[str, Any]:
+    """Return a choice as plain data: numbers and names, no text and no user.
+
+    Args:
+        plan_id: The plan's.
+        decision: The choice.
+        catalog: What its catalog goes by.
+    """
     choice = decision.again()
     plan = tell(choice)
     return {
@@ -135,8 +167,16 @@ def record_of(plan_id: str, decision: Decision) -> dict[str, Any]:
             {"model": one.model, "version": one.version, "reason": one.reason}
             for one in plan.exclusions
         ],
+        "chosen": [list(one) for one in decision.chosen],
         "outcomes": list(decision.outcomes),
         "grades": dict(decision.grades),
+        "made_from": {
+            "catalog_id": catalog,
+            "request": encode_request(decision.request),
+            "figures": encode_figures(decision.figures),
+            "strategy": encode_strategy(decision.strategy),
+            "policy": asdict(decision.policy),
+        },
         **_exploration(choice),
     }
 

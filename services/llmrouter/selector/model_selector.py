@@ -176,6 +176,7 @@ class ModelSelector:
             self._wall(),
             plan.shadows,
             plan.hedge_after,
+            tuple((*one.endpoint, one.score) for one in plan.candidates),
         )
         self._decisions.add(plan_id, decision)
 

@@ -11,7 +11,8 @@ from llmrouter.common.plan_mode import PlanMode
 from llmrouter.common.prices import FREE, Prices
 from llmrouter.common.prompt_features import PromptFeatures
 
-__all__ = ["Candidate", "Component", "Exclusion", "Plan", "Selection", "Tried", "draw_of"]
+__all__ = ["Candidate", "Component", "Exclusion", "Numbers", "Plan", "Selection", "Tried",
+           "draw_of", "numbers_of"]  # fmt: skip
 
 
 class Tried(NamedTuple):
@@ -23,6 +24,15 @@ class Tried(NamedTuple):
     """Empty stands for all its endpoints."""
     too_long: bool = False
     """Whether the prompt was too long there, and so is wherever the context is no larger."""
+
+
+class Numbers(NamedTuple):
+    """What stands for a request's fingerprints where its choice is made again; 64 bits each."""
+
+    draw: int
+    """What all of its draws are made from."""
+    conversation: int | None
+    """What prefers the conversation's own replica; None prefers no replica."""
 
 
 class Selection(NamedTuple):
@@ -49,11 +59,26 @@ class Selection(NamedTuple):
     """Models and aliases that may answer; empty allows all."""
     features: PromptFeatures | None = None
     """What is known of the prompt without its text; None where nothing is."""
+    numbers: Numbers | None = None
+    """Of a choice that is made again from its record; None makes them from the fingerprints."""
 
 
 def draw_of(request: Selection) -> int:
     """Return the number that all of a request's draws are made from, 64 bits."""
-    key = request.question_key or request.request_id.encode()
+    if request.numbers is not None:
+        return request.numbers.draw
+    return _number(request.question_key or request.request_id.encode())
+
+
+def numbers_of(request: Selection) -> Numbers:
+    """Return the numbers that stand for a request's fingerprints."""
+    if request.numbers is not None:
+        return request.numbers
+    key = request.conversation_key
+    return Numbers(draw_of(request), _number(key) if key else None)
+
+
+def _number(key: bytes) -> int:
     return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
 
 

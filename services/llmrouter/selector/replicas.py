@@ -15,6 +15,7 @@ import numpy as np
 
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.pickers import uniforms
+from llmrouter.selector.plan import numbers_of
 
 __all__ = ["replicas_in_order"]
 
@@ -43,11 +44,11 @@ def replicas_in_order(frame: Frame, row: int, bound: float) -> list[int]:
     salts = np.array(
         [_salt(frame.view.endpoints[within.start + one][2]) for one in places.tolist()]
     )
-    key = frame.request.conversation_key
-    if not key:
+    conversation = numbers_of(frame.request).conversation
+    if conversation is None:
         order = np.lexsort((uniforms(frame.draw, salts), load, narrow))
         return [within.start + int(one) for one in places[order]]
-    preference = uniforms(_number(key), salts)
+    preference = uniforms(conversation, salts)
     most = max(bound * float(load.mean()), _WORTH_MOVING)
     # Those within the bound come first, each group in the conversation's own order.
     order = np.lexsort((preference, load > most, narrow))
@@ -56,8 +57,5 @@ def replicas_in_order(frame: Frame, row: int, bound: float) -> list[int]:
 
 @lru_cache(65_536)
 def _salt(address: str) -> np.uint64:
-    return np.uint64(_number(address.encode()))
-
-
-def _number(key: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big")
+    digest = hashlib.blake2b(address.encode(), digest_size=8).digest()
+    return np.uint64(int.from_bytes(digest, "big"))

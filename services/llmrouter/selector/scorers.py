@@ -167,10 +167,10 @@ class Sufficient:
     """
 
     def __init__(self, tolerance: float = 0.05, exploration: Exploration = NEVER) -> None:
-        self._tolerance, self._exploration = tolerance, exploration
+        self.tolerance, self.exploration = tolerance, exploration
 
     def __repr__(self) -> str:
-        return f"Sufficient({self._tolerance}, {self._exploration})"
+        return f"Sufficient({self.tolerance}, {self.exploration})"
 
     def pick(self, frame: Frame) -> Pick:
         """Return which of the rows `frame.fitting` come first."""
@@ -181,8 +181,8 @@ class Sufficient:
             np.zeros(int(rows.sum())) if graded is None else graded[rows],
             frame.cost[rows],
             min_quality=wishes.min_quality,
-            tolerance=self._tolerance,
-            exploration=NEVER if wishes.no_exploration else self._exploration,
+            tolerance=self.tolerance,
+            exploration=NEVER if wishes.no_exploration else self.exploration,
             draw=uniforms(frame.draw, _EXPLORING).item(),
         )
 

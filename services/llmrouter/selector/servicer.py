@@ -11,7 +11,7 @@ from llmrouter.common.validation import validate_context
 from llmrouter.common.wire import decode_context
 from llmrouter.common.wire_rating import decode_rating
 from llmrouter.selector.costs import KINDS
-from llmrouter.selector.decisions import record_text
+from llmrouter.selector.decisions import RecordWriter
 from llmrouter.selector.encoding import (
     encode_breakers,
     encode_catalog,
@@ -109,7 +109,7 @@ class SelectorServicer(SelectorServiceServicer):
         """Make a past choice again."""
         decision = self._selector.decision(request.plan_id)
         plan = await asyncio.to_thread(decision.plan_again)
-        record = await asyncio.to_thread(record_text, request.plan_id, decision)
+        record = await asyncio.to_thread(RecordWriter().line, request.plan_id, decision)
         told = pb.ExplainResponse(record=record)
         encode_plan(plan, request.plan_id, decision.policy_version, told.plan)
         return told
@@ -120,9 +120,10 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> AsyncIterator[pb.ExportDecisionsResponse]:
         """Stream the records of past choices."""
+        writer = RecordWriter()
         for plan_id, decision in self._selector.decisions(request.limit):
             # In a thread: a choice among many models takes milliseconds to tell.
-            record = await asyncio.to_thread(record_text, plan_id, decision)
+            record = await asyncio.to_thread(writer.line, plan_id, decision)
             yield pb.ExportDecisionsResponse(record=record)
 
     async def ListBreakers(  # noqa: N802 - the proto's name

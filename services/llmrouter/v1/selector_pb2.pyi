@@ -1158,7 +1158,8 @@ class ExportDecisionsResponse(_message.Message):
     RECORD_FIELD_NUMBER: _builtins.int
     record: _builtins.str
     """One JSON object: features of the request, statistics and predictions of the candidates, the draw,
-    the order and the outcomes known so far. No text of the prompt, no user.
+    the order, the outcomes known so far, and all that the choice was made from, so that it can be
+    made again; the catalog is in the first record that goes by it. No text of the prompt, no user.
     """
     def __init__(
         self,
