@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any, Self, TypeVar, Unpack
 
 from llmrouter_client.batch import Batch, Question, Result
@@ -14,6 +14,7 @@ from llmrouter_client.events import Answer, Event, Finished, Model, Started
 from llmrouter_client.ratings import Rated, Verdict
 from llmrouter_client.requests import Options, Prompt
 from llmrouter_client.sync_conversation import SyncConversation
+from llmrouter_client.sync_iterator import Run, SyncIterator
 from llmrouter_client.tls import Tls
 
 __all__ = ["Client", "SyncBatch", "SyncStream"]
@@ -74,7 +75,7 @@ class Client:
 
     def stream(self, prompt: Prompt, **options: Unpack[Options]) -> SyncStream:
         """Return the answer as it is generated; see `AsyncClient.stream`."""
-        return SyncStream(self, self._client.stream(prompt, **options))
+        return SyncStream(self._run, self._client.stream(prompt, **options))
 
     def batch(
         self,
@@ -84,7 +85,9 @@ class Client:
         **options: Unpack[Options],
     ) -> SyncBatch:
         """Return the results of many questions as they come; see `AsyncClient.batch`."""
-        return SyncBatch(self, self._client.batch(questions, concurrency=concurrency, **options))
+        return SyncBatch(
+            self._run, self._client.batch(questions, concurrency=concurrency, **options)
+        )
 
     def converse(
         self, *, window: int | None = None, **options: Unpack[Options]
@@ -130,11 +133,11 @@ class Client:
             raise
 
 
-class SyncStream(Iterator[Event]):
+class SyncStream(SyncIterator[Event]):
     """An answer as it comes: a plain iterator of events; closing it cancels the call."""
 
-    def __init__(self, client: Client, stream: Stream) -> None:
-        self._client = client
+    def __init__(self, run: Run, stream: Stream) -> None:
+        super().__init__(run, stream)
         self._stream = stream
 
     @property
@@ -153,25 +156,16 @@ class SyncStream(Iterator[Event]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __next__(self) -> Event:
-        event = self._client._run(self._next())  # noqa: SLF001 - the two are one
-        if event is None:
-            raise StopIteration
-        return event
-
     def close(self) -> None:
         """End the stream; a generation still running is cancelled."""
-        self._client._run(self._stream.aclose())  # noqa: SLF001 - the two are one
-
-    async def _next(self) -> Event | None:
-        return await anext(self._stream, None)
+        self._run(self._stream.aclose())
 
 
-class SyncBatch(Iterator[Result]):
+class SyncBatch(SyncIterator[Result]):
     """Results as they come: a plain iterator; closing it cancels what is not answered yet."""
 
-    def __init__(self, client: Client, batch: Batch) -> None:
-        self._client = client
+    def __init__(self, run: Run, batch: Batch) -> None:
+        super().__init__(run, batch)
         self._batch = batch
 
     def __enter__(self) -> Self:
@@ -180,15 +174,6 @@ class SyncBatch(Iterator[Result]):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __next__(self) -> Result:
-        result = self._client._run(self._next())  # noqa: SLF001 - the two are one
-        if result is None:
-            raise StopIteration
-        return result
-
     def close(self) -> None:
         """End the batch; what is not answered yet is cancelled."""
-        self._client._run(self._batch.aclose())  # noqa: SLF001 - the two are one
-
-    async def _next(self) -> Result | None:
-        return await anext(self._batch, None)
+        self._run(self._batch.aclose())

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Iterator
-from typing import Any, Protocol, Self, TypeVar, Unpack
+from typing import Self, Unpack
 
 from llmrouter_client.conversation import Conversation, Turn
 from llmrouter_client.events import Event
 from llmrouter_client.requests import Options, Prompt
+from llmrouter_client.sync_iterator import Run, SyncIterator
 
 __all__ = ["SyncConversation", "SyncTurn"]
 
-_ResultT = TypeVar("_ResultT")
 
-
-class _Run(Protocol):
-    """Runs something in the client's loop and waits for it."""
-
-    def __call__(self, work: Coroutine[Any, Any, _ResultT], /) -> _ResultT: ...
-
-
-class SyncTurn(Iterator[Event]):
+class SyncTurn(SyncIterator[Event]):
     """One turn and its answer: a plain iterator of events; see `Turn`."""
 
-    def __init__(self, run: _Run, turn: Turn) -> None:
-        self._run, self._turn = run, turn
+    def __init__(self, run: Run, turn: Turn) -> None:
+        super().__init__(run, turn)
+        self._turn = turn
 
     @property
     def number(self) -> int:
@@ -41,12 +34,6 @@ class SyncTurn(Iterator[Event]):
         """Whether it was given up."""
         return self._turn.cancelled
 
-    def __next__(self) -> Event:
-        event = self._run(self._next())
-        if event is None:
-            raise StopIteration
-        return event
-
     def text(self) -> str:
         """Read the answer to its end and return its text; see `Turn.text`."""
         return self._run(self._turn.text())
@@ -55,14 +42,11 @@ class SyncTurn(Iterator[Event]):
         """Give it up; another thread may do so while one reads. See `Turn.cancel`."""
         self._run(self._turn.cancel())
 
-    async def _next(self) -> Event | None:
-        return await anext(self._turn, None)
-
 
 class SyncConversation:
     """Turns on one stream; use it with `with`. See `Conversation`."""
 
-    def __init__(self, run: _Run, conversation: Conversation) -> None:
+    def __init__(self, run: Run, conversation: Conversation) -> None:
         self._run, self._conversation = run, conversation
 
     def __enter__(self) -> Self:
