@@ -296,10 +296,12 @@ class ModelSelector:
         return outcome.costing(model.prices.cost(outcome.usage))
 
     def _learn(self, key: Key, outcome: Observation, now: float) -> None:
-        model = self.live.view().find(*key[:2])
+        view = self.live.view()
+        model = view.find(*key[:2])
         if model is not None:
             learned = self.tokenizers.bytes_per_token(model.tokenizer, now)
-            self.statistics.observe(key, outcome, now, learned)
+            prior = view.usual(key[:2])
+            self.statistics.observe(key, outcome, now, learned, prior)
         if model is not None and outcome.usage is not None:
             prompt_tokens = outcome.usage.prompt_tokens
             self.tokenizers.observe(model.tokenizer, outcome.prompt_bytes, prompt_tokens, now)

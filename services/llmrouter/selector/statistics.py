@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from llmrouter.common.generation import Usage
-from llmrouter.selector.evidence import EvidenceTable, Key, Measure, prior_belief
+from llmrouter.selector.evidence import Array, EvidenceTable, Key, Measure, prior_belief
 from llmrouter.selector.recent import RecentCounts
 from llmrouter.selector.sketch import TimeSketch
 from llmrouter.selector.tokenizer_book import BYTES_PER_TOKEN
@@ -22,6 +22,10 @@ __all__ = ["PRIORS", "Observation", "Priors", "Seen", "StatisticsBook", "prefill
 _FIXED_PROMPT_TOKENS = 64
 """The part of the time to first token that every prompt pays, as tokens of prefill."""
 _LONGEST_SECONDS = 86_400.0
+_OUTLIER = 30.0
+"""How many times what is believed a time may be reported to be; a longer one counts as that. So no
+single report keeps a model away, and a model that has become that slow is known to soon: each such
+report lets the next say more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +58,15 @@ PRIORS = Priors()
 def prefill_pace(seconds: float, prompt_tokens: float) -> float:
     """Return a time to first token per prompt token: long prompts make no model look slow."""
     return seconds / (prompt_tokens + _FIXED_PROMPT_TOKENS)
+
+
+_PRIOR: Array = np.array(
+    [
+        PRIORS.error_rate,
+        prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens),
+        PRIORS.seconds_per_token,
+    ]
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +163,7 @@ class StatisticsBook:
         outcome: Observation,
         now: float,
         bytes_per_token: float = BYTES_PER_TOKEN,
+        prior: Array = _PRIOR,
     ) -> None:
         """Take in how one attempt went on an endpoint.
 
@@ -158,9 +172,12 @@ class StatisticsBook:
             outcome: How it went.
             now: When it ended, in seconds.
             bytes_per_token: What is believed of prompts there that nobody counted.
+            prior: Of each measure, what is believed of the version before anything was observed.
         """
-        measured = _measured(outcome)
         model, version, _ = endpoint
+        believed = self._believed((model, version, ""), now, prior)
+        outcome = _plausible(outcome, believed, bytes_per_token)
+        measured = _measured(outcome)
         for key in ((model, version, ""), endpoint):
             values = self._at_least(key, outcome, now, bytes_per_token) or measured
             lost = self.evidence.add(key, values, now)
@@ -195,9 +212,34 @@ class StatisticsBook:
         return self._mean(key, Measure.ERROR, now, PRIORS.error_rate)
 
     def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
+        return float(self._believed(key, now, np.full(len(Measure), prior))[measure])
+
+    def _believed(self, key: Key, now: float, prior: Array) -> Array:
+        """Return the mean of each measure, drawn towards its prior."""
         evidence = self.evidence.read(np.array([self.evidence.row(key)]), now)
-        priors = np.full((len(Measure), 1), prior)
-        return float(evidence.believed(prior_belief(priors))[measure, 0])
+        believed: Array = evidence.believed(prior_belief(prior[:, np.newaxis]))[:, 0]
+        return believed
+
+
+def _plausible(outcome: Observation, believed: Array, bytes_per_token: float) -> Observation:
+    """Return an outcome none of whose times is an outlier beyond all measure."""
+    prompt = (outcome.usage or Usage()).prompt_tokens or outcome.prompt_bytes / bytes_per_token
+    pace, per_token = (
+        _OUTLIER * float(believed[one]) for one in (Measure.PREFILL, Measure.PER_TOKEN)
+    )
+    longest = pace / prefill_pace(1.0, prompt)
+    queued = min(outcome.queue_seconds or 0.0, _LONGEST_SECONDS)
+    return replace(
+        outcome,
+        time_to_first_token=_at_most(longest + max(0.0, queued), outcome.time_to_first_token),
+        seconds_per_token=_at_most(per_token, outcome.seconds_per_token),
+        waited=_at_most(longest, outcome.waited),
+    )
+
+
+def _at_most(bound: float, value: float | None) -> float | None:
+    """Return a time, or its bound; what is no time is left to whoever refuses it."""
+    return bound if value is not None and bound < value < math.inf else value
 
 
 def _measured(outcome: Observation) -> tuple[float | None, ...]:

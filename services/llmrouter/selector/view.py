@@ -109,6 +109,11 @@ class CatalogView:
         row = self.rows.get((name, version))
         return None if row is None or self.away[row] else self.models[row]
 
+    def usual(self, key: tuple[str, str]) -> Array:
+        """Return of each measure what is believed of a version before anything was observed."""
+        measures = len(Measure)
+        return self.prior[:measures, self.rows[key]] / self.prior[measures:, self.rows[key]]
+
     def lacking(self, capabilities: frozenset[str]) -> Flags | None:
         """Return the rows that lack one of the capabilities; None where none does."""
         if capabilities not in self._lacking:

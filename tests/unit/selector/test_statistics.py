@@ -207,3 +207,38 @@ def test_what_happened_more_than_a_minute_ago_is_not_recent():
     assert counts.total(325).attempts == 6
     assert counts.total(1000) == (0, 0, 0, 0)
     assert len(counts._buckets) <= 13
+
+
+@pytest.mark.parametrize("known", [0, 100])
+def test_one_report_of_a_day_keeps_no_model_away(known):
+    book, other = StatisticsBook(half_life=300), StatisticsBook(half_life=300)
+    for number in range(known):
+        for one in (book, other):
+            one.observe(KEY, answered(first=0.2, per_token=0.02), now=float(number))
+    day = 86_400.0
+    book.observe(KEY, answered(first=day, per_token=day), now=100.0)
+    prior = 0.02
+    believed_now = believed(book.evidence, Measure.PER_TOKEN, prior=prior)
+    assert believed_now < (2 if known else 11) * prior
+    assert book.seen(KEY).per_token.distribution(100.0).p99 < 1
+    assert book.seen(KEY).first.distribution(100.0).p99 < 10
+    # A good answer a minute brings it back within ten minutes.
+    for minute in range(1, 11):
+        book.observe(KEY, answered(first=0.2, per_token=0.02), now=100.0 + 60 * minute)
+    assert believed(book.evidence, Measure.PER_TOKEN, prior=prior) < 2 * prior
+
+
+def test_a_model_that_has_become_a_thousand_times_slower_is_known_to_within_a_few_reports():
+    book = StatisticsBook(half_life=300)
+    for number in range(100):
+        book.observe(KEY, answered(first=0.2, per_token=0.02), now=float(number))
+    for number in range(10):
+        book.observe(KEY, answered(first=200.0, per_token=20.0), now=101.0 + number)
+    assert believed(book.evidence, Measure.PER_TOKEN, prior=0.02) > 0.2
+
+
+def test_what_is_believed_of_a_slow_model_beforehand_is_what_its_reports_are_held_to():
+    book = StatisticsBook(half_life=300)
+    slow = np.array([0.0, 10.0, 60.0])
+    book.observe(KEY, answered(first=0.2, per_token=90.0), now=0.0, prior=slow)
+    assert believed(book.evidence, Measure.PER_TOKEN, prior=60.0) == 70.0
