@@ -61,6 +61,7 @@ class EndpointWatcher:
         *,
         interval: float = 1.0,
         returned: Callable[[str], None] = lambda address: None,
+        told: Callable[[str, tuple[ServedModel, ...]], None] = lambda address, served: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Prepare the watch; nothing is dialled before `start`.
@@ -70,12 +71,13 @@ class EndpointWatcher:
             channel: Gives the channel to an address (grpc.aio or in-process); its owner closes it.
             interval: Seconds between two messages of an address at most.
             returned: Told whenever an address answers again that did not.
+            told: Told of all that an address holds, each time that it says so.
             clock: Seconds that silence is measured in, such as `Hearing.now`.
         """
         self._addresses = tuple(dict.fromkeys(addresses))
         self._channel = channel
         self._interval = interval
-        self._returned = returned
+        self._returned, self._tell = returned, told
         self._clock = clock
         self._seen: dict[str, _Heard] = {}
         self._looked: dict[str, asyncio.Event] = {}
@@ -84,6 +86,13 @@ class EndpointWatcher:
         self._told: tuple[ServedModel, ...] | None = None
         self._told_until = math.inf
         """Until then `_told` stays true if nobody says anything new."""
+
+    def remember(self, held: Mapping[str, tuple[ServedModel, ...]]) -> None:
+        """Begin with what addresses held before a restart: silent until they are heard of."""
+        for address, served in held.items():
+            if address in self._addresses and served:
+                node = decode_node(model_pb2.ModelServiceListResponse(), address)
+                self._seen.setdefault(address, _Heard(-math.inf, served, node))
 
     async def start(self, timeout: float = 2.0) -> None:  # noqa: ASYNC109 - a bound, not an error
         """Begin watching; returns once every address was looked at, or after `timeout` seconds."""
@@ -111,7 +120,8 @@ class EndpointWatcher:
 
     def heard(self) -> bool:
         """Whether some address has told what it holds, or there is none to tell."""
-        return bool(self._seen) or not self._addresses
+        told = any(one.at > -math.inf for one in self._seen.values())
+        return told or not self._addresses
 
     def served(self) -> tuple[ServedModel, ...]:
         """Return what the addresses hold, ready or not; of silent ones, what served there last.
@@ -210,7 +220,9 @@ class EndpointWatcher:
             self._returned(address)
         models = answer.models[:_MAX_MODELS]
         before = self._seen.get(address)
-        known = {one.name: one for one in (before.served if before else ()) if one.version}
+        # What it held before a restart of this process may have been replaced meanwhile.
+        held = before.served if before is not None and before.at > -math.inf else ()
+        known = {one.name: one for one in held if one.version}
         served = tuple(_remembered(_decode(one, address), known) for one in models if _offered(one))
         if (
             before is None
@@ -221,6 +233,7 @@ class EndpointWatcher:
             self._told = None
         self._seen[address] = _Heard(self._clock(), served, decode_node(answer, address))
         self._looked[address].set()
+        self._tell(address, served)
 
     def _fail(self, address: str, error: Exception) -> None:
         failures = self._failures[address] = self._failures.get(address, 0) + 1

@@ -35,10 +35,12 @@ __all__ = [
     "decode_catalog",
     "decode_figures",
     "decode_request",
+    "decode_served",
     "decode_strategy",
     "encode_catalog",
     "encode_figures",
     "encode_request",
+    "encode_served",
     "encode_strategy",
 ]
 
@@ -184,7 +186,7 @@ def _encode_model(model: Model) -> dict[str, Any]:
         "entry": model.entry.model_dump(mode="json"),
         "prices": list(model.prices),
         "version": model.version,
-        "endpoints": [_encode_served(one) for one in model.endpoints],
+        "endpoints": [encode_served(one) for one in model.endpoints],
         "away": model.away,
         "trouble": model.trouble,
         "loading": model.loading,
@@ -198,19 +200,21 @@ def _decode_model(told: Mapping[str, Any]) -> Model:
             **told,
             "entry": CatalogEntry(**told["entry"]),
             "prices": Prices(*told["prices"]),
-            "endpoints": tuple(map(_decode_served, told["endpoints"])),
+            "endpoints": tuple(map(decode_served, told["endpoints"])),
             "soon": frozenset(told["soon"]),
         }
     )
 
 
-def _encode_served(model: ServedModel) -> dict[str, Any]:
+def encode_served(model: ServedModel) -> dict[str, Any]:
+    """Return what an endpoint holds, without what changes with every look."""
     told = {one.name: getattr(model, one.name) for one in fields(model) if one.name not in _LIVE}
     sets = {name: sorted(value) for name, value in told.items() if isinstance(value, frozenset)}
     return {**told, **sets, "priors": asdict(model.priors)}
 
 
-def _decode_served(told: Mapping[str, Any]) -> ServedModel:
+def decode_served(told: Mapping[str, Any]) -> ServedModel:
+    """Return what an endpoint held."""
     sets = {name: frozenset(told[name]) for name in ("names", "capabilities")}
     return ServedModel(**{**told, **sets, "priors": Priors(**told["priors"])})
 

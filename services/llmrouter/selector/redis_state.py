@@ -76,11 +76,15 @@ class RedisState:
         return await self._local.load()
 
     def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
-        """Keep a document here at once, and tell it soon; None drops it.
+        """Keep a document here at once, and tell it soon, if it is of a kind that is shared.
+
+        None drops it.
 
         Before `follow`, only what this selector kept itself is tidied up: others may know better.
         """
         self._local.put(kind, key, data)
+        if kind not in _KINDS:
+            return
         if not self._following:
             self._dropped.add((kind, key))
             return

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
 from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
+from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.load_reports import LoadListener
@@ -18,6 +21,7 @@ from llmrouter.selector.passing_on import SharedOutcomes
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.redis_state import RedisState
+from llmrouter.selector.remembering import KIND, ServedMemory
 from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
@@ -39,12 +43,10 @@ async def build(
     def returned(address: str) -> None:
         selector.breakers.returned(address, selector.clock())
 
-    every = settings.refresh_interval_seconds
-    hearing = Hearing(every / 4)
-    addresses, dial = settings.inference_addresses, dialler.channel
-    watcher = EndpointWatcher(addresses, dial, interval=every, returned=returned, clock=hearing.now)
-    listener = LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
+    hearing = Hearing(settings.refresh_interval_seconds / 4)
     store, shared = _stores(settings, data)
+    memory, dial = ServedMemory(settings.inference_addresses, store), dialler.channel
+    watcher, listener = _watching(settings, dial, hearing.now, memory.told, returned)
     selector = _selector(settings, watcher, store)
     outcomes = SharedOutcomes(selector, store.tell)
     servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter), outcomes.report)
@@ -54,6 +56,7 @@ async def build(
     async def start() -> None:
         documents = await store.load()
         selector.restore(documents)
+        watcher.remember(memory.restore(documents.get(KIND, {})))
         if shared is not None:
             await shared.follow(outcomes.take, documents)
         hearing.start()
@@ -86,6 +89,21 @@ def _stores(
     local = SqliteState(settings.state_path or data / "selector.sqlite")
     shared = None if settings.redis is None else RedisState(settings.redis, local)
     return shared or local, shared
+
+
+def _watching(
+    settings: SelectorSettings,
+    dial: Callable[[str], Any],
+    clock: Callable[[], float],
+    told: Callable[[str, tuple[ServedModel, ...]], None],
+    returned: Callable[[str], None],
+) -> tuple[EndpointWatcher, LoadListener]:
+    """Return what follows the inference services."""
+    addresses, every = settings.inference_addresses, settings.refresh_interval_seconds
+    watcher = EndpointWatcher(
+        addresses, dial, interval=every, returned=returned, told=told, clock=clock
+    )
+    return watcher, LoadListener(addresses, dial, watcher.take_load, settings.load_report_seconds)
 
 
 def _selector(
