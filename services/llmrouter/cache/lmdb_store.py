@@ -74,6 +74,7 @@ class LmdbStore:
         self._held: IO[bytes] | None = None
         self._tables: dict[str, Any] = {}
         self._known: StoreFacts | None = None  # what a store begun anew must know as well
+        self._versions_known: dict[str, frozenset[str]] = {}
         self._opening = threading.RLock()  # held while reading, and while opening and closing
         try:
             self._guard(self._open_or_renew)
@@ -212,6 +213,7 @@ class LmdbStore:
             if self._known is not None:
                 with self._env.begin(write=True, db=self._tables["facts"]) as txn:
                     write_facts(txn, self._known)
+                    write_versions(txn, self._versions_known, ())
 
     def _open(self) -> None:
         with self._opening:
@@ -272,13 +274,16 @@ class LmdbStore:
 
     def _versions(self) -> dict[str, frozenset[str]]:
         with self._env.begin(db=self._tables["facts"]) as txn:
-            return read_versions(txn)
+            self._versions_known = read_versions(txn)
+        return self._versions_known
 
     def _note_versions(
         self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
     ) -> None:
         with self._env.begin(write=True, db=self._tables["facts"]) as txn:
             write_versions(txn, changed, forgotten)
+        left = {name: one for name, one in self._versions_known.items() if name not in forgotten}
+        self._versions_known = {**left, **changed}
 
     def _add_dictionary(self, raw: bytes) -> None:
         with self._env.begin(write=True, db=self._tables["facts"]) as txn:

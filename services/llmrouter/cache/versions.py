@@ -7,7 +7,8 @@ replaced while the cache, the gateways or the selector were off.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from llmrouter.cache.invalidations import Invalidations
@@ -24,6 +25,9 @@ __all__ = [
 
 MOST_VERSIONS = 65_536
 """Versions remembered; past it the models that were told longest ago go, and their answers too."""
+_COUNTS_SECONDS = 3.0
+"""How long a gateway counts that tells nothing more; it tells what there is each second."""
+_MOST_GATEWAYS = 64
 
 Versions = Mapping[str, frozenset[str]]
 """By model."""
@@ -94,28 +98,70 @@ class MemoryVersions:
 class VersionBook:
     """What was told of versions, and what follows from it."""
 
-    def __init__(self, invalidations: Invalidations, keeper: VersionKeeper) -> None:
+    def __init__(
+        self,
+        invalidations: Invalidations,
+        keeper: VersionKeeper,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         """Begin with what the keeper remembers.
 
         Args:
             invalidations: Told which answers are to go.
-            keeper: Remembers as long as answers are kept. It is asked each time: others may have
-                told it other things, or it has begun anew.
+            keeper: Remembers as long as answers are kept.
+            clock: Seconds; never goes backwards.
         """
         self._invalidations = invalidations
         self._keeper = keeper
+        self._clock = clock
+        self._told: dict[str, dict[str, tuple[frozenset[str], float]]] = {}
+        """By model and gateway: what it told, and until when that counts."""
+        self._noted: dict[str, frozenset[str]] = {}
+        """What was noted here last; other services of the store may have noted other things."""
+        self._noted_at = b""
+        """The store where that is."""
         self._telling = asyncio.Lock()
 
-    async def tell(self, now: Versions) -> tuple[tuple[str, str], ...]:
+    async def tell(self, now: Versions, gateway: str = "") -> tuple[tuple[str, str], ...]:
         """Take in all versions of some models; return those whose answers were dropped.
+
+        Args:
+            now: The versions by model.
+            gateway: Who tells it; what others told lately is there as well.
 
         Raises:
             RouterError: STORE_FAILED when it could not be made durable; tell it again.
         """
         async with self._telling:
-            found = compared(await self._keeper.versions(), now)
+            if self._noted_at != self._invalidations.store_id:
+                self._noted.clear()
+            there = self._everybody(now, gateway)
+            if all(self._noted.get(name) == known for name, known in there.items()):
+                return ()
+            before = dict(await self._keeper.versions())
+            for name in there:
+                before[name] = before.get(name, frozenset()) | self._noted.get(name, frozenset())
+            found = compared({name: one for name, one in before.items() if one}, there)
             for model, version in found.replaced:
                 await self._invalidations.invalidate(model_label(model, version))
-            if found.changed or found.forgotten:  # last: whatever failed before is made again
-                await self._keeper.note_versions(found.changed, found.forgotten)
+            await self._keeper.note_versions(found.changed, found.forgotten)
+            # Last: whatever failed before is made again.
+            for name in found.forgotten:
+                self._noted.pop(name, None)
+                self._told.pop(name, None)
+            self._noted.update(there)
+            self._noted_at = self._invalidations.store_id
             return found.replaced
+
+    def _everybody(self, now: Versions, gateway: str) -> dict[str, frozenset[str]]:
+        """Return what all gateways tell of these models."""
+        at, found = self._clock(), {}
+        for name, versions in now.items():
+            known = self._told.get(name, {})
+            known = {who: one for who, one in known.items() if one[1] > at and who != gateway}
+            for eldest in list(known)[: max(0, len(known) - _MOST_GATEWAYS)]:
+                del known[eldest]
+            known[gateway] = (versions, at + _COUNTS_SECONDS)
+            self._told[name] = known
+            found[name] = frozenset().union(*(told for told, _ in known.values()))
+        return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +46,7 @@ class CacheClient:
     def __init__(self, channel: Any, timeout: float) -> None:
         self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
         self._timeout = timeout
+        self._name = uuid.uuid4().hex
 
     async def lookup(self, key: bytes, session: str, context: RequestContext) -> LookedUp:
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
@@ -135,6 +137,6 @@ class CacheClient:
     async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         """Tell all versions of some models; return those that were replaced since the last time."""
         versions = [pb.ModelAnswers(model=model, version=version) for model, version in known]
-        message = pb.TellVersionsRequest(versions=versions)
+        message = pb.TellVersionsRequest(versions=versions, gateway=self._name)
         told = await ask(self._stub.TellVersions, message, _NAME, self._timeout, None)
         return [(one.model, one.version) for one in told.replaced]

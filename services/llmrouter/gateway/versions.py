@@ -74,7 +74,7 @@ class VersionWatch:
     async def look(self) -> None:
         """Take in what is known now, and tell the cache, which knows what was before.
 
-        It is told each time: it may have begun anew, and others may have told it other things.
+        It is told each time: it may have begun anew, and knows by that who is there.
 
         Raises:
             RouterError: Selector or cache did not answer.

@@ -12,6 +12,7 @@ from llmrouter.selector.evidence import Measure
 from llmrouter.selector.figures import Figures, Frame
 from llmrouter.selector.made_from import (
     catalog_id,
+    encode_candidate,
     encode_catalog,
     encode_figures,
     encode_request,
@@ -129,16 +130,23 @@ class RecordWriter:
 
     def line(self, plan_id: str, decision: Decision) -> str:
         """Return a choice as one line: numbers and names, no text and no user."""
-        view, told = decision.view, {}
+        record, catalog = self.parts(plan_id, decision)
+        told = record if catalog is None else record | {"catalog": catalog}
+        return json.dumps(told, allow_nan=False)
+
+    def parts(
+        self, plan_id: str, decision: Decision
+    ) -> tuple[dict[str, Any], dict[str, Any] | None]:
+        """Return a choice, and its catalog unless that was told before."""
+        view, told = decision.view, None
         if id(view) not in self._seen:
             catalog = encode_catalog(view.catalog)
             name = catalog_id(catalog)
             self._seen[id(view)] = view, name
             if name not in self._told:
                 self._told.add(name)
-                told["catalog"] = catalog
-        record = record_of(plan_id, decision, self._seen[id(view)][1])
-        return json.dumps(record | told, allow_nan=False)
+                told = catalog
+        return record_of(plan_id, decision, self._seen[id(view)][1]), told
 
 
 def record_of(plan_id: str, decision: Decision, catalog: str = "") -> dict[str, Any]:
@@ -168,6 +176,8 @@ def record_of(plan_id: str, decision: Decision, catalog: str = "") -> dict[str, 
             for one in plan.exclusions
         ],
         "chosen": [list(one) for one in decision.chosen],
+        "shadows": [encode_candidate(one) for one in decision.shadows],
+        "hedge_after": decision.hedge_after,
         "outcomes": list(decision.outcomes),
         "grades": dict(decision.grades),
         "made_from": {

@@ -23,7 +23,7 @@ from llmrouter.common.prices import Prices
 from llmrouter.selector.catalog import Catalog, Model, ServedModel
 from llmrouter.selector.figures import Figures
 from llmrouter.selector.learned.policy import Exploration
-from llmrouter.selector.plan import Numbers, Selection, Tried, numbers_of
+from llmrouter.selector.plan import Candidate, Numbers, Selection, Tried, numbers_of
 from llmrouter.selector.scorers import Scorer, Sufficient
 from llmrouter.selector.settings import CatalogEntry
 from llmrouter.selector.statistics import Priors
@@ -32,11 +32,13 @@ from llmrouter.selector.view import Loads
 
 __all__ = [
     "catalog_id",
+    "decode_candidate",
     "decode_catalog",
     "decode_figures",
     "decode_request",
     "decode_served",
     "decode_strategy",
+    "encode_candidate",
     "encode_catalog",
     "encode_figures",
     "encode_request",
@@ -158,6 +160,16 @@ def decode_strategy(told: Mapping[str, Any], installed: Mapping[str, Strategy]) 
         else:
             own[name] = Sufficient(made[0], Exploration(**made[1]))
     return Strategy(**{**told, "scorers": own, "mode": PlanMode(told["mode"])})
+
+
+def encode_candidate(one: Candidate) -> dict[str, Any]:
+    """Return a candidate without the verdicts on it."""
+    return {**one._asdict(), "components": [], "prices": list(one.prices)}
+
+
+def decode_candidate(told: Mapping[str, Any]) -> Candidate:
+    """Return the candidate."""
+    return Candidate(**{**told, "components": (), "prices": Prices(*told["prices"])})
 
 
 def encode_catalog(catalog: Catalog) -> dict[str, Any]:

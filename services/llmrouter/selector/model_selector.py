@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -97,7 +97,7 @@ class ModelSelector:
         self.store = store
         self.rollouts = RolloutBook(store, wall)
         self._issued = IssuedPlans(settings.decisions.report_seconds)
-        self._decisions = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
+        self.past = DecisionLog(settings.decisions.count, settings.decisions.max_bytes)
 
     def restore(self, documents: Documents) -> None:
         """Go on with what was kept before a restart."""
@@ -178,7 +178,7 @@ class ModelSelector:
             plan.hedge_after,
             tuple((*one.endpoint, one.score) for one in plan.candidates),
         )
-        self._decisions.add(plan_id, decision)
+        self.past.add(plan_id, decision)
 
     def report(self, plan_id: str, attempts: Sequence[tuple[Key, Observation]]) -> int:
         """Take in how attempts went; return how many counted.
@@ -198,7 +198,7 @@ class ModelSelector:
             raise _unknown_plan(plan_id)
         if any(key not in issued.shadows for key, _ in attempts):
             self.outstanding.settle(plan_id)
-        decision = self._decisions.get(plan_id)
+        decision = self.past.get(plan_id)
         counted = 0
         for key, outcome in attempts:
             if key not in issued.endpoints + issued.shadows or key in issued.reported:
@@ -228,7 +228,7 @@ class ModelSelector:
             raise _unknown_plan(rating.plan_id)
         model, features = rated(issued, rating)
         grades = self.teacher.grade(rating.plan_id, features, model, rating.grade)
-        decision = self._decisions.get(rating.plan_id)
+        decision = self.past.get(rating.plan_id)
         if decision is not None:
             decision.grades[model] = rating.grade
         return model, grades
@@ -239,14 +239,10 @@ class ModelSelector:
         Raises:
             RouterError: UNKNOWN_PLAN when it is forgotten.
         """
-        decision = self._decisions.get(plan_id)
+        decision = self.past.get(plan_id)
         if decision is None:
             raise _unknown_plan(plan_id)
         return decision
-
-    def decisions(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
-        """Yield the newest choices by plan id, oldest first; a `limit` of 0 yields all."""
-        return self._decisions.newest(limit)
 
     def _keep_breaker(self, key: Key, breaker: Breaker | None) -> None:
         if self.store is not None:

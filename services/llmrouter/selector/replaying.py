@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llmrouter.common.errors import RouterError
 from llmrouter.selector.decisions import Decision, record_of
 from llmrouter.selector.made_from import (
+    decode_candidate,
     decode_catalog,
     decode_figures,
     decode_request,
@@ -18,7 +19,9 @@ from llmrouter.selector.selection import Policy
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import CatalogView, view_of
 
-__all__ = ["Replayed", "replayed"]
+__all__ = ["Replayed", "decision_in", "replayed"]
+
+_UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
 
 
 class Replayed(NamedTuple):
@@ -55,7 +58,7 @@ def replayed(lines: Iterable[str], strategies: Mapping[str, Strategy]) -> Iterat
             yield _again(name, record, views, strategies)
         except RouterError as error:
             yield Replayed(name, error=error.message)
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
+        except _UNREADABLE as error:
             yield Replayed(name, error=f"it cannot be read: {type(error).__name__}: {error}")
 
 
@@ -73,17 +76,7 @@ def _again(
         views[catalog] = view_of(decode_catalog(record.pop("catalog")))
     if catalog not in views:
         return Replayed(plan_id, error=f"the catalog {catalog} is in no record before it")
-    decision = Decision(
-        request=decode_request(made_from["request"]),
-        view=views[catalog],
-        figures=decode_figures(made_from["figures"]),
-        strategy=decode_strategy(made_from["strategy"], strategies),
-        policy=Policy(**made_from["policy"]),
-        policy_version=record["policy_version"],
-        at=record["at"],
-        outcomes=record["outcomes"],
-        grades=record["grades"],
-    )
+    decision = _decision(record, views[catalog], strategies)
     choice = decision.again()
     endpoints = choice.frame.view.endpoints
     decision.chosen = tuple(
@@ -92,3 +85,40 @@ def _again(
     again = json.loads(json.dumps(record_of(plan_id, decision, catalog)))
     parts = sorted({*record, *again})
     return Replayed(plan_id, tuple(one for one in parts if record.get(one) != again.get(one)))
+
+
+def decision_in(line: str, strategies: Mapping[str, Strategy]) -> Decision:
+    """Return the choice of a record that has its catalog.
+
+    Args:
+        line: As `RecordWriter` wrote it.
+        strategies: As for `replayed`.
+
+    Raises:
+        ValueError: It is none, or cannot be made again here.
+    """
+    try:
+        record = json.loads(line)
+        return _decision(record, view_of(decode_catalog(record["catalog"])), strategies)
+    except _UNREADABLE as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _decision(
+    record: Mapping[str, Any], view: CatalogView, strategies: Mapping[str, Strategy]
+) -> Decision:
+    made_from = record["made_from"]
+    return Decision(
+        request=decode_request(made_from["request"]),
+        view=view,
+        figures=decode_figures(made_from["figures"]),
+        strategy=decode_strategy(made_from["strategy"], strategies),
+        policy=Policy(**made_from["policy"]),
+        policy_version=record["policy_version"],
+        at=record["at"],
+        shadows=tuple(map(decode_candidate, record["shadows"])),
+        hedge_after=record["hedge_after"],
+        chosen=tuple(tuple(one) for one in record["chosen"]),
+        outcomes=record["outcomes"],
+        grades=record["grades"],
+    )

@@ -12,6 +12,7 @@ from llmrouter.common.hosting import Service
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.selector.catalog import ServedModel
+from llmrouter.selector.decision_file import DecisionFile
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.load_reports import LoadListener
@@ -51,7 +52,9 @@ async def build(
     watcher, listener = _watching(settings, dial, hearing.now, memory.told, returned)
     selector = _selector(settings, watcher, store)
     outcomes = SharedOutcomes(selector, store.tell)
-    servicer = SelectorServicer(selector, SelectionObserver(telemetry.meter), outcomes.report)
+    past = DecisionFile(_beside(settings, data), settings.decisions.kept, selector.past)
+    observer = SelectionObserver(telemetry.meter)
+    servicer = SelectorServicer(selector, observer, outcomes.report, past.find)
     placement = PlacementController(watcher.nodes, dial, settings.placement)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
@@ -63,13 +66,12 @@ async def build(
             await shared.follow(outcomes.take, documents)
         hearing.start()
         await watcher.start()
-        listener.start()
-        placement.start()
-        scaling.start()
+        for one in (listener, placement, scaling, past):
+            one.start()
 
     async def close() -> None:
         hearing.close()
-        for one in (scaling, placement, listener, watcher, selector.teacher, store):
+        for one in (scaling, placement, listener, watcher, past, selector.teacher, store):
             await one.close()
 
     return Service(
@@ -84,11 +86,21 @@ async def build(
     )  # fmt: skip
 
 
+def _state_path(settings: SelectorSettings, data: Path) -> Path:
+    return settings.state_path or data / "selector.sqlite"
+
+
+def _beside(settings: SelectorSettings, data: Path) -> Path:
+    """Return where past choices are kept."""
+    path = _state_path(settings, data)
+    return path.with_name(f"{path.stem}-decisions{path.suffix}")
+
+
 def _stores(
     settings: SelectorSettings, data: Path
 ) -> tuple[SqliteState | RedisState, RedisState | None]:
     """Return where state is kept, and the part of it that is shared with other selectors."""
-    local = SqliteState(settings.state_path or data / "selector.sqlite")
+    local = SqliteState(_state_path(settings, data))
     if settings.redis is None:
         return local, None
     from llmrouter.selector.redis_state import RedisState

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
-from llmrouter.common.errors import invalid
+from llmrouter.common.errors import RouterError, invalid
 from llmrouter.common.validation import validate_context
 from llmrouter.common.wire import decode_context
 from llmrouter.common.wire_rating import decode_rating
 from llmrouter.selector.costs import KINDS
-from llmrouter.selector.decisions import RecordWriter
+from llmrouter.selector.decisions import Decision, RecordWriter
 from llmrouter.selector.encoding import (
     encode_breakers,
     encode_catalog,
@@ -22,12 +23,15 @@ from llmrouter.selector.messages import decode_outcomes, decode_selection, encod
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.passing_on import Attempts
+from llmrouter.selector.replaying import decision_in
 from llmrouter.selector.rollout_messages import decode_spec, encode_rollout
 from llmrouter.v1 import rating_pb2
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceServicer
 
 __all__ = ["SelectorServicer"]
+
+_log = logging.getLogger(__name__)
 
 
 class SelectorServicer(SelectorServiceServicer):
@@ -38,6 +42,7 @@ class SelectorServicer(SelectorServiceServicer):
         selector: ModelSelector,
         observer: SelectionObserver | None = None,
         report: Callable[[str, Attempts], int] | None = None,
+        recall: Callable[[str], Awaitable[str | None]] | None = None,
     ) -> None:
         """Put a selector on the wire.
 
@@ -45,10 +50,12 @@ class SelectorServicer(SelectorServiceServicer):
             selector: Chooses.
             observer: Told of every plan.
             report: Takes outcomes in; None leaves it to the selector.
+            recall: Returns the record of a choice that was made before a restart.
         """
         self._selector = selector
         self._observer = observer
         self._report = report or selector.report
+        self._recall = recall
         self._faults = frozenset(map(str, selector.settings.breaker.failure_classes))
 
     async def Select(  # noqa: N802 - the proto's name
@@ -107,7 +114,7 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> pb.ExplainResponse:
         """Make a past choice again."""
-        decision = self._selector.decision(request.plan_id)
+        decision = await self._past(request.plan_id)
         plan = await asyncio.to_thread(decision.plan_again)
         record = await asyncio.to_thread(RecordWriter().line, request.plan_id, decision)
         told = pb.ExplainResponse(record=record)
@@ -121,7 +128,7 @@ class SelectorServicer(SelectorServiceServicer):
     ) -> AsyncIterator[pb.ExportDecisionsResponse]:
         """Stream the records of past choices."""
         writer = RecordWriter()
-        for plan_id, decision in self._selector.decisions(request.limit):
+        for plan_id, decision in self._selector.past.newest(request.limit):
             # In a thread: a choice among many models takes milliseconds to tell.
             record = await asyncio.to_thread(writer.line, plan_id, decision)
             yield pb.ExportDecisionsResponse(record=record)
@@ -192,3 +199,17 @@ class SelectorServicer(SelectorServiceServicer):
                 "kind", f"is {request.kind[:64]!r}; it must be {', '.join(KINDS)} or empty"
             )
         return encode_costs(self._selector, (request.kind,) if request.kind else KINDS)
+
+    async def _past(self, plan_id: str) -> Decision:
+        """Return a past choice, also one from before a restart."""
+        try:
+            return self._selector.decision(plan_id)
+        except RouterError:
+            line = None if self._recall is None else await self._recall(plan_id)
+            if line is None:
+                raise
+            try:
+                return await asyncio.to_thread(decision_in, line, self._selector.strategies)
+            except ValueError as error:
+                _log.warning("the kept choice %s cannot be read: %s", plan_id, error)
+            raise

@@ -135,6 +135,12 @@ class DecisionSettings(Section):
     max_bytes: int = Field(
         default=64 << 20, ge=0, le=1 << 40, description="Bytes of their records at most."
     )
+    kept: int = Field(
+        default=1000,
+        ge=0,
+        le=100_000,
+        description="Choices kept over a restart at most, beside the state; 0 keeps none.",
+    )
     report_seconds: float = Field(
         default=3600,
         ge=1,

@@ -13,9 +13,9 @@ from llmrouter.v1 import cache_pb2 as pb
 QUESTION = b"q" * 32
 
 
-async def tell(service, **models):
+async def tell(service, gateway="", **models):
     known = [pb.ModelAnswers(model=name, version=one) for name in models for one in models[name]]
-    told = await service.TellVersions(pb.TellVersionsRequest(versions=known), None)
+    told = await service.TellVersions(pb.TellVersionsRequest(versions=known, gateway=gateway), None)
     return [(one.model, one.version) for one in told.replaced]
 
 
@@ -86,11 +86,34 @@ async def test_what_could_not_be_made_durable_is_found_replaced_again(opened, mo
     assert await tell(service, m="w") == [("m", "v")]
 
 
+async def test_gateways_that_know_different_versions_do_not_drop_each_others_answers(opened, clock):
+    service = await opened()
+    service._versions._clock = clock
+    await store(service)
+    for _ in range(3):
+        assert await tell(service, gateway="one", m="v") == []
+        assert await tell(service, gateway="other", m="w") == []
+        clock.now += 1
+    assert (await lookup(service)).HasField("found")
+    clock.now += 3  # the one is gone
+    assert await tell(service, gateway="other", m="w") == [("m", "v")]
+
+
+async def test_what_this_service_noted_is_missed_though_another_noted_something_else(opened):
+    service = await opened()
+    await tell(service, m="v")
+    await service._versions._keeper.note_versions({"m": frozenset("x")}, ())
+    assert await tell(service, m="v") == []  # not each time: they would take turns
+    assert await tell(service, m="w") == [("m", "v"), ("m", "x")]
+
+
 async def test_versions_without_names_or_too_many_are_refused(opened):
     service = await opened()
     for refused in ({"m": [""]}, {"": ["v"]}, {"m": ["v" * 257]}):
         with pytest.raises(RouterError, match=r"versions\[0\]"):
             await tell(service, **refused)
+    with pytest.raises(RouterError, match="gateway: has 65 bytes"):
+        await tell(service, gateway="g" * 65, m="v")
     with pytest.raises(RouterError, match="4097; at most 4096"):
         await tell(service, m=[str(number) for number in range(4097)])
 

@@ -121,7 +121,7 @@ def test_the_log_is_bounded_in_number_and_bytes_and_forgets_the_oldest(count, ma
     decisions = DecisionSettings(count=count, max_bytes=max_bytes)
     selector = selector_of(HELD, catalog=CATALOG, decisions=decisions)
     ids = [selector.select(request_of())[0] for _ in range(50)]
-    log = selector._decisions
+    log = selector.past
     assert 0 < len(log) <= count
     assert log.bytes <= max_bytes
     assert [plan_id for plan_id, _ in log.newest()] == ids[-len(log) :]
@@ -137,7 +137,7 @@ def test_catalogs_that_records_share_count_once_and_those_of_forgotten_records_n
     for number in range(50):
         held[0] = served("a", address="host:0", context=1000 + number)  # another catalog each time
         selector.select(request_of())
-    log = selector._decisions
+    log = selector.past
     views = {id(decision.view) for _, decision in log.newest()}
     assert 1 < len(views) == len(log) < 10
     assert log.bytes <= 100_000
@@ -147,7 +147,7 @@ def test_catalogs_that_records_share_count_once_and_those_of_forgotten_records_n
 def test_a_log_of_none_keeps_none_and_outcomes_still_count():
     selector = selector_of(HELD, catalog=CATALOG, decisions=DecisionSettings(count=0))
     plan_id, plan = selector.select(request_of())
-    assert len(selector._decisions) == 0
+    assert len(selector.past) == 0
     assert selector.report(plan_id, [(plan.candidates[0].endpoint, answered())]) == 1
 
 

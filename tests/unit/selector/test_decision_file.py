@@ -1,0 +1,97 @@
+"""A choice can be explained after a restart as well; so many of them are kept."""
+
+from __future__ import annotations
+
+import sqlite3
+
+import pytest
+from tests.unit.selector.building import entry, request_of, selector_of, served
+
+from llmrouter.common.errors import Reason, RouterError
+from llmrouter.selector import decision_file
+from llmrouter.selector.decision_file import DecisionFile
+from llmrouter.selector.servicer import SelectorServicer
+from llmrouter.v1 import selector_pb2 as pb
+
+HELD = [served(name, address=f"host:{number}") for name in "abc" for number in range(2)]
+CATALOG = tuple(entry(name, quality=0.3 + place / 10) for place, name in enumerate("abc"))
+
+
+def deciding(count=1):
+    selector = selector_of(HELD, catalog=CATALOG)
+    return selector, [selector.select(request_of(request_id=f"r{one}"))[0] for one in range(count)]
+
+
+async def kept(selector, path, most=100):
+    """Keep what was decided, as a selector does that ends."""
+    past = DecisionFile(path, most, selector.past)
+    past.start()
+    await past.close()
+    await past.close()
+
+
+async def explain(selector, past, plan_id):
+    service = SelectorServicer(selector, recall=past.find)
+    return await service.Explain(pb.ExplainRequest(plan_id=plan_id), None)
+
+
+@pytest.fixture
+def begun_anew(tmp_path):
+    selector = selector_of([served("z")])
+    return selector, DecisionFile(tmp_path / "d.sqlite", 100, selector.past)
+
+
+async def test_a_choice_of_before_a_restart_is_explained_as_it_was(tmp_path, begun_anew):
+    selector, ids = deciding(3)
+    told = [await explain(selector, DecisionFile(tmp_path, 0, selector.past), one) for one in ids]
+    await kept(selector, tmp_path / "d.sqlite")
+    assert [await explain(*begun_anew, one) for one in ids] == told
+    with pytest.raises(RouterError) as refused:
+        await explain(*begun_anew, "f" * 32)
+    assert refused.value.reason is Reason.UNKNOWN_PLAN
+
+
+async def test_the_oldest_are_forgotten_with_their_catalogs(tmp_path):
+    path = tmp_path / "d.sqlite"
+    first, [old] = deciding()
+    await kept(first, path, most=3)
+    selector = selector_of(HELD[:2], catalog=CATALOG)
+    ids = [selector.select(request_of(request_id=f"r{one}"))[0] for one in range(5)]
+    await kept(selector, path, most=3)
+    past = DecisionFile(path, 3, selector.past)
+    assert [await past.find(one) is not None for one in (old, *ids)] == [False] * 3 + [True] * 3
+    with sqlite3.connect(path) as file:
+        assert file.execute("SELECT count(*) FROM catalogs").fetchone() == (1,)
+
+
+async def test_each_is_written_once_when_its_outcome_may_be_known(tmp_path, monkeypatch):
+    monkeypatch.setattr(decision_file, "_AT_ONCE", 2)
+    selector, ids = deciding(3)
+    past = DecisionFile(tmp_path / "d.sqlite", 100, selector.past)
+    await past.write(settled_by=0.0)
+    assert not (tmp_path / "d.sqlite").exists()
+    await past.write(settled_by=float("inf"))
+    assert [await past.find(one) is not None for one in ids] == [False, True, True]
+    written = []
+    monkeypatch.setattr(past, "_put", written.extend)
+    selector.select(request_of())
+    await past.write(settled_by=float("inf"))
+    assert len(written) == 1
+
+
+async def test_a_file_that_cannot_be_written_or_read_costs_no_more_than_the_past(
+    tmp_path, begun_anew, caplog
+):
+    selector, [plan_id] = deciding()
+    (tmp_path / "file").write_text("")
+    await kept(selector, tmp_path / "file" / "d.sqlite")
+    assert "past choices cannot be kept in" in caplog.text
+    (tmp_path / "d.sqlite").write_bytes(b"no database" * 100)
+    await kept(selector, tmp_path / "d.sqlite")
+    assert "set aside as d.sqlite.damaged" in caplog.text
+    assert (await explain(*begun_anew, plan_id)).plan.id == plan_id
+    with sqlite3.connect(tmp_path / "d.sqlite") as file:
+        file.execute("UPDATE decisions SET record = '{}'")
+    with pytest.raises(RouterError):
+        await explain(*begun_anew, plan_id)
+    assert "cannot be read" in caplog.text
