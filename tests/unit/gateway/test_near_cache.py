@@ -145,12 +145,6 @@ class Watched:
         return []
 
 
-async def until(condition):
-    async with asyncio.timeout(30):
-        while not condition():  # noqa: ASYNC110 - what it waits for has no event
-            await asyncio.sleep(0.005)
-
-
 async def test_a_stream_that_breaks_is_followed_anew_from_where_it_was():
     near = NearCache(1 << 20)
     watched = Watched([FIRST, News(9, 0), error()], [], [replace(FIRST, sequence=9)])
