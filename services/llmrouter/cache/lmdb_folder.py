@@ -48,7 +48,8 @@ def hold_folder(path: Path) -> IO[bytes]:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         held.close()
-        raise BlockingIOError(errno.EAGAIN, "another cache service uses it") from error
+        told = "another suite or cache service runs on this data folder"
+        raise BlockingIOError(errno.EAGAIN, told) from error
     except OSError:
         held.close()
         raise

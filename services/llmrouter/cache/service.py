@@ -43,8 +43,8 @@ async def build(
         tiers, invalidations = await open_tiers(settings, answers, steady_clock())
     except RouterError as error:
         remedy = (
-            "set cache.disk_path to a folder that can be written, or cache.disk_max_bytes to 0 to "
-            "keep answers in memory only"
+            "set cache.disk_path to a folder of its own that can be written, or "
+            "cache.disk_max_bytes to 0 to keep answers in memory only"
         )
         raise RouterError(error.reason, f"{error.message}; {remedy}") from error
     servicer = CacheServicer(settings, tiers, invalidations, similar=similar)

@@ -12,6 +12,7 @@ from rich.markup import escape
 
 from llmrouter.cli.answering import show_events
 from llmrouter.cli.asking import check, explaining
+from llmrouter.cli.failures import violations_said
 from llmrouter.cli.generate import (
     MaxTokens,
     ModelName,
@@ -22,7 +23,7 @@ from llmrouter.cli.generate import (
 )
 from llmrouter.cli.output import Json, err, out
 from llmrouter.cli.places import Address, Place, gateway_at
-from llmrouter.cli.slash import Changed, Quit, Told, obey
+from llmrouter.cli.slash import Changed, Quit, Told, Wrong, obey
 from llmrouter.cli.talking import Talk
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import RouterError
@@ -51,9 +52,13 @@ def chat(
     route: Annotated[bool, typer.Option(help="Show the route of every answer.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Talk; /help lists commands, Ctrl-D ends, Ctrl-C gives the running answer up."""
+    """Talk; /help lists commands, Ctrl-D ends, Ctrl-C gives the running answer up.
+
+    What is piped in ends at the first line that fails or is wrong, which is named.
+    """
     options = Options(model=model, strategy=strategy, temperature=temperature, seed=seed)
     options.update(Options(max_tokens=max_tokens, truncation=truncation, timeout=timeout))
+    check("-", options)
     gateway = gateway_at(address)
     if not as_json and sys.stdin.isatty():
         err().print("[dim]/help lists commands, Ctrl-D ends, Ctrl-C gives the answer up[/]")
@@ -61,9 +66,11 @@ def chat(
         client = AsyncClient(gateway.address, api_key=given_api_key(), tls=gateway.tls)
         talk = Talk(client, options, system or "")
         try:
+            number = 0
             while (line := _ask(as_json=as_json)) is not None:
+                number += 1
                 work = _take(line, talk, gateway, as_json=as_json, route=route)
-                if not _told(runner, work):
+                if not _told(runner, work, number):
                     break
         finally:
             runner.run(_end(talk, client))
@@ -78,15 +85,26 @@ def _ask(*, as_json: bool) -> str | None:
         return None
 
 
-def _told(runner: asyncio.Runner, work: Coroutine[Any, Any, bool]) -> bool:
-    """Do what a line asks for; return whether the chat goes on."""
+class _WrongLineError(Exception):
+    """A command that cannot be obeyed, told in the words of the chat."""
+
+
+def _told(runner: asyncio.Runner, work: Coroutine[Any, Any, bool], number: int) -> bool:
+    """Do what line `number` asks for; return whether the chat goes on."""
+    alone = not sys.stdin.isatty()  # a script wants to know, a person may try again
     try:
         return runner.run(work)
+    except _WrongLineError as error:
+        if alone:
+            told = f"line {number}: {error}; nothing after it was read"
+            raise typer.BadParameter(told, param_hint="standard input") from None
+        err().print(escape(str(error)), soft_wrap=True)
     except (LlmrouterError, RouterError) as error:
-        if not sys.stdin.isatty():  # a script wants to know, a person may try again
+        if alone:
             raise
-        err().print(f"[bold red]error:[/] {escape(error.message)}", soft_wrap=True)
-        return True
+        said = violations_said(error, "/") or error.message
+        err().print(f"[bold red]error:[/] {escape(said)}", soft_wrap=True)
+    return True
 
 
 async def _take(line: str, talk: Talk, gateway: Place, *, as_json: bool, route: bool) -> bool:
@@ -98,9 +116,14 @@ async def _take(line: str, talk: Talk, gateway: Place, *, as_json: bool, route: 
             return False
         case Told(text):
             err().print(escape(text), soft_wrap=True)
+        case Wrong(text):
+            raise _WrongLineError(text)
         case Changed(options):
-            check("-", options)
-            await talk.change(options)
+            try:
+                check("-", options)
+                await talk.change(options)
+            except (LlmrouterError, RouterError) as error:
+                raise _WrongLineError(violations_said(error, "/") or error.message) from None
         case None:
             question = line.lstrip().removeprefix("/") if line.lstrip().startswith("//") else line
             check([*talk.said, Message("user", question)], talk.options)

@@ -13,7 +13,7 @@ from rich.markup import escape
 
 from llmrouter.cli.findings import Finding, State
 from llmrouter.cli.looking import look_at
-from llmrouter.cli.output import Json, out, write_json
+from llmrouter.cli.output import Json, counted, out, write_json
 from llmrouter.cli.places import Place
 from llmrouter.cli.running import Config
 from llmrouter.common.addresses import address_of, reachable
@@ -106,7 +106,7 @@ def _tell(finding: Finding, findings: list[Finding], *, as_json: bool) -> None:
 
 
 def _sum(counts: Counter[State]) -> str:
-    failed, warned = counts[State.FAILED], counts[State.WARNING]
+    failed, warnings = counts[State.FAILED], counted(counts[State.WARNING], "warning")
     if failed:
-        return f"[bold red]{failed} failed[/], {warned} warnings"
-    return f"[bold green]nothing failed[/], {warned} warnings"
+        return f"[bold red]{failed} failed[/], {warnings}"
+    return f"[bold green]nothing failed[/], {warnings}"

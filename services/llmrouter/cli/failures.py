@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 
 from llmrouter.cli.output import err, for_machines, note_wish, write_json
 
-__all__ = ["Commands"]
+__all__ = ["Commands", "violations_said"]
 
 _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
@@ -110,7 +110,7 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
-    said = _by_flags(error) or " ".join(str(error).split())
+    said = violations_said(error) or " ".join(str(error).split())
     said = said if _reason(error) is None else _in_flags(said)
     if (
         isinstance(error, ImportError | LookupError | TypeError | AttributeError | AssertionError)
@@ -120,10 +120,15 @@ def _sentence(error: Exception) -> str:
     return said
 
 
-def _by_flags(error: Exception) -> str:
-    """Return what is wrong with a request in the words of the command line."""
+def violations_said(error: Exception, mark: str = "--") -> str:
+    """Return what is wrong with a request in the words of the command line; empty if no field is.
+
+    Args:
+        error: Whose violations name fields of the protos.
+        mark: What stands before the name of an option; a slash in a chat.
+    """
     violations = getattr(error, "violations", ())
-    return "; ".join(f"{_flag(one.field)} {one.description}" for one in violations)
+    return "; ".join(f"{_flag(one.field, mark)} {one.description}" for one in violations)
 
 
 def _in_flags(sentence: str) -> str:
@@ -132,7 +137,7 @@ def _in_flags(sentence: str) -> str:
     return _FIELDS_SAID.sub(lambda found: f"--{found[1].replace('_', '-')}", said)
 
 
-def _flag(field: str) -> str:
+def _flag(field: str, mark: str) -> str:
     if _QUESTION.match(field):
         return "the question"
     one = _ONE_OF_MANY.match(field)
@@ -141,4 +146,4 @@ def _flag(field: str) -> str:
     found = _FLAG.match(field)
     if found is None or found[1] in _NO_FLAG:
         return field
-    return _CACHE.get(found[1]) or f"--{found[1].replace('_', '-')}"
+    return _CACHE.get(found[1]) or f"{mark}{found[1].replace('_', '-')}"

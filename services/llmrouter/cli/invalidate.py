@@ -48,7 +48,7 @@ def invalidate(
     if as_json:
         write_json({"event": "invalidated", "sequence": response.sequence})
     else:
-        out().print("These answers are served no more.")
+        out().print("Such answers as were kept, if there were any, are served no more.")
 
 
 async def _invalidate(place: Place, request: pb.InvalidateRequest) -> pb.InvalidateResponse:

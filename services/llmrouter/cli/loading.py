@@ -98,9 +98,12 @@ def _tell(model: inference_pb2.LoadedModel, *, as_json: bool) -> None:
     if as_json:
         write_json({"event": _state(model), "model": plain(model)})
         return
-    aliases = f" [dim]{escape(', '.join(model.aliases))}[/]" if model.aliases else ""
-    version = f" [dim]{escape(model.version)}[/]" if model.version else ""
-    out().print(f"[green]{_state(model)}[/] [bold]{_name(model)}[/]{version}{aliases}")
+    said = f"[green]{_state(model)}[/] [bold]{_name(model)}[/]"
+    if model.version:
+        said += f" [dim]version {escape(model.version)}[/]"
+    if model.aliases:
+        said += f" [dim]aliases {escape(', '.join(model.aliases))}[/]"
+    out().print(said, soft_wrap=True)
 
 
 def _name(model: inference_pb2.LoadedModel) -> str:

@@ -20,6 +20,7 @@ from llmrouter.v1.profile_pb2_grpc import ProfileServiceStub
 __all__ = ["profile"]
 
 _MARGIN_SECONDS = 20.0
+_NAMES = ("gateway", "selector", "cache", "inference")
 _OPEN = {
     "stacks": "https://www.speedscope.app opens it",
     "steps": "https://ui.perfetto.dev or chrome://tracing opens it",
@@ -39,7 +40,13 @@ def profile(
     address: Address = None,
     as_json: Json = False,
 ) -> None:
-    """Record Python's threads and the engines' steps; the key needs the scope admin."""
+    """Record Python's threads and the engines' steps; the key needs the scope admin.
+
+    An engine that generates nothing meanwhile takes no steps.
+    """
+    if service not in _NAMES and ":" not in service:
+        known = f"{', '.join(_NAMES)}, or the host:port of one inference service"
+        raise typer.BadParameter(f"is {service!r}; it must be {known}", param_hint="SERVICE")
     gateway = gateway_at(address)
     if not as_json:
         err().print(f"[dim]recording {escape(service)} for {seconds:g} s[/]")
@@ -57,6 +64,9 @@ def profile(
     out().print(f"[bold]{escape(told.service)}[/] {counted(told.samples, 'sample')}{steps}")
     for kind, path in files.items():
         out().print(f"{escape(str(path))} [dim]{_OPEN[kind]}[/]", soft_wrap=True)
+    if told.service == "inference" and not told.steps:
+        why = "no engine generated anything meanwhile, so there are no steps to write"
+        err().print(f"[yellow]{why}[/]; ask something while it records", soft_wrap=True)
     if told.truncated:
         err().print("[yellow]it was more than fits: the rarest were left out[/]")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from llmrouter_client import Options
 
-__all__ = ["Changed", "Quit", "Told", "obey"]
+__all__ = ["Changed", "Quit", "Told", "Wrong", "obey"]
 
 _QUIT = frozenset({"/quit", "/exit"})
 _KINDS: Mapping[str, Callable[[str], object]] = {
@@ -38,13 +38,20 @@ class Told:
 
 
 @dataclass(frozen=True, slots=True)
+class Wrong:
+    """It is no command, or its value is none, and nothing changes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Changed:
     """The turns after it are answered by these options."""
 
     options: Options
 
 
-def obey(line: str, options: Options) -> Quit | Told | Changed | None:
+def obey(line: str, options: Options) -> Quit | Told | Wrong | Changed | None:
     """Return what a line asks for; None where it is no command but something to say.
 
     Args:
@@ -59,12 +66,14 @@ def obey(line: str, options: Options) -> Quit | Told | Changed | None:
     name, value = words[0].removeprefix("/"), " ".join(words[1:])
     if name == "options":
         return Told(_held(options))
+    if name == "help":
+        return Told(_HELP)
     if name not in _KINDS:
-        return Told(_HELP if name == "help" else f"there is no /{name}; /help lists what there is")
+        return Wrong(f"there is no /{name}; /help lists what there is")
     return _changed(name, value, options)
 
 
-def _changed(name: str, value: str, options: Options) -> Told | Changed:
+def _changed(name: str, value: str, options: Options) -> Wrong | Changed:
     field, changed = name.replace("-", "_"), Options(**options)
     if not value:
         changed.pop(field, None)  # type: ignore[misc]  # it is one of the names
@@ -74,7 +83,7 @@ def _changed(name: str, value: str, options: Options) -> Told | Changed:
         changed[field] = kind(value)  # type: ignore[literal-required]  # likewise
     except ValueError:
         wanted = "a whole number" if kind is int else "a number"
-        return Told(f"/{name} takes {wanted}, not {value!r}")
+        return Wrong(f"/{name} takes {wanted}, not {value!r}")
     return Changed(changed)
 
 

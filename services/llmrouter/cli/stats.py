@@ -30,6 +30,8 @@ __all__ = ["app"]
 
 app = typer.Typer(rich_markup_mode=None)
 add_costs(app)
+_FAR = frozenset({generation_pb2.CACHE_LEVEL_DISK, generation_pb2.CACHE_LEVEL_SHARED})
+_WAYS = "behind memory an answer has two entries: itself, and the way from its question to it"
 CacheAddress = Annotated[str | None, typer.Option("--cache", help="host:port of the cache.")]
 
 
@@ -76,6 +78,8 @@ def stats_cache(cache: CacheAddress = None, as_json: Json = False) -> None:
         write_json(plain(caching))
         return
     show_table(_levels(caching))
+    if any(one.level in _FAR and one.entries for one in caching.levels):
+        out().print(f"[dim]{_WAYS}[/]")
     out().print()
     show_table(_savings(caching))
     told = (

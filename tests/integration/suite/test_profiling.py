@@ -89,7 +89,18 @@ async def test_the_command_writes_files_that_viewers_open(config, tmp_path, monk
     async with suite.running(config[0]):
         flags = ("--seconds", "0.2", "--out", str(tmp_path / "p"), "--json")
         result = await asyncio.to_thread(run, "profile", "selector", *flags)
+        idle = await asyncio.to_thread(run, "profile", "inference", *flags[:-1])
     [told] = lines(result)
     written = json.loads((tmp_path / "p" / "selector.speedscope.json").read_text())
     assert told["files"] == {"stacks": str(tmp_path / "p" / "selector.speedscope.json")}
     assert written["profiles"]
+    assert not (tmp_path / "p" / "inference.steps.json").exists()
+    assert "no engine generated anything meanwhile, so there are no steps" in idle.stderr
+
+
+def test_a_name_that_no_service_has_is_refused_before_anything_is_recorded():
+    result = run("profile", "nope")
+    assert result.exit_code == 2
+    told = " ".join(result.stderr.replace("│", " ").split())
+    assert "gateway, selector, cache, inference, or the host:port" in told
+    assert "recording" not in told

@@ -309,7 +309,10 @@ def test_no_two_services_use_one_folder(path, clock):
     other = subprocess.run(
         [sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False
     )
-    assert f"the answer store {path} failed: another cache service uses it" in other.stderr
+    told = (
+        f"the answer store {path} failed: another suite or cache service runs on this data folder"
+    )
+    assert told in other.stderr
     store.close()
     LmdbStore(path, 4 * MIB, clock).close()
 

@@ -11,7 +11,7 @@ import pytest
 from tests.unit.cli.driving import AWAY, COMMAND, lines, run
 from tests.unit.client.fake_gateway import FakeGateway, serving
 
-from llmrouter.cli.slash import Changed, Quit, Told, obey
+from llmrouter.cli.slash import Changed, Quit, Told, Wrong, obey
 from llmrouter.cli.talking import Talk
 from llmrouter.v1 import generation_pb2 as g
 from llmrouter_client import AsyncClient, LlmrouterError, Options
@@ -43,15 +43,25 @@ def test_options_change_between_turns(address, gateway):
     assert options(gateway)[-1].routing.truncation == g.TRUNCATION_AUTO
 
 
-def test_what_cannot_be_an_option_is_told_and_changes_nothing(address, gateway):
-    result = run("chat", "--address", address, stdin="/temperature hot\n/flavour 3\none\n")
-    assert result.stdout == "re: one at 0.0\n"
-    assert "/temperature takes a number, not 'hot'" in result.stderr
-    assert "there is no /flavour; /help lists what there is" in result.stderr
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ("/temperature 9", "/temperature is 9"),
+        ("/temperature hot", "/temperature takes a number, not 'hot'"),
+        ("/flavour 3", "there is no /flavour; /help lists what there is"),
+    ],
+)
+def test_a_wrong_command_ends_a_script_and_its_line_is_named(address, wrong, why):
+    result = run("chat", "--address", address, "--json", stdin=f"\none\n{wrong}\ntwo\n")
+    told = lines(result)
+    assert result.exit_code == 2
+    assert [one["text"] for one in told if one["event"] == "delta"] == ["re: one at 0.0"]
+    assert told[-1]["reason"] == "INVALID_ARGUMENT"
+    assert f"standard input: line 3: {why}" in told[-1]["message"]
 
 
-def test_an_option_out_of_bounds_ends_a_script(address):
-    result = run("chat", "--address", address, stdin="/temperature 9\none\n")
+def test_a_flag_out_of_bounds_is_told_before_anything_is_read(address):
+    result = run("chat", "--address", address, "--temperature", "9", stdin="one\n")
     assert (result.exit_code, result.stdout) == (2, "")
     assert "--temperature is 9" in result.stderr
 
@@ -104,7 +114,7 @@ HELD = Options(temperature=0.5, max_tokens=9)
         ("/options", Told("/temperature 0.5\n/max-tokens 9")),
         ("/seed 3", Changed(Options(temperature=0.5, max_tokens=9, seed=3))),
         ("/max-tokens", Changed(Options(temperature=0.5))),
-        ("/max-tokens many", Told("/max-tokens takes a whole number, not 'many'")),
+        ("/max-tokens many", Wrong("/max-tokens takes a whole number, not 'many'")),
     ],
 )
 def test_a_line_means_one_thing(line, meant):

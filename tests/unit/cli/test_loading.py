@@ -81,7 +81,7 @@ def inference(models):
 def test_a_load_tells_its_steps_and_its_end(models, inference):
     result = run("models", "load", "m@v2", "--alias", "stable", "--pin", *inference)
     assert (result.exit_code, result.stderr) == (0, "loading m@v2\n")
-    assert result.stdout == "ready m@v2 0123456789ab stable\n"
+    assert result.stdout == "ready m@v2 version 0123456789ab aliases stable\n"
     (request,) = models.requests
     assert (request.model, request.version, list(request.aliases), request.pin) == (
         "m", "v2", ["stable"], True,
@@ -97,7 +97,7 @@ def test_a_load_for_machines_is_one_object_a_step(inference):
 
 def test_an_unload_sends_its_grace(models, inference):
     result = run("models", "unload", "m", "--grace", "1.5", *inference)
-    assert (result.exit_code, result.stdout) == (0, "unloaded m 0123456789ab\n")
+    assert (result.exit_code, result.stdout) == (0, "unloaded m version 0123456789ab\n")
     assert models.requests[0].grace.ToTimedelta().total_seconds() == 1.5
 
 
