@@ -86,6 +86,22 @@ async def test_a_call_for_a_request_is_a_span_below_that_of_its_caller(world):
     assert world.cache.within == [(f"{ids.trace_id:032x}", f"{ids.span_id:016x}")]
 
 
+async def test_what_is_left_to_be_done_behind_an_answer_is_part_of_its_trace_still(world):
+    async def behind():
+        await answered.wait()
+        await world.stub.Lookup(cache_pb2.LookupRequest())
+
+    answered = asyncio.Event()
+    with world.tracer.span("request") as request:
+        left = asyncio.create_task(behind())
+        await asyncio.sleep(0)
+    answered.set()
+    await left
+    [asked], [served] = world.spans("CLIENT"), world.spans("SERVER")
+    assert asked.parent.span_id == request.get_span_context().span_id
+    assert served.parent.span_id == asked.context.span_id
+
+
 async def test_a_call_for_nobody_is_measured_and_not_traced(world):
     await world.stub.Lookup(cache_pb2.LookupRequest())
     assert world.kept.spans == []

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from llmrouter.common.telemetry.names import SERVER_SPANS, Attribute, SpanName
+from llmrouter.common.telemetry.spans import CURRENT
 from llmrouter.common.telemetry.tracing import (
     LightSpan,
     SpanKind,
@@ -44,7 +45,8 @@ class TracedChannel:
         told = {Attribute.RPC_SYSTEM: "grpc", Attribute.RPC_METHOD: method[1:]}
 
         def call(request: Any, *, metadata: Any = (), **options: Any) -> Any:
-            if not current_span().is_recording():
+            # One that has ended still has below it what was left to be done behind the answer.
+            if CURRENT.get() is None and not current_span().is_recording():
                 return start(request, metadata=metadata, **options)
             span = self._tracer.start(name, told, kind=SpanKind.CLIENT)
             with span_active(span):
