@@ -9,7 +9,7 @@ EXTRAS ?= cpu,dev
 GOOGLEAPIS := build/googleapis
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-all fuzz bench bench-peers client-tools lint format protos stubs native-test chart-tools chart-cluster clean
+.PHONY: help install demo test test-all fuzz bench bench-peers client-tools lint format protos stubs native-test chart-tools chart-cluster trace-tools clean
 
 help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
@@ -103,6 +103,11 @@ build/gobin/kube-apiserver:
 	cd tests/helm/cluster && go build -ldflags '-s -w $(APISERVER_VERSION)' -o $(abspath build/gobin)/ ./etcd ./kube-apiserver
 
 chart-cluster: chart-tools build/gobin/kube-apiserver ## Build an API server to install the chart on (ten minutes)
+
+build/gobin/jaeger:
+	cd tests/integration/suite/jaeger && go build -ldflags '-s -w' -o $(abspath build/gobin)/ github.com/jaegertracing/jaeger/cmd/jaeger
+
+trace-tools: build/gobin/jaeger ## Build Jaeger, to which tests send their traces (four minutes)
 
 CLIENTS = tests/integration/clients
 
