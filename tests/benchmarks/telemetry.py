@@ -1,4 +1,4 @@
-"""What telemetry costs: gateway and engine with all of it on, against all of it off.
+"""What telemetry costs: gateway and engine with all of it on, against all of it off; open pages.
 
 Both run at the same time as programs of their own and are asked in turn, so that the moods of the
 machine fall on both. The gateway stands between doubles of its neighbours; its cost is its
@@ -24,7 +24,7 @@ from grpc import aio
 from rich.console import Console
 from rich.progress import track
 from tests.benchmarks.report import Report
-from tests.benchmarks.telemetry_neighbours import neighbours, receiving
+from tests.benchmarks.telemetry_neighbours import neighbours, receiving, watching
 from tests.integration.suite.conftest import wait_until_ready
 
 from llmrouter.common.logs import configure_logs
@@ -39,11 +39,15 @@ REQUESTS = 150
 DELTAS = {"": 128, "_short": 32}
 """Texts of one answer: the median of the Azure trace of conversations (2023) has 129 tokens."""
 PAIRS = 9
+PAGES = (0, 1, 10)
+"""Live pages that are open."""
 ENGINE_PAIRS = 7
 ENGINE_TOKENS = 96
 TARGETS = {
     "gateway_cost_share": ("at_most", 0.05),
     "gateway_cost_share_short": ("at_most", 0.05),
+    "page_throughput_lost_share_1": ("at_most", 0.05),
+    "page_throughput_lost_share_10": ("at_most", 0.05),
     "engine_throughput_lost_share": ("at_most", 0.01),
 }
 
@@ -137,6 +141,51 @@ async def _gateway(folder):
     return figures, spreads
 
 
+async def _pages(folder):
+    """Requests per second of one gateway with no, one and ten live pages open, in turn."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        http = free.getsockname()[1]
+    async with neighbours() as places:
+        section = {
+            "selector_address": places.selector, "cache_address": places.cache, "http_port": http,
+            "identity": {"anonymous": "always"},
+        }  # fmt: skip
+        async with (
+            _program("gateway", section, {}, folder) as (process, address),
+            aio.insecure_channel(address) as channel,
+        ):
+            stub = GatewayServiceStub(channel)
+            rates = {pages: [] for pages in PAGES}
+            costs = {pages: [] for pages in PAGES}
+            for pair, pages in itertools.product(range(PAIRS + 1), PAGES):
+
+                async def ask(index, pair=pair, pages=pages):
+                    seed = (pair * len(PAGES) + PAGES.index(pages)) * 2 * REQUESTS + index
+                    request = generation_pb2.GenerateRequest(
+                        prompt="Where?", sampling={"seed": seed, "max_tokens": DELTAS["_short"]}
+                    )
+                    asked = gateway_pb2.StreamGenerateRequest(request=request)
+                    async for _ in stub.StreamGenerate(asked, timeout=60):
+                        pass
+
+                async with watching(f"127.0.0.1:{http}", pages):
+                    before = _cpu(process)
+                    seconds = await _many(ask, 2 * REQUESTS)
+                    spent = _cpu(process) - before
+                if pair:
+                    rates[pages].append(2 * REQUESTS / seconds)
+                    costs[pages].append(spent / (2 * REQUESTS))
+    figures, spreads = {}, {}
+    for pages in PAGES:
+        figures[f"page_requests_per_second_{pages}"] = median(rates[pages])
+        figures[f"page_milliseconds_{pages}"] = 1e3 * median(costs[pages])
+        if pages:
+            lost = [1 - on / off for off, on in zip(rates[0], rates[pages], strict=True)]
+            figures[f"page_throughput_lost_share_{pages}"] = median(lost)
+            spreads[f"page_throughput_lost_share_{pages}"] = min(lost), max(lost)
+    return figures, spreads
+
+
 async def _engine(folder):
     """Tokens per second of 16 streams through the inference service, off and on, in turn."""
     async with receiving() as endpoint, contextlib.AsyncExitStack() as stack:
@@ -203,7 +252,7 @@ def run() -> Report:
     report = Report("telemetry", targets=TARGETS)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
-        steps = {"gateway": _gateway}
+        steps = {"gateway": _gateway, "pages": _pages}
         if (data_directory() / "models" / MODEL).is_dir():
             steps["engine"] = _engine
         else:

@@ -76,7 +76,7 @@ def _record(number, model="", version="", outcome="OK", cache="miss", **more):
     seconds = more.pop("seconds", 0.8)
     return RequestRecord(
         "chat", f"7f3a{number:04x}c1", more.pop("tenant", "default"), outcome, seconds, model,
-        version, cache, f"plan-{number:04d}" if model else "", bill=bill, **more,
+        version, cache, f"plan-{number:04d}" if model or "asked" in more else "", bill=bill, **more,
     )  # fmt: skip
 
 
@@ -108,7 +108,14 @@ def _requests(stormy):
                 first_token=0.001,
             )
         elif bad and number % 4 == 1:
-            one = _record(number, outcome="UPSTREAM_UNAVAILABLE", seconds=2.1, attempts=3)
+            one = _record(
+                number,
+                outcome="UPSTREAM_UNAVAILABLE",
+                seconds=2.1,
+                attempts=3,
+                asked="large",
+                reason="large was asked for",
+            )
         elif number % 23 == 5:
             one = _record(number, outcome="RATE_LIMITED", seconds=0.0004, tenant="trial")
         elif number % 5 == 0 or (bad and number % 2):

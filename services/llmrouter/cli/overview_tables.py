@@ -18,7 +18,8 @@ from llmrouter.v1 import generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
 __all__ = ["breakers_table", "cache_line", "choices_table", "engines_table", "machine_data",
-           "memory_line", "models_table", "rollouts_table", "traffic_line"]  # fmt: skip
+           "memory_line", "model_state", "models_table", "rollouts_table",
+           "traffic_line"]  # fmt: skip
 
 _ROLLOUTS = {
     pb.ROLLOUT_STATE_RUNNING: "[green]running[/]",
@@ -84,6 +85,16 @@ def cache_line(seen: Overview) -> str:
     return f"[dim]cache[/] {'; '.join(told)}"
 
 
+def model_state(model: pb.CatalogModel) -> str:
+    """Return whether a model answers; one whose endpoints all failed too often is left alone."""
+    if not model.addresses:
+        return "[yellow]away[/]"
+    states = [one.breaker for one in model.endpoints]
+    if states and all(state == pb.BREAKER_STATE_OPEN for state in states):
+        return "[red]left alone[/]"
+    return "[green]ready[/]"
+
+
 def models_table(seen: Overview) -> Table:
     """Return every model of the catalog with its last minute."""
     made = table("model", "state", ">quality", ">last minute", ">failed", ">TTFT", ">p95", ">cost")
@@ -91,7 +102,7 @@ def models_table(seen: Overview) -> Table:
         now, first = model.statistics, model.statistics.first_token
         made.add_row(
             f"[bold]{escape(model.name)}[/]",
-            "[green]ready[/]" if model.addresses else "[yellow]away[/]",
+            model_state(model),
             f"{model.quality:.3f}",
             f"{now.recent.attempts:,}",
             f"[red]{now.recent.failures:,}[/]" if now.recent.failures else "0",
@@ -134,7 +145,7 @@ def engines_table(seen: Overview, rates: Rates) -> Table:
 
 def breakers_table(seen: Overview) -> Table:
     """Return the endpoints that failed lately."""
-    made = table("failing", "at", "breaker", ">in a row", "last error")
+    made = table("failing", "at", "breaker", ">in a row", "last error", "asked again")
     for one in seen.breakers.breakers:
         made.add_row(
             f"[bold]{escape(one.model)}[/]",
@@ -142,8 +153,18 @@ def breakers_table(seen: Overview) -> Table:
             STATES[one.state],
             f"{one.failures:,}",
             escape(one.last_error),
+            _again(one),
         )
     return made
+
+
+def _again(one: pb.Breaker) -> str:
+    """Return what is done about an endpoint that failed."""
+    if one.state == pb.BREAKER_STATE_OPEN:
+        return f"in {one.retry_in.ToTimedelta().total_seconds():.0f} s; others answer until then"
+    if one.state == pb.BREAKER_STATE_HALF_OPEN:
+        return "by a few requests; others answer the rest"
+    return "still"
 
 
 def rollouts_table(seen: Overview) -> Table:

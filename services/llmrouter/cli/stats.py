@@ -20,6 +20,7 @@ from llmrouter.cli.overview_tables import (
     breakers_table,
     choices_table,
     machine_data,
+    model_state,
     rollouts_table,
 )
 from llmrouter.cli.places import Place, cache_at, selector_at
@@ -107,7 +108,7 @@ def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
         version = f" [dim]@ {escape(model.version)}[/]" if names[model.name] > 1 else ""
         made.add_row(
             f"[bold]{escape(model.name)}[/]{version}",
-            "[green]ready[/]" if model.addresses else "[yellow]away[/]",
+            model_state(model),
             f"{model.quality:.3f}",
             f"{seen.attempts:,}",
             f"{seen.error_rate:.1%}",

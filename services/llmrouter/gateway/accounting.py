@@ -41,6 +41,8 @@ class _Account:
     started: Started | None = None
     finished: Finished | None = None
     operation: str = ""
+    asked: str = ""
+    plan: tuple[str, str] = ("", "")
     first_delta: float | None = None
     last_delta: float = 0.0
     streamed_tokens: int = 0
@@ -58,7 +60,7 @@ class _Account:
             case ChoiceFinished():
                 self.finish_reasons = (*self.finish_reasons, event.reason.value)
             case Started():
-                self.started = event
+                self.started, self.plan = event, (event.plan_id, event.reason)
                 self.attempts = 0 if event.cache in SPARED else 1
             case Finished():
                 self.finished = event
@@ -68,6 +70,7 @@ class _Account:
     def failed(self, error: RouterError) -> None:
         """Learn from the error that ended the request."""
         self.outcome = error.reason.value
+        self.plan = error.plan if self.started is None else self.plan
         tried = error.metadata.get("attempts", "")
         self.attempts = int(tried) if tried.isdecimal() else self.attempts
 
@@ -112,6 +115,7 @@ class Accounting:
         """Pass the events on and tell of the request at the end, however it ends."""
         account = _Account(time.monotonic())
         account.operation = "chat" if request.messages else "text_completion"
+        account.asked = request.routing.model
         try:
             async with closing_stream(self._following.generate(request, context)) as events:
                 async for event in events:
@@ -181,8 +185,9 @@ def _record(account: _Account, context: RequestContext) -> RequestRecord:
         model=started.model if started else "",
         version=started.version if started else "",
         cache=started.cache.value if started else "",
-        plan_id=started.plan_id if started else "",
-        reason=started.reason if started else "",
+        plan_id=account.plan[0],
+        reason=account.plan[1],
+        asked=account.asked,
         attempts=account.attempts,
         usage=account.usage,
         first_token=account.first_delta,

@@ -58,6 +58,9 @@ class _Account:
     outcome: str = "OK"
     attempts: int = 0
     result: EmbeddingResult | None = None
+    asked: str = ""
+    plan: tuple[str, str] = ("", "")
+    """Id and reason."""
 
 
 class Embedding:
@@ -84,7 +87,7 @@ class Embedding:
             RouterError: INVALID_ARGUMENT; there is no plan; every candidate failed;
                 DEADLINE_EXCEEDED.
         """
-        account = _Account()
+        account = _Account(asked=request.model)
         try:
             async with asyncio.timeout(context.remaining()):
                 account.result = await self._planned(request, context, account)
@@ -113,6 +116,7 @@ class Embedding:
         plan = await self._selector.select_embedder(request, context)
         if not plan.candidates:
             raise RouterError(Reason.NO_CANDIDATE, "the selector named no model for this request")
+        account.plan = plan.id, plan.reason
         plan.check_served()
         first = plan.candidates[0]
         same = [
@@ -167,6 +171,9 @@ def _record(account: _Account, context: RequestContext) -> RequestRecord:
         seconds=time.monotonic() - account.began,
         model=result.model if result else "",
         version=result.version if result else "",
+        plan_id=account.plan[0],
+        reason=account.plan[1],
+        asked=account.asked,
         attempts=account.attempts,
         usage=Usage(result.tokens if result else 0),
     )

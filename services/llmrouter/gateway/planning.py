@@ -44,6 +44,10 @@ class Planning:
         if not plan.candidates:
             raise RouterError(Reason.NO_CANDIDATE, "the selector named no model for this request")
         planned = PlannedRequest(request, plan)
-        async with closing_stream(self._following.generate(planned, context)) as events:
-            async for event in events:
-                yield event
+        try:
+            async with closing_stream(self._following.generate(planned, context)) as events:
+                async for event in events:
+                    yield event
+        except RouterError as error:
+            error.plan = (plan.id, plan.reason)
+            raise

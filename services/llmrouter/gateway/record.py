@@ -33,7 +33,7 @@ class RequestRecord:
     """What the cache did; empty where it was not come to."""
     plan_id: str = ""
     reason: str = ""
-    """Why this model, in one sentence."""
+    """Why this model, or the one that was to answer, in one sentence."""
     attempts: int = 0
     usage: Usage = field(default_factory=Usage)
     first_token: float | None = None
@@ -48,6 +48,8 @@ class RequestRecord:
     """What proved who asked, such as `key 0123456789ab`."""
     bill: Bill | None = None
     """What it has used, which may grow still; None where nobody pays."""
+    asked: str = ""
+    """The model that was asked for by name; empty where the choice was the selector's."""
 
 
 class RequestObserver(Protocol):

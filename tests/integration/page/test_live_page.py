@@ -29,6 +29,18 @@ async def test_a_bad_day_says_what_fails_and_what_is_done_about_it(browser):
     assert tab.complaints == []
 
 
+async def test_a_request_that_nobody_answered_says_who_was_to_and_leads_to_the_choice(browser):
+    async with watching(browser, stormy()) as (_, tab):
+        row = tab.shown.locator("#requests tr", has_text="upstream unavailable").first
+        told = " ".join((await row.inner_text()).split())
+        assert "nobody for large upstream unavailable was asked for" in told
+        await row.click()
+        # The double remembers another choice alone: what counts is that this one was asked for.
+        await tab.shown.wait_for_selector("#detail:has-text('no choice plan-0')")
+        detail = await tab.text("#detail")
+        assert "Answered by nobody Asked for large" in detail
+
+
 async def test_a_quiet_day_shows_requests_models_engines_cache_cost_and_rollouts(browser):
     async with watching(browser, quiet(), color_scheme="dark") as (_, tab):
         await tab.shot("quiet-dark")

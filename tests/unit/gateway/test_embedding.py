@@ -1,7 +1,9 @@
 """Carrying out an embedding request between doubles."""
 
 import asyncio
+import contextlib
 import time
+from dataclasses import replace
 
 import pytest
 from tests.unit.gateway.doubles import CONTEXT
@@ -22,10 +24,10 @@ class Neighbours:
     """Selector, inference and reporter in one."""
 
     def __init__(self, *candidates, answers=None):
-        self.plan = Plan("p", candidates)
+        self.plan = Plan("p", candidates, "because")
         self.answers = answers or {}
-        self.tried, self.outcomes = [], []
-        self.embedding = Embedding(self, self, self)
+        self.tried, self.outcomes, self.records = [], [], []
+        self.embedding = Embedding(self, self, self, [self])
 
     async def select_embedder(self, request, context):
         return self.plan
@@ -42,6 +44,9 @@ class Neighbours:
     def report(self, plan_id, outcomes, context):
         self.outcomes.extend(outcomes)
 
+    def ended(self, record):
+        self.records.append(record)
+
 
 def failing(reason):
     return RouterError(reason, "it failed")
@@ -53,6 +58,15 @@ async def test_the_first_candidate_answers_and_its_usage_is_reported():
     assert around.tried == [HERE]
     (outcome,) = around.outcomes
     assert (outcome.error_reason, outcome.usage, outcome.prompt_bytes) == ("", Usage(7), 7)
+
+
+@pytest.mark.parametrize("answer", [RESULT, failing(Reason.MODEL_UNAVAILABLE)])
+async def test_a_request_is_accounted_for_with_its_plan_however_it_ends(answer):
+    around = Neighbours(HERE, answers={HERE: answer})
+    with contextlib.suppress(RouterError):
+        await around.embedding.embed(replace(REQUEST, model="m"), CONTEXT)
+    [told] = around.records
+    assert (told.plan_id, told.reason, told.asked) == ("p", "because", "m")
 
 
 async def test_another_endpoint_of_the_same_model_takes_over():

@@ -4,6 +4,7 @@ import asyncio
 import time
 from contextlib import aclosing
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -53,6 +54,18 @@ async def test_a_refused_request_is_accounted_for_with_its_reason_and_attempts()
     [line], failure = await account(Following(refusal))
     assert failure is refusal
     assert (line["outcome"], line["attempts"]) == ("QUEUE_FULL", 2)
+
+
+async def test_a_request_that_failed_under_a_plan_is_accounted_for_with_it_and_who_was_asked_for():
+    seen = []
+    observer = SimpleNamespace(ended=seen.append)
+    failing = Planning(Selector(), Following(error(Reason.UPSTREAM_UNAVAILABLE)))
+    request = replace(GREEDY, routing=replace(GREEDY.routing, model="first"))
+    with pytest.raises(RouterError):
+        await collect(Accounting(failing, [observer]).generate(request, CONTEXT))
+    [told] = seen
+    assert (told.plan_id, told.reason, told.asked) == (PLAN.id, PLAN.reason, "first")
+    assert (told.model, told.outcome) == ("", "UPSTREAM_UNAVAILABLE")
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.ANSWER_BROKEN_OFF])

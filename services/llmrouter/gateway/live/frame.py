@@ -241,6 +241,7 @@ def _request(at: float, one: RequestRecord) -> dict[str, Any]:
         "refused": one.outcome in CALLERS,
         "model": _name(one.model),
         "version": _name(one.version),
+        "asked": _name(one.asked),
         "cache": one.cache,
         "plan": one.plan_id,
         "reason": _said(one.reason),

@@ -22,10 +22,11 @@ function show(name, ...held) {
 export function showRequest(one) {
   const [read, written] = one.tokens;
   const went = parts(one).filter(([, seconds]) => seconds > 0);
-  const choice = el("div", { is: "choice" }, el("p", { is: "soft" }, one.plan ? "asking the selector…" : "No choice was made for it."));
+  const choice = el("div", { is: "choice" }, el("p", { is: "soft" }, one.plan ? "asking the selector…" : one.outcome === "OK" ? "No choice was made for it." : "It was refused before a choice was made."));
   show(`Request ${one.id}`,
     facts({
       "Answered by": one.model ? `${one.model} @ ${one.version}` : "nobody",
+      "Asked for": one.asked === one.model ? "" : one.asked,
       "Outcome": outcome(one),
       "At": time(one.at),
       "Tenant": one.tenant,
@@ -75,7 +76,7 @@ function explained(plan, record) {
 }
 
 function outcomes(tried) {
-  if (!tried.length) return el("p", { is: "soft" }, "Nothing was reported: it is running still, or came from the cache.");
+  if (!tried.length) return el("p", { is: "soft" }, "Nothing was reported: it is running still, came from the cache, or nobody was tried.");
   return el("ol", { is: "tried" }, ...tried.map((one) => {
     const first = one.time_to_first_token === null ? "" : `, first token after ${duration(one.time_to_first_token)}`;
     const said = one.error_reason ? words(one.error_reason) : "answered";

@@ -30,9 +30,9 @@ function request(one, most) {
   const [read, written] = one.tokens;
   return el("tr", { tabindex: 0, "aria-haspopup": "dialog" },
     el("td", { is: "clock" }, time(one.at)),
-    el("td", { is: "model" }, one.model || el("span", { is: "soft" }, "nobody"), el("small", {}, one.tenant === "default" ? "" : one.tenant)),
+    el("td", { is: "model" }, one.model || el("span", { is: "soft" }, "nobody"), el("small", {}, one.model || !one.asked ? "" : ` for ${one.asked}`), el("small", {}, one.tenant === "default" ? "" : one.tenant)),
     el("td", {}, outcome(one)),
-    el("td", { is: "why", title: one.reason }, without(one.model, one.reason) || "–"),
+    el("td", { is: "why", title: one.reason }, without(one.model || one.asked, one.reason) || "–"),
     el("td", { is: "n less" }, read || written ? `${count(read)} + ${count(written)}` : "–"),
     el("td", { is: "n less" }, one.cost ? dollars(one.cost) : "–"),
     el("td", { is: "time" }, el("span", { is: "timing" }, el("span", { is: "took" }, duration(one.seconds)), timeBar(one, most))));
