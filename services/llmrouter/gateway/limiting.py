@@ -170,33 +170,37 @@ class Budget:
         self, planned: PlannedRequest, context: RequestContext
     ) -> tuple[PlannedRequest, Hold]:
         try:
-            return await self._within(planned, context)
+            return await self._within(planned, context, tentative=self._replanner is not None)
         except RouterError as error:
-            cheaper = await self._cheaper_plan(planned, context, error)
-            if cheaper is None:
+            if self._replanner is None or error.reason is not Reason.QUOTA_EXHAUSTED:
                 raise
-        return await self._within(cheaper, context)
+            cheaper = await self._cheaper_plan(self._replanner, planned, context)
+        # Without a cheaper one the same again: a refusal in earnest is told as one.
+        return await self._within(cheaper or planned, context)
 
     async def _within(
-        self, planned: PlannedRequest, context: RequestContext
+        self, planned: PlannedRequest, context: RequestContext, *, tentative: bool = False
     ) -> tuple[PlannedRequest, Hold]:
         """Reserve for the plan, or for the part of it that the limits hold."""
         plan, needs = planned.plan, self._needs(planned)
         if plan.hedge_after is not None and len(needs) > 1:
             # Two may run at once. Where the limits have no room for that, one has to do.
             with contextlib.suppress(RouterError):
-                return planned, await self._limiter.reserve(context, _most_of_two(needs))
+                two = _most_of_two(needs)
+                return planned, await self._limiter.reserve(context, two, tentative=True)
             planned = replace(planned, plan=replace(plan, hedge_after=None))
             plan = planned.plan
         together = _most if plan.mode is PlanMode.FIRST_OF else _sum
         left = list(zip(plan.candidates, needs, strict=True))
         while True:
+            cheaper = [] if plan.mode is PlanMode.ENSEMBLE else _cheaper(left)
+            needed, on = together([need for _, need in left]), tentative or bool(cheaper)
             try:
-                hold = await self._limiter.reserve(context, together([need for _, need in left]))
+                hold = await self._limiter.reserve(context, needed, tentative=on)
             except RouterError as error:
-                left = [] if plan.mode is PlanMode.ENSEMBLE else _cheaper(left)
-                if error.reason is not Reason.QUOTA_EXHAUSTED or not left:
+                if error.reason is not Reason.QUOTA_EXHAUSTED or not cheaper:
                     raise
+                left = cheaper
             else:
                 return replace(planned, plan=_with(plan, [one for one, _ in left])), hold
 
@@ -208,13 +212,12 @@ class Budget:
         ]
 
     async def _cheaper_plan(
-        self, planned: PlannedRequest, context: RequestContext, error: RouterError
+        self, replanner: Replanner, planned: PlannedRequest, context: RequestContext
     ) -> PlannedRequest | None:
         """Return a plan of models that what is left of the money may hold; None for none."""
         plan, request = planned.plan, planned.request
         left = context.bill.standings.left(Resource.DOLLARS) if context.bill else None
-        exhausted = error.reason is Reason.QUOTA_EXHAUSTED and plan.mode is not PlanMode.ENSEMBLE
-        if self._replanner is None or left is None or not exhausted:
+        if left is None or plan.mode is PlanMode.ENSEMBLE:
             return None
         needed = min(need[Resource.DOLLARS] for need in self._needs(planned)) / NANO
         if not 0 < left < needed:
@@ -225,7 +228,7 @@ class Budget:
             request.routing, max_cost=min(ceiling, request.routing.max_cost or ceiling)
         )
         try:
-            found = await self._replanner.select(replace(request, routing=wishes), context, ())
+            found = await replanner.select(replace(request, routing=wishes), context, ())
         except RouterError:
             return None  # what has no room says more
         if not found.candidates or found.candidates[0].away:

@@ -99,8 +99,15 @@ class LimitStore(Protocol):
         """Keep what is to be kept. Safe to call twice."""
         ...
 
-    async def reserve(self, charges: Sequence[Charge]) -> Reservation | Refused:
+    async def reserve(
+        self, charges: Sequence[Charge], *, tentative: bool = False
+    ) -> Reservation | Refused:
         """Reserve, or say what has no room.
+
+        Args:
+            charges: What to reserve.
+            tentative: Whether less will do where there is no room: no request is refused then, and
+                nobody has to hear that a budget is spent.
 
         Raises:
             RouterError: STORE_FAILED when it cannot be reached.

@@ -81,6 +81,7 @@ class Limiter:
         amounts: Mapping[Resource, int],
         *,
         model: str | None = None,
+        tentative: bool = False,
     ) -> Hold:
         """Reserve what a request may need of every limit, or of none.
 
@@ -88,6 +89,7 @@ class Limiter:
             context: Who asks; its bill is told how the limits stand.
             amounts: What may be used.
             model: As `RuleBook.charges` takes it.
+            tentative: As `LimitStore.reserve` takes it.
 
         Raises:
             RouterError: RATE_LIMITED or QUOTA_EXHAUSTED; STORE_FAILED while the store cannot be
@@ -97,7 +99,7 @@ class Limiter:
         if not charges:
             return Hold(self._store, None, [])
         try:
-            found = await self._store.reserve(charges)
+            found = await self._store.reserve(charges, tentative=tentative)
         except RouterError:
             if self._open:
                 return Hold(self._store, None, [])

@@ -92,8 +92,10 @@ class MemoryStore:
         if self._file is not None:
             await self._file.close()
 
-    async def reserve(self, charges: Sequence[Charge]) -> Reservation | Refused:
-        """Reserve, or say what has no room."""
+    async def reserve(
+        self, charges: Sequence[Charge], *, tentative: bool = False
+    ) -> Reservation | Refused:
+        """Reserve, or say what has no room; as `LimitStore.reserve`."""
         now = self._clock()
         counters = [self._counter(charge) for charge in charges]
         full = tuple(
@@ -103,7 +105,7 @@ class MemoryStore:
         )
         if full:
             for one in full:
-                self._alert(one.charge, refused=True)
+                self._alert(one.charge, refused=not tentative)
             return Refused(full)
         marks = tuple(
             counter.take(now, charge.amount)

@@ -52,6 +52,7 @@ _log = logging.getLogger(__name__)
 class _Reserve:
     id: str
     charges: tuple[Charge, ...]
+    tentative: bool
     answer: asyncio.Future[Reservation | Refused]
 
 
@@ -105,8 +106,10 @@ class RedisStore:
         await self._link.close(lambda: bool(self._waiting))
         self._fail_waiting()
 
-    async def reserve(self, charges: Sequence[Charge]) -> Reservation | Refused:
-        """Reserve, or say what has no room.
+    async def reserve(
+        self, charges: Sequence[Charge], *, tentative: bool = False
+    ) -> Reservation | Refused:
+        """Reserve, or say what has no room; as `LimitStore.reserve`.
 
         Raises:
             RouterError: STORE_FAILED while the server cannot be used.
@@ -115,7 +118,8 @@ class RedisStore:
             raise self._failure()
         self._made += 1
         answer: asyncio.Future[Reservation | Refused] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Reserve(f"{self._name}:{self._made}", tuple(charges), answer))
+        name = f"{self._name}:{self._made}"
+        self._waiting.append(_Reserve(name, tuple(charges), tentative, answer))
         self._wake.set()
         return await answer
 
@@ -245,7 +249,8 @@ class RedisStore:
     def _reserve_arguments(self, call: _Reserve) -> tuple[Any, ...]:
         counters = [self._key("counter", one.counter) for one in call.charges]
         told = json.dumps([_facts(one) for one in call.charges])
-        return 1 + len(counters), self._key("held", self._name), *counters, call.id, told
+        keys = (self._key("held", self._name), *counters)
+        return len(keys), *keys, call.id, told, int(call.tentative)
 
     def _settle_arguments(self, call: _Settle) -> tuple[Any, ...]:
         keys = (self._key("held", self._name), self._key("swept"))

@@ -43,7 +43,8 @@ def limiter(*rules, clock=None, told=None, store=None):
     book = RuleBook(
         [RuleSettings(**{"name": f"rule{place}", **one}) for place, one in enumerate(rules)]
     )
-    return Limiter(book, store or MemoryStore((told or []).append, clock=clock), clock=clock)
+    heard = [] if told is None else told
+    return Limiter(book, store or MemoryStore(heard.append, clock=clock), clock=clock)
 
 
 def tokens(count):

@@ -1,6 +1,7 @@
 """The links: reserve before, settle after, whatever becomes of the request."""
 
 import asyncio
+import contextlib
 from contextlib import aclosing
 from dataclasses import replace
 
@@ -20,7 +21,7 @@ from tests.unit.gateway.doubles import (
     planned,
     text,
 )
-from tests.unit.gateway.limits.doubles import Clock, asking, limiter
+from tests.unit.gateway.limits.doubles import Clock, asking, dollars, limiter, tokens
 
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult, Vector
 from llmrouter.common.errors import Reason, RouterError
@@ -30,6 +31,7 @@ from llmrouter.common.prices import Prices
 from llmrouter.gateway.execution import Execution
 from llmrouter.gateway.limiting import Budget, LimitedRunner, Rates
 from llmrouter.gateway.limiting_embeddings import LimitedEmbedRunner, RatedEmbedder
+from llmrouter.gateway.limits.alerts import AlertKind
 from llmrouter.gateway.limits.resources import Resource
 
 SHORT = GenerationRequest(prompt="What?", sampling=SamplingOptions(max_tokens=10))
@@ -331,6 +333,34 @@ async def test_a_plan_is_not_hedged_where_the_limits_hold_but_one():
     events = await collect(link.generate(planned(SHORT, HEDGED), asking(tenant="acme")))
     assert text(events) == "Paris"
     assert runner.calls == ["cheap"]
+
+
+async def alerts_of(plan, rule, *, replanner=None):
+    """What is told of a budget of which 80 % are spent, once one more request has run or failed."""
+    told = []
+    limits = limiter(rule, told=told)
+    hold = await limits.reserve(asking(), tokens(80) | dollars(0.00095))
+    hold.settle(tokens(80) | dollars(0.00095))
+    told.clear()
+    link = Budget(limits, 50, Following(*answer_events()), replanner)
+    with contextlib.suppress(RouterError):
+        await collect(link.generate(planned(SHORT, plan), asking()))
+    return [one.kind for one in told]
+
+
+async def test_nobody_hears_that_a_budget_is_spent_while_less_of_a_plan_will_do():
+    dollars_left = {"dollars_per_day": 0.001}
+    assert await alerts_of(HEDGED, {"tokens_per_day": 100}) == [], "one of two"
+    assert await alerts_of(replace(PLAN, candidates=(DEAR, CHEAP)), dollars_left) == [], "the cheap"
+    cheaper = Replanner(replace(PLAN, candidates=(replace(CHEAP, cost=0.00002),)))
+    assert await alerts_of(COSTLY, dollars_left, replanner=cheaper) == [], "another plan"
+
+
+async def test_a_budget_that_holds_nothing_of_a_plan_is_told_as_spent():
+    dear = replace(PLAN, candidates=(DEAR,))
+    for replanner in (None, Replanner()):
+        spent = await alerts_of(dear, {"dollars_per_day": 0.001}, replanner=replanner)
+        assert spent == [AlertKind.SPENT]
 
 
 async def test_the_loser_of_two_gives_its_models_limit_back():

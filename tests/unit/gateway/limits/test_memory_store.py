@@ -105,6 +105,9 @@ async def test_a_refusal_after_most_is_spent_says_that_the_budget_is_spent(clock
     assert told == [], "one request that is too large says nothing of the budget"
     held = await store.reserve([charge("tokens_per_day", 1000, 900)])
     store.settle(held, used(tokens=900))
+    told.clear()
+    await store.reserve([charge("tokens_per_day", 1000, 995)], tentative=True)
+    assert told == [], "less will do"
     await store.reserve([charge("tokens_per_day", 1000, 995)])
     assert AlertKind.SPENT in [alert.kind for alert in told]
 

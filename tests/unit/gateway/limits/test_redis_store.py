@@ -88,6 +88,7 @@ steps = st.lists(
         ),
         st.integers(0, 90),
         st.integers(0, 6),
+        st.booleans(),
     ),
     max_size=25,
 )  # fmt: skip
@@ -96,10 +97,9 @@ steps = st.lists(
 async def play(store, moves, subject, limit=100):
     """Reserve and settle; return what the store said each time, and what it counts in the end."""
     said, held = [], []
-    for charges, actual, place in moves:
-        found = await store.reserve(
-            [now_charge(name, limit, amount, subject=subject) for name, amount in charges]
-        )
+    for charges, actual, place, tentative in moves:
+        wanted = [now_charge(name, limit, amount, subject=subject) for name, amount in charges]
+        found = await store.reserve(wanted, tentative=tentative)
         if isinstance(found, Reservation):
             held.append((found, actual))
             said.append([one.used for one in found.seen])

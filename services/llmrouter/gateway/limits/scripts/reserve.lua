@@ -1,7 +1,8 @@
 -- Reserves all charges, or none.
 --
 -- KEYS: this gateway's reservations, then one counter per charge.
--- ARGV: the reservation's id; the charges as JSON.
+-- ARGV: the reservation's id; the charges as JSON; whether less will do, so that no request is
+-- refused (1).
 -- Returns whether it is granted, then of each charge: used, reset, wait (-1 there is room, -2 there
 -- never is), mark, alerts, spent.
 
@@ -66,7 +67,7 @@ for place, charge in ipairs(charges) do
     charge.key, charge.mark = key, mark
     entries[place] = charge
   elseif waiting ~= -1 and charge.kind == 'calendar' then
-    due, spent = alerts(key, charge.limit, true)
+    due, spent = alerts(key, charge.limit, ARGV[3] ~= '1')
   end
   for _, value in ipairs({state.used, reset(state, charge), waiting, mark, due, spent}) do
     told[#told + 1] = value
