@@ -15,7 +15,7 @@ from llmrouter.v1 import cache_pb2, cache_pb2_grpc, inference_pb2, model_pb2, mo
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 
-__all__ = ["Overview", "Rates", "Reach", "look", "rates_between"]
+__all__ = ["Overview", "Rates", "Reach", "look", "places_in", "rates_between"]
 
 _TIMEOUT_SECONDS = 5.0
 Reach = Callable[[], AbstractAsyncContextManager[Any]]
@@ -72,6 +72,11 @@ async def look(
           for name, reach in nodes.items()),
     )  # fmt: skip
     return seen
+
+
+def places_in(catalog: pb.ListCatalogResponse) -> list[str]:
+    """Return the addresses of the inference services that a catalog names, in order."""
+    return sorted({place.address for model in catalog.models for place in model.endpoints})
 
 
 def rates_between(before: Overview | None, now: Overview) -> Rates:

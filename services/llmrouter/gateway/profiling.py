@@ -8,6 +8,7 @@ from grpc import aio
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import invalid
+from llmrouter.common.overview import places_in
 from llmrouter.common.profile_servicer import decode_wish, encode_profile
 from llmrouter.common.profiling.profiler import Profiler
 from llmrouter.common.wire import duration
@@ -80,12 +81,11 @@ class GuardedProfiler(ProfileServiceServicer):
         fixed = {"selector": settings.selector_address, "cache": settings.cache_address}
         if service in fixed:
             return fixed[service]
-        catalog = await self._selector.list_catalog()
-        nodes = {place.address for model in catalog.models for place in model.endpoints}
+        nodes = places_in(await self._selector.list_catalog())
         if service in nodes:
             return service
         if service == "inference" and len(nodes) == 1:
-            return nodes.pop()
+            return nodes[0]
         single = ("inference",) if len(nodes) == 1 else ()
-        known = ", ".join(("gateway", "selector", "cache", *single, *sorted(nodes)))
+        known = ", ".join(("gateway", "selector", "cache", *single, *nodes))
         raise invalid("service", f"is {service[:64]!r}; it must be one of {known}")

@@ -19,6 +19,7 @@ __all__ = [
     "CERTIFICATE_NAMES",
     "ClientLeftError",
     "EventStream",
+    "ServerEvents",
     "json_response",
     "read_body",
     "while_connected",
@@ -99,33 +100,50 @@ def json_response(
     return Response(to_json(content), status, headers, "application/json")
 
 
-class EventStream(Response):
-    """Server-sent events, each a JSON object.
+class ServerEvents(Response):
+    """Server-sent events, as they come: those who have them say in `_send` how they are sent.
 
-    `[DONE]` follows the last, as OpenAI ends streams, unless that is an error. Closes its iterator
-    however it ends, at once when the caller goes away.
+    Args:
+        headers: What else the answer's head says.
     """
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[dict[str, Any]], headers: Mapping[str, str]) -> None:
+    def __init__(self, headers: Mapping[str, str]) -> None:
         self.status_code = 200
         self.background = None
-        self._chunks = chunks
         # Proxies that gather a body before they pass it on would undo the streaming.
-        self.init_headers({"cache-control": "no-cache", "x-accel-buffering": "no", **headers})
+        self.init_headers({"x-accel-buffering": "no", **headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every chunk as it comes."""
+        """Send every event; end at once when the caller goes away, or does not read in time."""
         del scope
-        with contextlib.suppress(ClientLeftError):
+        with contextlib.suppress(ClientLeftError, TimeoutError):
             await while_connected(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        """Send the head, every event, and the end."""
+        raise NotImplementedError
+
+    async def _send_head(self, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+
+
+class EventStream(ServerEvents):
+    """Server-sent events, each a JSON object.
+
+    `[DONE]` follows the last, as OpenAI ends streams, unless that is an error. Closes its iterator
+    however it ends.
+    """
+
+    def __init__(self, chunks: AsyncIterator[dict[str, Any]], headers: Mapping[str, str]) -> None:
+        super().__init__({"cache-control": "no-cache", **headers})
+        self._chunks = chunks
+
+    async def _send(self, send: Send) -> None:
         failed = False
         async with closing_stream(self._chunks) as chunks:
-            await send(head)
+            await self._send_head(send)
             async for chunk in chunks:
                 failed = "error" in chunk
                 piece = b"data: " + to_json(chunk) + b"\n\n"

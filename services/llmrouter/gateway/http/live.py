@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import ipaddress
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +17,7 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext
 from llmrouter.gateway.http.app import HttpApi
-from llmrouter.gateway.http.calls import ClientLeftError, json_response, while_connected
+from llmrouter.gateway.http.calls import ServerEvents, json_response, while_connected
 from llmrouter.gateway.http.errors import error_body
 from llmrouter.gateway.identity.principal import OPERATOR
 from llmrouter.gateway.identity.principal import Scope as Permission
@@ -42,8 +41,7 @@ _STRICT = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
-_EVENTS = "text/event-stream"
-_STREAMED = {"cache-control": "no-store", "x-accel-buffering": "no"}
+_FRESH = {"cache-control": "no-store"}
 _PATIENCE_SECONDS = 30.0
 """How long a page may leave a frame unread before it is taken for gone."""
 
@@ -87,7 +85,7 @@ class _Shown:
         """Answer with a stream of frames; who may not watch any more is told, and it ends."""
         _check_host(request)
         if request.method == "HEAD":
-            return Response(headers=_STREAMED, media_type=_EVENTS)
+            return Response(headers=_FRESH, media_type=ServerEvents.media_type)
         frames = self._page.feed.frames()
         try:
             # What is refused before the first frame has a status of its own.
@@ -106,32 +104,21 @@ class _Shown:
         del context
         _check_host(request)
         told = await self._page.explain(request.path_params["plan_id"])
-        return json_response(told, headers={"cache-control": "no-store"})
+        return json_response(told, headers=_FRESH)
 
 
-class _FrameStream(Response):
+class _FrameStream(ServerEvents):
     """Frames as server-sent events, until the page goes away or may not see more."""
-
-    media_type = _EVENTS
 
     def __init__(
         self, first: bytes, frames: AsyncIterator[bytes], still_allowed: Callable[[], None]
     ) -> None:
-        self.status_code = 200
-        self.background = None
+        super().__init__(_FRESH)
         self._first, self._frames, self._still_allowed = first, frames, still_allowed
-        self.init_headers(_STREAMED)
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every frame as it comes."""
-        del scope
-        with contextlib.suppress(ClientLeftError, TimeoutError):
-            await while_connected(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
         async with closing_stream(self._frames) as frames:
-            await send(head)
+            await self._send_head(send)
             await _send_event(send, self._first)
             try:
                 async for frame in frames:

@@ -12,7 +12,7 @@ from pydantic_core import to_json
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.overview import Overview, Reach, look, rates_between
+from llmrouter.common.overview import Overview, Reach, look, places_in, rates_between
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.live.feed import LiveFeed
@@ -106,6 +106,5 @@ async def _reached(name: str, channel: Any) -> AsyncIterator[Any]:
 
 
 def _nodes(seen: Overview) -> list[str]:
-    """Return the addresses of the inference services that the catalog names."""
-    places = (place.address for model in seen.catalog.models for place in model.endpoints)
-    return sorted(set(places))[:MOST_NODES]
+    """Return the inference services to ask."""
+    return places_in(seen.catalog)[:MOST_NODES]
