@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import json
 import time
+from datetime import UTC, datetime, timedelta
+from unittest.mock import Mock
 
 import jwt
 import pytest
@@ -102,6 +104,26 @@ def test_the_providers_clock_may_be_off_by_the_leeway():
     late = token(exp=time.time() - 20)
     assert asker(late, leeway_seconds=600).user == "ann"
     assert "expired" in refusal(late, leeway_seconds=0)
+
+
+@pytest.mark.parametrize("claim", ["nbf", "iat"])
+def test_a_provider_whose_clock_is_ahead_is_believed_within_the_leeway(claim):
+    early = token(**{claim: time.time() + 20})
+    assert asker(early, leeway_seconds=600).user == "ann"
+    assert "not yet valid" in refusal(early, leeway_seconds=0)
+
+
+def test_a_token_is_good_for_many_requests_until_it_expires_whatever_its_jti(monkeypatch):
+    """As bearer tokens are (RFC 6750): callers send one with every request while it lasts."""
+    text = token(jti="once", exp=time.time() + 60)
+    verifier = TokenVerifier(KEYS.get, settings(leeway_seconds=30))
+    assert [verifier.principal(text).user for _ in range(3)] == ["ann"] * 3
+    now = datetime.now(UTC)
+    clock = Mock(wraps=datetime)
+    clock.now.side_effect = lambda tz: now + timedelta(seconds=91)
+    monkeypatch.setattr("jwt.api_jwt.datetime", clock)
+    with pytest.raises(RouterError, match="expired"):
+        verifier.principal(text)  # that it was good before changes nothing
 
 
 @pytest.mark.parametrize("value", [None, 5, "", "x" * 129])
