@@ -35,7 +35,13 @@ class Listening(Section):
         description="Age at which a connection is closed once its calls have finished, so that "
         "callers look their addresses up again and find new replicas.",
     )
-
+    connections: int = Field(
+        default=4096,
+        ge=1,
+        le=1 << 20,
+        description="Connections over gRPC at most; those beyond are closed at once. One whose "
+        "caller has not begun to speak HTTP/2 within ten seconds is closed, too.",
+    )
     compress_from_bytes: int | None = Field(
         default=1024,
         ge=0,

@@ -38,6 +38,9 @@ OPTIONS = (
     ("grpc.so_reuseport", 0),
     ("grpc.max_receive_message_length", _MAX_MESSAGE_BYTES),
     ("grpc.max_concurrent_streams", 4096),
+    # Of TLS and HTTP/2 together; by default who says nothing may take up a connection for two
+    # minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
     # Callers may ask as often as they like whether it is still there: by default one that asks more
     # than every five minutes loses its connection. What runs for a caller that has vanished without
     # a word ends within half a minute.
@@ -65,7 +68,10 @@ class ServiceServer:
         self._listening = listening
         # Without a grace: calls that run on an old connection finish, however long they take.
         age = ("grpc.max_connection_age_ms", int(listening.connection_age_seconds * 1000))
-        options = (*OPTIONS, age)
+        # gRPC lets go of nobody to make room: those beyond are closed before they have said a word.
+        most = ("grpc.max_allowed_incoming_connections", listening.connections)
+        self._bounds = (*OPTIONS, most)
+        options = (*self._bounds, age)
         around = [
             GuardInterceptor(gate, listening.patience),
             PackingInterceptor(listening.compress_from_bytes),
@@ -93,7 +99,7 @@ class ServiceServer:
         await self._health.set(LIVENESS, _Status.SERVING)
         await self.set_ready(False)
         if self._listening.health_port is not None:
-            self._probed = aio.server(options=OPTIONS)
+            self._probed = aio.server(options=self._bounds)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
             self._bind(self._probed, host, self._listening.health_port, "health_port")
             await self._probed.start()

@@ -54,7 +54,8 @@ def running(tmp_path_factory):
     *ports, http = free_ports(len(names) + 1)
     body = {name: {"port": port} for name, port in zip(names, ports, strict=True)}
     body["gateway"] |= {
-        "http_port": http, "http_connections": CONNECTIONS, "identity": {"anonymous": "loopback"}
+        "http_port": http, "http_connections": CONNECTIONS, "connections": CONNECTIONS,
+        "identity": {"anonymous": "loopback"},
     }  # fmt: skip
     body["inference"] |= {"store": str(folder / "store")}
     path = folder / "llmrouter.yaml"
@@ -157,11 +158,38 @@ def test_ten_thousand_clients_that_say_nothing_keep_nobody_out(running):
             one.close()
 
 
-def test_silent_clients_on_the_port_of_grpc_keep_nobody_out(running):
-    sockets = silent(tuple(running.grpc.split(":")), 400)
+def list_models(channel):
+    """Ask over gRPC, once the channel has a connection."""
+    stub = GatewayServiceStub(channel)
+    stub.ListModels(gateway_pb2.ListModelsRequest(), timeout=60, wait_for_ready=True)
+
+
+def test_silent_clients_on_the_port_of_grpc_take_no_more_than_its_bound(running):
+    process = psutil.Process(running.process.pid)
+    with grpc.insecure_channel(running.grpc) as channel:
+        list_models(channel)
+        before = process.num_fds()
+        sockets = silent(tuple(running.grpc.split(":")), 2 * CONNECTIONS)
+        try:
+            list_models(channel)
+            assert process.num_fds() - before <= CONNECTIONS + 50
+        finally:
+            for one in sockets:
+                one.close()
+
+
+@pytest.mark.slow
+def test_ten_thousand_silent_clients_on_the_port_of_grpc_keep_nobody_out_for_long(running):
+    if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < CLIENTS + 500:
+        pytest.skip(f"this process may not open {CLIENTS} connections (ulimit -n)")
+    process = psutil.Process(running.process.pid)
+    before, memory = process.num_fds(), process.memory_info().rss
+    sockets = silent(tuple(running.grpc.split(":")), CLIENTS)
     try:
+        assert process.num_fds() - before <= CONNECTIONS + 50
         with grpc.insecure_channel(running.grpc) as channel:
-            GatewayServiceStub(channel).ListModels(gateway_pb2.ListModelsRequest(), timeout=30)
+            list_models(channel)
+        assert process.memory_info().rss - memory < 64 << 20
     finally:
         for one in sockets:
             one.close()

@@ -196,6 +196,45 @@ async def test_no_call_fails_while_connections_are_renewed():
         await dialler.close()
 
 
+def silent(address):
+    """Connect and say nothing; every wait for an answer has an end."""
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), timeout=30)
+
+
+async def told(connection, size):
+    """What comes first on a connection: `b""` where it is closed."""
+    return await asyncio.to_thread(connection.recv, size)
+
+
+async def test_a_connection_beyond_the_bound_is_closed_at_once_and_others_are_served():
+    async with hosted(Named("one"), connections=3) as (address, _):
+        async with aio.insecure_channel(address) as channel:
+            assert await say(channel) == b"one"
+            held = [silent(address) for _ in range(2)]
+            beyond = silent(address)
+            assert await told(beyond, 1) == b""
+            assert await say(channel) == b"one"
+            own = [("grpc.use_local_subchannel_pool", 1)]  # no connection of the first channel's
+            async with aio.insecure_channel(address, own) as late:
+                with pytest.raises(aio.AioRpcError) as refused:
+                    await say(late)
+                assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                held.pop().close()
+                ask = late.unary_unary("/test.Named/Say")  # one has left, so there is room
+                assert await ask(b"", timeout=30, wait_for_ready=True) == b"one"
+        for one in (*held, beyond):
+            one.close()
+
+
+@pytest.mark.slow
+async def test_who_does_not_begin_to_speak_is_hung_up_on():
+    async with hosted(Named("one")) as (address, _):
+        with silent(address) as connection:
+            while await told(connection, 64):
+                pass  # what a server says first (RFC 9113, 3.4)
+
+
 async def _awaited(call):
     return await call
 
