@@ -5,18 +5,28 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from enum import IntEnum
 from typing import Protocol
 
 from llmrouter.cache.leases import Leases
-from llmrouter.cache.shared_store import Claim
 from llmrouter.common.errors import RouterError
 
-__all__ = ["Claims", "SharedLeases"]
+__all__ = ["Claim", "Claims", "SharedLeases"]
 
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 0.25
 """Between two looks at a lease that another service holds: many may wait."""
 _log = logging.getLogger(__name__)
+
+
+class Claim(IntEnum):
+    """What became of the wish for a lease."""
+
+    HELD = 0
+    """Another service holds it."""
+    GRANTED = 1
+    ANSWERED = 2
+    """Granted, and there is an answer by now: look again."""
 
 
 class SharedLeases(Protocol):

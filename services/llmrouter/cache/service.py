@@ -9,7 +9,6 @@ from llmrouter.cache.readings import readings
 from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.servicer import CacheServicer
 from llmrouter.cache.settings import CacheSettings, SharedSettings
-from llmrouter.cache.sharing import open_shared
 from llmrouter.cache.tiers import Tiers, open_tiers, steady_clock
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
@@ -57,6 +56,8 @@ async def build(
 
 
 def _sharing(settings: CacheSettings, shared: SharedSettings, similar: SimilarQuestions) -> Service:
+    from llmrouter.cache.sharing import open_shared
+
     made = open_shared(settings, shared, steady_clock())
     servicer = CacheServicer(settings, made.tiers, made.invalidations, made.claims, similar)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from llmrouter.cache.claims import Claims
+from llmrouter.cache.claims import Claim, Claims
 from llmrouter.cache.invalidations import Invalidations
 from llmrouter.cache.leases import Leases
 from llmrouter.cache.messages import (
@@ -21,7 +21,6 @@ from llmrouter.cache.messages import (
 from llmrouter.cache.semantic.answers import SimilarQuestions
 from llmrouter.cache.semantic.messages import decode_question
 from llmrouter.cache.settings import CacheSettings
-from llmrouter.cache.shared_store import Claim
 from llmrouter.cache.tiers import Tiers
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import CacheLevel

@@ -14,7 +14,7 @@ from redis.exceptions import ClusterError, RedisError, ResponseError
 
 from llmrouter.cache.settings import SharedSettings
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.common.redis_server import connection_options
+from llmrouter.common.redis_options import connection_options
 
 __all__ = ["SharedLink"]
 

@@ -11,8 +11,8 @@ import logging
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from enum import IntEnum
 
+from llmrouter.cache.claims import Claim
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.shared_link import SharedLink
 from llmrouter.common.errors import Reason, RouterError
@@ -20,7 +20,7 @@ from llmrouter.common.generation import CacheLevel
 from llmrouter.common.invalidation import MOST_WATERMARKS
 from llmrouter.common.memory_tier import TierCounts
 
-__all__ = ["Claim", "SharedNews", "SharedStore"]
+__all__ = ["SharedNews", "SharedStore"]
 
 _LEASE_MILLISECONDS = 3_000
 """How long a lease lasts unless it is renewed."""
@@ -81,16 +81,6 @@ _DROP = """
 if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
 return 1
 """
-
-
-class Claim(IntEnum):
-    """What became of the wish for a lease."""
-
-    HELD = 0
-    """Another service holds it."""
-    GRANTED = 1
-    ANSWERED = 2
-    """Granted, and there is an answer by now: look again."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from llmrouter.cli.findings import Finding, State
 from llmrouter.common.errors import RouterError
-from llmrouter.common.redis_server import RedisSettings, connection_options
+from llmrouter.common.redis_options import connection_options
+from llmrouter.common.redis_server import RedisSettings
 
 if TYPE_CHECKING:
     from llmrouter.suite import SuiteSettings

@@ -14,7 +14,8 @@ from collections.abc import Awaitable, Callable
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from llmrouter.common.redis_server import RedisSettings, connection_options
+from llmrouter.common.redis_options import connection_options
+from llmrouter.common.redis_server import RedisSettings
 
 __all__ = ["RedisLink"]
 

@@ -1,19 +1,16 @@
-"""A Redis or Valkey server that services share: how it is named in the settings, and reached."""
+"""A Redis or Valkey server that services share, as the settings name it."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import Field, SecretStr, model_validator
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 
 from llmrouter.common.addresses import Address
-from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.settings import Section
 
-__all__ = ["RedisSettings", "connection_options"]
+__all__ = ["RedisSettings"]
 
 
 class RedisSettings(Section):
@@ -43,7 +40,8 @@ class RedisSettings(Section):
     )
     prefix: str = Field(
         default="llmrouter",
-        pattern=r"^[\w.-]{1,64}$",
+        pattern=r"^[\w.-]+$",  # not {1,64}: its automaton takes 7 MiB
+        max_length=64,
         description="Begins every name there; services with the same one share.",
     )
 
@@ -67,46 +65,3 @@ class RedisSettings(Section):
         if self.password_file is not None:
             return self.password_file.read_text(encoding="utf-8").strip()
         return None if self.password is None else self.password.get_secret_value()
-
-
-def connection_options(settings: RedisSettings, field: str) -> dict[str, Any]:
-    """Return what clients of the library are made with; they do not try again by themselves.
-
-    Args:
-        settings: Of the server.
-        field: Where they stand, as `cache.shared`.
-
-    Raises:
-        RouterError: STORE_FAILED when a file that they name cannot be read.
-    """
-    try:
-        return _options(settings)
-    except OSError as error:
-        message = f"{field} cannot be used: {error}"
-        raise RouterError(Reason.STORE_FAILED, message) from error
-
-
-def _options(settings: RedisSettings) -> dict[str, Any]:
-    host, _, port = settings.address.rpartition(":")
-    options: dict[str, Any] = {
-        "host": host.strip("[]"),
-        "port": int(port),
-        "username": settings.user or None,
-        "password": settings.read_password(),
-        "protocol": 2,
-        "retry": Retry(NoBackoff(), 0),
-    }
-    if settings.tls:
-        options["ssl"] = True
-        options["ssl_ca_certs"] = _readable(settings.ca_file)
-        options["ssl_certfile"] = _readable(settings.certificate_file)
-        options["ssl_keyfile"] = _readable(settings.key_file)
-    return options
-
-
-def _readable(file: Path | None) -> str | None:
-    """Return the path of a file that can be read; without one the system's own are meant."""
-    if file is None:
-        return None
-    with file.open("rb"):
-        return str(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import RouterError
@@ -17,12 +18,14 @@ from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.passing_on import SharedOutcomes
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
-from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.scale_watch import ScaleWatch
 from llmrouter.selector.servicer import SelectorServicer
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.state_store import SqliteState, StateStore
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
+
+if TYPE_CHECKING:
+    from llmrouter.selector.redis_state import RedisState
 
 __all__ = ["PROGRAM", "build"]
 
@@ -84,8 +87,12 @@ def _stores(
 ) -> tuple[SqliteState | RedisState, RedisState | None]:
     """Return where state is kept, and the part of it that is shared with other selectors."""
     local = SqliteState(settings.state_path or data / "selector.sqlite")
-    shared = None if settings.redis is None else RedisState(settings.redis, local)
-    return shared or local, shared
+    if settings.redis is None:
+        return local, None
+    from llmrouter.selector.redis_state import RedisState
+
+    shared = RedisState(settings.redis, local)
+    return shared, shared
 
 
 def _selector(

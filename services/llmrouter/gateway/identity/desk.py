@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from llmrouter.gateway.identity.audit import AuditTrail
 from llmrouter.gateway.identity.authentication import Identity
-from llmrouter.gateway.identity.jwks_book import JwksBook
 from llmrouter.gateway.identity.key_book import KeyBook
 from llmrouter.gateway.identity.places import audit_file, key_store
 from llmrouter.gateway.identity.principal import Principal
 from llmrouter.gateway.identity.settings import IdentitySettings
-from llmrouter.gateway.identity.tokens import TokenVerifier
+
+if TYPE_CHECKING:
+    from llmrouter.gateway.identity.jwks_book import JwksBook
 
 __all__ = ["Desk"]
 
@@ -30,6 +32,9 @@ class Desk:
         self._provider: JwksBook | None = None
         tokens = None
         if settings.jwt is not None:
+            from llmrouter.gateway.identity.jwks_book import JwksBook
+            from llmrouter.gateway.identity.tokens import TokenVerifier
+
             self._provider = JwksBook(settings.jwt.jwks, settings.jwt.refresh_seconds)
             tokens = TokenVerifier(self._provider.find, settings.jwt)
         holders = {

@@ -11,7 +11,6 @@ from llmrouter.gateway.limits.charges import LimitStore, Told
 from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.limits.memory_store import MemoryStore
 from llmrouter.gateway.limits.quota_file import QuotaFile
-from llmrouter.gateway.limits.redis_store import RedisStore
 from llmrouter.gateway.limits.rules import RuleBook
 from llmrouter.gateway.limits.settings import LimitSettings
 from llmrouter.gateway.limits.webhook import Webhook
@@ -81,5 +80,7 @@ class Limits:
 
 def _store(settings: LimitSettings, data: Path, told: Told) -> LimitStore:
     if settings.redis is not None:
+        from llmrouter.gateway.limits.redis_store import RedisStore
+
         return RedisStore(settings.redis, told)
     return MemoryStore(told, QuotaFile(settings.file or data / "limits.sqlite"))
