@@ -179,20 +179,26 @@ class _Reading:
             raise _failure(chunk["error"])
         if chunk.get("usage"):
             self.usage = _usage(chunk["usage"])
-        return list(self._choices(chunk.get("choices") or ()))
+        return self._choices(chunk.get("choices") or ())
 
-    def _choices(self, choices: Iterable[Mapping[str, Any]]) -> Iterator[Delta | ChoiceFinished]:
+    def _choices(self, choices: Iterable[Mapping[str, Any]]) -> list[Delta | ChoiceFinished]:
+        found: list[Delta | ChoiceFinished] = []
         for choice in choices:
-            index = int(choice["index"])
-            said = choice["delta"].get("content") if self._chat else choice["text"]
-            calls = call_pieces(choice["delta"].get("tool_calls") or ()) if self._chat else ()
-            logprobs = tuple(self._logprobs(choice.get("logprobs") or {}))
+            index, told, asked = int(choice["index"]), choice.get("logprobs"), None
+            if self._chat:
+                delta = choice["delta"]
+                said, asked = delta.get("content"), delta.get("tool_calls")
+            else:
+                said = choice["text"]
+            calls = call_pieces(asked) if asked else ()
+            logprobs = tuple(self._logprobs(told)) if told else ()
             if said or logprobs or calls:
                 tokens = max(1, len(logprobs))
-                yield Delta(index, str(said or ""), tokens, logprobs, tool_calls=calls)
+                found.append(Delta(index, str(said or ""), tokens, logprobs, tool_calls=calls))
             reason = choice.get("finish_reason")
             if reason:
-                yield ChoiceFinished(index, _REASONS.get(reason, FinishReason.STOP))
+                found.append(ChoiceFinished(index, _REASONS.get(reason, FinishReason.STOP)))
+        return found
 
     def _logprobs(self, told: Mapping[str, Any]) -> Iterator[TokenLogprob]:
         if self._chat:

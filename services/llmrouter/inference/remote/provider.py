@@ -117,24 +117,30 @@ class Provider:
         if quiet > 0:
             told = f"{self.settings.name} asked to be left alone for {quiet:.1f} s"
             raise RouterError(Reason.QUEUE_FULL, told, retry_after=quiet)
-        if self._turns.locked() and self.waiting >= self.settings.max_waiting:
-            told = f"{self.settings.name} answers {self.running} requests and {self.waiting} wait"
-            raise RouterError(Reason.QUEUE_FULL, told, retry_after=_WAIT_SECONDS)
-        self.waiting += 1
-        try:
-            async with asyncio.timeout(context.remaining()):
-                await self._turns.acquire()
-        except TimeoutError:
-            told = f"the deadline passed while the request waited for {self.settings.name}"
-            raise RouterError(Reason.DEADLINE_EXCEEDED, told) from None
-        finally:
-            self.waiting -= 1
+        if self._turns.locked():
+            await self._wait(context.remaining())
+        else:
+            await self._turns.acquire()  # at once
         self.running += 1
         try:
             yield
         finally:
             self.running -= 1
             self._turns.release()
+
+    async def _wait(self, remaining: float | None) -> None:
+        if self.waiting >= self.settings.max_waiting:
+            told = f"{self.settings.name} answers {self.running} requests and {self.waiting} wait"
+            raise RouterError(Reason.QUEUE_FULL, told, retry_after=_WAIT_SECONDS)
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(remaining):
+                await self._turns.acquire()
+        except TimeoutError:
+            told = f"the deadline passed while the request waited for {self.settings.name}"
+            raise RouterError(Reason.DEADLINE_EXCEEDED, told) from None
+        finally:
+            self.waiting -= 1
 
     async def close(self) -> None:
         """Let go of the connections; safe to call twice."""
