@@ -89,6 +89,11 @@ _WORDS = {
     "when": _set("when year date century"),
     "how": _set("how"),
 }
+_SETS = {
+    word: tuple(name for name, words in _WORDS.items() if word in words)
+    for word in frozenset().union(*_WORDS.values())
+}
+"""Which of them each word is in: a prompt's few words are looked up, not all that are known."""
 _KINDS = {
     "operators": b"+-*/=<>^%|\\~",
     "brackets": b"()[]{}",
@@ -175,13 +180,16 @@ def _whole(text: str, sentences: int) -> Iterable[float]:
 
 def _characters(text: str) -> Iterable[float]:
     """Measure shares of kinds of characters; letters outside of ASCII are of one kind."""
-    plain = np.frombuffer(text.encode("ascii", "ignore"), np.uint8)
-    counts, size = np.bincount(plain, minlength=128), len(text)
-    yield _share(counts[ord("0") : ord("9") + 1].sum(), size)
-    yield _share(counts[ord("A") : ord("Z") + 1].sum(), size)
+    plain, size = text.encode("ascii", "ignore"), len(text)
+
+    def count(kind: bytes) -> int:
+        return len(plain) - len(plain.translate(None, kind))
+
+    yield _share(count(b"0123456789"), size)
+    yield _share(count(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ"), size)
     yield _share(size - len(plain), size)
     for kind in _KINDS.values():
-        yield _share(counts[list(kind)].sum(), size)
+        yield _share(count(kind), size)
 
 
 def _words(counts: Counter[str], sentences: int) -> Iterable[float]:
@@ -193,8 +201,11 @@ def _words(counts: Counter[str], sentences: int) -> Iterable[float]:
     yield len(known) / max(1, total)
     yield _share(sum(count for word, count in known.items() if len(word) > 8), total)
     yield _log(total / sentences, 100)
-    for name, words in _WORDS.items():
-        count = sum(map(counts.__getitem__, words))
+    sums = dict.fromkeys(_WORDS, 0)
+    for word, count in known.items():
+        for name in _SETS.get(word, ()):
+            sums[name] += count
+    for name, count in sums.items():
         # A share of those that every text has, a number of the others.
         yield _share(count, total) if name in {"common", "personal"} else _log(count, 8)
 
@@ -202,13 +213,16 @@ def _words(counts: Counter[str], sentences: int) -> Iterable[float]:
 def _choices(text: str) -> Iterable[float]:
     """Measure the lines that look like choices or items, and the text before the first."""
     found = list(islice(_CHOICE.finditer(text), _MAX_CHOICES))
-    lengths = np.array([len(one[1]) for one in found] or [0], np.float64)
     yield _log(found[0].start() if found else len(text), MAX_CHARACTERS)
+    if not found:
+        yield from (0.0, 0.0, 0.0, 0.0, 0.0)
+        return
+    lengths = np.array([len(one[1]) for one in found], np.float64)
     yield _log(len(found), 20)
     yield _log(float(lengths.mean()), 1000)
     yield _log(float(lengths.max()), 1000)
     yield float(lengths.std() / (1 + lengths.mean()))
-    yield sum(bool(_DIGITS.search(one[1])) for one in found) / max(1, len(found))
+    yield sum(bool(_DIGITS.search(one[1])) for one in found) / len(found)
 
 
 def _sketch(words: Counter[str]) -> NDArray[np.int8]:
