@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -12,7 +13,8 @@
 namespace llmrouter::ort {
 namespace {
 
-/// A device's memory that is the computer's: committed from the beginning, copied as a device does.
+/// A device's memory that is the computer's: committed from the beginning, and copied, as a device
+/// may do it, once somebody waits for it.
 class FakeDeviceMemory : public CacheMemory {
  public:
   explicit FakeDeviceMemory(std::size_t bytes) : data_(bytes) {}
@@ -21,9 +23,15 @@ class FakeDeviceMemory : public CacheMemory {
   bool commits_late() const override { return false; }
   void Copy(const Rows& rows, std::byte* to, std::size_t to_pitch, const std::byte* from,
             std::size_t from_pitch) const override {
-    for (std::size_t row = 0; row < rows.count; ++row) {
-      std::memcpy(to + row * to_pitch, from + row * from_pitch, rows.bytes);
-    }
+    begun_.emplace_back([=] {
+      for (std::size_t row = 0; row < rows.count; ++row) {
+        std::memcpy(to + row * to_pitch, from + row * from_pitch, rows.bytes);
+      }
+    });
+  }
+  void Settle() const override {
+    for (const auto& copy : begun_) copy();
+    begun_.clear();
   }
   void Discard(std::byte* /*begin*/, std::size_t /*bytes*/) override {
     FAIL() << "nothing to give";
@@ -31,6 +39,7 @@ class FakeDeviceMemory : public CacheMemory {
 
  private:
   std::vector<std::byte> data_;
+  mutable std::vector<std::function<void()>> begun_;
 };
 
 std::unique_ptr<CacheMemory> ReserveFake(std::size_t bytes) {

@@ -33,9 +33,12 @@ class CacheMemory {
   virtual bool commits_late() const = 0;
 
   /// Copies rows that begin `pitch` bytes apart. Either side may lie here or in the computer's
-  /// memory. Returns when it is done; throws kGenerationFailed when a device fails.
+  /// memory. Done once `Settle` has returned. Throws kGenerationFailed when a device fails.
   virtual void Copy(const Rows& rows, std::byte* to, std::size_t to_pitch, const std::byte* from,
                     std::size_t from_pitch) const = 0;
+
+  /// Waits for the copies before it, with what they throw.
+  virtual void Settle() const = 0;
 
   /// Gives the whole pages of a stretch back. Called only where memory commits late.
   virtual void Discard(std::byte* begin, std::size_t bytes) = 0;

@@ -46,8 +46,17 @@ void CudaMemory::Copy(const Rows& rows, std::byte* to, std::size_t to_pitch, con
     code = runtime_.copy_rows(to, to_pitch, from, from_pitch, rows.bytes, rows.count,
                               CudaRuntime::kAnyDirection);
   }
+  Check(code);
+}
+
+void CudaMemory::Settle() const {
   // Copies within a device return before they are done.
+  auto code = runtime_.set_device(device_);
   if (code == 0) code = runtime_.synchronize();
+  Check(code);
+}
+
+void CudaMemory::Check(int code) const {
   if (code == 0) return;
   throw Error(ErrorCode::kGenerationFailed,
               std::string("CUDA cannot copy keys and values: ") + runtime_.describe(code));

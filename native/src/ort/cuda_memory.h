@@ -21,10 +21,13 @@ class CudaMemory : public CacheMemory {
   bool commits_late() const override { return false; }
   void Copy(const Rows& rows, std::byte* to, std::size_t to_pitch, const std::byte* from,
             std::size_t from_pitch) const override;
+  void Settle() const override;
   void Discard(std::byte* /*begin*/, std::size_t /*bytes*/) override {}
 
  private:
   void Free();
+  /// Throws kGenerationFailed unless it is 0.
+  void Check(int code) const;
 
   CudaRuntime runtime_;
   int device_;

@@ -37,6 +37,8 @@ class HostMemory : public CacheMemory {
     }
   }
 
+  void Settle() const override {}
+
   void Discard(std::byte* begin, std::size_t bytes) override {
     madvise(begin, bytes, MADV_DONTNEED);
   }

@@ -86,6 +86,7 @@ void KvCache::Move(int from, int to, int length) {
   for (int buffer = 0; buffer < shape_.buffers; ++buffer) {
     memory_->Copy(Heads(length), Row(buffer, to), HeadBytes(), Row(buffer, from), HeadBytes());
   }
+  memory_->Settle();
   Touch(to, length);
 }
 
@@ -99,6 +100,7 @@ void KvCache::Save(int row, int position, int length, std::byte* out) const {
   for (int buffer = 0; buffer < shape_.buffers; ++buffer, out += heads.count * heads.bytes) {
     memory_->Copy(heads, out, heads.bytes, Position(buffer, row, 0, position), HeadBytes());
   }
+  memory_->Settle();
 }
 
 void KvCache::Load(int row, int position, int length, const std::byte* in) {
@@ -106,6 +108,7 @@ void KvCache::Load(int row, int position, int length, const std::byte* in) {
   for (int buffer = 0; buffer < shape_.buffers; ++buffer, in += heads.count * heads.bytes) {
     memory_->Copy(heads, Position(buffer, row, 0, position), HeadBytes(), in, heads.bytes);
   }
+  memory_->Settle();
   Touch(row, position + length);
 }
 
