@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <string>
+#include <unordered_set>
 #include <utility>
 
 #include "llmrouter/constraint.h"
@@ -44,6 +45,7 @@ void CheckPenalties(const SamplingOptions& sampling) {
 }
 
 void CheckBias(const std::vector<LogitBias>& entries, int vocabulary) {
+  std::unordered_set<TokenId> seen;
   for (const LogitBias& entry : entries) {
     const std::string field = "logit_bias[" + std::to_string(entry.token) + "]";
     if (entry.token < 0 || entry.token >= vocabulary) {
@@ -52,12 +54,24 @@ void CheckBias(const std::vector<LogitBias>& entries, int vocabulary) {
              ErrorCode::kUnsupportedOption);
     }
     if (!std::isfinite(entry.bias)) RefuseValue(field, entry.bias, "a number");
+    if (!seen.insert(entry.token).second) Refuse(field, "is there twice; name a token once");
   }
 }
 
 void CheckAnswers(const Request& request, const AdmissionLimits& limits) {
   if (request.max_tokens < 1) RefuseValue("max_tokens", request.max_tokens, "at least 1");
   if (request.min_tokens < 0) RefuseValue("min_tokens", request.min_tokens, "at least 0");
+  if (request.min_tokens > request.max_tokens) {
+    Refuse("min_tokens",
+           "is " + std::to_string(request.min_tokens) + "; it must be at most " +
+               std::to_string(request.max_tokens) + ", the most that this answer may have",
+           ErrorCode::kUnsupportedOption);
+  }
+  if (request.top_logprobs < -1 || request.top_logprobs > limits.vocabulary) {
+    RefuseValue("top_logprobs", request.top_logprobs,
+                "-1, which tells none, to the " + std::to_string(limits.vocabulary) +
+                    " tokens of this model");
+  }
   if (request.answers < 1) RefuseValue("n", request.answers, "at least 1");
   if (request.answers > limits.slots) {
     Refuse("n",

@@ -94,6 +94,20 @@ TEST(Admission, RefusesWhatShapesADrawOutsideItsBounds) {
   }
 }
 
+TEST(Admission, RefusesWhatNoAnswerCanHonour) {
+  Request request = Valid();
+  request.min_tokens = request.max_tokens + 1;
+  EXPECT_EQ(RefusalOf(request).field(), "min_tokens");
+  request = Valid();
+  request.sampling.logit_bias = {{1, 1.0F}, {2, 1.0F}, {1, 2.0F}};
+  EXPECT_EQ(RefusalOf(request).field(), "logit_bias[1]");
+  for (const int top : {-5, 11, 1'000'000'000}) {
+    request = Valid();
+    request.top_logprobs = top;
+    EXPECT_EQ(RefusalOf(request).field(), "top_logprobs");
+  }
+}
+
 TEST(Admission, NamesTheFieldThatIsWrongWithItsValueAndBound) {
   Request request = Valid();
   request.sampling.top_k = -1;

@@ -61,7 +61,8 @@ struct Request {
   SamplingOptions sampling;
   /// Tokens to generate at most, at least 1; the context may end the answer earlier.
   int max_tokens = 1;
-  /// Neither end tokens nor stop strings end an answer before it has so many tokens.
+  /// Neither end tokens nor stop strings end an answer before it has so many tokens; at most
+  /// `max_tokens`.
   int min_tokens = 0;
   /// UTF-8 strings that end the answer and are not part of it; none is empty.
   std::vector<std::string> stop;
@@ -72,8 +73,8 @@ struct Request {
   std::uint64_t scope = 0;
   /// Answers to generate, each in a slot of its own; the prompt is computed once.
   int answers = 1;
-  /// Tells the log probability of every sampled token and of so many most likely ones; -1 tells
-  /// none.
+  /// Tells the log probability of every sampled token and of so many most likely ones, at most the
+  /// whole vocabulary; -1 tells none.
   int top_logprobs = -1;
   /// What each answer has to match; null where anything may be said.
   std::shared_ptr<const Grammar> grammar;
