@@ -61,6 +61,7 @@ void BindStatistics(py::module_& module) {
   py::class_<EngineStatistics>(module, "EngineStatistics")
       .def_readonly("running", &EngineStatistics::running)
       .def_readonly("waiting", &EngineStatistics::waiting)
+      .def_readonly("held", &EngineStatistics::held)
       .def_readonly("slots", &EngineStatistics::slots)
       .def_readonly("steps", &EngineStatistics::steps)
       .def_readonly("prompt_tokens", &EngineStatistics::prompt_tokens)
@@ -115,10 +116,10 @@ void BindEngine(py::module_& module) {
              scheduler.positions = Positions(cache_bytes, decoder->PositionBytes());
              scheduler.batch = {prefill_chunk, prefix_bytes, {.tokens = speculation_tokens}};
              scheduler.parked_bytes = parked_bytes;
+             scheduler.max_waiting = max_waiting;
              scheduler.ageing =
                  std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(ageing));
-             return std::make_unique<Engine>(std::move(decoder), vocabulary,
-                                             EngineOptions{max_waiting, scheduler});
+             return std::make_unique<Engine>(std::move(decoder), vocabulary, scheduler);
            }),
            py::arg("decoder"), py::arg("vocabulary"), py::kw_only(), py::arg("max_waiting"),
            py::arg("prefill_chunk"), py::arg("prefix_bytes") = 0, py::arg("parked_bytes") = 0,
@@ -139,6 +140,8 @@ void BindEngine(py::module_& module) {
       .def("forget_prefixes", &Engine::ForgetPrefixes, py::arg("keep_bytes"), Released())
       .def("drain", &Engine::Drain, Released())
       .def("statistics", &Engine::Statistics, Released())
+      .def("estimated_wait", &Engine::EstimatedWait, py::arg("priority"), py::arg("answers"),
+           Released())
       .def("trace", &Engine::Trace, py::arg("most"), Released())
       .def("take_trace", &Engine::TakeTrace, Released())
       .def("stop", &Engine::Stop, Released())

@@ -1,7 +1,6 @@
 #include "llmrouter/batch.h"
 
 #include <algorithm>
-#include <new>
 #include <utility>
 
 #include "llmrouter/admission.h"
@@ -22,6 +21,7 @@ Batch::Batch(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const Batc
       vocabulary_(std::move(vocabulary)),
       prefill_chunk_(options.prefill_chunk),
       speculation_(options.speculation),
+      tried_seconds_(decoder_->tried_seconds()),
       prefix_(decoder_->PositionBytes(), options.prefix_bytes),
       sampler_(limits_.vocabulary),
       masks_(options.mask_timeout),
@@ -46,58 +46,23 @@ std::int64_t Batch::reserved() const {
   return positions;
 }
 
-void Batch::Admit(std::unique_ptr<Sequence> sequence) {
-  const int row = slots_.Join();
-  sequence->Begin();
-  if (sequence->parked_bytes() > 0) {
-    const std::vector<std::byte> cache = sequence->TakeParked();
-    decoder_->Load(row, 0, sequence->computed(), cache.data());
-  }
-  rows_[row] = std::move(sequence);
-}
-
-std::unique_ptr<Sequence> Batch::Park(int row, std::size_t most_bytes) {
-  Sequence& sequence = *rows_[row];
-  const std::size_t bytes =
-      static_cast<std::size_t>(sequence.computed()) * decoder_->PositionBytes();
-  std::vector<std::byte> cache;
-  try {
-    if (bytes <= most_bytes) cache.resize(bytes);
-  } catch (const std::bad_alloc&) {  // Computing again costs time; failing would cost the answer.
-  }
-  if (cache.empty()) {
-    sequence.Forget();
+Pace Batch::pace() const {
+  Pace pace;
+  pace.answer_tokens = answer_tokens_.value();
+  pace.prompt_token_seconds = cost_.TokenSeconds();
+  if (pace.prompt_token_seconds > 0) {
+    pace.step_seconds = cost_.Seconds(std::max(1, running()));
   } else {
-    decoder_->Save(row, 0, sequence.computed(), cache.data());
-    sequence.Park(std::move(cache));
+    pace.step_seconds = decode_seconds() > 0 ? decode_seconds() : tried_seconds_;
   }
-  return Leave(row);
-}
-
-void Batch::Expire(Clock::time_point now, std::vector<Event>* events) {
-  for (int row = 0; row < running(); ++row) {
-    const auto deadline = rows_[row]->request().deadline;
-    if (deadline && *deadline <= now) {
-      rows_[row]->Fail("its deadline passed while it ran", ErrorCode::kDeadlineExceeded);
-    }
-  }
-  Retire(events);
-}
-
-bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
-  bool found = false;
-  for (int row = 0; row < running(); ++row) {
-    if (rows_[row]->id() != id) continue;
-    rows_[row]->Cancel();
-    found = true;
-  }
-  Retire(events);
-  return found;
+  return pace;
 }
 
 void Batch::Step(std::vector<Event>* events) {
   const bool traced = trace_.on();
   const Clock::time_point begin = traced ? Clock::now() : Clock::time_point();
+  ReusePrefixes();
+  Retire(events);
   Plan();
   StepRecord record = traced ? Planned(begin) : StepRecord();
   Compute();
@@ -120,36 +85,7 @@ StepRecord Batch::Planned(Clock::time_point begin) const {
   return record;
 }
 
-void Batch::FailAll(const std::string& message, std::vector<Event>* events) {
-  for (int row = 0; row < running(); ++row) rows_[row]->Fail(message);
-  Retire(events);
-}
-
-void Batch::ReusePrefixes() {
-  for (int row = 0; row < running(); ++row) {
-    Sequence& sequence = *rows_[row];
-    if (sequence.computed() > 0) continue;
-    const auto blocks = prefix_.Match(sequence.request().scope, sequence.request().prompt);
-    if (blocks.empty()) continue;
-    int position = 0;
-    for (const std::byte* block : blocks) {
-      decoder_->Load(row, position, PrefixCache::kBlock, block);
-      position += PrefixCache::kBlock;
-    }
-    sequence.CommitReused(position);
-    reused_tokens_ += position;
-  }
-}
-
-void Batch::KeepPrefix(int row) {
-  const Request& request = rows_[row]->request();
-  prefix_.Insert(request.scope, request.prompt, [&](int position, std::byte* out) {
-    decoder_->Save(row, position, PrefixCache::kBlock, out);
-  });
-}
-
 void Batch::Plan() {
-  ReusePrefixes();
   row_states_.clear();
   RowCounts counts;
   for (int row = 0; row < running(); ++row) {
@@ -236,20 +172,8 @@ void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
   prompt_tokens_ += static_cast<std::uint64_t>(tokens);
   sequence.CommitComputed(tokens);
   if (segment.wanted == LogitsOf::kNone) return;
-  KeepPrefix(segment.row);
+  Keep(segment.row, sequence.request().prompt);
   BeginAnswers(segment.row, segment.logits, events);
-}
-
-void Batch::BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events) {
-  Sequence& first = *rows_[row];
-  while (first.promised() > 0) {
-    auto fork = first.Fork();
-    const int joined = slots_.Join();
-    decoder_->Move(row, joined, first.computed());
-    rows_[joined] = std::move(fork);
-    SampleInto(*rows_[joined], logits, events);
-  }
-  SampleInto(first, logits, events);
 }
 
 void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
@@ -264,7 +188,7 @@ void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
   // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
   for (bool right = true; right;) {
     const auto logits = segment.logits.subspan(accepted * vocabulary, vocabulary);
-    if (greedy && !decoder_->rounds_alike() && !IsSure(logits)) {
+    if (greedy && !decoder_->rounds_alike() && !IsSureOf(sequence, logits)) {
       sequence.drafter().Skip();
       break;
     }
@@ -289,8 +213,12 @@ bool Batch::MayDraw(Sequence& sequence) {
   return false;
 }
 
-void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events) {
-  const Request& request = sequence.request();
+bool Batch::IsSureOf(const Sequence& sequence, std::span<float> logits) {
+  return sampler_.LookAtAdjusted(logits, sequence.request().sampling, DrawStateOf(sequence),
+                                 IsSure);
+}
+
+DrawState Batch::DrawStateOf(const Sequence& sequence) const {
   DrawState state;
   state.index = static_cast<std::uint64_t>(sequence.generated());
   state.answer = static_cast<std::uint32_t>(sequence.answer());
@@ -302,7 +230,12 @@ void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<
       !(constrained && AllowsOnly(state.allowed, vocabulary_.end_tokens()))) {
     state.forbidden = vocabulary_.end_tokens();
   }
-  const auto token = sampler_.Sample(logits, request.sampling, state);
+  return state;
+}
+
+void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events) {
+  const Request& request = sequence.request();
+  const auto token = sampler_.Sample(logits, request.sampling, DrawStateOf(sequence));
   if (!token.ok()) return sequence.Fail(token.failure().message);
   ++completion_tokens_;
   if (request.top_logprobs >= 0) {
@@ -310,30 +243,8 @@ void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<
                          vocabulary_);
   }
   sequence.CommitToken(token.value(), logits, vocabulary_, events);
-  if (constrained && !sequence.over()) masks_.Advance(sequence.constraint(), token.value());
-}
-
-void Batch::Retire(std::vector<Event>* events) {
-  // From the last row down, so that what moves into a hole has been looked at.
-  for (int row = running() - 1; row >= 0; --row) {
-    if (!rows_[row]->over()) continue;
-    rows_[row]->TakeLastEvent(events);
-    service_seconds_.Add(rows_[row]->SecondsHeld());
-    Leave(row);
-  }
-}
-
-std::unique_ptr<Sequence> Batch::Leave(int row) {
-  std::unique_ptr<Sequence> left = std::move(rows_[row]);
-  const auto move = slots_.Leave(row);
-  const int emptied = slots_.used();
-  if (move) {
-    decoder_->Move(move->from, move->to, rows_[move->from]->computed());
-    rows_[move->to] = std::move(rows_[move->from]);
-  }
-  rows_[emptied].reset();
-  decoder_->Release(emptied);
-  return left;
+  if (sequence.constraint() != nullptr && !sequence.over())
+    masks_.Advance(sequence.constraint(), token.value());
 }
 
 }  // namespace llmrouter

@@ -5,6 +5,7 @@
 #endif
 
 #include <algorithm>
+#include <new>
 #include <optional>
 #include <string>
 #include <utility>
@@ -18,6 +19,10 @@ namespace {
 /// How often the deadlines of those who are held are looked at while nothing else runs.
 constexpr std::chrono::milliseconds kHeldLook{100};
 
+void NoteWaiting(const Sequence& sequence, EngineLoad* load) {
+  load->waiting[static_cast<std::size_t>(sequence.request().priority)] += sequence.backlog();
+}
+
 /// One answer may not come to hold more than there is memory for.
 DecoderLimits Bounded(DecoderLimits limits, std::int64_t positions) {
   if (positions > 0)
@@ -28,21 +33,22 @@ DecoderLimits Bounded(DecoderLimits limits, std::int64_t positions) {
 }  // namespace
 
 Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
-               const EngineOptions& options)
+               const SchedulerOptions& options)
     : options_(options),
-      scheduler_(std::move(decoder), std::move(vocabulary), options.scheduler),
-      limits_(Bounded(scheduler_.batch().limits(), options.scheduler.positions)),
+      scheduler_(std::move(decoder), std::move(vocabulary), options),
+      limits_(Bounded(scheduler_.batch().limits(), options.positions)),
       rounds_alike_(scheduler_.batch().rounds_alike()) {
-  if (options.scheduler.batch.prefill_chunk < 2) {
+  if (options.batch.prefill_chunk < 2) {
     throw Error(ErrorCode::kInvalidArgument, "prefill_chunk must be at least 2");
   }
   if (options.max_waiting < 0) {
     throw Error(ErrorCode::kInvalidArgument, "max_waiting must be at least 0");
   }
-  if (options.scheduler.batch.speculation.tokens < 0) {
+  if (options.batch.speculation.tokens < 0) {
     throw Error(ErrorCode::kInvalidArgument, "speculation_tokens must be at least 0");
   }
   statistics_.slots = limits_.slots;
+  scheduler_.Tell(&load_);
   thread_ = std::thread(&Engine::Run, this);
 }
 
@@ -50,7 +56,7 @@ Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
   AdmissionLimits limits{limits_.context, limits_.vocabulary, options_.max_waiting, limits_.slots};
-  if (options_.scheduler.positions > 0) limits.positions = options_.scheduler.positions;
+  if (options_.positions > 0) limits.positions = options_.positions;
   CheckRequest(request, limits);
   const int answer =
       AnswerLimit(static_cast<int>(request.prompt.size()), request.max_tokens, limits_.context);
@@ -58,17 +64,13 @@ RequestId Engine::Submit(Request request) {
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) throw Error(ErrorCode::kStopped, "the engine has been stopped");
-    const int waiting = statistics_.waiting;
-    if (!MayWait(waiting, limits_.slots - statistics_.running, options_.max_waiting)) {
-      throw Error(ErrorCode::kQueueFull, "all " + std::to_string(limits_.slots) +
-                                             " slots are busy and " + std::to_string(waiting) +
-                                             " requests are waiting, as many as may");
-    }
+    CheckQueue();
     id = next_id_++;
     ++statistics_.waiting;
     submitted_.push_back(
         std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, answer));
     submitted_.back()->TakeAnswered(scheduler_.batch().vocabulary());
+    NoteWaiting(*submitted_.back(), &load_);
   }
   work_.notify_one();
   return id;
@@ -112,7 +114,28 @@ EngineStatistics Engine::Statistics() const {
   const std::lock_guard lock(mutex_);
   EngineStatistics statistics = statistics_;
   statistics.cache_bytes = scheduler_.batch().cache_bytes();
+  statistics.estimated_wait_seconds = WaitNow(Priority::kNormal, 1);
   return statistics;
+}
+
+double Engine::EstimatedWait(Priority priority, int answers) const {
+  const std::lock_guard lock(mutex_);
+  return WaitNow(priority, answers);
+}
+
+double Engine::WaitNow(Priority priority, int answers) const {
+  return WaitForSlots(load_, priority, TurnOf(Clock::now(), priority, options_.ageing), answers);
+}
+
+void Engine::CheckQueue() const {
+  const int free = limits_.slots - statistics_.running;
+  if (MayWait(statistics_.waiting + statistics_.held, free, options_.max_waiting)) return;
+  throw Error(ErrorCode::kQueueFull,
+              std::to_string(statistics_.running) + " of " + std::to_string(limits_.slots) +
+                  " slots are busy, " + std::to_string(statistics_.waiting) +
+                  " requests are waiting and " + std::to_string(statistics_.held) +
+                  " are held for their readers; a queue of " +
+                  std::to_string(options_.max_waiting) + " takes no more");
 }
 
 void Engine::Run() {
@@ -143,7 +166,9 @@ template <typename Work>
 void Engine::Guarded(Work work) {
   try {
     work();
-  } catch (const std::exception& error) {  // Out of memory, most likely: the thread must survive.
+  } catch (const std::bad_alloc&) {  // The thread must survive.
+    scheduler_.FailRunning("the machine has no memory left for this step", &events_);
+  } catch (const std::exception& error) {
     scheduler_.FailRunning(error.what(), &events_);
   }
 }
@@ -162,7 +187,7 @@ bool Engine::TakeWork() {
     };
     if (!has_work()) {
       busy_before_ += std::chrono::duration<double>(Clock::now() - woken_).count();
-      if (scheduler_.holds()) {
+      if (scheduler_.held() > 0) {
         work_.wait_for(lock, kHeldLook, has_work);
       } else {
         work_.wait(lock, has_work);
@@ -177,7 +202,11 @@ bool Engine::TakeWork() {
   }
   for (auto& sequence : submitted) scheduler_.Add(std::move(sequence));
   for (const RequestId id : cancelled) scheduler_.Cancel(id, &events_);
-  for (const auto& [id, hold] : held) hold ? scheduler_.Hold(id) : scheduler_.Resume(id);
+  for (const auto& change : held) {
+    Guarded([&] {
+      change.second ? scheduler_.Hold(change.first, &events_) : scheduler_.Resume(change.first);
+    });
+  }
   if (keep_prefixes.has_value()) {
     scheduler_.ForgetPrefixes(*keep_prefixes);
 #ifdef __GLIBC__
@@ -193,6 +222,7 @@ void Engine::UpdateStatistics() {
   // A slot that is promised to an answer cannot be had either.
   statistics_.running = limits_.slots - batch.free_slots();
   statistics_.waiting = scheduler_.waiting() + static_cast<int>(submitted_.size());
+  statistics_.held = scheduler_.held();
   statistics_.steps = batch.steps();
   statistics_.prompt_tokens = batch.prompt_tokens();
   statistics_.completion_tokens = batch.completion_tokens();
@@ -206,11 +236,8 @@ void Engine::UpdateStatistics() {
   statistics_.step_seconds = batch.decode_seconds();
   statistics_.prefix_bytes = batch.prefix_bytes();
   statistics_.parked_bytes = scheduler_.parked_bytes();
-  // Where memory is short, fewer run than there are slots, and the free ones are no room.
-  const bool full = scheduler_.waiting() > 0;
-  statistics_.estimated_wait_seconds =
-      EstimateWait(statistics_.waiting, full ? 0 : batch.free_slots(),
-                   full ? std::max(1, batch.running()) : limits_.slots, batch.service_seconds());
+  scheduler_.Tell(&load_);
+  for (const auto& sequence : submitted_) NoteWaiting(*sequence, &load_);
 }
 
 }  // namespace llmrouter

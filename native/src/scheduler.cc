@@ -1,5 +1,6 @@
 #include "llmrouter/scheduler.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "llmrouter/admission.h"
@@ -14,9 +15,9 @@ Scheduler::Scheduler(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
       held_(options.ageing) {}
 
 void Scheduler::Cancel(RequestId id, std::vector<Event>* events) {
-  if (batch_.Cancel(id, events)) return;
+  batch_.Cancel(id, events);
   for (WaitingQueue* queue : {&waiting_, &held_}) {
-    if (const auto sequence = queue->Remove(id)) {
+    while (const auto sequence = queue->Remove(id)) {
       sequence->Cancel();
       sequence->TakeLastEvent(events);
     }
@@ -29,23 +30,23 @@ void Scheduler::CancelAll(std::vector<Event>* events) {
   for (const RequestId id : batch_.RunningIds()) Cancel(id, events);
 }
 
-void Scheduler::Hold(RequestId id) {
-  for (int row = 0; row < batch_.running(); ++row) {
-    const Sequence& sequence = batch_.sequence(row);
-    if (sequence.id() != id) continue;
-    if (sequence.request().answers == 1) held_.Push(Park(row));
-    return;
+void Scheduler::Hold(RequestId id, std::vector<Event>* events) {
+  while (auto sequence = waiting_.Remove(id)) held_.Push(std::move(sequence));
+  const auto running = std::ranges::count(batch_.RunningIds(), id);
+  if (waiting_.size() + held_.size() + running > options_.max_waiting) return;
+  // From the last row down: what moves into a hole has been looked at.
+  for (int row = batch_.running() - 1; row >= 0; --row) {
+    if (row < batch_.running() && batch_.sequence(row).id() == id) Park(row, &held_, events);
   }
-  if (auto sequence = waiting_.Remove(id)) held_.Push(std::move(sequence));
 }
 
 void Scheduler::Resume(RequestId id) {
-  if (auto sequence = held_.Remove(id)) waiting_.Push(std::move(sequence));
+  while (auto sequence = held_.Remove(id)) waiting_.Push(std::move(sequence));
 }
 
 void Scheduler::Arrange(Clock::time_point now, std::vector<Event>* events) {
   Expire(now, events);
-  Join();
+  Join(events);
 }
 
 void Scheduler::Step(std::vector<Event>* events) {
@@ -62,12 +63,12 @@ void Scheduler::Expire(Clock::time_point now, std::vector<Event>* events) {
   batch_.Expire(now, events);
 }
 
-void Scheduler::Join() {
+void Scheduler::Join(std::vector<Event>* events) {
   while (const Sequence* next = waiting_.Next()) {
     // Who needs much room waits for it at the head of the line: passing it by would starve it.
-    if (!MakeRoomFor(*next)) return;
+    if (!MakeRoomFor(*next, events)) return;
     // Parking never changes whose turn it is: who was parked has a later one.
-    batch_.Admit(waiting_.Pop());
+    batch_.Admit(waiting_.Pop(), events);
   }
 }
 
@@ -77,41 +78,53 @@ Room Scheduler::free() const {
   return room;
 }
 
-bool Scheduler::MakeRoomFor(const Sequence& next) {
-  const Room need{next.request().answers, next.reserved()};
+void Scheduler::Tell(EngineLoad* load) const {
+  load->running.clear();
+  for (int row = 0; row < batch_.running(); ++row) {
+    const Sequence& sequence = batch_.sequence(row);
+    load->running.push_back({sequence.request().priority, Turn(sequence), sequence.slots(),
+                             sequence.prompt_left(), sequence.generated(), sequence.limit()});
+  }
+  // Where memory is short, fewer run than there are slots, and the free ones are no room.
+  load->free_slots = waiting_.size() > 0 ? 0 : batch_.free_slots();
+  load->waiting = waiting_.backlogs();
+  load->pace = batch_.pace();
+}
+
+bool Scheduler::MakeRoomFor(const Sequence& next, std::vector<Event>* events) {
+  const Room need{next.slots(), next.reserved()};
   if (Covers(free(), need)) return true;
   Room able = free();
   for (int row = 0; row < batch_.running(); ++row) {
     const Sequence& sequence = batch_.sequence(row);
     if (!GivesWay(sequence, next)) continue;
-    ++able.slots;
+    able.slots += sequence.slots();
     if (options_.positions > 0) able.positions += sequence.reserved();
   }
   if (!Covers(able, need)) return false;
-  while (!Covers(free(), need)) ParkLatest(next);
+  while (!Covers(free(), need)) ParkLatest(next, events);
   return true;
 }
 
-void Scheduler::ParkLatest(const Sequence& next) {
+void Scheduler::ParkLatest(const Sequence& next, std::vector<Event>* events) {
   int last = -1;
   for (int row = 0; row < batch_.running(); ++row) {
     const Sequence& sequence = batch_.sequence(row);
     if (!GivesWay(sequence, next)) continue;
     if (last < 0 || Turn(sequence) > Turn(batch_.sequence(last))) last = row;
   }
-  waiting_.Push(Park(last));
+  Park(last, &waiting_, events);
   ++preemptions_;
 }
 
-std::unique_ptr<Sequence> Scheduler::Park(int row) {
+void Scheduler::Park(int row, WaitingQueue* queue, std::vector<Event>* events) {
   const std::size_t parked = parked_bytes();
   const std::size_t left = options_.parked_bytes > parked ? options_.parked_bytes - parked : 0;
-  return batch_.Park(row, left);
+  if (auto sequence = batch_.Park(row, left, events)) queue->Push(std::move(sequence));
 }
 
 bool Scheduler::GivesWay(const Sequence& running, const Sequence& next) const {
-  return running.request().priority < next.request().priority && Turn(running) > Turn(next) &&
-         running.request().answers == 1;  // Answers that share a prompt stay together.
+  return running.request().priority < next.request().priority && Turn(running) > Turn(next);
 }
 
 Clock::time_point Scheduler::Turn(const Sequence& sequence) const {

@@ -61,7 +61,18 @@ void Sequence::Begin() {
   if (!begun_) begun_ = Clock::now();
 }
 
-double Sequence::SecondsHeld() const { return begun_ ? Seconds(*begun_, Clock::now()) : 0; }
+Backlog Sequence::backlog() const {
+  return {slots(), prompt_left(), std::int64_t{slots()} * (answer_limit_ - generated())};
+}
+
+bool Sequence::finished() const {
+  const auto* finished = last_event_ ? std::get_if<Finished>(&*last_event_) : nullptr;
+  return finished != nullptr && finished->reason != FinishReason::kCancelled;
+}
+
+bool Sequence::failed() const {
+  return last_event_ && std::holds_alternative<Failed>(*last_event_);
+}
 
 std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
   return std::span(tokens_).subspan(computed_, tokens);
@@ -70,7 +81,7 @@ std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
 void Sequence::CommitReused(int tokens) {
   computed_ += tokens;
   // What is reused after its cache was given up has been counted before.
-  if (sampled() == 0) reused_ = tokens;
+  if (sampled() == 0) reused_ = std::min(tokens, static_cast<int>(request().prompt.size()));
 }
 
 void Sequence::Forget() {

@@ -180,11 +180,13 @@ Event: TypeAlias = TextDelta | Finished | Failed
 class EngineStatistics:
     running: Final[int]
     waiting: Final[int]
+    # Sequences off their slots until their readers have taken what they said.
+    held: Final[int]
     slots: Final[int]
     steps: Final[int]
     prompt_tokens: Final[int]
     completion_tokens: Final[int]
-    # Prompt tokens that earlier prompts had computed already.
+    # Prompt tokens that earlier prompts and answers had computed already.
     reused_tokens: Final[int]
     # Sequences that gave way to a higher class.
     preemptions: Final[int]
@@ -197,7 +199,7 @@ class EngineStatistics:
     decoder_seconds: Final[float]
     # Mean seconds of a decoding step.
     step_seconds: Final[float]
-    # Seconds that a request which came now would wait for a slot.
+    # Seconds that a request of normal priority which came now would wait for a slot.
     estimated_wait_seconds: Final[float]
     prefix_bytes: Final[int]
     parked_bytes: Final[int]
@@ -295,6 +297,9 @@ class Engine:
     # Take all events published so far.
     def drain(self) -> list[Event]: ...
     def statistics(self) -> EngineStatistics: ...
+
+    # Seconds that a request which came now would wait for the slots of its answers.
+    def estimated_wait(self, priority: Priority, answers: int) -> float: ...
     # Keep the next steps, `most` at most, until they are taken.
     def trace(self, most: int) -> None: ...
     # End that, and hand the steps over in order.

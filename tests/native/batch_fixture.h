@@ -41,6 +41,7 @@ class BatchTest : public testing::Test {
   void Start(int slots, int chunk = 8, int context = 64) {
     auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, context, kVocabulary});
     decoder_ = decoder.get();
+    decoder_->alike = alike_;
     batch_ = std::make_unique<Batch>(std::move(decoder), Letters(), BatchOptions{chunk, prefix_});
     outcomes_.clear();
   }
@@ -56,7 +57,7 @@ class BatchTest : public testing::Test {
     auto sequence =
         std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, limit);
     sequence->TakeAnswered(batch_->vocabulary());
-    batch_->Admit(std::move(sequence));
+    Admit(std::move(sequence));
     return id;
   }
 
@@ -68,6 +69,19 @@ class BatchTest : public testing::Test {
     request.sampling = sampling;
     request.stop = std::move(stop);
     return Admit(std::move(request));
+  }
+
+  void Admit(std::unique_ptr<Sequence> sequence) {
+    std::vector<Event> events;
+    batch_->Admit(std::move(sequence), &events);
+    Take(events);
+  }
+
+  std::unique_ptr<Sequence> Park(int row, std::size_t most_bytes = 1 << 20) {
+    std::vector<Event> events;
+    auto parked = batch_->Park(row, most_bytes, &events);
+    Take(events);
+    return parked;
   }
 
   void Step() {
@@ -116,6 +130,7 @@ class BatchTest : public testing::Test {
   std::map<RequestId, Outcome> outcomes_;
   RequestId next_id_ = 1;
   std::size_t prefix_ = 0;
+  bool alike_ = false;
 };
 
 inline std::vector<TokenId> Prompt(int length, int seed) {

@@ -132,6 +132,45 @@ TEST_F(BatchTest, APromptThatBeginsAsAnotherIsComputedFromThereOn) {
   EXPECT_EQ(outcomes_[id].finished.at(0).cached_prompt_tokens, 32);
 }
 
+TEST_F(BatchTest, TheNextTurnOfAChatIsComputedFromTheAnswerOnWhereThatRoundsAlike) {
+  const std::vector<TokenId> first = Prompt(20, 4);
+  for (const bool alike : {false, true}) {
+    prefix_ = 1 << 20;
+    alike_ = alike;
+    Start(2, 1000, 200);
+    const RequestId asked = Admit(first, 80);
+    RunOut();
+    std::vector<TokenId> second = first;
+    const std::vector<TokenId> said = Tokens(asked);
+    second.insert(second.end(), said.begin(), said.end());
+    second.insert(second.end(), {1, 2, 3});
+    const RequestId next = Admit(second);
+    RunOut();
+    // Of 100 tokens 99 were computed: three blocks of 32.
+    EXPECT_EQ(outcomes_[next].finished.at(0).cached_prompt_tokens, alike ? 96 : 0);
+    const auto answer = Tokens(next);
+    Start(1, 1000, 200);
+    const RequestId alone = Admit(second);
+    RunOut();
+    EXPECT_EQ(answer, Tokens(alone));
+  }
+}
+
+TEST_F(BatchTest, WhatCannotBeParkedIsFoundAgainWhereThatRoundsAlike) {
+  prefix_ = 1 << 20;
+  alike_ = true;
+  const auto alone = Alone(Prompt(20, 2), 30);
+  Start(1, 1000);
+  const RequestId id = Admit(Prompt(20, 2), 30);
+  for (int step = 0; step < 15; ++step) Step();
+  auto parked = Park(0, 0);
+  decoder_->calls.clear();
+  Admit(std::move(parked));
+  RunOut();
+  EXPECT_EQ(Tokens(id), alone);
+  EXPECT_EQ(decoder_->calls[0].position, 32);
+}
+
 TEST_F(BatchTest, ASequenceThatWasParkedGoesOnWhereItWas) {
   for (const std::size_t memory : {std::size_t{0}, std::size_t{1} << 20}) {
     for (int park_at = 1; park_at < 14; ++park_at) {
@@ -142,10 +181,10 @@ TEST_F(BatchTest, ASequenceThatWasParkedGoesOnWhereItWas) {
       Admit(Prompt(4, 3), 40);
       for (int step = 0; step < park_at; ++step) Step();
       if (!outcomes_[id].finished.empty()) continue;
-      auto parked = batch_->Park(1, memory);
+      auto parked = Park(1, memory);
       ASSERT_EQ(parked->id(), id);
       for (int step = 0; step < 3; ++step) Step();
-      batch_->Admit(std::move(parked));
+      Admit(std::move(parked));
       RunOut();
       EXPECT_EQ(Tokens(id), alone) << "parked at step " << park_at;
       EXPECT_EQ(outcomes_[id].text.size(), alone.size());

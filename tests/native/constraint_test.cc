@@ -65,8 +65,10 @@ class ConstraintTest : public testing::Test {
     request.grammar = std::move(grammar);
     request.trace = true;
     const RequestId id = next_id_++;
+    std::vector<Event> events;
     batch_->Admit(
-        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, max_tokens));
+        std::make_unique<Sequence>(Submission{id, std::move(request), Clock::now()}, max_tokens),
+        &events);
     return id;
   }
 
@@ -246,10 +248,11 @@ TEST_F(ConstraintTest, AParkedAnswerKeepsItsPlace) {
     Start();
     const RequestId parked = Admit(Climbing(), 5);
     for (int i = 0; i < 4; ++i) Step();
-    auto sequence = batch_->Park(0, most_bytes);
+    std::vector<Event> events;
+    auto sequence = batch_->Park(0, most_bytes, &events);
     const RequestId other = Admit(Climbing(), 6);
     RunOut();
-    batch_->Admit(std::move(sequence));
+    batch_->Admit(std::move(sequence), &events);
     RunOut();
     EXPECT_EQ(End(parked).tokens, expected);
     EXPECT_TRUE(Climbs(End(other).tokens));

@@ -14,6 +14,8 @@ namespace llmrouter {
 namespace {
 
 constexpr int kVocabulary = 32;
+/// Seconds that a step is said to have taken while the decoder was tried.
+constexpr double kTrial = 0.5;
 
 /// A fake decoder that a test can hold in the middle of a step.
 class GatedDecoder : public FakeDecoder {
@@ -66,16 +68,23 @@ Request Ask(std::vector<TokenId> prompt, int max_tokens) {
   return request;
 }
 
+SchedulerOptions Options(int max_waiting, int prefill_chunk) {
+  SchedulerOptions options;
+  options.batch = {.prefill_chunk = prefill_chunk};
+  options.max_waiting = max_waiting;
+  options.parked_bytes = 1 << 20;
+  return options;
+}
+
 class EngineTest : public testing::Test {
  protected:
   void Start(int slots, int max_waiting = 8) {
     auto decoder = std::make_unique<GatedDecoder>(DecoderLimits{slots, 4000, kVocabulary});
     decoder_ = decoder.get();
     decoder_->next = [](const auto&) { return TokenId{1}; };
+    decoder_->NoteTrial(kTrial);
     const Vocabulary vocabulary(std::vector<std::string>(kVocabulary, "x"), {});
-    engine_ =
-        std::make_unique<Engine>(std::move(decoder), vocabulary,
-                                 EngineOptions{max_waiting, {.batch = {.prefill_chunk = 64}}});
+    engine_ = std::make_unique<Engine>(std::move(decoder), vocabulary, Options(max_waiting, 64));
   }
 
   void TearDown() override {
@@ -184,6 +193,77 @@ TEST_F(EngineTest, TheDeadlineOfWhoIsHeldPassesThoughNothingElseRuns) {
   EXPECT_EQ(std::get<Failed>(LastEvent(held)).code, ErrorCode::kDeadlineExceeded);
 }
 
+TEST_F(EngineTest, WhoIsHeldCountsAgainstTheQueue) {
+  Start(1, 1);
+  decoder_->Close();
+  const RequestId held = engine_->Submit(Ask({1}, 9));
+  decoder_->WaitUntilHeld();
+  engine_->Hold(held);
+  decoder_->Open();
+  while (engine_->Statistics().held == 0) std::this_thread::yield();
+  EXPECT_EQ(engine_->Statistics().running, 0);
+  decoder_->Close();
+  const RequestId next = engine_->Submit(Ask({1}, 9));
+  decoder_->WaitUntilHeld();
+  EXPECT_EQ(Refusal(*engine_, Ask({1}, 1)), ErrorCode::kQueueFull);
+  engine_->Resume(held);
+  decoder_->Open();
+  FinishedEvent(next);
+  EXPECT_EQ(FinishedEvent(held).completion_tokens, 9);
+  EXPECT_EQ(engine_->Statistics().held, 0);
+}
+
+TEST_F(EngineTest, ARefusalSaysWhatTheQueueHolds) {
+  Start(2, 1);
+  decoder_->Close();
+  engine_->Submit(Ask({1}, 1));
+  decoder_->WaitUntilHeld();
+  engine_->Submit(Ask({1}, 1));
+  engine_->Submit(Ask({1}, 1));
+  try {
+    engine_->Submit(Ask({1}, 1));
+    ADD_FAILURE() << "the request was accepted";
+  } catch (const Error& error) {
+    EXPECT_STREQ(error.what(),
+                 "1 of 2 slots are busy, 2 requests are waiting and 0 are held for their readers; "
+                 "a queue of 1 takes no more");
+  }
+}
+
+TEST_F(EngineTest, TheWaitIsEstimatedAtOnceAndBeforeAnythingHasEnded) {
+  Start(2, 100);
+  decoder_->Close();
+  engine_->Submit(Ask({1}, 9));
+  decoder_->WaitUntilHeld();
+  EXPECT_EQ(engine_->Statistics().estimated_wait_seconds, 0);
+  Request several = Ask({1}, 9);
+  several.answers = 2;
+  engine_->Submit(several);
+  // The other slot is free, and two answers wait for it and the next.
+  const double one = engine_->EstimatedWait(Priority::kNormal, 1);
+  EXPECT_GE(one, kTrial);
+  EXPECT_DOUBLE_EQ(engine_->Statistics().estimated_wait_seconds, one);
+  EXPECT_GT(engine_->EstimatedWait(Priority::kNormal, 2), one);
+  Request high = Ask({1}, 1000);
+  high.priority = Priority::kHigh;
+  engine_->Submit(high);
+  EXPECT_GT(engine_->EstimatedWait(Priority::kNormal, 1), one);
+  EXPECT_LT(engine_->EstimatedWait(Priority::kHigh, 1),
+            engine_->EstimatedWait(Priority::kNormal, 1));
+}
+
+TEST_F(EngineTest, WhoCannotBeTakenOffHisSlotFailsAndTheThreadLives) {
+  Start(1);
+  decoder_->Close();
+  const RequestId broken = engine_->Submit(Ask({1}, 3900));
+  decoder_->WaitUntilHeld();
+  decoder_->fail_copy = [](auto) { return true; };
+  engine_->Hold(broken);
+  decoder_->Open();
+  EXPECT_EQ(std::get<Failed>(LastEvent(broken)).message, "the device cannot copy");
+  FinishedEvent(engine_->Submit(Ask({1}, 2)));
+}
+
 TEST_F(EngineTest, TheDecodersSecondsAreAmongTheBusyOnes) {
   constexpr std::chrono::milliseconds kHeld(20);
   Start(1, 4);
@@ -238,7 +318,7 @@ TEST_F(EngineTest, AStepThatThrowsFailsItsSequencesAndTheThreadLives) {
     return false;
   };
   const Event broken = LastEvent(engine_->Submit(Ask({7, 7}, 1)));
-  EXPECT_TRUE(std::holds_alternative<Failed>(broken));
+  EXPECT_EQ(std::get<Failed>(broken).message, "the machine has no memory left for this step");
   EXPECT_EQ(FinishedEvent(engine_->Submit(Ask({1}, 2))).completion_tokens, 2);
 }
 
@@ -254,7 +334,7 @@ TEST_F(EngineTest, TimingsCoverQueuePrefillAndDecode) {
 TEST_F(EngineTest, RefusesOptionsThatCannotWork) {
   const auto make = [](int max_waiting, int chunk) {
     Engine(std::make_unique<FakeDecoder>(DecoderLimits{1, 8, kVocabulary}), Vocabulary({}, {}),
-           EngineOptions{max_waiting, chunk});
+           Options(max_waiting, chunk));
   };
   EXPECT_THROW(make(-1, 64), Error);
   EXPECT_THROW(make(1, 1), Error);

@@ -28,6 +28,8 @@ class FakeDecoder : public SplitDecoder {
     bool verify = false;
   };
 
+  enum class CopyOf { kMove, kSave, kLoad };
+
   explicit FakeDecoder(DecoderLimits limits)
       : SplitDecoder(limits.slots),
         limits_(limits),
@@ -45,6 +47,7 @@ class FakeDecoder : public SplitDecoder {
     return std::span<float>(logits_).first(limits_.vocabulary);
   }
 
+  bool rounds_alike() const override { return alike; }
   bool verifies() const override { return can_verify; }
   Result<std::span<float>> Verify(int row, std::span<const TokenId> tokens, int position) override {
     calls.push_back({true, row, static_cast<int>(tokens.size()), position, true});
@@ -73,15 +76,18 @@ class FakeDecoder : public SplitDecoder {
   }
 
   void MoveCache(int from, int to, int length) override {
+    Copy(CopyOf::kMove);
     moves.emplace_back(from, to);
     cache_[to].assign(cache_[from].begin(), cache_[from].begin() + length);
   }
   std::size_t PositionBytes() const override { return sizeof(TokenId); }
   void Save(int row, int position, int length, std::byte* out) const override {
+    Copy(CopyOf::kSave);
     std::memcpy(out, &cache_.at(row).at(static_cast<std::size_t>(position)),
                 static_cast<std::size_t>(length) * sizeof(TokenId));
   }
   void LoadCache(int row, int position, int length, const std::byte* in) override {
+    Copy(CopyOf::kLoad);
     for (int i = 0; i < length; ++i, in += sizeof(TokenId)) {
       TokenId token = 0;
       std::memcpy(&token, in, sizeof(token));
@@ -111,6 +117,9 @@ class FakeDecoder : public SplitDecoder {
   bool fail_next_decode = false;
   bool can_verify = true;
   bool fail_verify = false;
+  bool alike = false;
+  /// Whether a copy of a row's cache breaks, as a device's may.
+  std::function<bool(CopyOf copy)> fail_copy;
 
   std::vector<Call> calls;
   std::vector<std::pair<int, int>> moves;
@@ -118,6 +127,10 @@ class FakeDecoder : public SplitDecoder {
   int highest_position = 0;
 
  private:
+  void Copy(CopyOf copy) const {
+    if (fail_copy && fail_copy(copy)) throw std::runtime_error("the device cannot copy");
+  }
+
   void Write(int row, std::size_t position, TokenId token) {
     std::vector<TokenId>& cache = cache_.at(row);
     highest_position = std::max(highest_position, static_cast<int>(position));

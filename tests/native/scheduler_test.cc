@@ -2,97 +2,12 @@
 
 #include <gtest/gtest.h>
 
-#include <map>
-#include <random>
-
-#include "fake_decoder.h"
+#include "scheduler_fixture.h"
 
 namespace llmrouter {
 namespace {
 
 using std::chrono::seconds;
-
-constexpr int kVocabulary = 64;
-
-/// A scheduler stepped by hand, under a clock of the test's own.
-class SchedulerTest : public testing::Test {
- protected:
-  void Start(int slots, std::size_t parked_bytes = 1 << 20, std::int64_t positions = 0) {
-    auto decoder = std::make_unique<FakeDecoder>(DecoderLimits{slots, 256, kVocabulary});
-    decoder_ = decoder.get();
-    const Vocabulary vocabulary(std::vector<std::string>(kVocabulary, "x"), {});
-    SchedulerOptions options;
-    options.batch = {.prefill_chunk = 16, .prefix_bytes = 4096};
-    options.parked_bytes = parked_bytes;
-    options.positions = positions_ = positions;
-    scheduler_ = std::make_unique<Scheduler>(std::move(decoder), vocabulary, options);
-    ended_.clear();
-    tokens_.clear();
-  }
-
-  RequestId Add(Priority priority, std::vector<TokenId> prompt = {1, 2, 3}, int max_tokens = 4,
-                std::optional<Clock::time_point> deadline = std::nullopt) {
-    Request request;
-    request.prompt = std::move(prompt);
-    request.max_tokens = max_tokens;
-    request.sampling.temperature = 0;
-    request.priority = priority;
-    request.deadline = deadline;
-    request.trace = true;
-    const RequestId id = next_id_++;
-    scheduler_->Add(
-        std::make_unique<Sequence>(Submission{id, std::move(request), now_}, max_tokens));
-    return id;
-  }
-
-  void Take(const std::vector<Event>& events) {
-    for (const Event& event : events) {
-      if (const auto* finished = std::get_if<Finished>(&event)) {
-        ended_.push_back(finished->id);
-        tokens_[finished->id] = finished->tokens;
-      } else if (const auto* failed = std::get_if<Failed>(&event)) {
-        ended_.push_back(failed->id);
-        failures_[failed->id] = failed->code;
-      } else {
-        const RequestId id = std::get<TextDelta>(event).id;
-        EXPECT_EQ(std::count(ended_.begin(), ended_.end(), id), 0) << "text after the end";
-      }
-    }
-  }
-
-  void Step() {
-    std::vector<Event> events;
-    scheduler_->Arrange(now_, &events);
-    scheduler_->Step(&events);
-    Take(events);
-    if (positions_ > 0) {
-      EXPECT_LE(scheduler_->batch().reserved(), positions_);
-    }
-    now_ += std::chrono::milliseconds(10);
-  }
-
-  void Cancel(RequestId id) {
-    std::vector<Event> events;
-    scheduler_->Cancel(id, &events);
-    Take(events);
-  }
-
-  void RunOut() {
-    for (int step = 0; !scheduler_->idle(); ++step) {
-      ASSERT_LT(step, 100'000) << "it never ends";
-      Step();
-    }
-  }
-
-  FakeDecoder* decoder_ = nullptr;
-  std::int64_t positions_ = 0;
-  std::unique_ptr<Scheduler> scheduler_;
-  Clock::time_point now_ = Clock::now();
-  RequestId next_id_ = 1;
-  std::vector<RequestId> ended_;
-  std::map<RequestId, std::vector<TokenId>> tokens_;
-  std::map<RequestId, ErrorCode> failures_;
-};
 
 TEST_F(SchedulerTest, AHigherClassGoesFirstAndEqualsInOrderOfArrival) {
   Start(1);
@@ -123,14 +38,14 @@ TEST_F(SchedulerTest, ALowerClassGivesWayAndGoesOnAsIfNothingHadHappened) {
     Start(1);
     const RequestId alone = Add(Priority::kLow, {5, 6, 7}, 20);
     RunOut();
-    const auto expected = tokens_[alone];
+    const auto expected = AnswersOf(alone, 1);
     Start(1, memory);
     const RequestId low = Add(Priority::kLow, {5, 6, 7}, 20);
     for (int step = 0; step < 6; ++step) Step();
     const RequestId high = Add(Priority::kHigh);
     RunOut();
     EXPECT_EQ(ended_, (std::vector<RequestId>{high, low}));
-    EXPECT_EQ(tokens_[low], expected);
+    EXPECT_EQ(AnswersOf(low, 1), expected);
     EXPECT_EQ(scheduler_->preemptions(), 1U);
     EXPECT_EQ(scheduler_->parked_bytes(), 0U);
   }
@@ -141,11 +56,11 @@ TEST_F(SchedulerTest, WhoIsHeldLeavesTheSlotToOthersAndGoesOnAsIfNothingHadHappe
     Start(1);
     const RequestId alone = Add(Priority::kNormal, {5, 6, 7}, 20);
     RunOut();
-    const auto expected = tokens_[alone];
+    const auto expected = AnswersOf(alone, 1);
     Start(1, memory);
     const RequestId slow = Add(Priority::kHigh, {5, 6, 7}, 20);
     for (int step = 0; step < 6; ++step) Step();
-    scheduler_->Hold(slow);
+    Hold(slow);
     EXPECT_EQ(scheduler_->parked_bytes() > 0, memory > 0);
     EXPECT_TRUE(scheduler_->idle());
     const RequestId other = Add(Priority::kLow);
@@ -154,7 +69,7 @@ TEST_F(SchedulerTest, WhoIsHeldLeavesTheSlotToOthersAndGoesOnAsIfNothingHadHappe
     scheduler_->Resume(slow);
     scheduler_->Resume(slow);
     RunOut();
-    EXPECT_EQ(tokens_[slow], expected);
+    EXPECT_EQ(AnswersOf(slow, 1), expected);
     EXPECT_EQ(scheduler_->parked_bytes(), 0U);
   }
 }
@@ -164,9 +79,9 @@ TEST_F(SchedulerTest, WhoIsHeldCanBeCancelledAndEndsWithItsDeadline) {
   const RequestId cancelled = Add(Priority::kNormal, {1, 2}, 9);
   const RequestId late = Add(Priority::kNormal, {1, 2}, 9, now_ + seconds(1));
   Step();
-  scheduler_->Hold(cancelled);
-  scheduler_->Hold(late);
-  scheduler_->Hold(99);
+  Hold(cancelled);
+  Hold(late);
+  Hold(99);
   EXPECT_TRUE(scheduler_->idle());
   Cancel(cancelled);
   EXPECT_EQ(ended_, (std::vector<RequestId>{cancelled}));
@@ -189,12 +104,7 @@ TEST_F(SchedulerTest, NobodyGivesWayWhenThatWouldNotBeEnough) {
   Add(Priority::kHigh, {1, 2}, 20);
   Add(Priority::kLow, {3, 4}, 20);
   Step();
-  Request several;
-  several.prompt = {5, 6};
-  several.max_tokens = 2;
-  several.answers = 2;
-  several.priority = Priority::kNormal;
-  scheduler_->Add(std::make_unique<Sequence>(Submission{next_id_++, std::move(several), now_}, 2));
+  Add(Several(2, Priority::kNormal, 2));
   Step();
   EXPECT_EQ(scheduler_->batch().running(), 2);
   EXPECT_EQ(scheduler_->preemptions(), 0U);
@@ -206,16 +116,103 @@ TEST_F(SchedulerTest, AsManyGiveWayAsThereAreAnswersToMake) {
   Add(Priority::kLow, {1, 2}, 20);
   Add(Priority::kLow, {3, 4}, 20);
   Step();
-  Request several;
-  several.prompt = {5, 6};
-  several.max_tokens = 2;
-  several.answers = 2;
-  several.priority = Priority::kHigh;
-  scheduler_->Add(std::make_unique<Sequence>(Submission{next_id_++, std::move(several), now_}, 2));
+  Add(Several(2, Priority::kHigh, 2));
   Step();
   EXPECT_EQ(scheduler_->preemptions(), 2U);
   RunOut();
   EXPECT_EQ(ended_.size(), 4U);
+}
+
+TEST_F(SchedulerTest, AnswersOfALowerClassGiveWayOneByOneAndGoOnAsIfNothingHadHappened) {
+  for (const std::size_t memory : {std::size_t{0}, std::size_t{1} << 20}) {
+    Start(4);
+    const RequestId alone = Add(Several(4, Priority::kLow, 20));
+    RunOut();
+    const auto expected = AnswersOf(alone, 4);
+    for (int before = 1; before < 12; ++before) {
+      Start(4, memory);
+      const RequestId low = Add(Several(4, Priority::kLow, 20));
+      for (int step = 0; step < before; ++step) Step();
+      const RequestId high = Add(Priority::kHigh);
+      const RequestId two = Add(Several(2, Priority::kNormal, 6));
+      RunOut();
+      // Until its prompt is computed it is one sequence, which gives all its slots up.
+      EXPECT_LE(scheduler_->preemptions(), 3U);
+      EXPECT_EQ(ended_.front(), high);
+      EXPECT_EQ(std::ranges::count(ended_, low), 4);
+      EXPECT_EQ(std::ranges::count(ended_, two), 2);
+      EXPECT_EQ(AnswersOf(low, 4), expected);
+      EXPECT_EQ(scheduler_->batch().free_slots(), 4);
+    }
+  }
+}
+
+TEST_F(SchedulerTest, CancellingEndsTheAnswersThatRunAndThoseThatGaveWay) {
+  Start(3);
+  const RequestId low = Add(Several(3, Priority::kLow, 20));
+  for (int step = 0; step < 4; ++step) Step();
+  const RequestId high = Add(Priority::kHigh, {1, 2}, 9);
+  Step();
+  EXPECT_EQ(scheduler_->waiting(), 1);
+  Cancel(low);
+  EXPECT_EQ(ended_, (std::vector<RequestId>{low, low, low}));
+  EXPECT_EQ(scheduler_->waiting(), 0);
+  RunOut();
+  EXPECT_EQ(ended_.back(), high);
+}
+
+TEST_F(SchedulerTest, SeveralAnswersAreHeldTogetherAndGoOnAsIfNothingHadHappened) {
+  Start(3);
+  const RequestId alone = Add(Several(3, Priority::kNormal, 20));
+  RunOut();
+  const auto expected = AnswersOf(alone, 3);
+  for (int before = 1; before < 12; ++before) {
+    Start(3);
+    const RequestId slow = Add(Several(3, Priority::kNormal, 20));
+    for (int step = 0; step < before; ++step) Step();
+    Hold(slow);
+    EXPECT_TRUE(scheduler_->idle());
+    EXPECT_EQ(scheduler_->batch().free_slots(), 3);
+    Add(Several(3, Priority::kLow, 4));
+    RunOut();
+    scheduler_->Resume(slow);
+    EXPECT_EQ(scheduler_->held(), 0);
+    RunOut();
+    EXPECT_EQ(AnswersOf(slow, 3), expected);
+  }
+}
+
+TEST_F(SchedulerTest, NoMoreAreHeldThanMayWait) {
+  most_waiting_ = 2;
+  Start(4);
+  const RequestId first = Add(Priority::kNormal, {1, 2}, 9);
+  const RequestId second = Add(Priority::kNormal, {3, 4}, 9);
+  const RequestId third = Add(Priority::kNormal, {5, 6}, 9);
+  Step();
+  for (const RequestId id : {first, second, third}) Hold(id);
+  EXPECT_EQ(scheduler_->held(), 2);
+  EXPECT_EQ(scheduler_->batch().running(), 1);
+  RunOut();
+  EXPECT_EQ(ended_, (std::vector<RequestId>{third}));
+  scheduler_->Resume(first);
+  // Two that wait leave no room for one more, however many slots are free.
+  Hold(first);
+  EXPECT_EQ(scheduler_->held(), 2);
+}
+
+TEST_F(SchedulerTest, UnderEndlessHigherLoadALowerClassBeginsOnceItsAgeHasMadeUpForIt) {
+  Start(1);
+  for (int i = 0; i < 3; ++i) Add(Priority::kHigh);
+  const RequestId low = Add(Priority::kLow);
+  int steps = 0;
+  for (; begun_.count(low) == 0; ++steps) {
+    ASSERT_LT(steps, 100);
+    if (scheduler_->waiting() < 4) Add(Priority::kHigh);
+    Step();
+  }
+  // Two classes are worth 20 steps; then those before it have 5 steps each.
+  EXPECT_GE(steps, 20);
+  EXPECT_LE(steps, 20 + 5 * 5);
 }
 
 TEST_F(SchedulerTest, WhoWouldNotFitIntoTheMemoryWaitsThoughSlotsAreFree) {
@@ -257,62 +254,6 @@ TEST_F(SchedulerTest, ADeadlineEndsARunningSequence) {
   const RequestId late = Add(Priority::kNormal, {1, 2}, 200, now_ + std::chrono::milliseconds(45));
   RunOut();
   EXPECT_EQ(failures_.at(late), ErrorCode::kDeadlineExceeded);
-}
-
-TEST_F(SchedulerTest, WhateverComesEveryRequestEndsOnceAndSaysWhatItSaysAlone) {
-  for (unsigned seed = 0; seed < 30; ++seed) {
-    std::mt19937 random(seed);
-    const auto prompt = [&random] {
-      // Few beginnings, so that prompts share prefixes.
-      std::vector<TokenId> tokens(random() % 3 * 33, static_cast<TokenId>(random() % 2));
-      const std::size_t more = 1 + random() % 40;
-      for (std::size_t i = 0; i < more; ++i) {
-        tokens.push_back(static_cast<TokenId>(random() % kVocabulary));
-      }
-      return tokens;
-    };
-    std::vector<std::pair<std::vector<TokenId>, int>> asks;
-    for (int i = 0; i < 60; ++i) asks.emplace_back(prompt(), 1 + random() % 20);
-    std::vector<std::vector<TokenId>> alone;
-    Start(1);
-    for (const auto& [tokens, limit] : asks) {
-      const RequestId id = Add(Priority::kNormal, tokens, limit);
-      RunOut();
-      alone.push_back(tokens_[id]);
-    }
-
-    // The largest request takes 126 positions.
-    Start(1 + random() % 5, random() % 2 == 0 ? 200 : 1 << 20, random() % 2 == 0 ? 0 : 150);
-    failures_.clear();
-    std::vector<RequestId> ids;
-    std::size_t broken = 0;
-    for (std::size_t next = 0; next < asks.size() || !scheduler_->idle();) {
-      for (auto joining = random() % 3; joining > 0 && next < asks.size(); --joining, ++next) {
-        std::optional<Clock::time_point> deadline;
-        if (random() % 8 == 0) deadline = now_ + std::chrono::milliseconds(random() % 400);
-        ids.push_back(Add(static_cast<Priority>(random() % 3), asks[next].first, asks[next].second,
-                          deadline));
-      }
-      if (random() % 10 == 0 && !ids.empty()) Cancel(ids[random() % ids.size()]);
-      if (random() % 200 == 0) {
-        decoder_->fail_next_decode = true;
-        ++broken;
-      }
-      Step();
-    }
-    std::vector<RequestId> ended = ended_;
-    std::sort(ended.begin(), ended.end());
-    EXPECT_EQ(ended, ids) << "seed " << seed;
-    EXPECT_EQ(scheduler_->parked_bytes(), 0U);
-    EXPECT_EQ(scheduler_->batch().free_slots(), scheduler_->batch().limits().slots);
-    for (std::size_t i = 0; i < ids.size(); ++i) {
-      // A cancelled or failed one said a beginning of it; the others said it all.
-      const auto& said = tokens_[ids[i]];
-      ASSERT_LE(said.size(), alone[i].size());
-      EXPECT_TRUE(std::equal(said.begin(), said.end(), alone[i].begin()))
-          << "seed " << seed << ", request " << i << ", failures " << broken;
-    }
-  }
 }
 
 TEST(WaitingQueueTest, ALongQueueIsTakenInOrderWhateverLeavesIt) {

@@ -314,6 +314,20 @@ TEST_F(SpeculatingSchedulerTest, ACloseCallIsDecodedRatherThanVerified) {
   EXPECT_GT(Verifications(), 6);
 }
 
+TEST_F(SpeculatingSchedulerTest, WhetherACallIsCloseIsJudgedByWhatBiasAndPenaltiesLeave) {
+  // The favourite leads by 4 everywhere; a bias brings another token to 0.1 below it.
+  for (const float bias : {0.0F, 3.9F}) {
+    Start({.tokens = 12});
+    decoder_->next = Loop;
+    Request request = Looping(70);
+    request.sampling.logit_bias = {{9, bias}};
+    const RequestId id = Add(request);
+    RunOut();
+    EXPECT_EQ(Of(id).finished->completion_tokens, 70);
+    EXPECT_EQ(scheduler_->batch().accepted_tokens() > 0, bias == 0);
+  }
+}
+
 TEST_F(SpeculatingSchedulerTest, AStopStringInTheMiddleOfADraftEndsTheAnswerThere) {
   Start({.tokens = 12});
   decoder_->next = Loop;

@@ -17,13 +17,14 @@
 #include "llmrouter/step_plan.h"
 #include "llmrouter/step_trace.h"
 #include "llmrouter/vocabulary.h"
+#include "llmrouter/wait_estimate.h"
 
 namespace llmrouter {
 
 struct BatchOptions {
   /// Prompt tokens computed per step at most; at least 2.
   int prefill_chunk = 256;
-  /// Memory for the keys and values of earlier prompts, in bytes; 0 keeps none.
+  /// Memory for the keys and values of earlier prompts and answers, in bytes; 0 keeps none.
   std::size_t prefix_bytes = 0;
   SpeculationOptions speculation = {};
   /// How long the mask of a constrained answer may take before the answer fails.
@@ -68,21 +69,22 @@ class Batch {
   void ForgetPrefixes(std::size_t keep_bytes) { prefix_.Shrink(keep_bytes); }
   /// Seconds spent in decoder runs so far.
   double decoder_seconds() const { return decoder_seconds_; }
-  /// Mean seconds of a step in which rows decode, and that a sequence holds its slot.
+  /// Mean seconds of a step in which rows decode.
   double decode_seconds() const { return decode_seconds_.value(); }
-  double service_seconds() const { return service_seconds_.value(); }
+  Pace pace() const;
   /// Running sequence `row`, of 0..running()-1.
   const Sequence& sequence(int row) const { return *rows_[row]; }
 
   /// Its steps, for whoever looks; any thread may.
   StepTrace& trace() const { return trace_; }
 
-  /// Joins a sequence to the running ones. A slot must be free for each of its answers.
-  void Admit(std::unique_ptr<Sequence> sequence);
+  /// Joins a sequence to the running ones. A slot must be free for each of its answers. Keys and
+  /// values that it brings along and that cannot be copied end it, wherever that is tried.
+  void Admit(std::unique_ptr<Sequence> sequence, std::vector<Event>* events);
 
   /// Takes a running sequence out. Its keys and values go with it when they take no more than
-  /// `most_bytes`; otherwise it will compute them again.
-  std::unique_ptr<Sequence> Park(int row, std::size_t most_bytes);
+  /// `most_bytes`; otherwise it will compute them again. Null when they could not be copied.
+  std::unique_ptr<Sequence> Park(int row, std::size_t most_bytes, std::vector<Event>* events);
 
   /// Ends the running sequences whose deadline has passed.
   void Expire(Clock::time_point now, std::vector<Event>* events);
@@ -114,15 +116,25 @@ class Batch {
   void TakeChunk(const Segment& segment, std::vector<Event>* events);
   void TakeVerified(const Segment& segment, std::vector<Event>* events);
   void ReusePrefixes();
-  void KeepPrefix(int row);
+  /// Keeps the keys and values of the first tokens of a row, which are `tokens`, for prompts that
+  /// begin with them.
+  void Keep(int row, std::span<const TokenId> tokens);
+  /// Runs a copy of keys and values; one that fails ends the sequence that they belong to. Whether
+  /// it went well.
+  template <typename Copy>
+  static bool Copied(Sequence& sequence, Copy copy);
   /// Forks the other answers off a computed prompt and samples the first token of each.
   void BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events);
   /// Whether the mask of a row is there. One that is late computes the same token again in the next
   /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
   bool MayDraw(Sequence& sequence);
   void SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events);
+  DrawState DrawStateOf(const Sequence& sequence) const;
+  /// Whether a greedy token would be the same one however the logits were rounded.
+  bool IsSureOf(const Sequence& sequence, std::span<float> logits);
   /// Removes what is over and closes the holes.
   void Retire(std::vector<Event>* events);
+  /// Whoever moves into the hole may fail on the way, and is over then.
   std::unique_ptr<Sequence> Leave(int row);
 
   std::unique_ptr<Decoder> decoder_;
@@ -130,6 +142,7 @@ class Batch {
   const Vocabulary vocabulary_;
   int prefill_chunk_;
   SpeculationOptions speculation_;
+  const double tried_seconds_;
   PrefixCache prefix_;
   Sampler sampler_;
   MaskWorker masks_;
@@ -146,7 +159,8 @@ class Batch {
   StepCost cost_;
   mutable StepTrace trace_;
   RunningMean decode_seconds_;
-  RunningMean service_seconds_;
+  /// Of the answers that were said to their end.
+  RunningMean answer_tokens_;
   // Kept between steps so that a step does not allocate.
   std::vector<RowState> row_states_;
   std::vector<Chunk> chunks_;

@@ -62,8 +62,13 @@ class Decoder {
   /// Whether a token's logits are the same bits whatever its segment and whoever shares the run.
   virtual bool rounds_alike() const { return false; }
 
+  /// Seconds that a step of one token took when the decoder was tried; 0 where it was not.
+  double tried_seconds() const { return tried_seconds_; }
+  void NoteTrial(double seconds) { tried_seconds_ = seconds; }
+
   /// Copies the first `length` positions of one row's cache to another row, bit by bit; the first
-  /// row keeps its own.
+  /// row keeps its own. Throws, as `Save` and `Load` do, when a device cannot copy; what the row
+  /// that is written holds is undefined then.
   virtual void Move(int from, int to, int length) = 0;
 
   /// Bytes that the keys and values of one position take.
@@ -74,11 +79,14 @@ class Decoder {
   virtual void Save(int row, int position, int length, std::byte* out) const = 0;
   virtual void Load(int row, int position, int length, const std::byte* in) = 0;
 
-  /// Gives the memory of a row's cache back.
+  /// Gives the memory of a row's cache back. Throws nothing.
   virtual void Release(int row) = 0;
 
   /// Committed key/value memory in bytes. Callable from any thread.
   virtual std::size_t CacheBytes() const = 0;
+
+ private:
+  double tried_seconds_ = 0;
 };
 
 }  // namespace llmrouter

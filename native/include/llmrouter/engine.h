@@ -15,16 +15,12 @@
 
 namespace llmrouter {
 
-struct EngineOptions {
-  /// Requests that may wait for a slot.
-  int max_waiting = 256;
-  SchedulerOptions scheduler;
-};
-
 /// A moment's load.
 struct EngineStatistics {
   int running = 0;
   int waiting = 0;
+  /// Off their slots until their readers have taken what was said; each answer counts.
+  int held = 0;
   int slots = 0;
   /// Since the engine started: decoder runs, prompt tokens computed, tokens sampled.
   std::uint64_t steps = 0;
@@ -44,7 +40,7 @@ struct EngineStatistics {
   double decoder_seconds = 0;
   /// Mean seconds of a step in which rows decode.
   double step_seconds = 0;
-  /// Seconds that a request which came now would wait for a slot.
+  /// Seconds that a request of normal priority which came now would wait for a slot.
   double estimated_wait_seconds = 0;
   /// Memory of kept prefixes and of parked sequences in bytes.
   std::size_t prefix_bytes = 0;
@@ -56,7 +52,7 @@ struct EngineStatistics {
 /// Runs one model on a thread of its own. Any thread may call any method.
 class Engine {
  public:
-  Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const EngineOptions& options);
+  Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary, const SchedulerOptions& options);
   ~Engine();
   Engine(const Engine&) = delete;
   Engine& operator=(const Engine&) = delete;
@@ -91,6 +87,9 @@ class Engine {
 
   EngineStatistics Statistics() const;
 
+  /// Seconds that a request which came now would wait for the slots of its answers.
+  double EstimatedWait(Priority priority, int answers) const;
+
   /// Keeps the next steps, `most` at most, until they are taken.
   void Trace(std::size_t most) { scheduler_.batch().trace().Start(most); }
   std::vector<StepRecord> TakeTrace() { return scheduler_.batch().trace().Take(); }
@@ -105,8 +104,11 @@ class Engine {
   /// Sleeps until there is work, then brings the batch up to date. False when it is time to end.
   bool TakeWork();
   void UpdateStatistics();
+  /// Throws kQueueFull unless one more may wait. Under the lock, as `WaitNow`.
+  void CheckQueue() const;
+  double WaitNow(Priority priority, int answers) const;
 
-  const EngineOptions options_;
+  const SchedulerOptions options_;
   Scheduler scheduler_;
   const DecoderLimits limits_;
   const bool rounds_alike_;
@@ -126,6 +128,7 @@ class Engine {
   std::vector<std::pair<RequestId, bool>> held_;
   std::optional<std::size_t> keep_prefixes_;
   EngineStatistics statistics_;
+  EngineLoad load_;
   RequestId next_id_ = 1;
   bool stopping_ = false;
 

@@ -49,6 +49,15 @@ class Sampler {
   Result<TokenId> Sample(std::span<float> logits, const SamplingOptions& options,
                          const DrawState& state);
 
+  /// What `look` says of the logits that the temperature would apply to.
+  template <typename Look>
+  auto LookAtAdjusted(std::span<float> logits, const SamplingOptions& options,
+                      const DrawState& state, Look look) {
+    const auto seen = look(Adjust(logits, options, state));
+    PutBack(logits);
+    return seen;
+  }
+
   /// The log probability of a token, and of the `top` most likely ones in order; fewer where the
   /// others have none. For logits that `Sample` has accepted; the bytes stay empty.
   SampledLogprob Logprob(std::span<const float> logits, TokenId token, int top);

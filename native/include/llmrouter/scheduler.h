@@ -5,6 +5,7 @@
 
 #include "llmrouter/admission.h"
 #include "llmrouter/batch.h"
+#include "llmrouter/wait_estimate.h"
 #include "llmrouter/waiting_queue.h"
 
 namespace llmrouter {
@@ -19,6 +20,8 @@ struct SchedulerOptions {
   std::size_t parked_bytes = 0;
   /// How much waiting one class of priority is worth.
   Clock::duration ageing = std::chrono::seconds(10);
+  /// Requests that may wait for a slot or be held; at least 0.
+  int max_waiting = 256;
 };
 
 /// Decides who runs and who waits. Single-threaded: `Engine` gives it a thread, tests step it by
@@ -31,8 +34,8 @@ class Scheduler {
   const Batch& batch() const { return batch_; }
   int waiting() const { return waiting_.size(); }
   bool idle() const { return batch_.running() == 0 && waiting_.size() == 0; }
-  /// Whether some are held, whose deadlines pass all the same.
-  bool holds() const { return held_.size() > 0; }
+  /// Those held, whose deadlines pass all the same.
+  int held() const { return held_.size(); }
   std::uint64_t preemptions() const { return preemptions_; }
   std::size_t parked_bytes() const { return waiting_.parked_bytes() + held_.parked_bytes(); }
 
@@ -42,9 +45,9 @@ class Scheduler {
   void Cancel(RequestId id, std::vector<Event>* events);
   void CancelAll(std::vector<Event>* events);
 
-  /// Takes a sequence off its slot, or out of turn, until `Resume`: its reader does not take what
-  /// it says. Answers that share a prompt stay together and run on. Unknown ids are ignored.
-  void Hold(RequestId id);
+  /// Takes a request off its slots, or out of turn, until `Resume`: its reader does not take what
+  /// it says. It runs on where more would wait or be held than may. Unknown ids are ignored.
+  void Hold(RequestId id, std::vector<Event>* events);
   void Resume(RequestId id);
 
   /// Drops what is too late and lets those whose turn it is join.
@@ -61,18 +64,22 @@ class Scheduler {
     batch_.FailAll(message, events);
   }
 
+  /// Tells what stands between a new request and its slots.
+  void Tell(EngineLoad* load) const;
+
   /// Hands the decoder over; only when idle, and nothing may be added afterwards.
   std::unique_ptr<Decoder> TakeDecoder() { return batch_.TakeDecoder(); }
 
  private:
   void Expire(Clock::time_point now, std::vector<Event>* events);
-  void Join();
+  void Join(std::vector<Event>* events);
   Room free() const;
   /// Parks running sequences of a lower class than `next`, whose turn is later, the latest first.
   /// False, and nothing is parked, when all of them together would not make room.
-  bool MakeRoomFor(const Sequence& next);
-  void ParkLatest(const Sequence& next);
-  std::unique_ptr<Sequence> Park(int row);
+  bool MakeRoomFor(const Sequence& next, std::vector<Event>* events);
+  void ParkLatest(const Sequence& next, std::vector<Event>* events);
+  /// Takes a running sequence out and puts it into `queue`; it may fail on the way.
+  void Park(int row, WaitingQueue* queue, std::vector<Event>* events);
   bool GivesWay(const Sequence& running, const Sequence& next) const;
   Clock::time_point Turn(const Sequence& sequence) const;
 

@@ -15,6 +15,7 @@
 #include "llmrouter/text_stream.h"
 #include "llmrouter/token_counts.h"
 #include "llmrouter/vocabulary.h"
+#include "llmrouter/wait_estimate.h"
 
 namespace llmrouter {
 
@@ -38,13 +39,13 @@ class Sequence {
   void TakeAnswered(const Vocabulary& vocabulary);
   /// Notes that it has a slot now; what counts is the first time.
   void Begin();
-  /// Seconds since it first had a slot.
-  double SecondsHeld() const;
 
   /// Index of this answer among those of the request.
   int answer() const { return answer_; }
   /// Answers still to be forked from this one; each has been promised a slot.
   int promised() const { return promised_; }
+  /// Slots that it takes, with those promised.
+  int slots() const { return 1 + promised_; }
   /// Makes the next promised answer, at the same place of the prompt. Before the first token.
   std::unique_ptr<Sequence> Fork();
   /// Tokens whose keys and values are in the cache.
@@ -53,14 +54,30 @@ class Sequence {
   int prompt_left() const { return std::max(0, prefill_end_ - computed_); }
   /// Positions of the cache that it and the answers promised to it can come to hold.
   std::int64_t reserved() const {
-    return (1 + std::int64_t{promised_}) *
+    return std::int64_t{slots()} *
            (static_cast<std::int64_t>(request().prompt.size()) + answer_limit_);
   }
+  /// What it takes once its turn has come.
+  Backlog backlog() const;
   bool over() const { return last_event_.has_value(); }
+  /// Whether it is over because all is said: neither cancelled nor failed.
+  bool finished() const;
+  /// Whether it is over because it failed.
+  bool failed() const;
   /// Tokens of the answer, those that were answered before included.
   int generated() const { return static_cast<int>(tokens_.size() - request().prompt.size()); }
   /// Tokens that were sampled here.
   int sampled() const { return generated() - static_cast<int>(request().answered.size()); }
+  /// Tokens that its answer may have.
+  int limit() const { return answer_limit_; }
+  /// Those whose keys and values are prefilled: the prompt, and what has to be computed again.
+  std::span<const TokenId> prefilled() const {
+    return std::span(tokens_).first(static_cast<std::size_t>(prefill_end_));
+  }
+  /// Those whose keys and values are in the cache.
+  std::span<const TokenId> cached() const {
+    return std::span(tokens_).first(static_cast<std::size_t>(computed_));
+  }
   /// The token a decode step has to compute.
   TokenId next_token() const { return tokens_.back(); }
 

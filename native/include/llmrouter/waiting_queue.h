@@ -4,7 +4,6 @@
 #include <map>
 #include <memory>
 #include <set>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -21,6 +20,8 @@ class WaitingQueue {
   explicit WaitingQueue(Clock::duration ageing) : ageing_(ageing) {}
 
   int size() const { return static_cast<int>(turns_.size()); }
+  /// What they are going to take, by class.
+  const Backlogs& backlogs() const { return backlogs_; }
   /// Memory of the caches that parked sequences brought along.
   std::size_t parked_bytes() const { return parked_bytes_; }
 
@@ -30,8 +31,12 @@ class WaitingQueue {
   const Sequence* Next() const;
   std::unique_ptr<Sequence> Pop();
 
-  /// Takes a sequence out of turn; null when it does not wait here.
+  /// Takes a sequence of this request out of turn; null when none waits here. Of one whose answers
+  /// have begun there may be several.
   std::unique_ptr<Sequence> Remove(RequestId id);
+
+  /// How many of this request wait here.
+  int Count(RequestId id) const;
 
   /// Takes out those whose deadline has passed.
   std::vector<std::unique_ptr<Sequence>> TakeExpired(Clock::time_point now);
@@ -39,12 +44,17 @@ class WaitingQueue {
   std::vector<RequestId> Ids() const;
 
  private:
-  using Place = std::pair<Clock::time_point, RequestId>;
+  /// An answer of a request.
+  using Name = std::pair<RequestId, int>;
+  using Place = std::pair<Clock::time_point, Name>;
+
+  std::unique_ptr<Sequence> Take(const Name& name);
 
   const Clock::duration ageing_;
   std::map<Place, std::unique_ptr<Sequence>> turns_;
-  std::unordered_map<RequestId, Place> places_;
+  std::map<Name, Clock::time_point> names_;
   std::set<Place> deadlines_;
+  Backlogs backlogs_ = {};
   std::size_t parked_bytes_ = 0;
 };
 

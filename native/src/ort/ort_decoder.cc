@@ -187,7 +187,9 @@ void Rehearse(Decoder& decoder, const std::string& path) {
   if (!segment[0].failure) {
     segment[0].position = 2;
     segment[0].tokens = std::span(tokens).first(1);
+    const Clock::time_point begin = Clock::now();
     decoder.Run(segment);
+    decoder.NoteTrial(std::chrono::duration<double>(Clock::now() - begin).count());
   }
   decoder.Release(0);
   if (!segment[0].failure) return;

@@ -40,6 +40,7 @@ def _engine(now: BackendStatistics, labels: Mapping[str, str]) -> Iterator[Readi
     for name, value in (
         (Name.QUEUE_SIZE, now.waiting),
         (Name.RUNNING, now.running),
+        (Name.HELD, now.held),
         (Name.SLOTS, now.slots),
         (Name.STEPS, now.steps),
         (Name.BUSY, now.busy_seconds),

@@ -66,7 +66,8 @@ class InferenceSettings(Listening):
     context: int = Field(default=0, ge=0, le=1 << 20)
     """Tokens of prompt and answer together; 0 takes each model's own."""
     max_waiting: int = Field(default=256, ge=1, le=100_000)
-    """Requests that may wait for a slot of a model before RESOURCE_EXHAUSTED."""
+    """Requests that may wait for a slot of a model, or for their readers, before
+    RESOURCE_EXHAUSTED."""
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
     """Prompt tokens computed per step, and up to half as many more where they cut a prompt into
     equal parts; fewer while others decode."""
@@ -79,7 +80,8 @@ class InferenceSettings(Listening):
     a request is let in only when its prompt and `max_tokens` fit beside the others', and no context
     is longer than it. 0 takes an eighth of what all models may take, or what all slots can fill."""
     prefix_cache_mib: int = Field(default=128, ge=0, le=1 << 20)
-    """Memory per model for the keys and values of earlier prompts, in MiB; 0 keeps none."""
+    """Memory per model for the keys and values of earlier prompts and answers, in MiB; 0 keeps
+    none."""
     prefix_sharing: Literal["tenant", "all"] = "tenant"
     """Whose prompts may reuse each other's keys and values: those of one tenant; or all, where
     tenants trust each other not to learn from the speed which prompts have been asked before."""

@@ -247,11 +247,37 @@ async def test_a_reader_who_stops_reading_gives_its_slot_up_and_misses_nothing(
     await backend.close()
 
 
-async def test_a_reader_of_several_answers_who_stops_reading_is_ended(
+async def test_a_reader_of_several_answers_who_stops_reading_gives_their_slots_up(
+    long_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 4096)
+    backend = await OnnxRuntimeBackend.load(long_folder, BackendOptions(threads=2, slots=2))
+    sampling = SamplingOptions(n=2, temperature=1.0, seed=1, min_tokens=6_000, max_tokens=6_000)
+    request = replace(ask(), sampling=sampling)
+    events = backend.generate(request)
+    read = [await anext(events)]
+    await idle(backend)
+    assert backend.statistics().held == 2
+    await collect(backend, replace(request, sampling=replace(sampling, min_tokens=0, max_tokens=4)))
+    read += [event async for event in events]
+    unread = [event async for event in backend.generate(request)]
+    for choice in range(2):
+        assert said(read, choice) == said(unread, choice)
+    assert backend.statistics().held == 0
+    await backend.close()
+
+
+def said(events: list[BackendEvent], choice: int) -> tuple[str, int]:
+    deltas = [event for event in events if isinstance(event, TokenDelta) and event.choice == choice]
+    return "".join(delta.text for delta in deltas), sum(delta.tokens for delta in deltas)
+
+
+async def test_a_reader_who_stops_reading_is_ended_where_nobody_more_can_be_held(
     tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 16)
-    backend = await OnnxRuntimeBackend.load(tiny_folder, BackendOptions(threads=2, slots=2))
+    options = BackendOptions(threads=2, slots=2, max_waiting=0)
+    backend = await OnnxRuntimeBackend.load(tiny_folder, options)
     requests = [ask([i], max_tokens=120, temperature=1.0, seed=i) for i in range(1, 4)]
     requests = [replace(one, sampling=replace(one.sampling, n=2)) for one in requests]
     reasons = []

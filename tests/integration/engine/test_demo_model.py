@@ -105,6 +105,22 @@ def test_a_reused_prefix_changes_not_a_bit(engine: _native.Engine, folder: Model
     assert np.array_equal(fresh.logits, again.logits)
 
 
+def test_the_next_turn_of_a_chat_computes_little_but_what_is_new(
+    engine: _native.Engine, folder: ModelFolder
+) -> None:
+    first = load_text(folder).encode(TEXT)[:120]
+    [answer] = run_alone(engine, [Ask(first, max_tokens=80, scope=5, shaping={"min_tokens": 80})])
+    second = [*first, *answer.tokens, 198, 1, 4093, 198, 53]
+    again, elsewhere = run_alone(
+        engine, [Ask(second, max_tokens=8, scope=scope) for scope in (5, 6)]
+    )
+    # Of the first turn's 200 tokens the last is not computed; blocks have 32.
+    kept = 192 if engine.rounds_alike else 96
+    assert again.finished.cached_prompt_tokens == kept
+    assert elsewhere.finished.cached_prompt_tokens == 0
+    assert np.array_equal(again.logits, elsewhere.logits)
+
+
 def test_giving_way_changes_not_a_bit(folder: ModelFolder, prompts: list[list[int]]) -> None:
     made = make_engine(
         folder.path, BackendOptions(threads=2, slots=1, context=512, speculation_tokens=0)

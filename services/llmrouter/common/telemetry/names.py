@@ -132,6 +132,7 @@ class Name(StrEnum):
     LOOP_LAG = "llm_event_loop_lag"
     QUEUE_TIME = "llm_queue_time"
     RUNNING = "llm_running_sequences"
+    HELD = "llm_held_sequences"
     SLOTS = "llm_slots"
     STEPS = "llm_engine_steps"
     BUSY = "llm_engine_busy"
@@ -245,6 +246,9 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
         Kind.HISTOGRAM, "s", "How late the event loop comes to what is due.", _SHORT
     ),
     Name.RUNNING: Instrument(Kind.GAUGE, "{sequence}", "Sequences that run: the batch of a step."),
+    Name.HELD: Instrument(
+        Kind.GAUGE, "{sequence}", "Sequences off their slots until their readers have caught up."
+    ),
     Name.SLOTS: Instrument(Kind.GAUGE, "{sequence}", "Sequences that can run at once."),
     Name.STEPS: Instrument(Kind.TOTAL, "{step}", "Runs of the decoder."),
     Name.BUSY: Instrument(Kind.TOTAL, "s", "Time in which the engine had work."),

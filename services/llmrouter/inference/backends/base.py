@@ -41,7 +41,7 @@ class BackendOptions:
     context: int = 0
     """Tokens of prompt and answer together per slot; 0 takes the model's own."""
     max_waiting: int = 256
-    """Requests that may wait for a slot before QUEUE_FULL."""
+    """Requests that may wait for a slot, or for their readers, before QUEUE_FULL."""
     prefill_chunk: int = 256
     """Prompt tokens computed per step at most; fewer while others decode."""
     cache_type: str = "auto"
@@ -51,7 +51,7 @@ class BackendOptions:
     """Memory that running sequences may come to take for keys and values; 0 for what all slots can.
     Beyond it requests wait; it bounds the context too."""
     prefix_bytes: int = 128 << 20
-    """Memory for the keys and values of earlier prompts; 0 keeps none."""
+    """Memory for the keys and values of earlier prompts and answers; 0 keeps none."""
     share_prefixes: bool = False
     """Whether requests of different scopes reuse each other's."""
     parked_bytes: int = 256 << 20
@@ -142,6 +142,8 @@ class BackendStatistics:
 
     running: int = 0
     waiting: int = 0
+    held: int = 0
+    """Sequences off their slots until their readers have taken what they said."""
     slots: int = 0
     steps: int = 0
     """Decoder runs since load."""
@@ -152,7 +154,7 @@ class BackendStatistics:
     cache_bytes: int = 0
     """Key/value memory committed now, in bytes."""
     reused_tokens: int = 0
-    """Prompt tokens since load that earlier prompts had computed already."""
+    """Prompt tokens since load that earlier prompts and answers had computed already."""
     preemptions: int = 0
     """Sequences since load that gave way to a higher class."""
     drafted_tokens: int = 0
@@ -166,7 +168,7 @@ class BackendStatistics:
     step_seconds: float = 0.0
     """Mean time of a decoding step."""
     estimated_wait_seconds: float = 0.0
-    """What a request that came now would wait for a slot."""
+    """What a request of normal priority that came now would wait for a slot."""
     prefix_bytes: int = 0
     """Memory of kept prefixes."""
     parked_bytes: int = 0

@@ -40,7 +40,8 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
 """Text a reader may be behind: where what waits takes a quarter of it in memory, its sequence
-leaves its slot until all is read. Several answers, which stay together, end as SLOW_READER."""
+leaves its slot until all is read. Only where too many wait or are held already it runs on, and
+ends as SLOW_READER."""
 
 _SEED_BITS = 64
 _FIELDS = {"answered": "continuation.token_ids"}
@@ -115,7 +116,7 @@ class OnnxRuntimeBackend:
         began = time.monotonic()
         grammar = await self._grammar(request)
         sequence = self._submit(request, grammar, time.monotonic() - began)
-        hold = functools.partial(self._hold, sequence) if request.sampling.n == 1 else None
+        hold = functools.partial(self._hold, sequence)
         buffer = EventBuffer(_BUFFER_BYTES, request.sampling.n, hold)
         self._buffers[sequence] = buffer
         try:
@@ -140,6 +141,7 @@ class OnnxRuntimeBackend:
         return BackendStatistics(
             running=now.running,
             waiting=now.waiting,
+            held=now.held,
             slots=now.slots,
             steps=now.steps,
             prompt_tokens=now.prompt_tokens,
@@ -218,12 +220,13 @@ class OnnxRuntimeBackend:
                 drafts=self._drafts or not sampling.deterministic,
             )
         except _native.EngineError as error:
-            raise self._refusal(error, len(request.prompt_tokens)) from error
+            raise self._refusal(error, request) from error
 
-    def _refusal(self, error: _native.EngineError, prompt_tokens: int) -> RouterError:
+    def _refusal(self, error: _native.EngineError, request: BackendRequest) -> RouterError:
         reason = reason_of(error.code)
         if reason is Reason.CONTEXT_TOO_LONG:
-            numbers = {"prompt_tokens": str(prompt_tokens), "context": str(self.context)}
+            prompt_tokens = str(len(request.prompt_tokens))
+            numbers = {"prompt_tokens": prompt_tokens, "context": str(self.context)}
             return RouterError(reason, str(error), metadata=numbers)
         if error.field:
             field = _FIELDS.get(error.field, f"sampling.{error.field}")
@@ -231,10 +234,9 @@ class OnnxRuntimeBackend:
             return RouterError(reason, f"{field} {error.description}", violations=(violation,))
         if reason is not Reason.QUEUE_FULL:
             return RouterError(reason, str(error))
-        now = self._engine.statistics()
-        wait = now.estimated_wait_seconds
+        wait = self._engine.estimated_wait(_PRIORITIES[request.priority], request.sampling.n)
         # A place in the queue is free as soon as one slot is.
-        pause = min(60.0, max(0.1, wait / max(1, now.waiting)))
+        pause = min(60.0, max(0.1, wait / max(1, self._engine.statistics().waiting)))
         return RouterError(
             reason,
             f"{error}; a request would wait about {wait:.1f} s",
