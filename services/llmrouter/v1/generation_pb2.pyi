@@ -752,7 +752,9 @@ class SamplingOptions(_message.Message):
 
     @_builtins.property
     def response_format(self) -> Global___ResponseFormat:
-        """What the answer has to match. Absent leaves it free."""
+        """What the answer has to match; a stop string, or the end of its tokens, may cut it before it does.
+        Absent leaves it free.
+        """
 
     def __init__(
         self,

@@ -290,11 +290,11 @@ class EngineStatistics(_message.Message):
     cache_bytes: _builtins.int
     """Key/value memory committed now, in bytes."""
     reused_tokens: _builtins.int
-    """Prompt tokens since load that earlier prompts had computed already."""
+    """Prompt tokens since load that earlier prompts and answers had computed already."""
     preemptions: _builtins.int
     """Sequences since load that gave way to a higher class of priority."""
     prefix_bytes: _builtins.int
-    """Memory of the keys and values of earlier prompts, in bytes."""
+    """Memory of the keys and values of earlier prompts and answers, in bytes."""
     parked_bytes: _builtins.int
     """Memory of those of sequences that gave way, in bytes."""
     drafted_tokens: _builtins.int
@@ -307,7 +307,7 @@ class EngineStatistics(_message.Message):
 
     @_builtins.property
     def estimated_wait(self) -> _duration_pb2.Duration:
-        """What a request that came now would wait for a slot."""
+        """What a request of normal priority that came now would wait for a slot."""
 
     def __init__(
         self,
