@@ -287,7 +287,7 @@ async def test_a_reader_who_stops_reading_is_ended_where_nobody_more_can_be_held
         await idle(backend)
         await asyncio.sleep(0)
         with pytest.raises(RouterError) as raised:
-            await read_on(events, at_most=32)
+            await read_on(events, at_most=2 * 120)
         reasons.append(raised.value.reason)
     assert reasons == [Reason.SLOW_READER] * 3
     await backend.close()

@@ -31,8 +31,8 @@ class EventBuffer:
         limit: Bytes of each of the choices to hold at most, on average.
         choices: How many there are.
         hold: Where the sequence can be taken off its slot: told True once what waits takes a
-            quarter of that, and False once nothing does. More than the limit ends the request as
-            SLOW_READER: nobody could take it off.
+            quarter of that, and False once nothing does. Without, more than the limit ends the
+            request as SLOW_READER.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class EventBuffer:
             self._held = True
             self._hold(True)
         # What comes while the sequence is being taken off its slot is little.
-        if size > self._limit:
+        if size > self._limit and self._hold is None:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
             return False
