@@ -16,6 +16,7 @@ void BindErrors(py::module_& module) {
       .value("MODEL_UNAVAILABLE", ErrorCode::kModelUnavailable)
       .value("GENERATION_FAILED", ErrorCode::kGenerationFailed)
       .value("DEADLINE_EXCEEDED", ErrorCode::kDeadlineExceeded)
+      .value("SLOW_READER", ErrorCode::kSlowReader)
       .value("STOPPED", ErrorCode::kStopped)
       .finalize();
 

@@ -73,6 +73,13 @@ bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
   return found;
 }
 
+void Batch::Fail(RequestId id, const Failure& failure, ErrorCode code, std::vector<Event>* events) {
+  for (int row = 0; row < running(); ++row) {
+    if (rows_[row]->id() == id) rows_[row]->Fail(failure.message, code);
+  }
+  Retire(events);
+}
+
 void Batch::FailAll(const std::string& message, std::vector<Event>* events) {
   for (int row = 0; row < running(); ++row) rows_[row]->Fail(message);
   Retire(events);

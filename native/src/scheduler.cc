@@ -31,12 +31,21 @@ void Scheduler::CancelAll(std::vector<Event>* events) {
 }
 
 void Scheduler::Hold(RequestId id, std::vector<Event>* events) {
-  while (auto sequence = waiting_.Remove(id)) held_.Push(std::move(sequence));
   const auto running = std::ranges::count(batch_.RunningIds(), id);
-  if (waiting_.size() + held_.size() + running > options_.max_waiting) return;
+  if (waiting_.size() + held_.size() + running > options_.max_waiting) return Refuse(id, events);
+  while (auto sequence = waiting_.Remove(id)) held_.Push(std::move(sequence));
   // From the last row down: what moves into a hole has been looked at.
   for (int row = batch_.running() - 1; row >= 0; --row) {
     if (row < batch_.running() && batch_.sequence(row).id() == id) Park(row, &held_, events);
+  }
+}
+
+void Scheduler::Refuse(RequestId id, std::vector<Event>* events) {
+  const Failure failure{"its reader is too far behind, and as many wait or are held as may"};
+  batch_.Fail(id, failure, ErrorCode::kSlowReader, events);
+  while (const auto sequence = waiting_.Remove(id)) {
+    sequence->Fail(failure.message, ErrorCode::kSlowReader);
+    sequence->TakeLastEvent(events);
   }
 }
 

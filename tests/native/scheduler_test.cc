@@ -191,9 +191,10 @@ TEST_F(SchedulerTest, NoMoreAreHeldThanMayWait) {
   Step();
   for (const RequestId id : {first, second, third}) Hold(id);
   EXPECT_EQ(scheduler_->held(), 2);
-  EXPECT_EQ(scheduler_->batch().running(), 1);
-  RunOut();
+  EXPECT_TRUE(scheduler_->idle());
   EXPECT_EQ(ended_, (std::vector<RequestId>{third}));
+  EXPECT_EQ(failures_[third], ErrorCode::kSlowReader);
+  EXPECT_EQ(scheduler_->batch().free_slots(), 4);
   scheduler_->Resume(first);
   // Two that wait leave no room for one more, however many slots are free.
   Hold(first);

@@ -97,6 +97,9 @@ class Batch {
   /// fails ends the sequences it was running; the others go on.
   void Step(std::vector<Event>* events);
 
+  /// Ends the answers of a running request with the same failure.
+  void Fail(RequestId id, const Failure& failure, ErrorCode code, std::vector<Event>* events);
+
   /// Ends every running sequence with the same failure.
   void FailAll(const std::string& message, std::vector<Event>* events);
 

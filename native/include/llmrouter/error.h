@@ -17,6 +17,8 @@ enum class ErrorCode {
   kModelUnavailable,
   kGenerationFailed,
   kDeadlineExceeded,
+  /// The reader of an answer does not take what it says.
+  kSlowReader,
   kStopped,
 };
 

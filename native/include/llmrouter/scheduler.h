@@ -46,7 +46,8 @@ class Scheduler {
   void CancelAll(std::vector<Event>* events);
 
   /// Takes a request off its slots, or out of turn, until `Resume`: its reader does not take what
-  /// it says. It runs on where more would wait or be held than may. Unknown ids are ignored.
+  /// it says. Fails it as kSlowReader where more would wait or be held than may. Unknown ids are
+  /// ignored.
   void Hold(RequestId id, std::vector<Event>* events);
   void Resume(RequestId id);
 
@@ -72,6 +73,8 @@ class Scheduler {
 
  private:
   void Expire(Clock::time_point now, std::vector<Event>* events);
+  /// Ends a request that may not be held.
+  void Refuse(RequestId id, std::vector<Event>* events);
   void Join(std::vector<Event>* events);
   Room free() const;
   /// Parks running sequences of a lower class than `next`, whose turn is later, the latest first.

@@ -273,13 +273,15 @@ def said(events: list[BackendEvent], choice: int) -> tuple[str, int]:
 
 
 async def test_a_reader_who_stops_reading_is_ended_where_nobody_more_can_be_held(
-    tiny_folder: Path, monkeypatch: pytest.MonkeyPatch
+    long_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(backend_module, "_BUFFER_BYTES", 16)
     options = BackendOptions(threads=2, slots=2, max_waiting=0)
-    backend = await OnnxRuntimeBackend.load(tiny_folder, options)
-    requests = [ask([i], max_tokens=120, temperature=1.0, seed=i) for i in range(1, 4)]
-    requests = [replace(one, sampling=replace(one.sampling, n=2)) for one in requests]
+    backend = await OnnxRuntimeBackend.load(long_folder, options)
+    requests = [ask([i], max_tokens=6_000, temperature=1.0, seed=i) for i in range(1, 4)]
+    requests = [
+        replace(one, sampling=replace(one.sampling, n=2, min_tokens=6_000)) for one in requests
+    ]
     reasons = []
     for request in requests:
         events = backend.generate(request)
@@ -287,7 +289,7 @@ async def test_a_reader_who_stops_reading_is_ended_where_nobody_more_can_be_held
         await idle(backend)
         await asyncio.sleep(0)
         with pytest.raises(RouterError) as raised:
-            await read_on(events, at_most=32)
+            await read_on(events, at_most=2 * 6_000)
         reasons.append(raised.value.reason)
     assert reasons == [Reason.SLOW_READER] * 3
     await backend.close()

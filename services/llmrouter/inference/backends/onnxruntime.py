@@ -40,8 +40,7 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
 """Text a reader may be behind: where what waits takes a quarter of it in memory, its sequence
-leaves its slot until all is read. Only where too many wait or are held already it runs on, and
-ends as SLOW_READER."""
+leaves its slot until all is read, or ends as SLOW_READER where as many wait or are held as may."""
 
 _SEED_BITS = 64
 _FIELDS = {"answered": "continuation.token_ids"}
