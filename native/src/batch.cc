@@ -172,8 +172,9 @@ void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
   prompt_tokens_ += static_cast<std::uint64_t>(tokens);
   sequence.CommitComputed(tokens);
   if (segment.wanted == LogitsOf::kNone) return;
-  Keep(segment.row, sequence.request().prompt);
   BeginAnswers(segment.row, segment.logits, events);
+  // What gave no usable logits would give none to others either.
+  if (!sequence.failed()) Keep(segment.row, sequence.request().prompt);
 }
 
 void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {

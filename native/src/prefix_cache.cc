@@ -34,7 +34,9 @@ std::vector<std::uint64_t> PrefixCache::Follow(std::uint64_t scope, std::span<co
     const auto found = blocks_.find(key);
     if (found == blocks_.end()) break;
     const Block& block = found->second;
-    if (block.parent != parent || !std::ranges::equal(block.tokens, tokens)) break;
+    // Names are 64 bits that whoever asks can work towards: only what they stand for counts.
+    const bool same = block.scope == scope && block.index == i && block.parent == parent;
+    if (!same || !std::ranges::equal(block.tokens, tokens)) break;
     path.push_back(key);
     parent = key;
   }
@@ -88,7 +90,8 @@ void PrefixCache::Insert(std::uint64_t scope, std::span<const TokenId> prompt, c
     auto data = std::make_unique_for_overwrite<std::byte[]>(block_bytes_);
     copy(i * kBlock, data.get());
     uses_.push_front(key);
-    blocks_[key] = {parent, {tokens.begin(), tokens.end()}, std::move(data), uses_.begin()};
+    blocks_[key] = {scope,        i, parent, {tokens.begin(), tokens.end()}, std::move(data),
+                    uses_.begin()};
     path.push_back(key);
     Touch(path);
   }

@@ -80,13 +80,15 @@ std::span<const TokenId> Sequence::PromptChunk(int tokens) const {
 
 void Sequence::CommitReused(int tokens) {
   computed_ += tokens;
-  // What is reused after its cache was given up has been counted before.
-  if (sampled() == 0) reused_ = std::min(tokens, static_cast<int>(request().prompt.size()));
+  // What is reused after its cache was given up has been counted before, or was its own.
+  if (sampled() == 0 && !forgotten_)
+    reused_ = std::min(tokens, static_cast<int>(request().prompt.size()));
 }
 
 void Sequence::Forget() {
   parked_ = {};
   computed_ = 0;
+  forgotten_ = true;
   // The last sampled token has not been computed yet: the next decode does.
   if (generated() > 0) prefill_end_ = static_cast<int>(tokens_.size()) - 1;
 }

@@ -79,7 +79,10 @@ TEST_F(ContinuationTest, TextThatWasHeldBackIsDeliveredLater) {
   request.stop = {"BAX"};
   request.max_tokens = 6;
   const std::vector<TokenId> said = {2, 1, 0, 2, 1, 2};
-  const auto next = [&](const auto& history) { return said[history.size() - 9]; };
+  // Whoever computes a prompt by parts is asked for its beginnings, too.
+  const auto next = [&](const auto& history) {
+    return history.size() < 9 ? TokenId{0} : said.at(history.size() - 9);
+  };
   Start(1);
   decoder_->next = next;
   const RequestId whole = Admit(request);

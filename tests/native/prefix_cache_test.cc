@@ -3,9 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <numeric>
 #include <random>
+#include <span>
+#include <vector>
 
 namespace llmrouter {
 namespace {
@@ -48,6 +51,28 @@ TEST(PrefixCacheTest, ScopesDoNotSeeEachOther) {
   const auto prompt = Count(3 * kBlock);
   cache.Insert(1, prompt, Tokens(prompt));
   EXPECT_TRUE(cache.Match(2, prompt).empty());
+}
+
+/// The name of a block, as the index gives it: whoever asks can work towards one.
+std::uint64_t NameOf(std::uint64_t parent, std::span<const TokenId> tokens) {
+  const auto mix = [](std::uint64_t value) {
+    value = (value ^ (value >> 33)) * 0xff51afd7ed558ccdULL;
+    value = (value ^ (value >> 33)) * 0xc4ceb9fe1a85ec53ULL;
+    return value ^ (value >> 33);
+  };
+  std::uint64_t name = mix(parent + 0x9e3779b97f4a7c15ULL);
+  for (const TokenId token : tokens) name = mix(name ^ static_cast<std::uint32_t>(token));
+  return name;
+}
+
+TEST(PrefixCacheTest, WhoseBlockHasTheNameOfAnothersScopeSharesNothingWithIt) {
+  PrefixCache cache(sizeof(TokenId), 1 << 20);
+  const auto prompt = Count(4 * kBlock);
+  const std::uint64_t other = NameOf(1, std::span(prompt).first(kBlock));
+  cache.Insert(1, prompt, Tokens(prompt));
+  ASSERT_EQ(cache.Match(1, prompt).size(), 3U);
+  const std::vector<TokenId> rest(prompt.begin() + kBlock, prompt.end());
+  EXPECT_TRUE(cache.Match(other, rest).empty());
 }
 
 TEST(PrefixCacheTest, TheSameBlockElsewhereIsAnother) {

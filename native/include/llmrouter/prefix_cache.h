@@ -15,7 +15,8 @@ namespace llmrouter {
 
 /// Keys and values of prompts computed before, in blocks of `kBlock` tokens that prompts with a
 /// common beginning share. The least recently used block goes first; a block outlives those that
-/// continue it. Only prefilled tokens are kept: reusing them is bitwise equal to computing them.
+/// continue it. Whoever inserts sees to it that reusing is bitwise equal to computing. A block
+/// serves its own scope at its own place alone, whatever names its tokens were chosen to have.
 class PrefixCache {
  public:
   static constexpr int kBlock = 32;
@@ -41,6 +42,9 @@ class PrefixCache {
 
  private:
   struct Block {
+    std::uint64_t scope;
+    /// Its place in prompts, in blocks.
+    int index;
     std::uint64_t parent;
     std::vector<TokenId> tokens;
     std::unique_ptr<std::byte[]> data;

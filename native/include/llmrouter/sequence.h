@@ -141,6 +141,7 @@ class Sequence {
   int promised_ = 0;
   int computed_ = 0;
   int reused_ = 0;
+  bool forgotten_ = false;
   std::vector<std::byte> parked_;
   bool ended_by_token_ = false;
   int undelivered_ = 0;

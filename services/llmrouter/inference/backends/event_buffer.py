@@ -31,16 +31,24 @@ class EventBuffer:
         limit: Bytes of each of the choices to hold at most, on average.
         choices: How many there are.
         hold: Where the sequence can be taken off its slot: told True once what waits takes a
-            quarter of that, and False once nothing does. More than the limit ends the request as
-            SLOW_READER: nobody could take it off.
+            quarter of that and nobody took any of it for `patience`, and False once nothing waits.
+            More than the limit ends the request as SLOW_READER: nobody could take it off.
+        patience: Seconds that a reader has to take something. Steps come in bursts, and all at once
+            to a loop that was busy elsewhere: that says nothing of the reader.
     """
 
     def __init__(
-        self, limit: int, choices: int = 1, hold: Callable[[bool], None] | None = None
+        self,
+        limit: int,
+        choices: int = 1,
+        hold: Callable[[bool], None] | None = None,
+        patience: float = 0.05,
     ) -> None:
         self._limit = limit * choices
         self._hold = hold
-        self._held = False
+        self._patience = patience
+        self._held = self._looks = False
+        self._takes = 0
         self._pending: dict[int, TokenDelta | _Merged] = {}
         self._bytes = self._memory = 0
         self._ends: list[BackendFinished] = []
@@ -59,10 +67,11 @@ class EventBuffer:
             return True
         more, taken = _weight(delta)
         size, memory = self._bytes + more, self._memory + taken
-        if memory > self._limit // 4 and self._hold is not None and not self._held:
-            self._held = True
-            self._hold(True)
-        # What comes while the sequence is being taken off its slot is little.
+        # What comes until the sequence is taken off its slot is little.
+        if memory > self._limit // 4 and self._hold is not None and not self._looks:
+            self._looks = True
+            loop = asyncio.get_running_loop()
+            loop.call_later(self._patience, self._look, self._hold, self._takes)
         if size > self._limit:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
@@ -77,6 +86,14 @@ class EventBuffer:
         self._bytes, self._memory = size, memory
         self._news.set()
         return True
+
+    def _look(self, hold: Callable[[bool], None], takes: int) -> None:
+        """Have the sequence taken off its slot if nothing was taken in the meantime."""
+        self._looks = False
+        behind = self._takes == takes and self._memory > self._limit // 4
+        if behind and not self._held and not self.ended:
+            self._held = True
+            hold(True)
 
     def end(self, last: BackendFinished | RouterError) -> None:
         """Put the last event of a choice in; an error ends all. What comes after is ignored."""
@@ -109,6 +126,7 @@ class EventBuffer:
         """Return what has been said of the choice that has waited longest, as one delta."""
         choice = next(iter(self._pending))
         waiting = self._pending.pop(choice)
+        self._takes += 1
         delta = waiting if isinstance(waiting, TokenDelta) else waiting.delta(choice)
         less, freed = _weight(delta)
         self._bytes -= less

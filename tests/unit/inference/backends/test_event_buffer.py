@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from tests.support.traced import traced
+from tests.support.waiting import until
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import FinishReason, TokenLogprob, TopLogprob
@@ -131,20 +132,46 @@ PART = 24 << 10
 
 
 @pytest.mark.parametrize("tops", [None, 0, 20], ids=["text", "logprobs", "top 20"])
-def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(tops: int | None) -> None:
-    def until_held() -> EventBuffer:
+async def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(
+    tops: int | None,
+) -> None:
+    async def until_held() -> EventBuffer:
         held: list[bool] = []
-        buffer = EventBuffer(MOST, 1, held.append)
+        buffer = EventBuffer(MOST, 1, held.append, patience=0)
         number = 0
         while not held:
             number += 1
             buffer.put(TokenDelta(f"w{number} ", 1, 0, logprobs_of(number, tops), (1000 + number,)))
+            await asyncio.sleep(0)
         return buffer
 
     with traced(__file__, event_buffer.__file__) as taken:
-        buffer = until_held()
+        buffer = await until_held()
         assert taken() <= PART
     assert not buffer.ended
+
+
+async def test_who_takes_what_came_all_at_once_is_not_held() -> None:
+    held: list[bool] = []
+    buffer = EventBuffer(100, 1, held.append, patience=0.01)
+    events = buffer.events()
+    for _ in range(3):
+        buffer.put(TokenDelta("x" * 60, 1))
+        await anext(events)
+        buffer.put(TokenDelta("y" * 60, 1))
+        await asyncio.sleep(0.02)  # what came since is on its way to be taken
+        assert held == []
+        await anext(events)
+
+
+async def test_who_takes_nothing_is_held_until_all_is_taken() -> None:
+    held: list[bool] = []
+    buffer = EventBuffer(100, 1, held.append, patience=0)
+    buffer.put(TokenDelta("x" * 60, 1))
+    assert held == [], "it had no turn yet"
+    await until(lambda: held)
+    await anext(buffer.events())
+    assert held == [True, False]
 
 
 def logprobs_of(number: int, tops: int | None) -> tuple[TokenLogprob, ...]:
