@@ -177,7 +177,7 @@ class StatisticsBook:
         model, version, _ = endpoint
         believed = self._believed((model, version, ""), now, prior)
         outcome = _plausible(outcome, believed, bytes_per_token)
-        measured = _measured(outcome)
+        measured = _measured(outcome, _OUTLIER * float(believed[Measure.PREFILL]))
         for key in ((model, version, ""), endpoint):
             values = self._at_least(key, outcome, now, bytes_per_token) or measured
             lost = self.evidence.add(key, values, now)
@@ -242,14 +242,18 @@ def _at_most(bound: float, value: float | None) -> float | None:
     return bound if value is not None and bound < value < math.inf else value
 
 
-def _measured(outcome: Observation) -> tuple[float | None, ...]:
-    """Return the values of the measures; what has no meaning is none."""
+def _measured(outcome: Observation, slowest: float) -> tuple[float | None, ...]:
+    """Return the values of the measures; what has no meaning is none.
+
+    A time that was all waiting for a slot says nothing of the pace; what is left of any other is
+    held to `slowest` (seconds per prompt token), however long the wait was.
+    """
     usage = outcome.usage or Usage()
     prompt, first = usage.prompt_tokens, _positive(outcome.time_to_first_token)
     pace = None
     if first is not None and prompt:
-        computing = max(first - (outcome.queue_seconds or 0.0), first / 100)
-        pace = prefill_pace(computing, prompt)
+        computing = _positive(first - (_positive(outcome.queue_seconds) or 0.0))
+        pace = None if computing is None else min(slowest, prefill_pace(computing, prompt))
     return (
         float(outcome.failed) if outcome.counts else None,
         pace,
