@@ -23,7 +23,8 @@ _EVERY_SECONDS = 5.0
 _SETTLED_SECONDS = 5.0
 """How old a choice is when it is written: most outcomes are known by then."""
 _AT_ONCE = 100
-"""Choices written each time at most, the newest: some milliseconds of this process each second."""
+"""Choices written each time at most, the newest: some milliseconds of this process each second.
+At the end as many are written as are kept."""
 _WAIT_SECONDS = 5.0
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS decisions (
@@ -67,7 +68,7 @@ class DecisionFile:
         if task is not None:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await self.write(settled_by=self._wall())
+            await self.write(settled_by=self._wall(), most=self._most)
         self._thread.shutdown(wait=False)
 
     async def find(self, plan_id: str) -> str | None:
@@ -76,22 +77,27 @@ class DecisionFile:
             return None
         return await asyncio.get_running_loop().run_in_executor(self._thread, self._find, plan_id)
 
-    async def write(self, settled_by: float) -> None:
-        """Keep the choices that were made until then and are not kept yet."""
-        fresh = list(self._log.newest(min(_AT_ONCE, self._most)))
-        for at, (plan_id, _) in enumerate(fresh):
-            if plan_id == self._last:
-                fresh = fresh[at + 1 :]
-                break
-        fresh = [one for one in fresh if one[1].at <= settled_by]
+    async def write(self, settled_by: float, most: int) -> None:
+        """Keep the newest `most` choices that were made until then and are not kept yet."""
+        fresh = self._fresh(settled_by, min(most, self._most))
         if fresh:
             await asyncio.get_running_loop().run_in_executor(self._thread, self._put, fresh)
             self._last = fresh[-1][0]
 
+    def _fresh(self, settled_by: float, most: int) -> list[tuple[str, Decision]]:
+        """Return the newest that are to be kept, oldest first; those too young are none of them."""
+        fresh: list[tuple[str, Decision]] = []
+        for plan_id, decision in self._log.backwards():
+            if plan_id == self._last or len(fresh) == most:
+                break
+            if decision.at <= settled_by:
+                fresh.append((plan_id, decision))
+        return fresh[::-1]
+
     async def _keep(self) -> None:
         while True:
             await asyncio.sleep(_EVERY_SECONDS)
-            await self.write(settled_by=self._wall() - _SETTLED_SECONDS)
+            await self.write(settled_by=self._wall() - _SETTLED_SECONDS, most=_AT_ONCE)
 
     def _put(self, fresh: Sequence[tuple[str, Decision]]) -> None:
         writer = RecordWriter()

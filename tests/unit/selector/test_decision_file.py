@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 
 import pytest
-from tests.unit.selector.building import entry, request_of, selector_of, served
+from tests.unit.selector.building import Clock, entry, request_of, selector_of, served
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.selector import decision_file
 from llmrouter.selector.decision_file import DecisionFile
+from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.servicer import SelectorServicer
+from llmrouter.selector.settings import SelectorSettings
 from llmrouter.v1 import selector_pb2 as pb
 
 HELD = [served(name, address=f"host:{number}") for name in "abc" for number in range(2)]
 CATALOG = tuple(entry(name, quality=0.3 + place / 10) for place, name in enumerate("abc"))
 
 
-def deciding(count=1):
-    selector = selector_of(HELD, catalog=CATALOG)
+def deciding(count=1, wall=lambda: 1000.0):
+    settings = SelectorSettings(catalog=CATALOG)
+    selector = ModelSelector(settings, lambda: tuple(HELD), clock=Clock(), wall=wall)
     return selector, [selector.select(request_of(request_id=f"r{one}"))[0] for one in range(count)]
 
 
@@ -65,18 +68,31 @@ async def test_the_oldest_are_forgotten_with_their_catalogs(tmp_path):
 
 
 async def test_each_is_written_once_when_its_outcome_may_be_known(tmp_path, monkeypatch):
-    monkeypatch.setattr(decision_file, "_AT_ONCE", 2)
     selector, ids = deciding(3)
     past = DecisionFile(tmp_path / "d.sqlite", 100, selector.past)
-    await past.write(settled_by=0.0)
+    await past.write(settled_by=0.0, most=2)
     assert not (tmp_path / "d.sqlite").exists()
-    await past.write(settled_by=float("inf"))
+    await past.write(settled_by=float("inf"), most=2)
     assert [await past.find(one) is not None for one in ids] == [False, True, True]
     written = []
     monkeypatch.setattr(past, "_put", written.extend)
     selector.select(request_of())
-    await past.write(settled_by=float("inf"))
+    await past.write(settled_by=float("inf"), most=2)
     assert len(written) == 1
+
+
+async def test_a_stream_of_young_choices_keeps_no_settled_one_from_being_written(
+    tmp_path, monkeypatch
+):
+    selector, ids = deciding(8, wall=itertools.count(1000).__next__)
+    past = DecisionFile(tmp_path / "d.sqlite", 100, selector.past)
+    await past.write(settled_by=1003, most=2)  # four are older, four are too young
+    found = [await past.find(one) is not None for one in ids]
+    assert found == [False, False, True, True, False, False, False, False]
+    past.start()
+    await past.close()
+    begun_anew = DecisionFile(tmp_path / "d.sqlite", 100, selector.past)
+    assert [await begun_anew.find(one) is not None for one in ids[2:]] == [True] * 6
 
 
 async def test_a_file_that_cannot_be_written_or_read_costs_no_more_than_the_past(
