@@ -111,3 +111,39 @@ async def test_a_file_that_cannot_be_written_or_read_costs_no_more_than_the_past
     with pytest.raises(RouterError):
         await explain(*begun_anew, plan_id)
     assert "cannot be read" in caplog.text
+
+
+async def test_a_file_with_damaged_pages_is_set_aside_and_begun_anew(tmp_path, caplog):
+    path = tmp_path / "d.sqlite"
+    selector, ids = deciding(60)
+    await kept(selector, path)
+    whole = path.read_bytes()
+    past = DecisionFile(path, 100, selector.past)
+    for damaged in (past.write(float("inf"), 100), past.find(ids[3])):
+        pages = bytearray(whole)
+        for page in range(4096, len(pages), 4096):
+            pages[page : page + 200] = bytes(200)
+        path.write_bytes(pages)
+        await damaged
+        assert "set aside as d.sqlite.damaged" in caplog.text
+        caplog.clear()
+        assert (tmp_path / "d.sqlite.damaged").read_bytes() == pages
+    last = selector.select(request_of(request_id="later"))[0]
+    await past.write(float("inf"), 100)
+    assert await past.find(last) is not None
+    assert caplog.text == ""
+
+
+@pytest.mark.parametrize("record", ["{torn", "7", "[" * 100_000])
+async def test_a_torn_record_is_as_unknown_as_one_that_was_never_kept(
+    tmp_path, begun_anew, record, caplog
+):
+    selector, [torn, whole] = deciding(2)
+    await kept(selector, tmp_path / "d.sqlite")
+    with sqlite3.connect(tmp_path / "d.sqlite") as file:
+        file.execute("UPDATE decisions SET record = ? WHERE plan_id = ?", (record, torn))
+    with pytest.raises(RouterError) as refused:
+        await explain(*begun_anew, torn)
+    assert refused.value.reason is Reason.UNKNOWN_PLAN
+    assert f"the kept choice {torn} cannot be read" in caplog.text
+    assert (await explain(*begun_anew, whole)).plan.id == whole
