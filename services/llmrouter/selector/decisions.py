@@ -119,6 +119,10 @@ class DecisionLog:
         kept = [(plan_id, decision) for plan_id, (decision, _) in self._kept.items()]
         return iter(kept[-limit:] if limit else kept)
 
+    def backwards(self) -> Iterator[tuple[str, Decision]]:
+        """Yield the choices, newest first; to be read before another is added."""
+        return ((plan_id, decision) for plan_id, (decision, _) in reversed(self._kept.items()))
+
 
 class RecordWriter:
     """Puts choices into lines of JSON that tell each catalog once."""

@@ -24,9 +24,10 @@ from llmrouter.selector.wire_placement import decode_node
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
-__all__ = ["EndpointWatcher"]
+__all__ = ["MAX_MODELS", "EndpointWatcher"]
 
-_MAX_MODELS = 1024
+MAX_MODELS = 1024
+"""Models of one address at most; the rest are left out."""
 _PAUSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 
@@ -218,7 +219,7 @@ class EndpointWatcher:
         if self._failures.pop(address, 0):
             _log.info("inference service %s answers again", address)
             self._returned(address)
-        models = answer.models[:_MAX_MODELS]
+        models = answer.models[:MAX_MODELS]
         before = self._seen.get(address)
         # What it held before a restart of this process may have been replaced meanwhile.
         held = before.served if before is not None and before.at > -math.inf else ()

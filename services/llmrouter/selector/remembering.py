@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.selector.made_from import decode_served, encode_served
+from llmrouter.selector.endpoints import MAX_MODELS
+from llmrouter.selector.made_from import encode_served
 from llmrouter.selector.state_store import StateStore
 
 __all__ = ["KIND", "ServedMemory"]
@@ -17,6 +22,9 @@ __all__ = ["KIND", "ServedMemory"]
 KIND = "served"
 """Of the documents, one per address."""
 _names = attrgetter("name", "version", "names", "context", "capabilities")
+_MOST = 2**32
+"""Above every number that a service tells of a model."""
+_typed = TypeAdapter(ServedModel)
 _log = logging.getLogger(__name__)
 
 
@@ -46,7 +54,8 @@ class ServedMemory:
                 self._store.put(KIND, address, None)
                 continue
             try:
-                held = tuple(decode_served({**one, "address": address}) for one in data["models"])
+                models = data["models"][:MAX_MODELS]
+                held = tuple(_model({**one, "address": address}) for one in models)
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 _log.warning("what %s held cannot be read: %s", address, error)
                 continue
@@ -63,3 +72,34 @@ class ServedMemory:
         self._kept[address] = names
         models = [encode_served(one) for one in held]
         self._store.put(KIND, address, {"seen": self._wall(), "models": models} if held else None)
+
+
+def _model(told: dict[str, Any]) -> ServedModel:
+    """Return a model as `encode_served` told it.
+
+    Raises:
+        ValueError: A field is of another type, or is no such number as a service could have told:
+            every choice would meet it.
+    """
+    try:
+        checked = _typed.validate_json(json.dumps(told), strict=True)
+    except ValidationError as error:
+        [wrong, *_] = error.errors(include_url=False)
+        raise ValueError(f"{'.'.join(map(str, wrong['loc']))}: {wrong['msg']}") from error
+    priors = checked.priors
+    counts = (
+        checked.context,
+        checked.slots,
+        checked.longest_token_bytes,
+        checked.step_seconds,
+        priors.prompt_tokens,
+    )
+    if not all(0 <= one < _MOST for one in counts):
+        raise ValueError(f"{checked.name} has a number below 0, or of {_MOST} or more")
+    if not (0 <= checked.quality_ratio <= 1 and 0 <= priors.error_rate <= 1):
+        raise ValueError(f"{checked.name} has a quality ratio or an error rate that is not 0 to 1")
+    if not all(
+        0 < one < math.inf for one in (priors.time_to_first_token, priors.seconds_per_token)
+    ):
+        raise ValueError(f"{checked.name} has a time that is not above 0, or has no end")
+    return checked

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from llmrouter.common.errors import RouterError
 from llmrouter.selector.decisions import Decision, record_of
 from llmrouter.selector.made_from import (
+    catalog_id,
     decode_candidate,
     decode_catalog,
     decode_figures,
@@ -21,7 +22,15 @@ from llmrouter.selector.view import CatalogView, view_of
 
 __all__ = ["Replayed", "decision_in", "replayed"]
 
-_UNREADABLE = (KeyError, TypeError, ValueError, IndexError, AttributeError)
+_UNREADABLE = (
+    LookupError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
+"""What comes of a record that is none: whatever its fields hold, the next one is looked at."""
 
 
 class Replayed(NamedTuple):
@@ -73,7 +82,7 @@ def _again(
         return Replayed(plan_id, error="its record does not say what it was made from")
     catalog = made_from["catalog_id"]
     if "catalog" in record:
-        views[catalog] = view_of(decode_catalog(record.pop("catalog")))
+        views[catalog] = _view(record.pop("catalog"), catalog)
     if catalog not in views:
         return Replayed(plan_id, error=f"the catalog {catalog} is in no record before it")
     decision = _decision(record, views[catalog], strategies)
@@ -99,9 +108,22 @@ def decision_in(line: str, strategies: Mapping[str, Strategy]) -> Decision:
     """
     try:
         record = json.loads(line)
-        return _decision(record, view_of(decode_catalog(record["catalog"])), strategies)
+        view = _view(record["catalog"], record["made_from"]["catalog_id"])
+        return _decision(record, view, strategies)
     except _UNREADABLE as error:
         raise ValueError(f"{type(error).__name__}: {error}") from error
+
+
+def _view(told: Mapping[str, Any], name: str) -> CatalogView:
+    """Return what a choice looks at of a catalog.
+
+    Raises:
+        ValueError: It is another one than goes by this name.
+    """
+    found = catalog_id(told)
+    if found != name:
+        raise ValueError(f"the catalog it tells is {found}, not {name} that it was made from")
+    return view_of(decode_catalog(told))
 
 
 def _decision(

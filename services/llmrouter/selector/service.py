@@ -52,7 +52,7 @@ async def build(
     watcher, listener = _watching(settings, dial, hearing.now, memory.told, returned)
     selector = _selector(settings, watcher, store)
     outcomes = SharedOutcomes(selector, store.tell)
-    past = DecisionFile(_beside(settings, data), settings.decisions.kept, selector.past)
+    past = DecisionFile(_beside(settings, data), settings.decisions, selector.past)
     observer = SelectionObserver(telemetry.meter)
     servicer = SelectorServicer(selector, observer, outcomes.report, past.find)
     placement = PlacementController(watcher.nodes, dial, settings.placement)

@@ -141,6 +141,9 @@ class DecisionSettings(Section):
         le=100_000,
         description="Choices kept over a restart at most, beside the state; 0 keeps none.",
     )
+    kept_bytes: int = Field(
+        default=64 << 20, ge=1 << 20, le=1 << 40, description="Bytes of their file at most."
+    )
     report_seconds: float = Field(
         default=3600,
         ge=1,

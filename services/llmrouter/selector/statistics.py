@@ -177,9 +177,11 @@ class StatisticsBook:
         model, version, _ = endpoint
         believed = self._believed((model, version, ""), now, prior)
         outcome = _plausible(outcome, believed, bytes_per_token)
-        measured = _measured(outcome)
+        slowest = _OUTLIER * float(believed[Measure.PREFILL])
+        measured = _measured(outcome, slowest)
+        in_vain = _in_vain(outcome, slowest, bytes_per_token)
         for key in ((model, version, ""), endpoint):
-            values = self._at_least(key, outcome, now, bytes_per_token) or measured
+            values = self._at_least(key, in_vain, now) or measured
             lost = self.evidence.add(key, values, now)
             if lost is not None:
                 del self._seen[lost]
@@ -189,16 +191,14 @@ class StatisticsBook:
             seen.take(outcome, now)
 
     def _at_least(
-        self, key: Key, outcome: Observation, now: float, bytes_per_token: float
+        self, key: Key, pace: float | None, now: float
     ) -> tuple[float | None, ...] | None:
         """Return what waiting in vain says: no better pace than that, where one is believed.
 
         So a model that hangs comes to look as slow as it is, though nobody says that it failed.
         """
-        waited = _positive(outcome.waited)
-        if waited is None:
+        if pace is None:
             return None
-        pace = prefill_pace(waited, outcome.prompt_bytes / bytes_per_token)
         usual = prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens)
         believed = self._mean(key, Measure.PREFILL, now, usual)
         return (None, pace, None) if pace > believed else None
@@ -242,19 +242,31 @@ def _at_most(bound: float, value: float | None) -> float | None:
     return bound if value is not None and bound < value < math.inf else value
 
 
-def _measured(outcome: Observation) -> tuple[float | None, ...]:
-    """Return the values of the measures; what has no meaning is none."""
+def _measured(outcome: Observation, slowest: float) -> tuple[float | None, ...]:
+    """Return the values of the measures; what has no meaning is none.
+
+    A time that was all waiting for a slot says nothing of the pace; what is left of any other is
+    held to `slowest` (seconds per prompt token), however long the wait was.
+    """
     usage = outcome.usage or Usage()
     prompt, first = usage.prompt_tokens, _positive(outcome.time_to_first_token)
     pace = None
     if first is not None and prompt:
-        computing = max(first - (outcome.queue_seconds or 0.0), first / 100)
-        pace = prefill_pace(computing, prompt)
+        computing = _positive(first - (_positive(outcome.queue_seconds) or 0.0))
+        pace = None if computing is None else min(slowest, prefill_pace(computing, prompt))
     return (
         float(outcome.failed) if outcome.counts else None,
         pace,
         _positive(outcome.seconds_per_token),
     )
+
+
+def _in_vain(outcome: Observation, slowest: float, bytes_per_token: float) -> float | None:
+    """Return the pace that somebody waited for in vain, `slowest` at most; None if nobody did."""
+    waited = _positive(outcome.waited)
+    if waited is None:
+        return None
+    return min(slowest, prefill_pace(waited, outcome.prompt_bytes / bytes_per_token))
 
 
 def _positive(value: float | None) -> float | None:

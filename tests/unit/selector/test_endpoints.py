@@ -10,14 +10,15 @@ from dataclasses import replace
 import grpc
 import pytest
 from tests.support.waiting import until
-from tests.unit.selector.building import Clock
+from tests.unit.selector.building import Clock, served
 from tests.unit.selector.telling import Models
 
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import build_catalog
-from llmrouter.selector.endpoints import EndpointWatcher
+from llmrouter.selector.endpoints import MAX_MODELS, EndpointWatcher
 from llmrouter.selector.hearing import Hearing
+from llmrouter.selector.made_from import encode_served
 from llmrouter.selector.remembering import KIND, ServedMemory
 from llmrouter.selector.service import build
 from llmrouter.selector.settings import SelectorSettings
@@ -362,6 +363,36 @@ def test_what_cannot_be_read_or_is_watched_no_more_is_left_out(caplog):
     assert ServedMemory(["host:1", "host:2"], store).restore(dict(store.documents)) == {}
     assert set(store.documents) == {"host:1", "host:2"}
     assert "what host:1 held cannot be read" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("context", "abc"),
+        ("context", 10**30),
+        ("version", 7),
+        ("slots", None),
+        ("names", [1, "a"]),
+        ("quality_ratio", 3.0),
+        ("step_seconds", -1.0),
+        ("priors", {"time_to_first_token": 0.0, "seconds_per_token": 0.0}),
+        ("priors", {"time_to_first_token": "x", "seconds_per_token": 1.0}),
+    ],
+)
+def test_an_address_whose_memory_holds_what_no_service_tells_is_left_out(field, value, caplog):
+    known = encode_served(served("m"))
+    documents = {"host:1": {"models": [known, {**known, field: value}]}}
+    documents["host:2"] = {"models": [known]}
+    memory = ServedMemory(list(documents), Store())
+    assert memory.restore(documents) == {"host:2": (served("m", address="host:2"),)}
+    assert "what host:1 held cannot be read" in caplog.text
+
+
+def test_of_one_address_no_more_is_remembered_than_is_listened_to():
+    known = encode_served(served("m"))
+    models = [{**known, "name": f"m{number}"} for number in range(MAX_MODELS + 1)]
+    held = ServedMemory(["host:1"], Store()).restore({"host:1": {"models": models}})
+    assert len(held["host:1"]) == MAX_MODELS
 
 
 async def versions_of(inference, folder):

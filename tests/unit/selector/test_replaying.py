@@ -26,7 +26,7 @@ from llmrouter.selector import made_from
 from llmrouter.selector.decisions import RecordWriter
 from llmrouter.selector.plan import Tried
 from llmrouter.selector.prediction import Predictions
-from llmrouter.selector.replaying import replayed
+from llmrouter.selector.replaying import decision_in, replayed
 from llmrouter.selector.strategies import BUILT_IN, Strategy, learned, load_strategies
 
 INSTALLED = load_strategies()
@@ -158,6 +158,32 @@ def test_a_record_that_cannot_be_made_again_says_why_and_the_others_are():
     assert [one.exact for one in found] == [True, False, False, True]
     assert found[1].plan_id == "line 2"
     assert "does not say what it was made from" in found[2].error
+
+
+def test_a_catalog_that_is_not_the_one_it_goes_by_is_told():
+    selector = selector_of(HELD, catalog=CATALOG)
+    for _ in range(2):
+        selector.select(request_of())
+    first, second = exported(selector)
+    tags = ("catalog", "models", 0, "entry", "tags")
+    told = list(replayed([changed(first, *tags, to=["region=moon"]), second], INSTALLED))
+    assert "the catalog it tells is" in told[0].error
+    assert "is in no record before it" in told[1].error
+    with pytest.raises(ValueError, match="the catalog it tells is"):
+        decision_in(changed(first, *tags, to=["region=moon"]), INSTALLED)
+    assert decision_in(first, INSTALLED).chosen
+
+
+def test_no_line_keeps_those_after_it_from_being_made_again():
+    selector = selector_of(HELD, catalog=CATALOG)
+    selector.select(request_of())
+    [line] = exported(selector)
+    deep = "[" * 100_000
+    vast = changed(line, "made_from", "figures", "turns", to=[10**30])
+    outcomes = list(replayed([deep, vast, line], INSTALLED))
+    assert [one.exact for one in outcomes] == [False, False, True]
+    assert "RecursionError" in outcomes[0].error
+    assert "OverflowError" in outcomes[1].error
 
 
 def test_a_scorer_of_another_package_is_taken_from_what_is_installed():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.unit.selector.building import answered, failed
 
+from llmrouter.common.generation import Usage
 from llmrouter.selector.evidence import EvidenceTable, Measure, prior_belief
 from llmrouter.selector.recent import RecentCounts
 from llmrouter.selector.sketch import ACCURACY, TimeSketch
@@ -226,6 +227,34 @@ def test_one_report_of_a_day_keeps_no_model_away(known):
     for minute in range(1, 11):
         book.observe(KEY, answered(first=0.2, per_token=0.02), now=100.0 + 60 * minute)
     assert believed(book.evidence, Measure.PER_TOKEN, prior=prior) < 2 * prior
+
+
+@pytest.mark.parametrize(
+    ("first", "queued", "most"),
+    [
+        (3600.2, 3600.0, 1.01),
+        (3600.0, 3600.0, 1.01),
+        (86_400.0, 3600.0, 1.5),
+        (86_400.0, 86_000, 1.5),
+    ],
+)
+def test_however_long_a_queue_its_time_is_none_of_the_pace(first, queued, most):
+    book = StatisticsBook(half_life=300)
+    for number in range(100):
+        book.observe(KEY, answered(first=0.2, per_token=0.02), now=float(number))
+    before = believed(book.evidence, Measure.PREFILL, prior=0.0012)
+    book.observe(KEY, answered(first=first, per_token=0.02, queue_seconds=queued), now=100.0)
+    assert believed(book.evidence, Measure.PREFILL, prior=0.0012) < most * before
+
+
+def test_waiting_in_vain_counts_no_more_for_a_prompt_that_is_said_to_be_long():
+    book = StatisticsBook(half_life=300)
+    for number in range(100):
+        book.observe(KEY, answered(first=0.2, per_token=0.02), now=float(number))
+    before = believed(book.evidence, Measure.PREFILL, prior=0.0012)
+    told = Observation(waited=86_400.0, usage=Usage(100_000, 0), prompt_bytes=4, counts=False)
+    book.observe(KEY, told, now=100.0)
+    assert before < believed(book.evidence, Measure.PREFILL, prior=0.0012) < 1.5 * before
 
 
 def test_a_model_that_has_become_a_thousand_times_slower_is_known_to_within_a_few_reports():
