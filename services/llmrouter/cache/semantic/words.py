@@ -75,11 +75,12 @@ _THE = "(a|an|the|my|your|his|its|our|their)"
 _WH = "(what|which|who|where|why|how|whether)"
 _STEPS = (
     r"(((boil|cancel|delete|disable|export|import|install|lock|remove|rename|reset|sort|undo|"
-    r"uninstall|unlock) (?!(as|of|out|too|up)\b)\w|(add|write) an? |add (two|three) |"
-    r"use \w+\.\w+ |connect to (the )?(internet|wi-?fi)\b)(?!.*\b(so|such)\b))"
+    r"uninstall|unlock) (?!(as|of|out|too|up)\b)\w|"
+    r"(add|write) an? (?!(bit|deal|great|little|lot)\b)|add (two|three) )"
+    r"(?!.*(:|\n|\b(always|already|below|currently|here|now|often|so|such|these|this|usually)\b)))"
 )
 """What is done by steps. "How do I compare" is another question than "how to compare", and so it is
-with looking, ranking, adding value or enabling somebody."""
+with looking, ranking, adding value or enabling somebody, and with what somebody does already."""
 _REQUESTED = (
     rf"((tell|give|show|write) me|(book|convert|describe|explain|list|recommend|repair|summarize|"
     rf"write) ({_THE}|-?\d+)|explain {_WH}|translate)\b"
@@ -109,7 +110,8 @@ _TOLD = (
     rf"to {_STEPS}.*))"
 )
 """What whoever answers surely can; "could you tell me which wine it is blindfolded" asks that."""
-_LENGTH = "(metres|meters|feet|inches)"
+_LENGTH = "( in (metres|meters|feet|inches))"
+_TALL = rf"(?P<who>{_SUBJECT}|(the )?{_NAME})"
 _SIZE = "(big|heavy|old|tall)"
 """Unlike "deep", as in "how deep is it buried", these go with no other verb."""
 
@@ -133,10 +135,10 @@ FRAMES = _patterns(
     (r"^what does the word (\S+) mean$", r"what is the meaning of the word \1"),
     (r"^define (?=the word \S+$)", "what is the meaning of "),
     (rf"^(?P<ask>why|where|when) (?P<who>{_SUBJECT}) (?P<is>{_BE})\b", r"\g<ask> \g<is> \g<who>"),
-    (rf"^whether (?P<who>{_SUBJECT}) (?P<is>{_BE})\b", r"\g<is> \g<who>"),
+    (rf"^whether (?P<who>{_SUBJECT}) (?P<is>{_BE})\b(?! not\b)", r"\g<is> \g<who>"),
     (rf"^(?P<ask>what|who) (?P<who>{_NAMED}) (?P<is>{_BE})$", r"\g<ask> \g<is> \g<who>"),
     (
-        rf"^(?P<ask>how {_SIZE}) (?!{_BE}\b)(?P<who>.+) (?P<is>{_BE})(?P<unit> in {_LENGTH})?$",
+        rf"^(?P<ask>how {_SIZE}) {_TALL} (?P<is>{_BE})(?P<unit>{_LENGTH})?$",
         r"\g<ask> \g<is> \g<who>\g<unit>",
     ),
 )
