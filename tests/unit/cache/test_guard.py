@@ -67,6 +67,7 @@ def pairs():
         ("Mario ha vinto la gara?", "Mario ha vinto la gara.", Difference.SIGNS),
         ("How do I compare to my peers?", "How to compare to my peers?", Difference.NAMES),
         ("Would you tell me if you were lying?", "Tell me if you were lying.", Difference.WORDS),
+        ("How do I add a lot to it?", "How can I add a lot to it?", Difference.WORDS),
         (
             "Why are the eggs boiled hard?",
             "Tell me why the eggs boiled are hard.",
