@@ -1,8 +1,8 @@
 """Answers to similar questions: precision and recall on pairs written for this, and the search.
 
-A threshold is chosen on every second group of pairs and judged on the others. The words of the
-guard were written beside the first 114 groups, so that its recall on other people's questions is
-lower, and its precision may be.
+A threshold is chosen on every second group of pairs and judged on the others. The rules of the
+guard were written and narrowed beside these pairs, so that its recall on other people's questions
+is lower, and its precision may be.
 """
 
 import asyncio

@@ -54,6 +54,25 @@ def pairs():
         ("Who is in the US?", "Who is in us?", Difference.NAMES),
         ("Spell the word big.", "Spell the word large.", Difference.WORDS),
         ("if a:\n  b\n  c", "if a:\n  b\nc", Difference.SIGNS),
+        ("  a\n  b", "a\n  b", Difference.SIGNS),
+        ("What happens when I run cd ..?", "What happens when I run cd .?", Difference.CODE),
+        ("What happens when I run git add .?", "What happens when I run git add?", Difference.CODE),
+        ("Explain the name example.com.", "Explain the name example.com", Difference.SIGNS),
+        ("What matches the regex ab?", "What matches the regex ab", Difference.SIGNS),
+        ("How long is 'a  b'?", "How long is 'a b'?", Difference.SIGNS),
+        ("How long is 'a\tb'?", "How long is 'a b'?", Difference.SIGNS),
+        ("Count these spaces:  ", "Count these spaces: ", Difference.SIGNS),
+        ("How long is 'a '?", "How long is 'a'?", Difference.SIGNS),
+        ("Explain a . b in Haskell.", "Explain a.b in Haskell.", Difference.CODE),
+        ("Mario ha vinto la gara?", "Mario ha vinto la gara.", Difference.SIGNS),
+        ("How do I compare to my peers?", "How to compare to my peers?", Difference.NAMES),
+        ("Would you tell me if you were lying?", "Tell me if you were lying.", Difference.WORDS),
+        ("How do I add a lot to it?", "How can I add a lot to it?", Difference.WORDS),
+        (
+            "Why are the eggs boiled hard?",
+            "Tell me why the eggs boiled are hard.",
+            Difference.ORDER,
+        ),
     ],
 )
 def test_what_makes_two_questions_different_is_named(one, other, kind):
@@ -66,18 +85,18 @@ def test_what_makes_two_questions_different_is_named(one, other, kind):
     [
         ("What is the capital of France?", "Can you tell me what the capital of France is?"),
         ("How do I install Python 3.11?", "What are the steps to install Python 3.11?"),
-        ("In Python, what does len(x) return?", "What does len(x) return in Python?"),
         ("Please repair the file.", "Could you please repair the file?"),
         ("Why is the sky blue?", "Tell me why the sky is blue."),
         ("How tall is Tom?", "Tell me how tall Tom is."),
-        ("Wie ist das Wetter in Rom?", "Wie ist in Rom das Wetter?"),
+        ("Wie ist das Wetter in Rom?", "wie ist das Wetter in Rom?"),
         ("東京の天気は?", "東京の天気は?"),
         ("How does a kettle work?", "Tell me how a kettle works."),
         ("Who won the match yesterday?", "Who won the match yesterday"),
+        ("Who won the match yesterday?", "Who won the match yesterday?\n"),
     ],
 )
 def test_ways_of_asking_do_not_matter(one, other):
-    assert difference(one, other) in {None, Difference.ORDER}
+    assert difference(one, other) is None
 
 
 def test_of_all_pairs_none_that_differs_is_taken_for_one():
@@ -86,8 +105,8 @@ def test_of_all_pairs_none_that_differs_is_taken_for_one():
     ]
     assert wrong == []
     same = [difference(one, other) is None for kind, one, other in pairs() if kind == "p"]
-    assert sum(same) / len(same) > 0.45
-    assert len(list(pairs())) >= 400
+    assert sum(same) / len(same) > 0.30
+    assert len(list(pairs())) >= 1_000
 
 
 @given(st.text(max_size=200), st.text(max_size=200))

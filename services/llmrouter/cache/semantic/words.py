@@ -1,11 +1,12 @@
-"""Words that the guard knows: those that ask rather than say, and those that say the same."""
+"""Words that the guard knows, and the few ways of asking that it takes for one another."""
 
 from __future__ import annotations
 
 import re
 
-__all__ = ["AMOUNTS", "ASKING", "ASKS", "BE", "DETERMINERS", "EITHER", "FRAMES", "FUNCTION_WORDS",
-           "NEGATIONS", "NUMBERS", "PHRASES", "PLAIN", "QUESTIONS", "SAME", "UNITS"]  # fmt: skip
+__all__ = [
+    "ASKING", "FRAMES", "FUNCTION_WORDS", "NEGATIONS", "NUMBERS", "QUESTIONS", "UNITS",
+]  # fmt: skip
 
 
 def _words(text: str) -> frozenset[str]:
@@ -56,54 +57,11 @@ UNITS = _words(
     "chf watt volt ampere joule calorie hertz pascal bar mph kph"
 )
 
-SAME: dict[str, str] = {
-    word: group.split()[0]
-    for group in (
-        "buy purchase",
-        "nearest closest",
-        "summarize summarise",
-        "car automobile",
-        "photo photograph",
-        "kilometre kilometer",
-        "kilometres kilometers",
-        "litre liter",
-        "litres liters",
-        "USA US",
-    )
-    for word in group.split()
-}
-"""Words to the one that stands for all that say the same, in every sense and in every term they are
-part of: data may be big and not large, a price is fixed and not repaired, a meter measures, a
-stylesheet knows color alone."""
-
 QUESTIONS = (
     "how|what|which|who|whom|whose|when|where|why|is|are|was|were|do|does|did|can|could|should|"
     "would|will|may|might|must|has|have|had"
 )
 """Words by which questions begin: these end in a question mark that says no more."""
-BE = _words("is are was were")
-"""Verbs that stand elsewhere in a question than in what is told."""
-ASKS = _words("what who where when why how which whose")
-PLAIN = _words("why where when who whether")
-"""Of the words that ask, those that take nothing with them as "how" does in "how old"."""
-AMOUNTS = _words("many much")
-DETERMINERS = _words(
-    "the a an my your his her its our their this that these those it he she they we you i I"
-)
-"""Words by which that begins which is spoken of."""
-EITHER = "is/are"
-"""Stands for "is" as well as for "are"."""
-
-_REQUESTS = (
-    r"((tell|give|show|write|find|help|book|make|compose|list) me|explain|define|describe|"
-    r"summari[sz]e)\b"
-)
-"""What is asked of whoever answers; "can you drive a car", or "would you help a stranger", is no
-request to do it."""
-_SOMEONE = r"(?!(me|him|her|us|them|you|your|my|our|his|their|the|an?|every\w*)\b)"
-"""Not who is to be pleased."""
-_WISH = rf"(please {_SOMEONE}|(?={_REQUESTS}))"
-_TEXTS = "(haiku|limerick|sonnet|poem|essay|function|script|query|regex)"
 ASKING = _words(
     "how what which who whom whose when where why is are was were do does did can could should "
     "would will may might must has have had please tell give list show display name explain define "
@@ -113,56 +71,76 @@ ASKING = _words(
 )
 """Words by which texts begin; any other word with a capital there may be a name."""
 
+_THE = "(a|an|the|my|your|his|its|our|their)"
+_WH = "(what|which|who|where|why|how|whether)"
+_STEPS = (
+    r"(((boil|cancel|delete|disable|export|import|install|lock|remove|rename|reset|sort|undo|"
+    r"uninstall|unlock) (?!(as|of|out|too|up)\b)\w|"
+    r"(add|write) an? (?!(bit|deal|great|little|lot)\b)|add (two|three) )"
+    r"(?!.*(:|\n|\b(always|already|below|currently|here|now|often|so|such|these|this|usually)\b)))"
+)
+"""What is done by steps. "How do I compare" is another question than "how to compare", and so it is
+with looking, ranking, adding value or enabling somebody, and with what somebody does already."""
+_REQUESTED = (
+    rf"((tell|give|show|write) me|(book|convert|describe|explain|list|recommend|repair|summarize|"
+    rf"write) ({_THE}|-?\d+)|explain {_WH}|translate)\b"
+)
+"""What "please" asks for; "please customers" is no such request."""
+_ONE = (
+    "((age|boiling point|capital|currency|deadline|exchange rate|height|length|melting point|name|"
+    "population|price|weight) (of|for|from)|difference between|meaning of the word)"
+)
+"""What has one value, so that telling it is saying what it is; a story is told otherwise."""
+_NUMBER = r"-?\d+([.,]\d+)*"
+_SUM = (
+    rf"({_NUMBER} ?(%|percent) of|{_NUMBER} (plus|minus|times|divided by)|the square root of) "
+    rf"{_NUMBER}$"
+)
+"""What is calculated; "how much is 911" asks for a price."""
+_BE = "(is|are|was|were)"
+_SUBJECT = rf"(?!{_BE}\b)({_THE} (\d{{4}} )?)?\w+"
+"""Of what is told: a longer one may hold a verb, as "the eggs boiled" does."""
+_NAME = r"(?-i:[A-Z]\w+ [A-Z]\w+)"
+_NAMED = (
+    rf"(it|he|she|{_THE} \w+|{_THE} ((first|last|current) )?\w+ of ({_THE} )?({_NAME}|\w+)|"
+    rf"{_NUMBER} percent of {_NUMBER})"
+)
+_TOLD = (
+    rf"(tell me (what|who|where) {_NAMED} {_BE}|(tell me|explain) how ({_SUBJECT} works|"
+    rf"to {_STEPS}.*))"
+)
+"""What whoever answers surely can; "could you tell me which wine it is blindfolded" asks that."""
+_LENGTH = "( in (metres|meters|feet|inches))"
+_TALL = rf"(?P<who>{_SUBJECT}|(the )?{_NAME})"
+_SIZE = "(big|heavy|old|tall)"
+"""Unlike "deep", as in "how deep is it buried", these go with no other verb."""
+
 
 def _patterns(*pairs: tuple[str, str]) -> tuple[tuple[re.Pattern[str], str], ...]:
     return tuple((re.compile(pattern, re.IGNORECASE), said) for pattern, said in pairs)
 
 
-PHRASES = _patterns(
-    (r"n['\u2019]t\b", " not"),
-    (r"\bcannot\b", "can not"),
-    (r"\b(what|who|where|how|when)['\u2019]s\b", r"\1 is"),
-    (r"\bthe united states( of america)?\b", "the USA"),
-    (r"\bhow ((do|can) i|to) (?!(look|feel|sound|smell|taste|seem|know)\b)", "how "),
-    (r"\b(switch|turn) on\b", "enable"),
-    (r"\b(switch|turn) off\b", "disable"),
-    (
-        r"\bwhat is the number of (\w+s|people|men|women|children) (?=(in|on|at)\b)",
-        r"how many \1 are ",
-    ),
-    (r", (?=(and|or)\b)", " "),
-)
-"""Expressions anywhere in a text, each with the plainest that says the same."""
-
 FRAMES = _patterns(
-    (r"^in ([\w+#]+), (.*)$", r"\2 in \1"),
-    (r"^(can|could|would|will) you (.+),? please!*$", r"\2"),
-    (r"(, please|(?<!\bto)(?<!\bsay)(?<!\bword)(?<!\bmean)(?<!\bof) please)!*$", ""),
-    (rf"^(please,? {_SOMEONE})?((can|could|would|will) you {_WISH})?", ""),
-    (rf"^i(('d| would) like| want| need) you to (?={_REQUESTS})", ""),
-    (r"^i(('d| would) like|( want| need)) to know (?=what|which|who|where|why|whether|how)", ""),
-    (rf"^i( would like| want| need) (?=an? (\w+ )?{_TEXTS}\b)", "write "),
-    (r"^(book|compose|write) me (?=an? )", r"\1 "),
-    (r"^tell me (?=what|which|who|where|why|whether|how)", ""),
+    (r"^what['\u2019]s (?=(the|my)\b)", "what is "),
+    (r"^who['\u2019]s (?=the \w+ of\b)", "who is "),
+    (rf"^((can|could|would|will) you )?please,? (?={_REQUESTED})", ""),
+    (rf"^(can|could) you (?={_TOLD}$)", ""),
+    (rf"^tell me (?={_WH}\b)", ""),
+    (rf"^explain (?=(why|how)\b(?! (many|much|far|long|often|{_SIZE})\b))", ""),
+    (rf"^tell me (?=the {_ONE} )", "what is "),
+    (r"^tell me (?=the (causes|symptoms) of )", "what are "),
+    (rf"^(how ((do|can) i|to)|what (are the steps|is the way) to) (?={_STEPS})", "how to "),
+    (rf"^how does ({_SUBJECT}) work$", r"how \1 works"),
+    (rf"^(calculate|how much is) (?={_SUM})", "what is "),
+    (r"^what does the word (\S+) mean$", r"what is the meaning of the word \1"),
+    (r"^define (?=the word \S+$)", "what is the meaning of "),
+    (rf"^(?P<ask>why|where|when) (?P<who>{_SUBJECT}) (?P<is>{_BE})\b", r"\g<ask> \g<is> \g<who>"),
+    (rf"^whether (?P<who>{_SUBJECT}) (?P<is>{_BE})\b(?! not\b)", r"\g<is> \g<who>"),
+    (rf"^(?P<ask>what|who) (?P<who>{_NAMED}) (?P<is>{_BE})$", r"\g<ask> \g<is> \g<who>"),
     (
-        r"^((tell|give) me|name) (?=the .+ (of|for|in|between|from|to|that|who)\b)",
-        f"what {EITHER} ",
+        rf"^(?P<ask>how {_SIZE}) {_TALL} (?P<is>{_BE})(?P<unit>{_LENGTH})?$",
+        r"\g<ask> \g<is> \g<who>\g<unit>",
     ),
-    (r"^explain (?=what|why|how)", ""),
-    (r"^(what are the steps|what is the (way|method|command)) to ", "how "),
-    (r"^what is the reason( why| that)? ", "why "),
-    (r"^(who is the author of|which author wrote) ", "who wrote "),
-    (r"^which (?=(\w+) ((is|was)\b|(are|were) (in|on|at)\b))", "what "),
-    (r"^(calculate|compute) (?=.*\d)", "what is "),
-    (r"^how much is (?=\d)", "what is "),
-    (r"^is it true that ", "whether "),
-    (r"^what does (.+) mean$", r"meaning of \1"),
-    (rf"^what (is|{EITHER}) the meaning of ", "meaning of "),
-    (r"^define (?=the (word|term) )", "meaning of "),
-    (rf"^what (is|{EITHER}) the difference between ", "difference between "),
-    (r"^how do (.+ and .+) differ$", r"difference between \1"),
-    (r"^what is the cost of ", "cost "),
-    (r"^how much (does|do) (.+) cost$", r"cost \2"),
-    (r"^what (does|do) (.+) cost$", r"cost \2"),
 )
-"""Ways of asking, each with the plainest way of asking the same; the case does not matter."""
+"""Ways of asking, each with the one it is taken for; the case does not matter. One is here only if
+no two questions are known that differ and that it makes one."""
