@@ -20,12 +20,12 @@ from llmrouter.cli.output import (
     out,
     report_progress,
     show_table,
-    size_text,
     table,
     write_json,
 )
 from llmrouter.cli.stores import StorePath, existing_store, open_store
 from llmrouter.common.errors import RouterError
+from llmrouter.common.sizes import size_text
 
 if TYPE_CHECKING:
     from llmrouter.inference.models.card import ModelCard, Speed

@@ -23,6 +23,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from llmrouter.common.sizes import size_text
+
 __all__ = [
     "Json",
     "Report",
@@ -34,7 +36,6 @@ __all__ = [
     "out",
     "report_progress",
     "show_table",
-    "size_text",
     "table",
     "visible",
     "write_json",
@@ -139,16 +140,6 @@ def show_table(made: RenderableType, *, on: Console | None = None) -> None:
         console.print(made)
     lines = (line.rstrip() for line in capture.get().splitlines())
     console.print("\n".join(lines), markup=False, soft_wrap=True)
-
-
-def size_text(count: int) -> str:
-    """Return a number of bytes for people, such as `3.4 kB`."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if round(size) < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.1f} {unit}" if unit != "B" and size < 9.95 else f"{size:.0f} {unit}"
 
 
 def counted(count: int, noun: str) -> str:

@@ -15,8 +15,8 @@ from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from tests.unit.inference.models.test_integrity import damage, imported
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
-from llmrouter.cli.output import size_text
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.sizes import size_text
 from llmrouter.inference import importers
 from llmrouter.inference.models.sources.named import named_source
 
