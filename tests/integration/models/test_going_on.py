@@ -16,6 +16,7 @@ from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.huggingface_tensors import HuggingFaceTensors
 from llmrouter.inference.importers.run import import_checkpoint
+from llmrouter.inference.models.card import CARD_FILE
 from llmrouter.inference.models.checksum import file_checksums
 from llmrouter.inference.models.store import ModelStore
 
@@ -107,6 +108,24 @@ def test_a_second_kill_further_on_is_gone_on_with(tmp_path: Path, read: set[str]
     read.clear()
     assert whole_import(source, store, "fp32") == expected
     assert read == {"blk.3"}
+
+
+@pytest.mark.parametrize(
+    ("stage", "left"), [("card", ".llmrouter.json.part"), ("flush", CARD_FILE)]
+)
+def test_a_kill_once_the_weights_are_whole_leaves_nothing_in_the_model(
+    tmp_path: Path, read: set[str], stage: str, left: str
+) -> None:
+    source = write_source(tmp_path, "gguf")
+    expected = whole_import(source, ModelStore(tmp_path / "whole"), "fp32")
+    store = ModelStore(tmp_path / "store")
+    kill(source, store, stage, 0, "fp32")
+    [partial] = [one for one in hidden(store) if (one / "journal").exists()]
+    assert (partial / "model" / left).exists()
+    read.clear()
+    assert whole_import(source, store, "fp32") == expected
+    assert read == set()
+    assert hidden(store) == []
 
 
 def test_another_source_begins_anew_and_clears_what_was_left(

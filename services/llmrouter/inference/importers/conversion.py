@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Protocol
 
 from llmrouter.inference.importers.base import Checkpoint, Converted, Resumable
+from llmrouter.inference.importers.graph import DATA_FILE
 from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
@@ -111,7 +112,7 @@ def _converting(
         with store.installing(name) if install else store.scratch() as folder:
             yield folder, checkpoint.convert
         return
-    with store.resuming(name, job.origin.sha256, install=install) as place:
+    with store.resuming(name, job.origin.sha256, DATA_FILE, install=install) as place:
         journal = Journal(place.journal, _made_of(job, precision))
         yield place.folder, partial(checkpoint.resume, journal=journal)
 

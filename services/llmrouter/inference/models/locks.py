@@ -16,8 +16,9 @@ def lock(folder: Path) -> int:
 
     Raises:
         BlockingIOError: Another holds it.
+        NotADirectoryError: It is no folder, but perhaps a link to one.
     """
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BaseException:

@@ -137,15 +137,18 @@ class ModelStore:
             shutil.rmtree(staging, ignore_errors=True)
 
     @contextmanager
-    def resuming(self, name: str, source: str, *, install: bool = True) -> Iterator[Partial]:
+    def resuming(
+        self, name: str, source: str, kept: str, *, install: bool = True
+    ) -> Iterator[Partial]:
         """Give a folder to fill, as `installing`, which being killed or interrupted leaves.
 
-        The next one of the same name and source gets it as it was left, to go on with what is
-        whole; see `Partials` for how long it may stay.
+        The next one of the same name and source gets one file of it as it was left, to go on with
+        what is whole; see `Partials` for how long it may stay.
 
         Args:
             name: Of the model.
             source: Hex digits that stand for what it is made of.
+            kept: The file that is given again; all else is removed.
             install: Whether it becomes a model on leaving; otherwise it is gone then.
 
         Raises:
@@ -155,7 +158,7 @@ class ModelStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.recover()
-            with self._partials.opened(name, source) as partial:
+            with self._partials.opened(name, source, kept) as partial:
                 yield partial
                 if install:
                     partial.folder.chmod(0o755)
