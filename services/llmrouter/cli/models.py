@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
-__all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged"]
+__all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged", "tell_note"]
 
 app = typer.Typer(
     help="Pull, import, measure and list models; load and unload them where they run.",
@@ -77,6 +77,14 @@ def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
         err().print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
 
 
+def tell_note(sentence: str, *, as_json: bool) -> None:
+    """Say what a pull or an import does that no bar shows."""
+    if as_json:
+        write_json({"event": "note", "message": sentence})
+    else:
+        err().print(escape(sentence), soft_wrap=True)
+
+
 @app.command()
 def pull(
     name: Annotated[str, typer.Argument(help="A known model, such as smollm2-135m-instruct.")],
@@ -92,7 +100,9 @@ def pull(
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         told = partial(tell_damaged, as_json=as_json)
-        folders = run.pull(name, open_store(store), precision, progress, told, **limits)
+        tell = partial(tell_note, as_json=as_json)
+        models = open_store(store)
+        folders = run.pull(name, models, precision, progress, told, tell=tell, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -136,8 +146,10 @@ def import_model(
     found = named_source(source, sha256)
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        models = open_store(store)
-        folders = run.import_from(found, name, models, precision, progress, importer, **limits)
+        models, tell = open_store(store), partial(tell_note, as_json=as_json)
+        folders = run.import_from(
+            found, name, models, precision, progress, importer, tell=tell, **limits
+        )
     _written(folders, as_json=as_json)
 
 

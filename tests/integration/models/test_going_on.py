@@ -166,6 +166,19 @@ def test_a_damaged_file_begins_anew(tmp_path: Path, read: set[str]) -> None:
     assert len(read - {"token_embd.weight"}) == LAYERS
 
 
+def test_who_imports_the_same_at_once_is_told(tmp_path: Path) -> None:
+    source, store = write_source(tmp_path, "gguf"), ModelStore(tmp_path / "store")
+    told: list[str] = []
+
+    def begun(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("convert to fp32", 1):
+            import_checkpoint(source, "tiny", store, ["fp32"], tell=told.append)
+
+    import_checkpoint(source, "tiny", store, ["fp32"], begun, tell=told.append)
+    beside = "another import of tiny-fp32 is under way; this one makes it beside, from new"
+    assert told == [beside]
+
+
 def test_a_load_is_not_disturbed_by_what_a_kill_left(tmp_path: Path) -> None:
     source, store = write_source(tmp_path, "gguf"), ModelStore(tmp_path / "store")
     kill(source, store, "convert to int8", 2)

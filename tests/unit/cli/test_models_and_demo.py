@@ -75,7 +75,7 @@ def pulled(monkeypatch, held):
     asked = []
     stand_in = types.ModuleType("llmrouter.inference.importers.run")
 
-    def pull(name, store, precisions, progress, damaged):
+    def pull(name, store, precisions, progress, damaged, tell):
         asked.append((name, precisions))
         if name == "hurt":
             damaged("hurt-int8", "hurt-int8/model.onnx: has 1 bytes, but 2 when imported")
@@ -86,8 +86,10 @@ def pulled(monkeypatch, held):
         held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
         return [folder(f"{name}-int8")]
 
-    def import_from(source, name, store, precisions, progress, importer):
+    def import_from(source, name, store, precisions, progress, importer, tell):
         asked.append((source, name, precisions, importer))
+        if name == "later":
+            tell("waits for [another]")
         return [folder(f"{name}-int8")]
 
     stand_in.pull, stand_in.import_from = pull, import_from
@@ -188,6 +190,13 @@ def test_pulling_tells_which_damaged_model_it_replaces(pulled, tmp_path):
     assert done.stderr.splitlines()[0] == told
     machine = run("models", "pull", "hurt", "--store", str(tmp_path), "--json")
     assert lines(machine)[0]["event"] == "damaged"
+
+
+def test_what_no_bar_shows_of_an_import_is_told(pulled, tmp_path):
+    arguments = ("models", "import", "a/b.gguf", "--name", "later", "--store", str(tmp_path))
+    assert run(*arguments).stderr == "waits for [another]\n"
+    told = {"event": "note", "message": "waits for [another]"}
+    assert lines(run(*arguments, "--json"))[0] == told
 
 
 def test_check_tells_whole_damaged_and_unknown_models_apart(tmp_path):

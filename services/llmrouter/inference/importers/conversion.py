@@ -23,7 +23,7 @@ from llmrouter.inference.models.checksum import file_checksums, file_sizes, vers
 from llmrouter.inference.models.folder import folder_card, read_folder
 from llmrouter.inference.models.integrity import fault_in
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
-from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.progress import Progress, Tell, unheard
 from llmrouter.inference.models.quality import (
     evaluation_tokens,
     exact_quality,
@@ -55,6 +55,7 @@ class Job:
     licence: str | None
     """None takes what the checkpoint says."""
     progress: Progress
+    tell: Tell = unheard
 
     @property
     def importer(self) -> str:
@@ -113,6 +114,8 @@ def _converting(
             yield folder, checkpoint.convert
         return
     with store.resuming(name, job.origin.sha256, DATA_FILE, install=install) as place:
+        if not place.alone:
+            job.tell(f"another import of {name} is under way; this one makes it beside, from new")
         journal = Journal(place.journal, _made_of(job, precision))
         yield place.folder, partial(checkpoint.resume, journal=journal)
 

@@ -39,6 +39,8 @@ class Partial(NamedTuple):
     """What it is to consist of. An earlier try may have left one file in it: to be checked."""
     journal: Path
     """A file beside the folder that tells what of it is whole; it may be missing."""
+    alone: bool
+    """Whether nobody else makes the same: their place is another then, and nothing is in this."""
 
 
 class Partials:
@@ -75,7 +77,7 @@ class Partials:
             folder.mkdir(exist_ok=True)
             folder.chmod(0o700)
             _clear(folder, {kept: stat.S_ISREG})
-            yield Partial(folder, place / _JOURNAL)
+            yield Partial(folder, place / _JOURNAL, alone=place.name == prefix + name)
             stays = False
         except Exception:
             stays = False

@@ -15,6 +15,7 @@ from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import StoredModel, kind_of
 from llmrouter.inference.models.locks import in_use, lock, locked
 from llmrouter.inference.models.partials import PARTIAL, Partial, Partials, inner_place
+from llmrouter.inference.models.progress import Tell, unheard
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.versions import is_key, parse_key
 
@@ -189,8 +190,11 @@ class ModelStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def downloading(self) -> Iterator[Path]:
+    def downloading(self, tell: Tell = unheard) -> Iterator[Path]:
         """Give the folder of downloads to one process at a time; others wait for it.
+
+        Args:
+            tell: Told that this one has to wait.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE when the disk refuses.
@@ -199,7 +203,8 @@ class ModelStore:
             self.downloads.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.downloads) from error
-        with locked(self.downloads):
+        waiting = f"another pull or import is under way in {self.root}; waiting until it ends"
+        with locked(self.downloads, lambda: tell(waiting)):
             yield self.downloads
 
     def staged(self, file: Path) -> Path | None:

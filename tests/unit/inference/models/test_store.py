@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.locks import lock
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.strangers import strangers
 
@@ -237,6 +238,7 @@ def test_clearing_spares_what_somebody_works_on(store: ModelStore) -> None:
 def test_who_makes_the_same_meanwhile_does_so_elsewhere(store: ModelStore) -> None:
     begin(store, "a")
     with store.resuming("a", SOURCE, WEIGHTS) as partial:
+        assert partial.alone
         assert finish(store, "a") == ([], False)
         (partial.folder / "genai_config.json").write_text("later")
     assert everything(store) == ["a"]
@@ -356,3 +358,20 @@ def test_nobody_else_may_change_what_is_on_its_way(store: ModelStore) -> None:
         assert [one.stat().st_mode & 0o777 for one in (place, partial.folder)] == [0o700, 0o700]
         (partial.folder / "genai_config.json").write_text("{}")
     assert store.path("a").stat().st_mode & 0o777 == 0o755
+
+
+def test_who_waits_for_the_downloads_of_another_is_told(store: ModelStore) -> None:
+    told: list[str] = []
+    with store.downloading(told.append) as downloads:
+        pass
+    assert told == [], "nobody was in the way"
+    held = lock(downloads)
+
+    def end_the_other(sentence: str) -> None:
+        told.append(sentence)
+        os.close(held)
+
+    with store.downloading(end_the_other):
+        pass
+    waiting = f"another pull or import is under way in {store.root}; waiting until it ends"
+    assert told == [waiting]
