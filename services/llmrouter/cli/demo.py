@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from llmrouter.cli.answering import show
-from llmrouter.cli.models import tell_damaged, tell_note
+from llmrouter.cli.models import tell_damaged
 from llmrouter.cli.output import Json, err, out, report_progress, write_json
 from llmrouter.cli.running import Config
 from llmrouter.cli.stores import StorePath, open_store
@@ -60,9 +60,8 @@ def _fetch(store: ModelStore, *, as_json: bool) -> None:
     if not as_json:
         err().print(f"Fetching [bold]{_MODEL}[/] [dim](93 MB, once)[/]")
     with report_progress(as_json=as_json) as progress:
-        told = partial(tell_damaged, as_json=as_json)
-        tell = partial(tell_note, as_json=as_json)
-        run.pull(_MODEL, store, None, progress, told, tell=tell)
+        told = partial(tell_damaged, on=progress.console, as_json=as_json)
+        run.pull(_MODEL, store, None, progress, told, tell=progress.tell)
 
 
 def _is_held(store: ModelStore, name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from llmrouter.cli import budgeting, checking, loading, verifying
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from llmrouter.inference.models.kinds import StoredModel
     from llmrouter.inference.models.store import ModelStore
 
-__all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged", "tell_note"]
+__all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged"]
 
 app = typer.Typer(
     help="Pull, import, measure and list models; load and unload them where they run.",
@@ -69,20 +70,12 @@ _CacheTokens = Annotated[
 ]
 
 
-def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
+def tell_damaged(name: str, fault: str, *, on: Console, as_json: bool) -> None:
     """Say that a model is fetched again, and why."""
     if as_json:
         write_json({"event": "damaged", "name": name, "message": fault})
     else:
-        err().print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
-
-
-def tell_note(sentence: str, *, as_json: bool) -> None:
-    """Say what a pull or an import does that no bar shows."""
-    if as_json:
-        write_json({"event": "note", "message": sentence})
-    else:
-        err().print(escape(sentence), soft_wrap=True)
+        on.print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
 
 
 @app.command()
@@ -99,10 +92,9 @@ def pull(
 
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        told = partial(tell_damaged, as_json=as_json)
-        tell = partial(tell_note, as_json=as_json)
+        told = partial(tell_damaged, on=progress.console, as_json=as_json)
         models = open_store(store)
-        folders = run.pull(name, models, precision, progress, told, tell=tell, **limits)
+        folders = run.pull(name, models, precision, progress, told, tell=progress.tell, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -146,9 +138,9 @@ def import_model(
     found = named_source(source, sha256)
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        models, tell = open_store(store), partial(tell_note, as_json=as_json)
+        models = open_store(store)
         folders = run.import_from(
-            found, name, models, precision, progress, importer, tell=tell, **limits
+            found, name, models, precision, progress, importer, tell=progress.tell, **limits
         )
     _written(folders, as_json=as_json)
 

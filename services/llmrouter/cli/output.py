@@ -172,6 +172,18 @@ class Report:
             self._tasks[stage] = self._bars.add_task(stage, total=total or None)
         self._bars.update(self._tasks[stage], completed=done, total=total or None)
 
+    def tell(self, sentence: str) -> None:
+        """Say what no bar shows, above the bars."""
+        if self._as_json:
+            write_json({"event": "note", "message": sentence})
+        else:
+            self.console.print(sentence, markup=False, soft_wrap=True)
+
+    @property
+    def console(self) -> Console:
+        """Where people are told something meanwhile: any other console writes into the bars."""
+        return err() if self._bars is None else self._bars.console
+
     def _finished(self, stage: str, total: int) -> None:
         if self._as_json:
             write_json({"event": "progress", "stage": stage, "done": total, "total": total})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -45,10 +45,16 @@ class Journal:
         path: Where it is kept.
         made_of: Everything that the bytes of the file depend on. What was noted for anything else
             counts for nothing.
+        on_whole: Told how many bytes are gone on behind, where there are any.
     """
 
-    def __init__(self, path: Path, made_of: Mapping[str, str]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        made_of: Mapping[str, str],
+        on_whole: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._path, self._on_whole = path, on_whole
         self._head = {"format": str(_FORMAT), **made_of}
 
     def whole(self, data: Path) -> list[Written]:
@@ -66,6 +72,8 @@ class Journal:
         with open_unlinked(self._path, "wb") as stream:
             stream.write(_line(self._head))
             stream.writelines(_line(one._asdict()) for one in found)
+        if found:
+            self._on_whole(found[-1].end)
         return found
 
     def note(self, tensor: Written) -> None:
