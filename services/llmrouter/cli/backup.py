@@ -13,12 +13,12 @@ from llmrouter.cli.output import (
     out,
     report_progress,
     show_table,
-    size_text,
     table,
     write_json,
 )
 from llmrouter.cli.running import Config
 from llmrouter.common.settings import data_directory
+from llmrouter.common.sizes import size_text
 
 if TYPE_CHECKING:
     from llmrouter.backup.archive import Manifest

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from llmrouter.cli.output import err, show_table, size_text, table, write_json
+from llmrouter.cli.output import err, show_table, table, write_json
+from llmrouter.common.sizes import size_text
 
 if TYPE_CHECKING:
     from llmrouter.inference.importers.budget import Choice

@@ -11,8 +11,8 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from llmrouter.cli.findings import Finding, State
-from llmrouter.cli.output import size_text
 from llmrouter.common.errors import RouterError
+from llmrouter.common.sizes import size_text
 
 __all__ = ["check_engine", "check_packages", "check_space"]
 

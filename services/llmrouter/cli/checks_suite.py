@@ -11,12 +11,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from llmrouter.cli.calling import dialled
 from llmrouter.cli.findings import Finding, State
-from llmrouter.cli.output import size_text
 from llmrouter.cli.places import Place
 from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.errors import RouterError
 from llmrouter.common.overview import Overview
 from llmrouter.common.settings import SERVICES, read_variable
+from llmrouter.common.sizes import size_text
 from llmrouter.v1 import model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 

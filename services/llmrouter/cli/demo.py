@@ -60,7 +60,8 @@ def _fetch(store: ModelStore, *, as_json: bool) -> None:
     if not as_json:
         err().print(f"Fetching [bold]{_MODEL}[/] [dim](93 MB, once)[/]")
     with report_progress(as_json=as_json) as progress:
-        run.pull(_MODEL, store, None, progress, partial(tell_damaged, as_json=as_json))
+        told = partial(tell_damaged, on=progress.console, as_json=as_json)
+        run.pull(_MODEL, store, None, progress, told, tell=progress.tell)
 
 
 def _is_held(store: ModelStore, name: str) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
 from rich.markup import escape
 
 from llmrouter.cli import budgeting, checking, loading, verifying
@@ -20,12 +21,12 @@ from llmrouter.cli.output import (
     out,
     report_progress,
     show_table,
-    size_text,
     table,
     write_json,
 )
 from llmrouter.cli.stores import StorePath, existing_store, open_store
 from llmrouter.common.errors import RouterError
+from llmrouter.common.sizes import size_text
 
 if TYPE_CHECKING:
     from llmrouter.inference.models.card import ModelCard, Speed
@@ -69,12 +70,12 @@ _CacheTokens = Annotated[
 ]
 
 
-def tell_damaged(name: str, fault: str, *, as_json: bool) -> None:
+def tell_damaged(name: str, fault: str, *, on: Console, as_json: bool) -> None:
     """Say that a model is fetched again, and why."""
     if as_json:
         write_json({"event": "damaged", "name": name, "message": fault})
     else:
-        err().print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
+        on.print(f"[yellow]damaged:[/] {escape(fault)}; fetching it again", soft_wrap=True)
 
 
 @app.command()
@@ -91,8 +92,9 @@ def pull(
 
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
-        told = partial(tell_damaged, as_json=as_json)
-        folders = run.pull(name, open_store(store), precision, progress, told, **limits)
+        told = partial(tell_damaged, on=progress.console, as_json=as_json)
+        models = open_store(store)
+        folders = run.pull(name, models, precision, progress, told, tell=progress.tell, **limits)
     _written(folders, as_json=as_json)
 
 
@@ -137,7 +139,9 @@ def import_model(
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         models = open_store(store)
-        folders = run.import_from(found, name, models, precision, progress, importer, **limits)
+        folders = run.import_from(
+            found, name, models, precision, progress, importer, tell=progress.tell, **limits
+        )
     _written(folders, as_json=as_json)
 
 

@@ -23,6 +23,8 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+from llmrouter.common.sizes import size_text
+
 __all__ = [
     "Json",
     "Report",
@@ -34,7 +36,6 @@ __all__ = [
     "out",
     "report_progress",
     "show_table",
-    "size_text",
     "table",
     "visible",
     "write_json",
@@ -141,16 +142,6 @@ def show_table(made: RenderableType, *, on: Console | None = None) -> None:
     console.print("\n".join(lines), markup=False, soft_wrap=True)
 
 
-def size_text(count: int) -> str:
-    """Return a number of bytes for people, such as `3.4 kB`."""
-    size, unit = float(count), "B"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if round(size) < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.1f} {unit}" if unit != "B" and size < 9.95 else f"{size:.0f} {unit}"
-
-
 def counted(count: int, noun: str) -> str:
     """Return so many of something, such as `1 token` or `2,000 tokens`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
@@ -180,6 +171,18 @@ class Report:
         if stage not in self._tasks:
             self._tasks[stage] = self._bars.add_task(stage, total=total or None)
         self._bars.update(self._tasks[stage], completed=done, total=total or None)
+
+    def tell(self, sentence: str) -> None:
+        """Say what no bar shows, above the bars."""
+        if self._as_json:
+            write_json({"event": "note", "message": sentence})
+        else:
+            self.console.print(sentence, markup=False, soft_wrap=True)
+
+    @property
+    def console(self) -> Console:
+        """Where people are told something meanwhile: any other console writes into the bars."""
+        return err() if self._bars is None else self._bars.console
 
     def _finished(self, stage: str, total: int) -> None:
         if self._as_json:

@@ -11,9 +11,10 @@ from rich.table import Table
 
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import plain
-from llmrouter.cli.output import size_text, table
+from llmrouter.cli.output import table
 from llmrouter.common.money import dollars
 from llmrouter.common.overview import Overview, Rates
+from llmrouter.common.sizes import size_text
 from llmrouter.v1 import generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 

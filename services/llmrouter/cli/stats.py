@@ -15,7 +15,7 @@ from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.costs import add_to as add_costs
 from llmrouter.cli.looking import look_at
-from llmrouter.cli.output import Json, counted, err, out, show_table, size_text, table, write_json
+from llmrouter.cli.output import Json, counted, err, out, show_table, table, write_json
 from llmrouter.cli.overview_tables import (
     breakers_table,
     choices_table,
@@ -25,6 +25,7 @@ from llmrouter.cli.overview_tables import (
 )
 from llmrouter.cli.places import Place, cache_at, selector_at
 from llmrouter.common.money import dollars
+from llmrouter.common.sizes import size_text
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, generation_pb2, selector_pb2
 
 __all__ = ["app"]

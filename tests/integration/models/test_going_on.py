@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -13,9 +14,11 @@ from tests.integration.models.tiny_decoder import DECODERS, random_weights
 from tests.integration.models.writing_folder import write_folder
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
 
+from llmrouter.common.sizes import size_text
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.huggingface_tensors import HuggingFaceTensors
 from llmrouter.inference.importers.run import import_checkpoint
+from llmrouter.inference.models.card import CARD_FILE
 from llmrouter.inference.models.checksum import file_checksums
 from llmrouter.inference.models.store import ModelStore
 
@@ -109,6 +112,24 @@ def test_a_second_kill_further_on_is_gone_on_with(tmp_path: Path, read: set[str]
     assert read == {"blk.3"}
 
 
+@pytest.mark.parametrize(
+    ("stage", "left"), [("card", ".llmrouter.json.part"), ("flush", CARD_FILE)]
+)
+def test_a_kill_once_the_weights_are_whole_leaves_nothing_in_the_model(
+    tmp_path: Path, read: set[str], stage: str, left: str
+) -> None:
+    source = write_source(tmp_path, "gguf")
+    expected = whole_import(source, ModelStore(tmp_path / "whole"), "fp32")
+    store = ModelStore(tmp_path / "store")
+    kill(source, store, stage, 0, "fp32")
+    [partial] = [one for one in hidden(store) if (one / "journal").exists()]
+    assert (partial / "model" / left).exists()
+    read.clear()
+    assert whole_import(source, store, "fp32") == expected
+    assert read == set()
+    assert hidden(store) == []
+
+
 def test_another_source_begins_anew_and_clears_what_was_left(
     tmp_path: Path, read: set[str]
 ) -> None:
@@ -145,6 +166,37 @@ def test_a_damaged_file_begins_anew(tmp_path: Path, read: set[str]) -> None:
     read.clear()
     assert whole_import(source, store, "fp32") == expected
     assert len(read - {"token_embd.weight"}) == LAYERS
+
+
+def test_who_interrupts_is_told_that_it_goes_on_and_the_next_that_it_does(tmp_path: Path) -> None:
+    source, store = write_source(tmp_path, "gguf"), ModelStore(tmp_path / "store")
+    told: list[str] = []
+
+    def interrupt(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("convert to fp32", 2):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        import_checkpoint(source, "tiny", store, ["int8"], interrupt, tell=told.append)
+    assert told == ["interrupted; the same command goes on from here"]
+    told.clear()
+    (made,) = import_checkpoint(source, "tiny", store, ["int8"], tell=told.append)
+    size = size_text((made.path / "model.onnx.data").stat().st_size)
+    assert told[0] == f"going on with tiny-int8: {size} are there already"
+    assert re.fullmatch(r"going on with the weights to measure by: .* [kM]?B .*", told[1])
+    assert len(told) == 2
+
+
+def test_who_imports_the_same_at_once_is_told(tmp_path: Path) -> None:
+    source, store = write_source(tmp_path, "gguf"), ModelStore(tmp_path / "store")
+    told: list[str] = []
+
+    def begun(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("convert to fp32", 1):
+            import_checkpoint(source, "tiny", store, ["fp32"], tell=told.append)
+
+    import_checkpoint(source, "tiny", store, ["fp32"], begun, tell=told.append)
+    assert told == ["another import of tiny-fp32 is under way; this one begins anew beside it"]
 
 
 def test_a_load_is_not_disturbed_by_what_a_kill_left(tmp_path: Path) -> None:

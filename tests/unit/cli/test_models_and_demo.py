@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import sys
 import types
@@ -10,13 +11,16 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
+from rich.progress import Progress
 from tests.unit.cli.driving import lines, run
 from tests.unit.client.fake_gateway import TEXT, FakeGateway, serving
 from tests.unit.inference.models.test_integrity import damage, imported
 from tests.unit.inference.models.tiny_folder import write_tiny_folder
 
-from llmrouter.cli.output import size_text
+from llmrouter.cli.output import Report
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.sizes import size_text
 from llmrouter.inference import importers
 from llmrouter.inference.models.sources.named import named_source
 
@@ -75,7 +79,7 @@ def pulled(monkeypatch, held):
     asked = []
     stand_in = types.ModuleType("llmrouter.inference.importers.run")
 
-    def pull(name, store, precisions, progress, damaged):
+    def pull(name, store, precisions, progress, damaged, tell):
         asked.append((name, precisions))
         if name == "hurt":
             damaged("hurt-int8", "hurt-int8/model.onnx: has 1 bytes, but 2 when imported")
@@ -86,8 +90,11 @@ def pulled(monkeypatch, held):
         held.extend(folder(f"{name}-{p}") for p in ("int8", "int4", "fp32"))
         return [folder(f"{name}-int8")]
 
-    def import_from(source, name, store, precisions, progress, importer):
+    def import_from(source, name, store, precisions, progress, importer, tell):
         asked.append((source, name, precisions, importer))
+        if name == "later":
+            tell("waits for [another]")
+            raise KeyboardInterrupt
         return [folder(f"{name}-int8")]
 
     stand_in.pull, stand_in.import_from = pull, import_from
@@ -188,6 +195,21 @@ def test_pulling_tells_which_damaged_model_it_replaces(pulled, tmp_path):
     assert done.stderr.splitlines()[0] == told
     machine = run("models", "pull", "hurt", "--store", str(tmp_path), "--json")
     assert lines(machine)[0]["event"] == "damaged"
+
+
+def test_what_no_bar_shows_of_an_import_is_told(pulled, tmp_path):
+    arguments = ("models", "import", "a/b.gguf", "--name", "later", "--store", str(tmp_path))
+    done = run(*arguments)
+    assert (done.exit_code, done.stderr) == (130, "waits for [another]\n")
+    told = {"event": "note", "message": "waits for [another]"}
+    assert lines(run(*arguments, "--json"))[0] == told
+
+
+def test_on_a_terminal_notes_are_written_by_the_console_that_draws_the_bars():
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, highlight=False)
+    Report(Progress(console=console)).tell("waits for [another]")
+    assert written.getvalue() == "waits for [another]\n"
 
 
 def test_check_tells_whole_damaged_and_unknown_models_apart(tmp_path):

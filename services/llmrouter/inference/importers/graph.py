@@ -54,6 +54,7 @@ def write_graph(
     data = WeightFile(target / DATA_FILE, journal)
     try:
         graph = _written(model, tensors, precision, data, on_layer)
+        data.end()
     finally:
         data.close()
     onnx.save(graph, str(target / _GRAPH_FILE))

@@ -1,16 +1,19 @@
 """Which tensors of a file that is being written are whole: a kill need not undo them.
 
 A line of JSON tells what the file is made of, and one for each tensor where it lies and its
-SHA-256. None of it is believed: whoever goes on compares every byte first.
+SHA-256. Whoever goes on compares every byte first. That guards against kills and damage, not
+against whoever may write in the store: they can change file and journal together.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple
+
+from llmrouter.inference.models.partials import open_unlinked
 
 __all__ = ["Journal", "Written"]
 
@@ -42,10 +45,16 @@ class Journal:
         path: Where it is kept.
         made_of: Everything that the bytes of the file depend on. What was noted for anything else
             counts for nothing.
+        on_whole: Told how many bytes are gone on behind, where there are any.
     """
 
-    def __init__(self, path: Path, made_of: Mapping[str, str]) -> None:
-        self._path = path
+    def __init__(
+        self,
+        path: Path,
+        made_of: Mapping[str, str],
+        on_whole: Callable[[int], None] = lambda _: None,
+    ) -> None:
+        self._path, self._on_whole = path, on_whole
         self._head = {"format": str(_FORMAT), **made_of}
 
     def whole(self, data: Path) -> list[Written]:
@@ -60,9 +69,11 @@ class Journal:
         found = self._read()
         if not _all_as_noted(data, found):
             found = []
-        with self._path.open("w", encoding="utf-8") as stream:
+        with open_unlinked(self._path, "wb") as stream:
             stream.write(_line(self._head))
             stream.writelines(_line(one._asdict()) for one in found)
+        if found:
+            self._on_whole(found[-1].end)
         return found
 
     def note(self, tensor: Written) -> None:
@@ -71,15 +82,17 @@ class Journal:
         Raises:
             OSError: The disk refuses.
         """
-        with self._path.open("a", encoding="utf-8") as stream:
+        with open_unlinked(self._path, "ab") as stream:
             stream.write(_line(tensor._asdict()))
 
     def _read(self) -> list[Written]:
         """Return what was noted of the same file; nothing where a line makes no sense."""
         try:
-            if self._path.stat().st_size > _MOST_BYTES:
+            with open_unlinked(self._path, "rb") as stream:
+                content = stream.read(_MOST_BYTES + 1)
+            if len(content) > _MOST_BYTES:
                 return []
-            text = self._path.read_text(encoding="utf-8")
+            text = content.decode("utf-8")
             # A line that a kill has cut short has no end.
             lines = [json.loads(line) for line in text.split("\n")[:-1]]
             if not lines or lines[0] != self._head:
@@ -89,8 +102,8 @@ class Journal:
             return []
 
 
-def _line(content: Mapping[str, object]) -> str:
-    return json.dumps(content) + "\n"
+def _line(content: Mapping[str, object]) -> bytes:
+    return (json.dumps(content) + "\n").encode()
 
 
 def _tensor(line: object) -> Written:
@@ -112,7 +125,7 @@ def _all_as_noted(data: Path, tensors: list[Written]) -> bool:
     """Whether the tensors follow each other in the file, with the bytes that were noted."""
     at = 0
     try:
-        with data.open("rb") as stream:
+        with open_unlinked(data, "rb") as stream:
             for one in tensors:
                 if one.offset < at or one.length < 0 or _sha256(stream, one.end - at) != one.sha256:
                     return False

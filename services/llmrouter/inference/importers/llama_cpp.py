@@ -51,7 +51,8 @@ def write_judgement(
     server, drawn = _serve(checkpoint, len(tokens) + 8, threads), _whole_text(vocabulary)
     with file.open("wb") as stream:
         for count in range(1, len(tokens) + 1):
-            _ask(checkpoint, server, tokens[:count], len(vocabulary), drawn).tofile(stream)
+            row = _ask(checkpoint, server, tokens[:count], len(vocabulary), drawn)
+            stream.write(row.data)
             progress(f"ask {ENGINE}", count, len(tokens))
 
 

@@ -21,7 +21,7 @@ from llmrouter.inference.models.catalog import CatalogEntry, find_entry
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.integrity import Damaged, ignore, to_fetch
 from llmrouter.inference.models.kinds import StoredModel
-from llmrouter.inference.models.progress import Progress, silent
+from llmrouter.inference.models.progress import Progress, Tell, silent, unheard
 from llmrouter.inference.models.sources.base import Source
 from llmrouter.inference.models.sources.local import LocalSource
 from llmrouter.inference.models.store import ModelStore, check_name
@@ -38,6 +38,7 @@ def pull(
     damaged: Damaged = ignore,
     budget: Budget | None = None,
     on_choice: Callable[[Choice], None] = lambda _: None,
+    tell: Tell = unheard,
 ) -> Sequence[StoredModel]:
     """Fetch a model of the catalog, and import it unless its files are used as they are.
 
@@ -50,6 +51,7 @@ def pull(
         damaged: Told of every model that is replaced.
         budget: What a loaded model may take; the precision `auto` is the highest that does.
         on_choice: Told what `auto` became, and why.
+        tell: Told that it waits for another, what it goes on with, and where it can be gone on.
 
     Returns:
         The folders, in the order of the precisions.
@@ -60,19 +62,19 @@ def pull(
     """
     ready_made = find_embedding_entry(name)
     if ready_made is not None:
-        return [pull_embedding(ready_made, store, precisions, progress, damaged)]
+        return [pull_embedding(ready_made, store, precisions, progress, damaged, tell)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
     if AUTO in (precisions or ()):
-        chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice)
+        chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice, tell)
         return [store.model(entry.model_name(one)) for one in chosen]
     wanted = _check_precisions(precisions or named)
     if not set(wanted) & set(entry.offered if name == entry.name else named):
         raise invalid("precision", f"{', '.join(wanted)} contradicts the name {name}")
     if _missing(entry, wanted, store):
-        with store.downloading() as downloads:
+        with store.downloading(tell) as downloads:
             # Another process may have pulled them while this one waited.
             missing = _missing(entry, wanted, store, damaged)
-            _pull_missing(entry, missing, store, downloads, progress)
+            _pull_missing(entry, missing, store, downloads, progress, tell)
     return [store.model(entry.model_name(one)) for one in wanted]
 
 
@@ -85,10 +87,11 @@ def import_checkpoint(
     importer: str | None = None,
     budget: Budget | None = None,
     on_choice: Callable[[Choice], None] = lambda _: None,
+    tell: Tell = unheard,
 ) -> list[StoredModel]:
     """Import a file or folder of this machine, as `import_from` says."""
     here = LocalSource(source)
-    return import_from(here, name, store, precisions, progress, importer, budget, on_choice)
+    return import_from(here, name, store, precisions, progress, importer, budget, on_choice, tell)
 
 
 def import_from(
@@ -100,6 +103,7 @@ def import_from(
     importer: str | None = None,
     budget: Budget | None = None,
     on_choice: Callable[[Choice], None] = lambda _: None,
+    tell: Tell = unheard,
 ) -> list[StoredModel]:
     """Import a checkpoint as the models `<name>-<precision>`, replacing those of that name.
 
@@ -114,6 +118,7 @@ def import_from(
         importer: The registered importer to use; None takes the one made for the format.
         budget: What a loaded model may take; the precision `auto` is the highest that does.
         on_choice: Told what `auto` became, and why.
+        tell: Told that it waits for another, what it goes on with, and where it can be gone on.
 
     Raises:
         RouterError: INVALID_ARGUMENT for the name, a precision, or a budget that nothing fits;
@@ -122,13 +127,15 @@ def import_from(
     """
     check_name(name)
     # What lies here already waits for nobody's download.
-    place = nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading()
+    place = (
+        nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading(tell)
+    )
     with place as downloads, source.fetched(downloads, progress) as found:
         with faults_told(found.origin.location, store):
             checkpoint = find_importer(found.path, importer).open(found.path)
         chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
         wanted = _check_precisions(chosen, checkpoint.precisions)
-        job = Job(checkpoint, found.origin, None, progress)
+        job = Job(checkpoint, found.origin, None, progress, tell)
         return convert_all(job, {one: with_precision(name, one) for one in wanted}, store)
 
 
@@ -170,11 +177,14 @@ def _pull_missing(
     store: ModelStore,
     downloads: Path,
     progress: Progress,
+    tell: Tell,
 ) -> None:
     if not precisions:
         return
     with entry.source.fetched(downloads, progress) as found:
-        job = Job(find_importer(found.path).open(found.path), found.origin, entry.licence, progress)
+        job = Job(
+            find_importer(found.path).open(found.path), found.origin, entry.licence, progress, tell
+        )
         convert_all(job, {one: entry.model_name(one) for one in precisions}, store)
 
 
@@ -185,13 +195,14 @@ def _pull_fitting(
     progress: Progress,
     budget: Budget | None,
     on_choice: Callable[[Choice], None],
+    tell: Tell,
 ) -> Sequence[str]:
     """Pull what is missing of precisions that the checkpoint itself must be asked for."""
-    with store.downloading() as downloads, entry.source.fetched(downloads, progress) as found:
+    with store.downloading(tell) as downloads, entry.source.fetched(downloads, progress) as found:
         checkpoint = find_importer(found.path).open(found.path)
         chosen = _check_precisions(_resolved(precisions, checkpoint, budget, on_choice))
         missing = _missing(entry, chosen, store)
-        job = Job(checkpoint, found.origin, entry.licence, progress)
+        job = Job(checkpoint, found.origin, entry.licence, progress, tell)
         convert_all(job, {one: entry.model_name(one) for one in missing}, store)
     return chosen
 

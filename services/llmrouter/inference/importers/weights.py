@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike, NDArray
 from onnx import TensorProto
 
 from llmrouter.inference.importers.journal import Journal, Written
+from llmrouter.inference.models.partials import open_unlinked
 
 __all__ = ["Region", "WeightFile", "WeightPlan"]
 
@@ -56,7 +57,7 @@ class WeightFile:
         self._name, self._journal = path.name, journal
         kept = journal.whole(path) if journal is not None else []
         self._kept = {one.name: one for one in kept}
-        self._file = path.open("r+b" if kept else "wb")
+        self._file = open_unlinked(path, "r+b" if kept else "wb")
         # What lies behind is of a tensor that was cut short.
         self._file.truncate(kept[-1].end if kept else 0)
         self._end = 0
@@ -96,8 +97,12 @@ class WeightFile:
         self._point(name, dtype, shape, int(place["offset"]), int(place["length"]))
         return name
 
+    def end(self) -> None:
+        """Let the file end with its last tensor, whatever else a journal knew to be in it."""
+        self._file.truncate(self._end)
+
     def close(self) -> None:
-        """Finish the file."""
+        """Close the file. One that was not ended keeps what the next try may go on with."""
         self._file.close()
 
     def _is_whole(self, place: Written) -> bool:

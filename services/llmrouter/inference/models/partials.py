@@ -3,22 +3,26 @@
 Each lies in `.partial-<source>-<name>`, the folder that becomes the model as `model`, and beside it
 what tells how far it is. None stays for long: a model of another source clears those of this one,
 an import that ends well clears all, and what nobody has touched for a week goes with the next.
+
+Its name is known beforehand, so others who may write in the store can be there first: nothing is
+followed that is a link, and nothing taken over that is not this user's alone.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import stat
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 from llmrouter.inference.models.locks import in_use, lock, locked
 
-__all__ = ["PARTIAL", "Partial", "Partials", "inner_place"]
+__all__ = ["PARTIAL", "Partial", "Partials", "inner_place", "open_unlinked"]
 
 PARTIAL = ".partial-"
 _FOLDER, _JOURNAL = "model", "journal"
@@ -32,9 +36,11 @@ class Partial(NamedTuple):
     """A model that is being made."""
 
     folder: Path
-    """What it is to consist of. Whatever an earlier try has left in it is to be checked."""
+    """What it is to consist of. An earlier try may have left one file in it: to be checked."""
     journal: Path
     """A file beside the folder that tells what of it is whole; it may be missing."""
+    alone: bool
+    """Whether nobody else makes the same: their place is another then, and nothing is in this."""
 
 
 class Partials:
@@ -44,16 +50,17 @@ class Partials:
         self._root = root
 
     @contextmanager
-    def opened(self, name: str, source: str) -> Iterator[Partial]:
+    def opened(self, name: str, source: str, kept: str) -> Iterator[Partial]:
         """Give the unfinished model `name` of `source`: what an earlier try has left, or nothing.
 
-        What others have left is removed first. On leaving, or when the block raises an error, this
-        goes too; being interrupted or killed leaves it. Whoever makes the same meanwhile gets
-        another folder.
+        What others have left is removed first, and all of the folder but the file `kept`. On
+        leaving, or when the block raises an error, this goes too; being interrupted or killed
+        leaves it. Whoever makes the same meanwhile gets another folder.
 
         Args:
             name: Of the model.
             source: Hex digits that stand for what it is made of.
+            kept: The file in the folder that the journal tells of.
 
         Raises:
             OSError: The disk refuses.
@@ -62,17 +69,22 @@ class Partials:
         with locked(self._root):
             self._remove([one for one in self._all() if not one.name.startswith(prefix)])
             place, held = self._take(prefix + name)
-        kept = True
+        stays = True
         try:
-            (place / _FOLDER).mkdir(exist_ok=True)
-            yield Partial(place / _FOLDER, place / _JOURNAL)
-            kept = False
+            os.fchmod(held, 0o700)  # nobody else may change it from here on
+            folder = place / _FOLDER
+            _clear(place, {_FOLDER: stat.S_ISDIR, _JOURNAL: stat.S_ISREG})
+            folder.mkdir(exist_ok=True)
+            folder.chmod(0o700)
+            _clear(folder, {kept: stat.S_ISREG})
+            yield Partial(folder, place / _JOURNAL, alone=place.name == prefix + name)
+            stays = False
         except Exception:
-            kept = False
+            stays = False
             raise
         finally:
             with locked(self._root):  # nobody may take it over while it goes
-                if not kept:
+                if not stays:
                     shutil.rmtree(place, ignore_errors=True)
                 os.close(held)
 
@@ -92,17 +104,32 @@ class Partials:
     def _remove(self, partials: list[Path]) -> None:
         for one in partials:
             if not in_use(one):
-                shutil.rmtree(one, ignore_errors=True)
+                with suppress(OSError):
+                    _discard(one)
 
     def _take(self, name: str) -> tuple[Path, int]:
         """Return a folder and the lock on it: the one of this name, unless another has it."""
         place = self._root / name
-        place.mkdir(exist_ok=True)
-        try:
-            return place, lock(place)
-        except BlockingIOError:
-            other = Path(tempfile.mkdtemp(prefix=f"{name}{_ANOTHER}", dir=self._root))
-            return other, lock(other)
+        with suppress(OSError):  # of others, who keep it from going: then there is another place
+            if not stat.S_ISDIR(place.lstat().st_mode):
+                place.unlink()
+        with suppress(OSError):
+            place.mkdir(exist_ok=True)
+            held = lock(place)
+            if os.fstat(held).st_uid == os.geteuid():
+                return place, held
+            os.close(held)
+        other = Path(tempfile.mkdtemp(prefix=f"{name}{_ANOTHER}", dir=self._root))
+        return other, lock(other)
+
+
+def open_unlinked(file: Path, mode: Literal["rb", "r+b", "wb", "ab"]) -> BinaryIO:
+    """Open a file of a partial model; one that is a link is refused.
+
+    Raises:
+        OSError: It is one, or the disk refuses.
+    """
+    return open(file, mode, opener=lambda path, flags: os.open(path, flags | os.O_NOFOLLOW, 0o666))
 
 
 def inner_place(parts: list[str]) -> list[str]:
@@ -112,5 +139,27 @@ def inner_place(parts: list[str]) -> list[str]:
 
 def _touched(place: Path) -> float:
     """Return when something of it was last written, in seconds since 1970."""
-    files = (place, place / _JOURNAL, place / _FOLDER)
-    return max((one.stat().st_mtime for one in files if one.exists()), default=0.0)
+    times = [0.0]
+    for one in (place, place / _JOURNAL, place / _FOLDER):
+        with suppress(OSError):
+            times.append(one.lstat().st_mtime)
+    return max(times)
+
+
+def _clear(folder: Path, wanted: Mapping[str, Callable[[int], bool]]) -> None:
+    """Remove all that is not wanted, is of another kind than told, or is somebody else's too."""
+    for one in folder.iterdir():
+        found = one.lstat()
+        shared = stat.S_ISREG(found.st_mode) and found.st_nlink > 1
+        kind = wanted.get(one.name)
+        fits = kind is not None and kind(found.st_mode) and found.st_uid == os.geteuid()
+        if not fits or shared:
+            _discard(one)
+
+
+def _discard(one: Path) -> None:
+    """Remove a folder with all that is in it, or whatever else it is; links are not followed."""
+    if stat.S_ISDIR(one.lstat().st_mode):
+        shutil.rmtree(one)
+    else:
+        one.unlink()

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, TypeAlias
 
-__all__ = ["Progress", "silent"]
+__all__ = ["Progress", "Tell", "silent", "unheard"]
+
+Tell: TypeAlias = Callable[[str], None]
+"""Told in a sentence what long work does that no bar shows."""
 
 
 class Progress(Protocol):
@@ -16,4 +20,8 @@ class Progress(Protocol):
 
 
 def silent(stage: str, done: int, total: int) -> None:
+    """Tell nobody."""
+
+
+def unheard(sentence: str) -> None:
     """Tell nobody."""

@@ -57,7 +57,8 @@ def write_reference(
     surprise, start = 0.0, 0
     with file.open("wb") as stream:
         for end, part in _log_probabilities(folder, tokens, quantised=False):
-            part.astype(np.float32).tofile(stream)
+            # numpy's own writing would not say why the disk refuses.
+            stream.write(np.ascontiguousarray(part, np.float32).data)
             surprise += _surprise(part, tokens, start)
             start = end
             progress("measure fp32", end, len(tokens))

@@ -15,6 +15,7 @@ from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.kinds import StoredModel, kind_of
 from llmrouter.inference.models.locks import in_use, lock, locked
 from llmrouter.inference.models.partials import PARTIAL, Partial, Partials, inner_place
+from llmrouter.inference.models.progress import Tell, unheard
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.versions import is_key, parse_key
 
@@ -137,15 +138,18 @@ class ModelStore:
             shutil.rmtree(staging, ignore_errors=True)
 
     @contextmanager
-    def resuming(self, name: str, source: str, *, install: bool = True) -> Iterator[Partial]:
+    def resuming(
+        self, name: str, source: str, kept: str, *, install: bool = True
+    ) -> Iterator[Partial]:
         """Give a folder to fill, as `installing`, which being killed or interrupted leaves.
 
-        The next one of the same name and source gets it as it was left, to go on with what is
-        whole; see `Partials` for how long it may stay.
+        The next one of the same name and source gets one file of it as it was left, to go on with
+        what is whole; see `Partials` for how long it may stay.
 
         Args:
             name: Of the model.
             source: Hex digits that stand for what it is made of.
+            kept: The file that is given again; all else is removed.
             install: Whether it becomes a model on leaving; otherwise it is gone then.
 
         Raises:
@@ -155,7 +159,7 @@ class ModelStore:
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             self.recover()
-            with self._partials.opened(name, source) as partial:
+            with self._partials.opened(name, source, kept) as partial:
                 yield partial
                 if install:
                     partial.folder.chmod(0o755)
@@ -186,8 +190,11 @@ class ModelStore:
             shutil.rmtree(folder, ignore_errors=True)
 
     @contextmanager
-    def downloading(self) -> Iterator[Path]:
+    def downloading(self, tell: Tell = unheard) -> Iterator[Path]:
         """Give the folder of downloads to one process at a time; others wait for it.
+
+        Args:
+            tell: Told that this one has to wait.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE when the disk refuses.
@@ -196,7 +203,8 @@ class ModelStore:
             self.downloads.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise disk_error(error, self.downloads) from error
-        with locked(self.downloads):
+        waiting = f"another pull or import is under way in {self.root}; waiting until it ends"
+        with locked(self.downloads, lambda: tell(waiting)):
             yield self.downloads
 
     def staged(self, file: Path) -> Path | None:

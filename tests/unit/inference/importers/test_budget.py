@@ -91,9 +91,18 @@ def test_a_smaller_cache_leaves_room_for_a_higher_precision() -> None:
 
 
 def test_a_budget_that_nothing_fits_is_refused_with_the_arithmetic() -> None:
-    with pytest.raises(RouterError, match=r"int4 takes 319: weights 280, .* cache 39") as raised:
-        choose(SIZES, Budget(318))
+    told = r"is 312 B; int4 takes 319 B: weights 280 B, .* cache 39 B"
+    with pytest.raises(RouterError, match=told) as raised:
+        choose(SIZES, Budget(312))
     assert raised.value.reason is Reason.INVALID_ARGUMENT
+
+
+def test_a_budget_that_nothing_fits_is_refused_in_units_of_people() -> None:
+    large = Stated({"int8": 1_900_000_000, "int4": 875_000_039, "fp32": 7_500_000_000})
+    with pytest.raises(RouterError, match=r"is 800 MB; int4 takes 975 MB: weights 875 MB, "):
+        choose(large, Budget(800_000_000))
+    with pytest.raises(RouterError, match=r"is 1,000,000,000 B; int4 takes 1,000,000,039 B: "):
+        choose(large, Budget(10**9))
 
 
 def test_the_weights_of_the_demo_model_are_those_of_its_files() -> None:

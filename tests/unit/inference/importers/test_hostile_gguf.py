@@ -95,7 +95,9 @@ def test_strings_longer_than_the_file(store: ModelStore, whole: bytes, length: i
 @pytest.mark.parametrize("length", [10**7, 2**61, 2**64 - 1])
 def test_arrays_longer_than_the_file(store: ModelStore, whole: bytes, length: int) -> None:
     at = after(whole, "tokenizer.ggml.tokens") + 8
-    assert "tokenizer.ggml.tokens" in refusal(store, patched(whole, at, "<Q", length))
+    told = refusal(store, patched(whole, at, "<Q", length))
+    assert f"'tokenizer.ggml.tokens' with {length} members, more than" in told
+    assert "it may be cut off" in told
 
 
 @pytest.mark.parametrize("kind", [13, 2**32 - 1])

@@ -40,6 +40,7 @@ def write(
                     raise CutShortError
                 region.append(array[start : start + 10])
                 pieces += 1
+        data.end()
     finally:
         data.close()
     return (place / "data").read_bytes(), made
@@ -166,3 +167,33 @@ def test_a_tensor_in_another_place_is_made_again(tmp_path: Path) -> None:
 
 def _bytes(count: int) -> npt.NDArray[np.uint8]:
     return np.arange(count, dtype=np.uint8)
+
+
+def test_what_a_journal_tells_of_beyond_the_last_tensor_is_cut_off(
+    tmp_path: Path, whole: bytes
+) -> None:
+    assert write(tmp_path / "whole")[1] == []
+    data = WeightFile(tmp_path / "whole/data", Journal(tmp_path / "whole/journal", MADE_OF))
+    for name, array in TENSORS.items():
+        data.reserve(name, np.float32, array.shape)
+    data.reserve("ghost", np.uint8, (500,)).append(np.ones(500, np.uint8))
+    data.close()
+    assert len((tmp_path / "whole/data").read_bytes()) > len(whole)
+    assert write(tmp_path / "whole") == (whole, [])
+
+
+def test_being_cut_short_before_what_is_whole_keeps_it(tmp_path: Path, whole: bytes) -> None:
+    cut_short(tmp_path / "cut", 7)
+    data = WeightFile(tmp_path / "cut/data", Journal(tmp_path / "cut/journal", MADE_OF))
+    data.reserve("first", np.float32, TENSORS["first"].shape)
+    data.close()
+    assert write(tmp_path / "cut") == (whole, ["third"])
+
+
+@pytest.mark.parametrize("name", ["data", "journal"])
+def test_a_link_is_never_written_through(tmp_path: Path, name: str) -> None:
+    (tmp_path / "victim").write_text("precious")
+    (tmp_path / name).symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic link"):
+        write(tmp_path)
+    assert (tmp_path / "victim").read_text() == "precious"

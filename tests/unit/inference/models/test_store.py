@@ -1,16 +1,15 @@
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
 import shutil
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.inference.models.locks import lock
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.strangers import strangers
 
@@ -171,90 +170,18 @@ def test_folders_whose_names_no_model_may_have_are_told(store: ModelStore) -> No
     assert all("rename the folder" in why for why in told.values())
 
 
-SOURCE, OTHER = "a" * 64, "b" * 64
+def test_who_waits_for_the_downloads_of_another_is_told(store: ModelStore) -> None:
+    told: list[str] = []
+    with store.downloading(told.append) as downloads:
+        pass
+    assert told == [], "nobody was in the way"
+    held = lock(downloads)
 
+    def end_the_other(sentence: str) -> None:
+        told.append(sentence)
+        os.close(held)
 
-class Killed(BaseException):
-    """What stands for the end of a process."""
-
-
-def begin(store: ModelStore, name: str, source: str = SOURCE) -> None:
-    """Begin a model and be interrupted."""
-    with contextlib.suppress(Killed), store.resuming(name, source) as partial:
-        (partial.folder / "genai_config.json").write_text("half")
-        partial.journal.write_text("noted")
-        raise Killed
-
-
-def finish(store: ModelStore, name: str, source: str = SOURCE) -> tuple[list[str], bool]:
-    """Finish a model; return what was there of it, and whether it was noted."""
-    with store.resuming(name, source) as partial:
-        there = [one.name for one in partial.folder.iterdir()]
-        noted = partial.journal.exists()
-        (partial.folder / "genai_config.json").write_text("{}")
-    return there, noted
-
-
-def test_what_an_interruption_leaves_is_given_to_the_next_and_then_gone(store: ModelStore) -> None:
-    begin(store, "a")
-    assert store.names() == []
-    assert finish(store, "a") == (["genai_config.json"], True)
-    assert everything(store) == ["a"]
-    assert finish(store, "a") == ([], False)
-
-
-def test_an_error_leaves_nothing_of_what_was_begun(store: ModelStore) -> None:
-    begin(store, "a")
-    with pytest.raises(ZeroDivisionError), store.resuming("a", SOURCE):
-        raise ZeroDivisionError
-    assert everything(store) == []
-    with pytest.raises(RouterError, match="is full"), store.resuming("a", SOURCE):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    assert everything(store) == []
-
-
-def test_a_model_of_another_source_clears_what_others_left(store: ModelStore) -> None:
-    begin(store, "a")
-    begin(store, "b")
-    assert len(everything(store)) == 2, "one source may become several models"
-    begin(store, "a", OTHER)
-    assert len(everything(store)) == 1
-    assert finish(store, "a") == ([], False)
-
-
-def test_clearing_spares_what_somebody_works_on(store: ModelStore) -> None:
-    begin(store, "b")
-    with store.resuming("a", SOURCE) as partial:
-        store.clear_partials()
-        assert finish(store, "c", OTHER) == ([], False)
-        assert partial.folder.exists()
-        (partial.folder / "genai_config.json").write_text("{}")
-    assert everything(store) == ["a", "c"]
-
-
-def test_who_makes_the_same_meanwhile_does_so_elsewhere(store: ModelStore) -> None:
-    begin(store, "a")
-    with store.resuming("a", SOURCE) as partial:
-        assert finish(store, "a") == ([], False)
-        (partial.folder / "genai_config.json").write_text("later")
-    assert everything(store) == ["a"]
-    assert (store.path("a") / "genai_config.json").read_text() == "later"
-
-
-def test_what_nobody_has_touched_for_a_week_is_removed_by_the_next_start(store: ModelStore) -> None:
-    begin(store, "a")
-    [place] = store.root.iterdir()
-    for one in (*place.iterdir(), place):
-        os.utime(one, (0, time.time() - 7 * 86_400 + 60))
-    store.recover()
-    assert everything(store) == [place.name]
-    for one in (*place.iterdir(), place):
-        os.utime(one, (0, time.time() - 7 * 86_400 - 60))
-    store.recover()
-    assert everything(store) == []
-
-
-def test_what_is_not_installed_is_gone_on_leaving(store: ModelStore) -> None:
-    with store.resuming("reference", SOURCE, install=False) as partial:
-        assert store.staged(partial.folder / "onnx/model.onnx") == Path("onnx/model.onnx")
-    assert everything(store) == []
+    with store.downloading(end_the_other):
+        pass
+    waiting = f"another pull or import is under way in {store.root}; waiting until it ends"
+    assert told == [waiting]
