@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import CONTEXT
 
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult, Vector
@@ -113,3 +114,16 @@ async def test_a_slow_model_ends_at_the_deadline_and_the_attempt_is_reported():
         await around.embedding.embed(REQUEST, late)
     assert refused.value.reason is Reason.DEADLINE_EXCEEDED
     assert [one.error_reason for one in around.outcomes] == ["DEADLINE_EXCEEDED"]
+    [told] = around.records
+    assert (told.plan_id, told.reason, told.outcome) == ("p", "because", "DEADLINE_EXCEEDED")
+
+
+async def test_a_request_that_is_given_up_is_accounted_for_with_its_plan():
+    around = Neighbours(HERE, answers={HERE: None})
+    task = asyncio.create_task(around.embedding.embed(REQUEST, CONTEXT))
+    await until(lambda: around.tried)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [told] = around.records
+    assert (told.plan_id, told.reason, told.outcome) == ("p", "because", "CANCELLED")
