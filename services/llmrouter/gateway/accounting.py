@@ -24,7 +24,7 @@ from llmrouter.common.generation import (
     Started,
     Usage,
 )
-from llmrouter.gateway.record import SPARED, RequestObserver, RequestRecord
+from llmrouter.gateway.record import LONGEST_ASKED, SPARED, RequestObserver, RequestRecord
 
 __all__ = ["Accounting", "refusals_accounted"]
 
@@ -113,7 +113,7 @@ class Accounting:
         """Pass the events on and tell of the request at the end, however it ends."""
         account = _Account(time.monotonic())
         account.operation = "chat" if request.messages else "text_completion"
-        account.asked = request.routing.model
+        account.asked = request.routing.model[:LONGEST_ASKED]
         try:
             async with closing_stream(self._following.generate(request, context)) as events:
                 async for event in events:

@@ -14,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext, Usage
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.plan import Candidate, Plan
+from llmrouter.gateway.record import LONGEST_ASKED
 
 REQUEST = EmbeddingRequest(("red", "blue"))
 HERE, THERE = Candidate("m", "1", "a:1"), Candidate("m", "1", "b:1")
@@ -68,6 +69,14 @@ async def test_a_request_is_accounted_for_with_its_plan_however_it_ends(answer):
         await around.embedding.embed(replace(REQUEST, model="m"), CONTEXT)
     [told] = around.records
     assert (told.plan_id, told.reason, told.asked) == ("p", "because", "m")
+
+
+async def test_of_a_name_that_is_refused_for_its_length_the_record_keeps_the_beginning_alone():
+    around = Neighbours(HERE)
+    with pytest.raises(RouterError):
+        await around.embedding.embed(replace(REQUEST, model="m" * 100_000), CONTEXT)
+    [told] = around.records
+    assert told.asked == "m" * LONGEST_ASKED
 
 
 async def test_another_endpoint_of_the_same_model_takes_over():

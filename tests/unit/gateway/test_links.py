@@ -30,6 +30,7 @@ from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.plan import Outcome, Plan
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.record import LONGEST_ASKED
 from llmrouter.gateway.reporting import BackgroundReporter
 
 
@@ -58,11 +59,11 @@ async def test_a_refused_request_is_accounted_for_with_its_reason_and_attempts()
     assert (line["outcome"], line["attempts"]) == ("QUEUE_FULL", 2)
 
 
-def recorded(selector, *script, deadline=None):
+def recorded(selector, *script, model="first", deadline=None):
     """Begin a request for a model by its name; returns its task, and where the record will be."""
     seen = []
-    chain = Deadline(Planning(selector, Following(*script)))
-    request = replace(GREEDY, routing=replace(GREEDY.routing, model="first"))
+    chain = Admission(Deadline(Planning(selector, Following(*script))))
+    request = replace(GREEDY, routing=replace(GREEDY.routing, model=model))
     context = replace(CONTEXT, bill=Bill(), deadline=deadline)
     accounting = Accounting(chain, [SimpleNamespace(ended=seen.append)])
     return asyncio.create_task(collect(accounting.generate(request, context))), seen
@@ -102,6 +103,13 @@ async def test_a_request_that_got_no_plan_is_accounted_for_without_one():
     with pytest.raises(RouterError):
         await task
     assert (seen[0].plan_id, seen[0].reason) == ("", "")
+
+
+async def test_of_a_name_that_is_refused_for_its_length_the_record_keeps_the_beginning_alone():
+    task, seen = recorded(Selector(), model="m" * 100_000)
+    with pytest.raises(RouterError):
+        await task
+    assert seen[0].asked == "m" * LONGEST_ASKED
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.ANSWER_BROKEN_OFF])
