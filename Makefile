@@ -99,13 +99,17 @@ chart-tools: build/gobin/helm build/gobin/kube-score ## Build what the tests of 
 
 # A server that was not built by its own makefile does not know its version, which charts ask for.
 APISERVER_VERSION = $(addprefix -X k8s.io/component-base/version.,gitVersion=v1.37.2 gitMajor=1 gitMinor=37)
-build/gobin/kube-apiserver:
-	cd tests/helm/cluster && go build -ldflags '-s -w $(APISERVER_VERSION)' -o $(abspath build/gobin)/ ./etcd ./kube-apiserver
+CLUSTER_MODULE = tests/helm/cluster
+build/gobin/kube-apiserver: $(CLUSTER_MODULE)/go.mod $(CLUSTER_MODULE)/go.sum
+	cd $(CLUSTER_MODULE) && go build -ldflags '-s -w $(APISERVER_VERSION)' -o $(abspath build/gobin)/ ./etcd ./kube-apiserver
+	@touch $@
 
 chart-cluster: chart-tools build/gobin/kube-apiserver ## Build an API server to install the chart on (ten minutes)
 
-build/gobin/jaeger:
-	cd tests/integration/suite/jaeger && go build -ldflags '-s -w' -o $(abspath build/gobin)/ github.com/jaegertracing/jaeger/cmd/jaeger
+JAEGER_MODULE = tests/integration/suite/jaeger
+build/gobin/jaeger: $(JAEGER_MODULE)/go.mod $(JAEGER_MODULE)/go.sum
+	cd $(JAEGER_MODULE) && go build -ldflags '-s -w' -o $(abspath build/gobin)/ github.com/jaegertracing/jaeger/cmd/jaeger
+	@touch $@
 
 trace-tools: build/gobin/jaeger ## Build Jaeger, to which tests send their traces (four minutes)
 

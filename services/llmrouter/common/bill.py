@@ -1,4 +1,4 @@
-"""What one request uses, and how its caller's limits stand."""
+"""What one request uses, under which plan, and how its caller's limits stand."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ class Bill:
     cost: float = 0.0
     """US dollars."""
     standings: Standings = field(default_factory=Standings)
+    plan: tuple[str, str] = ("", "")
+    """Id and reason of the plan to generate under; empty before there is one."""
     _running: int = 0
     _waiting: list[Callable[[], None]] = field(default_factory=list)
 

@@ -138,7 +138,6 @@ class RouterError(Exception):
         violations: The wrong fields, for bad requests.
         quotas: The limits without room, for requests beyond them.
         attempts: What was tried in vain; known in the gateway alone.
-        plan: Id and reason of the plan that led here, empty before there was one; likewise.
     """
 
     def __init__(
@@ -157,7 +156,6 @@ class RouterError(Exception):
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
         self.attempts: tuple[Attempt, ...] = ()
-        self.plan = ("", "")
         self.violations = violations
         self.quotas = quotas
 

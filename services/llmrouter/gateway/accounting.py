@@ -24,7 +24,7 @@ from llmrouter.common.generation import (
     Started,
     Usage,
 )
-from llmrouter.gateway.record import SPARED, RequestObserver, RequestRecord
+from llmrouter.gateway.record import LONGEST_ASKED, SPARED, RequestObserver, RequestRecord
 
 __all__ = ["Accounting", "refusals_accounted"]
 
@@ -42,7 +42,6 @@ class _Account:
     finished: Finished | None = None
     operation: str = ""
     asked: str = ""
-    plan: tuple[str, str] = ("", "")
     first_delta: float | None = None
     last_delta: float = 0.0
     streamed_tokens: int = 0
@@ -60,7 +59,7 @@ class _Account:
             case ChoiceFinished():
                 self.finish_reasons = (*self.finish_reasons, event.reason.value)
             case Started():
-                self.started, self.plan = event, (event.plan_id, event.reason)
+                self.started = event
                 self.attempts = 0 if event.cache in SPARED else 1
             case Finished():
                 self.finished = event
@@ -70,7 +69,6 @@ class _Account:
     def failed(self, error: RouterError) -> None:
         """Learn from the error that ended the request."""
         self.outcome = error.reason.value
-        self.plan = error.plan if self.started is None else self.plan
         tried = error.metadata.get("attempts", "")
         self.attempts = int(tried) if tried.isdecimal() else self.attempts
 
@@ -115,7 +113,7 @@ class Accounting:
         """Pass the events on and tell of the request at the end, however it ends."""
         account = _Account(time.monotonic())
         account.operation = "chat" if request.messages else "text_completion"
-        account.asked = request.routing.model
+        account.asked = request.routing.model[:LONGEST_ASKED]
         try:
             async with closing_stream(self._following.generate(request, context)) as events:
                 async for event in events:
@@ -173,6 +171,9 @@ def _tell(account: _Account, context: RequestContext, observers: Sequence[Reques
 
 def _record(account: _Account, context: RequestContext) -> RequestRecord:
     started = account.started
+    plan_id, reason = context.bill.plan if context.bill is not None else ("", "")
+    if started is not None:
+        plan_id, reason = started.plan_id, started.reason
     return RequestRecord(
         operation=account.operation,
         request_id=context.request_id,
@@ -185,8 +186,8 @@ def _record(account: _Account, context: RequestContext) -> RequestRecord:
         model=started.model if started else "",
         version=started.version if started else "",
         cache=started.cache.value if started else "",
-        plan_id=account.plan[0],
-        reason=account.plan[1],
+        plan_id=plan_id,
+        reason=reason,
         asked=account.asked,
         attempts=account.attempts,
         usage=account.usage,

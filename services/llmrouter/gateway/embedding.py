@@ -16,7 +16,7 @@ from llmrouter.common.errors import Reason, Retry, RouterError
 from llmrouter.common.generation import RequestContext, Usage
 from llmrouter.common.validation import validate_embedding
 from llmrouter.gateway.plan import Candidate, Outcome, Plan
-from llmrouter.gateway.record import RequestObserver, RequestRecord
+from llmrouter.gateway.record import LONGEST_ASKED, RequestObserver, RequestRecord
 from llmrouter.gateway.reporting import OutcomeReporter
 
 __all__ = ["EmbedRunner", "EmbedSelector", "Embedding"]
@@ -87,7 +87,7 @@ class Embedding:
             RouterError: INVALID_ARGUMENT; there is no plan; every candidate failed;
                 DEADLINE_EXCEEDED.
         """
-        account = _Account(asked=request.model)
+        account = _Account(asked=request.model[:LONGEST_ASKED])
         try:
             async with asyncio.timeout(context.remaining()):
                 account.result = await self._planned(request, context, account)

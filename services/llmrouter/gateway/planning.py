@@ -35,19 +35,18 @@ class Planning:
     async def generate(
         self, request: GenerationRequest, context: RequestContext
     ) -> AsyncIterator[GenerationEvent]:
-        """Get a plan, then pass the events on.
+        """Get a plan and put it down in the bill, then pass the events on.
 
         Raises:
             RouterError: There is no plan.
         """
         plan = await self._selector.select(request, context)
+        if context.bill is not None:
+            # The record needs it however this ends: who gives up hands no error on.
+            context.bill.plan = (plan.id, plan.reason)
         if not plan.candidates:
             raise RouterError(Reason.NO_CANDIDATE, "the selector named no model for this request")
         planned = PlannedRequest(request, plan)
-        try:
-            async with closing_stream(self._following.generate(planned, context)) as events:
-                async for event in events:
-                    yield event
-        except RouterError as error:
-            error.plan = (plan.id, plan.reason)
-            raise
+        async with closing_stream(self._following.generate(planned, context)) as events:
+            async for event in events:
+                yield event

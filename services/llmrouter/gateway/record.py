@@ -8,7 +8,11 @@ from typing import Protocol
 from llmrouter.common.bill import Bill
 from llmrouter.common.generation import CacheStatus, Timings, Usage
 
-__all__ = ["SPARED", "RequestObserver", "RequestRecord"]
+__all__ = ["LONGEST_ASKED", "SPARED", "RequestObserver", "RequestRecord"]
+
+LONGEST_ASKED = 256
+"""Characters kept of a model's name as it was asked for. No model has a longer one, but a refused
+request may hold megabytes, and records stay in memory."""
 
 SPARED = frozenset({CacheStatus.HIT, CacheStatus.JOINED, CacheStatus.STALE, CacheStatus.SIMILAR})
 """What the cache does where nothing is generated for a request."""
@@ -49,7 +53,8 @@ class RequestRecord:
     bill: Bill | None = None
     """What it has used, which may grow still; None where nobody pays."""
     asked: str = ""
-    """The model that was asked for by name; empty where the choice was the selector's."""
+    """The model that was asked for by name, cut to `LONGEST_ASKED`; empty where the choice was the
+    selector's."""
 
 
 class RequestObserver(Protocol):

@@ -8,6 +8,7 @@ from tests.support.live_frames import empty, quiet, stormy
 from tests.unit.gateway.http.live_double import Page
 
 from llmrouter.gateway.identity.principal import Scope
+from llmrouter.gateway.live.recent import CALLERS
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -39,6 +40,21 @@ async def test_a_request_that_nobody_answered_says_who_was_to_and_leads_to_the_c
         await tab.shown.wait_for_selector("#detail:has-text('no choice plan-0')")
         detail = await tab.text("#detail")
         assert "Answered by nobody Asked for large" in detail
+
+
+async def test_of_a_request_without_a_plan_refused_is_said_only_of_what_was_refused(browser):
+    seen = quiet()
+    outcomes = {"RATE_LIMITED": "was refused", "CANCELLED": "ended", "DEADLINE_EXCEEDED": "ended"}
+    [row, *_] = [one for one in seen["requests"] if one["outcome"] == "RATE_LIMITED"]
+    seen["requests"] = [
+        {**row, "id": name, "outcome": name, "refused": name in CALLERS} for name in outcomes
+    ]
+    async with watching(browser, seen) as (_, tab):
+        for name, end in outcomes.items():
+            said = name.replace("_", " ").lower()
+            await tab.shown.locator("#requests tr", has_text=said).first.click()
+            assert f"It {end} before a choice was made." in await tab.text("#detail")
+            await tab.shown.keyboard.press("Escape")
 
 
 async def test_a_quiet_day_shows_requests_models_engines_cache_cost_and_rollouts(browser):

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.integration.suite.conftest import free_ports
+from tests.support.ports import free_ports
+from tests.support.programs import program
 
 JAEGER = Path(__file__).resolve().parents[3] / "build/gobin/jaeger"
 needs_jaeger = pytest.mark.skipif(
@@ -56,16 +57,11 @@ class Jaeger:
     @contextlib.asynccontextmanager
     async def running(self):
         """Run it; what it has received goes with it."""
+        command = str(JAEGER), "--config", str(self._configuration)
         with (self._folder / "jaeger.log").open("ab") as log:
-            process = await asyncio.create_subprocess_exec(
-                str(JAEGER), "--config", str(self._configuration), stdout=log, stderr=log
-            )
-        try:
-            await self._eventually(lambda: self._ask("services") is not None)
-            yield self
-        finally:
-            process.terminate()
-            await asyncio.wait_for(process.wait(), 20)
+            async with program(*command, seconds=20, said=log):
+                await self._eventually(lambda: self._ask("services") is not None)
+                yield self
 
     async def trace(self, trace_id, complete):
         """Return the spans of a trace once it holds what `complete` wants of their number."""

@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
-from tests.integration.suite.conftest import four_processes, free_ports
+from tests.integration.suite.conftest import four_processes
 from tests.integration.suite.jaeger_receiver import Jaeger, needs_jaeger
 from tests.integration.suite.test_telemetry import TREE, ask, configured, page
+from tests.support.ports import free_ports
 
 from llmrouter import suite
 

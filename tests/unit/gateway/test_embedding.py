@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import CONTEXT
 
 from llmrouter.common.embedding import EmbeddingRequest, EmbeddingResult, Vector
@@ -13,6 +14,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext, Usage
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.plan import Candidate, Plan
+from llmrouter.gateway.record import LONGEST_ASKED
 
 REQUEST = EmbeddingRequest(("red", "blue"))
 HERE, THERE = Candidate("m", "1", "a:1"), Candidate("m", "1", "b:1")
@@ -69,6 +71,14 @@ async def test_a_request_is_accounted_for_with_its_plan_however_it_ends(answer):
     assert (told.plan_id, told.reason, told.asked) == ("p", "because", "m")
 
 
+async def test_of_a_name_that_is_refused_for_its_length_the_record_keeps_the_beginning_alone():
+    around = Neighbours(HERE)
+    with pytest.raises(RouterError):
+        await around.embedding.embed(replace(REQUEST, model="m" * 100_000), CONTEXT)
+    [told] = around.records
+    assert told.asked == "m" * LONGEST_ASKED
+
+
 async def test_another_endpoint_of_the_same_model_takes_over():
     around = Neighbours(HERE, THERE, answers={HERE: failing(Reason.MODEL_UNAVAILABLE)})
     assert await around.embedding.embed(REQUEST, CONTEXT) == RESULT
@@ -113,3 +123,16 @@ async def test_a_slow_model_ends_at_the_deadline_and_the_attempt_is_reported():
         await around.embedding.embed(REQUEST, late)
     assert refused.value.reason is Reason.DEADLINE_EXCEEDED
     assert [one.error_reason for one in around.outcomes] == ["DEADLINE_EXCEEDED"]
+    [told] = around.records
+    assert (told.plan_id, told.reason, told.outcome) == ("p", "because", "DEADLINE_EXCEEDED")
+
+
+async def test_a_request_that_is_given_up_is_accounted_for_with_its_plan():
+    around = Neighbours(HERE, answers={HERE: None})
+    task = asyncio.create_task(around.embedding.embed(REQUEST, CONTEXT))
+    await until(lambda: around.tried)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [told] = around.records
+    assert (told.plan_id, told.reason, told.outcome) == ("p", "because", "CANCELLED")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
+from tests.support.waiting import until
 from tests.unit.gateway.doubles import (
     CONTEXT,
     FIRST,
@@ -20,6 +21,7 @@ from tests.unit.gateway.doubles import (
     error,
 )
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import GenerationRequest
 from llmrouter.gateway import reporting
@@ -28,6 +30,7 @@ from llmrouter.gateway.admission import Admission
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.plan import Outcome, Plan
 from llmrouter.gateway.planning import Planning
+from llmrouter.gateway.record import LONGEST_ASKED
 from llmrouter.gateway.reporting import BackgroundReporter
 
 
@@ -56,16 +59,57 @@ async def test_a_refused_request_is_accounted_for_with_its_reason_and_attempts()
     assert (line["outcome"], line["attempts"]) == ("QUEUE_FULL", 2)
 
 
-async def test_a_request_that_failed_under_a_plan_is_accounted_for_with_it_and_who_was_asked_for():
+def recorded(selector, *script, model="first", deadline=None):
+    """Begin a request for a model by its name; returns its task, and where the record will be."""
     seen = []
-    observer = SimpleNamespace(ended=seen.append)
-    failing = Planning(Selector(), Following(error(Reason.UPSTREAM_UNAVAILABLE)))
-    request = replace(GREEDY, routing=replace(GREEDY.routing, model="first"))
+    chain = Admission(Deadline(Planning(selector, Following(*script))))
+    request = replace(GREEDY, routing=replace(GREEDY.routing, model=model))
+    context = replace(CONTEXT, bill=Bill(), deadline=deadline)
+    accounting = Accounting(chain, [SimpleNamespace(ended=seen.append)])
+    return asyncio.create_task(collect(accounting.generate(request, context))), seen
+
+
+async def test_a_request_that_failed_under_a_plan_is_accounted_for_with_it_and_who_was_asked_for():
+    task, seen = recorded(Selector(), error(Reason.UPSTREAM_UNAVAILABLE))
     with pytest.raises(RouterError):
-        await collect(Accounting(failing, [observer]).generate(request, CONTEXT))
+        await task
     [told] = seen
     assert (told.plan_id, told.reason, told.asked) == (PLAN.id, PLAN.reason, "first")
     assert (told.model, told.outcome) == ("", "UPSTREAM_UNAVAILABLE")
+
+
+async def test_a_request_whose_model_hung_past_its_deadline_is_accounted_for_with_its_plan():
+    task, seen = recorded(Selector(), 60, deadline=time.monotonic() + 0.05)
+    with pytest.raises(RouterError):
+        await task
+    [told] = seen
+    assert (told.plan_id, told.reason) == (PLAN.id, PLAN.reason)
+    assert told.outcome == "DEADLINE_EXCEEDED"
+
+
+async def test_a_request_that_was_given_up_before_its_answer_began_is_accounted_for_with_its_plan():
+    selector = Selector()
+    task, seen = recorded(selector, 60)
+    await until(lambda: selector.asked)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    [told] = seen
+    assert (told.plan_id, told.reason, told.outcome) == (PLAN.id, PLAN.reason, "CANCELLED")
+
+
+async def test_a_request_that_got_no_plan_is_accounted_for_without_one():
+    task, seen = recorded(Selector(error(Reason.UNKNOWN_MODEL)))
+    with pytest.raises(RouterError):
+        await task
+    assert (seen[0].plan_id, seen[0].reason) == ("", "")
+
+
+async def test_of_a_name_that_is_refused_for_its_length_the_record_keeps_the_beginning_alone():
+    task, seen = recorded(Selector(), model="m" * 100_000)
+    with pytest.raises(RouterError):
+        await task
+    assert seen[0].asked == "m" * LONGEST_ASKED
 
 
 @pytest.mark.parametrize("reason", [Reason.DEADLINE_EXCEEDED, Reason.ANSWER_BROKEN_OFF])

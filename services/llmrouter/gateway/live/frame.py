@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from llmrouter.common.overview import Overview, Rates
+from llmrouter.common.telemetry.redaction import redacted_text
 from llmrouter.common.wire import seconds
 from llmrouter.gateway.limits.fullness import Fullest
 from llmrouter.gateway.live.recent import CALLERS, STEP_SECONDS, RecentRequests
@@ -234,14 +235,14 @@ def _request(at: float, one: RequestRecord) -> dict[str, Any]:
     times, bill = one.timings, one.bill
     return {
         "at": round(at, 3),
-        "id": one.request_id,
+        "id": redacted_text(one.request_id),
         "tenant": _name(one.tenant),
         "kind": one.operation,
         "outcome": one.outcome,
         "refused": one.outcome in CALLERS,
         "model": _name(one.model),
         "version": _name(one.version),
-        "asked": _name(one.asked),
+        "asked": _name(redacted_text(one.asked)),
         "cache": one.cache,
         "plan": one.plan_id,
         "reason": _said(one.reason),

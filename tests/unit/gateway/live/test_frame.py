@@ -7,6 +7,7 @@ from tests.support.live_frames import empty, quiet, ready, stormy
 
 from llmrouter.common.generation import Usage
 from llmrouter.common.overview import Overview
+from llmrouter.common.telemetry.redaction import HIDDEN
 from llmrouter.gateway.live.recent import RecentRequests
 from llmrouter.gateway.live.troubles import troubles_in
 from llmrouter.gateway.record import RequestRecord
@@ -122,6 +123,16 @@ def test_a_request_tells_why_what_it_cost_and_where_the_time_went_but_no_user():
     [one] = ready(Overview(), recent)["requests"]
     assert (one["reason"], one["tokens"], one["plan"]) == ("because", [3, 4], "plan-1")
     assert "ann" not in json.dumps(one)
+
+
+def test_what_looks_like_a_secret_in_a_callers_own_words_is_hidden_before_it_is_cut():
+    key = "sk-" + "a1B2" * 40
+    recent = RecentRequests()
+    recent.ended(RequestRecord(
+        "chat", key[:64], "acme", "UNKNOWN_MODEL", 0.1, asked=f"{'m' * 80} {key}",
+    ))  # fmt: skip
+    [one] = ready(Overview(), recent)["requests"]
+    assert (one["id"], one["asked"]) == (HIDDEN, f"{'m' * 80} {HIDDEN}")
 
 
 def test_a_model_that_never_served_is_no_trouble():

@@ -22,7 +22,7 @@ function show(name, ...held) {
 export function showRequest(one) {
   const [read, written] = one.tokens;
   const went = parts(one).filter(([, seconds]) => seconds > 0);
-  const choice = el("div", { is: "choice" }, el("p", { is: "soft" }, one.plan ? "asking the selector…" : one.outcome === "OK" ? "No choice was made for it." : "It was refused before a choice was made."));
+  const choice = el("div", { is: "choice" }, el("p", { is: "soft" }, one.plan ? "asking the selector…" : unchosen(one)));
   show(`Request ${one.id}`,
     facts({
       "Answered by": one.model ? `${one.model} @ ${one.version}` : "nobody",
@@ -40,6 +40,12 @@ export function showRequest(one) {
     el("ul", { is: "went" }, ...went.map(([name, seconds]) => el("li", {}, el("i", { is: `part ${name}` }), NAMES[name], el("b", {}, duration(seconds))))),
     choice);
   if (one.plan) fill(choice, one.plan);
+}
+
+function unchosen(one) {
+  if (one.outcome === "OK") return "No choice was made for it.";
+  const refused = one.refused && one.outcome !== "CANCELLED"; // who gives up is not refused
+  return `It ${refused ? "was refused" : "ended"} before a choice was made.`;
 }
 
 export function showChoice(plan) {
