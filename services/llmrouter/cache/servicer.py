@@ -176,7 +176,7 @@ class CacheServicer(CacheServiceServicer):
         self, request: pb.TellVersionsRequest, context: Any
     ) -> pb.TellVersionsResponse:
         """Drop the answers of versions that others have replaced; acknowledged once it is kept."""
-        replaced = await self._versions.tell(decode_versions(request), request.gateway)
+        replaced = await self._versions.tell(decode_versions(request), request.selector)
         gone = [pb.ModelAnswers(model=model, version=version) for model, version in replaced]
         return pb.TellVersionsResponse(replaced=gone)
 

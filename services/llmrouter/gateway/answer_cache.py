@@ -162,8 +162,10 @@ class WatchedCache(Protocol):
         """Tell what was answered here and what was spared."""
         ...
 
-    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Tell all versions of some models; return those that were replaced since the last time.
+    async def tell_versions(
+        self, known: Sequence[tuple[str, str]], selector: str
+    ) -> list[tuple[str, str]]:
+        """Tell all versions that a selector knows of some models; return those just replaced.
 
         Their answers are unusable from then on.
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +45,6 @@ class CacheClient:
     def __init__(self, channel: Any, timeout: float) -> None:
         self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
         self._timeout = timeout
-        self._name = uuid.uuid4().hex
 
     async def lookup(self, key: bytes, session: str, context: RequestContext) -> LookedUp:
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
@@ -134,9 +132,11 @@ class CacheClient:
         message = encode_report(session, CacheLevel.GATEWAY, counts, rows)
         await ask(self._stub.ReportHits, message, _NAME, self._timeout, None)
 
-    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Tell all versions of some models; return those that were replaced since the last time."""
+    async def tell_versions(
+        self, known: Sequence[tuple[str, str]], selector: str
+    ) -> list[tuple[str, str]]:
+        """Tell all versions that a selector knows of some models; return those just replaced."""
         versions = [pb.ModelAnswers(model=model, version=version) for model, version in known]
-        message = pb.TellVersionsRequest(versions=versions, gateway=self._name)
+        message = pb.TellVersionsRequest(versions=versions, selector=selector)
         told = await ask(self._stub.TellVersions, message, _NAME, self._timeout, None)
         return [(one.model, one.version) for one in told.replaced]

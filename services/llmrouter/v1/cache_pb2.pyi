@@ -683,9 +683,11 @@ class TellVersionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSIONS_FIELD_NUMBER: _builtins.int
-    GATEWAY_FIELD_NUMBER: _builtins.int
-    gateway: _builtins.str
-    """Names the gateway that tells; at most 64 bytes, and no other has it."""
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Names the selector that knows them; at most 64 bytes, and no other has it. What it told before is
+    over; what others told lately is there as well.
+    """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAnswers]:
         """All versions there are of each model that is named, also of those that cannot serve now; at most
@@ -696,11 +698,11 @@ class TellVersionsRequest(_message.Message):
         self,
         *,
         versions: _abc.Iterable[Global___ModelAnswers] | None = ...,
-        gateway: _builtins.str = ...,
+        selector: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
