@@ -162,8 +162,10 @@ class SharedStore:
             raise RouterError(Reason.STORE_FAILED, message, retry_after=1.0)
         return int(sequence)
 
-    async def get(self, key: bytes, serves: Callable[[Record], bool]) -> Record | None:
-        """Return the record of a key, if it `serves`.
+    async def get(
+        self, key: bytes, serves: Callable[[Record], bool], *, ahead: bool = False
+    ) -> Record | None:
+        """Return the record of a key, if it `serves`; a miss counts, unless it is `ahead`.
 
         Raises:
             RouterError: STORE_FAILED.
@@ -178,7 +180,7 @@ class SharedStore:
                 _log.error("dropped an answer of %s: %s", self._link.address, error)
                 await self._link.ask(lambda client: client.delete(name))
         if record is None or not serves(record):
-            self._misses += 1
+            self._misses += not ahead
             return None
         self._hits += 1
         return record

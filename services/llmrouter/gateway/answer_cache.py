@@ -122,6 +122,10 @@ class AnswerCache(Protocol):
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
         ...
 
+    async def look_ahead(self, key: bytes, context: RequestContext) -> LookedUp:
+        """Return what is kept under `key`; a miss does not count yet: `lookup` comes after it."""
+        ...
+
     async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
         """Return what is kept, though it may have expired.
 

@@ -48,19 +48,24 @@ class CacheClient:
 
     async def lookup(self, key: bytes, session: str, context: RequestContext) -> LookedUp:
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
-        message = pb.LookupRequest(context=encode_context(context), key=key, session=session)
-        remaining = context.remaining()
-        return decode_looked_up(
-            await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
-        )
+        who = encode_context(context)
+        return await self._lookup(pb.LookupRequest(context=who, key=key, session=session), context)
+
+    async def look_ahead(self, key: bytes, context: RequestContext) -> LookedUp:
+        """Return what is kept under `key`; a miss does not count yet: `lookup` comes after it."""
+        who = encode_context(context)
+        return await self._lookup(pb.LookupRequest(context=who, key=key, ahead=True), context)
 
     async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
         """Return what is kept under `key` or for the question, though it may have expired."""
         who = encode_context(context)
         message = pb.LookupRequest(context=who, key=key, stale=True, question=question)
+        return (await self._lookup(message, context)).found
+
+    async def _lookup(self, message: pb.LookupRequest, context: RequestContext) -> LookedUp:
         remaining = context.remaining()
         response = await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
-        return decode_looked_up(response).found
+        return decode_looked_up(response)
 
     async def wait(
         self, key: bytes, session: str, seconds: float, context: RequestContext
