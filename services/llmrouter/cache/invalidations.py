@@ -84,7 +84,8 @@ class Invalidations:
 
         Returns the mark of the last.
         """
-        marks, gone = [], []
+        marks: list[tuple[bytes, int]] = []
+        gone: list[bytes] = []
         for label in labels:
             self.sequence += 1
             marks.append((label, self.sequence))

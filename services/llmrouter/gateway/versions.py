@@ -100,7 +100,8 @@ class VersionWatch:
 
     async def _tell(self, selector: str, parts: list[list[tuple[str, str]]]) -> RouterError | None:
         """Tell parts as long as there is time; return the first failure."""
-        until, failure = time.monotonic() + _TELL_SECONDS, None
+        until = time.monotonic() + _TELL_SECONDS
+        failure: RouterError | None = None
         begin = bisect_left(parts, self._next)
         self._next = []
         for part in parts[begin:] + parts[:begin]:
