@@ -64,8 +64,10 @@ class DiskTier:
             raise
         return DiskTier(store, writer, max_bytes)
 
-    async def get(self, key: bytes, serves: Callable[[Record], bool]) -> Record | None:
-        """Return the record of a key, if it `serves`.
+    async def get(
+        self, key: bytes, serves: Callable[[Record], bool], *, ahead: bool = False
+    ) -> Record | None:
+        """Return the record of a key, if it `serves`; a miss counts, unless it is `ahead`.
 
         Raises:
             RouterError: STORE_FAILED when the disk cannot be read.
@@ -81,7 +83,7 @@ class DiskTier:
             await self._write(lambda: self._store.set_aside(damage))
             record = None
         if record is None or not serves(record):
-            self._misses += 1
+            self._misses += not ahead
             return None
         self._hits += 1
         return record

@@ -20,8 +20,10 @@ class FarTier(Protocol):
         """Which level it is."""
         ...
 
-    async def get(self, key: bytes, serves: Callable[[Record], bool]) -> Record | None:
-        """Return the record of a key, if it `serves`."""
+    async def get(
+        self, key: bytes, serves: Callable[[Record], bool], *, ahead: bool = False
+    ) -> Record | None:
+        """Return the record of a key, if it `serves`; a miss counts, unless it is `ahead`."""
         ...
 
     async def put(self, key: bytes, record: Record) -> None:

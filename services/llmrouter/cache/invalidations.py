@@ -77,14 +77,27 @@ class Invalidations:
             RouterError: STORE_FAILED when it could not be made durable. It holds all the same until
                 the service ends.
         """
-        self.sequence += 1
-        self.count += 1
-        mark = (label, self.sequence)
-        gone = self.marks.mark(*mark)
-        self._tell(News(self.sequence, self.marks.floor, (mark,)))
-        if self._keeper is not None:
-            await self._keeper.mark((mark,), gone, self.marks.floor)
-        return mark[1]
+        return await self.invalidate_all((label,))
+
+    async def invalidate_all(self, labels: Sequence[bytes]) -> int:
+        """Make all answers with any of some labels unusable, at once; else as `invalidate`.
+
+        Returns the mark of the last.
+        """
+        marks: list[tuple[bytes, int]] = []
+        gone: list[bytes] = []
+        for label in labels:
+            self.sequence += 1
+            marks.append((label, self.sequence))
+            gone += self.marks.mark(label, self.sequence)
+        self.count += len(marks)
+        sequence = self.sequence
+        for at in range(0, len(marks), _AT_ONCE):
+            part = tuple(marks[at : at + _AT_ONCE])
+            self._tell(News(part[-1][1], self.marks.floor, part))
+        if self._keeper is not None and marks:
+            await self._keeper.mark(marks, gone, self.marks.floor)
+        return sequence
 
     def watching(self) -> int:
         """Return how many watch."""

@@ -103,8 +103,8 @@ def decode_versions(request: pb.TellVersionsRequest) -> dict[str, frozenset[str]
     """
     if len(request.versions) > _MOST_TOLD:
         raise invalid("versions", f"has {len(request.versions)}; at most {_MOST_TOLD} are allowed")
-    if (size := len(request.gateway.encode())) > 64:
-        raise invalid("gateway", f"has {size} bytes; at most 64 are allowed")
+    if (size := len(request.selector.encode())) > 64:
+        raise invalid("selector", f"has {size} bytes; at most 64 are allowed")
     found: dict[str, set[str]] = {}
     for at, one in enumerate(request.versions):
         _check_name(f"versions[{at}].model", one.model)

@@ -85,7 +85,8 @@ class CacheServicer(CacheServiceServicer):
             return pb.LookupResponse(found=await self._find_late(request), sequence=sequence)
         place = place_of(request.context, request.key)
         if not self._invalidations.knows(session):
-            return pb.LookupResponse(found=await self._find(place), sequence=sequence)
+            found = await self._find(place, ahead=request.ahead)
+            return pb.LookupResponse(found=found, sequence=sequence)
         # Taken before looking: an answer stored meanwhile is then found by whoever holds the lease.
         before = self._claims.holds(place, session)
         leads = self._claims.lead(place, session)
@@ -176,7 +177,7 @@ class CacheServicer(CacheServiceServicer):
         self, request: pb.TellVersionsRequest, context: Any
     ) -> pb.TellVersionsResponse:
         """Drop the answers of versions that others have replaced; acknowledged once it is kept."""
-        replaced = await self._versions.tell(decode_versions(request), request.gateway)
+        replaced = await self._versions.tell(decode_versions(request), request.selector)
         gone = [pb.ModelAnswers(model=model, version=version) for model, version in replaced]
         return pb.TellVersionsResponse(replaced=gone)
 
@@ -245,8 +246,10 @@ class CacheServicer(CacheServiceServicer):
         known = await self._tiers.target(question_place_of(request.context, request.question))
         return None if known is None else await self._find(known, stale=True)
 
-    async def _find(self, place: bytes, *, stale: bool = False) -> pb.FoundAnswer | None:
-        hit = await self._tiers.lookup(place, stale=stale)
+    async def _find(
+        self, place: bytes, *, stale: bool = False, ahead: bool = False
+    ) -> pb.FoundAnswer | None:
+        hit = await self._tiers.lookup(place, stale=stale, ahead=ahead)
         if hit is None:
             return None
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from llmrouter.cache.invalidations import Invalidations, News
 from llmrouter.cache.shared_store import SharedNews, SharedStore
@@ -52,13 +52,13 @@ class SharedInvalidations(Invalidations):
             message = "the shared store is away; no answers can be served or kept"
             raise RouterError(Reason.STORE_FAILED, message, retry_after=1.0)
 
-    async def invalidate(self, label: bytes) -> int:
-        """Make all answers with a label unusable, in every service within a second.
+    async def invalidate_all(self, labels: Sequence[bytes]) -> int:
+        """Make all answers with any of some labels unusable, in every service within a second.
 
         Raises:
             RouterError: STORE_FAILED when the store did not take it; nothing has changed.
         """
-        sequence = await self._store.invalidate(label)
+        sequence = await self._store.invalidate(labels)
         await self.look()
         return sequence
 

@@ -7,9 +7,7 @@ so that none outlives a store whose marks were lost.
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from dataclasses import dataclass
 from llmrouter.cache.claims import Claim
 from llmrouter.cache.record import Record, RecordError
 from llmrouter.cache.shared_link import SharedLink
+from llmrouter.cache.store_facts import ordered_versions, packed_versions
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import CacheLevel
 from llmrouter.common.invalidation import MOST_WATERMARKS
@@ -56,10 +55,12 @@ _INVALIDATE = (
     _CHECKED
     + """
 if id ~= ARGV[1] then return false end
-redis.call('HINCRBY', KEYS[1], 'sequence', 1)
-sequence = redis.call('HGET', KEYS[1], 'sequence')
-redis.call('ZADD', KEYS[2], sequence, ARGV[2])
-local extra = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[3])
+for at = 3, #ARGV do
+  redis.call('HINCRBY', KEYS[1], 'sequence', 1)
+  sequence = redis.call('HGET', KEYS[1], 'sequence')
+  redis.call('ZADD', KEYS[2], sequence, ARGV[at])
+end
+local extra = redis.call('ZCARD', KEYS[2]) - tonumber(ARGV[2])
 if extra > 0 then
   local gone = redis.call('ZPOPMIN', KEYS[2], extra)
   redis.call('HSET', KEYS[1], 'floor', gone[#gone])
@@ -146,23 +147,25 @@ class SharedStore:
         self._id = identity
         return SharedNews(identity, int(sequence), int(floor), bool(has_dictionary), marks)
 
-    async def invalidate(self, label: bytes) -> int:
-        """Note a mark; return its number.
+    async def invalidate(self, labels: Sequence[bytes]) -> int:
+        """Note marks, all or none; return the number of the last.
 
         Raises:
             RouterError: STORE_FAILED when it cannot, or the store has become another.
         """
         names = (self._fact(b"facts"), self._fact(b"marks"))
         sequence = await self._link.ask(
-            lambda client: client.eval(_INVALIDATE, 2, *names, self._id, label, MOST_WATERMARKS)
+            lambda client: client.eval(_INVALIDATE, 2, *names, self._id, MOST_WATERMARKS, *labels)
         )
         if sequence is None:
             message = "the shared store was emptied; the invalidation can be made again"
             raise RouterError(Reason.STORE_FAILED, message, retry_after=1.0)
         return int(sequence)
 
-    async def get(self, key: bytes, serves: Callable[[Record], bool]) -> Record | None:
-        """Return the record of a key, if it `serves`.
+    async def get(
+        self, key: bytes, serves: Callable[[Record], bool], *, ahead: bool = False
+    ) -> Record | None:
+        """Return the record of a key, if it `serves`; a miss counts, unless it is `ahead`.
 
         Raises:
             RouterError: STORE_FAILED.
@@ -177,7 +180,7 @@ class SharedStore:
                 _log.error("dropped an answer of %s: %s", self._link.address, error)
                 await self._link.ask(lambda client: client.delete(name))
         if record is None or not serves(record):
-            self._misses += 1
+            self._misses += not ahead
             return None
         self._hits += 1
         return record
@@ -261,8 +264,7 @@ class SharedStore:
         """
         name = self._fact(b"versions")
         lying: dict[bytes, bytes] = await self._link.ask(lambda client: client.hgetall(name))
-        found = [(*json.loads(value), model.decode()) for model, value in lying.items()]
-        return {model: frozenset(versions) for _, versions, model in sorted(found)}
+        return ordered_versions(lying.values())
 
     async def note_versions(
         self, changed: Mapping[str, frozenset[str]], forgotten: Sequence[str]
@@ -272,8 +274,8 @@ class SharedStore:
         Raises:
             RouterError: STORE_FAILED.
         """
-        name, at = self._fact(b"versions"), time.time()
-        values = {model: json.dumps([at, sorted(known)]) for model, known in changed.items()}
+        name = self._fact(b"versions")
+        values = {model: packed_versions(model, known) for model, known in changed.items()}
         if values:
             await self._link.ask(lambda client: client.hset(name, mapping=values))
         if forgotten:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import struct
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
-__all__ = ["StoreFacts", "new_facts", "read_facts", "read_versions", "write_dictionary",
-           "write_facts", "write_marks", "write_versions"]  # fmt: skip
+__all__ = ["StoreFacts", "new_facts", "ordered_versions", "packed_versions", "read_facts",
+           "read_versions", "write_dictionary", "write_facts", "write_marks",
+           "write_versions"]  # fmt: skip
 
 _NUMBER = struct.Struct(">Q")
 _ID = b"id"
@@ -20,6 +23,7 @@ _FLOOR = b"floor"
 _MARK = b"mark:"
 _DICTIONARY = b"dictionary:"
 _VERSIONS = b"versions:"
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,28 @@ def write_dictionary(txn: Any, raw: bytes) -> None:
 
 def read_versions(txn: Any) -> dict[str, frozenset[str]]:
     """Return the versions that are remembered by model, what was noted longest ago first."""
-    found = [json.loads(value) for _, value in _below(txn, _VERSIONS)]
-    return {model: frozenset(versions) for _, model, versions in sorted(found)}
+    return ordered_versions(value for _, value in _below(txn, _VERSIONS))
+
+
+def packed_versions(model: str, versions: frozenset[str]) -> bytes:
+    """Return the row of a model whose versions are noted now."""
+    return json.dumps([time.time(), model, sorted(versions)]).encode()
+
+
+def ordered_versions(rows: Iterable[bytes]) -> dict[str, frozenset[str]]:
+    """Return the versions by model that rows tell, the eldest first; unreadable ones are left out.
+
+    A damaged row must not keep the others from being known: it is named in the log, and written
+    anew once its model is told.
+    """
+    found = []
+    for row in rows:
+        try:
+            at, model, versions = json.loads(row)
+            found.append((float(at), str(model), frozenset(map(str, versions))))
+        except (ValueError, TypeError, RecursionError):
+            _log.error("the versions of a model cannot be read and are left out: %r", row[:80])
+    return {model: versions for _, model, versions in sorted(found, key=itemgetter(0))}
 
 
 def write_versions(
@@ -105,8 +129,7 @@ def write_versions(
     for model in forgotten:
         txn.delete(_versions_key(model))
     for model, versions in changed.items():
-        value = json.dumps([time.time(), model, sorted(versions)])
-        txn.put(_versions_key(model), value.encode())
+        txn.put(_versions_key(model), packed_versions(model, versions))
 
 
 def _versions_key(model: str) -> bytes:

@@ -69,18 +69,20 @@ class Tiers:
         self._grace = grace
         self._training: asyncio.Task[None] | None = None
 
-    async def lookup(self, place: bytes, *, stale: bool = False) -> Hit | None:
+    async def lookup(self, place: bytes, *, stale: bool = False, ahead: bool = False) -> Hit | None:
         """Return the living answer of a stored key; one found behind memory moves there too.
 
         Args:
             place: What `stored_key` gave.
             stale: Whether one that has expired will do.
+            ahead: Whether a miss is looked up again and does not count yet.
 
         Raises:
             RouterError: STORE_FAILED when it is not in memory and the level behind cannot be read,
                 or when nobody knows which answers were invalidated.
         """
-        record, level = await self._find(place, self._serves_late if stale else self._serves)
+        serves = self._serves_late if stale else self._serves
+        record, level = await self._find(place, serves, ahead=ahead)
         if record is None:
             return None
         try:
@@ -169,12 +171,12 @@ class Tiers:
             await self._far.close()
 
     async def _find(
-        self, place: bytes, serves: Callable[[Record], bool]
+        self, place: bytes, serves: Callable[[Record], bool], *, ahead: bool = False
     ) -> tuple[Record | None, CacheLevel]:
         self._check_store()
-        record, level = self._memory.get(place, serves), CacheLevel.MEMORY
+        record, level = self._memory.get(place, serves, ahead=ahead), CacheLevel.MEMORY
         if record is None and self._far is not None:
-            record, level = await self._far.get(place, serves), self._far.level
+            record, level = await self._far.get(place, serves, ahead=ahead), self._far.level
             if record is not None and place not in self._memory:
                 self._remember(place, record)  # unless a store has overtaken this lookup
         return (record if record is not None and serves(record) else None), level

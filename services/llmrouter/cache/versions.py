@@ -25,9 +25,11 @@ __all__ = [
 
 MOST_VERSIONS = 65_536
 """Versions remembered; past it the models that were told longest ago go, and their answers too."""
-_COUNTS_SECONDS = 3.0
-"""How long a gateway counts that tells nothing more; it tells what there is each second."""
-_MOST_GATEWAYS = 64
+_COUNTS_SECONDS = 10.0
+"""How long a selector counts of which nothing more is told. Of several a gateway asks another each
+second, and tells another of several cache services: each of these hears of each now and then.
+"""
+_MOST_SELECTORS = 64
 
 Versions = Mapping[str, frozenset[str]]
 """By model."""
@@ -115,53 +117,63 @@ class VersionBook:
         self._keeper = keeper
         self._clock = clock
         self._told: dict[str, dict[str, tuple[frozenset[str], float]]] = {}
-        """By model and gateway: what it told, and until when that counts."""
+        """By model and selector: what it knew, and until when that counts."""
         self._noted: dict[str, frozenset[str]] = {}
         """What was noted here last; other services of the store may have noted other things."""
         self._noted_at = b""
         """The store where that is."""
         self._telling = asyncio.Lock()
+        self._last: asyncio.Task[tuple[tuple[str, str], ...]] | None = None
 
-    async def tell(self, now: Versions, gateway: str = "") -> tuple[tuple[str, str], ...]:
+    async def tell(self, now: Versions, selector: str = "") -> tuple[tuple[str, str], ...]:
         """Take in all versions of some models; return those whose answers were dropped.
+
+        A caller that gives up does not stop what was begun: however slow the disk is, the next does
+        not begin from the start.
 
         Args:
             now: The versions by model.
-            gateway: Who tells it; what others told lately is there as well.
+            selector: Who knows it; what others knew lately is there as well.
 
         Raises:
             RouterError: STORE_FAILED when it could not be made durable; tell it again.
         """
-        async with self._telling:
-            if self._noted_at != self._invalidations.store_id:
-                self._noted.clear()
-            there = self._everybody(now, gateway)
-            if all(self._noted.get(name) == known for name, known in there.items()):
-                return ()
-            before = dict(await self._keeper.versions())
-            for name in there:
-                before[name] = before.get(name, frozenset()) | self._noted.get(name, frozenset())
-            found = compared({name: one for name, one in before.items() if one}, there)
-            for model, version in found.replaced:
-                await self._invalidations.invalidate(model_label(model, version))
-            await self._keeper.note_versions(found.changed, found.forgotten)
-            # Last: whatever failed before is made again.
-            for name in found.forgotten:
-                self._noted.pop(name, None)
-                self._told.pop(name, None)
-            self._noted.update(there)
-            self._noted_at = self._invalidations.store_id
-            return found.replaced
+        await self._telling.acquire()
+        self._last = asyncio.ensure_future(self._take_in(now, selector))
+        self._last.add_done_callback(lambda _: self._telling.release())
+        return await asyncio.shield(self._last)
 
-    def _everybody(self, now: Versions, gateway: str) -> dict[str, frozenset[str]]:
-        """Return what all gateways tell of these models."""
+    async def _take_in(self, now: Versions, selector: str) -> tuple[tuple[str, str], ...]:
+        if self._noted_at != self._invalidations.store_id:
+            self._noted.clear()
+        there = self._everybody(now, selector)
+        if all(self._noted.get(name) == known for name, known in there.items()):
+            return ()
+        before = dict(await self._keeper.versions())
+        for name in there:
+            before[name] = before.get(name, frozenset()) | self._noted.get(name, frozenset())
+        found = compared({name: one for name, one in before.items() if one}, there)
+        labels = [model_label(model, version) for model, version in found.replaced]
+        if labels:
+            await self._invalidations.invalidate_all(labels)
+        await self._keeper.note_versions(found.changed, found.forgotten)
+        # Last: whatever failed before is made again.
+        for name in found.forgotten:
+            self._noted.pop(name, None)
+            self._told.pop(name, None)
+        self._noted.update(there)
+        self._noted_at = self._invalidations.store_id
+        return found.replaced
+
+    def _everybody(self, now: Versions, selector: str) -> dict[str, frozenset[str]]:
+        """Return what all selectors know of these models."""
         at, found = self._clock(), {}
         for name, versions in now.items():
             known = self._told.get(name, {})
-            known = {who: one for who, one in known.items() if one[1] > at and who != gateway}
-            for eldest in list(known)[: max(0, len(known) - _MOST_GATEWAYS)]:
+            known = {who: one for who, one in known.items() if one[1] > at and who != selector}
+            for eldest in list(known)[: max(0, len(known) - _MOST_SELECTORS)]:
                 del known[eldest]
-            known[gateway] = (versions, at + _COUNTS_SECONDS)
+            known[selector] = (versions, at + _COUNTS_SECONDS)
             self._told[name] = known
             found[name] = frozenset().union(*(told for told, _ in known.values()))
         return found

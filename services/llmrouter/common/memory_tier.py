@@ -85,12 +85,19 @@ class MemoryTier(Generic[ValueT]):
         self._sketch = FrequencySketch(min(_MOST_COUNTERS, 4 * max_bytes // _LEAST_ENTRY))
         self._hits = self._misses = self._evictions = 0
 
-    def get(self, key: bytes, accepts: Callable[[ValueT], bool] = lambda _: True) -> ValueT | None:
+    def get(
+        self,
+        key: bytes,
+        accepts: Callable[[ValueT], bool] = lambda _: True,
+        *,
+        ahead: bool = False,
+    ) -> ValueT | None:
         """Return the value and mark it as used; None when it is missing or has expired.
 
         Args:
             key: Its key.
             accepts: Whether a value serves; one that does not stays, and counts as a miss.
+            ahead: Whether what is missing is asked for again, and does not count yet.
         """
         self._sketch.count(key, 10 * max(64, len(self)))
         entry = self._find(key)
@@ -98,7 +105,7 @@ class MemoryTier(Generic[ValueT]):
             self.remove(key)
             entry = None
         if entry is None or not accepts(entry.value):
-            self._misses += 1
+            self._misses += not ahead
             return None
         self._hits += 1
         self._use(key, entry)

@@ -122,6 +122,10 @@ class AnswerCache(Protocol):
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
         ...
 
+    async def look_ahead(self, key: bytes, context: RequestContext) -> LookedUp:
+        """Return what is kept under `key`; a miss does not count yet: `lookup` comes after it."""
+        ...
+
     async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
         """Return what is kept, though it may have expired.
 
@@ -162,8 +166,10 @@ class WatchedCache(Protocol):
         """Tell what was answered here and what was spared."""
         ...
 
-    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Tell all versions of some models; return those that were replaced since the last time.
+    async def tell_versions(
+        self, known: Sequence[tuple[str, str]], selector: str
+    ) -> list[tuple[str, str]]:
+        """Tell all versions that a selector knows of some models; return those just replaced.
 
         Their answers are unusable from then on.
         """

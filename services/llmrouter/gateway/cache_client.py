@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -46,23 +45,27 @@ class CacheClient:
     def __init__(self, channel: Any, timeout: float) -> None:
         self._stub: CacheServiceAsyncStub = CacheServiceStub(channel)
         self._timeout = timeout
-        self._name = uuid.uuid4().hex
 
     async def lookup(self, key: bytes, session: str, context: RequestContext) -> LookedUp:
         """Return what is kept under `key`; on a miss ask for its lease, if there is a session."""
-        message = pb.LookupRequest(context=encode_context(context), key=key, session=session)
-        remaining = context.remaining()
-        return decode_looked_up(
-            await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
-        )
+        who = encode_context(context)
+        return await self._lookup(pb.LookupRequest(context=who, key=key, session=session), context)
+
+    async def look_ahead(self, key: bytes, context: RequestContext) -> LookedUp:
+        """Return what is kept under `key`; a miss does not count yet: `lookup` comes after it."""
+        who = encode_context(context)
+        return await self._lookup(pb.LookupRequest(context=who, key=key, ahead=True), context)
 
     async def stale(self, key: bytes, question: bytes, context: RequestContext) -> Found | None:
         """Return what is kept under `key` or for the question, though it may have expired."""
         who = encode_context(context)
         message = pb.LookupRequest(context=who, key=key, stale=True, question=question)
+        return (await self._lookup(message, context)).found
+
+    async def _lookup(self, message: pb.LookupRequest, context: RequestContext) -> LookedUp:
         remaining = context.remaining()
         response = await ask(self._stub.Lookup, message, _NAME, self._timeout, remaining)
-        return decode_looked_up(response).found
+        return decode_looked_up(response)
 
     async def wait(
         self, key: bytes, session: str, seconds: float, context: RequestContext
@@ -134,9 +137,11 @@ class CacheClient:
         message = encode_report(session, CacheLevel.GATEWAY, counts, rows)
         await ask(self._stub.ReportHits, message, _NAME, self._timeout, None)
 
-    async def tell_versions(self, known: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-        """Tell all versions of some models; return those that were replaced since the last time."""
+    async def tell_versions(
+        self, known: Sequence[tuple[str, str]], selector: str
+    ) -> list[tuple[str, str]]:
+        """Tell all versions that a selector knows of some models; return those just replaced."""
         versions = [pb.ModelAnswers(model=model, version=version) for model, version in known]
-        message = pb.TellVersionsRequest(versions=versions, gateway=self._name)
+        message = pb.TellVersionsRequest(versions=versions, selector=selector)
         told = await ask(self._stub.TellVersions, message, _NAME, self._timeout, None)
         return [(one.model, one.version) for one in told.replaced]

@@ -77,11 +77,11 @@ class SelectorClient:
         )
         await ask(self._stub.ReportOutcome, message, "selector", self._timeout, None)
 
-    async def versions(self) -> dict[tuple[str, str], bool]:
-        """Return every model with its version, and whether it serves; else it is away."""
+    async def versions(self) -> tuple[str, dict[tuple[str, str], bool]]:
+        """Return who tells, and whether each version of each model serves; else it is away."""
         message = selector_pb2.ListVersionsRequest()
         told = await ask(self._stub.ListVersions, message, "selector", self._timeout, None)
-        return {(one.model, one.version): not one.away for one in told.versions}
+        return told.selector, {(one.model, one.version): not one.away for one in told.versions}
 
     async def rate_outcome(
         self, request: rating_pb2.RateOutcomeRequest, context: RequestContext

@@ -90,12 +90,12 @@ class NearCache:
         labels = answer_labels(stored_key(tenant, key), tenant, model, version, tags)
         return began.store_id == self.store_id and self._marks.living(labels, began.sequence)
 
-    def get(self, tenant: str, key: bytes) -> Answer | None:
-        """Return the living answer of a tenant's key."""
+    def get(self, tenant: str, key: bytes, *, ahead: bool = False) -> Answer | None:
+        """Return the living answer of a tenant's key; a miss counts, unless it is `ahead`."""
         if not self.hears:
             return None
         place = stored_key(tenant, key)
-        held = self._tier.get(place)
+        held = self._tier.get(place, ahead=ahead)
         if held is None:
             return None
         if not self._marks.living(held.labels, held.as_of):

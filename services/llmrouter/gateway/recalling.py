@@ -75,7 +75,7 @@ class Recalling:
         if candidate is None or not self._may_repeat(candidate, request.routing):
             return self._following.generate(request, context)
         key = answer_key(question, candidate.model, candidate.version)
-        answer = self._near.get(context.tenant, key)
+        answer = self._near.get(context.tenant, key, ahead=True)
         if answer is None:
             return self._farther(request, context, candidate, key)
         return self._repeated(answer, CacheLevel.GATEWAY, candidate, context)
@@ -107,7 +107,7 @@ class Recalling:
         self, key: bytes, candidate: Candidate, context: RequestContext
     ) -> Found | None:
         try:
-            known = await self._cache.lookup(key, "", context)
+            known = await self._cache.look_ahead(key, context)
         except RouterError as error:  # whoever asks again on the way tells the caller
             _log.debug("not recalled", request_id=context.request_id, error=error.message)
             return None

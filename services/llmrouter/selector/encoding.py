@@ -35,8 +35,8 @@ async def encode_catalog(selector: ModelSelector) -> pb.ListCatalogResponse:
     return told
 
 
-def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
-    """Return the versions of all models, in order."""
+def encode_versions(selector: ModelSelector, name: str) -> pb.ListVersionsResponse:
+    """Return the versions of all models, in order, as told by the selector of this name."""
     view = selector.live.view()
     # What requests go to that name no version: those that are meant, and what is rolled out.
     taking = {one.key for one in view.catalog.models} | selector.rollouts.sharing()
@@ -45,10 +45,11 @@ def encode_versions(selector: ModelSelector) -> pb.ListVersionsResponse:
         one.key: one.away or one.key not in taking for one in view.catalog.every if one.version
     }
     return pb.ListVersionsResponse(
+        selector=name,
         versions=[
             pb.ModelVersion(model=model, version=version, away=known[model, version])
             for model, version in sorted(known)
-        ]
+        ],
     )
 
 

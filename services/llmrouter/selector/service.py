@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,7 +33,7 @@ from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 if TYPE_CHECKING:
     from llmrouter.selector.redis_state import RedisState
 
-__all__ = ["PROGRAM", "build"]
+__all__ = ["PROGRAM", "build", "name_of"]
 
 
 async def build(
@@ -54,7 +56,7 @@ async def build(
     outcomes = SharedOutcomes(selector, store.tell)
     past = DecisionFile(_beside(settings, data), settings.decisions, selector.past)
     observer = SelectionObserver(telemetry.meter)
-    servicer = SelectorServicer(selector, observer, outcomes.report, past.find)
+    servicer = SelectorServicer(selector, observer, outcomes.report, past.find, name_of(settings))
     placement = PlacementController(watcher.nodes, dial, settings.placement)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
@@ -84,6 +86,12 @@ async def build(
         readings=lambda: readings(selector, scaling),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
+
+
+def name_of(settings: SelectorSettings) -> str:
+    """Return what tells this selector from others; the same after a restart."""
+    place = f"{socket.gethostname()}:{settings.port}"
+    return hashlib.blake2b(place.encode(), digest_size=16).hexdigest()
 
 
 def _state_path(settings: SelectorSettings, data: Path) -> Path:

@@ -43,6 +43,7 @@ class SelectorServicer(SelectorServiceServicer):
         observer: SelectionObserver | None = None,
         report: Callable[[str, Attempts], int] | None = None,
         recall: Callable[[str], Awaitable[str | None]] | None = None,
+        name: str = "",
     ) -> None:
         """Put a selector on the wire.
 
@@ -51,11 +52,13 @@ class SelectorServicer(SelectorServiceServicer):
             observer: Told of every plan.
             report: Takes outcomes in; None leaves it to the selector.
             recall: Returns the record of a choice that was made before a restart.
+            name: Tells it from other selectors.
         """
         self._selector = selector
         self._observer = observer
         self._report = report or selector.report
         self._recall = recall
+        self._name = name
         self._faults = frozenset(map(str, selector.settings.breaker.failure_classes))
 
     async def Select(  # noqa: N802 - the proto's name
@@ -106,7 +109,7 @@ class SelectorServicer(SelectorServiceServicer):
         context: Any,
     ) -> pb.ListVersionsResponse:
         """List the versions of all models."""
-        return encode_versions(self._selector)
+        return encode_versions(self._selector, self._name)
 
     async def Explain(  # noqa: N802 - the proto's name
         self,

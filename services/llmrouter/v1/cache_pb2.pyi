@@ -138,6 +138,7 @@ class LookupRequest(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
     QUESTION_FIELD_NUMBER: _builtins.int
+    AHEAD_FIELD_NUMBER: _builtins.int
     key: _builtins.bytes
     """Fingerprint of everything that changes the answer; 32 bytes. Required without a `question`."""
     session: _builtins.str
@@ -150,6 +151,8 @@ class LookupRequest(_message.Message):
     """Beside `stale`: as in the store; 32 bytes or empty. Where `key` is empty or finds nothing, what
     was stored last for the question is found, whoever gave it.
     """
+    ahead: _builtins.bool
+    """Whether this is a look ahead of another for the same request: a miss does not count yet."""
     @_builtins.property
     def context(self) -> _generation_pb2.RequestContext:
         """Who asks. The tenant is part of the key as well."""
@@ -162,10 +165,11 @@ class LookupRequest(_message.Message):
         session: _builtins.str = ...,
         stale: _builtins.bool = ...,
         question: _builtins.bytes = ...,
+        ahead: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["context", b"context"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "key", b"key", "question", b"question", "session", b"session", "stale", b"stale"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ahead", b"ahead", "context", b"context", "key", b"key", "question", b"question", "session", b"session", "stale", b"stale"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -683,9 +687,11 @@ class TellVersionsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     VERSIONS_FIELD_NUMBER: _builtins.int
-    GATEWAY_FIELD_NUMBER: _builtins.int
-    gateway: _builtins.str
-    """Names the gateway that tells; at most 64 bytes, and no other has it."""
+    SELECTOR_FIELD_NUMBER: _builtins.int
+    selector: _builtins.str
+    """Names the selector that knows them; at most 64 bytes, and no other has it. What it told before is
+    over; what others told lately is there as well.
+    """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelAnswers]:
         """All versions there are of each model that is named, also of those that cannot serve now; at most
@@ -696,11 +702,11 @@ class TellVersionsRequest(_message.Message):
         self,
         *,
         versions: _abc.Iterable[Global___ModelAnswers] | None = ...,
-        gateway: _builtins.str = ...,
+        selector: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["gateway", b"gateway", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["selector", b"selector", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

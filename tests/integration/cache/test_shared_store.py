@@ -10,6 +10,7 @@ from tests.unit.cache.serving import KEY, Clock, lookup, store, who
 
 from llmrouter.cache.settings import CacheSettings
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.invalidation import model_label
 from llmrouter.v1 import cache_pb2 as pb
 
 pytestmark = needs_server
@@ -297,3 +298,29 @@ async def test_a_version_that_was_replaced_while_no_service_ran_is_missed_by_the
             return await found(beside) is None
 
         await until(gone)
+
+
+async def test_many_versions_are_replaced_in_one_command_and_a_damaged_row_is_passed_over(two):
+    def known(version):
+        names = [f"m{number}" for number in range(500)]
+        told = [pb.ModelAnswers(model=name, version=version) for name in names]
+        return pb.TellVersionsRequest(versions=told)
+
+    one, other = two
+    store, noted = one.made.tiers._far, []
+    await one.TellVersions(known("v"), None)
+    await store._link.ask(lambda client: client.hset(store._fact(b"versions"), "m0", b"{"))
+    invalidate = store.invalidate
+
+    async def counted(labels):
+        noted.append(len(labels))
+        return await invalidate(labels)
+
+    store.invalidate = counted
+    before = one._invalidations.sequence
+    assert len((await one.TellVersions(known("w"), None)).replaced) == 500
+    assert noted == [500]
+    await other._invalidations.look()
+    label = model_label("m499", "v")
+    assert other._invalidations.marks.since(before)[-1][1] == before + 500
+    assert not other._invalidations.living([label], before)

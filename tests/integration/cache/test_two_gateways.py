@@ -64,7 +64,7 @@ class Gateway:
         # A clock that stands: on a busy machine signs of life come late.
         self.near, self.savings = NearCache(1 << 20, lambda: 0.0), SavingsTable()
         sticky = StickyChoice()
-        cache = CacheClient(channel, 5.0)
+        cache = self.cache = CacheClient(channel, 5.0)
         caching = Caching(cache, self.near, sticky, model, 5.0, 10.0)
         self.flights = SingleFlight(self.near, caching, 300.0)
         self.chain = NearCaching(self.near, sticky, self.savings, self.flights)
@@ -109,6 +109,16 @@ async def test_a_second_gateway_finds_what_the_first_stored_and_then_holds_it_to
     assert await two.level() is CacheLevel.MEMORY
     assert await two.level() is CacheLevel.GATEWAY
     assert model.generations == 1
+
+
+async def test_a_look_ahead_through_the_client_is_no_miss_yet(suite):
+    one, *_, cache = suite
+    assert (await one.cache.look_ahead(bytes(32), RequestContext("r"))).found is None
+    levels = (await cache.GetStatistics(pb.GetStatisticsRequest())).levels
+    assert [level.misses for level in levels] == [0, 0, 0]
+    await one.cache.lookup(bytes(32), "", RequestContext("r"))
+    levels = (await cache.GetStatistics(pb.GetStatisticsRequest())).levels
+    assert [level.misses for level in levels] == [0, 1, 1]
 
 
 @pytest.mark.parametrize(

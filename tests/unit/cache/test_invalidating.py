@@ -233,8 +233,8 @@ async def test_an_answer_stored_while_it_is_looked_up_is_found_by_who_may_then_g
         await lookup(service, session=first)
         disk, read, go_on = service._tiers._far, service._tiers._far.get, asyncio.Event()
 
-        async def slow(key, serves):
-            record = await read(key, serves)
+        async def slow(key, serves, **how):
+            record = await read(key, serves, **how)
             await go_on.wait()
             return record
 

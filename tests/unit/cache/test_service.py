@@ -144,8 +144,8 @@ async def test_a_lookup_that_was_overtaken_by_a_store_does_not_undo_it(opened, t
     disk = service._tiers._far
     read, go_on = disk.get, asyncio.Event()
 
-    async def slow(key, serves):
-        record = await read(key, serves)
+    async def slow(key, serves, **how):
+        record = await read(key, serves, **how)
         await go_on.wait()
         return record
 
@@ -171,6 +171,19 @@ async def test_statistics_count_each_level_fastest_first(opened, tmp_path):
     assert disk.level == generation.CACHE_LEVEL_DISK
     assert (disk.entries, disk.hits, disk.misses) == (1, 0, 1)
     assert 0 < disk.bytes <= disk.max_bytes == 1 << 30
+
+
+async def test_of_two_looks_for_one_request_a_miss_counts_once_and_a_hit_at_either(
+    opened, tmp_path
+):
+    service = await opened(disk_path=tmp_path / "answers")
+    ahead = pb.LookupRequest(context=who(), key=KEY, ahead=True)
+    await service.Lookup(ahead, None)
+    await lookup(service)
+    await store(service)
+    assert (await service.Lookup(ahead, None)).HasField("found")
+    _, memory, disk = (await service.GetStatistics(pb.GetStatisticsRequest(), None)).levels
+    assert (memory.hits, memory.misses, disk.hits, disk.misses) == (1, 1, 0, 1)
 
 
 async def test_many_callers_at_once_are_served(opened, tmp_path):

@@ -1,5 +1,7 @@
 """A version that another has replaced answers no more, though it happened while nobody looked."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,9 +15,10 @@ from llmrouter.v1 import cache_pb2 as pb
 QUESTION = b"q" * 32
 
 
-async def tell(service, gateway="", **models):
+async def tell(service, selector="", **models):
     known = [pb.ModelAnswers(model=name, version=one) for name in models for one in models[name]]
-    told = await service.TellVersions(pb.TellVersionsRequest(versions=known, gateway=gateway), None)
+    request = pb.TellVersionsRequest(versions=known, selector=selector)
+    told = await service.TellVersions(request, None)
     return [(one.model, one.version) for one in told.replaced]
 
 
@@ -80,23 +83,88 @@ async def test_what_could_not_be_made_durable_is_found_replaced_again(opened, mo
         raise failing
 
     with monkeypatch.context() as patch:
-        patch.setattr(service._invalidations, "invalidate", fail)
+        patch.setattr(service._invalidations, "invalidate_all", fail)
         with pytest.raises(RouterError):
             await tell(service, m="w")
     assert await tell(service, m="w") == [("m", "v")]
 
 
-async def test_gateways_that_know_different_versions_do_not_drop_each_others_answers(opened, clock):
+async def test_selectors_that_know_different_versions_do_not_drop_each_others_answers(
+    opened, clock
+):
     service = await opened()
     service._versions._clock = clock
     await store(service)
     for _ in range(3):
-        assert await tell(service, gateway="one", m="v") == []
-        assert await tell(service, gateway="other", m="w") == []
-        clock.now += 1
+        assert await tell(service, selector="one", m="v") == []
+        clock.now += 4.5  # so seldom does this service hear of it
+        assert await tell(service, selector="other", m="w") == []
+        clock.now += 4.5
     assert (await lookup(service)).HasField("found")
-    clock.now += 3  # the one is gone
-    assert await tell(service, gateway="other", m="w") == [("m", "v")]
+    clock.now += 10  # the one is gone
+    assert await tell(service, selector="other", m="w") == [("m", "v")]
+
+
+async def test_a_version_goes_at_once_when_all_selectors_that_knew_it_know_another(opened, clock):
+    service = await opened()
+    service._versions._clock = clock
+    await store(service)
+    for who in ("one", "other"):
+        await tell(service, selector=who, m="v")
+    assert await tell(service, selector="one", m="w") == []
+    assert await tell(service, selector="other", m="w") == [("m", "v")]
+    assert not (await lookup(service)).HasField("found")
+
+
+async def test_many_that_are_replaced_at_once_are_one_transaction(opened, tmp_path, monkeypatch):
+    service = await opened(disk_path=tmp_path / "answers")
+    names = [f"m{number}" for number in range(300)]
+    await tell(service, **dict.fromkeys(names, "v"))
+    kept, marks = service._tiers._far._store, []
+    mark = kept._mark
+
+    def counted(*args):
+        marks.append(args[0])
+        mark(*args)
+
+    monkeypatch.setattr(kept, "_mark", counted)
+    assert len(await tell(service, **dict.fromkeys(names, "w"))) == 300
+    assert [len(one) for one in marks] == [300]
+
+
+async def test_what_a_caller_gave_up_is_done_all_the_same_and_not_begun_anew(opened, monkeypatch):
+    service = await opened()
+    await store(service)
+    await tell(service, m="v")
+    keeper, begun, slow = service._versions._keeper, asyncio.Event(), asyncio.Event()
+    note = keeper.note_versions
+
+    async def noted(*args):
+        begun.set()
+        await slow.wait()
+        await note(*args)
+
+    monkeypatch.setattr(keeper, "note_versions", noted)
+    call = asyncio.ensure_future(tell(service, m="w"))
+    await begun.wait()
+    call.cancel()
+    slow.set()
+    assert await tell(service, m="w") == []
+    assert await keeper.versions() == {"m": frozenset("w")}
+    assert service._invalidations.count == 1
+
+
+async def test_a_row_of_versions_that_cannot_be_read_keeps_no_other_from_being_told(
+    opened, tmp_path
+):
+    service = await opened(disk_path=tmp_path / "answers")
+    await tell(service, m="v", n="v")
+    kept = service._tiers._far._store
+    for at, damaged in enumerate((b"{", b"7", b'["x", "m", 1]', b"\xff", b"[" * 100_000)):
+        with kept._env.begin(write=True, db=kept._tables["facts"]) as txn:
+            txn.put(b"versions:%d" % at, damaged)
+    assert await tell(service, m="w") == [("m", "v")]
+    assert await tell(service, n="w") == [("n", "v")]
 
 
 async def test_what_this_service_noted_is_missed_though_another_noted_something_else(opened):
@@ -112,8 +180,8 @@ async def test_versions_without_names_or_too_many_are_refused(opened):
     for refused in ({"m": [""]}, {"": ["v"]}, {"m": ["v" * 257]}):
         with pytest.raises(RouterError, match=r"versions\[0\]"):
             await tell(service, **refused)
-    with pytest.raises(RouterError, match="gateway: has 65 bytes"):
-        await tell(service, gateway="g" * 65, m="v")
+    with pytest.raises(RouterError, match="selector: has 65 bytes"):
+        await tell(service, selector="s" * 65, m="v")
     with pytest.raises(RouterError, match="4097; at most 4096"):
         await tell(service, m=[str(number) for number in range(4097)])
 

@@ -159,6 +159,9 @@ class Cache:
             return LookedUp(Found(found, CacheLevel.MEMORY, 60.0), self.sequence)
         return LookedUp(None, self.sequence, self.leases.pop(0) if self.leases else Lease.NONE)
 
+    async def look_ahead(self, key, context):
+        return await self.lookup(key, "", context)
+
     async def stale(self, key, question, context):
         if self.lookup_error:
             raise self.lookup_error

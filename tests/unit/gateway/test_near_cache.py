@@ -7,15 +7,13 @@ import pytest
 from tests.support.waiting import until
 from tests.unit.gateway.doubles import error, near_cache
 
-from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import CacheLevel, FinishReason, Usage
 from llmrouter.common.invalidation import model_label, tag_label, tenant_label
 from llmrouter.common.savings import HitKind, Saved, SavingsTable, Spared
-from llmrouter.gateway import versions, watching
+from llmrouter.gateway import watching
 from llmrouter.gateway.answer_cache import News
 from llmrouter.gateway.answers import Answer, Choice
 from llmrouter.gateway.near_cache import NearCache
-from llmrouter.gateway.versions import VersionWatch, parted
 from llmrouter.gateway.watching import CacheWatch
 
 KEY = bytes(32)
@@ -120,7 +118,6 @@ class Watched:
         self.asked = []
         self.reports = []
         self.report_error = report_error
-        self.told = []
 
     async def watch(self, store_id, after):
         self.asked.append((store_id, after))
@@ -137,12 +134,6 @@ class Watched:
             failing, self.report_error = self.report_error, None
             raise failing
         self.reports.append((session, rows))
-
-    async def tell_versions(self, known):
-        if self.report_error is not None:
-            raise self.report_error
-        self.told.append(known)
-        return []
 
 
 async def test_a_stream_that_breaks_is_followed_anew_from_where_it_was():
@@ -201,59 +192,3 @@ def test_a_table_of_savings_is_bounded(monkeypatch):
         "t1": 1,
         "*": 3,
     }
-
-
-def test_versions_are_told_in_parts_that_split_no_model():
-    known = {(name, version) for name in "abc" for version in "12"}
-    parts = list(parted(known, most=3))
-    assert [one for part in parts for one in part] == sorted(known)
-    assert [len(part) for part in parts] == [2, 2, 2]
-    assert [len(part) for part in parted(known, most=5)] == [4, 2]
-    assert list(parted([])) == []
-
-
-class Catalog:
-    """Versions of the model `a`, look for look."""
-
-    def __init__(self, *looks):
-        self.looks = list(looks)
-
-    async def versions(self):
-        known = self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]
-        return {("a", version): serves for version, serves in known.items()}
-
-
-async def test_the_cache_is_told_of_every_version_each_time_and_of_those_that_are_away_too(
-    monkeypatch,
-):
-    monkeypatch.setattr(versions, "_LOOK_SECONDS", 0.01)
-    cache = Watched()
-    watch = VersionWatch(Catalog({"1": True}, {}, {"1": False, "2": True}), cache)
-    await watch.start()
-    await until(lambda: len(cache.told) == 3)
-    await watch.close()
-    assert cache.told[:3] == [[("a", "1")], *[[("a", "1"), ("a", "2")]] * 2]
-
-
-async def test_what_could_not_be_told_is_told_with_the_next_look_and_versions_serve_meanwhile():
-    cache = Watched(report_error=error())
-    watch = VersionWatch(Catalog({"1": True}), cache)
-    with pytest.raises(RouterError):
-        await watch.look()
-    assert watch.serves("a", "1")
-    cache.report_error = None
-    await watch.look()
-    assert cache.told == [[("a", "1")]]
-
-
-async def test_a_version_serves_while_the_catalog_that_names_it_is_news(monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(versions.time, "monotonic", clock)
-    watch = VersionWatch(Catalog({"1": True, "3": False}), Watched())
-    assert not watch.serves("a", "1")
-    await watch.look()
-    assert watch.serves("a", "1")
-    assert not watch.serves("a", "2")
-    assert not watch.serves("a", "3")
-    clock.now += 3
-    assert not watch.serves("a", "1")

@@ -152,6 +152,7 @@ async def test_what_the_cache_service_does_not_have_takes_the_whole_way(rig, kep
     assert text(await rig.ask()) == "anew"
     rig.cache.lookup_error = error(Reason.STORE_FAILED)
     assert text(await rig.ask()) == "anew"
+    assert rig.near.counts().misses == 0  # who is on that way looks again, and counts
 
 
 async def test_a_cache_service_that_is_not_heard_is_not_asked(rig):

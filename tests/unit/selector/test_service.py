@@ -22,6 +22,9 @@ from tests.unit.selector.building import selector_of, served
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration
+from llmrouter.selector.service import name_of
+from llmrouter.selector.servicer import SelectorServicer
+from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.strategy_settings import StrategyWeights
 from llmrouter.v1 import generation_pb2 as generation
 from llmrouter.v1 import selector_pb2 as pb
@@ -156,6 +159,13 @@ async def test_every_version_is_listed_and_those_that_take_no_requests_are_told(
         (INT8, "v2", False),
         (INT8, "v3", True),
     ]
+
+
+async def test_versions_are_told_under_the_name_of_the_selector_which_it_keeps_in_its_place():
+    names = [name_of(SelectorSettings(port=port)) for port in (1, 1, 2)]
+    assert names[0] == names[1] != names[2]
+    one = SelectorServicer(selector_of(HELD), name=names[0])
+    assert (await one.ListVersions(pb.ListVersionsRequest(), None)).selector == names[0]
 
 
 async def test_a_context_out_of_bounds_is_refused():
