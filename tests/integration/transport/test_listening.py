@@ -10,8 +10,10 @@ import grpc
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.transport.named import Named, health_of, hosted, say
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 from tests.unit.selector.building import Clock
 
 from llmrouter.common.dialling import Dialler
@@ -83,13 +85,13 @@ async def test_parts_of_a_service_have_a_health_of_their_own():
     try:
         await hosted.start()
 
-        async def until(status):
+        async def becomes(status):
             while await health_of(address, "limits") != status:
                 pass
 
-        await until("SERVING")
+        await becomes("SERVING")
         well[0] = False
-        await until("NOT_SERVING")
+        await becomes("NOT_SERVING")
         assert await health_of(address) == "SERVING"
     finally:
         await hosted.stop(0)
@@ -146,6 +148,61 @@ async def test_no_call_fails_while_connections_are_renewed():
             while len(named.peers) < 3:
                 assert await say(dialler.channel(address)) == b"one"
         await dialler.close()
+
+
+def watching(channel):
+    """Watch the health of a service, which asks for no credential."""
+    asked = health_pb2.HealthCheckRequest(service="liveness")
+    return health_pb2_grpc.HealthStub(channel).Watch(asked, timeout=60)
+
+
+def reflecting(channel):
+    """Ask what a service serves, and say neither that this was all nor anything more."""
+
+    async def asked():
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        await asyncio.Event().wait()
+
+    return reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+        asked(), timeout=60
+    )
+
+
+@pytest.mark.parametrize("hold", [watching, reflecting])
+async def test_streams_that_need_no_credential_end_with_the_age_of_a_connection(hold):
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        hosted(Named("one"), connections=1, connection_age_seconds=1) as (address, _),
+        aio.insecure_channel(address, own) as holding,
+        aio.insecure_channel(address, own) as late,
+    ):
+        held = hold(holding)
+        assert await held.read()
+        with pytest.raises(aio.AioRpcError):
+            await say(late)
+        with pytest.raises(aio.AioRpcError, match="ask anew") as ended:
+            await held.read()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await late.unary_unary("/test.Named/Say")(b"", timeout=30, wait_for_ready=True)
+
+
+async def test_connections_of_the_health_port_grow_old_too():
+    [port] = free_ports(1)
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        hosted(Named("one"), connections=2, connection_age_seconds=1, health_port=port),
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as idle,
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as holding,
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as late,
+    ):
+        held = watching(holding)
+        assert await held.read()
+        asked = health_pb2.HealthCheckRequest(service="liveness")
+        for channel in (idle, late):
+            probe = health_pb2_grpc.HealthStub(channel).Check
+            assert await probe(asked, timeout=30, wait_for_ready=True)
+        with pytest.raises(aio.AioRpcError, match="ask anew"):
+            await held.read()
 
 
 def silent(address):
@@ -247,9 +304,7 @@ async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew():
             with pytest.raises(aio.AioRpcError):
                 await say(channel)
         clock.now += 5
-        async with asyncio.timeout(20):
-            while await _said(channel) != b"one":
-                pass
+        assert await until(lambda: _said(channel)) == b"one"
         clock.now += 5
         assert await say(channel) == b"one"
     await channel.close()
