@@ -21,6 +21,7 @@ from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.listening import Listening
 from llmrouter.common.renewing import RenewingChannel
 from llmrouter.common.settings import ConfigError
+from llmrouter_client.handshake import handshake_failure
 
 
 async def test_a_service_that_is_not_ready_is_live_all_the_same():
@@ -229,6 +230,7 @@ async def test_a_connection_beyond_the_bound_is_closed_at_once_and_others_are_se
                 with pytest.raises(aio.AioRpcError) as refused:
                     await say(late)
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "`connections`" in handshake_failure(address, refused.value.details())
                 held.pop().close()
                 ask = late.unary_unary("/test.Named/Say")  # one has left, so there is room
                 assert await ask(b"", timeout=30, wait_for_ready=True) == b"one"
