@@ -24,7 +24,7 @@ EDGE = {
         "cli/checks_suite.py", "cli/invalidate.py", "cli/loading.py",
         "cli/overview_tables.py", "cli/profile.py", "cli/rollout.py", "cli/select.py",
         "cli/stats.py",
-        "common/credentials.py",
+        "common/ageing.py", "common/credentials.py",
         "common/dialling.py", "common/guard.py", "common/inprocess.py", "common/overview.py",
         "common/packing.py", "common/profile_servicer.py", "common/renewing.py",
         "common/server.py",

@@ -32,9 +32,12 @@ _CHANNEL_OPTIONS = (
 _REST_SECONDS = 1.0
 """For how long one that failed is asked only where all have."""
 _READY, _ON_THE_WAY, _AWAY = range(3)
+_CONNECTED = grpc.ChannelConnectivity.READY
+_GONE = grpc.ChannelConnectivity.TRANSIENT_FAILURE
 _LOST_SECONDS = 5.0
-"""For how long nobody is to be reached until an address is dialled anew: gRPC itself looks a name
-up that stands for nobody ever more rarely, after an hour each two minutes."""
+"""For how long nobody is to be reached until an address is dialled anew, beside the connection that
+there is: gRPC itself looks a name up that stands for nobody ever more rarely, after an hour each
+two minutes."""
 _GRACE_SECONDS = 3600.0
 """What calls on a channel that is let go have left."""
 
@@ -47,6 +50,7 @@ class Gateway:
         self.rests_until = 0.0
         self._credentials = credentials
         self._channel: aio.Channel | None = None
+        self._next: aio.Channel | None = None
         self._lost_since: float | None = None
         self._let_go: dict[asyncio.Future[None], aio.Channel] = {}
 
@@ -57,29 +61,44 @@ class Gateway:
 
     def standing(self) -> int:
         """Return how near its connection is, the nearest first; one that is not there is begun."""
-        state = self._dialled().get_state(try_to_connect=True)
-        if state is grpc.ChannelConnectivity.READY:
+        state = _state(self._dialled())
+        if state is _CONNECTED:
             return _READY
-        return _AWAY if state is grpc.ChannelConnectivity.TRANSIENT_FAILURE else _ON_THE_WAY
+        return _AWAY if state is _GONE else _ON_THE_WAY
 
     async def close(self) -> None:
         """Close the connection and cancel what still runs on it."""
-        channels = [*self._let_go.values(), *filter(None, [self._channel])]
-        self._channel = None
+        channels = [*self._let_go.values(), *filter(None, [self._channel, self._next])]
+        self._channel = self._next = None
         for closing in self._let_go:
             closing.cancel()
         await asyncio.gather(*self._let_go, return_exceptions=True)
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def _dialled(self) -> aio.Channel:
-        if self._channel is not None and self._is_lost(self._channel):
-            closing = asyncio.ensure_future(self._channel.close(_GRACE_SECONDS))
-            self._let_go[closing] = self._channel
-            closing.add_done_callback(lambda done: self._let_go.pop(done, None))
-            self._channel = self._lost_since = None
         if self._channel is None:
             self._channel = self._dial()
+        if self._is_lost(self._channel) and (self._next is None or _state(self._next) is _GONE):
+            # One whose name is still being looked up is left to it, be the name servers slow.
+            self._let(self._next)
+            self._next, self._lost_since = self._dial(), asyncio.get_running_loop().time()
+        if self._next is not None:
+            # Until the other one is connected the addresses that are known stay in use, for the
+            # name servers may be away as well.
+            if self._channel.get_state() is _CONNECTED:
+                self._let(self._next)
+                self._next = None
+            elif _state(self._next) is _CONNECTED:
+                self._let(self._channel)
+                self._channel, self._next, self._lost_since = self._next, None, None
         return self._channel
+
+    def _let(self, channel: aio.Channel | None) -> None:
+        """Let a channel go once its calls have ended."""
+        if channel is not None:
+            closing = asyncio.ensure_future(channel.close(_GRACE_SECONDS))
+            self._let_go[closing] = channel
+            closing.add_done_callback(lambda done: self._let_go.pop(done, None))
 
     def _dial(self) -> aio.Channel:
         proxied = ("grpc.enable_http_proxy", 0 if self._is_here() else 1)
@@ -89,7 +108,7 @@ class Gateway:
         return aio.secure_channel(self.address, self._credentials, options=options)
 
     def _is_lost(self, channel: aio.Channel) -> bool:
-        if channel.get_state() is not grpc.ChannelConnectivity.TRANSIENT_FAILURE:
+        if channel.get_state() is not _GONE:
             self._lost_since = None
             return False
         now = asyncio.get_running_loop().time()
@@ -101,6 +120,11 @@ class Gateway:
         """Whether the gateway is on this machine, where no proxy leads to."""
         host = self.address.rpartition(":")[0].strip("[]")
         return host in ("localhost", "::1") or host.startswith("127.")
+
+
+def _state(channel: aio.Channel) -> grpc.ChannelConnectivity:
+    """Return how its connection is; one that is not there is begun."""
+    return channel.get_state(try_to_connect=True)
 
 
 class Gateways:

@@ -23,7 +23,7 @@ def handshake_failure(address: str, details: str) -> str | None:
         return f"{address} does not speak TLS as it was asked to"
     if "failed to connect" in details and "Socket closed" in details:
         return (
-            f"{address} ended the connection before any call; does it want TLS, or another client "
-            "certificate?"
+            f"{address} ended the connection before any call; does it want TLS or another client "
+            "certificate, or hold as many connections as it may (its setting `connections`)?"
         )
     return None

@@ -33,7 +33,8 @@ class Listening(Section):
         ge=1,
         le=86_400,
         description="Age at which a connection is closed once its calls have finished, so that "
-        "callers look their addresses up again and find new replicas.",
+        "callers look their addresses up again and find new replicas; streams of health and "
+        "reflection, which need no credential, end at that age.",
     )
     connections: int = Field(
         default=4096,

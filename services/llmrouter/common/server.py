@@ -18,6 +18,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from llmrouter.common.addresses import address_of
+from llmrouter.common.ageing import AgeingInterceptor
 from llmrouter.common.credentials import server_credentials
 from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.listening import Listening
@@ -70,13 +71,14 @@ class ServiceServer:
         age = ("grpc.max_connection_age_ms", int(listening.connection_age_seconds * 1000))
         # gRPC lets go of nobody to make room: those beyond are closed before they have said a word.
         most = ("grpc.max_allowed_incoming_connections", listening.connections)
-        self._bounds = (*OPTIONS, most)
-        options = (*self._bounds, age)
+        self._options = (*OPTIONS, most, age)
+        self._ageing = AgeingInterceptor(listening.connection_age_seconds)
         around = [
             GuardInterceptor(gate, listening.patience),
             PackingInterceptor(listening.compress_from_bytes),
+            self._ageing,
         ]
-        self._server = aio.server(interceptors=around, options=options)
+        self._server = aio.server(interceptors=around, options=self._options)
         self._health = health.aio.HealthServicer()
         self._probed: aio.Server | None = None
         register(self._server)
@@ -99,7 +101,7 @@ class ServiceServer:
         await self._health.set(LIVENESS, _Status.SERVING)
         await self.set_ready(False)
         if self._listening.health_port is not None:
-            self._probed = aio.server(options=self._bounds)
+            self._probed = aio.server(interceptors=[self._ageing], options=self._options)
             health_pb2_grpc.add_HealthServicer_to_server(self._health, self._probed)
             self._bind(self._probed, host, self._listening.health_port, "health_port")
             await self._probed.start()

@@ -10,8 +10,10 @@ import grpc
 import pytest
 from grpc import aio
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.transport.named import Named, health_of, hosted, say
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 from tests.unit.selector.building import Clock
 
 from llmrouter.common.dialling import Dialler
@@ -19,6 +21,7 @@ from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.listening import Listening
 from llmrouter.common.renewing import RenewingChannel
 from llmrouter.common.settings import ConfigError
+from llmrouter_client.handshake import handshake_failure
 
 
 async def test_a_service_that_is_not_ready_is_live_all_the_same():
@@ -83,13 +86,13 @@ async def test_parts_of_a_service_have_a_health_of_their_own():
     try:
         await hosted.start()
 
-        async def until(status):
+        async def becomes(status):
             while await health_of(address, "limits") != status:
                 pass
 
-        await until("SERVING")
+        await becomes("SERVING")
         well[0] = False
-        await until("NOT_SERVING")
+        await becomes("NOT_SERVING")
         assert await health_of(address) == "SERVING"
     finally:
         await hosted.stop(0)
@@ -148,6 +151,61 @@ async def test_no_call_fails_while_connections_are_renewed():
         await dialler.close()
 
 
+def watching(channel):
+    """Watch the health of a service, which asks for no credential."""
+    asked = health_pb2.HealthCheckRequest(service="liveness")
+    return health_pb2_grpc.HealthStub(channel).Watch(asked, timeout=60)
+
+
+def reflecting(channel):
+    """Ask what a service serves, and say neither that this was all nor anything more."""
+
+    async def asked():
+        yield reflection_pb2.ServerReflectionRequest(list_services="")
+        await asyncio.Event().wait()
+
+    return reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(
+        asked(), timeout=60
+    )
+
+
+@pytest.mark.parametrize("hold", [watching, reflecting])
+async def test_streams_that_need_no_credential_end_with_the_age_of_a_connection(hold):
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        hosted(Named("one"), connections=1, connection_age_seconds=1) as (address, _),
+        aio.insecure_channel(address, own) as holding,
+        aio.insecure_channel(address, own) as late,
+    ):
+        held = hold(holding)
+        assert await held.read()
+        with pytest.raises(aio.AioRpcError):
+            await say(late)
+        with pytest.raises(aio.AioRpcError, match="ask anew") as ended:
+            await held.read()
+        assert ended.value.code() is grpc.StatusCode.UNAVAILABLE
+        assert await late.unary_unary("/test.Named/Say")(b"", timeout=30, wait_for_ready=True)
+
+
+async def test_connections_of_the_health_port_grow_old_too():
+    [port] = free_ports(1)
+    own = [("grpc.use_local_subchannel_pool", 1)]
+    async with (
+        hosted(Named("one"), connections=2, connection_age_seconds=1, health_port=port),
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as idle,
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as holding,
+        aio.insecure_channel(f"127.0.0.1:{port}", own) as late,
+    ):
+        held = watching(holding)
+        assert await held.read()
+        asked = health_pb2.HealthCheckRequest(service="liveness")
+        for channel in (idle, late):
+            probe = health_pb2_grpc.HealthStub(channel).Check
+            assert await probe(asked, timeout=30, wait_for_ready=True)
+        with pytest.raises(aio.AioRpcError, match="ask anew"):
+            await held.read()
+
+
 def silent(address):
     """Connect and say nothing; every wait for an answer has an end."""
     host, _, port = address.rpartition(":")
@@ -172,6 +230,7 @@ async def test_a_connection_beyond_the_bound_is_closed_at_once_and_others_are_se
                 with pytest.raises(aio.AioRpcError) as refused:
                     await say(late)
                 assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+                assert "`connections`" in handshake_failure(address, refused.value.details())
                 held.pop().close()
                 ask = late.unary_unary("/test.Named/Say")  # one has left, so there is room
                 assert await ask(b"", timeout=30, wait_for_ready=True) == b"one"
@@ -247,10 +306,17 @@ async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew():
             with pytest.raises(aio.AioRpcError):
                 await say(channel)
         clock.now += 5
-        assert await say(channel) == b"one"
+        assert await until(lambda: _said(channel)) == b"one"
         clock.now += 5
         assert await say(channel) == b"one"
     await channel.close()
+
+
+async def _said(channel):
+    try:
+        return await say(channel)
+    except aio.AioRpcError:
+        return None
 
 
 @pytest.mark.slow

@@ -59,6 +59,15 @@ def test_half_of_all_slots_are_busy_at_half_of_the_load():
     assert told["p95_seconds"] == pytest.approx(0.25, rel=0.05)
 
 
+def test_the_rate_of_the_first_answers_is_told_beside_that_of_all():
+    jobs = [Job(2.0, 0, 10) for _ in range(10)]
+    for number, job in enumerate(jobs):
+        job.ended = 3.0 + number if number < 8 else 22.0
+    told = summary(jobs)
+    assert told["answers_per_second"] == pytest.approx(8 / 8)
+    assert told["all_per_second"] == pytest.approx(10 / 20)
+
+
 def test_a_trace_keeps_its_rhythm_and_takes_the_rate_that_is_asked_for():
     jobs = jobs_of([(5.0, 1, 1), (6.0, 2, 2), (9.0, 3, 3)], rate=10, count=7)
     assert [job.prompt for job in jobs] == [1, 2, 3, 1, 2, 3, 1]

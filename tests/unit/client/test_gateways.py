@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import socket
 
+import grpc
 import pytest
 from tests.unit.client.fake_gateway import FakeGateway, serving, whole_answer
 
@@ -97,5 +99,78 @@ async def test_a_gateway_that_was_away_for_a_while_is_dialled_anew(monkeypatch):
             with pytest.raises(LlmrouterError):  # gRPC by itself would not look again
                 await client.generate("hi")
             monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
+            assert (await answered(client)).text
             assert (await client.generate("hi")).text
-            assert (await client.generate("hi")).text
+
+
+async def answered(client):
+    """Ask until there is an answer."""
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(LlmrouterError):
+                return await client.generate("hi")
+
+
+class FakeChannel:
+    """Is in the state that it is told."""
+
+    def __init__(self):
+        self.state = grpc.ChannelConnectivity.IDLE
+        self.graces = []
+
+    def get_state(self, try_to_connect=False):
+        return self.state
+
+    def unary_unary(self, *_, **__):
+        return self
+
+    unary_stream = stream_unary = stream_stream = unary_unary
+
+    async def close(self, grace=None):
+        self.graces.append(grace)
+
+
+@pytest.fixture
+def dialled(monkeypatch):
+    """Channels in the order in which they were dialled; nobody is given time to come back."""
+    made = []
+
+    def dial(address, options):
+        made.append(FakeChannel())
+        return made[-1]
+
+    monkeypatch.setattr(gateways.aio, "insecure_channel", dial)
+    monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
+    return made
+
+
+def used(gateway):
+    """Return the channel that a call goes over."""
+    return gateway.stub.Generate
+
+
+async def test_while_nobody_is_reached_the_known_addresses_stay_in_use(dialled):
+    gateway = gateways.Gateway("gateway:1", None)
+    first = used(gateway)
+    first.state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    assert used(gateway) is first
+    dialled[1].state = grpc.ChannelConnectivity.CONNECTING  # the name servers say nothing
+    assert [used(gateway) for _ in range(5)] == [first] * 5
+    first.state = grpc.ChannelConnectivity.READY
+    assert used(gateway) is first
+    await asyncio.sleep(0)
+    assert [one.graces for one in dialled] == [[], [gateways._GRACE_SECONDS]]
+    await gateway.close()
+
+
+async def test_the_channel_beside_takes_over_once_it_is_connected(dialled):
+    gateway = gateways.Gateway("gateway:1", None)
+    used(gateway).state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    used(gateway)
+    dialled[1].state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    used(gateway)
+    assert len(dialled) == 3
+    dialled[2].state = grpc.ChannelConnectivity.READY
+    assert used(gateway) is used(gateway) is dialled[2]
+    await gateway.close()
+    assert all(one.graces for one in dialled)
