@@ -20,6 +20,7 @@ from llmrouter.cli.output import Json, counted, err, out, show_table, table, wri
 from llmrouter.cli.running import Config
 from llmrouter.common.money import dollars
 from llmrouter.common.settings import ConfigError, data_directory, load_config, parse
+from llmrouter.common.sqlite_errors import sqlite_said
 
 if TYPE_CHECKING:
     from llmrouter.gateway.ledger.entry import DayKey, Entry, Sums
@@ -124,7 +125,7 @@ def _readable(file: Path) -> Iterator[None]:
         told = f"there is no ledger {file}; a gateway makes it with its first request"
         raise ConfigError(told) from None
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"{file} cannot be read as a ledger: {error}") from None
+        raise ConfigError(f"{file} cannot be read as a ledger: {sqlite_said(error)}") from None
 
 
 def _sums(
