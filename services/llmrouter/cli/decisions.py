@@ -14,6 +14,7 @@ from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled
 from llmrouter.cli.output import Json, counted, err, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.cli.select import chosen, explained
+from llmrouter.cli.writing import whole_file
 from llmrouter.common.settings import ConfigError
 from llmrouter.v1 import selector_pb2, selector_pb2_grpc
 
@@ -52,11 +53,8 @@ def export(
     if out is None:
         asyncio.run(_export(selector, limit, None))
         return
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            count = asyncio.run(_export(selector, limit, file.write))
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
+    with whole_file(out) as file:
+        count = asyncio.run(_export(selector, limit, file.write))
     err().print(f"{counted(count, 'choice')} written to {out}", markup=False)
 
 
