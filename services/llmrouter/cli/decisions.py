@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -85,14 +85,22 @@ def replay(
         told = [one._asdict() for one in otherwise]
         write_json({"choices": count, "otherwise": told})
     elif otherwise:
-        shown = table("plan", "comes out otherwise")
-        for one in otherwise:
-            shown.add_row(escape(one.plan_id), escape(one.error or ", ".join(one.differs)))
-        show_table(shown)
+        differing = [(one.plan_id, ", ".join(one.differs)) for one in otherwise if not one.error]
+        _show_each("comes out otherwise", differing)
+        broken = [(one.plan_id, one.error) for one in otherwise if one.error]
+        _show_each("cannot be made again", broken)
     else:
         err().print(f"{counted(count, 'choice')} made again, exactly as recorded", markup=False)
     if otherwise:
         raise typer.Exit(1)
+
+
+def _show_each(heading: str, rows: Sequence[tuple[str, str]]) -> None:
+    if rows:
+        shown = table("plan", heading)
+        for plan, why in rows:
+            shown.add_row(escape(plan), escape(why))
+        show_table(shown)
 
 
 async def _explain(selector: Place, plan: str) -> selector_pb2.ExplainResponse:
