@@ -107,8 +107,8 @@ class Started:
 
     @property
     def cached(self) -> bool:
-        """Whether the answer comes from the cache, the question's own or a similar one's."""
-        return self.cache in ("hit", "similar")
+        """Whether it comes from the cache, of this question or a similar one, expired or not."""
+        return self.cache in ("hit", "similar", "stale")
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,7 @@ def parts_of(settings: SuiteSettings, data: Path) -> tuple[Part, ...]:
     gateway, cache = settings.gateway, settings.cache
     keys = gateway.identity.key_store or data / "keys.sqlite"
     answers = cache.disk_path or data / "answers"
+    state = settings.selector.state_path or data / "selector.sqlite"
     return (
         Part("keys", Kind.SQLITE, keys),
         Part(
@@ -63,7 +64,10 @@ def parts_of(settings: SuiteSettings, data: Path) -> tuple[Part, ...]:
         Part("limits", Kind.SQLITE, gateway.limits.file or data / "limits.sqlite"),
         Part("ledger", Kind.SQLITE, gateway.ledger.file or data / "ledger.sqlite"),
         Part("audit", Kind.FILE, gateway.identity.audit_file or data / "audit.jsonl"),
-        Part("selector", Kind.SQLITE, settings.selector.state_path or data / "selector.sqlite"),
+        Part("selector", Kind.SQLITE, state),
+        Part(
+            "decisions", Kind.SQLITE, state.with_name(f"{state.stem}-decisions{state.suffix}")
+        ),
         Part("aliases", Kind.FILE, (settings.inference.store or data / "models") / _ALIASES),
         Part("answers", Kind.LMDB, answers),
         Part(

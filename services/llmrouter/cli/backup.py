@@ -29,7 +29,7 @@ __all__ = ["backup", "restore"]
 _Parts = Annotated[
     list[str] | None,
     typer.Option("--part", help="Only this part, again for more: keys, keys-secret, limits, "
-                 "ledger, audit, selector, aliases, answers, questions."),
+                 "ledger, audit, selector, decisions, aliases, answers, questions."),
 ]  # fmt: skip
 
 
@@ -40,7 +40,7 @@ def backup(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Copy keys, limits, ledger, audit log, the selector's state, aliases and answers.
+    """Copy keys, limits, ledger, audit log, the selector's state and choices, aliases, answers.
 
     The services may run: each part is as it was at one moment. Models are not copied.
     """

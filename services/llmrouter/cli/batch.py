@@ -15,6 +15,7 @@ import typer
 
 from llmrouter.cli.answering import choice_data
 from llmrouter.cli.asking import asking
+from llmrouter.cli.failures import when_again
 from llmrouter.cli.generate import MaxTokens, ModelName, Strategy, Temperature, Timeout, Urgency
 from llmrouter.cli.output import Json, counted, err, report_progress, visible, write_json
 from llmrouter.cli.places import Addresses, Place, gateways_at
@@ -108,7 +109,7 @@ def _tell(line: _Line, result: Result, *, as_json: bool) -> None:
     if result.answer is not None:
         sys.stdout.write(f"{visible(result.answer.text)}\n")
     elif result.error is not None:
-        sys.stdout.write(f"error: {visible(result.error.message)}\n")
+        sys.stdout.write(f"error: {visible(result.error.message)}{when_again(result.error)}\n")
     sys.stdout.flush()
 
 

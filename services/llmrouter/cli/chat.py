@@ -12,7 +12,7 @@ from rich.markup import escape
 
 from llmrouter.cli.answering import show_events
 from llmrouter.cli.asking import check, explaining
-from llmrouter.cli.failures import violations_said
+from llmrouter.cli.failures import violations_said, when_again
 from llmrouter.cli.generate import (
     MaxTokens,
     ModelName,
@@ -103,7 +103,7 @@ def _told(runner: asyncio.Runner, work: Coroutine[Any, Any, bool], number: int) 
         if alone:
             raise
         said = violations_said(error, "/") or error.message
-        err().print(f"[bold red]error:[/] {escape(said)}", soft_wrap=True)
+        err().print(f"[bold red]error:[/] {escape(said)}{when_again(error)}", soft_wrap=True)
     return True
 
 

@@ -18,8 +18,10 @@ from rich.markup import escape
 
 from llmrouter.cli.output import Json, counted, err, out, show_table, table, write_json
 from llmrouter.cli.running import Config
+from llmrouter.cli.writing import whole_file
 from llmrouter.common.money import dollars
 from llmrouter.common.settings import ConfigError, data_directory, load_config, parse
+from llmrouter.common.sqlite_errors import sqlite_said
 
 if TYPE_CHECKING:
     from llmrouter.gateway.ledger.entry import DayKey, Entry, Sums
@@ -124,7 +126,7 @@ def _readable(file: Path) -> Iterator[None]:
         told = f"there is no ledger {file}; a gateway makes it with its first request"
         raise ConfigError(told) from None
     except (OSError, sqlite3.Error) as error:
-        raise ConfigError(f"{file} cannot be read as a ledger: {error}") from None
+        raise ConfigError(f"{file} cannot be read as a ledger: {sqlite_said(error)}") from None
 
 
 def _sums(
@@ -171,11 +173,8 @@ def _write_csv(file: Path, rows: Iterable[dict[str, Any]]) -> None:
     if str(file) == "-":
         _csv(sys.stdout, rows)
         return
-    try:
-        with file.open("w", encoding="utf-8", newline="") as target:
-            count = _csv(target, rows)
-    except OSError as error:
-        raise ConfigError(f"{file} cannot be written: {error.strerror}") from None
+    with whole_file(file) as target:
+        count = _csv(target, rows)
     err().print(f"{counted(count, 'row')} written to {escape(str(file))}")
 
 

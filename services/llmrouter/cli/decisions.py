@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +14,7 @@ from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled
 from llmrouter.cli.output import Json, counted, err, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
 from llmrouter.cli.select import chosen, explained
+from llmrouter.cli.writing import whole_file
 from llmrouter.common.settings import ConfigError
 from llmrouter.v1 import selector_pb2, selector_pb2_grpc
 
@@ -52,11 +53,8 @@ def export(
     if out is None:
         asyncio.run(_export(selector, limit, None))
         return
-    try:
-        with out.open("w", encoding="utf-8") as file:
-            count = asyncio.run(_export(selector, limit, file.write))
-    except OSError as error:
-        raise ConfigError(f"{out} cannot be written: {error.strerror}") from None
+    with whole_file(out) as file:
+        count = asyncio.run(_export(selector, limit, file.write))
     err().print(f"{counted(count, 'choice')} written to {out}", markup=False)
 
 
@@ -87,14 +85,22 @@ def replay(
         told = [one._asdict() for one in otherwise]
         write_json({"choices": count, "otherwise": told})
     elif otherwise:
-        shown = table("plan", "comes out otherwise")
-        for one in otherwise:
-            shown.add_row(escape(one.plan_id), escape(one.error or ", ".join(one.differs)))
-        show_table(shown)
+        differing = [(one.plan_id, ", ".join(one.differs)) for one in otherwise if not one.error]
+        _show_each("comes out otherwise", differing)
+        broken = [(one.plan_id, one.error) for one in otherwise if one.error]
+        _show_each("cannot be made again", broken)
     else:
         err().print(f"{counted(count, 'choice')} made again, exactly as recorded", markup=False)
     if otherwise:
         raise typer.Exit(1)
+
+
+def _show_each(heading: str, rows: Sequence[tuple[str, str]]) -> None:
+    if rows:
+        shown = table("plan", heading)
+        for plan, why in rows:
+            shown.add_row(escape(plan), escape(why))
+        show_table(shown)
 
 
 async def _explain(selector: Place, plan: str) -> selector_pb2.ExplainResponse:

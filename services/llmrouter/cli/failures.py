@@ -9,6 +9,7 @@ With --json each is one object on standard output, `reason` INVALID_ARGUMENT for
 from __future__ import annotations
 
 import errno
+import math
 import re
 from typing import Any
 
@@ -19,7 +20,7 @@ from typer.exceptions import TyperException
 
 from llmrouter.cli.output import err, for_machines, note_wish, write_json
 
-__all__ = ["Commands", "violations_said"]
+__all__ = ["Commands", "violations_said", "when_again"]
 
 _INTERRUPTED = 130
 _QUESTION = re.compile(r"^(chat\.messages|prompt)\b[\w.\[\]]*")
@@ -40,6 +41,9 @@ _FIELDS_SAID = re.compile(
 _ONE_OF_MANY = re.compile(r"^requests\[(\d+)\]$")
 _TEXT_SAID = re.compile(r"\btexts\[(\d+)\]")
 _WRONG_USAGE = 2
+_UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "s"))
+_SEVERAL = 2
+"""Of a unit at least, for a time to be told in it."""
 _USAGE = "INVALID_ARGUMENT"
 
 
@@ -72,7 +76,7 @@ class Commands(TyperGroup):
             sentence = _sentence(error)
             if _reason(error) == "DEADLINE_EXCEEDED" and _takes_timeout(ctx):
                 sentence += "; --timeout sets how long it may take"
-            _tell(_reason(error), sentence, as_json=for_machines(ctx))
+            _tell(error, sentence, as_json=for_machines(ctx))
             usage = _reason(error) == _USAGE
             raise typer.Exit(_WRONG_USAGE if usage else 1) from None
 
@@ -95,14 +99,16 @@ def _takes_timeout(ctx: Any) -> bool:
     return any(one.name == "timeout" for one in getattr(command, "params", ()))
 
 
-def _tell(reason: str | None, sentence: str, *, as_json: bool) -> None:
+def _tell(error: Exception, sentence: str, *, as_json: bool) -> None:
     if as_json:
-        write_json(_data(reason, sentence))
+        pause = getattr(error, "retry_after", None)
+        wait = {} if pause is None else {"retry_after": pause}
+        write_json(_data(_reason(error), sentence) | wait)
     else:
-        err().print(f"[bold red]error:[/] {escape(sentence)}", soft_wrap=True)
+        err().print(f"[bold red]error:[/] {escape(sentence)}{when_again(error)}", soft_wrap=True)
 
 
-def _data(reason: str | None, sentence: str) -> dict[str, str | None]:
+def _data(reason: str | None, sentence: str) -> dict[str, object]:
     return {"event": "error", "reason": reason, "message": sentence}
 
 
@@ -118,6 +124,15 @@ def _sentence(error: Exception) -> str:
     ):
         return f"llmrouter failed unexpectedly ({type(error).__name__}: {said})"
     return said
+
+
+def when_again(error: Exception) -> str:
+    """Return what ends the sentence of an error that says when to come back; empty for others."""
+    pause = getattr(error, "retry_after", None)
+    if pause is None or "ask again" in str(error):
+        return ""
+    size, unit = next((one for one in _UNITS if pause >= _SEVERAL * one[0]), _UNITS[-1])
+    return f"; ask again in {max(1, math.ceil(pause / size))} {unit}"
 
 
 def violations_said(error: Exception, mark: str = "--") -> str:

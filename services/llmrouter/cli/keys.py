@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,6 +26,7 @@ __all__ = ["app"]
 
 _DAY, _HOUR = 86_400.0, 3_600.0
 _MOST_MODELS = 256
+_MOST_NAMED = 3
 _STATES = {"active": "green", "expired": "yellow", "revoked": "red"}
 
 app = typer.Typer(
@@ -55,6 +57,11 @@ class _Office:
         if not named:
             raise ConfigError(f"no key is called {wanted!r}; `llmrouter keys list` shows all")
         raise ConfigError(f"{len(named)} keys are called {wanted!r}; name one by its id")
+
+    def ids_of(self, name: str) -> list[str]:
+        """Return the ids of all keys of this name, revoked ones too."""
+        keys, _ = self.store.load()
+        return sorted(one.id for one in keys.values() if one.name == name)
 
     def keep(self, act: str, key: ApiKey) -> None:
         """Write it into the store and the audit log."""
@@ -120,9 +127,10 @@ def create(
         models=frozenset(model or ()),
         expires=None if days is None else now + days * _DAY,
     )
+    alike = office.ids_of(name)
     key, text = make(office.store.secret(), wanted)
     office.keep("key.created", key)
-    _tell_text(key, text, as_json=as_json)
+    _tell_text(key, text, alike, as_json=as_json)
 
 
 @app.command("list")
@@ -198,12 +206,22 @@ def _scopes(given: list[str] | None) -> frozenset[Any]:
         raise typer.BadParameter(told, param_hint="--scope") from None
 
 
-def _tell_text(key: ApiKey, text: str, *, as_json: bool) -> None:
+def _tell_text(key: ApiKey, text: str, alike: Sequence[str] = (), *, as_json: bool) -> None:
     if as_json:
         write_json({"event": "key", "text": text, "key": _data(key)})
         return
     err().print(f"[bold]{key.id}[/] {escape(key.name)}; this is the only time it is shown:")
     typer.echo(text)
+    if alike:
+        _tell_alike(key.name, alike)
+
+
+def _tell_alike(name: str, others: Sequence[str]) -> None:
+    """Say that a name stands for several keys now; rotate and revoke will want an id."""
+    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
+    known = f"{', '.join(others[:_MOST_NAMED])}{more}"
+    told = f"{name!r} is the name of {known} too: rotate and revoke them by their ids"
+    err().print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 
 
 def _data(key: ApiKey) -> dict[str, object]:

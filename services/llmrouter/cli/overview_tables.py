@@ -68,11 +68,17 @@ def traffic_line(seen: Overview) -> str:
 def memory_line(node: model_pb2.ModelServiceListResponse) -> str:
     """Return in one line how an inference service is off."""
     memory = node.memory
-    used = f"{size_text(memory.used_bytes)} of {size_text(memory.limit_bytes)}"
+    used = _share(memory.used_bytes, memory.limit_bytes)
+    models = _share(memory.model_bytes, memory.budget_bytes)
     return (
-        f"[dim]memory[/] {_PRESSURES.get(memory.pressure, 'not known')} {used}, "
-        f"models {size_text(memory.model_bytes)}  [dim]cores[/] {node.cpu:.0%}"
+        f"[dim]memory[/] {used} ({_PRESSURES.get(memory.pressure, 'not known')}); loaded models "
+        f"count for {models}  [dim]cores[/] {node.cpu:.0%}"
     )
+
+
+def _share(count: int, bound: int) -> str:
+    """Return bytes with their bound; without one where it is 0."""
+    return f"{size_text(count)} of {size_text(bound)}" if bound else size_text(count)
 
 
 def cache_line(seen: Overview) -> str:

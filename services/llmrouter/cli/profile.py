@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -12,10 +13,10 @@ from rich.markup import escape
 from llmrouter.cli.calling import dialled
 from llmrouter.cli.output import Json, counted, err, out, write_json
 from llmrouter.cli.places import Address, Place, gateway_at
+from llmrouter.common.profile_servicer import ACCEPTED, PROFILE_SERVICE
 from llmrouter.common.settings import ConfigError, given_api_key
 from llmrouter.common.wire import duration
 from llmrouter.v1 import profile_pb2 as pb
-from llmrouter.v1.profile_pb2_grpc import ProfileServiceStub
 
 __all__ = ["profile"]
 
@@ -48,9 +49,12 @@ def profile(
         known = f"{', '.join(_NAMES)}, or the host:port of one inference service"
         raise typer.BadParameter(f"is {service!r}; it must be {known}", param_hint="SERVICE")
     gateway = gateway_at(address)
-    if not as_json:
-        err().print(f"[dim]recording {escape(service)} for {seconds:g} s[/]")
-    told = asyncio.run(_record(gateway, service, seconds, rate))
+
+    def begun() -> None:
+        if not as_json:
+            err().print(f"[dim]recording {escape(service)} for {seconds:g} s[/]")
+
+    told = asyncio.run(_record(gateway, service, seconds, rate, begun))
     name = "".join(one if one.isalnum() or one in ".-" else "_" for one in service)
     files = {"stacks": _write(folder / f"{name}.speedscope.json", told.stacks)}
     if told.steps:
@@ -71,16 +75,25 @@ def profile(
         err().print("[yellow]it was more than fits: the rarest were left out[/]")
 
 
-async def _record(gateway: Place, service: str, seconds: float, rate: int) -> pb.ProfileResponse:
+async def _record(
+    gateway: Place, service: str, seconds: float, rate: int, begun: Callable[[], None]
+) -> pb.ProfileResponse:
     key = given_api_key()
     metadata = None if key is None else (("authorization", f"Bearer {key}"),)
     request = pb.ProfileRequest(
         duration=duration(seconds), samples_per_second=rate, service=service
     )
     async with dialled(gateway) as channel:
-        stub = ProfileServiceStub(channel)
-        timeout = seconds + _MARGIN_SECONDS
-        answer: pb.ProfileResponse = await stub.Profile(request, timeout=timeout, metadata=metadata)
+        # As a stream of one: of a unary call gRPC tells its metadata with the answer only.
+        ask = channel.unary_stream(
+            f"/{PROFILE_SERVICE}/Profile",
+            request_serializer=pb.ProfileRequest.SerializeToString,
+            response_deserializer=pb.ProfileResponse.FromString,
+        )
+        call = ask(request, timeout=seconds + _MARGIN_SECONDS, metadata=metadata)
+        if ACCEPTED in tuple(await call.initial_metadata()):
+            begun()
+        answer: pb.ProfileResponse = await anext(aiter(call))
         return answer
 
 

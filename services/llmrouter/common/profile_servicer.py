@@ -13,9 +13,18 @@ from llmrouter.v1.profile_pb2_grpc import (
     add_ProfileServiceServicer_to_server,
 )
 
-__all__ = ["PROFILE_SERVICE", "ProfileServicer", "add_to", "decode_wish", "encode_profile"]
+__all__ = [
+    "ACCEPTED",
+    "PROFILE_SERVICE",
+    "ProfileServicer",
+    "add_to",
+    "decode_wish",
+    "encode_profile",
+]
 
 PROFILE_SERVICE = "llmrouter.v1.ProfileService"
+ACCEPTED = ("llmrouter-profile", "accepted")
+"""Initial metadata of the gateway, sent at once to whoever may have a profile."""
 _SECONDS, _LEAST, _MOST = 5.0, 0.1, 60.0
 _SAMPLES, _MOST_SAMPLES = 100, 250
 

@@ -9,7 +9,7 @@ from grpc import aio
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import invalid
 from llmrouter.common.overview import places_in
-from llmrouter.common.profile_servicer import decode_wish, encode_profile
+from llmrouter.common.profile_servicer import ACCEPTED, decode_wish, encode_profile
 from llmrouter.common.profiling.profiler import Profiler
 from llmrouter.common.wire import duration
 from llmrouter.common.wire_errors import from_rpc_error
@@ -61,6 +61,7 @@ class GuardedProfiler(ProfileServiceServicer):
         address = "" if service == "gateway" else await self._address(service)
         told = {"service": service, "seconds": seconds, "credential": who.credential}
         self._audit.tell("profile", **told, peer=call.peer)
+        await context.send_initial_metadata((ACCEPTED,))
         if not address:
             return encode_profile(await self._own.record(seconds, per_second))
         wish = pb.ProfileRequest(duration=duration(seconds), samples_per_second=per_second)

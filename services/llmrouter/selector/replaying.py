@@ -67,6 +67,8 @@ def replayed(lines: Iterable[str], strategies: Mapping[str, Strategy]) -> Iterat
             yield _again(name, record, views, strategies)
         except RouterError as error:
             yield Replayed(name, error=error.message)
+        except json.JSONDecodeError:
+            yield Replayed(name, error="it is no JSON; the file may be cut off")
         except _UNREADABLE as error:
             yield Replayed(name, error=f"it cannot be read: {type(error).__name__}: {error}")
 

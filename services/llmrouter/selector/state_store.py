@@ -16,6 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Protocol
 
+from llmrouter.common.sqlite_errors import sqlite_said
+
 __all__ = ["Documents", "SqliteState", "StateStore"]
 
 Documents = dict[str, dict[str, dict[str, Any]]]
@@ -27,6 +29,7 @@ CREATE TABLE IF NOT EXISTS state (
 ) WITHOUT ROWID
 """
 _WAIT_SECONDS = 5.0
+_AGAIN_SECONDS = 5.0
 _log = logging.getLogger(__name__)
 
 
@@ -44,25 +47,38 @@ class StateStore(Protocol):
 
 
 class SqliteState:
-    """One file. A damaged one is set aside, named in the log, and begun anew."""
+    """One file. A damaged one is set aside, named in the log, and begun anew.
 
-    def __init__(self, path: Path) -> None:
-        """Prepare it; nothing is opened before `load`."""
-        self._path = path
+    What cannot be written waits, the newest of each key, and is tried again with the next document
+    or after a while, the file opened anew: it may have been made on a disk that was full.
+    """
+
+    def __init__(self, path: Path, again: float = _AGAIN_SECONDS) -> None:
+        """Prepare it; nothing is opened before `load`.
+
+        Args:
+            path: The file.
+            again: Seconds after which what failed is tried again.
+        """
+        self._path, self._again = path, again
+        self._loop: asyncio.AbstractEventLoop | None = None
+        """While it is open."""
+        self._timer: asyncio.TimerHandle | None = None
+        self._owed: dict[tuple[str, str], str | None] = {}
+        """What is not written yet; of the thread alone."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="selector-state")
         self._connection: sqlite3.Connection | None = None
         self.trouble = ""
 
     async def load(self) -> Documents:
         """Open the file and return all documents; none where it cannot be read."""
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._load)
+        self._loop = asyncio.get_running_loop()
+        return await self._loop.run_in_executor(self._thread, self._load)
 
     def put(self, kind: str, key: str, data: Mapping[str, Any] | None) -> None:
         """Keep a document; writes happen in their order. After `close`, nothing is kept."""
         text = None if data is None else json.dumps(data)
-        with contextlib.suppress(RuntimeError):  # an outcome that came while it closed
-            self._thread.submit(self._put, kind, key, text)
+        self._submit({(kind, key): text})
 
     def tell(self, kind: str, key: str, data: Mapping[str, Any]) -> bool:
         """Return False: there is no other selector to be told."""
@@ -70,8 +86,13 @@ class SqliteState:
 
     async def close(self) -> None:
         """Write what waits, then close. Safe to call twice."""
-        with contextlib.suppress(RuntimeError):  # closed already
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        if self._owed:
+            self._submit({})
+        loop, self._loop = self._loop, None
+        if loop is not None:
+            await loop.run_in_executor(self._thread, self._close)
+        if self._timer is not None:
+            self._timer.cancel()
         self._thread.shutdown(wait=False)
 
     def _load(self) -> Documents:
@@ -98,38 +119,63 @@ class SqliteState:
             return {}
 
     def _read(self) -> Documents:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(
-            self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-        self._connection.execute("PRAGMA journal_mode=WAL")
-        self._connection.execute("PRAGMA synchronous=NORMAL")
-        self._connection.execute(_SCHEMA)
         found: Documents = {}
-        for kind, key, text in self._connection.execute("SELECT kind, key, data FROM state"):
+        for kind, key, text in self._opened().execute("SELECT kind, key, data FROM state"):
             with contextlib.suppress(ValueError):
                 data = json.loads(text)
                 if isinstance(data, dict):
                     found.setdefault(kind, {})[key] = data
         return found
 
-    def _put(self, kind: str, key: str, text: str | None) -> None:
+    def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
-            return
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            self._connection = sqlite3.connect(
+                self._path, timeout=_WAIT_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            self._connection.execute("PRAGMA journal_mode=WAL")
+            self._connection.execute("PRAGMA synchronous=NORMAL")
+            self._connection.execute(_SCHEMA)
+        return self._connection
+
+    def _submit(self, documents: Mapping[tuple[str, str], str | None]) -> None:
+        if self._loop is not None:
+            self._thread.submit(self._write, documents)
+
+    def _write(self, documents: Mapping[tuple[str, str], str | None]) -> None:
+        self._owed |= documents
         try:
-            if text is None:
-                self._connection.execute("DELETE FROM state WHERE kind=? AND key=?", (kind, key))
-            else:
-                self._connection.execute("REPLACE INTO state VALUES (?, ?, ?)", (kind, key, text))
-        except sqlite3.Error as error:
+            database = self._opened()
+            for kind, key in list(self._owed):
+                text = self._owed[kind, key]
+                if text is None:
+                    database.execute("DELETE FROM state WHERE kind=? AND key=?", (kind, key))
+                else:
+                    database.execute("REPLACE INTO state VALUES (?, ?, ?)", (kind, key, text))
+                del self._owed[kind, key]
+        except (sqlite3.Error, OSError) as error:
             self._fail(error)
         else:
             self.trouble = ""
 
     def _fail(self, error: Exception) -> None:
+        self._close()
+        said = sqlite_said(error)
         if not self.trouble:
-            _log.warning("the selector's state cannot be kept in %s: %s", self._path, error)
-        self.trouble = f"{self._path} cannot be used ({error}): a restart forgets what changes"
+            _log.warning("the selector's state cannot be kept in %s: %s", self._path, said)
+        self.trouble = f"{self._path} cannot be used ({said}): a restart forgets what changes"
+        loop = self._loop
+        if loop is not None:
+            with contextlib.suppress(RuntimeError):  # it is closed
+                loop.call_soon_threadsafe(self._try_later, loop)
+
+    def _try_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is None and self._loop is not None:
+            self._timer = loop.call_later(self._again, self._try_again)
+
+    def _try_again(self) -> None:
+        self._timer = None
+        self._submit({})
 
     def _close(self) -> None:
         if self._connection is not None:

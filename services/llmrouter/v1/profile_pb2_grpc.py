@@ -50,7 +50,8 @@ class ProfileServiceServicer:
 
     def Profile(self, request, context):
         """Records for a while, then answers. QUEUE_FULL while another profile is recorded in the same process.
-        Going away ends the recording. Safe to retry.
+        Going away ends the recording. Safe to retry. The gateway sends `llmrouter-profile: accepted` as
+        initial metadata to whoever may have it, before it is recorded.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

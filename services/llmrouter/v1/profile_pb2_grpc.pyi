@@ -37,7 +37,8 @@ class ProfileServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ProfileServiceAsyncStub: ...
     Profile: _grpc.UnaryUnaryMultiCallable[_profile_pb2.ProfileRequest, _profile_pb2.ProfileResponse]
     """Records for a while, then answers. QUEUE_FULL while another profile is recorded in the same process.
-    Going away ends the recording. Safe to retry.
+    Going away ends the recording. Safe to retry. The gateway sends `llmrouter-profile: accepted` as
+    initial metadata to whoever may have it, before it is recorded.
     """
 
 @_typing.type_check_only
@@ -49,7 +50,8 @@ class ProfileServiceAsyncStub(ProfileServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Profile: _aio.UnaryUnaryMultiCallable[_profile_pb2.ProfileRequest, _profile_pb2.ProfileResponse]  # type: ignore[assignment]
     """Records for a while, then answers. QUEUE_FULL while another profile is recorded in the same process.
-    Going away ends the recording. Safe to retry.
+    Going away ends the recording. Safe to retry. The gateway sends `llmrouter-profile: accepted` as
+    initial metadata to whoever may have it, before it is recorded.
     """
 
 class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -64,7 +66,8 @@ class ProfileServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_profile_pb2.ProfileResponse, _abc.Awaitable[_profile_pb2.ProfileResponse]]:
         """Records for a while, then answers. QUEUE_FULL while another profile is recorded in the same process.
-        Going away ends the recording. Safe to retry.
+        Going away ends the recording. Safe to retry. The gateway sends `llmrouter-profile: accepted` as
+        initial metadata to whoever may have it, before it is recorded.
         """
 
 def add_ProfileServiceServicer_to_server(servicer: ProfileServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

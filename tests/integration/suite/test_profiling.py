@@ -5,7 +5,6 @@ import json
 
 import grpc
 import pytest
-from tests.integration.suite.conftest import bearing
 from tests.unit.cli.driving import lines, run
 
 from llmrouter import suite
@@ -15,11 +14,11 @@ from llmrouter.v1.profile_pb2_grpc import ProfileServiceStub
 from llmrouter_client import AsyncClient
 
 
-async def profile(address, key=None, **wish):
+async def profile(address, **wish):
     async with grpc.aio.insecure_channel(address) as channel:
         request = pb.ProfileRequest(duration=duration(0.3), **wish)
         stub = ProfileServiceStub(channel)
-        return await stub.Profile(request, timeout=60, metadata=bearing(key))
+        return await stub.Profile(request, timeout=60)
 
 
 async def generating(address):
@@ -59,7 +58,9 @@ async def test_every_service_can_be_recorded_through_the_gateway_and_at_its_own_
     assert addresses.inference in refused.value.details()
 
 
-async def test_a_profile_needs_the_scope_admin_and_stands_in_the_audit_log(config, tmp_path):
+async def test_a_profile_needs_the_scope_admin_and_stands_in_the_audit_log(
+    config, tmp_path, monkeypatch
+):
     path, _ = config
     body = json.loads(path.read_text())
     body["gateway"]["identity"]["anonymous"] = "never"
@@ -70,10 +71,14 @@ async def test_a_profile_needs_the_scope_admin_and_stands_in_the_audit_log(confi
         for scope in ("generate", "admin")
     }
     async with suite.running(path) as addresses:
-        for key in (None, keys["generate"][0]["text"]):
-            with pytest.raises(grpc.aio.AioRpcError):
-                await profile(addresses.gateway, key)
-        await profile(addresses.gateway, keys["admin"][0]["text"])
+        flags = ("--seconds", "0.3", "--out", str(tmp_path), "--address", addresses.gateway)
+        for key in ("", keys["generate"][0]["text"]):
+            monkeypatch.setenv("LLMROUTER_API_KEY", key)
+            refused = await asyncio.to_thread(run, "profile", *flags)
+            assert (refused.exit_code, "recording" in refused.stderr) == (1, False)
+        monkeypatch.setenv("LLMROUTER_API_KEY", keys["admin"][0]["text"])
+        shown = await asyncio.to_thread(run, "profile", *flags)
+        assert "recording gateway for 0.3 s" in shown.stderr
     told = [json.loads(line) for line in (tmp_path / "audit.jsonl").read_text().splitlines()]
     [written] = [one for one in told if one["act"] == "profile"]
     assert (written["service"], written["seconds"]) == ("gateway", "0.3")

@@ -13,11 +13,15 @@ from functools import partial
 import pytest
 from tests.unit.cli.driving import COMMAND, lines, run
 
+from llmrouter.backup.parts import parts_of
 from llmrouter.cache.lmdb_store import LmdbStore
 from llmrouter.cache.record import Record
 from llmrouter.gateway.sqlite_file import SqliteFile
+from llmrouter.selector.service import _beside
+from llmrouter.suite import SuiteSettings
 
 MIB = 1 << 20
+DATABASES = ("limits", "selector", "selector-decisions", "keys")
 SCHEMA = "CREATE TABLE IF NOT EXISTS pairs (id INTEGER PRIMARY KEY, twin INTEGER NOT NULL);"
 
 
@@ -43,7 +47,7 @@ def fill(data):
     ledger = SqliteFile(data / "ledger.sqlite", SCHEMA)
     ledger.run(lambda database: database.execute("INSERT INTO pairs VALUES (1, 1)"))
     ledger.close()
-    for name in ("limits", "selector", "keys"):
+    for name in DATABASES:
         with closing(sqlite3.connect(data / f"{name}.sqlite")) as database, database:
             database.execute("CREATE TABLE told (text TEXT)")
             database.execute("INSERT INTO told VALUES (?)", (name,))
@@ -85,6 +89,7 @@ ALL = [
     "ledger",
     "audit",
     "selector",
+    "decisions",
     "aliases",
     "answers",
     "questions",
@@ -104,7 +109,7 @@ def test_all_that_is_kept_comes_back_on_a_machine_that_had_nothing(data, tmp_pat
     assert done.exit_code == 0, done.stdout
     assert [one["name"] for one in lines(done)[-1]["parts"]] == ALL
     other = tmp_path / "other" / "llmrouter"
-    for name in ("limits", "selector", "keys"):
+    for name in DATABASES:
         assert told(other / f"{name}.sqlite") == [name]
     for same in ("keys.sqlite.secret", "audit.jsonl", "models/.aliases.json"):
         assert (other / same).read_text() == (data / same).read_text()
@@ -252,3 +257,10 @@ def test_stores_are_found_where_the_settings_put_them(data, tmp_path):
     done = run("backup", str(tmp_path / "b.tar"), "--part", "ledger", "-c", str(config), "--json")
     [part] = lines(done)[-1]["parts"]
     assert part["path"] == str(tmp_path / "costs.sqlite")
+
+
+@pytest.mark.parametrize("given", [{}, {"state_path": "/of/mine/kept.db"}])
+def test_past_choices_are_copied_from_where_the_selector_keeps_them(data, given):
+    settings = SuiteSettings.model_validate({"selector": given})
+    paths = {part.name: part.path for part in parts_of(settings, data)}
+    assert paths["decisions"] == _beside(settings.selector, data)

@@ -123,3 +123,13 @@ def test_what_is_no_ledger_is_named(data, tmp_path):
 def test_days_without_requests_are_said_to_be_so(ledger):
     shown = run("stats", "cost", "--since", "2001-01-01", "--until", "2001-01-02")
     assert "nothing was asked" in shown.stdout
+
+
+def test_a_file_that_a_full_disk_left_without_tables_is_told_and_has_them_once_it_is_written(data):
+    data.mkdir()
+    (data / "ledger.sqlite").touch()
+    refused = run("stats", "cost")
+    assert refused.exit_code == 1
+    assert "the disk may have been full" in refused.stderr
+    kept(data / "ledger.sqlite", replace(ROW, time=0))
+    assert run("stats", "cost").exit_code == 0

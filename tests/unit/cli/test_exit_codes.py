@@ -131,6 +131,28 @@ def test_what_a_service_refuses_ends_the_command_as_if_it_had_seen_it_itself(com
 
 
 @pytest.mark.parametrize(
+    ("pause", "said"),
+    [
+        (0.2, "1 s"), (52.3, "53 s"), (119.5, "120 s"), (120, "2 minutes"), (7_000, "117 minutes"),
+        (7_200, "2 hours"), (1_200_000, "14 days"),
+    ],
+)  # fmt: skip
+def test_who_is_refused_for_a_while_is_told_when_to_come_back(pause, said):
+    refusal = RouterError(Reason.RATE_LIMITED, "tenant acme may use 4", retry_after=pause)
+    with serving_in_thread(FakeGateway([refusal], [refusal])) as address:
+        shown = run("generate", "hi", "--address", address)
+        (told,) = lines(run("generate", "hi", "--address", address, "--json"))
+    assert shown.stderr == f"error: tenant acme may use 4; ask again in {said}\n"
+    assert told["retry_after"] == pause
+
+
+def test_when_to_come_back_is_said_once():
+    refusal = RouterError(Reason.MODEL_UNAVAILABLE, "wait; ask again in a moment", retry_after=2.0)
+    with serving_in_thread(FakeGateway([refusal])) as address:
+        assert run("generate", "hi", "--address", address).stderr == f"error: {refusal.message}\n"
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--cache", "sometimes"), "Invalid value for '--cache': 'sometimes' is not one of"),

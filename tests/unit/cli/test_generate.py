@@ -108,6 +108,17 @@ def test_a_cached_answer_says_where_it_was_found(address, gateway):
     assert "hit (answered from cache), from the cache's disk" in shown.stderr
 
 
+@pytest.mark.parametrize(
+    "status", [g.CACHE_STATUS_HIT, g.CACHE_STATUS_SIMILAR, g.CACHE_STATUS_STALE]
+)
+def test_an_answer_that_was_kept_has_no_speed(address, gateway, status):
+    begun = g.Started(model="m", cache=status)
+    gateway.scripts = [[g.GenerationEvent(started=begun), *whole_answer()[1:]]]
+    shown = run("generate", "hi", "--address", address)
+    assert (shown.exit_code, "cache" in shown.stderr) == (0, True)
+    assert "speed" not in shown.stderr
+
+
 def test_generate_sends_what_shapes_the_draw(address, gateway):
     options = (
         "--min-p 0.05 --repetition-penalty 1.1 --presence-penalty 0.5 --frequency-penalty -0.5 "

@@ -48,6 +48,15 @@ def test_a_key_allows_what_its_flags_say(data):
     assert told["key"]["state"] == "active"
 
 
+def test_who_gives_a_name_twice_is_told_whose_it_is_already(data):
+    assert "too" not in run("keys", "create", "ci").stderr
+    [first] = KeyStore(data / "keys.sqlite").load()[0]
+    second = run("keys", "create", "ci")
+    assert f"'ci' is the name of {first} too" in second.stderr
+    assert len(second.stdout.splitlines()) == 1, "the key alone"
+    assert "too" not in run("keys", "create", "other").stderr
+
+
 def test_keys_are_listed_without_what_opens_anything(data):
     assert "no keys yet" in run("keys", "list").stdout
     text = run("keys", "create", "ci", "--tenant", "acme").stdout.strip()

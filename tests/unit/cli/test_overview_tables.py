@@ -1,10 +1,12 @@
 """What `stats` and `top` say of models and of what fails."""
 
 import pytest
+from rich.text import Text
 
-from llmrouter.cli.overview_tables import breakers_table, model_state
+from llmrouter.cli.overview_tables import breakers_table, memory_line, model_state
 from llmrouter.common.overview import Overview
 from llmrouter.common.wire import duration
+from llmrouter.v1 import model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
 CLOSED, OPEN, HALF = (
@@ -44,3 +46,22 @@ def test_what_fails_is_told_with_when_it_is_asked_again():
     assert again == [
         "in 12 s; others answer until then", "by a few requests; others answer the rest", "still",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("bounds", "told"),
+    [
+        (
+            {"limit_bytes": 25 * 10**9, "budget_bytes": 17 * 10**9},
+            "2.6 GB of 25 GB (enough); loaded models count for 1.3 GB of 17 GB",
+        ),
+        ({}, "2.6 GB (enough); loaded models count for 1.3 GB"),
+    ],
+)
+def test_memory_is_told_with_what_bounds_it_where_that_is_known(bounds, told):
+    memory = model_pb2.MemoryStatus(
+        pressure=model_pb2.MEMORY_PRESSURE_NONE, used_bytes=26 * 10**8, model_bytes=13 * 10**8,
+        **bounds,
+    )  # fmt: skip
+    node = model_pb2.ModelServiceListResponse(memory=memory, cpu=0.5)
+    assert Text.from_markup(memory_line(node)).plain == f"memory {told}  cores 50%"

@@ -225,3 +225,19 @@ def test_the_command_tells_whether_an_export_is_made_again_exactly(tmp_path):
     [told] = lines(result)
     assert (told["choices"], told["otherwise"][0]["differs"]) == (2, ["reason"])
     assert run("decisions", "replay", str(tmp_path / "none")).exit_code == 1
+
+
+def test_the_command_tells_a_file_that_is_cut_off_from_a_choice_that_comes_out_otherwise(tmp_path):
+    selector = selector_of(HELD, catalog=CATALOG)
+    for _ in range(3):
+        selector.select(request_of())
+    first, second, third = exported(selector)
+    file = tmp_path / "choices.jsonl"
+    file.write_text(f"{first}\n{changed(second, 'reason', to='by whim')}\n{third[:100]}")
+    shown = run("decisions", "replay", str(file)).stdout.splitlines()
+    assert [" ".join(line.split()) for line in shown] == [
+        "plan comes out otherwise",
+        f"{json.loads(second)['plan_id']} reason",
+        "plan cannot be made again",
+        "line 3 it is no JSON; the file may be cut off",
+    ]

@@ -176,6 +176,40 @@ async def test_a_store_that_fails_and_works_again_says_so(tmp_path):
     await store.close()
 
 
+async def test_a_file_without_its_table_gets_it_with_the_next_document_and_what_was_owed(tmp_path):
+    path = tmp_path / "state.sqlite"
+    store = SqliteState(path)
+    await store.load()
+    with sqlite3.connect(path) as other:  # as a disk leaves it that was full at the start
+        other.execute("DROP TABLE state")
+    store.put("a", "1", {"x": 1})
+    store.put("a", "1", {"x": 2})
+    store.put("a", "2", {"x": 3})
+    await store.close()
+    assert store.trouble == ""
+    again = SqliteState(path)
+    assert await again.load() == {"a": {"1": {"x": 2}, "2": {"x": 3}}}
+    await again.close()
+
+
+async def test_a_store_that_could_not_be_opened_is_opened_later_without_being_asked(tmp_path):
+    (tmp_path / "file").write_text("")
+    store = SqliteState(tmp_path / "file" / "state.sqlite", again=0.01)
+    await store.load()
+    store.put("a", "1", {"x": 1})
+    await written(store)
+    (tmp_path / "file").unlink()
+    for _ in range(1000):
+        if not store.trouble:
+            break
+        await asyncio.sleep(0.01)
+    assert store.trouble == ""
+    await store.close()
+    again = SqliteState(tmp_path / "file" / "state.sqlite")
+    assert await again.load() == {"a": {"1": {"x": 1}}}
+    await again.close()
+
+
 async def test_kept_documents_that_make_no_sense_are_left_out(tmp_path):
     path = tmp_path / "state.sqlite"
     store = SqliteState(path)

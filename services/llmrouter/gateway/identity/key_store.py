@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.sqlite_errors import sqlite_said
 from llmrouter.gateway.identity.api_keys import ApiKey
 from llmrouter.gateway.identity.principal import Scope
 
@@ -122,7 +123,7 @@ class KeyStore:
         try:
             yield
         except (OSError, sqlite3.Error, ValueError, KeyError, TypeError) as error:
-            message = f"the API keys in {self._path} cannot be used: {error}"
+            message = f"the API keys in {self._path} cannot be used: {sqlite_said(error)}"
             raise RouterError(Reason.STORE_FAILED, message) from error
 
 

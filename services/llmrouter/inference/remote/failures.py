@@ -32,6 +32,12 @@ _WORDS = {
 }
 
 
+_KEYLESS = {401: "wants a key, and none is", 403: "refuses us, and no key is"}
+_HOW = (
+    "configured: api_key_variable or api_key_file of this provider in inference.providers names it"
+)
+
+
 def refusal(
     provider: str, status: int, headers: Mapping[str, str], body: bytes, key: str
 ) -> RouterError:
@@ -42,7 +48,8 @@ def refusal(
         status: Of HTTP.
         headers: Of the response.
         body: Its beginning.
-        key: The key that was sent: a provider that repeats it must not make us tell it.
+        key: The key that was sent, empty for none: a provider that repeats it must not make us
+            tell it.
     """
     said = _said(body)
     if key:
@@ -51,7 +58,9 @@ def refusal(
     if status == 400 and any(code in said or code.encode() in body for code in _LONGEST_CODES):
         reason = Reason.CONTEXT_TOO_LONG
     words = _WORDS.get(status, f"answered with HTTP status {status}")
-    told = f": {said}" if said and status not in (401, 403) else ""
+    if status in _KEYLESS and not key:
+        words = f"{_KEYLESS[status]} {_HOW}"
+    told = f": {said}" if said and status not in _KEYLESS else ""
     return RouterError(
         reason,
         f"{provider} {words}{told}",

@@ -220,6 +220,17 @@ async def test_a_refusal_says_whether_another_model_may_answer(remote, status, b
     assert error.metadata["http_status"] == str(status)
 
 
+@pytest.mark.parametrize("status", [401, 403])
+async def test_a_provider_that_wants_a_key_is_told_from_one_that_refuses_ours(remote, status):
+    remote.fake.script = [{"status": status, "text": "{}"}]
+    assert (await remote.refused()).message == "acme refuses our key"
+    async with remote_models(api_key_variable="") as keyless:
+        keyless.fake.script = [{"status": status, "text": "{}"}]
+        told = (await keyless.refused()).message
+    assert "is configured: api_key_variable or api_key_file" in told
+    assert "our key" not in told
+
+
 async def test_a_provider_that_has_no_room_is_left_alone_as_long_as_it_asks(remote):
     remote.fake.script = [{"status": 429, "headers": {"retry-after": "30"}}]
     first = await remote.refused()
