@@ -15,10 +15,13 @@ help: ## Show this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  \033[36m%-12s\033[0m %s\n", $$1, $$2}'
 
 $(STAMP): pyproject.toml CMakeLists.txt $(shell find native -name '*.cc' -o -name '*.h')
+	@echo '1 of 3: the environment, $(VENV)'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo 'Installing what llmrouter needs, and compiling its engine: this takes minutes, and says nothing until it is done.'
-	$(BIN)/python -m pip install --quiet --upgrade 'pip>=25'
-	$(BIN)/python -m pip install --quiet --editable '.[$(EXTRAS)]'
+	@$(BIN)/python -m pip install --quiet --upgrade 'pip>=26.3'
+	@echo '2 of 3: the packages that llmrouter needs, fetched and installed; this takes minutes'
+	@$(BIN)/python -m pip install --quiet --only-deps '.[$(EXTRAS)]'
+	@echo '3 of 3: its engine, compiled; this takes minutes, too'
+	@$(BIN)/python -m pip install --quiet --no-deps --editable .
 	@touch $@
 
 install: $(STAMP) ## Make the environment and build the native engine
