@@ -31,8 +31,9 @@ class EventBuffer:
         limit: Bytes of each of the choices to hold at most, on average.
         choices: How many there are.
         hold: Where the sequence can be taken off its slot: told True once what waits takes a
-            quarter of that and nobody took any of it for `patience`, and False once nothing waits.
-            More than the limit ends the request as SLOW_READER: nobody could take it off.
+            quarter of that in memory and nobody took any of it for `patience`, or what counts of
+            the limit is an eighth; and False once nothing waits. Without, more than the limit ends
+            the request as SLOW_READER.
         patience: Seconds that a reader has to take something. Steps come in bursts, and all at once
             to a loop that was busy elsewhere: that says nothing of the reader.
     """
@@ -72,7 +73,10 @@ class EventBuffer:
             self._looks = True
             loop = asyncio.get_running_loop()
             loop.call_later(self._patience, self._look, self._hold, self._takes)
-        if size > self._limit:
+        if size > self._limit // 8 and self._hold is not None and not self._held:
+            self._held = True
+            self._hold(True)
+        if size > self._limit and self._hold is None:
             message = f"the reader is more than {self._limit} bytes of text behind"
             self.end(RouterError(Reason.SLOW_READER, message))
             return False

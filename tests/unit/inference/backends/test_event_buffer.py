@@ -151,23 +151,38 @@ async def test_what_waits_takes_little_memory_until_its_sequence_is_taken_off(
     assert not buffer.ended
 
 
+def told(number: int) -> TokenDelta:
+    """Little text, and much memory."""
+    return TokenDelta("a", 1, 0, logprobs_of(number, 20), (number,))
+
+
 async def test_who_takes_what_came_all_at_once_is_not_held() -> None:
     held: list[bool] = []
-    buffer = EventBuffer(100, 1, held.append, patience=0.01)
+    buffer = EventBuffer(8192, 1, held.append, patience=0.01)
     events = buffer.events()
-    for _ in range(3):
-        buffer.put(TokenDelta("x" * 60, 1))
+    for number in range(3):
+        buffer.put(told(number))
         await anext(events)
-        buffer.put(TokenDelta("y" * 60, 1))
+        buffer.put(told(number))
         await asyncio.sleep(0.02)  # what came since is on its way to be taken
         assert held == []
         await anext(events)
 
 
+async def test_who_has_an_eighth_of_all_to_hear_is_held_at_once_and_never_ended() -> None:
+    held: list[bool] = []
+    buffer = EventBuffer(800, 1, held.append, patience=60)
+    buffer.put(TokenDelta("x" * 100, 1))
+    assert held == []
+    assert buffer.put(TokenDelta("x", 1))
+    assert held == [True]
+    assert buffer.put(TokenDelta("x" * 1000, 1)), "what comes while it is being held is no fault"
+
+
 async def test_who_takes_nothing_is_held_until_all_is_taken() -> None:
     held: list[bool] = []
-    buffer = EventBuffer(100, 1, held.append, patience=0)
-    buffer.put(TokenDelta("x" * 60, 1))
+    buffer = EventBuffer(8192, 1, held.append, patience=0)
+    buffer.put(told(1))
     assert held == [], "it had no turn yet"
     await until(lambda: held)
     await anext(buffer.events())
