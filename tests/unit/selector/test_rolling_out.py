@@ -97,10 +97,10 @@ async def test_a_version_that_is_not_the_stable_one_gets_traffic_only_while_it_i
     await start(selector, stages=[0.5, 1.0])
     versions = {version_of(selector, session=str(number)) for number in range(50)}
     assert versions == {"v1", "v2"}
-    assert not any(one.away for one in encode_versions(selector).versions)
+    assert not any(one.away for one in encode_versions(selector, "one").versions)
     selector.rollouts.abort("m", 100.0)
     # What it answered before is not to be repeated without asking who answers now.
-    told = encode_versions(selector).versions
+    told = encode_versions(selector, "one").versions
     assert [(one.version, one.away) for one in told] == [("v1", False), ("v2", True)]
     assert {version_of(selector, session=str(number)) for number in range(50)} == {"v1"}
 
@@ -116,11 +116,11 @@ async def test_a_version_that_alone_is_left_after_a_rollout_takes_the_traffic(co
         assert next(selector.rollouts.all(200.0)).state is RolloutState.COMPLETED
     else:
         selector.rollouts.abort("m", 100.0)
-    told = [(one.version, one.away) for one in encode_versions(selector).versions]
+    told = [(one.version, one.away) for one in encode_versions(selector, "one").versions]
     assert told == [("v1", completed), ("v2", not completed), ("v1", False)]
     held[:] = [one for one in HELD if one.version == left and one.name == "m"]
     assert version_of(selector) == left
-    told = [(one.version, one.away) for one in encode_versions(selector).versions]
+    told = [(one.version, one.away) for one in encode_versions(selector, "one").versions]
     assert told == [(left, False)]
 
 
