@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, TOOLS, needed
+from llmrouter.common.capabilities import CHAT, COMPLETION, CONTINUATION, needed
 from llmrouter.common.continuation import Continuation
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
@@ -194,8 +194,8 @@ def _check(model: RemoteModel, version: str, request: GenerationRequest) -> None
     if kind not in model.capabilities:
         told = f"{model.name} does not take a {kind}; its provider's API has none"
         raise RouterError(Reason.UNSUPPORTED_OPTION, told)
-    if TOOLS in needed(request) - model.capabilities:
-        told = f"{model.name} takes no tools; its provider's settings say so"
+    if refused := needed(request) & set(model.settings.without):
+        told = f"{model.name} is set to be without {', '.join(sorted(refused))}"
         raise RouterError(Reason.UNSUPPORTED_OPTION, told)
 
 

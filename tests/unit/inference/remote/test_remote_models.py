@@ -141,6 +141,18 @@ async def test_servers_that_can_are_asked_to_go_on_with_the_last_turn(extensions
     assert sent.items() <= body.items()
 
 
+@pytest.mark.parametrize(
+    ("without", "asked"), [("logprobs", {"logprobs": True}), ("n", {"n": 2, "seed": 1})]
+)
+async def test_what_its_settings_say_that_a_model_cannot_do_is_refused(without, asked):
+    model = RemoteModelSettings(name="large", without=(without,))
+    async with remote_models(models=(model,)) as remote:
+        refused = await remote.refused(**asked)
+        assert not remote.fake.asked
+    assert refused.reason is Reason.UNSUPPORTED_OPTION
+    assert f"without {without}" in refused.message
+
+
 async def test_an_api_without_a_word_for_it_goes_on_with_nothing(remote):
     assert (await remote.refused(begun=BEGUN)).reason is Reason.UNSUPPORTED_OPTION
     assert not remote.fake.asked
