@@ -20,6 +20,7 @@ from llmrouter.inference.importers.huggingface_tensors import HuggingFaceTensors
 from llmrouter.inference.importers.run import import_checkpoint
 from llmrouter.inference.models.card import CARD_FILE
 from llmrouter.inference.models.checksum import file_checksums
+from llmrouter.inference.models.progress import Tell, unheard
 from llmrouter.inference.models.store import ModelStore
 
 LAYERS = 4
@@ -61,8 +62,10 @@ def read(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     return layers
 
 
-def whole_import(source: Path, store: ModelStore, *precisions: str) -> dict[str, str]:
-    made = import_checkpoint(source, "tiny", store, precisions or ["int8"])
+def whole_import(
+    source: Path, store: ModelStore, *precisions: str, tell: Tell = unheard
+) -> dict[str, str]:
+    made = import_checkpoint(source, "tiny", store, precisions or ["int8"], tell=tell)
     return file_checksums(made[0].path)
 
 
@@ -81,7 +84,9 @@ def test_what_a_kill_leaves_is_gone_on_with(
     assert len(hidden(store)) >= 1
     read.clear()
     # Measured against unquantised weights, which nobody has begun: those read everything.
-    found = whole_import(source, store, precision)
+    told: list[str] = []
+    found = whole_import(source, store, precision, tell=told.append)
+    assert told[0].startswith(f"going on with tiny-{precision}: ")
     assert found == expected
     assert hidden(store) == []
     if precision == "fp32":

@@ -7,14 +7,13 @@ from pathlib import Path
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.decoder_folder import convert_decoder
 from llmrouter.inference.importers.footprint import Footprint, decoder_footprints
-from llmrouter.inference.importers.genai_config import write_genai_config
 from llmrouter.inference.importers.gguf_architecture import read_architecture
 from llmrouter.inference.importers.gguf_fields import GgufFields
 from llmrouter.inference.importers.gguf_header import has_magic, read_header
 from llmrouter.inference.importers.gguf_tensors import GgufTensors
 from llmrouter.inference.importers.gguf_vocabulary import read_vocabulary, with_merges
-from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.importers.tokenizer_files import write_tokenizer
@@ -69,13 +68,7 @@ class GgufCheckpoint:
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._path, f"cannot become '{precision}'; one of {known}")
-        self.write_texts(target)
-        write_genai_config(target, self.model)
-        parameters = write_graph(
-            target, self.model, self.tensors, precision,
-            lambda done, total: progress(f"convert to {precision}", done, total), journal,
-        )  # fmt: skip
-        return Converted(parameters, self.licence)
+        return convert_decoder(self, target, precision, progress, journal)
 
     def footprints(self, cache_tokens: int | None, options: BackendOptions) -> list[Footprint]:
         """Return what every precision would count for, as `Estimating` says."""

@@ -9,9 +9,8 @@ from pathlib import Path
 from llmrouter.inference.backends.base import BackendOptions
 from llmrouter.inference.importers.architecture import PRECISIONS
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.decoder_folder import convert_decoder
 from llmrouter.inference.importers.footprint import Footprint, decoder_footprints
-from llmrouter.inference.importers.genai_config import write_genai_config
-from llmrouter.inference.importers.graph import write_graph
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
 from llmrouter.inference.importers.huggingface_tensors import (
     INDEX_FILE,
@@ -85,13 +84,7 @@ class HuggingFaceCheckpoint:
         if precision not in PRECISIONS:
             known = ", ".join(PRECISIONS)
             raise bad_file(self._folder, f"cannot become '{precision}'; one of {known}")
-        self.write_texts(target)
-        write_genai_config(target, self.model)
-        parameters = write_graph(
-            target, self.model, self.tensors, precision,
-            lambda done, total: progress(f"convert to {precision}", done, total), journal,
-        )  # fmt: skip
-        return Converted(parameters, self.licence)
+        return convert_decoder(self, target, precision, progress, journal)
 
     @property
     def licence(self) -> str:

@@ -124,15 +124,15 @@ class WeightFile:
 
 
 class WeightPlan(WeightFile):
-    """Gives tensors their places in a file that nobody writes, and so tells how large it is."""
+    """Gives tensors their places in a file that nobody writes, and so tells how large it is.
+
+    Every tensor counts as whole, so nothing is ever written.
+    """
 
     def __init__(self, name: str) -> None:
         self._name, self._journal, self._kept = name, None, {}
         self._end = 0
         self.initializers: list[TensorProto] = []
-
-    def close(self) -> None:
-        """There is nothing to close."""
 
     def _is_whole(self, place: Written) -> bool:
         return True
