@@ -62,20 +62,17 @@ void Batch::Expire(Clock::time_point now, std::vector<Event>* events) {
   Retire(events);
 }
 
-bool Batch::Cancel(RequestId id, std::vector<Event>* events) {
-  bool found = false;
+void Batch::Cancel(RequestId id, std::vector<Event>* events) {
   for (int row = 0; row < running(); ++row) {
-    if (rows_[row]->id() != id) continue;
-    rows_[row]->Cancel();
-    found = true;
+    if (rows_[row]->id() == id) rows_[row]->Cancel();
   }
   Retire(events);
-  return found;
 }
 
-void Batch::Fail(RequestId id, const Failure& failure, ErrorCode code, std::vector<Event>* events) {
+void Batch::Fail(RequestId id, const std::string& message, ErrorCode code,
+                 std::vector<Event>* events) {
   for (int row = 0; row < running(); ++row) {
-    if (rows_[row]->id() == id) rows_[row]->Fail(failure.message, code);
+    if (rows_[row]->id() == id) rows_[row]->Fail(message, code);
   }
   Retire(events);
 }

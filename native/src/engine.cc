@@ -55,7 +55,8 @@ Engine::Engine(std::unique_ptr<Decoder> decoder, Vocabulary vocabulary,
 Engine::~Engine() { Stop(); }
 
 RequestId Engine::Submit(Request request) {
-  AdmissionLimits limits{limits_.context, limits_.vocabulary, options_.max_waiting, limits_.slots};
+  AdmissionLimits limits{
+      .context = limits_.context, .vocabulary = limits_.vocabulary, .slots = limits_.slots};
   if (options_.positions > 0) limits.positions = options_.positions;
   CheckRequest(request, limits);
   const int answer =

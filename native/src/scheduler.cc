@@ -1,6 +1,7 @@
 #include "llmrouter/scheduler.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "llmrouter/admission.h"
@@ -41,10 +42,10 @@ void Scheduler::Hold(RequestId id, std::vector<Event>* events) {
 }
 
 void Scheduler::Refuse(RequestId id, std::vector<Event>* events) {
-  const Failure failure{"its reader is too far behind, and as many wait or are held as may"};
-  batch_.Fail(id, failure, ErrorCode::kSlowReader, events);
+  const std::string message = "its reader is too far behind, and as many wait or are held as may";
+  batch_.Fail(id, message, ErrorCode::kSlowReader, events);
   while (const auto sequence = waiting_.Remove(id)) {
-    sequence->Fail(failure.message, ErrorCode::kSlowReader);
+    sequence->Fail(message, ErrorCode::kSlowReader);
     sequence->TakeLastEvent(events);
   }
 }

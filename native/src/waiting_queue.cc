@@ -1,7 +1,5 @@
 #include "llmrouter/waiting_queue.h"
 
-#include <iterator>
-
 #include "llmrouter/admission.h"
 
 namespace llmrouter {
@@ -38,11 +36,6 @@ std::unique_ptr<Sequence> WaitingQueue::Remove(RequestId id) {
   if (found == names_.end() || found->first.first != id) return nullptr;
   const Name name = found->first;
   return Take(name);
-}
-
-int WaitingQueue::Count(RequestId id) const {
-  return static_cast<int>(
-      std::distance(names_.lower_bound({id, 0}), names_.lower_bound({id + 1, 0})));
 }
 
 std::unique_ptr<Sequence> WaitingQueue::Take(const Name& name) {

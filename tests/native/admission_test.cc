@@ -7,7 +7,7 @@
 namespace llmrouter {
 namespace {
 
-constexpr AdmissionLimits kLimits{.context = 8, .vocabulary = 10, .max_waiting = 2};
+constexpr AdmissionLimits kLimits{.context = 8, .vocabulary = 10};
 
 Request Valid() {
   Request request;
@@ -148,7 +148,7 @@ TEST(Admission, AnswersThatTogetherTakeMoreMemoryThanThereIsMaySuitAnotherModel)
   request.prompt = {1, 2, 3};
   request.max_tokens = 7;
   request.answers = 2;
-  AdmissionLimits limits{64, 100, 1, 4, 20};
+  AdmissionLimits limits{64, 100, 4, 20};
   CheckRequest(request, limits);
   limits.positions = 19;
   const Error error = RefusalOf(request, limits);

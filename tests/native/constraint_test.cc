@@ -215,7 +215,7 @@ TEST_F(ConstraintTest, AnAnswerIsCancelledWhileItsMaskIsComputed) {
   Step();
   gate_.AwaitArrival();
   std::vector<Event> events;
-  EXPECT_TRUE(batch_->Cancel(id, &events));
+  batch_->Cancel(id, &events);
   Take(events);
   EXPECT_EQ(End(id).reason, FinishReason::kCancelled);
   EXPECT_EQ(batch_->running(), 0);

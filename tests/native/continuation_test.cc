@@ -126,7 +126,7 @@ TEST_F(ContinuationTest, WhatIsComputedAgainIsCountedAsNothingNew) {
 }
 
 TEST_F(ContinuationTest, WhatCannotBeGoneOnWithIsRefused) {
-  const AdmissionLimits limits{64, kVocabulary, 4, 2};
+  const AdmissionLimits limits{64, kVocabulary, 2};
   Request request = Asked();
   request.answered = {1, kVocabulary};
   EXPECT_THROW(CheckRequest(request, limits), Error);

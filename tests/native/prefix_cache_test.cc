@@ -72,6 +72,9 @@ TEST(PrefixCacheTest, WhoseBlockHasTheNameOfAnothersScopeSharesNothingWithIt) {
   cache.Insert(1, prompt, Tokens(prompt));
   ASSERT_EQ(cache.Match(1, prompt).size(), 3U);
   const std::vector<TokenId> rest(prompt.begin() + kBlock, prompt.end());
+  const std::size_t before = cache.bytes();
+  cache.Insert(other, rest, Tokens(rest));
+  EXPECT_EQ(cache.bytes(), before) << "the names do not collide any more: NameOf is out of date";
   EXPECT_TRUE(cache.Match(other, rest).empty());
 }
 

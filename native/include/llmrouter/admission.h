@@ -16,7 +16,6 @@ struct AdmissionLimits {
   /// Tokens of prompt and answer together.
   int context = 0;
   int vocabulary = 0;
-  int max_waiting = 0;
   /// Answers that can run at once.
   int slots = 1;
   /// Positions of the cache that all answers of a request may come to hold.

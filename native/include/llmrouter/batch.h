@@ -91,14 +91,14 @@ class Batch {
 
   /// Ends the answers of a running request and frees their slots at once. False when there is none
   /// of this id.
-  bool Cancel(RequestId id, std::vector<Event>* events);
+  void Cancel(RequestId id, std::vector<Event>* events);
 
   /// Plans, runs and commits one step, appending what it produced to `events`. A decoder that
   /// fails ends the sequences it was running; the others go on.
   void Step(std::vector<Event>* events);
 
   /// Ends the answers of a running request with the same failure.
-  void Fail(RequestId id, const Failure& failure, ErrorCode code, std::vector<Event>* events);
+  void Fail(RequestId id, const std::string& message, ErrorCode code, std::vector<Event>* events);
 
   /// Ends every running sequence with the same failure.
   void FailAll(const std::string& message, std::vector<Event>* events);

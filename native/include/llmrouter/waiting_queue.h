@@ -35,9 +35,6 @@ class WaitingQueue {
   /// have begun there may be several.
   std::unique_ptr<Sequence> Remove(RequestId id);
 
-  /// How many of this request wait here.
-  int Count(RequestId id) const;
-
   /// Takes out those whose deadline has passed.
   std::vector<std::unique_ptr<Sequence>> TakeExpired(Clock::time_point now);
 

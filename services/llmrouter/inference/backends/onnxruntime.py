@@ -39,8 +39,8 @@ __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
 _log = structlog.get_logger("llmrouter.models")
 _BUFFER_BYTES = 64 * 1024
-"""Text a reader may be behind: where what waits takes a quarter of it in memory, its sequence
-leaves its slot until all is read, or ends as SLOW_READER where as many wait or are held as may."""
+"""What each answer's reader may be behind, on average: `EventBuffer` says when its sequence leaves
+its slot until all is read. It ends as SLOW_READER where as many wait or are held as may."""
 
 _SEED_BITS = 64
 _FIELDS = {"answered": "continuation.token_ids"}

@@ -47,7 +47,7 @@ class Counted:
     parked: int = 0
     """Those of sequences that gave way."""
     prefixes: int = 0
-    """Those of earlier prompts."""
+    """Those of earlier prompts and answers."""
 
     @property
     def total(self) -> int:
