@@ -28,9 +28,9 @@ UNEQUAL = [16 + round(96 * index / (SLOTS - 1)) for index in range(SLOTS)]
 ALONE = [128]
 CONCURRENCY = (1, 2, 4, 8, 16)
 STREAMING = ("openvino", "llamacpp")
+"""Peers that add a request to those that run already."""
 TRACE_GOALS = {"genai": 2.0, "llamacpp": 1.3, "openvino": 1.2}
 """What the engine's rate of arrivals is to be over each peer's, at least."""
-"""Peers that add a request to those that run already."""
 SHORT = 60
 """Requests of the trace in the first passes of the search."""
 LOG = Console(stderr=True)

@@ -31,7 +31,7 @@ _numbers = itertools.count()
 def before_others():
     """Let this process and those it starts compute before others; yields why not, where it may not.
 
-    A cluster takes a fifth of a processor; a machine that others keep busy loses no more by it.
+    What a cluster takes is reported; a machine that others keep busy loses no more by it.
     """
     usual = os.getpriority(os.PRIO_PROCESS, 0)
     try:

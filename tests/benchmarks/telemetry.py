@@ -12,7 +12,6 @@ import json
 import logging
 import os
 import signal
-import socket
 import sys
 import tempfile
 import time
@@ -26,6 +25,7 @@ from rich.progress import track
 from tests.benchmarks.report import Report
 from tests.benchmarks.telemetry_neighbours import neighbours, receiving, watching
 from tests.integration.suite.conftest import wait_until_ready
+from tests.support.ports import free_ports
 
 from llmrouter.common.logs import configure_logs
 from llmrouter.common.settings import data_directory
@@ -55,8 +55,7 @@ TARGETS = {
 @contextlib.asynccontextmanager
 async def _program(name, section, telemetry, folder):
     """Run one service; yield its process and its address."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    [port] = free_ports(1)
     path = folder / f"{name}-{port}.yaml"
     path.write_text(json.dumps({name: {**section, "port": port}, "telemetry": telemetry}))
     process = await asyncio.create_subprocess_exec(
@@ -143,8 +142,7 @@ async def _gateway(folder):
 
 async def _pages(folder):
     """Requests per second of one gateway with no, one and ten live pages open, in turn."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        http = free.getsockname()[1]
+    [http] = free_ports(1)
     async with neighbours() as places:
         section = {
             "selector_address": places.selector, "cache_address": places.cache, "http_port": http,

@@ -7,7 +7,6 @@ import select
 import socket
 import struct
 import threading
-from collections import Counter
 from collections.abc import Iterable
 from typing import Self
 
@@ -34,8 +33,6 @@ class NameServer:
 
     def __init__(self, address: str) -> None:
         self.address = address
-        self.asked: Counter[str] = Counter()
-        """How often each name was asked for, those that are unknown too."""
         self._told: dict[str, tuple[str, ...]] = {}
         self._thread = threading.Thread(target=self._serve, name="names", daemon=True)
 
@@ -83,7 +80,6 @@ class NameServer:
         kind, _ = struct.unpack_from("!HH", message, at + 1)
         question = message[_HEADER.size : at + 5]
         name = ".".join(labels)
-        self.asked[name] += 1
         known = self._told.get(name, ())
         found = known if kind == _ADDRESS_4 else ()
         flags = _ANSWERS | _AUTHORITATIVE | (flags & 0x0100) | (0 if known else _UNKNOWN_NAME)

@@ -1,9 +1,10 @@
 """The suite in this process before inference services that are programs of their own."""
 
-import asyncio
 import contextlib
 import tempfile
 from pathlib import Path
+
+from tests.support.waiting import until
 
 from llmrouter.cache import service as cache_service
 from llmrouter.cache.settings import CacheSettings
@@ -17,9 +18,6 @@ from llmrouter.v1.selector_pb2 import ListCatalogRequest
 from llmrouter.v1.selector_pb2_grpc import SelectorServiceStub
 
 __all__ = ["suite_before"]
-
-_SECONDS = 30
-"""Until all upstreams are known; a guard."""
 
 
 @contextlib.asynccontextmanager
@@ -52,9 +50,9 @@ async def suite_before(*upstreams, gateway=None, selector=None):
 
 async def _until_known(addresses, selector):
     stub = SelectorServiceStub(selector)
-    async with asyncio.timeout(_SECONDS):
-        known = set()
-        while known != set(addresses):
-            await asyncio.sleep(0.01)
-            listed = await stub.ListCatalog(ListCatalogRequest())
-            known = {address for model in listed.models for address in model.addresses}
+
+    async def known():
+        listed = await stub.ListCatalog(ListCatalogRequest())
+        return {one for model in listed.models for one in model.addresses} == set(addresses)
+
+    await until(known, pause=0.01)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import pytest
 from tests.support.ports import free_ports
 from tests.support.programs import program
+from tests.support.waiting import until
 
 JAEGER = Path(__file__).resolve().parents[3] / "build/gobin/jaeger"
 needs_jaeger = pytest.mark.skipif(
@@ -122,12 +123,11 @@ class Jaeger:
 
     @staticmethod
     async def _eventually(holds):
-        async with asyncio.timeout(30):
-            while True:
-                with contextlib.suppress(OSError):
-                    if await asyncio.to_thread(holds):
-                        return
-                await asyncio.sleep(0.1)
+        async def look():
+            with contextlib.suppress(OSError):
+                return await asyncio.to_thread(holds)
+
+        await until(look, pause=0.1)
 
 
 def _span(one, names, processes):

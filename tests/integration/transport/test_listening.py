@@ -173,7 +173,7 @@ def reflecting(channel):
 async def test_streams_that_need_no_credential_end_with_the_age_of_a_connection(hold):
     own = [("grpc.use_local_subchannel_pool", 1)]
     async with (
-        hosted(Named("one"), connections=1, connection_age_seconds=1) as (address, _),
+        hosted(Named("one"), connections=1, connection_age_seconds=5) as (address, _),
         aio.insecure_channel(address, own) as holding,
         aio.insecure_channel(address, own) as late,
     ):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 
 import grpc
 import pytest
+from tests.support.ports import free_ports
 from tests.unit.client.fake_gateway import FakeGateway, serving, whole_answer
 
 from llmrouter.common.errors import Reason, RouterError
@@ -16,9 +16,7 @@ from llmrouter_client import AsyncClient, Delta, LlmrouterError, gateways
 
 def nowhere():
     """Return an address at which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"127.0.0.1:{probe.getsockname()[1]}"
+    return f"127.0.0.1:{free_ports(1)[0]}"
 
 
 @contextlib.asynccontextmanager
