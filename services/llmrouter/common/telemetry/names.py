@@ -257,7 +257,7 @@ INSTRUMENTS: Final[Mapping[Name, Instrument]] = {
     Name.ESTIMATED_WAIT: Instrument(Kind.GAUGE, "s", "What a request that came now would wait."),
     Name.PROMPT_TOKENS: Instrument(Kind.TOTAL, "{token}", "Prompt tokens computed."),
     Name.REUSED_TOKENS: Instrument(
-        Kind.TOTAL, "{token}", "Prompt tokens that earlier prompts had computed: prefix hits."
+        Kind.TOTAL, "{token}", "Prompt tokens computed by what was asked before: prefix hits."
     ),
     Name.OUTPUT_TOKENS: Instrument(Kind.TOTAL, "{token}", "Tokens generated."),
     Name.PREEMPTIONS: Instrument(
