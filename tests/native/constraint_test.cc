@@ -276,8 +276,8 @@ TEST(CheckRequest, RefusesAGrammarForAnotherVocabulary) {
   request.prompt = {1};
   request.grammar =
       std::make_shared<FakeGrammar>(128, [](const auto&) { return std::vector<TokenId>{1}; });
-  EXPECT_THROW(CheckRequest(request, {16, kVocabulary, 4, 1}), Error);
-  EXPECT_NO_THROW(CheckRequest(request, {16, 128, 4, 1}));
+  EXPECT_THROW(CheckRequest(request, {16, kVocabulary, 1}), Error);
+  EXPECT_NO_THROW(CheckRequest(request, {16, 128, 1}));
 }
 
 TEST(Sampler, DrawsAsIfTheRuledOutTokensHadNoLogit) {
