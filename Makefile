@@ -29,8 +29,8 @@ install: $(STAMP) ## Make the environment and build the native engine
 demo: $(STAMP) ## Fetch the demo model, start the suite, answer a question
 	$(BIN)/llmrouter demo
 
-test: $(STAMP) ## Run the default tests (under 15 minutes on 2 cores)
-	$(BIN)/python -m pytest
+test: $(STAMP) ## Run the default tests, two files at a time (under 15 minutes on 2 cores)
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-all: $(STAMP) ## Run every test, the slow ones too
 	$(BIN)/python -m pytest -m ''
