@@ -181,7 +181,7 @@ class StatisticsBook:
         measured = _measured(outcome, slowest)
         in_vain = _in_vain(outcome, slowest, bytes_per_token)
         for key in ((model, version, ""), endpoint):
-            values = self._at_least(key, in_vain, now) or measured
+            values = self._at_least(key, in_vain, now, prior) or measured
             lost = self.evidence.add(key, values, now)
             if lost is not None:
                 del self._seen[lost]
@@ -191,7 +191,7 @@ class StatisticsBook:
             seen.take(outcome, now)
 
     def _at_least(
-        self, key: Key, pace: float | None, now: float
+        self, key: Key, pace: float | None, now: float, prior: Array
     ) -> tuple[float | None, ...] | None:
         """Return what waiting in vain says: no better pace than that, where one is believed.
 
@@ -199,8 +199,7 @@ class StatisticsBook:
         """
         if pace is None:
             return None
-        usual = prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens)
-        believed = self._mean(key, Measure.PREFILL, now, usual)
+        believed = float(self._believed(key, now, prior)[Measure.PREFILL])
         return (None, pace, None) if pace > believed else None
 
     def seen(self, key: Key) -> Seen | None:
@@ -209,10 +208,7 @@ class StatisticsBook:
 
     def error_rate(self, key: Key, now: float) -> float:
         """Return the believed share of failures, 0 to 1."""
-        return self._mean(key, Measure.ERROR, now, PRIORS.error_rate)
-
-    def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
-        return float(self._believed(key, now, np.full(len(Measure), prior))[measure])
+        return float(self._believed(key, now, _PRIOR)[Measure.ERROR])
 
     def _believed(self, key: Key, now: float, prior: Array) -> Array:
         """Return the mean of each measure, drawn towards its prior."""
