@@ -176,8 +176,10 @@ class StatisticsBook:
         """
         model, version, _ = endpoint
         believed = self._believed((model, version, ""), now, prior)
-        outcome = _plausible(outcome, believed, bytes_per_token)
-        slowest = _OUTLIER * float(believed[Measure.PREFILL])
+        slowest, per_token = (
+            _OUTLIER * float(believed[one]) for one in (Measure.PREFILL, Measure.PER_TOKEN)
+        )
+        outcome = _plausible(outcome, slowest, per_token, bytes_per_token)
         measured = _measured(outcome, slowest)
         in_vain = _in_vain(outcome, slowest, bytes_per_token)
         for key in ((model, version, ""), endpoint):
@@ -217,19 +219,24 @@ class StatisticsBook:
         return believed
 
 
-def _plausible(outcome: Observation, believed: Array, bytes_per_token: float) -> Observation:
-    """Return an outcome none of whose times is an outlier beyond all measure."""
+def _plausible(
+    outcome: Observation, slowest: float, per_token: float, bytes_per_token: float
+) -> Observation:
+    """Return an outcome none of whose times is an outlier beyond all measure.
+
+    Args:
+        outcome: As it was told.
+        slowest: Seconds to the first token per prompt token, at most.
+        per_token: Seconds per generated token, at most.
+        bytes_per_token: Of prompts that nobody counted.
+    """
     prompt = (outcome.usage or Usage()).prompt_tokens or outcome.prompt_bytes / bytes_per_token
-    pace, per_token = (
-        _OUTLIER * float(believed[one]) for one in (Measure.PREFILL, Measure.PER_TOKEN)
-    )
-    longest = pace / prefill_pace(1.0, prompt)
+    longest = slowest / prefill_pace(1.0, prompt)
     queued = min(outcome.queue_seconds or 0.0, _LONGEST_SECONDS)
     return replace(
         outcome,
         time_to_first_token=_at_most(longest + max(0.0, queued), outcome.time_to_first_token),
         seconds_per_token=_at_most(per_token, outcome.seconds_per_token),
-        waited=_at_most(longest, outcome.waited),
     )
 
 
