@@ -292,6 +292,15 @@ class SelectorSettings(Listening, Dialling):
         "the mean load.",
     )
 
+    def state_file(self, data: Path) -> Path:
+        """Return the file of what is kept over a restart, by default below the data directory."""
+        return self.state_path or data / "selector.sqlite"
+
+    def decisions_file(self, data: Path) -> Path:
+        """Return the file of past choices, beside that of the state."""
+        state = self.state_file(data)
+        return state.with_name(f"{state.stem}-decisions{state.suffix}")
+
     @field_validator("catalog")
     @classmethod
     def _names_are_clear(cls, catalog: tuple[CatalogEntry, ...]) -> tuple[CatalogEntry, ...]:
