@@ -16,13 +16,14 @@ from tests.unit.selector.telling import Models
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.selector.catalog import build_catalog
-from llmrouter.selector.endpoints import MAX_MODELS, EndpointWatcher
+from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.hearing import Hearing
 from llmrouter.selector.made_from import encode_served
 from llmrouter.selector.remembering import KIND, ServedMemory
 from llmrouter.selector.service import build
 from llmrouter.selector.settings import SelectorSettings
 from llmrouter.selector.statistics import PRIORS, Priors
+from llmrouter.selector.wire_placement import MAX_MODELS
 from llmrouter.v1 import inference_pb2 as pb
 from llmrouter.v1 import model_pb2_grpc, selector_pb2, selector_pb2_grpc
 
