@@ -277,8 +277,9 @@ class SelectorSettings(Listening, Dialling):
     )
     state_path: Path | None = Field(
         default=None,
-        description="File that keeps rollouts, breakers and grades over a restart; absent takes "
-        "`selector.sqlite` in the data directory.",
+        description="File that keeps rollouts, breakers, grades and what inference services held "
+        "over a restart, past choices beside it; absent takes `selector.sqlite` in the data "
+        "directory.",
     )
     redis: RedisSettings | None = Field(
         default=None,
