@@ -16,7 +16,7 @@ from tests.unit.cli.driving import COMMAND, lines, run
 from llmrouter.backup.parts import parts_of
 from llmrouter.cache.lmdb_store import LmdbStore
 from llmrouter.cache.record import Record
-from llmrouter.gateway.sqlite_file import SqliteFile
+from llmrouter.common.sqlite_file import SqliteFile
 from llmrouter.suite import SuiteSettings
 
 MIB = 1 << 20
