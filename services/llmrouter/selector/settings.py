@@ -142,7 +142,10 @@ class DecisionSettings(Section):
         description="Choices kept over a restart at most, beside the state; 0 keeps none.",
     )
     kept_bytes: int = Field(
-        default=64 << 20, ge=1 << 20, le=1 << 40, description="Bytes of their file at most."
+        default=64 << 20,
+        ge=1 << 20,
+        le=1 << 40,
+        description="Bytes of their file at most; the log of SQLite's last changes is beside it.",
     )
     report_seconds: float = Field(
         default=3600,
