@@ -51,10 +51,9 @@ def parts_of(settings: SuiteSettings, data: Path) -> tuple[Part, ...]:
         settings: The whole configuration.
         data: The data directory.
     """
-    gateway, cache = settings.gateway, settings.cache
+    gateway, cache, selector = settings.gateway, settings.cache, settings.selector
     keys = gateway.identity.key_store or data / "keys.sqlite"
     answers = cache.disk_path or data / "answers"
-    state = settings.selector.state_path or data / "selector.sqlite"
     return (
         Part("keys", Kind.SQLITE, keys),
         Part(
@@ -64,10 +63,8 @@ def parts_of(settings: SuiteSettings, data: Path) -> tuple[Part, ...]:
         Part("limits", Kind.SQLITE, gateway.limits.file or data / "limits.sqlite"),
         Part("ledger", Kind.SQLITE, gateway.ledger.file or data / "ledger.sqlite"),
         Part("audit", Kind.FILE, gateway.identity.audit_file or data / "audit.jsonl"),
-        Part("selector", Kind.SQLITE, state),
-        Part(
-            "decisions", Kind.SQLITE, state.with_name(f"{state.stem}-decisions{state.suffix}")
-        ),
+        Part("selector", Kind.SQLITE, selector.state_file(data)),
+        Part("decisions", Kind.SQLITE, selector.decisions_file(data)),
         Part("aliases", Kind.FILE, (settings.inference.store or data / "models") / _ALIASES),
         Part("answers", Kind.LMDB, answers),
         Part(

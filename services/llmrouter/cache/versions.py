@@ -149,11 +149,14 @@ class VersionBook:
         there = self._everybody(now, selector)
         if all(self._noted.get(name) == known for name, known in there.items()):
             return ()
-        before = dict(await self._keeper.versions())
-        for name in there:
-            before[name] = before.get(name, frozenset()) | self._noted.get(name, frozenset())
-        found = compared({name: one for name, one in before.items() if one}, there)
-        labels = [model_label(model, version) for model, version in found.replaced]
+        found = compared(await self._keeper.versions(), there)
+        missed = {
+            (name, one)
+            for name, known in there.items()
+            for one in self._noted.get(name, frozenset()) - known
+        }
+        replaced = tuple(sorted({*found.replaced, *missed}))
+        labels = [model_label(model, version) for model, version in replaced]
         if labels:
             await self._invalidations.invalidate_all(labels)
         await self._keeper.note_versions(found.changed, found.forgotten)
@@ -163,7 +166,7 @@ class VersionBook:
             self._told.pop(name, None)
         self._noted.update(there)
         self._noted_at = self._invalidations.store_id
-        return found.replaced
+        return replaced
 
     def _everybody(self, now: Versions, selector: str) -> dict[str, frozenset[str]]:
         """Return what all selectors know of these models."""

@@ -69,6 +69,7 @@ class DecisionFile:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
             await self.write(settled_by=self._wall(), seconds=_LAST_WORK_SECONDS)
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._rows.close)
         self._thread.shutdown(wait=False)
 
     async def find(self, plan_id: str) -> str | None:

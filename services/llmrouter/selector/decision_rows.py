@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
+
+from llmrouter.common.sqlite_file import SqliteFile
 
 __all__ = ["DecisionRows", "Row"]
 
-_WAIT_SECONDS = 5.0
 _PAGE_BYTES = 4096
 _OVERHEAD_PAGES = 16
 """What tables and indexes take besides their rows, and grow by when they are written."""
@@ -25,7 +25,6 @@ CREATE INDEX IF NOT EXISTS by_catalog ON decisions (catalog);
 CREATE TABLE IF NOT EXISTS catalogs (id TEXT PRIMARY KEY, told TEXT NOT NULL);
 """
 _log = logging.getLogger(__name__)
-_Result = TypeVar("_Result")
 
 
 class Row(NamedTuple):
@@ -56,7 +55,7 @@ class DecisionRows:
     """
 
     def __init__(self, path: Path, most: int, max_bytes: int) -> None:
-        self._path, self._most, self._max_bytes = path, most, max_bytes
+        self._file, self._most, self._max_bytes = SqliteFile(path, _SCHEMA), most, max_bytes
         self._failed = False
 
     @property
@@ -83,26 +82,31 @@ class DecisionRows:
                 file.execute("INSERT OR REPLACE INTO decisions VALUES (NULL, ?, ?, ?)", row)
 
         try:
-            self._do(put)
-            self._do(self._shrink)
+            self._file.run(put)
+            if self._file.run(_bytes) > self._max_bytes:  # it was allowed more before
+                self._file.shrink()
         except (sqlite3.Error, OSError) as error:
             if not self._failed:
-                _log.warning("past choices cannot be kept in %s: %s", self._path, error)
+                _log.warning("past choices cannot be kept in %s: %s", self._file.path, error)
             self._failed = True
         else:
             self._failed = False
 
     def find(self, plan_id: str) -> str | None:
         """Return the record of a choice with its catalog, as JSON; None where none can be read."""
-        if not self._path.exists():
+        if not self._file.path.exists():
             return None
         asked = "SELECT record, told FROM decisions JOIN catalogs ON id = catalog WHERE plan_id = ?"
         try:
-            found = self._do(lambda file: file.execute(asked, (plan_id,)).fetchone())
+            found = self._file.run(lambda file: file.execute(asked, (plan_id,)).fetchone())
             return found and json.dumps({**json.loads(found[0]), "catalog": json.loads(found[1])})
         except (sqlite3.Error, OSError, ValueError, TypeError, RecursionError) as error:
             _log.warning("the kept choice %s cannot be read: %s", plan_id, error)
             return None
+
+    def close(self) -> None:
+        """Close the file; the next use opens it again."""
+        self._file.close()
 
     def _make_room(self, file: sqlite3.Connection, rows: Sequence[Row]) -> None:
         """Forget the oldest, as far as these are to stand there."""
@@ -121,35 +125,6 @@ class DecisionRows:
             ):
                 return
             over = max(2 * over, len(rows))
-
-    def _shrink(self, file: sqlite3.Connection) -> None:
-        """Write the file anew where it holds more than it may: it was allowed more before."""
-        if _bytes(file) > self._max_bytes:
-            file.execute("VACUUM")
-
-    def _do(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        """Return what comes of some work on the file; it is done on a new one if this is damaged.
-
-        Raises:
-            sqlite3.Error, OSError: It cannot be done.
-        """
-        try:
-            return self._done(work)
-        except sqlite3.OperationalError:
-            raise
-        except sqlite3.DatabaseError as error:
-            aside = self._path.with_name(f"{self._path.name}.damaged")
-            _log.error("%s is damaged (%s); set aside as %s", self._path, error, aside.name)
-            self._path.replace(aside)
-            # What it began and did not end is no part of the new file.
-            self._path.with_name(f"{self._path.name}-journal").unlink(missing_ok=True)
-            return self._done(work)
-
-    def _done(self, work: Callable[[sqlite3.Connection], _Result]) -> _Result:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        with contextlib.closing(sqlite3.connect(self._path, timeout=_WAIT_SECONDS)) as file, file:
-            file.executescript(_SCHEMA)
-            return work(file)
 
 
 def _bytes(file: sqlite3.Connection, *, used: bool = False) -> int:

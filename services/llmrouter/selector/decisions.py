@@ -6,6 +6,7 @@ import json
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
+from itertools import islice
 from typing import Any
 
 from llmrouter.selector.evidence import Measure
@@ -116,8 +117,7 @@ class DecisionLog:
 
     def newest(self, limit: int = 0) -> Iterator[tuple[str, Decision]]:
         """Yield the newest choices, oldest first; a `limit` of 0 yields all."""
-        kept = [(plan_id, decision) for plan_id, (decision, _) in self._kept.items()]
-        return iter(kept[-limit:] if limit else kept)
+        return reversed(list(islice(self.backwards(), limit or None)))
 
     def backwards(self) -> Iterator[tuple[str, Decision]]:
         """Yield the choices, newest first; to be read before another is added."""

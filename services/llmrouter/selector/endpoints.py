@@ -20,14 +20,12 @@ from llmrouter.selector.catalog import ServedModel
 from llmrouter.selector.load_reports import ReportedLoad
 from llmrouter.selector.placement import Node
 from llmrouter.selector.statistics import Priors
-from llmrouter.selector.wire_placement import decode_node
+from llmrouter.selector.wire_placement import MAX_MODELS, decode_node
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
-__all__ = ["MAX_MODELS", "EndpointWatcher"]
+__all__ = ["EndpointWatcher"]
 
-MAX_MODELS = 1024
-"""Models of one address at most; the rest are left out."""
 _PAUSE_SECONDS = 1.0
 _log = logging.getLogger(__name__)
 

@@ -36,7 +36,6 @@ __all__ = [
     "decode_catalog",
     "decode_figures",
     "decode_request",
-    "decode_served",
     "decode_strategy",
     "encode_candidate",
     "encode_catalog",
@@ -212,7 +211,7 @@ def _decode_model(told: Mapping[str, Any]) -> Model:
             **told,
             "entry": CatalogEntry(**told["entry"]),
             "prices": Prices(*told["prices"]),
-            "endpoints": tuple(map(decode_served, told["endpoints"])),
+            "endpoints": tuple(map(_decode_served, told["endpoints"])),
             "soon": frozenset(told["soon"]),
         }
     )
@@ -225,7 +224,7 @@ def encode_served(model: ServedModel) -> dict[str, Any]:
     return {**told, **sets, "priors": asdict(model.priors)}
 
 
-def decode_served(told: Mapping[str, Any]) -> ServedModel:
+def _decode_served(told: Mapping[str, Any]) -> ServedModel:
     """Return what an endpoint held."""
     sets = {name: frozenset(told[name]) for name in ("names", "capabilities")}
     return ServedModel(**{**told, **sets, "priors": Priors(**told["priors"])})

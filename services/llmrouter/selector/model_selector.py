@@ -344,7 +344,7 @@ def _fingerprint(settings: SelectorSettings, strategies: Mapping[str, Strategy])
     """Return 16 hex digits that change with catalog or strategy configuration."""
     local = {
         "host", "port", "drain_grace_seconds", "inference_addresses", "refresh_interval_seconds",
-        "load_report_seconds", "placement", "scaling", "state_path", "redis",
+        "load_report_seconds", "placement", "scaling", "decisions", "state_path", "redis",
         *Listening.model_fields, *Dialling.model_fields,
     }  # fmt: skip
     told = settings.model_dump_json(exclude=local)

@@ -13,9 +13,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from llmrouter.selector.catalog import ServedModel
-from llmrouter.selector.endpoints import MAX_MODELS
 from llmrouter.selector.made_from import encode_served
 from llmrouter.selector.state_store import StateStore
+from llmrouter.selector.wire_placement import MAX_MODELS
 
 __all__ = ["KIND", "ServedMemory"]
 

@@ -54,7 +54,7 @@ async def build(
     watcher, listener = _watching(settings, dial, hearing.now, memory.told, returned)
     selector = _selector(settings, watcher, store)
     outcomes = SharedOutcomes(selector, store.tell)
-    past = DecisionFile(_beside(settings, data), settings.decisions, selector.past)
+    past = DecisionFile(settings.decisions_file(data), settings.decisions, selector.past)
     observer = SelectionObserver(telemetry.meter)
     servicer = SelectorServicer(selector, observer, outcomes.report, past.find, name_of(settings))
     placement = PlacementController(watcher.nodes, dial, settings.placement)
@@ -94,21 +94,11 @@ def name_of(settings: SelectorSettings) -> str:
     return hashlib.blake2b(place.encode(), digest_size=16).hexdigest()
 
 
-def _state_path(settings: SelectorSettings, data: Path) -> Path:
-    return settings.state_path or data / "selector.sqlite"
-
-
-def _beside(settings: SelectorSettings, data: Path) -> Path:
-    """Return where past choices are kept."""
-    path = _state_path(settings, data)
-    return path.with_name(f"{path.stem}-decisions{path.suffix}")
-
-
 def _stores(
     settings: SelectorSettings, data: Path
 ) -> tuple[SqliteState | RedisState, RedisState | None]:
     """Return where state is kept, and the part of it that is shared with other selectors."""
-    local = SqliteState(_state_path(settings, data))
+    local = SqliteState(settings.state_file(data))
     if settings.redis is None:
         return local, None
     from llmrouter.selector.redis_state import RedisState

@@ -142,7 +142,10 @@ class DecisionSettings(Section):
         description="Choices kept over a restart at most, beside the state; 0 keeps none.",
     )
     kept_bytes: int = Field(
-        default=64 << 20, ge=1 << 20, le=1 << 40, description="Bytes of their file at most."
+        default=64 << 20,
+        ge=1 << 20,
+        le=1 << 40,
+        description="Bytes of their file at most; the log of SQLite's last changes is beside it.",
     )
     report_seconds: float = Field(
         default=3600,
@@ -277,8 +280,9 @@ class SelectorSettings(Listening, Dialling):
     )
     state_path: Path | None = Field(
         default=None,
-        description="File that keeps rollouts, breakers and grades over a restart; absent takes "
-        "`selector.sqlite` in the data directory.",
+        description="File that keeps rollouts, breakers, grades and what inference services held "
+        "over a restart, past choices beside it; absent takes `selector.sqlite` in the data "
+        "directory.",
     )
     redis: RedisSettings | None = Field(
         default=None,
@@ -291,6 +295,15 @@ class SelectorSettings(Listening, Dialling):
         description="A conversation leaves the replica that knows it once that has so many times "
         "the mean load.",
     )
+
+    def state_file(self, data: Path) -> Path:
+        """Return the file of what is kept over a restart, by default below the data directory."""
+        return self.state_path or data / "selector.sqlite"
+
+    def decisions_file(self, data: Path) -> Path:
+        """Return the file of past choices, beside that of the state."""
+        state = self.state_file(data)
+        return state.with_name(f"{state.stem}-decisions{state.suffix}")
 
     @field_validator("catalog")
     @classmethod

@@ -86,8 +86,7 @@ class SqliteState:
 
     async def close(self) -> None:
         """Write what waits, then close. Safe to call twice."""
-        if self._owed:
-            self._submit({})
+        self._submit({})
         loop, self._loop = self._loop, None
         if loop is not None:
             await loop.run_in_executor(self._thread, self._close)

@@ -176,12 +176,14 @@ class StatisticsBook:
         """
         model, version, _ = endpoint
         believed = self._believed((model, version, ""), now, prior)
-        outcome = _plausible(outcome, believed, bytes_per_token)
-        slowest = _OUTLIER * float(believed[Measure.PREFILL])
+        slowest, per_token = (
+            _OUTLIER * float(believed[one]) for one in (Measure.PREFILL, Measure.PER_TOKEN)
+        )
+        outcome = _plausible(outcome, slowest, per_token, bytes_per_token)
         measured = _measured(outcome, slowest)
         in_vain = _in_vain(outcome, slowest, bytes_per_token)
         for key in ((model, version, ""), endpoint):
-            values = self._at_least(key, in_vain, now) or measured
+            values = self._at_least(key, in_vain, now, prior) or measured
             lost = self.evidence.add(key, values, now)
             if lost is not None:
                 del self._seen[lost]
@@ -191,7 +193,7 @@ class StatisticsBook:
             seen.take(outcome, now)
 
     def _at_least(
-        self, key: Key, pace: float | None, now: float
+        self, key: Key, pace: float | None, now: float, prior: Array
     ) -> tuple[float | None, ...] | None:
         """Return what waiting in vain says: no better pace than that, where one is believed.
 
@@ -199,8 +201,7 @@ class StatisticsBook:
         """
         if pace is None:
             return None
-        usual = prefill_pace(PRIORS.time_to_first_token, PRIORS.prompt_tokens)
-        believed = self._mean(key, Measure.PREFILL, now, usual)
+        believed = float(self._believed(key, now, prior)[Measure.PREFILL])
         return (None, pace, None) if pace > believed else None
 
     def seen(self, key: Key) -> Seen | None:
@@ -209,10 +210,7 @@ class StatisticsBook:
 
     def error_rate(self, key: Key, now: float) -> float:
         """Return the believed share of failures, 0 to 1."""
-        return self._mean(key, Measure.ERROR, now, PRIORS.error_rate)
-
-    def _mean(self, key: Key, measure: Measure, now: float, prior: float) -> float:
-        return float(self._believed(key, now, np.full(len(Measure), prior))[measure])
+        return float(self._believed(key, now, _PRIOR)[Measure.ERROR])
 
     def _believed(self, key: Key, now: float, prior: Array) -> Array:
         """Return the mean of each measure, drawn towards its prior."""
@@ -221,19 +219,24 @@ class StatisticsBook:
         return believed
 
 
-def _plausible(outcome: Observation, believed: Array, bytes_per_token: float) -> Observation:
-    """Return an outcome none of whose times is an outlier beyond all measure."""
+def _plausible(
+    outcome: Observation, slowest: float, per_token: float, bytes_per_token: float
+) -> Observation:
+    """Return an outcome none of whose times is an outlier beyond all measure.
+
+    Args:
+        outcome: As it was told.
+        slowest: Seconds to the first token per prompt token, at most.
+        per_token: Seconds per generated token, at most.
+        bytes_per_token: Of prompts that nobody counted.
+    """
     prompt = (outcome.usage or Usage()).prompt_tokens or outcome.prompt_bytes / bytes_per_token
-    pace, per_token = (
-        _OUTLIER * float(believed[one]) for one in (Measure.PREFILL, Measure.PER_TOKEN)
-    )
-    longest = pace / prefill_pace(1.0, prompt)
+    longest = slowest / prefill_pace(1.0, prompt)
     queued = min(outcome.queue_seconds or 0.0, _LONGEST_SECONDS)
     return replace(
         outcome,
         time_to_first_token=_at_most(longest + max(0.0, queued), outcome.time_to_first_token),
         seconds_per_token=_at_most(per_token, outcome.seconds_per_token),
-        waited=_at_most(longest, outcome.waited),
     )
 
 

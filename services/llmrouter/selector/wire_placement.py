@@ -5,9 +5,10 @@ from __future__ import annotations
 from llmrouter.selector.placement import Holding, Node
 from llmrouter.v1 import inference_pb2, model_pb2
 
-__all__ = ["decode_node"]
+__all__ = ["MAX_MODELS", "decode_node"]
 
-_MAX_MODELS = 1024
+MAX_MODELS = 1024
+"""Models of one address at most; the rest are left out."""
 _MOVING = (inference_pb2.MODEL_STATE_LOADING, inference_pb2.MODEL_STATE_DRAINING)
 
 
@@ -23,7 +24,7 @@ def decode_node(
         memory=memory.used_bytes / limit if limit else 0.0,
         memory_limit=limit,
         free_budget=budget - memory.model_bytes if budget else None,
-        holdings=tuple(_holding(one) for one in answer.models[:_MAX_MODELS] if one.version),
+        holdings=tuple(_holding(one) for one in answer.models[:MAX_MODELS] if one.version),
     )
 
 

@@ -161,7 +161,7 @@ class CacheServiceServicer:
         """Takes in which versions of models there are. Answers of versions that were told before and are
         not now, while another of their model is, become unusable as by `Invalidate`. What was told is
         kept as durably as the answers, so that a version is missed that was replaced while nobody
-        looked. A version that another gateway told within three seconds is there. Safe to retry.
+        looked. A version that another selector told within ten seconds is there. Safe to retry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

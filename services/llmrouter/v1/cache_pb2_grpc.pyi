@@ -64,7 +64,7 @@ class CacheServiceStub:
     """Takes in which versions of models there are. Answers of versions that were told before and are
     not now, while another of their model is, become unusable as by `Invalidate`. What was told is
     kept as durably as the answers, so that a version is missed that was replaced while nobody
-    looked. A version that another gateway told within three seconds is there. Safe to retry.
+    looked. A version that another selector told within ten seconds is there. Safe to retry.
     """
     WatchInvalidations: _grpc.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]
     """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
@@ -112,7 +112,7 @@ class CacheServiceAsyncStub(CacheServiceStub):
     """Takes in which versions of models there are. Answers of versions that were told before and are
     not now, while another of their model is, become unusable as by `Invalidate`. What was told is
     kept as durably as the answers, so that a version is missed that was replaced while nobody
-    looked. A version that another gateway told within three seconds is there. Safe to retry.
+    looked. A version that another selector told within ten seconds is there. Safe to retry.
     """
     WatchInvalidations: _aio.UnaryStreamMultiCallable[_cache_pb2.WatchInvalidationsRequest, _cache_pb2.WatchInvalidationsResponse]  # type: ignore[assignment]
     """Streams invalidations to a gateway that holds answers of its own, and opens the session that its
@@ -205,7 +205,7 @@ class CacheServiceServicer(metaclass=_abc_1.ABCMeta):
         """Takes in which versions of models there are. Answers of versions that were told before and are
         not now, while another of their model is, become unusable as by `Invalidate`. What was told is
         kept as durably as the answers, so that a version is missed that was replaced while nobody
-        looked. A version that another gateway told within three seconds is there. Safe to retry.
+        looked. A version that another selector told within ten seconds is there. Safe to retry.
         """
 
     @_abc_1.abstractmethod

@@ -45,7 +45,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: too many requests wait already; RetryInfo says when to come back."""
     ERROR_REASON_SLOW_READER: _ErrorReason.ValueType  # 8
     """RESOURCE_EXHAUSTED: the client did not read its stream, the bounded buffer is full, and the
-    generation cannot be paused, as that of several answers at once.
+    generation cannot be paused, as where as many wait or pause already as may.
     """
     ERROR_REASON_UPSTREAM_UNAVAILABLE: _ErrorReason.ValueType  # 9
     """UNAVAILABLE: a service behind this one did not answer. A retry may help."""
@@ -133,7 +133,7 @@ ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 7
 """RESOURCE_EXHAUSTED: too many requests wait already; RetryInfo says when to come back."""
 ERROR_REASON_SLOW_READER: ErrorReason.ValueType  # 8
 """RESOURCE_EXHAUSTED: the client did not read its stream, the bounded buffer is full, and the
-generation cannot be paused, as that of several answers at once.
+generation cannot be paused, as where as many wait or pause already as may.
 """
 ERROR_REASON_UPSTREAM_UNAVAILABLE: ErrorReason.ValueType  # 9
 """UNAVAILABLE: a service behind this one did not answer. A retry may help."""

@@ -16,8 +16,7 @@ from tests.unit.cli.driving import COMMAND, lines, run
 from llmrouter.backup.parts import parts_of
 from llmrouter.cache.lmdb_store import LmdbStore
 from llmrouter.cache.record import Record
-from llmrouter.gateway.sqlite_file import SqliteFile
-from llmrouter.selector.service import _beside
+from llmrouter.common.sqlite_file import SqliteFile
 from llmrouter.suite import SuiteSettings
 
 MIB = 1 << 20
@@ -259,8 +258,14 @@ def test_stores_are_found_where_the_settings_put_them(data, tmp_path):
     assert part["path"] == str(tmp_path / "costs.sqlite")
 
 
-@pytest.mark.parametrize("given", [{}, {"state_path": "/of/mine/kept.db"}])
-def test_past_choices_are_copied_from_where_the_selector_keeps_them(data, given):
+@pytest.mark.parametrize(
+    ("given", "names"),
+    [
+        ({}, ["selector.sqlite", "selector-decisions.sqlite"]),
+        ({"state_path": "/of/mine/kept.db"}, ["/of/mine/kept.db", "/of/mine/kept-decisions.db"]),
+    ],
+)
+def test_past_choices_lie_beside_the_state_and_are_copied_from_there(data, given, names):
     settings = SuiteSettings.model_validate({"selector": given})
     paths = {part.name: part.path for part in parts_of(settings, data)}
-    assert paths["decisions"] == _beside(settings.selector, data)
+    assert [paths["selector"], paths["decisions"]] == [data / name for name in names]

@@ -175,6 +175,20 @@ async def test_what_this_service_noted_is_missed_though_another_noted_something_
     assert await tell(service, m="w") == [("m", "v"), ("m", "x")]
 
 
+async def test_what_is_told_to_a_service_that_knew_a_part_of_it_is_there_for_all_of_the_store(
+    opened,
+):
+    keeper = versions.MemoryVersions()
+    invalidations = (await opened())._invalidations
+    one, other, fresh = (versions.VersionBook(invalidations, keeper) for _ in range(3))
+    v, x = {"m": frozenset("v")}, {"m": frozenset("x")}
+    await one.tell(v, "first")
+    await other.tell(x, "second")
+    await one.tell(x, "second")
+    assert await keeper.versions() == {"m": frozenset("vx")}
+    assert await fresh.tell(x, "second") == (("m", "v"),)
+
+
 async def test_versions_without_names_or_too_many_are_refused(opened):
     service = await opened()
     for refused in ({"m": [""]}, {"": ["v"]}, {"m": ["v" * 257]}):

@@ -77,6 +77,15 @@ async def test_the_oldest_are_forgotten_with_their_catalogs(tmp_path):
         assert file.execute("SELECT count(*) FROM catalogs").fetchone() == (1,)
 
 
+async def test_the_file_is_of_its_owner_alone_and_nothing_stays_beside_it_once_it_is_closed(
+    tmp_path,
+):
+    selector, _ = deciding()
+    await kept(selector, tmp_path / "d.sqlite")
+    [file] = tmp_path.iterdir()
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
 async def test_each_is_written_once_when_its_outcome_may_be_known(tmp_path, monkeypatch):
     selector, ids = deciding(3)
     past = keeping(selector, tmp_path / "d.sqlite", worked=a_second_each())
@@ -131,6 +140,7 @@ async def test_the_file_never_grows_past_its_bytes_and_the_oldest_make_room(tmp_
         ids.append(selector.select(request_of(request_id=f"r{one}"))[0])
         if one % 10 == 0:
             await past.write(settled_by=float("inf"), seconds=60)
+            past._rows.close()
             assert path.stat().st_size <= 1 << 20
             assert await past.find(ids[-1]) is not None
     found = [await past.find(one) is not None for one in ids[:191]]
@@ -152,6 +162,7 @@ async def test_a_file_that_may_hold_less_than_it_did_is_made_smaller(tmp_path):
     past = keeping(selector, path, most=1000, max_bytes=1 << 20)
     past._last = ids[-1]
     await past.write(settled_by=float("inf"), seconds=60)
+    past._rows.close()
     assert path.stat().st_size <= 1 << 20
     found = [await past.find(one) is not None for one in (ids[0], ids[-1], last)]
     assert found == [False, True, True]
@@ -166,7 +177,7 @@ async def test_a_file_that_cannot_be_written_or_read_costs_no_more_than_the_past
     assert "past choices cannot be kept in" in caplog.text
     (tmp_path / "d.sqlite").write_bytes(b"no database" * 100)
     await kept(selector, tmp_path / "d.sqlite")
-    assert "set aside as d.sqlite.damaged" in caplog.text
+    assert f"set aside as {tmp_path / 'd.sqlite.damaged'}" in caplog.text
     assert (await explain(*begun_anew, plan_id)).plan.id == plan_id
     with sqlite3.connect(tmp_path / "d.sqlite") as file:
         file.execute("UPDATE decisions SET record = '{}'")
@@ -185,11 +196,13 @@ async def test_a_file_with_damaged_pages_is_set_aside_and_begun_anew(tmp_path, c
         pages = bytearray(whole)
         for page in range(4096, len(pages), 4096):
             pages[page : page + 200] = bytes(200)
+        past._rows.close()
         path.write_bytes(pages)
         await damaged
-        assert "set aside as d.sqlite.damaged" in caplog.text
+        assert f"set aside as {tmp_path / 'd.sqlite.damaged'}" in caplog.text
         caplog.clear()
-        assert (tmp_path / "d.sqlite.damaged").read_bytes() == pages
+        aside = (tmp_path / "d.sqlite.damaged").read_bytes()
+        assert aside[4096:] == pages[4096:]  # the first page counts how often it was opened
     last = selector.select(request_of(request_id="later"))[0]
     await past.write(float("inf"), 100)
     assert await past.find(last) is not None

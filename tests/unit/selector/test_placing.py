@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 import pytest
+from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, FakeBackends, put, registry_of
 
 from llmrouter.common.guard import Gate, GuardInterceptor
@@ -83,9 +82,7 @@ async def watching(two):
 
 
 async def seen(watcher, condition):
-    async with asyncio.timeout(10):
-        while not condition(watcher.nodes()):  # noqa: ASYNC110 - as the controller looks
-            await asyncio.sleep(0.01)
+    await until(lambda: condition(watcher.nodes()))
 
 
 def controller(watching, mode, **settings):
@@ -137,9 +134,7 @@ async def test_it_plans_again_and_again_unless_it_is_off(two, watching):
     first.fill(0.9)
     running = controller(watching, "on", interval_seconds=0.05)
     running.start()
-    async with asyncio.timeout(10):
-        while len(first.backends.names()) == 2:  # noqa: ASYNC110 - looks from outside
-            await asyncio.sleep(0.02)
+    await until(lambda: len(first.backends.names()) != 2)
     await running.close()
     await running.close()
     assert second.backends.names()

@@ -24,7 +24,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire import duration
 from llmrouter.selector.service import name_of
 from llmrouter.selector.servicer import SelectorServicer
-from llmrouter.selector.settings import SelectorSettings
+from llmrouter.selector.settings import DecisionSettings, SelectorSettings
 from llmrouter.selector.strategy_settings import StrategyWeights
 from llmrouter.v1 import generation_pb2 as generation
 from llmrouter.v1 import selector_pb2 as pb
@@ -70,7 +70,8 @@ async def test_every_plan_has_an_id_of_its_own_and_the_same_policy():
     first, second = await plan_of(one), await plan_of(one)
     assert first.id != second.id
     assert first.policy_version == second.policy_version
-    same = service(port=0, health_port=1, load_report_seconds=1, drain_grace_seconds=1)
+    here = {"port": 0, "health_port": 1, "load_report_seconds": 1, "drain_grace_seconds": 1}
+    same = service(**here, decisions=DecisionSettings(kept=5))
     assert (await plan_of(same)).policy_version == first.policy_version
     weights = StrategyWeights(speed=1)
     assert (await plan_of(service(balanced=weights))).policy_version != first.policy_version

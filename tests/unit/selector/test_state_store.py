@@ -6,6 +6,7 @@ import asyncio
 import sqlite3
 
 import pytest
+from tests.support.waiting import until
 from tests.unit.selector.building import Clock, answered, request_of, served
 
 from llmrouter.selector.breakers import BreakerState
@@ -199,11 +200,7 @@ async def test_a_store_that_could_not_be_opened_is_opened_later_without_being_as
     store.put("a", "1", {"x": 1})
     await written(store)
     (tmp_path / "file").unlink()
-    for _ in range(1000):
-        if not store.trouble:
-            break
-        await asyncio.sleep(0.01)
-    assert store.trouble == ""
+    await until(lambda: not store.trouble)
     await store.close()
     again = SqliteState(tmp_path / "file" / "state.sqlite")
     assert await again.load() == {"a": {"1": {"x": 1}}}

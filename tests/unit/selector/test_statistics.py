@@ -148,6 +148,15 @@ def test_waiting_in_vain_makes_a_model_look_as_slow_as_that_and_giving_up_soon_d
     assert hangs.error_rate(KEY, 0) == 0
 
 
+def test_a_wait_in_vain_that_is_short_for_a_slow_model_makes_it_look_no_faster():
+    book = StatisticsBook(half_life=300)
+    slow = np.array([0.0, 10.0, 60.0])
+    told = Observation(waited=60.0, prompt_bytes=400, counts=False)
+    book.observe(KEY, told, now=0.0, prior=slow)
+    for key in (KEY, VERSION):
+        assert believed(book.evidence, Measure.PREFILL, prior=10.0, key=key) == 10.0
+
+
 def test_the_book_forgets_the_version_unseen_for_longest():
     book = StatisticsBook(half_life=10, most=4)
     for version in ("a", "b", "a", "c"):

@@ -62,12 +62,10 @@ QUESTIONS = (
     "would|will|may|might|must|has|have|had"
 )
 """Words by which questions begin: these end in a question mark that says no more."""
-ASKING = _words(
-    "how what which who whom whose when where why is are was were do does did can could should "
-    "would will may might must has have had please tell give list show display name explain define "
-    "describe calculate compute find write compose book translate summarize summarise convert "
-    "compare suggest recommend create make generate help i in on at the a an if to my for it there "
-    "turn switch set add delete remove"
+ASKING = frozenset(QUESTIONS.split("|")) | _words(
+    "please tell give list show display name explain define describe calculate compute find write "
+    "compose book translate summarize summarise convert compare suggest recommend create make "
+    "generate help i in on at the a an if to my for it there turn switch set add delete remove"
 )
 """Words by which texts begin; any other word with a capital there may be a name."""
 

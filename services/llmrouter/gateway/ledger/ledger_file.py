@@ -9,9 +9,9 @@ from dataclasses import astuple
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+from llmrouter.common.sqlite_file import SqliteFile
 from llmrouter.gateway.ledger.entry import COLUMNS, DayKey, Entry, Sums, sums_by_day
 from llmrouter.gateway.ledger.settings import LedgerSettings
-from llmrouter.gateway.sqlite_file import SqliteFile
 
 __all__ = ["LedgerFile", "read_entries", "read_sums"]
 

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from llmrouter.common.sqlite_file import SqliteFile
 from llmrouter.gateway.limits.counters import CalendarCounter, SlidingCounter
-from llmrouter.gateway.sqlite_file import SqliteFile
 
 __all__ = ["QuotaFile"]
 

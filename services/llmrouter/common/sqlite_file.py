@@ -1,4 +1,4 @@
-"""One SQLite file of a gateway: made of its owner alone, and begun anew where it is damaged.
+"""One SQLite file of a service: made of its owner alone, and begun anew where it is damaged.
 
 Blocking, and of one thread at a time.
 """
