@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import resource
-import signal
 import subprocess
 import sys
 
@@ -14,6 +12,7 @@ import lmdb
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.support.little_room import little_room
 
 from llmrouter.cache.lmdb_store import LmdbStore, StoreDamagedError
 from llmrouter.cache.record import Record, RecordError
@@ -272,15 +271,8 @@ def test_a_disk_without_space_fails_the_store_and_keeps_what_was_there(path, clo
     store = LmdbStore(path, 16 * MIB, clock)
     put(store, key(1), record(clock))
     size = (path / "data.mdb").stat().st_size
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        with pytest.raises(RouterError) as caught:
-            put(store, key(2), record(clock, b"x" * MIB))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-        signal.signal(signal.SIGXFSZ, handler)
+    with pytest.raises(RouterError) as caught, little_room(size):
+        put(store, key(2), record(clock, b"x" * MIB))
     assert caught.value.reason is Reason.STORE_FAILED
     assert str(path) in caught.value.message
     assert store.get(key(1)) == record(clock)

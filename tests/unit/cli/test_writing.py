@@ -2,31 +2,23 @@
 
 from __future__ import annotations
 
-import resource
-import signal
 from pathlib import Path
 
 import pytest
+from tests.support.little_room import little_room
 
 from llmrouter.cli.writing import whole_file
 from llmrouter.common.settings import ConfigError
 
 
-@pytest.fixture
-def little_room():
-    """Files of 4 KiB at most, told as a full disk is: by the write that finds no room."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    signal.signal(signal.SIGXFSZ, ignored)
-
-
-def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path, little_room):
+def test_a_file_that_does_not_fit_leaves_what_was_there(tmp_path):
     path = tmp_path / "choices.jsonl"
     path.write_text("dear to somebody")
-    with pytest.raises(ConfigError, match=f"{path} cannot be written: "), whole_file(path) as file:
+    with (
+        pytest.raises(ConfigError, match=f"{path} cannot be written: "),
+        little_room(4096),
+        whole_file(path) as file,
+    ):
         file.write("x" * 100_000)
     assert path.read_text() == "dear to somebody"
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
