@@ -142,10 +142,10 @@ class Safeguard:
             return (*choice.released(event.choice, text, last=True), event)
         choice.tokens += event.tokens
         for piece in event.tool_calls:
-            screen = choice.calls.get(piece.index)
-            if screen is None:
-                screen = choice.calls[piece.index] = Screen(self._policy.answers)
-            _judge(screen.feed(piece.arguments)[1], acts)
+            heard = choice.calls.get(piece.index)
+            if heard is None:
+                heard = choice.calls[piece.index] = Screen(self._policy.answers)
+            _judge(heard.feed(piece.arguments)[1], acts)
         text, found = choice.screen.feed(event.text) if event.text else ("", [])
         _judge(found, acts)
         return choice.released(event.choice, text)
