@@ -15,10 +15,10 @@ from llmrouter.common.tls import CredentialFiles, Credentials
 
 __all__ = ["RenewingChannel"]
 
-_LOST_SECONDS = 5.0
+_LOST_SECONDS = 1.0
 """gRPC itself looks a name up that stands for nobody ever more rarely, after an hour each two
 minutes; a channel that is new looks at once."""
-_MOST_LOOKS = 120
+_MOST_LOOKS = 600
 """Then who is away is looked for no more until a call wants it: names that are gone stay gone."""
 _READY = grpc.ChannelConnectivity.READY
 _AWAY = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -74,9 +74,8 @@ class _Method:
 class RenewingChannel:
     """A channel, to the stubs a `grpc.aio.Channel`, that outlives certificates and lost names.
 
-    Where nobody was to be reached for five seconds another one is dialled beside it, for whoever
-    comes back may have a new address; every five seconds anew, whether calls come or not. It takes
-    over once it is connected: until then the addresses that are known stay in use, for the name
+    Where nobody was to be reached for a second another one is dialled beside it, for whoever comes
+    back may have a new address; every second anew, whether calls come or not. It takes over once it is connected: until then the addresses that are known stay in use, for the name
     servers may be away as well. One for certificates that were renewed takes over likewise, or
     when the connection of before is lost; for other CAs than were believed, at once. Calls that
     run meanwhile finish on the connection they began on.
