@@ -21,9 +21,11 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
     # A name may stand for several gateways; once a connection is lost it is looked up again, for
-    # one that is replaced has a new address. gRPC alone would leave half a minute between looks.
+    # one that is replaced has a new address. gRPC alone would leave half a minute between looks;
+    # so short a time falls between two tries of a call, and each lost connection is tried more
+    # rarely than that.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 100),
     # While a call waits, a gateway that has vanished without a word is noticed in ten seconds.
     ("grpc.keepalive_time_ms", 5000),
     ("grpc.keepalive_timeout_ms", 5000),

@@ -75,10 +75,11 @@ class RenewingChannel:
     """A channel, to the stubs a `grpc.aio.Channel`, that outlives certificates and lost names.
 
     Where nobody was to be reached for a second another one is dialled beside it, for whoever comes
-    back may have a new address; every second anew, whether calls come or not. It takes over once it is connected: until then the addresses that are known stay in use, for the name
-    servers may be away as well. One for certificates that were renewed takes over likewise, or
-    when the connection of before is lost; for other CAs than were believed, at once. Calls that
-    run meanwhile finish on the connection they began on.
+    back may have a new address; every second anew, whether calls come or not. It takes over once it
+    is connected: until then the addresses that are known stay in use, for the name servers may be
+    away as well. One for certificates that were renewed takes over likewise, or when the connection
+    of before is lost; for other CAs than were believed, at once. Calls that run meanwhile finish on
+    the connection they began on.
 
     Args:
         address: `host:port` to dial.
