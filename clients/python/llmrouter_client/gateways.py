@@ -21,9 +21,11 @@ _CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", 5000),
     ("grpc.max_reconnect_backoff_ms", 2000),
     # A name may stand for several gateways; once a connection is lost it is looked up again, for
-    # one that is replaced has a new address. gRPC alone would leave half a minute between looks.
+    # one that is replaced has a new address. gRPC alone would leave half a minute between looks;
+    # so short a time falls between two tries of a call, and each lost connection is tried more
+    # rarely than that.
     ("grpc.service_config", json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 100),
     # While a call waits, a gateway that has vanished without a word is noticed in ten seconds.
     ("grpc.keepalive_time_ms", 5000),
     ("grpc.keepalive_timeout_ms", 5000),
@@ -38,6 +40,8 @@ _LOST_SECONDS = 5.0
 """For how long nobody is to be reached until an address is dialled anew, beside the connection that
 there is: gRPC itself looks a name up that stands for nobody ever more rarely, after an hour each
 two minutes."""
+_MOST_LOOKS = 120
+"""Then who is away is looked for no more until a call wants it."""
 _GRACE_SECONDS = 3600.0
 """What calls on a channel that is let go have left."""
 
@@ -51,7 +55,7 @@ class Gateway:
         self._credentials = credentials
         self._channel: aio.Channel | None = None
         self._next: aio.Channel | None = None
-        self._lost_since: float | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._let_go: dict[asyncio.Future[None], aio.Channel] = {}
 
     @property
@@ -68,6 +72,9 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connection and cancel what still runs on it."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
         channels = [*self._let_go.values(), *filter(None, [self._channel, self._next])]
         self._channel = self._next = None
         for closing in self._let_go:
@@ -78,20 +85,40 @@ class Gateway:
     def _dialled(self) -> aio.Channel:
         if self._channel is None:
             self._channel = self._dial()
-        if self._is_lost(self._channel) and (self._next is None or _state(self._next) is _GONE):
-            # One whose name is still being looked up is left to it, be the name servers slow.
-            self._let(self._next)
-            self._next, self._lost_since = self._dial(), asyncio.get_running_loop().time()
-        if self._next is not None:
-            # Until the other one is connected the addresses that are known stay in use, for the
-            # name servers may be away as well.
-            if self._channel.get_state() is _CONNECTED:
-                self._let(self._next)
-                self._next = None
-            elif _state(self._next) is _CONNECTED:
-                self._let(self._channel)
-                self._channel, self._next, self._lost_since = self._next, None, None
+        if self._channel.get_state() is _GONE and (self._looking is None or self._looking.done()):
+            looking = self._look(self._channel)
+            self._looking = asyncio.get_running_loop().create_task(looking)
         return self._channel
+
+    async def _look(self, lost: aio.Channel) -> None:
+        """Have another channel take over from one that is lost, whether calls come or not.
+
+        Until the other one is connected the addresses that are known stay in use, for the name
+        servers may be away as well.
+        """
+        if await _is_connected(lost):
+            return
+        found = await self._found(lost)
+        beside, self._next = self._next, None
+        if found is None or found is not beside:
+            self._let(beside)
+        else:
+            self._channel = beside
+            self._let(lost)
+
+    async def _found(self, lost: aio.Channel) -> aio.Channel | None:
+        """Dial others beside one that is lost; return the first that is connected, if any is."""
+        for _ in range(_MOST_LOOKS):
+            if self._next is None or _state(self._next) is _GONE:
+                # One whose name is still being looked up is left to it, be the name servers slow.
+                self._let(self._next)
+                self._next = self._dial()
+            connected = await _is_connected(self._next)
+            if _state(lost) is _CONNECTED:
+                return lost
+            if connected:
+                return self._next
+        return None
 
     def _let(self, channel: aio.Channel | None) -> None:
         """Let a channel go once its calls have ended."""
@@ -107,15 +134,6 @@ class Gateway:
             return aio.insecure_channel(self.address, options=options)
         return aio.secure_channel(self.address, self._credentials, options=options)
 
-    def _is_lost(self, channel: aio.Channel) -> bool:
-        if channel.get_state() is not _GONE:
-            self._lost_since = None
-            return False
-        now = asyncio.get_running_loop().time()
-        if self._lost_since is None:
-            self._lost_since = now
-        return now - self._lost_since >= _LOST_SECONDS
-
     def _is_here(self) -> bool:
         """Whether the gateway is on this machine, where no proxy leads to."""
         host = self.address.rpartition(":")[0].strip("[]")
@@ -125,6 +143,17 @@ class Gateway:
 def _state(channel: aio.Channel) -> grpc.ChannelConnectivity:
     """Return how its connection is; one that is not there is begun."""
     return channel.get_state(try_to_connect=True)
+
+
+async def _is_connected(channel: aio.Channel) -> bool:
+    """Return whether it is connected, now or within the time that a lost one is given."""
+    try:
+        async with asyncio.timeout(_LOST_SECONDS):
+            while (state := _state(channel)) is not _CONNECTED:
+                await channel.wait_for_state_change(state)
+    except TimeoutError:
+        return False
+    return True
 
 
 class Gateways:

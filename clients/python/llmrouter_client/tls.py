@@ -15,7 +15,7 @@ __all__ = ["Tls"]
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Files, PEM each, that are read when the connection is made."""
+    """Files, PEM each, that are read when the client is made."""
 
     ca_file: str | os.PathLike[str] | None = None
     """CAs by which the gateway's certificate is judged; None takes gRPC's own list."""

@@ -121,9 +121,10 @@ async def _take(line: str, talk: Talk, gateway: Place, *, as_json: bool, route: 
         case Changed(options):
             try:
                 check("-", options)
-                await talk.change(options)
             except (LlmrouterError, RouterError) as error:
                 raise _WrongLineError(violations_said(error, "/") or error.message) from None
+            with explaining(gateway):
+                await talk.change(options)
         case None:
             question = line.lstrip().removeprefix("/") if line.lstrip().startswith("//") else line
             check([*talk.said, Message("user", question)], talk.options)

@@ -14,14 +14,13 @@ from llmrouter.cli.calling import dialled
 from llmrouter.cli.output import Json, counted, err, out, write_json
 from llmrouter.cli.places import Address, Place, gateway_at
 from llmrouter.common.profile_servicer import ACCEPTED, PROFILE_SERVICE
-from llmrouter.common.settings import ConfigError, given_api_key
+from llmrouter.common.settings import SERVICES, ConfigError, given_api_key
 from llmrouter.common.wire import duration
 from llmrouter.v1 import profile_pb2 as pb
 
 __all__ = ["profile"]
 
 _MARGIN_SECONDS = 20.0
-_NAMES = ("gateway", "selector", "cache", "inference")
 _OPEN = {
     "stacks": "https://www.speedscope.app opens it",
     "steps": "https://ui.perfetto.dev or chrome://tracing opens it",
@@ -45,8 +44,8 @@ def profile(
 
     An engine that generates nothing meanwhile takes no steps.
     """
-    if service not in _NAMES and ":" not in service:
-        known = f"{', '.join(_NAMES)}, or the host:port of one inference service"
+    if service not in SERVICES and ":" not in service:
+        known = f"{', '.join(SERVICES)}, or the host:port of one inference service"
         raise typer.BadParameter(f"is {service!r}; it must be {known}", param_hint="SERVICE")
     gateway = gateway_at(address)
 

@@ -11,12 +11,11 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from llmrouter.common.guard import UNGUARDED, status_leaving
+
 __all__ = ["AgeingInterceptor"]
 
-_UNCREDENTIALLED = ("/grpc.health.", "/grpc.reflection.")
 _AGED = "this stream is as old as a connection may get; ask anew"
-_STATUS_SECONDS = 1.0
-"""How long the status may take to leave; a caller who does not read is cut off then."""
 
 
 class AgeingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
@@ -40,7 +39,7 @@ class AgeingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-igno
         """Return the handler, with an end where it is one of those streams."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_UNCREDENTIALLED):
+        if handler is None or not method.startswith(UNGUARDED):
             return handler
         parts = (handler.request_deserializer, handler.response_serializer)
         if handler.stream_stream is not None:
@@ -70,8 +69,5 @@ def _ending(stream: Callable[..., Any], seconds: float) -> Callable[..., Awaitab
 
 
 async def _end(context: Any) -> None:
-    try:
-        async with asyncio.timeout(_STATUS_SECONDS):
-            await context.abort(grpc.StatusCode.UNAVAILABLE, _AGED)
-    except TimeoutError:
-        raise asyncio.CancelledError from None
+    async with status_leaving():
+        await context.abort(grpc.StatusCode.UNAVAILABLE, _AGED)

@@ -53,7 +53,7 @@ _OPTIONS = (
     # connection the name is looked up again soon, for a replica that is back has a new address
     # (`renewing.py` where there was none for a while).
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
-    ("grpc.dns_min_time_between_resolutions_ms", 1000),
+    ("grpc.dns_min_time_between_resolutions_ms", 100),
     # A host that has vanished without a word - its network is cut, its power gone - is noticed
     # within five seconds, whether calls run or not; TCP alone would take a quarter of an hour.
     ("grpc.keepalive_time_ms", 2000),

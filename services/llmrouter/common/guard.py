@@ -19,10 +19,19 @@ from grpc import aio
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
 
-__all__ = ["DETAILS_KEY", "CallObserver", "Gate", "GuardInterceptor", "guarded"]
+__all__ = [
+    "DETAILS_KEY",
+    "UNGUARDED",
+    "CallObserver",
+    "Gate",
+    "GuardInterceptor",
+    "guarded",
+    "status_leaving",
+]
 
 DETAILS_KEY = "grpc-status-details-bin"
-_UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
+UNGUARDED = ("/grpc.health.", "/grpc.reflection.")
+"""How methods begin that ask for no credential and answer even while draining."""
 _log = structlog.get_logger("llmrouter.guard")
 _STATUS_SECONDS = 1.0
 """How long a status may take to leave; beyond that it leaves when the caller reads on."""
@@ -155,7 +164,7 @@ class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignor
         if known is not None:
             return known
         handler = await continuation(handler_call_details)
-        if handler is None or method.startswith(_UNGUARDED):
+        if handler is None or method.startswith(UNGUARDED):
             return handler
         handler = guarded(handler, self._gate, method)
         bound, answer = (self._patience, self._gate.service), handler.response_serializer
@@ -298,9 +307,16 @@ def _unread(left: float | None) -> RouterError:
 
 async def _tell(context: Any, error: RouterError, service: str) -> None:
     """End a call whose caller has stopped reading, without waiting until its end is read."""
+    async with status_leaving():
+        await _abort(context, error, service)
+
+
+@contextlib.asynccontextmanager
+async def status_leaving() -> AsyncIterator[None]:
+    """Give a status that the block sends a second to leave; who does not read it is cut off."""
     try:
         async with asyncio.timeout(_STATUS_SECONDS):
-            await _abort(context, error, service)
+            yield
     except TimeoutError:
         raise asyncio.CancelledError from None
 

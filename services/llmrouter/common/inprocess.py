@@ -135,7 +135,7 @@ class _Context:
         return self.trailing
 
     async def send_initial_metadata(self, initial_metadata: Any) -> None:
-        """Accepted and dropped: no caller of ours reads initial metadata."""
+        """Accepted and dropped: no caller in this process reads initial metadata."""
 
     def time_remaining(self) -> float | None:
         return None if self._deadline is None else max(0.0, self._deadline - time.monotonic())

@@ -57,9 +57,12 @@ def _asks(context: Any) -> bool:
 
 def _unary(call: Callable[..., Awaitable[Any]], least: int) -> Callable[..., Awaitable[Any]]:
     async def behaviour(request: Any, context: Any) -> Any:
-        answer = await call(request, context)
-        if answer.ByteSize() >= least and _asks(context):
+        asks = _asks(context)
+        if asks:  # before the call, which may send its initial metadata itself
             context.set_compression(grpc.Compression.Gzip)
+        answer = await call(request, context)
+        if asks and answer.ByteSize() < least:
+            context.disable_next_message_compression()
         return answer
 
     return behaviour

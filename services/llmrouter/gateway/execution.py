@@ -90,6 +90,8 @@ class Execution:
     async def _carry_out(
         self, planned: PlannedRequest, context: RequestContext, trials: list[Trial]
     ) -> AsyncIterator[GenerationEvent]:
+        if context.bill is not None:
+            context.bill.plan = (planned.plan.id, planned.plan.reason)
         begin, carrier = len(trials), self._carriers[planned.plan.mode]
         try:
             async with closing_stream(carrier.carry_out(planned, context, trials)) as events:

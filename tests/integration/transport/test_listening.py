@@ -14,8 +14,8 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.integration.transport.named import Named, health_of, hosted, say
 from tests.support.ports import free_ports
 from tests.support.waiting import until
-from tests.unit.selector.building import Clock
 
+from llmrouter.common import renewing
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.hosting import Hosted, Service
 from llmrouter.common.listening import Listening
@@ -293,23 +293,24 @@ async def test_calls_go_on_at_the_other_replica_when_one_goes():
         await dialler.close()
 
 
-async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew():
+async def test_a_name_behind_which_nobody_was_for_a_while_is_dialled_anew(monkeypatch):
     [port] = free_ports(1)
-    clock, never = Clock(), ("initial", "min", "max")
+    never = ("initial", "min", "max")
     options = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in never]
     options.append(("grpc.use_local_subchannel_pool", 1))
-    channel = RenewingChannel(f"localhost:{port}", None, tuple(options), clock)
-    with pytest.raises(aio.AioRpcError):
-        await say(channel)
+    monkeypatch.setattr(renewing, "_LOST_SECONDS", 0.1)
+    channel = RenewingChannel(f"localhost:{port}", None, tuple(options))
+    alone = aio.insecure_channel(f"localhost:{port}", options=options)
+    for one in (alone, channel):
+        with pytest.raises(aio.AioRpcError):
+            await say(one)
     async with hosted(Named("one"), port=port):
-        for _ in range(2):  # gRPC by itself would not look again
-            with pytest.raises(aio.AioRpcError):
-                await say(channel)
-        clock.now += 5
+        with pytest.raises(aio.AioRpcError):  # gRPC by itself does not look again
+            await say(alone)
         assert await until(lambda: _said(channel)) == b"one"
-        clock.now += 5
         assert await say(channel) == b"one"
     await channel.close()
+    await alone.close()
 
 
 async def _said(channel):

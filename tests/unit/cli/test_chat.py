@@ -14,7 +14,7 @@ from tests.unit.client.fake_gateway import FakeGateway, serving
 from llmrouter.cli.slash import Changed, Quit, Told, Wrong, obey
 from llmrouter.cli.talking import Talk
 from llmrouter.v1 import generation_pb2 as g
-from llmrouter_client import AsyncClient, LlmrouterError, Options
+from llmrouter_client import AsyncClient, Conversation, LlmrouterError, Options
 
 
 def said(gateway):
@@ -71,6 +71,17 @@ def test_a_failure_ends_a_script_and_names_the_reason(address):
     assert result.exit_code == 1
     assert lines(result)[-1]["reason"] == "CONTEXT_TOO_LONG"
     assert run("chat", "--address", AWAY, stdin="hi\n").exit_code == 1
+
+
+def test_a_connection_that_is_lost_while_options_change_is_no_wrong_line(address, monkeypatch):
+    async def lost(*_, **__):
+        raise LlmrouterError("UPSTREAM_UNAVAILABLE", "nothing answers", transport=True)
+
+    monkeypatch.setattr(Conversation, "change", lost)
+    result = run("chat", "--address", address, "--json", stdin="one\n/temperature 0.5\ntwo\n")
+    assert result.exit_code == 1
+    assert lines(result)[-1]["reason"] == "UPSTREAM_UNAVAILABLE"
+    assert address in lines(result)[-1]["message"]
 
 
 def test_an_answer_that_takes_too_long_is_given_up(address, gateway):

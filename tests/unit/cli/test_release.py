@@ -62,7 +62,7 @@ class World:
     """A balancer, a release and a clock that tests turn."""
 
     def __init__(self, looks, stages=(10, 30, 70, 100)):
-        self.shares, self.steps, self.now = [], [], 0.0
+        self.shares, self.steps, self.windows, self.now = [], [], [], 0.0
         self.looks = iter(looks)
         self.is_ready = True
         self.shift = Shift(
@@ -77,6 +77,7 @@ class World:
         return self.is_ready
 
     async def seen(self, seconds):
+        self.windows.append(seconds)
         found = next(self.looks, WELL)
         if isinstance(found, BaseException):
             raise found
@@ -118,6 +119,16 @@ async def test_a_look_that_fails_is_borne_and_three_in_a_row_are_not():
     with pytest.raises(ReleaseError, match="does not tell: away, 3 times in a row"):
         await world.shift.run()
     assert world.shares == [10, 0]
+
+
+async def test_a_stage_that_waits_for_requests_is_judged_by_all_that_came_since_it_began():
+    world = World([IDLE] * 30, stages=(10, 100))
+    await world.shift.run()
+    first, rest = world.windows[:31], world.windows[31:]
+    assert first[:11] == [10.0] * 10 + [11.0]
+    assert first[10:] == [float(age) for age in range(11, 32)]
+    assert rest == [10.0] * 10
+    assert world.shares == [10, 100]
 
 
 async def test_who_interrupts_gets_the_old_release_back():

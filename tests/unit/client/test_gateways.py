@@ -8,6 +8,7 @@ import contextlib
 import grpc
 import pytest
 from tests.support.ports import free_ports
+from tests.support.waiting import until
 from tests.unit.client.fake_gateway import FakeGateway, serving, whole_answer
 
 from llmrouter.common.errors import Reason, RouterError
@@ -89,14 +90,19 @@ async def test_a_gateway_that_was_away_for_a_while_is_dialled_anew(monkeypatch):
     options = [(f"grpc.{which}_reconnect_backoff_ms", 600_000) for which in never]
     options.append(("grpc.use_local_subchannel_pool", 1))
     monkeypatch.setattr(gateways, "_CHANNEL_OPTIONS", options)
+    monkeypatch.setattr(gateways, "_LOST_SECONDS", 600.0)
     address = nowhere()
-    async with AsyncClient(address, retries=0) as client:
+    async with AsyncClient(address, retries=0) as alone, AsyncClient(address, retries=0) as client:
+        with pytest.raises(LlmrouterError):
+            await alone.generate("hi")
+        with pytest.raises(LlmrouterError):  # looks no further for ten minutes
+            await alone.generate("hi")
+        monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.1)
         with pytest.raises(LlmrouterError):
             await client.generate("hi")
         async with serving(FakeGateway(), at=address):
             with pytest.raises(LlmrouterError):  # gRPC by itself would not look again
-                await client.generate("hi")
-            monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
+                await alone.generate("hi")
             assert (await answered(client)).text
             assert (await client.generate("hi")).text
 
@@ -124,6 +130,9 @@ class FakeChannel:
 
     unary_stream = stream_unary = stream_stream = unary_unary
 
+    async def wait_for_state_change(self, last):
+        await until(lambda: self.state is not last, pause=0)
+
     async def close(self, grace=None):
         self.graces.append(grace)
 
@@ -139,6 +148,7 @@ def dialled(monkeypatch):
 
     monkeypatch.setattr(gateways.aio, "insecure_channel", dial)
     monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
+    monkeypatch.setattr(gateways, "_MOST_LOOKS", 1_000_000)
     return made
 
 
@@ -147,28 +157,50 @@ def used(gateway):
     return gateway.stub.Generate
 
 
-async def test_while_nobody_is_reached_the_known_addresses_stay_in_use(dialled):
+async def lost(dialled):
+    """Return a gateway that is not reached, beside whose channel another one was dialled."""
     gateway = gateways.Gateway("gateway:1", None)
-    first = used(gateway)
-    first.state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-    assert used(gateway) is first
+    used(gateway).state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
+    assert used(gateway) is dialled[0]
+    await until(lambda: len(dialled) > 1)
+    return gateway
+
+
+async def rounds():
+    """Let everything that can go on do so."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
+async def test_while_nobody_is_reached_the_known_addresses_stay_in_use(dialled):
+    gateway = await lost(dialled)
     dialled[1].state = grpc.ChannelConnectivity.CONNECTING  # the name servers say nothing
-    assert [used(gateway) for _ in range(5)] == [first] * 5
-    first.state = grpc.ChannelConnectivity.READY
-    assert used(gateway) is first
-    await asyncio.sleep(0)
+    await rounds()
+    assert used(gateway) is dialled[0]
+    dialled[0].state = grpc.ChannelConnectivity.READY
+    await rounds()
+    assert used(gateway) is dialled[0]
     assert [one.graces for one in dialled] == [[], [gateways._GRACE_SECONDS]]
     await gateway.close()
 
 
-async def test_the_channel_beside_takes_over_once_it_is_connected(dialled):
-    gateway = gateways.Gateway("gateway:1", None)
-    used(gateway).state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-    used(gateway)
+async def test_the_channel_beside_takes_over_once_it_is_connected_without_a_call(dialled):
+    gateway = await lost(dialled)
     dialled[1].state = grpc.ChannelConnectivity.TRANSIENT_FAILURE
-    used(gateway)
-    assert len(dialled) == 3
+    await until(lambda: len(dialled) > 2)
     dialled[2].state = grpc.ChannelConnectivity.READY
+    await rounds()
+    assert [bool(one.graces) for one in dialled] == [True, True, False]
     assert used(gateway) is used(gateway) is dialled[2]
     await gateway.close()
     assert all(one.graces for one in dialled)
+
+
+async def test_who_stays_away_is_looked_for_again_only_once_a_call_wants_it(dialled, monkeypatch):
+    monkeypatch.setattr(gateways, "_MOST_LOOKS", 3)
+    gateway = await lost(dialled)
+    await rounds()
+    assert len(dialled) == 2
+    used(gateway)
+    await until(lambda: len(dialled) > 2)
+    await gateway.close()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import weakref
 
 import grpc
 import pytest
-from tests.unit.selector.building import Clock
+from tests.support.waiting import until
 
 from llmrouter.common import renewing
 from llmrouter.common.renewing import RenewingChannel
@@ -32,6 +33,9 @@ class FakeChannel:
     def get_state(self, try_to_connect=False):
         self.begun = self.begun or try_to_connect
         return self.state
+
+    async def wait_for_state_change(self, last):
+        await until(lambda: self.state is not last, pause=0)
 
     def unary_unary(self, method):
         return lambda request: (self.number, method, request)
@@ -68,109 +72,160 @@ def dialled(monkeypatch):
 
 class Calling:
     def __init__(self, files=None):
-        self.clock = Clock()
-        self.channel = RenewingChannel("svc:1", files, (), self.clock)
+        self.channel = RenewingChannel("svc:1", files, ())
         self._say = self.channel.unary_unary("/Say")
 
     def used(self):
         """Return the number of the channel that a call goes over."""
         return self._say(b"")[0]
 
-    def used_later(self, seconds=5):
-        self.clock.now += seconds
-        return self.used()
+
+@pytest.fixture
+async def begin():
+    """Begins calls over channels; what they watch ends with the test."""
+    begun = []
+
+    def calls(files=None):
+        begun.append(Calling(files))
+        return begun[-1]
+
+    yield calls
+    for calling in begun:
+        await calling.channel.close()
 
 
-def test_while_nobody_is_reached_the_known_addresses_stay_in_use(dialled):
-    calling = Calling()
+@pytest.fixture
+def at_once(monkeypatch):
+    """Nobody who is away is given time to come back."""
+    monkeypatch.setattr(renewing, "_LOST_SECONDS", 0.0)
+    monkeypatch.setattr(renewing, "_MOST_LOOKS", 1_000_000)
+
+
+async def lost(begin, dialled):
+    """Begin calls over a channel that reaches nobody, beside which another one was dialled."""
+    calling = begin()
     calling.used()
     dialled[0].state = AWAY
-    assert (calling.used(), calling.used_later(4.9), len(dialled)) == (0, 0, 1)
-    assert (calling.used_later(0.1), len(dialled)) == (0, 2)
-    assert dialled[1].begun
-    dialled[1].state = CONNECTING  # the name servers say nothing
-    assert [calling.used_later() for _ in range(10)] == [0] * 10
-    assert len(dialled) == 2
+    await until(lambda: len(dialled) > 1)
+    dialled[1].state = CONNECTING
+    return calling
+
+
+async def rounds(count=50):
+    """Let everything that can go on do so."""
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def test_one_that_was_just_lost_is_given_time(dialled, begin):
+    calling = begin()
+    calling.used()
+    dialled[0].state = AWAY
+    await rounds()
+    assert (calling.used(), len(dialled)) == (0, 1)
     dialled[0].state = READY
-    assert (calling.used_later(), calling.used_later(), len(dialled)) == (0, 0, 2)
+    await rounds()
+    assert (calling.used(), len(dialled)) == (0, 1)
 
 
-def test_the_channel_beside_takes_over_once_it_is_connected(dialled):
-    calling = Calling()
-    calling.used()
-    dialled[0].state = AWAY
-    calling.used()
-    calling.used_later()
+@pytest.mark.usefixtures("at_once")
+async def test_while_nobody_is_reached_the_known_addresses_stay_in_use(dialled, begin):
+    calling = await lost(begin, dialled)
+    assert dialled[1].begun
+    await rounds()  # the name servers say nothing
+    assert (calling.used(), len(dialled)) == (0, 2)
+    dialled[0].state = READY
+    await rounds()
+    assert (calling.used(), len(dialled)) == (0, 2)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_the_channel_beside_takes_over_once_it_is_connected_and_is_watched_itself(
+    dialled, begin
+):
+    calling = await lost(begin, dialled)
     dialled[1].state = READY
-    assert (calling.used(), calling.used_later(), len(dialled)) == (1, 1, 2)
+    await rounds()
+    dialled[1].state = AWAY  # without a call in between
+    await until(lambda: len(dialled) > 2)
+    assert calling.used() == 1
+    dialled[2].state = READY
+    await rounds()
+    assert (calling.used(), len(dialled)) == (2, 3)
 
 
-def test_the_channel_beside_is_dropped_when_the_old_one_is_back(dialled):
-    calling = Calling()
-    calling.used()
-    dialled[0].state = AWAY
-    calling.used()
-    calling.used_later()
+@pytest.mark.usefixtures("at_once")
+async def test_the_channel_beside_is_dropped_when_the_old_one_is_back(dialled, begin):
+    await lost(begin, dialled)
     beside = weakref.ref(dialled.pop())
     dialled[0].state = READY
-    calling.used()
+    await rounds()
     gc.collect()
     assert beside() is None
 
 
-def test_one_beside_that_fails_itself_is_dialled_anew_every_five_seconds(dialled):
-    calling = Calling()
-    calling.used()
-    dialled[0].state = AWAY
-    calling.used()
-    calling.used_later()
+@pytest.mark.usefixtures("at_once")
+async def test_one_beside_that_fails_itself_is_dialled_anew_without_a_call(dialled, begin):
+    await lost(begin, dialled)
     dialled[1].state = AWAY
-    assert (calling.used(), calling.used_later(4.9), len(dialled)) == (0, 0, 2)
-    assert (calling.used_later(0.1), len(dialled)) == (0, 3)
+    await until(lambda: len(dialled) > 2)
+    dialled[2].state = AWAY
+    await until(lambda: len(dialled) > 3)
 
 
-def test_renewed_certificates_take_over_once_a_connection_with_them_is_there(dialled):
+@pytest.mark.usefixtures("at_once")
+async def test_who_stays_away_is_looked_for_again_only_once_a_call_wants_it(
+    dialled, begin, monkeypatch
+):
+    monkeypatch.setattr(renewing, "_MOST_LOOKS", 3)
+    calling = await lost(begin, dialled)
+    await rounds(100)
+    assert len(dialled) == 2
+    calling.used()
+    await until(lambda: len(dialled) > 2)
+
+
+async def test_renewed_certificates_take_over_once_a_connection_with_them_is_there(dialled, begin):
     files = Files()
-    calling = Calling(files)
+    calling = begin(files)
     calling.used()
     dialled[0].state = READY
     files.renew()
-    assert (calling.used(), calling.used_later(), len(dialled)) == (0, 0, 2)
+    assert (calling.used(), calling.used(), len(dialled)) == (0, 0, 2)
     assert dialled[1].held == (b"ca", b"key", b"renewed")
     dialled[1].state = AWAY  # the connection of before is good still
-    assert (calling.used_later(), len(dialled)) == (0, 2)
+    assert (calling.used(), len(dialled)) == (0, 2)
     dialled[1].state = READY
     assert (calling.used(), len(dialled)) == (1, 2)
 
 
 @pytest.mark.parametrize("state", [IDLE, CONNECTING, AWAY])
-def test_renewed_certificates_are_shown_at_once_where_no_connection_is(dialled, state):
+async def test_renewed_certificates_are_shown_at_once_where_no_connection_is(dialled, begin, state):
     files = Files()
-    calling = Calling(files)
+    calling = begin(files)
     calling.used()
     dialled[0].state = state
     files.renew()
     assert calling.used() == 1
 
 
-def test_who_is_no_longer_believed_is_asked_no_more(dialled):
+async def test_who_is_no_longer_believed_is_asked_no_more(dialled, begin):
     files = Files()
-    calling = Calling(files)
+    calling = begin(files)
     calling.used()
     dialled[0].state = READY
     files.renew(ca=b"another")
     assert calling.used() == 1
 
 
-def test_a_method_that_is_never_called_again_keeps_no_channel(dialled):
-    calling = Calling()
+@pytest.mark.usefixtures("at_once")
+async def test_a_method_that_is_never_called_again_keeps_no_channel(dialled, begin):
+    calling = await lost(begin, dialled)
     rare = calling.channel.unary_unary("/Rare")
     assert (rare(b"")[0], calling.used()) == (0, 0)
     before = weakref.ref(dialled[0])
-    dialled[0].state = AWAY
-    calling.used()
-    calling.used_later()
     dialled[1].state = READY
+    await rounds()
     assert calling.used() == 1
     dialled.clear()
     gc.collect()
@@ -178,11 +233,26 @@ def test_a_method_that_is_never_called_again_keeps_no_channel(dialled):
     assert rare(b"x") == (1, "/Rare", b"x")
 
 
-async def test_closing_closes_the_one_beside_too(dialled):
-    calling = Calling()
+@pytest.mark.usefixtures("at_once")
+async def test_one_that_is_let_go_for_its_certificates_is_watched_no_more(dialled, begin):
+    files = Files()
+    calling = begin(files)
     calling.used()
+    files.renew(ca=b"another")
+    assert calling.used() == 1
+    before = weakref.ref(dialled.pop(0))
+    await rounds()
+    gc.collect()
+    assert before() is None
     dialled[0].state = AWAY
-    calling.used()
-    calling.used_later()
+    await until(lambda: len(dialled) > 1)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_closing_closes_the_one_beside_too_and_ends_the_looking(dialled, begin):
+    calling = await lost(begin, dialled)
     await calling.channel.close()
     assert [one.closed for one in dialled] == [True, True]
+    dialled[1].state = AWAY
+    await rounds()
+    assert len(dialled) == 2

@@ -23,6 +23,7 @@ from tests.unit.gateway.doubles import (
     text,
 )
 
+from llmrouter.common.bill import Bill
 from llmrouter.common.errors import RULES, Reason, Retry, RouterError
 from llmrouter.common.generation import Finished, Started, Usage
 from llmrouter.gateway.execution import Execution
@@ -153,6 +154,20 @@ async def test_a_spent_plan_is_followed_by_a_new_one_without_those_who_failed():
         (plan, [one.candidate.model for one in outcomes]) for plan, outcomes in reporter.reports
     ]
     assert told == [("plan-1", ["first", "second"]), ("plan-2", ["third"])]
+
+
+async def test_the_plan_that_was_carried_out_last_is_the_one_that_is_recorded():
+    context = replace(CONTEXT, bill=Bill(plan=("plan-0", "what the selector said first")))
+    runner = Runner(first=[error()], second=[error()], third=[error()])
+    execution = Execution(runner, Reporter(), Replanner(LATER))
+    cheaper = replace(PLAN, candidates=(SECOND,), reason="second is within the budget")
+    alone = Execution(runner, Reporter(), Replanner())
+    with pytest.raises(RouterError):
+        await collect(alone.generate(planned(plan=cheaper), context))
+    assert context.bill.plan == ("plan-1", "second is within the budget")
+    with pytest.raises(RouterError):
+        await collect(execution.generate(planned(), context))
+    assert context.bill.plan == ("plan-2", "third is left")
 
 
 class Placed(Runner):

@@ -116,9 +116,9 @@ class ServerEvents(Response):
         self.init_headers({"x-accel-buffering": "no", **headers})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send every event; end at once when the caller goes away, or does not read in time."""
+        """Send every event; end at once when the caller goes away."""
         del scope
-        with contextlib.suppress(ClientLeftError, TimeoutError):
+        with contextlib.suppress(ClientLeftError):
             await while_connected(receive, self._send(send))
 
     async def _send(self, send: Send) -> None:

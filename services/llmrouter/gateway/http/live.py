@@ -17,7 +17,12 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import RequestContext
 from llmrouter.gateway.http.app import HttpApi
-from llmrouter.gateway.http.calls import ServerEvents, json_response, while_connected
+from llmrouter.gateway.http.calls import (
+    ClientLeftError,
+    ServerEvents,
+    json_response,
+    while_connected,
+)
 from llmrouter.gateway.http.errors import error_body
 from llmrouter.gateway.identity.principal import OPERATOR
 from llmrouter.gateway.identity.principal import Scope as Permission
@@ -131,8 +136,11 @@ class _FrameStream(ServerEvents):
 
 async def _send_event(send: Send, data: bytes) -> None:
     piece = b"data: " + data + b"\n\n"
-    async with asyncio.timeout(_PATIENCE_SECONDS):
-        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    try:
+        async with asyncio.timeout(_PATIENCE_SECONDS):
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    except TimeoutError:
+        raise ClientLeftError from None
 
 
 def _check_host(request: Request) -> None:

@@ -23,6 +23,7 @@ from llmrouter.common.generation import (
 from llmrouter.common.telemetry.metering import Meter
 from llmrouter.common.telemetry.names import Name
 from llmrouter.gateway.callers import TextEmbedder
+from llmrouter.gateway.safety.json_cleaning import cleaned_json
 from llmrouter.gateway.safety.policy import Act, Policy, blocked
 from llmrouter.gateway.safety.scanner import Finding
 from llmrouter.gateway.safety.screen import Screen
@@ -32,6 +33,8 @@ __all__ = ["SafeEmbedder", "Safeguard"]
 
 _LONG = 32_768
 """Characters of text that are looked through beside the loop, which turns between two patterns."""
+_JSON = (".arguments", ".parameters")
+"""How paths of texts end that are JSON."""
 _log = structlog.get_logger("llmrouter.safety")
 
 
@@ -128,7 +131,9 @@ class Safeguard:
         """Return what may be let out once an event has come."""
         if not isinstance(event, Delta | ChoiceFinished):
             return (event,)
-        choice = choices.setdefault(event.choice, _Choice(Screen(self._policy.answers)))
+        choice = choices.get(event.choice)
+        if choice is None:
+            choice = choices[event.choice] = _Choice(Screen(self._policy.answers))
         if isinstance(event, ChoiceFinished):
             text, found = choice.screen.end()
             _judge(found, acts)
@@ -137,9 +142,11 @@ class Safeguard:
             return (*choice.released(event.choice, text, last=True), event)
         choice.tokens += event.tokens
         for piece in event.tool_calls:
-            screen = choice.calls.setdefault(piece.index, Screen(self._policy.answers))
-            _judge(screen.feed(piece.arguments)[1], acts)
-        text, found = choice.screen.feed(event.text)
+            heard = choice.calls.get(piece.index)
+            if heard is None:
+                heard = choice.calls[piece.index] = Screen(self._policy.answers)
+            _judge(heard.feed(piece.arguments)[1], acts)
+        text, found = choice.screen.feed(event.text) if event.text else ("", [])
         _judge(found, acts)
         return choice.released(event.choice, text)
 
@@ -213,9 +220,20 @@ def _cleaned(
 ) -> dict[str, str]:
     acts: Counter[Act] = Counter()
     try:
-        return {name: policy.cleaned(name, text, acts) for name, text in texts.items()}
+        return {name: _cleaned_one(policy, name, text, acts) for name, text in texts.items()}
     finally:
         _tell(context, where, acts, meter)
+
+
+def _cleaned_one(policy: Policy, name: str, text: str, acts: Counter[Act]) -> str:
+    if not name.endswith(_JSON):
+        return policy.cleaned(name, text, acts)
+    again: Counter[Act] = Counter()  # counted in the whole already
+    return cleaned_json(
+        text,
+        lambda whole: policy.cleaned(name, whole, acts),
+        lambda part: policy.cleaned(name, part, again),
+    )
 
 
 def _texts_of(request: GenerationRequest) -> dict[str, str]:

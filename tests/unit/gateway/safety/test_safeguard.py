@@ -152,6 +152,30 @@ async def test_calls_of_tools_and_what_tells_of_tools_are_cleaned_too():
     assert asked.tools.tools[0].parameters == '{"default": "[email]"}'
 
 
+@pytest.mark.parametrize(
+    ("told", "cleaned"),
+    [
+        ('{"card": 4111111111111111, "n": 3}', '{"card": "[card]", "n": 3}'),
+        (f'{{"{EMAIL}": ["é", {{"a": "{EMAIL}"}}, true, null]}}',
+         '{"[email]": ["é", {"a": "[email]"}, true, null]}'),
+        ("{card: 4111111111111111}", "{card: [card]}"),
+        ("{ }", "{ }"),
+    ],
+)  # fmt: skip
+async def test_what_is_json_stays_json_once_it_is_cleaned(told, cleaned):
+    chain = Chain()
+    turns = (Message(Role.ASSISTANT, (), tool_calls=(ToolCall("c1", "pay", told),)),)
+    tools = ToolWishes((Tool("pay", parameters=told),))
+    with capture_logs() as logs:
+        await answer(chain, GenerationRequest(turns, tools=tools), questions=REDACTING)
+    [asked] = chain.asked
+    assert asked.messages[0].tool_calls[0].arguments == cleaned
+    assert asked.tools.tools[0].parameters == cleaned
+    assert sum(one["count"] for one in logs) == 2 * cleaned.count("[card]") + 2 * cleaned.count(
+        "[email]"
+    )
+
+
 async def test_calls_of_tools_in_an_answer_are_looked_through():
     middle = len(EMAIL) // 2
     pieces = [
