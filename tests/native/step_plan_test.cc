@@ -95,16 +95,17 @@ TEST(Scheduler, AYoungerPromptThatFitsPassesOneThatDoesNot) {
 
 TEST(PrefillBudgetTest, PrefillTakesAboutAsLongAsTheDecodingBesideIt) {
   EXPECT_EQ(PrefillBudget({8, 1}, 0.100, 0.001, 256), 100);
-  EXPECT_EQ(PrefillBudget({8, 8}, 0.100, 0.001, 256), 100);
+  EXPECT_EQ(PrefillBudget({1, 1}, 0.100, 0.001, 256), 100);
   EXPECT_EQ(PrefillBudget({8, 1}, 0.001, 0.001, 256), 32);
   EXPECT_EQ(PrefillBudget({8, 1}, 10, 0.001, 256), 256);
   EXPECT_EQ(PrefillBudget({8, 1}, 0.001, 0.001, 4), 4);
 }
 
-TEST(PrefillBudgetTest, WhereMoreWaitForTheirFirstTokenThanForTheirNextItTakesAsManyTimesLonger) {
-  EXPECT_EQ(PrefillBudget({4, 12}, 0.001, 0.001, 256), 96);
-  EXPECT_EQ(PrefillBudget({4, 6}, 0.100, 0.001, 256), 150);
-  EXPECT_EQ(PrefillBudget({1, 15}, 0.001, 0.001, 256), 256);
+TEST(PrefillBudgetTest, GrowsWithTheSquareOfThePromptsThatWait) {
+  EXPECT_EQ(PrefillBudget({8, 2}, 0.001, 0.001, 256), 128);
+  EXPECT_EQ(PrefillBudget({8, 3}, 0.020, 0.001, 1024), 288);
+  EXPECT_EQ(PrefillBudget({1, 2}, 0.050, 0.001, 1024), 200);
+  EXPECT_EQ(PrefillBudget({8, 200}, 0.050, 0.001, 256), 256);
 }
 
 TEST(PrefillBudgetTest, WithoutDecodingRowsTheWholeChunkIsAllowed) {

@@ -41,10 +41,11 @@ struct RowCounts {
   int prefilling = 0;
 };
 
-/// Prompt tokens that a step may compute beside its decoding rows, at most `prefill_chunk`. They
-/// may take as long as the decoding itself, so that a long prompt about doubles the gap between
-/// tokens, or as many as are worth a pass over the weights; as many times that as there are rows
-/// that wait for their first token to each that waits for its next, where these are fewer.
+/// Prompt tokens that a step may compute beside its decoding rows, at most `prefill_chunk`. For one
+/// prompt they may take as long as the decoding itself, so that a long one about doubles the gap
+/// between tokens, or as many as are worth a pass over the weights. The more prompts wait for their
+/// first token, the longer: each waits for all others, so the time grows with the square of their
+/// number. Larger steps compute more tokens a second, and prompts that queue need them.
 int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
                   int prefill_chunk);
 
