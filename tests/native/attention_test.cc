@@ -73,6 +73,7 @@ class AttentionTest : public testing::TestWithParam<Path> {
  protected:
   void SetUp() override {
     if (GetParam() == Path::kAvx2 && !DetectProcessor().avx2) GTEST_SKIP() << "needs AVX2";
+    if (GetParam() == Path::kVnni && !DetectProcessor().avx512_vnni) GTEST_SKIP() << "needs VNNI";
   }
 };
 
@@ -129,7 +130,7 @@ TEST_P(AttentionTest, AQuerysResultDoesNotDependOnItsCompany) {
 }
 
 TEST_P(AttentionTest, ScoresFarApartNeitherOverflowNorVanish) {
-  Cache cache(8);
+  Cache cache(16);
   for (float& query : cache.queries) query *= 1000;
   for (const float result : cache.Results({1, 7, 64, kMost}, GetParam())) {
     EXPECT_TRUE(std::isfinite(result));
@@ -146,10 +147,20 @@ TEST_P(AttentionTest, WhatIsNoNumberInAQueryStaysInItsResult) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Paths, AttentionTest, testing::Values(Path::kPortable, Path::kAvx2),
-                         [](const auto& tested) {
-                           return tested.param == Path::kAvx2 ? "Avx2" : "Portable";
-                         });
+std::string NameOf(const testing::TestParamInfo<Path>& tested) {
+  switch (tested.param) {
+    case Path::kPortable:
+      return "Portable";
+    case Path::kAvx2:
+      return "Avx2";
+    case Path::kVnni:
+      return "Avx512";
+  }
+  return "";
+}
+
+INSTANTIATE_TEST_SUITE_P(Paths, AttentionTest,
+                         testing::Values(Path::kPortable, Path::kAvx2, Path::kVnni), NameOf);
 
 TEST(Rotation, TurnsPairsThatAreHalfApartOrNeighbours) {
   const std::vector<float> head = {1, 2, 3, 4, 5, 6};

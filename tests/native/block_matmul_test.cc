@@ -89,8 +89,8 @@ double Expected(const Source& source, const QuantisedRows& rows, int row, int co
   double sum = 0;
   for (int i = 0; i < source.shape.depth; ++i) {
     const auto block = static_cast<std::size_t>(column) * source.shape.Blocks() + i / kBlock;
-    sum += static_cast<double>(source.scales[block]) * rows.Scales(row)[i / kBlock] *
-           rows.Values(row)[i] * source.Weight(column, i);
+    sum += static_cast<double>(source.scales[block]) * *rows.Scales(row, i / kBlock) *
+           rows.Values(row, i / kBlock)[i % kBlock] * source.Weight(column, i);
   }
   return sum;
 }
@@ -142,8 +142,9 @@ TEST(BlockMatmul, ActivationsAreRoundedToTheNearestOf255Steps) {
   rows.Assign(input.data(), 2, 64);
   for (int row = 0; row < 2; ++row) {
     for (int i = 0; i < 64; ++i) {
-      const float scale = rows.Scales(row)[i / kBlock];
-      EXPECT_NEAR(rows.Values(row)[i] * scale, input[row * 64 + i], 0.501F * scale);
+      const float scale = *rows.Scales(row, i / kBlock);
+      EXPECT_NEAR(rows.Values(row, i / kBlock)[i % kBlock] * scale, input[row * 64 + i],
+                  0.501F * scale);
     }
   }
 }

@@ -57,6 +57,9 @@ void AttendPortable(std::span<const Query> queries, const std::uint16_t* keys,
 void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
             std::vector<float>* scratch, Path path) {
 #if defined(__x86_64__)
+  if (path == Path::kVnni && head_size % 16 == 0) {
+    return AttendAvx512(queries, keys, values, head_size, scratch);
+  }
   if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
 #endif
   AttendPortable(queries, keys, values, head_size, scratch);
@@ -65,6 +68,9 @@ void Attend(std::span<const Query> queries, const float* keys, const float* valu
 void Attend(std::span<const Query> queries, const std::uint16_t* keys, const std::uint16_t* values,
             int head_size, std::vector<float>* scratch, Path path) {
 #if defined(__x86_64__)
+  if (path == Path::kVnni && head_size % 16 == 0) {
+    return AttendAvx512(queries, keys, values, head_size, scratch);
+  }
   if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
 #endif
   AttendPortable(queries, keys, values, head_size, scratch);

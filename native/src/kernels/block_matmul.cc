@@ -140,17 +140,20 @@ void PackedMatrix::Pack(int panel, const BlockColumns& columns) {
 
 void QuantisedRows::Assign(const float* source, int rows, int depth) {
   rows_ = rows;
-  depth_ = depth;
-  const auto count = static_cast<std::size_t>(rows) * static_cast<std::size_t>(depth);
-  const std::size_t blocks = count / kBlock;
-  if (values_.size() < count) {
-    values_.resize(count);
-    scales_.resize(blocks);
-    sums_.resize(blocks);
+  // Odd: blocks a multiple of 4 KiB apart would drive each other out of the first cache.
+  stride_ = static_cast<std::size_t>(rows) | 1;
+  const int blocks = depth / kBlock;
+  const std::size_t count = static_cast<std::size_t>(blocks) * stride_;
+  if (scales_.size() < count) {
+    values_.resize(count * kBlock);
+    scales_.resize(count);
+    sums_.resize(count);
   }
-  for (std::size_t block = 0; block < blocks; ++block) {
-    sums_[block] = static_cast<float>(
-        QuantiseBlock(source + block * kBlock, values_.data() + block * kBlock, &scales_[block]));
+  for (int row = 0; row < rows; ++row) {
+    for (int block = 0; block < blocks; ++block, source += kBlock) {
+      const std::size_t at = Index(row, block);
+      sums_[at] = QuantiseBlock(source, values_.data() + at * kBlock, &scales_[at]);
+    }
   }
 }
 

@@ -77,8 +77,9 @@ class PackedMatrix {
   std::shared_ptr<std::byte> memory_;
 };
 
-/// Rows of activations as bytes -127 to 127, with one scale per row and block. Memory is kept from
-/// one use to the next.
+/// Rows of activations as bytes -127 to 127, with one scale per row and block. What rows have of
+/// one block lies together, so that a product finds several rows at fixed distances. Memory is kept
+/// from one use to the next.
 class QuantisedRows {
  public:
   /// Takes [rows, depth]; depth is a multiple of kBlock. A block that holds what is not a finite
@@ -86,24 +87,26 @@ class QuantisedRows {
   void Assign(const float* source, int rows, int depth);
 
   int rows() const { return rows_; }
-  int depth() const { return depth_; }
-  const std::int8_t* Values(int row) const {
-    return values_.data() + static_cast<std::size_t>(row) * static_cast<std::size_t>(depth_);
+  /// From a row's part of a block to its part of the next, in rows.
+  std::size_t stride() const { return stride_; }
+  /// The kBlock bytes of one row and block; those of the next row follow.
+  const std::int8_t* Values(int row, int block) const {
+    return values_.data() + Index(row, block) * kBlock;
   }
-  /// Per block the scale, and the sum of its bytes.
-  const float* Scales(int row) const { return scales_.data() + BlockIndex(row); }
-  const float* Sums(int row) const { return sums_.data() + BlockIndex(row); }
+  /// The scale of one row and block, and the sum of its bytes; those of the next row follow.
+  const float* Scales(int row, int block) const { return scales_.data() + Index(row, block); }
+  const std::int32_t* Sums(int row, int block) const { return sums_.data() + Index(row, block); }
 
  private:
-  std::size_t BlockIndex(int row) const {
-    return static_cast<std::size_t>(row) * static_cast<std::size_t>(depth_ / kBlock);
+  std::size_t Index(int row, int block) const {
+    return static_cast<std::size_t>(block) * stride_ + static_cast<std::size_t>(row);
   }
 
   int rows_ = 0;
-  int depth_ = 0;
+  std::size_t stride_ = 0;
   std::vector<std::int8_t> values_;
   std::vector<float> scales_;
-  std::vector<float> sums_;
+  std::vector<std::int32_t> sums_;
 };
 
 /// Ways to compute the same bits.

@@ -24,8 +24,6 @@ constexpr int kWide = kPanelColumns / 8;
 /// Rows that share the loading of a weight. Sums, activations and weights fill 16 registers.
 constexpr int kMostRows = 5;
 
-using Rows = TileRows<kMostRows>;
-
 LLMROUTER_AVX2_INLINE __m256i Broadcast(const std::int8_t* quad) {
   std::int32_t four;
   std::memcpy(&four, quad, sizeof(four));
@@ -35,7 +33,7 @@ LLMROUTER_AVX2_INLINE __m256i Broadcast(const std::int8_t* quad) {
 /// The exact sums of a block at 8 bits, int32 per column. The instruction wants one unsigned
 /// factor: |w| * (a with the sign of w). Two products reach 2 * 128 * 127, just inside 16 bits.
 template <int kRows>
-LLMROUTER_AVX2_INLINE void Block8(const std::uint8_t* weights, const Rows& rows, std::size_t at,
+LLMROUTER_AVX2_INLINE void Block8(const std::uint8_t* weights, const TileRows& rows,
                                   __m256i (&sums)[kRows][kWide]) {
   const __m256i ones = _mm256_set1_epi16(1);
   for (auto& row : sums) {
@@ -44,7 +42,8 @@ LLMROUTER_AVX2_INLINE void Block8(const std::uint8_t* weights, const Rows& rows,
 #pragma GCC unroll 1
   for (int quad = 0; quad < kQuads; ++quad) {
     __m256i a[kRows];
-    for (int row = 0; row < kRows; ++row) a[row] = Broadcast(rows.values[row] + at + quad * kQuad);
+    for (int row = 0; row < kRows; ++row)
+      a[row] = Broadcast(rows.values + row * kBlock + quad * kQuad);
     for (int wide = 0; wide < kWide; ++wide) {
       const __m256i w =
           _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights) + quad * kWide + wide);
@@ -60,7 +59,7 @@ LLMROUTER_AVX2_INLINE void Block8(const std::uint8_t* weights, const Rows& rows,
 /// The same at 4 bits. Eight pairs of products reach 8 * 2 * 15 * 127: sums of a block stay inside
 /// 16 bits and are widened once.
 template <int kRows>
-LLMROUTER_AVX2_INLINE void Block4(const std::uint8_t* weights, const Rows& rows, std::size_t at,
+LLMROUTER_AVX2_INLINE void Block4(const std::uint8_t* weights, const TileRows& rows,
                                   __m256i (&sums)[kRows][kWide]) {
   const __m256i low = _mm256_set1_epi8(15);
   for (auto& row : sums) {
@@ -74,7 +73,7 @@ LLMROUTER_AVX2_INLINE void Block4(const std::uint8_t* weights, const Rows& rows,
       const __m256i first = _mm256_and_si256(both, low);
       const __m256i second = _mm256_and_si256(_mm256_srli_epi16(both, 4), low);
       for (int row = 0; row < kRows; ++row) {
-        const std::int8_t* a = rows.values[row] + at + pair * 2 * kQuad;
+        const std::int8_t* a = rows.values + row * kBlock + pair * 2 * kQuad;
         __m256i& sum = sums[row][wide];
         sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(first, Broadcast(a)));
         sum = _mm256_add_epi16(sum, _mm256_maddubs_epi16(second, Broadcast(a + kQuad)));
@@ -87,19 +86,17 @@ LLMROUTER_AVX2_INLINE void Block4(const std::uint8_t* weights, const Rows& rows,
 }
 
 template <int kRows, int kBits, bool kCorrected>
-LLMROUTER_AVX2 void Tile(const Rows& rows, const std::uint8_t* block, int blocks,
-                         float (*target)[kPanelColumns]) {
+LLMROUTER_AVX2 void Tile(TileRows rows, const std::uint8_t* block, int blocks, TileTarget target) {
   __m256 results[kRows][kWide];
   for (auto& row : results) {
     for (auto& result : row) result = _mm256_setzero_ps();
   }
   for (int b = 0; b < blocks; ++b) {
     __m256i sums[kRows][kWide];
-    const auto at = static_cast<std::size_t>(b) * kBlock;
     if constexpr (kBits == 8) {
-      Block8<kRows>(block, rows, at, sums);
+      Block8<kRows>(block, rows, sums);
     } else {
-      Block4<kRows>(block, rows, at, sums);
+      Block4<kRows>(block, rows, sums);
     }
     const auto* scales = reinterpret_cast<const float*>(block + WeightBytes(kBits));
     const std::uint8_t* zeros = block + WeightBytes(kBits) + kScaleBytes;
@@ -113,17 +110,18 @@ LLMROUTER_AVX2 void Tile(const Rows& rows, const std::uint8_t* block, int blocks
       for (int row = 0; row < kRows; ++row) {
         __m256 sum = _mm256_cvtepi32_ps(sums[row][wide]);
         if constexpr (kCorrected) {
-          sum = _mm256_fnmadd_ps(zero, _mm256_set1_ps(rows.sums[row][b]), sum);
+          sum = _mm256_fnmadd_ps(zero, _mm256_set1_ps(static_cast<float>(rows.sums[row])), sum);
         }
-        const __m256 both = _mm256_mul_ps(_mm256_set1_ps(rows.scales[row][b]), scale);
+        const __m256 both = _mm256_mul_ps(_mm256_set1_ps(rows.scales[row]), scale);
         results[row][wide] = _mm256_fmadd_ps(sum, both, results[row][wide]);
       }
     }
     block += BlockBytes(kBits, kCorrected);
+    rows.Advance();
   }
   for (int row = 0; row < kRows; ++row) {
     for (int wide = 0; wide < kWide; ++wide) {
-      _mm256_storeu_ps(target[row] + wide * 8, results[row][wide]);
+      _mm256_storeu_ps(target.Row(row) + wide * 8, results[row][wide]);
     }
   }
 }

@@ -31,7 +31,7 @@ void MultiplyPanelPortable(const QuantisedRows& rows, const PackedMatrix& matrix
     const std::uint8_t* block = matrix.Panel(panel);
     std::array<float, kPanelColumns> sums = {};
     for (int b = 0; b < shape.Blocks(); ++b) {
-      const std::int8_t* values = rows.Values(row) + b * kBlock;
+      const std::int8_t* values = rows.Values(row, b);
       for (int column = 0; column < kPanelColumns; ++column) {
         int exact = 0;
         for (int i = 0; i < kBlock; ++i) {
@@ -40,11 +40,12 @@ void MultiplyPanelPortable(const QuantisedRows& rows, const PackedMatrix& matrix
         auto sum = static_cast<float>(exact);
         if (matrix.Corrected()) {
           const auto zero = static_cast<std::int8_t>(block[weight_bytes + kScaleBytes + column]);
-          sum -= static_cast<float>(zero) * rows.Sums(row)[b];  // Whole numbers: exact.
+          // Whole numbers: exact.
+          sum -= static_cast<float>(zero) * static_cast<float>(*rows.Sums(row, b));
         }
         float scale;
         std::memcpy(&scale, block + weight_bytes + column * sizeof(float), sizeof(scale));
-        sums[column] = std::fma(sum, rows.Scales(row)[b] * scale, sums[column]);
+        sums[column] = std::fma(sum, *rows.Scales(row, b) * scale, sums[column]);
       }
       block += BlockBytes(shape.bits, matrix.Corrected());
     }

@@ -11,43 +11,61 @@
 
 namespace llmrouter::kernels {
 
-/// The rows of a tile, as `QuantisedRows` has them.
-template <std::size_t kMostRows>
+/// The part that the rows of a tile have of a block, as `QuantisedRows` has it: one row's behind
+/// the other's.
 struct TileRows {
-  std::array<const std::int8_t*, kMostRows> values;
-  std::array<const float*, kMostRows> scales;
-  std::array<const float*, kMostRows> sums;
+  const std::int8_t* values = nullptr;
+  const float* scales = nullptr;
+  const std::int32_t* sums = nullptr;
+  std::size_t stride = 0;
+
+  /// Goes on to the next block.
+  void Advance() {
+    values += stride * kBlock;
+    scales += stride;
+    sums += stride;
+  }
+};
+
+/// Where the results of a tile are written: kPanelColumns to each row.
+struct TileTarget {
+  float* results = nullptr;
+  std::size_t stride = 0;
+
+  float* Row(int row) const { return results + static_cast<std::size_t>(row) * stride; }
 };
 
 /// Multiplies the rows of a tile with all blocks of a panel.
-template <std::size_t kMostRows>
-using TileFunction = void (*)(const TileRows<kMostRows>& rows, const std::uint8_t* block,
-                              int blocks, float (*target)[kPanelColumns]);
+using TileFunction = void (*)(TileRows rows, const std::uint8_t* block, int blocks,
+                              TileTarget target);
 
 /// Tiles by their rows less one.
 template <std::size_t kMostRows>
-using TileFunctions = std::array<TileFunction<kMostRows>, kMostRows>;
+using TileFunctions = std::array<TileFunction, kMostRows>;
 
 /// `MultiplyPanelPortable`, by tiles of nearly equal height: sixteen rows are four times four, not
 /// three times five and one.
 template <std::size_t kMostRows>
-void MultiplyInTiles(const std::array<TileFunction<kMostRows>, kMostRows>& tiles,
-                     const QuantisedRows& rows, const PackedMatrix& matrix, int panel,
-                     float* target, std::size_t stride, int columns) {
-  int left = (rows.rows() + static_cast<int>(kMostRows) - 1) / static_cast<int>(kMostRows);
+void MultiplyInTiles(const std::array<TileFunction, kMostRows>& tiles, const QuantisedRows& rows,
+                     const PackedMatrix& matrix, int panel, float* target, std::size_t stride,
+                     int columns) {
+  const int count = (rows.rows() + static_cast<int>(kMostRows) - 1) / static_cast<int>(kMostRows);
+  const int height = rows.rows() / count;
+  const int higher = rows.rows() % count;
   float computed[kMostRows][kPanelColumns];
-  for (int row = 0; row < rows.rows(); --left) {
-    const int height = (rows.rows() - row + left - 1) / left;
-    TileRows<kMostRows> tile = {};
-    for (int i = 0; i < height; ++i) {
-      tile.values[i] = rows.Values(row + i);
-      tile.scales[i] = rows.Scales(row + i);
-      tile.sums[i] = rows.Sums(row + i);
+  for (int tile = 0, row = 0; tile < count; ++tile) {
+    const int more = height + (tile < higher ? 1 : 0);
+    const TileRows part = {rows.Values(row, 0), rows.Scales(row, 0), rows.Sums(row, 0),
+                           rows.stride()};
+    float* results = target + static_cast<std::size_t>(row) * stride;
+    const bool whole = columns == kPanelColumns;
+    tiles[static_cast<std::size_t>(more) - 1](
+        part, matrix.Panel(panel), matrix.shape().Blocks(),
+        whole ? TileTarget{results, stride} : TileTarget{computed[0], kPanelColumns});
+    for (int i = 0; i < more && !whole; ++i) {
+      std::copy_n(computed[i], columns, results + static_cast<std::size_t>(i) * stride);
     }
-    tiles[height - 1](tile, matrix.Panel(panel), matrix.shape().Blocks(), computed);
-    for (int i = 0; i < height; ++i, ++row) {
-      std::copy_n(computed[i], columns, target + static_cast<std::size_t>(row) * stride);
-    }
+    row += more;
   }
 }
 

@@ -21,39 +21,40 @@ namespace {
 /// Rows that share the loading of a weight: their sums and results fill 24 of 32 registers.
 constexpr int kMostRows = 12;
 
-using Rows = TileRows<kMostRows>;
-
 LLMROUTER_VNNI_INLINE __m512i Broadcast(const std::int8_t* quad) {
   std::int32_t four;
   std::memcpy(&four, quad, sizeof(four));
   return _mm512_set1_epi32(four);
 }
 
-/// The exact sums of a block, int32 per column, of weights as unsigned bytes: the instruction wants
-/// one unsigned factor. At 8 bits they are 128 more than they are stored.
+/// The exact sums of a block, int32 per column. The instruction wants one unsigned factor, so that
+/// weights of 8 bits are 128 more than they are stored; what that makes too much is taken away.
 template <int kRows, int kBits>
-LLMROUTER_VNNI_INLINE void Block(const std::uint8_t* weights, const Rows& rows, std::size_t at,
+LLMROUTER_VNNI_INLINE void Block(const std::uint8_t* weights, const TileRows& rows,
                                  __m512i (&sums)[kRows]) {
-  for (auto& sum : sums) sum = _mm512_setzero_si512();
   if constexpr (kBits == 8) {
+    for (int row = 0; row < kRows; ++row) sums[row] = _mm512_set1_epi32(-128 * rows.sums[row]);
     const __m512i sign = _mm512_set1_epi8(static_cast<char>(0x80));
 #pragma GCC unroll 8
     for (int quad = 0; quad < kQuads; ++quad) {
       const __m512i w = _mm512_xor_si512(_mm512_loadu_si512(weights + quad * kQuadBytes), sign);
+#pragma GCC unroll 16
       for (int row = 0; row < kRows; ++row) {
-        sums[row] =
-            _mm512_dpbusd_epi32(sums[row], w, Broadcast(rows.values[row] + at + quad * kQuad));
+        const std::int8_t* a = rows.values + row * kBlock + quad * kQuad;
+        sums[row] = _mm512_dpbusd_epi32(sums[row], w, Broadcast(a));
       }
     }
   } else {
+    for (auto& sum : sums) sum = _mm512_setzero_si512();
     const __m512i low = _mm512_set1_epi8(15);
 #pragma GCC unroll 4
     for (int pair = 0; pair < kQuads / 2; ++pair) {
       const __m512i both = _mm512_loadu_si512(weights + pair * kQuadBytes);
       const __m512i first = _mm512_and_si512(both, low);
       const __m512i second = _mm512_and_si512(_mm512_srli_epi16(both, 4), low);
+#pragma GCC unroll 16
       for (int row = 0; row < kRows; ++row) {
-        const std::int8_t* a = rows.values[row] + at + pair * 2 * kQuad;
+        const std::int8_t* a = rows.values + row * kBlock + pair * 2 * kQuad;
         sums[row] = _mm512_dpbusd_epi32(sums[row], first, Broadcast(a));
         sums[row] = _mm512_dpbusd_epi32(sums[row], second, Broadcast(a + kQuad));
       }
@@ -62,30 +63,33 @@ LLMROUTER_VNNI_INLINE void Block(const std::uint8_t* weights, const Rows& rows, 
 }
 
 template <int kRows, int kBits, bool kCorrected>
-LLMROUTER_VNNI void Tile(const Rows& rows, const std::uint8_t* block, int blocks,
-                         float (*target)[kPanelColumns]) {
+LLMROUTER_VNNI void Tile(TileRows rows, const std::uint8_t* block, int blocks, TileTarget target) {
   __m512 results[kRows];
   for (auto& result : results) result = _mm512_setzero_ps();
   for (int b = 0; b < blocks; ++b) {
     __m512i sums[kRows];
-    Block<kRows, kBits>(block, rows, static_cast<std::size_t>(b) * kBlock, sums);
+    Block<kRows, kBits>(block, rows, sums);
     const __m512 scale = _mm512_loadu_ps(block + WeightBytes(kBits));
-    // What the unsigned weights are too much by: whole numbers, whose products are exact.
-    __m512 zero = _mm512_set1_ps(kBits == 8 ? 128.0F : 0.0F);
+    __m512 zero;
     if constexpr (kCorrected) {
       const auto* bytes =
           reinterpret_cast<const __m128i*>(block + WeightBytes(kBits) + kScaleBytes);
-      zero = _mm512_add_ps(zero, _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes))));
+      zero = _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(bytes)));
     }
     for (int row = 0; row < kRows; ++row) {
-      const __m512 sum =
-          _mm512_fnmadd_ps(zero, _mm512_set1_ps(rows.sums[row][b]), _mm512_cvtepi32_ps(sums[row]));
-      const __m512 both = _mm512_mul_ps(_mm512_set1_ps(rows.scales[row][b]), scale);
+      __m512 sum = _mm512_cvtepi32_ps(sums[row]);
+      if constexpr (kCorrected) {
+        // Whole numbers, whose products are exact.
+        const __m512 all = _mm512_set1_ps(static_cast<float>(rows.sums[row]));
+        sum = _mm512_fnmadd_ps(zero, all, sum);
+      }
+      const __m512 both = _mm512_mul_ps(_mm512_set1_ps(rows.scales[row]), scale);
       results[row] = _mm512_fmadd_ps(sum, both, results[row]);
     }
     block += BlockBytes(kBits, kCorrected);
+    rows.Advance();
   }
-  for (int row = 0; row < kRows; ++row) _mm512_storeu_ps(target[row], results[row]);
+  for (int row = 0; row < kRows; ++row) _mm512_storeu_ps(target.Row(row), results[row]);
 }
 
 template <int kBits, bool kCorrected, std::size_t... kLess>
