@@ -1,7 +1,7 @@
 """The engine against its peers, and what it costs by itself.
 
 `make bench-peers` installs the peers; who is missing is told as skipped. Settings that all share:
-2 threads, 16 sequences at once, a context of 2,048 tokens.
+2 threads, 48 sequences at most, a context of 2,048 tokens.
 """
 
 import signal

@@ -8,7 +8,7 @@ from functools import partial
 import numpy as np
 from tests.benchmarks.engine_peers import Results
 from tests.benchmarks.engine_workloads import Prompts
-from tests.benchmarks.peers.contestants import CONTEXT, SLOTS, THREADS
+from tests.benchmarks.peers.contestants import AT_ONCE, CONTEXT, THREADS
 from tests.support.waiting import until
 
 from llmrouter.common.generation import SamplingOptions
@@ -36,7 +36,7 @@ _until = partial(until, seconds=600, pause=0.02)
 @asynccontextmanager
 async def _backend(folder, **options):
     backend = await OnnxRuntimeBackend.load(
-        folder, BackendOptions(**{"threads": THREADS, "slots": SLOTS, "context": CONTEXT} | options)
+        folder, BackendOptions(**{"threads": THREADS, "slots": AT_ONCE, "context": CONTEXT} | options)
     )
     try:
         yield backend
@@ -89,7 +89,7 @@ def measure_around(folder, repeats):
     """The share of a step at batch 16 that is not the decoder's own run."""
 
     async def share(backend, prompts, sampling):
-        requests = [_ask(prompts(100), 200, **sampling) for _ in range(SLOTS)]
+        requests = [_ask(prompts(100), 200, **sampling) for _ in range(AT_ONCE)]
         async with _streams(backend, requests):
             busy, around = await _over_steps(backend, 100)
         return around / busy
@@ -159,7 +159,7 @@ def measure_waiting(folder, repeats):
         short = prompts(16)
         async with _backend(folder, max_waiting=2 * WAITING) as backend:
             for _ in range(repeats):
-                requests = [_ask(prompts(32), 1000) for _ in range(SLOTS)]
+                requests = [_ask(prompts(32), 1000) for _ in range(AT_ONCE)]
                 async with _streams(backend, requests):
                     before = await _over_steps(backend, 30)
                     async with _queue(backend, short):

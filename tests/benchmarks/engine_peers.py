@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from rich.console import Console
 from tests.benchmarks.engine_workloads import Prompts, at_once, trace_job, under_prefill
-from tests.benchmarks.peers.contestants import SLOTS, contestants
+from tests.benchmarks.peers.contestants import AT_ONCE, contestants
 from tests.benchmarks.peers.worker import Worker, WorkerLostError
 
 __all__ = [
@@ -23,8 +23,8 @@ __all__ = [
     "measure_trace",
 ]
 
-EQUAL = [64] * SLOTS
-UNEQUAL = [16 + round(96 * index / (SLOTS - 1)) for index in range(SLOTS)]
+EQUAL = [64] * AT_ONCE
+UNEQUAL = [16 + round(96 * index / (AT_ONCE - 1)) for index in range(AT_ONCE)]
 ALONE = [128]
 CONCURRENCY = (1, 2, 4, 8, 16)
 STREAMING = ("openvino", "llamacpp")

@@ -7,7 +7,7 @@ from pathlib import Path
 from llmrouter import _native
 from llmrouter.common.settings import data_directory
 
-__all__ = ["CONTEXT", "GATEWAYS", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
+__all__ = ["AT_ONCE", "CONTEXT", "GATEWAYS", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[2] / "build/peers"
@@ -16,7 +16,11 @@ GATEWAYS = PEERS / "gateways"
 GGUF = PEERS / "models"
 MODEL = "smollm2-135m-instruct"
 THREADS = 2
-SLOTS = 16
+AT_ONCE = 16
+"""Requests of the workloads that come all at once."""
+SLOTS = 48
+"""Sequences that run at most. More than come at once: OpenVINO GenAI bounds what it schedules by
+its cache alone, and whoever else is asked by a trace has as many as pay."""
 CONTEXT = 2048
 COMMON = {"threads": THREADS, "slots": SLOTS, "context": CONTEXT}
 
