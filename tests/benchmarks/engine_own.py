@@ -36,7 +36,8 @@ _until = partial(until, seconds=600, pause=0.02)
 @asynccontextmanager
 async def _backend(folder, **options):
     backend = await OnnxRuntimeBackend.load(
-        folder, BackendOptions(**{"threads": THREADS, "slots": AT_ONCE, "context": CONTEXT} | options)
+        folder,
+        BackendOptions(**{"threads": THREADS, "slots": AT_ONCE, "context": CONTEXT} | options),
     )
     try:
         yield backend

@@ -7,7 +7,16 @@ from pathlib import Path
 from llmrouter import _native
 from llmrouter.common.settings import data_directory
 
-__all__ = ["AT_ONCE", "CONTEXT", "GATEWAYS", "MODEL", "SLOTS", "THREADS", "Contestant", "contestants"]
+__all__ = [
+    "AT_ONCE",
+    "CONTEXT",
+    "GATEWAYS",
+    "MODEL",
+    "SLOTS",
+    "THREADS",
+    "Contestant",
+    "contestants",
+]
 
 HERE = Path(__file__).resolve().parent
 PEERS = HERE.parents[2] / "build/peers"
