@@ -7,6 +7,14 @@ import threading
 __all__ = ["in_background"]
 
 
+async def _ended():
+    """End what still runs: a loop that is closed over it has it told in another test."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for one in others:
+        one.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+
+
 @contextlib.contextmanager
 def in_background(serving, seconds=60):
     """Enter the async context that `serving` makes in a loop of a thread; yields what it yields."""
@@ -29,6 +37,7 @@ def in_background(serving, seconds=60):
         yield found
     finally:
         run(lambda: context.__aexit__(None, None, None))
+        run(_ended)
         loop.call_soon_threadsafe(loop.stop)
         thread.join(seconds)
         loop.close()
