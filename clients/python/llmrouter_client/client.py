@@ -82,7 +82,10 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the connections and cancel what still runs on them."""
+        """Close the connections and cancel what still runs on them.
+
+        Calls that begin later, or pause for another try, raise RuntimeError.
+        """
         await self._gateways.close()
 
     async def generate(self, prompt: Prompt, **options: Unpack[Options]) -> Answer:

@@ -57,6 +57,7 @@ class Gateway:
         self._next: aio.Channel | None = None
         self._looking: asyncio.Task[None] | None = None
         self._let_go: dict[asyncio.Future[None], aio.Channel] = {}
+        self._closed = False
 
     @property
     def stub(self) -> gateway_pb2_grpc.GatewayServiceAsyncStub:
@@ -72,6 +73,7 @@ class Gateway:
 
     async def close(self) -> None:
         """Close the connection and cancel what still runs on it."""
+        self._closed = True
         if self._looking is not None:
             self._looking.cancel()
             await asyncio.gather(self._looking, return_exceptions=True)
@@ -83,6 +85,8 @@ class Gateway:
         await asyncio.gather(*(channel.close() for channel in channels))
 
     def _dialled(self) -> aio.Channel:
+        if self._closed:  # A call may have paused for another try when it was.
+            raise RuntimeError("the client is closed")
         if self._channel is None:
             self._channel = self._dial()
         if self._channel.get_state() is _GONE and (self._looking is None or self._looking.done()):

@@ -204,3 +204,12 @@ async def test_who_stays_away_is_looked_for_again_only_once_a_call_wants_it(dial
     used(gateway)
     await until(lambda: len(dialled) > 2)
     await gateway.close()
+
+
+async def test_a_call_that_pauses_for_another_try_ends_with_the_client():
+    client = AsyncClient(nowhere(), retries=50)
+    call = asyncio.ensure_future(client.generate("hi"))
+    await asyncio.sleep(0.05)
+    await client.close()
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        await asyncio.wait_for(call, 30)
