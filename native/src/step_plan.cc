@@ -1,7 +1,6 @@
 #include "llmrouter/step_plan.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 #include <utility>
 
@@ -49,7 +48,7 @@ int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_p
   if (rows.decoding == 0 || decode_seconds <= 0 || seconds_per_prefill_token <= 0) {
     return prefill_chunk;
   }
-  const double share = std::max(1.0, std::pow(rows.prefilling, 2));
+  const int share = std::max(1, rows.prefilling * rows.prefilling);
   const double tokens =
       share * std::max<double>(kLeastPrefillTokens, decode_seconds / seconds_per_prefill_token);
   return tokens >= prefill_chunk ? prefill_chunk : static_cast<int>(tokens);

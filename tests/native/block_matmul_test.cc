@@ -197,6 +197,11 @@ TEST(BlockMatmul, TheLargestWeightsAndActivationsDoNotOverflow) {
   }
 }
 
+TEST(BlockMatmul, NoRowsGiveNothing) {
+  const PackedMatrix matrix = Pack(RandomSource({20, 64, 8, false}, 9));
+  for (const Path path : Paths()) EXPECT_TRUE(Product(matrix, nullptr, 0, path).empty());
+}
+
 TEST(BlockMatmul, ZerosGiveZero) {
   const PackedMatrix matrix = Pack(RandomSource({20, 64, 8, false}, 9));
   for (const float tiny : {0.0F, -0.0F, 1e-37F, std::numeric_limits<float>::denorm_min()}) {

@@ -89,8 +89,7 @@ class Batch {
   /// Ends the running sequences whose deadline has passed.
   void Expire(Clock::time_point now, std::vector<Event>* events);
 
-  /// Ends the answers of a running request and frees their slots at once. False when there is none
-  /// of this id.
+  /// Ends the answers of a running request and frees their slots at once.
   void Cancel(RequestId id, std::vector<Event>* events);
 
   /// Plans, runs and commits one step, appending what it produced to `events`. A decoder that

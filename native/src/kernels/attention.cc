@@ -54,8 +54,11 @@ void AttendPortable(std::span<const Query> queries, const std::uint16_t* keys,
   AttendPortable(queries, wide.data(), wide.data() + count, head_size, scratch);
 }
 
-void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
-            std::vector<float>* scratch, Path path) {
+namespace {
+
+template <typename Number>
+void AttendBy(Path path, std::span<const Query> queries, const Number* keys, const Number* values,
+              int head_size, std::vector<float>* scratch) {
 #if defined(__x86_64__)
   if (path == Path::kVnni && head_size % 16 == 0) {
     return AttendAvx512(queries, keys, values, head_size, scratch);
@@ -65,15 +68,16 @@ void Attend(std::span<const Query> queries, const float* keys, const float* valu
   AttendPortable(queries, keys, values, head_size, scratch);
 }
 
+}  // namespace
+
+void Attend(std::span<const Query> queries, const float* keys, const float* values, int head_size,
+            std::vector<float>* scratch, Path path) {
+  AttendBy(path, queries, keys, values, head_size, scratch);
+}
+
 void Attend(std::span<const Query> queries, const std::uint16_t* keys, const std::uint16_t* values,
             int head_size, std::vector<float>* scratch, Path path) {
-#if defined(__x86_64__)
-  if (path == Path::kVnni && head_size % 16 == 0) {
-    return AttendAvx512(queries, keys, values, head_size, scratch);
-  }
-  if (path != Path::kPortable) return AttendAvx2(queries, keys, values, head_size, scratch);
-#endif
-  AttendPortable(queries, keys, values, head_size, scratch);
+  AttendBy(path, queries, keys, values, head_size, scratch);
 }
 
 }  // namespace llmrouter::kernels

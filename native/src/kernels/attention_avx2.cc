@@ -29,11 +29,7 @@ LLMROUTER_ATTENTION_INLINE Vector Load(const std::uint16_t* numbers) {
 }
 
 LLMROUTER_ATTENTION_INLINE void Store(float* numbers, Vector x) { _mm256_storeu_ps(numbers, x); }
-LLMROUTER_ATTENTION_INLINE Vector Zero() { return _mm256_setzero_ps(); }
 LLMROUTER_ATTENTION_INLINE Vector All(float x) { return _mm256_set1_ps(x); }
-LLMROUTER_ATTENTION_INLINE Vector Plus(Vector a, Vector b) { return _mm256_add_ps(a, b); }
-LLMROUTER_ATTENTION_INLINE Vector Minus(Vector a, Vector b) { return _mm256_sub_ps(a, b); }
-LLMROUTER_ATTENTION_INLINE Vector Times(Vector a, Vector b) { return _mm256_mul_ps(a, b); }
 LLMROUTER_ATTENTION_INLINE Vector Max(Vector a, Vector b) { return _mm256_max_ps(a, b); }
 
 /// a * b + c

@@ -16,8 +16,8 @@ namespace {
 
 using Vector = __m512;
 constexpr int kWide = 16;
-/// With four positions, whose products are summed at once, and a key they fill
-/// 31 of 32 registers.
+/// With four positions, whose products are summed at once, and a key they fill 31
+/// of 32 registers.
 constexpr int kMostQueries = 6;
 constexpr int kPositions = 4;
 
@@ -28,11 +28,7 @@ LLMROUTER_ATTENTION_INLINE Vector Load(const std::uint16_t* numbers) {
 }
 
 LLMROUTER_ATTENTION_INLINE void Store(float* numbers, Vector x) { _mm512_storeu_ps(numbers, x); }
-LLMROUTER_ATTENTION_INLINE Vector Zero() { return _mm512_setzero_ps(); }
 LLMROUTER_ATTENTION_INLINE Vector All(float x) { return _mm512_set1_ps(x); }
-LLMROUTER_ATTENTION_INLINE Vector Plus(Vector a, Vector b) { return _mm512_add_ps(a, b); }
-LLMROUTER_ATTENTION_INLINE Vector Minus(Vector a, Vector b) { return _mm512_sub_ps(a, b); }
-LLMROUTER_ATTENTION_INLINE Vector Times(Vector a, Vector b) { return _mm512_mul_ps(a, b); }
 LLMROUTER_ATTENTION_INLINE Vector Max(Vector a, Vector b) { return _mm512_max_ps(a, b); }
 
 /// a * b + c
@@ -52,7 +48,7 @@ LLMROUTER_ATTENTION_INLINE Vector PowerOfTwo(Vector n) {
 
 /// `result`, but 0 where x < lowest.
 LLMROUTER_ATTENTION_INLINE Vector ZeroBelow(Vector x, Vector lowest, Vector result) {
-  return _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(x, lowest, _CMP_LT_OQ), Zero());
+  return _mm512_mask_mov_ps(result, _mm512_cmp_ps_mask(x, lowest, _CMP_LT_OQ), Vector{});
 }
 
 LLMROUTER_ATTENTION_INLINE float Highest(Vector x) { return _mm512_reduce_max_ps(x); }
@@ -61,15 +57,15 @@ LLMROUTER_ATTENTION_INLINE float Sum(Vector x) { return _mm512_reduce_add_ps(x);
 /// What two registers hold of each four values, summed: of the first in even places, of the second
 /// in odd ones.
 LLMROUTER_ATTENTION_INLINE Vector Pairs(Vector a, Vector b) {
-  return Plus(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+  return _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b);
 }
 
 /// Sums of four registers, each in the same order.
 LLMROUTER_ATTENTION_INLINE __m128 Sums(const Vector (&sums)[kPositions]) {
   const __m512d first = _mm512_castps_pd(Pairs(sums[0], sums[1]));
   const __m512d second = _mm512_castps_pd(Pairs(sums[2], sums[3]));
-  const Vector quarters = Plus(_mm512_castpd_ps(_mm512_unpacklo_pd(first, second)),
-                               _mm512_castpd_ps(_mm512_unpackhi_pd(first, second)));
+  const Vector quarters = _mm512_castpd_ps(_mm512_unpacklo_pd(first, second)) +
+                          _mm512_castpd_ps(_mm512_unpackhi_pd(first, second));
   const __m256 upper = _mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(quarters), 1));
   const __m256 halves = _mm256_add_ps(_mm512_castps512_ps256(quarters), upper);
   return _mm_add_ps(_mm256_castps256_ps128(halves), _mm256_extractf128_ps(halves, 1));

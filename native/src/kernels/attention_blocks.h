@@ -4,11 +4,11 @@
 // unnamed namespace
 //   LLMROUTER_ATTENTION, LLMROUTER_ATTENTION_INLINE  the attributes of functions for its processors
 //   Vector, kWide                                    a register and how many values it holds
-//   kMostQueries                                     queries computed at once
-// and Load, Store, Zero, All, Plus, Minus, Times, Fma, Max, Round, PowerOfTwo, ZeroBelow, Highest,
-// Sum and Sums. Queries that are computed at once share the loading of keys and values: in groups
-// of query heads that share a head of the cache, and in prompts, that makes attention a matter of
-// arithmetic rather than of memory.
+//   kMostQueries, kPositions                         queries computed at once, and positions
+// and Load, Store, All, Fma, Max, Round, PowerOfTwo, ZeroBelow, Highest, Sum and Sums. Queries that
+// are computed at once share the loading of keys and values: in groups of query heads that share a
+// head of the cache, and in prompts, that makes attention a matter of arithmetic rather than of
+// memory.
 
 #include <algorithm>
 #include <array>
@@ -39,7 +39,7 @@ LLMROUTER_ATTENTION_INLINE void Prefetch(const Number* begin, std::ptrdiff_t cou
 LLMROUTER_ATTENTION_INLINE Vector Exp(Vector x) {
   const Vector lowest = All(-87.0F);
   const Vector clamped = Max(lowest, x);  // In this order NaN stays NaN.
-  const Vector n = Round(Times(clamped, All(1.44269504088896341F)));
+  const Vector n = Round(clamped * All(1.44269504088896341F));
   Vector r = Fma(n, All(-0.693359375F), clamped);
   r = Fma(n, All(2.12194440e-4F), r);
   Vector p = All(1.9875691500e-4F);
@@ -47,8 +47,8 @@ LLMROUTER_ATTENTION_INLINE Vector Exp(Vector x) {
        {1.3981999507e-3F, 8.3334519073e-3F, 4.1665795894e-2F, 1.6666665459e-1F, 5.0000001201e-1F}) {
     p = Fma(p, r, All(term));
   }
-  p = Plus(Fma(Times(p, r), r, r), All(1.0F));
-  return ZeroBelow(x, lowest, Times(p, PowerOfTwo(n)));
+  p = Fma(p * r, r, r) + All(1.0F);
+  return ZeroBelow(x, lowest, p * PowerOfTwo(n));
 }
 
 /// Products of the queries with four keys; `scores` is [queries, stride].
@@ -58,7 +58,7 @@ LLMROUTER_ATTENTION_INLINE void Score(const Query* queries,
                                       int head_size, float* scores, std::size_t stride) {
   Vector sums[kQueries][kPositions];
   for (auto& query : sums) {
-    for (auto& sum : query) sum = Zero();
+    for (auto& sum : query) sum = Vector{};
   }
 #pragma GCC unroll 1
   for (int at = 0; at < head_size; at += kWide) {
@@ -86,11 +86,11 @@ LLMROUTER_ATTENTION float Weigh(float* scores, int count) {
     maxima = Max(maxima, Load(scores + at));
   }
   const Vector highest = All(Highest(maxima));
-  Vector total = Zero();
+  Vector total = Vector{};
   for (int at = 0; at < wide; at += kWide) {
-    const Vector weights = Exp(Minus(Load(scores + at), highest));
+    const Vector weights = Exp(Load(scores + at) - highest);
     Store(scores + at, weights);
-    total = Plus(total, weights);
+    total += weights;
   }
   return Sum(total);
 }
@@ -178,7 +178,7 @@ LLMROUTER_ATTENTION void AttendBlock(const Query* queries, const Number* keys, c
     const Vector inverse = All(1.0F / totals[i]);
     for (int at = 0; at < head_size; at += kWide) {
       float* result = queries[i].result + at;
-      Store(result, Times(Load(result), inverse));
+      Store(result, Load(result) * inverse);
     }
   }
 }

@@ -49,6 +49,7 @@ template <std::size_t kMostRows>
 void MultiplyInTiles(const std::array<TileFunction, kMostRows>& tiles, const QuantisedRows& rows,
                      const PackedMatrix& matrix, int panel, float* target, std::size_t stride,
                      int columns) {
+  if (rows.rows() == 0) return;
   const int count = (rows.rows() + static_cast<int>(kMostRows) - 1) / static_cast<int>(kMostRows);
   const int height = rows.rows() / count;
   const int higher = rows.rows() % count;
