@@ -86,7 +86,9 @@ LLMROUTER_AVX2_INLINE void Block4(const std::uint8_t* weights, const TileRows& r
 }
 
 template <int kRows, int kBits, bool kCorrected>
-LLMROUTER_AVX2 void Tile(TileRows rows, const std::uint8_t* block, int blocks, TileTarget target) {
+LLMROUTER_AVX2 void Tile(const TileRows& first, const std::uint8_t* block, int blocks,
+                         const TileTarget& target) {
+  TileRows rows = first;
   __m256 results[kRows][kWide];
   for (auto& row : results) {
     for (auto& result : row) result = _mm256_setzero_ps();

@@ -35,9 +35,10 @@ struct TileTarget {
   float* Row(int row) const { return results + static_cast<std::size_t>(row) * stride; }
 };
 
-/// Multiplies the rows of a tile with all blocks of a panel.
-using TileFunction = void (*)(TileRows rows, const std::uint8_t* block, int blocks,
-                              TileTarget target);
+/// Multiplies the rows of a tile with all blocks of a panel. Both structures by reference: copied,
+/// by wider registers than they were written with, they would wait for all stores before them.
+using TileFunction = void (*)(const TileRows& first, const std::uint8_t* block, int blocks,
+                              const TileTarget& target);
 
 /// Tiles by their rows less one.
 template <std::size_t kMostRows>

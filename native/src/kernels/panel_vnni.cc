@@ -63,8 +63,11 @@ LLMROUTER_VNNI_INLINE void Block(const std::uint8_t* weights, const TileRows& ro
 }
 
 template <int kRows, int kBits, bool kCorrected>
-LLMROUTER_VNNI void Tile(TileRows rows, const std::uint8_t* block, int blocks, TileTarget target) {
+LLMROUTER_VNNI void Tile(const TileRows& first, const std::uint8_t* block, int blocks,
+                         const TileTarget& target) {
+  TileRows rows = first;
   __m512 results[kRows];
+#pragma GCC unroll 16
   for (auto& result : results) result = _mm512_setzero_ps();
   for (int b = 0; b < blocks; ++b) {
     __m512i sums[kRows];
@@ -89,6 +92,7 @@ LLMROUTER_VNNI void Tile(TileRows rows, const std::uint8_t* block, int blocks, T
     block += BlockBytes(kBits, kCorrected);
     rows.Advance();
   }
+#pragma GCC unroll 16
   for (int row = 0; row < kRows; ++row) _mm512_storeu_ps(target.Row(row), results[row]);
 }
 
