@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <bit>
 #include <cmath>
 #include <cstdint>
 #include <limits>
 #include <random>
 #include <stdexcept>
+#include <utility>
 #include <vector>
 
 #include "llmrouter/processor.h"
@@ -145,6 +147,27 @@ TEST(BlockMatmul, ActivationsAreRoundedToTheNearestOf255Steps) {
       const float scale = *rows.Scales(row, i / kBlock);
       EXPECT_NEAR(rows.Values(row, i / kBlock)[i % kBlock] * scale, input[row * 64 + i],
                   0.501F * scale);
+    }
+  }
+}
+
+TEST(BlockMatmul, RowsTakenInPartsAreThoseTakenAtOnce) {
+  const std::vector<float> input = RandomRows(17, 96, 9);
+  QuantisedRows whole;
+  whole.Assign(input.data(), 17, 96);
+  QuantisedRows parts;
+  parts.Assign(input.data(), 40, 32);  // What it held before is of another shape.
+  parts.Resize(17, 96);
+  for (const auto& [first, last] : {std::pair{11, 17}, {0, 5}, {5, 11}, {17, 17}}) {
+    parts.Fill(input.data(), first, last);
+  }
+  ASSERT_EQ(parts.rows(), 17);
+  for (int row = 0; row < 17; ++row) {
+    for (int block = 0; block < 3; ++block) {
+      EXPECT_TRUE(std::equal(whole.Values(row, block), whole.Values(row, block) + kBlock,
+                             parts.Values(row, block)));
+      EXPECT_EQ(*whole.Scales(row, block), *parts.Scales(row, block));
+      EXPECT_EQ(*whole.Sums(row, block), *parts.Sums(row, block));
     }
   }
 }

@@ -139,18 +139,27 @@ void PackedMatrix::Pack(int panel, const BlockColumns& columns) {
 }
 
 void QuantisedRows::Assign(const float* source, int rows, int depth) {
+  Resize(rows, depth);
+  Fill(source, 0, rows);
+}
+
+void QuantisedRows::Resize(int rows, int depth) {
   rows_ = rows;
+  blocks_ = depth / kBlock;
   // Odd: blocks a multiple of 4 KiB apart would drive each other out of the first cache.
   stride_ = static_cast<std::size_t>(rows) | 1;
-  const int blocks = depth / kBlock;
-  const std::size_t count = static_cast<std::size_t>(blocks) * stride_;
+  const std::size_t count = static_cast<std::size_t>(blocks_) * stride_;
   if (scales_.size() < count) {
     values_.resize(count * kBlock);
     scales_.resize(count);
     sums_.resize(count);
   }
-  for (int row = 0; row < rows; ++row) {
-    for (int block = 0; block < blocks; ++block, source += kBlock) {
+}
+
+void QuantisedRows::Fill(const float* source, int first, int last) {
+  source += static_cast<std::ptrdiff_t>(first) * blocks_ * kBlock;
+  for (int row = first; row < last; ++row) {
+    for (int block = 0; block < blocks_; ++block, source += kBlock) {
       const std::size_t at = Index(row, block);
       sums_[at] = QuantiseBlock(source, values_.data() + at * kBlock, &scales_[at]);
     }

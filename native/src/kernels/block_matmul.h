@@ -86,6 +86,11 @@ class QuantisedRows {
   /// number makes its row's results NaN; one whose largest value is below 1e-36 counts as zero.
   void Assign(const float* source, int rows, int depth);
 
+  /// The same in parts: makes room for [rows, depth], then takes its rows first..last-1. Different
+  /// rows may be taken by different threads at once.
+  void Resize(int rows, int depth);
+  void Fill(const float* source, int first, int last);
+
   int rows() const { return rows_; }
   /// From a row's part of a block to its part of the next, in rows.
   std::size_t stride() const { return stride_; }
@@ -103,6 +108,7 @@ class QuantisedRows {
   }
 
   int rows_ = 0;
+  int blocks_ = 0;
   std::size_t stride_ = 0;
   std::vector<std::int8_t> values_;
   std::vector<float> scales_;

@@ -121,4 +121,16 @@ void Share(const OrtKernelContext* context, std::size_t count, const Body& body)
                  const_cast<void*>(static_cast<const void*>(&body))));
 }
 
+/// Calls `body` with the beginning and the end of parts of `count` things of `size` values each,
+/// on the session's threads where there are so many that others wake in time.
+template <typename Body>
+void ShareInParts(const OrtKernelContext* context, std::size_t count, std::size_t size,
+                  const Body& body) {
+  constexpr std::size_t kWorthSharing = 1 << 15;
+  constexpr std::size_t kParts = 8;
+  if (count * size < kWorthSharing) return body(std::size_t{0}, count);
+  Share(context, kParts,
+        [&](std::size_t part) { body(count * part / kParts, count * (part + 1) / kParts); });
+}
+
 }  // namespace llmrouter::ort

@@ -8,9 +8,6 @@
 namespace llmrouter::ort {
 namespace {
 
-/// Values that one thread computes sooner than another wakes.
-constexpr std::size_t kWorthSharing = 1 << 15;
-
 std::size_t SizeOf(const KernelInput& input) {
   std::size_t size = 1;
   for (const std::int64_t dimension : input.shape) size *= static_cast<std::size_t>(dimension);
@@ -19,16 +16,6 @@ std::size_t SizeOf(const KernelInput& input) {
 
 void Require(bool fits) {
   if (!fits) throw Error(ErrorCode::kGenerationFailed, "a layer meets tensors of another shape");
-}
-
-/// Calls `body` with the beginning and the end of parts of `count` things of `size` values each.
-template <typename Body>
-void InParts(const OrtKernelContext* context, std::size_t count, std::size_t size,
-             const Body& body) {
-  constexpr std::size_t kParts = 8;
-  if (count * size < kWorthSharing) return body(std::size_t{0}, count);
-  Share(context, kParts,
-        [&](std::size_t part) { body(count * part / kParts, count * (part + 1) / kParts); });
 }
 
 }  // namespace
@@ -48,7 +35,7 @@ class AddNormKernel {
     float* sum = OutputOf(context, a.shape, 1);
     const std::size_t width = SizeOf(gain);
     const std::size_t rows = width == 0 ? 0 : SizeOf(a) / width;
-    InParts(context, rows, width, [&](std::size_t first, std::size_t last) {
+    ShareInParts(context, rows, width, [&](std::size_t first, std::size_t last) {
       for (std::size_t at = first * width; at < last * width; at += width) {
         kernels::AddNorm(a.data + at, b.data + at, gain.data, width, epsilon_, sum + at,
                          normed + at);
@@ -69,7 +56,7 @@ class GateKernel {
     const KernelInput up = InputOf(context, 1);
     Require(gate.shape == up.shape);
     float* output = OutputOf(context, gate.shape, 0);
-    InParts(context, SizeOf(gate), 1, [&](std::size_t first, std::size_t last) {
+    ShareInParts(context, SizeOf(gate), 1, [&](std::size_t first, std::size_t last) {
       kernels::GateBySilu(gate.data + first, up.data + first, last - first, output + first);
     });
   }

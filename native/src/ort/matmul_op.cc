@@ -46,7 +46,11 @@ class MatMulKernel {
     float* output = OutputOf(context, input.shape);
     if (rows == 0) return;
     thread_local kernels::QuantisedRows quantised;  // One for all matrices: they run in turn.
-    quantised.Assign(input.data, static_cast<int>(rows), shape.depth);
+    quantised.Resize(static_cast<int>(rows), shape.depth);
+    ShareInParts(context, static_cast<std::size_t>(rows), static_cast<std::size_t>(shape.depth),
+                 [&, &quantised = quantised](std::size_t first, std::size_t last) {
+                   quantised.Fill(input.data, static_cast<int>(first), static_cast<int>(last));
+                 });
     const int pieces = std::int64_t{shape.columns} * shape.depth * rows < kWorthSharing
                            ? 1
                            : std::min(shape.Panels(), kPieces);
