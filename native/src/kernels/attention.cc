@@ -8,14 +8,26 @@
 
 namespace llmrouter::kernels {
 
-void Rotate(const float* source, int size, const Angles& angles, float scale, float* target) {
-  const int stride = angles.interleaved ? 2 : 1;
-  const int apart = angles.interleaved ? 1 : angles.half;
+namespace {
+
+/// Turns the pairs whose first values lie `kStride` apart, and whose second ones `apart` from them.
+template <int kStride>
+void RotatePairs(const float* source, const Angles& angles, int apart, float scale, float* target) {
   for (int i = 0; i < angles.half; ++i) {
-    const float first = source[i * stride];
-    const float second = source[i * stride + apart];
-    target[i * stride] = (first * angles.cosines[i] - second * angles.sines[i]) * scale;
-    target[i * stride + apart] = (second * angles.cosines[i] + first * angles.sines[i]) * scale;
+    const float first = source[i * kStride];
+    const float second = source[i * kStride + apart];
+    target[i * kStride] = (first * angles.cosines[i] - second * angles.sines[i]) * scale;
+    target[i * kStride + apart] = (second * angles.cosines[i] + first * angles.sines[i]) * scale;
+  }
+}
+
+}  // namespace
+
+void Rotate(const float* source, int size, const Angles& angles, float scale, float* target) {
+  if (angles.interleaved) {
+    RotatePairs<2>(source, angles, 1, scale, target);
+  } else {
+    RotatePairs<1>(source, angles, angles.half, scale, target);
   }
   for (int i = 2 * angles.half; i < size; ++i) target[i] = source[i] * scale;
 }

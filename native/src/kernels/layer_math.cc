@@ -1,6 +1,7 @@
 #include "kernels/layer_math.h"
 
 #include <cmath>
+#include <cstring>
 
 #include "wide.h"
 
@@ -9,19 +10,22 @@ namespace {
 
 /// Running sums side by side; their order is the same on every machine.
 constexpr std::size_t kLanes = 8;
+using Lanes = float __attribute__((vector_size(kLanes * sizeof(float))));
 
 }  // namespace
 
 LLMROUTER_WIDE void AddNorm(const float* a, const float* b, const float* gain, std::size_t width,
                             float epsilon, float* sum, float* normed) {
-  float lanes[kLanes] = {};
+  Lanes lanes = {};
   std::size_t at = 0;
   for (; at + kLanes <= width; at += kLanes) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const float value = a[at + lane] + b[at + lane];
-      sum[at + lane] = value;
-      lanes[lane] += value * value;
-    }
+    Lanes one;
+    Lanes other;
+    std::memcpy(&one, a + at, sizeof(one));
+    std::memcpy(&other, b + at, sizeof(other));
+    one += other;
+    std::memcpy(sum + at, &one, sizeof(one));
+    lanes += one * one;
   }
   for (; at < width; ++at) {
     sum[at] = a[at] + b[at];
