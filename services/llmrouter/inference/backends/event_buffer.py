@@ -170,6 +170,9 @@ class _Merged:
 
 def _weight(delta: TokenDelta) -> tuple[int, int]:
     """Return what a delta counts of the limit, and what it takes in memory."""
-    text, told = len(delta.text.encode()), sum(1 + len(one.top) for one in delta.logprobs)
-    memory = text + _TOKEN_MEMORY * len(delta.token_ids) + _LOGPROB_MEMORY * told
-    return text + _LOGPROB_BYTES * told, memory
+    text = len(delta.text.encode())
+    memory = text + _TOKEN_MEMORY * len(delta.token_ids)
+    if not delta.logprobs:
+        return text, memory
+    told = sum(1 + len(one.top) for one in delta.logprobs)
+    return text + _LOGPROB_BYTES * told, memory + _LOGPROB_MEMORY * told

@@ -46,7 +46,8 @@ def _ending(event: _native.Finished) -> BackendFinished | RouterError:
 
 
 def _delta(event: _native.TextDelta) -> TokenDelta:
-    logprobs = tuple(_logprob(one) for one in event.logprobs)
+    told = event.logprobs
+    logprobs = tuple(_logprob(one) for one in told) if told else ()
     return TokenDelta(event.text, event.tokens, event.answer, logprobs, tuple(event.ids))
 
 
