@@ -292,10 +292,14 @@ class _Search:
                 high = middle
         if full_passes == 0:
             return low if self._present() else None
-        # The beginning of the trace may have promised too much: go down until it holds.
+        # The beginning of the trace may have promised too much: go down until it holds, then try
+        # once between the last two.
+        failed = high
         while best is None and low > 0.05 and self._present():
-            best = low if self._holds(self._trace, low) else None
-            low /= 1.2
+            if self._holds(self._trace, low):
+                middle = (low * failed) ** 0.5
+                best = middle if self._holds(self._trace, middle) else low
+            failed, low = low, low / 1.2
         return best if self._present() else None
 
     def _present(self):
