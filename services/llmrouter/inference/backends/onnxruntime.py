@@ -32,7 +32,7 @@ from llmrouter.inference.backends.native_events import put_event, reason_of
 from llmrouter.inference.backends.native_steps import steps_of
 from llmrouter.inference.backends.ort_loading import failures_named, load_decoder, open_library
 from llmrouter.inference.background import in_background
-from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
+from llmrouter.inference.models.folder import folder_card, read_folder
 from llmrouter.inference.models.text import load_text
 
 __all__ = ["OnnxRuntimeBackend", "make_engine"]
@@ -301,15 +301,7 @@ def _constraints(path: Path) -> Constraints | None:
     if library is None:
         return None
     folder = read_folder(path)
-    return Constraints(library, lambda: _words(folder), folder.eos_token_ids)
-
-
-def _words(folder: ModelFolder) -> list[bytes]:
-    """Return the bytes of every token; the text side, which serves, does not go on to hold them."""
-    text = load_text(folder)
-    words = text.token_bytes
-    text.forget_bytes()
-    return words
+    return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
 
 
 def _is_unquantised(path: Path) -> bool:

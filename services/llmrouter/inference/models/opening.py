@@ -130,7 +130,6 @@ class Opener:
         text = await in_background(load_text, folder)
         running.append(engine := await backend.load(path, self._options))
         facts = self._facts(folder, engine.context, await in_background(_sides, text, backend))
-        text.forget_bytes()
         return OpenModel(facts, text=text, backend=engine)
 
     def _describe(self, path: Path) -> Facts:

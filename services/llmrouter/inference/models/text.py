@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -14,6 +13,7 @@ from tokenizers import Tokenizer
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import Message
 from llmrouter.inference.models.folder import TOKENIZER_FILE
+from llmrouter.inference.models.shared_tokenizer import SharedTokenizer, share_tokenizer
 from llmrouter.inference.models.template import ChatTemplate, MessagesRefusedError, TemplateError
 from llmrouter.inference.models.text_files import (
     TEMPLATE_FILE,
@@ -21,11 +21,9 @@ from llmrouter.inference.models.text_files import (
     load_template,
     panics_told,
     read_config,
-    read_tokenizer,
     token_text,
 )
-from llmrouter.inference.models.token_bytes import token_bytes
-from llmrouter.inference.models.tokenizer_facts import TokenizerFacts, tokenizer_facts
+from llmrouter.inference.models.tokenizer_facts import TokenizerFacts
 
 __all__ = ["ModelText", "TextFolder", "load_text"]
 
@@ -63,18 +61,18 @@ class ModelText:
     def __init__(
         self,
         folder: TextFolder,
-        tokenizer: Tokenizer,
+        shared: SharedTokenizer,
         template: ChatTemplate | None,
         variables: dict[str, str],
-        growth: int,
     ) -> None:
         """Use `load_text`; `variables` are bos_token and eos_token for the template."""
         self._folder = folder
-        self._most_bytes = _MAX_TEXT_BYTES // growth
-        self._tokenizer = tokenizer
+        self._most_bytes = _MAX_TEXT_BYTES // shared.growth
+        self._shared = shared
+        self._tokenizer = shared.tokenizer
         self._template = template
         self._variables = variables
-        added = tokenizer.get_added_tokens_decoder()
+        added = shared.tokenizer.get_added_tokens_decoder()
         self._control = {token.content: one for one, token in added.items() if token.special}
         self._control_pattern = re.compile(
             "|".join(re.escape(text) for text in sorted(self._control, key=len, reverse=True))
@@ -122,12 +120,12 @@ class ModelText:
         if messages:
             asked, whole = self.encode_chat(messages), self._encode_apart(messages, text)
         elif self._control_pattern.search(text):
-            return self._ids(self._plain, text)
+            return self._ids(self._shared.plain, text)
         else:
             asked, whole = self.encode(prompt), self.encode(prompt + text)
         if whole[: len(asked)] == asked:
             return whole[len(asked) :]
-        return self._ids(self._plain, text)
+        return self._ids(self._shared.plain, text)
 
     def render(self, messages: Sequence[Message]) -> str:
         """Return the conversation as the model's chat template writes it.
@@ -143,27 +141,19 @@ class ModelText:
         text: str = self._tokenizer.decode(list(tokens), skip_special_tokens=True)
         return text
 
-    @cached_property
+    @property
     def token_bytes(self) -> list[bytes]:
-        """The bytes of every token id below the vocabulary's size; b"" for control tokens."""
-        return token_bytes(self._tokenizer, self._folder.vocab_size)
+        """The bytes of every token id below the vocabulary's size; b"" for control tokens.
 
-    def forget_bytes(self) -> None:
-        """Let go of them, megabytes that loading alone needs; they can be had again."""
-        self.__dict__.pop("token_bytes", None)
+        A list that is made each time: who holds it holds megabytes.
+        """
+        return self._shared.token_bytes
 
     def tokenizer_facts(self) -> TokenizerFacts:
         """Return what others may know of the tokenizer; call it in a thread."""
-        facts = tokenizer_facts(self._tokenizer, self.token_bytes)
+        facts = self._shared.facts
         whole = self._template is None or self._template.keeps_messages
         return facts if whole else facts._replace(longest_token_bytes=0)
-
-    @cached_property
-    def _plain(self) -> Tokenizer:
-        """A tokenizer that takes control tokens for ordinary text."""
-        tokenizer = Tokenizer.from_str(self._tokenizer.to_str())
-        tokenizer.encode_special_tokens = True
-        return tokenizer
 
     def _render(self, turns: Sequence[tuple[str, str]]) -> str:
         name = self._folder.name
@@ -200,10 +190,10 @@ class ModelText:
             ids.append(self._control[match.group()])
             end = match.end()
         tail = rendered[end:].replace(mark, "") + answered
-        return ids + self._ids(self._plain, tail)
+        return ids + self._ids(self._shared.plain, tail)
 
     def _encode_plain(self, text: str, mark: str) -> list[int]:
-        return self._ids(self._plain, text.replace(mark, ""))
+        return self._ids(self._shared.plain, text.replace(mark, ""))
 
     def _ids(
         self, tokenizer: Tokenizer, text: str, *, add_special_tokens: bool = False
@@ -272,9 +262,9 @@ def _stamps(path: Path) -> Iterator[object]:
 
 
 def _read_text(folder: TextFolder) -> ModelText:
-    tokenizer, growth = read_tokenizer(folder.path, folder.vocab_size)
+    shared = share_tokenizer(folder.path, folder.vocab_size)
     config = read_config(folder.path)
     variables = {
         name: token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
     }
-    return ModelText(folder, tokenizer, load_template(folder.path, config), variables, growth)
+    return ModelText(folder, shared, load_template(folder.path, config), variables)

@@ -25,9 +25,10 @@ __all__ = [
     "TOKENIZER_CONFIG_FILE",
     "load_template",
     "load_tokenizer",
+    "open_tokenizer",
     "panics_told",
+    "parse_tokenizer",
     "read_config",
-    "read_tokenizer",
     "token_text",
 ]
 
@@ -46,13 +47,25 @@ def load_tokenizer(path: Path, vocab_size: int) -> Tokenizer:
         RouterError: MODEL_UNAVAILABLE when it is no tokenizer, has ids from `vocab_size` up, or may
             make too much of a text.
     """
-    return read_tokenizer(path, vocab_size)[0]
+    return parse_tokenizer(*open_tokenizer(path), vocab_size)[0]
 
 
-def read_tokenizer(path: Path, vocab_size: int) -> tuple[Tokenizer, int]:
-    """Return the tokenizer, and how many bytes it may make of one."""
+def open_tokenizer(path: Path) -> tuple[Path, bytes]:
+    """Return the tokenizer.json of the folder at `path`, and what it says.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE when it is missing, cannot be read or is too large.
+    """
     file = inside(path, TOKENIZER_FILE, _REMEDY)
-    content = _content(file, _MAX_TOKENIZER_BYTES)
+    return file, _content(file, _MAX_TOKENIZER_BYTES)
+
+
+def parse_tokenizer(file: Path, content: bytes, vocab_size: int) -> tuple[Tokenizer, int]:
+    """Return the tokenizer that `file` says, and how many bytes it may make of one.
+
+    Raises:
+        RouterError: As `load_tokenizer`.
+    """
     growth = text_growth(file, read_parts(file, content))
     try:
         with panics_told(file):
