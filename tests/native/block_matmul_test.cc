@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <stdexcept>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -151,6 +152,25 @@ TEST(BlockMatmul, ActivationsAreRoundedToTheNearestOf255Steps) {
   }
 }
 
+TEST(BlockMatmul, ThreadsThatShareRowsAndPanelsComputeWhatOneDoes) {
+  const PackedMatrix matrix = Pack(RandomSource({100, 96, 8, false}, 10));
+  const std::vector<float> input = RandomRows(40, 96, 11);
+  for (const Path path : Paths()) {
+    QuantisedRows rows;
+    rows.Resize(40, 96);
+    std::vector<float> target(std::size_t{40} * 100);
+    const auto both = [](const auto& part) {
+      std::jthread other([&] { part(1); });
+      part(0);
+    };
+    both([&](int part) { rows.Fill(input.data(), 20 * part, 20 * part + 20); });
+    both([&](int part) {
+      Multiply(rows, matrix, 4 * part, part == 0 ? 4 : 7, target.data(), path);
+    });
+    EXPECT_EQ(Bits(target), Bits(Product(matrix, input.data(), 40, path)));
+  }
+}
+
 TEST(BlockMatmul, RowsTakenInPartsAreThoseTakenAtOnce) {
   const std::vector<float> input = RandomRows(17, 96, 9);
   QuantisedRows whole;
@@ -177,7 +197,7 @@ TEST(BlockMatmul, ARowIsTheSameInEveryCompany) {
     const PackedMatrix matrix = Pack(RandomSource(shape, 4));
     const std::vector<float> input = RandomRows(17, shape.depth, 5);
     for (const Path path : Paths()) {
-      for (const int rows : {2, 3, 4, 5, 6, 11, 12, 13, 16, 17}) {
+      for (const int rows : {2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17}) {
         const std::vector<float> together = Product(matrix, input.data(), rows, path);
         for (int row = 0; row < rows; ++row) {
           const auto alone = Product(matrix, input.data() + row * shape.depth, 1, path);

@@ -43,9 +43,10 @@ struct RowCounts {
 
 /// Prompt tokens that a step may compute beside its decoding rows, at most `prefill_chunk`. For one
 /// prompt they may take as long as the decoding itself, so that a long one about doubles the gap
-/// between tokens, or as many as are worth a pass over the weights. The more prompts wait for their
-/// first token, the longer: each waits for all others, so the time grows with the square of their
-/// number. Larger steps compute more tokens a second, and prompts that queue need them.
+/// between tokens, or as many as are worth a pass over the weights, which on fast processors is
+/// more. The more prompts wait for their first token, the longer: each waits for all others, so the
+/// time grows with the square of their number. Larger steps compute more tokens a second, and
+/// prompts that queue need them.
 int PrefillBudget(const RowCounts& rows, double decode_seconds, double seconds_per_prefill_token,
                   int prefill_chunk);
 

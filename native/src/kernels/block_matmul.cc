@@ -149,7 +149,8 @@ void QuantisedRows::Resize(int rows, int depth) {
   // Odd: blocks a multiple of 4 KiB apart would drive each other out of the first cache.
   stride_ = static_cast<std::size_t>(rows) | 1;
   const std::size_t count = static_cast<std::size_t>(blocks_) * stride_;
-  if (scales_.size() < count) {
+  // The last to grow: where memory failed one, the next use tries again.
+  if (sums_.size() < count) {
     values_.resize(count * kBlock);
     scales_.resize(count);
     sums_.resize(count);

@@ -115,7 +115,7 @@ class QuantisedRows {
   std::vector<std::int32_t> sums_;
 };
 
-/// Ways to compute the same bits.
+/// Ways to compute: products to the same bits, attention to those of its registers' width.
 enum class Path { kPortable, kAvx2, kVnni };
 
 /// The fastest this processor runs.

@@ -10,6 +10,7 @@
 #include <span>
 #include <vector>
 
+#include "first_failure.h"
 #include "ort/ort_api.h"
 
 namespace llmrouter::ort {
@@ -112,13 +113,20 @@ float* OutputOf(OrtKernelContext* context, std::span<const std::int64_t> shape,
 std::int64_t AttributeOf(const OrtKernelInfo* info, const char* name);
 float FractionOf(const OrtKernelInfo* info, const char* name);
 
-/// Calls `body` for each of `count` numbers on the session's threads.
+/// Calls `body` for each of `count` numbers on the session's threads; throws what it threw first,
+/// once all are done.
 template <typename Body>
 void Share(const OrtKernelContext* context, std::size_t count, const Body& body) {
-  const auto call =
-      +[](void* shared, std::size_t index) { (*static_cast<const Body*>(shared))(index); };
-  Check(GetApi()(kKernelContextParallelFor, context, call, count, std::size_t{0},
-                 const_cast<void*>(static_cast<const void*>(&body))));
+  struct Shared {
+    const Body& body;
+    FirstFailure failure;
+  } shared{body, {}};
+  const auto call = +[](void* given, std::size_t index) {
+    auto& mine = *static_cast<Shared*>(given);
+    mine.failure.Catch([&] { mine.body(index); });
+  };
+  Check(GetApi()(kKernelContextParallelFor, context, call, count, std::size_t{0}, &shared));
+  shared.failure.Rethrow();
 }
 
 /// Calls `body` with the beginning and the end of parts of `count` things of `size` values each,

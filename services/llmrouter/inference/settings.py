@@ -70,7 +70,8 @@ class InferenceSettings(Listening):
     RESOURCE_EXHAUSTED."""
     prefill_chunk: int = Field(default=256, ge=2, le=65_536)
     """Prompt tokens computed per step, and up to half as many more where they cut a prompt into
-    equal parts; fewer while others decode."""
+    equal parts; fewer while others decode, but where many prompts wait: what a step takes is then
+    the longest gap between two tokens of those others."""
     cache_type: Literal["auto", "float32", "float16"] = "auto"
     """How keys and values are kept where our own kernels compute attention: `float16` takes half
     the memory and time of `float32`; `auto` takes it for quantised models. A model whose attention
