@@ -56,6 +56,15 @@ class HeldModel:
         return Version(self.key, fingerprint, self.installed)
 
     @property
+    def stale(self) -> bool:
+        """Whether what is known of it was read of a folder that has been replaced since."""
+        return self.facts is not None and self.facts.written != self.installed
+
+    def is_contents(self, version: str) -> bool:
+        """Whether `version` names what it holds, and neither its folder nor an alias."""
+        return bool(version) and self.key.label != version == self.version.fingerprint
+
+    @property
     def accepting(self) -> bool:
         """Whether a request may begin on it now."""
         return self.opened is not None and (self.state is ModelState.READY or self.announced)

@@ -16,7 +16,7 @@ import structlog
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
-from llmrouter.inference.models.opening import Opener, OpenModel
+from llmrouter.inference.models.opening import Facts, Opener, OpenModel, written_at
 from llmrouter.inference.models.residency import ModelState, fits, idle_since, next_to_leave
 
 __all__ = ["Lifecycle", "NoRoomError", "ResidencyOptions"]
@@ -131,9 +131,11 @@ class Lifecycle:
         """Read what there is to know of a model that is not loaded; a broken one is FAILED."""
         if model.facts is None and model.state is ModelState.UNLOADED:
             try:
-                model.facts = await self._opener.describe(model.path)
+                facts = await self._opener.describe(model.path)
             except RouterError as error:
                 self._fail(model, error)
+            else:
+                model.facts = model.facts or facts  # what was loaded meanwhile knows better
 
     async def drain(self, model: HeldModel, patience: float | None = None) -> None:
         """Unload a model for good: no request loads it again.
@@ -217,9 +219,8 @@ class Lifecycle:
                 return None
             try:
                 self._check_memory(model)  # it may have become short while this load waited
-                if model.facts is None:
-                    model.facts = await self._opener.describe(model.path)
-                await self._make_room(model, model.facts.memory, beside=beside, evicting=evicting)
+                facts = model.facts = await self._known(model)
+                await self._make_room(model, facts.memory, beside=beside, evicting=evicting)
                 self._set(model, ModelState.LOADING)
                 opened = await self._open(model)
             except RouterError as error:
@@ -232,6 +233,13 @@ class Lifecycle:
             self._changes.tell()
             _log.info("model loaded", model=str(model.key), version=opened.facts.version)
             return None
+
+    async def _known(self, model: HeldModel) -> Facts:
+        """Return what there is to know of its folder, read again where that was replaced."""
+        written = await asyncio.to_thread(written_at, model.path)
+        if model.facts is not None and model.facts.written == written:
+            return model.facts
+        return await self._opener.describe(model.path)
 
     async def _open(self, model: HeldModel) -> OpenModel:
         """Open its folder; one that takes too long is given up, and what it opens is dropped."""
@@ -298,6 +306,10 @@ class Lifecycle:
             _log.exception("a model did not end in order", model=str(model.key))
         self._set(model, ModelState.UNLOADED)
         _log.info("model unloaded", model=str(model.key))
+        if model.stale:
+            model.forget()
+            if model.on_demand:  # nobody may look at the store before it is asked for
+                await self.describe(model)
         if model.waiting and model.on_demand:
             self._begin(model)
         else:

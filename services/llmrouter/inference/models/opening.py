@@ -28,7 +28,7 @@ from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.text import ModelText, load_text
 from llmrouter.inference.models.tokenizer_facts import UNKNOWN_TOKENIZER, TokenizerFacts
 
-__all__ = ["Facts", "OpenModel", "Opener", "find_backend", "find_embedder"]
+__all__ = ["Facts", "OpenModel", "Opener", "find_backend", "find_embedder", "written_at"]
 
 _log = structlog.get_logger("llmrouter.models")
 _EMBEDDER = "onnxruntime"
@@ -52,6 +52,8 @@ class Facts:
     """The memory that it counts for."""
     tokenizer: TokenizerFacts = UNKNOWN_TOKENIZER
     """Not known of embedding models."""
+    written: float = 0.0
+    """When the folder that was read had been written, in seconds since 1970."""
 
     @property
     def memory(self) -> int:
@@ -125,21 +127,24 @@ class Opener:
             embedder = await in_background(find_embedder)
             running.append(encoder := await embedder.load(path, self._options))
             return OpenModel(facts, embedder=encoder)
+        written = await in_background(written_at, path)
         folder, backend = await in_background(self._generator, path)
         await in_background(_check, folder, GraphKind.DECODER)
         text = await in_background(load_text, folder)
         running.append(engine := await backend.load(path, self._options))
-        facts = self._facts(folder, engine.context, await in_background(_sides, text, backend))
+        sides = await in_background(_sides, text, backend)
+        facts = self._facts(folder, engine.context, sides, written)
         return OpenModel(facts, text=text, backend=engine)
 
     def _describe(self, path: Path) -> Facts:
+        written = written_at(path)  # before its files: what changes meanwhile is read again
         if kind_of(path) is Kind.EMBEDDING:
             encoder = read_embedding_folder(path)
             sides = frozenset({EMBEDDING}), UNKNOWN_TOKENIZER
-            return self._facts(encoder, encoder.context_length, sides)
+            return self._facts(encoder, encoder.context_length, sides, written)
         folder, backend = self._generator(path)
         context = cached_context(folder, self._options)
-        return self._facts(folder, context, _sides(load_text(folder), backend))
+        return self._facts(folder, context, _sides(load_text(folder), backend), written)
 
     def _generator(self, path: Path) -> tuple[ModelFolder | CTranslate2Folder, type[Backend]]:
         if kind_of(path) is Kind.CTRANSLATE2:
@@ -147,7 +152,11 @@ class Opener:
         return read_folder(path), self._backend
 
     def _facts(
-        self, folder: StoredModel, context: int, sides: tuple[frozenset[str], TokenizerFacts]
+        self,
+        folder: StoredModel,
+        context: int,
+        sides: tuple[frozenset[str], TokenizerFacts],
+        written: float,
     ) -> Facts:
         label = folder.path.name.partition("@")[2]
         return Facts(
@@ -158,7 +167,16 @@ class Opener:
             tokenizer=sides[1],
             dimensions=folder.dimensions if isinstance(folder, EmbeddingFolder) else 0,
             counted=count(folder, self._options),
+            written=written,
         )
+
+
+def written_at(path: Path) -> float:
+    """Return when a folder was written, in seconds since 1970; 0 where there is none."""
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _check(folder: StoredModel, kind: GraphKind) -> None:

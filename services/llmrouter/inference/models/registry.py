@@ -169,7 +169,8 @@ class ModelRegistry:
         """Load a version, then pin it and move aliases to it; requests may ask for it from then on.
 
         One whose folder has changed since it was loaded is loaded anew beside the old one, which
-        serves until then, and goes on serving when that fails.
+        serves until then, and goes on serving when that fails. Asked for by its fingerprint, only
+        that is loaded, and stays where it is served.
 
         Args:
             name: The model.
@@ -183,10 +184,13 @@ class ModelRegistry:
                 MEMORY_PRESSURE.
         """
         await self.scan()
-        key = self.shelf.find(name, version).key
+        found = self.shelf.find(name, version)
+        key, contents = found.key, version if found.is_contents(version) else ""
         async with self._busy.setdefault(key, asyncio.Lock()):
             self.shelf.check_aliases(name, aliases)
-            model = await self._loaded(self.shelf.at(key), begun)
+            model = await self._loaded(self.shelf.at(key), contents, begun)
+            if contents not in ("", model.version.fingerprint):
+                raise _replaced(model, contents, model.version.fingerprint)
             model.on_demand = True
             model.pinned = model.pinned or pin
             await self.shelf.move_aliases(key, aliases)
@@ -238,8 +242,11 @@ class ModelRegistry:
         model = self.shelf.find(name, version)
         if not model.accepting:
             self._check_memory(model)
+        contents = model.is_contents(version)
         opened = await self.lifecycle.enter(model, who.remaining())
         try:
+            if contents and opened.facts.version != version:
+                raise _replaced(model, version, opened.facts.version)
             yield opened
         finally:
             model.leave(self._clock())
@@ -249,9 +256,19 @@ class ModelRegistry:
             message = f"memory is too short to load '{model.key}'"
             raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
 
-    async def _loaded(self, model: HeldModel, begun: Callable[[HeldModel], None]) -> HeldModel:
-        """Load a version, in place of what was loaded from the same folder before it changed."""
-        facts = await self._opener.describe(model.path)
+    async def _loaded(
+        self, model: HeldModel, contents: str, begun: Callable[[HeldModel], None]
+    ) -> HeldModel:
+        """Load a version, in place of what was loaded from the same folder before it changed.
+
+        Where `contents` is a fingerprint, nothing else is loaded.
+        """
+        if model.opened is not None and model.version.fingerprint == contents:
+            facts = model.opened.facts
+        else:
+            facts = await self._opener.describe(model.path)
+        if contents not in ("", facts.version):
+            raise _replaced(model, contents, facts.version)
         if model.opened is None or facts.version != model.version.fingerprint:
             self._check_memory(model)
         if model.opened is None:
@@ -272,3 +289,8 @@ class ModelRegistry:
         self._leaving.pop(model, None)
         self.shelf.drop(model)
         self.changes.tell()
+
+
+def _replaced(model: HeldModel, version: str, now: str) -> RouterError:
+    message = f"version {version} of '{model.key}' was replaced: its folder holds {now} now"
+    return RouterError(Reason.UNKNOWN_MODEL, message)

@@ -153,9 +153,9 @@ class Shelf:
         there = await asyncio.to_thread(self._folders, known)
         for key, (path, installed) in there.items():
             model = self._models.setdefault(key, HeldModel(key, path, installed))
-            if model.installed != installed and model.opened is None:
+            changed, model.installed = model.installed != installed, installed
+            if changed or model.stale:
                 model.forget()
-            model.installed = installed
         for key in set(self._models) - set(there):
             model = self._models[key]
             loads = model in busy or model.state is ModelState.LOADING

@@ -5,9 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import shutil
+from dataclasses import replace
 
-from tests.unit.inference.models.fake_backend import put, registry_of
-from tests.unit.inference.models.registry.asking import ask, refusal, states, until
+import pytest
+from tests.unit.inference.models.fake_backend import PROMPTLY, Clock, put, registry_of
+from tests.unit.inference.models.registry.asking import (
+    ask,
+    held,
+    refusal,
+    size_of_one,
+    states,
+    until,
+)
 
 from llmrouter.common.errors import Reason
 from llmrouter.inference.models.shelf import Shelf
@@ -25,6 +34,67 @@ async def test_an_unloaded_folder_that_changed_is_read_anew(make, backends, tmp_
     assert states(registry) == {"a": "unloaded", "b": "unloaded"}
     assert await ask(registry, "a", "new-a") == "new-a"
     assert await ask(registry, "b", "new-b") == "new-b"
+
+
+def put_anew(store, name):
+    """Replace a version by another one, at a time of its own however fast that was."""
+    os.utime(put(store, name, f"new-{name}"), (1, 1))
+
+
+@pytest.mark.parametrize("looked", [True, False])
+async def test_a_served_folder_that_changed_is_told_as_what_it_holds_once_it_was_unloaded(
+    make, tmp_path, looked
+):
+    clock = Clock()
+    registry = await make("a", clock=clock)
+    put_anew(tmp_path, "a")
+    if looked:
+        await registry.scan()
+    assert held(registry, "a").version.fingerprint == "v-a", "it serves still"
+    clock.now += 600
+    await registry.lifecycle.sweep(600)
+    if not looked:
+        await registry.scan()
+    assert held(registry, "a").version.fingerprint == "new-a"
+    assert held(registry, "a").obtainable
+    assert (await refusal(ask(registry, "a", "v-a"))).reason is Reason.UNKNOWN_MODEL
+    assert await ask(registry, "a", "new-a") == "new-a"
+
+
+async def test_who_asks_for_what_a_folder_held_is_not_answered_by_what_it_holds(make, tmp_path):
+    registry = await make("a", "a@v2", now=False)
+    for name in ("a", "a@v2"):
+        put_anew(tmp_path, name)  # and nobody has looked since
+    error = await refusal(ask(registry, "a", "v-a"))
+    assert error.reason is Reason.UNKNOWN_MODEL
+    assert error.message == "version v-a of 'a' was replaced: its folder holds new-a now"
+    assert held(registry, "a").users == 0
+    assert [await ask(registry, "a", one) for one in ("", "v2")] == ["new-a", "new-a@v2"]
+
+
+async def test_what_is_loaded_by_its_fingerprint_is_that_or_nothing(make, backends, tmp_path):
+    registry = await make("a", "b", now=False)
+    await registry.load("a", "v-a")
+    for name in "ab":
+        put_anew(tmp_path, name)
+        os.utime(tmp_path / name, (held(registry, name).installed,) * 2)
+    await registry.load("a", "v-a", aliases=["stable"])
+    assert await ask(registry, "a", "v-a") == "v-a", "it serves, and stays"
+    assert (await refusal(registry.load("b", "v-b"))).reason is Reason.UNKNOWN_MODEL
+    assert backends.loads == ["a"]
+    await registry.load("a", "")
+    assert await ask(registry, "a") == "new-a"
+
+
+async def test_room_is_made_for_what_a_folder_holds_now(make, backends, tmp_path):
+    put(tmp_path, "a")
+    budget = replace(PROMPTLY, memory_bytes=2 * size_of_one(tmp_path))
+    registry = await make("a", now=False, residency=budget)
+    put_anew(tmp_path, "a")
+    with (tmp_path / "a" / "tokenizer_config.json").open("a") as stream:
+        stream.write(" " * size_of_one(tmp_path))
+    assert "inference.memory_mib" in (await refusal(ask(registry, "a"))).message
+    assert backends.loads == []
 
 
 async def test_a_folder_that_is_gone_is_forgotten_unless_it_serves(make, tmp_path):
