@@ -111,7 +111,12 @@ class Lifecycle:
             raise RouterError(Reason.DEADLINE_EXCEEDED, message) from None
 
     async def load(
-        self, model: HeldModel, *, beside: HeldModel | None = None, evicting: bool = True
+        self,
+        model: HeldModel,
+        *,
+        beside: HeldModel | None = None,
+        evicting: bool = True,
+        done: Callable[[], None] = lambda: None,
     ) -> None:
         """Load a model unless it is loaded; a load that is under way is shared.
 
@@ -119,11 +124,13 @@ class Lifecycle:
             model: Which.
             beside: A model that may not be unloaded for it.
             evicting: Whether others may be unloaded for it.
+            done: Called once it is loaded by this call, before room is made for any other.
 
         Raises:
             RouterError: MODEL_UNAVAILABLE for what is wrong with it, or when there is no room.
         """
-        error = await asyncio.shield(self._begin(model, beside=beside, evicting=evicting))
+        task = self._begin(model, beside=beside, evicting=evicting, done=done)
+        error = await asyncio.shield(task)
         if error is not None:
             raise error
 
@@ -197,21 +204,31 @@ class Lifecycle:
                 await model.opened.engine.close()
 
     def _begin(
-        self, model: HeldModel, *, beside: HeldModel | None = None, evicting: bool = True
+        self,
+        model: HeldModel,
+        *,
+        beside: HeldModel | None = None,
+        evicting: bool = True,
+        done: Callable[[], None] = lambda: None,
     ) -> asyncio.Task[RouterError | None]:
         task = self._loads.get(model)
         if task is None or task.done():
-            task = asyncio.create_task(self._load(model, beside=beside, evicting=evicting))
-            self._loads[model] = task
-            task.add_done_callback(lambda done: self._forget(model, done))
+            load = self._load(model, beside=beside, evicting=evicting, done=done)
+            task = self._loads[model] = asyncio.create_task(load)
+            task.add_done_callback(lambda ended: self._forget(model, ended))
         return task
 
-    def _forget(self, model: HeldModel, done: asyncio.Task[RouterError | None]) -> None:
-        if self._loads.get(model) is done:
+    def _forget(self, model: HeldModel, ended: asyncio.Task[RouterError | None]) -> None:
+        if self._loads.get(model) is ended:
             del self._loads[model]
 
     async def _load(
-        self, model: HeldModel, *, beside: HeldModel | None, evicting: bool
+        self,
+        model: HeldModel,
+        *,
+        beside: HeldModel | None,
+        evicting: bool,
+        done: Callable[[], None],
     ) -> RouterError | None:
         """Return what went wrong: whoever waits for it is told by then."""
         async with self._turn:
@@ -230,6 +247,7 @@ class Lifecycle:
                 message = f"'{model.key}' could not be loaded ({type(error).__name__})"
                 return self._fail(model, RouterError(Reason.MODEL_UNAVAILABLE, message))
             model.become_ready(opened, self._clock())
+            done()
             self._changes.tell()
             _log.info("model loaded", model=str(model.key), version=opened.facts.version)
             return None

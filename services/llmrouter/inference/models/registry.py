@@ -279,11 +279,14 @@ class ModelRegistry:
             return model
         fresh = HeldModel(model.key, model.path, model.installed, model.on_demand, model.pinned)
         begun(fresh)
-        await self.lifecycle.load(fresh, beside=model)
+        await self.lifecycle.load(fresh, beside=model, done=lambda: self._replace(model, fresh))
+        return fresh
+
+    def _replace(self, model: HeldModel, fresh: HeldModel) -> None:
+        """Let `fresh` answer, and `model` leave once what runs on it has finished."""
         self.shelf.replace(model, fresh)
         leaving = self._leaving[model] = asyncio.create_task(self.lifecycle.drain(model))
         leaving.add_done_callback(lambda _: self._gone(model))
-        return fresh
 
     def _gone(self, model: HeldModel) -> None:
         self._leaving.pop(model, None)

@@ -113,6 +113,37 @@ async def test_a_replacement_does_not_push_out_what_it_replaces(make, backends, 
     assert await ask(registry, "a") == "v-a"
 
 
+async def test_what_was_loaded_beside_another_counts_when_the_next_load_has_its_turn(
+    make, backends, tmp_path, monkeypatch
+):
+    put(tmp_path, "a")
+    budget = replace(PROMPTLY, memory_bytes=2 * size_of_one(tmp_path))
+    registry = await make("a", residency=budget, pinned=["a"])
+    one = registry.lifecycle.memory
+    put(tmp_path, "a", "new")
+    put(tmp_path, "b")
+    await registry.scan()
+    held(registry, "b").on_demand = True
+    counted = {}
+
+    def check_memory(model):
+        counted[model.key.name] = registry.lifecycle.memory
+
+    monkeypatch.setattr(registry.lifecycle, "_check_memory", check_memory)
+    backends.gate.clear()
+    async with registry.generator("a", "", WHO):
+        replacing = asyncio.create_task(registry.load("a", ""))
+        await until(lambda: len(backends.loads) == 2)
+        asking = asyncio.create_task(ask(registry, "b"))
+        await until(lambda: held(registry, "b").waiting)
+        backends.gate.set()
+        error = await refusal(asking)
+        assert (error.reason, error.retry_after) == (Reason.MEMORY_PRESSURE, 1.0)
+        await replacing
+    assert counted == {"a": one, "b": 2 * one}
+    assert backends.most_open == 2
+
+
 async def test_a_mix_over_more_models_than_fit_completes(make, backends, tmp_path):
     put(tmp_path, "a")
     budget = replace(PROMPTLY, memory_bytes=2 * size_of_one(tmp_path))
