@@ -16,6 +16,8 @@ from llmrouter.inference.importers.llama_cpp import ENGINE, write_judgement
 from llmrouter.inference.models.card import ModelCard, Verification, write_card
 from llmrouter.inference.models.checksum import file_sha256
 from llmrouter.inference.models.folder import ModelFolder
+from llmrouter.inference.models.graph_check import check_graph, load_graph
+from llmrouter.inference.models.graph_operators import GraphKind
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.quality import evaluation_tokens, measure_quality
 from llmrouter.inference.models.store import ModelStore
@@ -71,7 +73,7 @@ def verify(
 
 
 def _card_of(folder: ModelFolder, checkpoint: Path, digest: str) -> ModelCard:
-    """Return the card of a folder that came from `checkpoint`."""
+    """Return the card of a folder that came from `checkpoint`, and whose graph is no stranger's."""
     if folder.card is None:
         raise RouterError(
             Reason.MODEL_UNAVAILABLE, f"{folder.path} has no card that says what it came from"
@@ -82,4 +84,5 @@ def _card_of(folder: ModelFolder, checkpoint: Path, digest: str) -> ModelCard:
             f"{checkpoint.name} has sha256 {digest}; {folder.path.name} came from "
             f"{folder.card.source.location} with {folder.card.source.sha256}",
         )
+    check_graph(folder.model_file, load_graph(folder.model_file), GraphKind.DECODER)
     return folder.card

@@ -27,7 +27,7 @@ from llmrouter.inference.models.ctranslate2_folder import read_ctranslate2_folde
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.machine import describe_machine, resident_bytes
-from llmrouter.inference.models.opening import find_backend
+from llmrouter.inference.models.opening import Opener, find_backend
 from llmrouter.inference.models.progress import Progress
 from llmrouter.inference.models.quality import evaluation_tokens
 from llmrouter.inference.models.reading import read_model
@@ -46,7 +46,7 @@ _TIMEOUT = 300.0
 
 
 async def measure_speed(path: Path, settings: InferenceSettings, progress: Progress) -> Speed:
-    """Load the model in `path`, run it, and close it again.
+    """Load the model in `path` as a service does, checks included, run it, and close it again.
 
     Args:
         path: A folder of a model that generates.
@@ -60,21 +60,21 @@ async def measure_speed(path: Path, settings: InferenceSettings, progress: Progr
     if kind_of(path) is Kind.EMBEDDING:
         raise invalid("name", f"{path.name} turns texts into vectors; only generation is measured")
     tokens = await asyncio.to_thread(_tokens, path)
-    backend = find_backend(
-        Kind.CTRANSLATE2 if kind_of(path) is Kind.CTRANSLATE2 else settings.backend
-    )
+    opener = Opener(find_backend(settings.backend), _options(settings))
     memory, began = resident_bytes(), time.monotonic()
-    running = await backend.load(path, _options(settings))
+    opened = await opener.open(path)
     loaded = time.monotonic() - began
     try:
-        bench = _Bench(running, tokens, progress)
+        if opened.backend is None:
+            raise TypeError("what is no embedding model has a backend")
+        bench = _Bench(opened.backend, tokens, progress)
         await bench.warm_up()
         prefill = await bench.prefill_rate()
         alone = await bench.decode_rate(1)
         together = await bench.decode_rate(STREAMS)
         grown = max(0, resident_bytes() - memory)
     finally:
-        await running.close()
+        await opened.engine.close()
     return Speed(
         machine=describe_machine(),
         load_seconds=round(loaded, 3),

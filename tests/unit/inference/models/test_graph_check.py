@@ -54,6 +54,12 @@ ONE = numpy_helper.from_array(np.ones(1, np.float32))
 CONSTANT = helper.make_node("Constant", [], ["out"], value=ONE)
 
 
+def endless(file: Path) -> None:
+    """Write a decoder that would never end."""
+    turns = helper.make_node("Loop", ["n", "go"], ["z"], name="turns", body=branch(CONSTANT))
+    onnx.save(decoder(turns), str(file))
+
+
 @pytest.mark.parametrize("kind", ["Loop", "Scan", "SequenceMap"])
 def test_what_may_never_end_is_refused(tmp_path: Path, kind: str) -> None:
     node = helper.make_node(kind, ["n", "go"], ["z"], name="turns", body=branch(CONSTANT))
