@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import Json, counted, err, out, write_json
+from llmrouter.cli.output import Json, counted, err, foreign, out, write_json
 from llmrouter.cli.stores import StorePath, existing_store
 from llmrouter.common.errors import RouterError
 
@@ -49,7 +49,7 @@ def check(
 def _tell(result: dict[str, Any]) -> None:
     name = f"[bold]{escape(result['name'])}[/]"
     if result["error"]:
-        err().print(f"[bold red]damaged[/] {name} {escape(result['error'])}", soft_wrap=True)
+        err().print(f"[bold red]damaged[/] {name} {foreign(result['error'])}", soft_wrap=True)
     elif result["files"]:
         files = counted(result["files"], "file")
         out().print(f"[green]whole[/] {name} [dim]{files} as imported[/]")

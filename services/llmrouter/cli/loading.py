@@ -7,10 +7,9 @@ from typing import Annotated
 
 import typer
 from google.protobuf.duration_pb2 import Duration
-from rich.markup import escape
 
 from llmrouter.cli.calling import dialled, plain
-from llmrouter.cli.output import Json, err, out, write_json
+from llmrouter.cli.output import Json, err, foreign, out, write_json
 from llmrouter.cli.places import Place, inference_at
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
@@ -100,14 +99,14 @@ def _tell(model: inference_pb2.LoadedModel, *, as_json: bool) -> None:
         return
     said = f"[green]{_state(model)}[/] [bold]{_name(model)}[/]"
     if model.version:
-        said += f" [dim]version {escape(model.version)}[/]"
+        said += f" [dim]version {foreign(model.version)}[/]"
     if model.aliases:
-        said += f" [dim]aliases {escape(', '.join(model.aliases))}[/]"
+        said += f" [dim]aliases {foreign(', '.join(model.aliases))}[/]"
     out().print(said, soft_wrap=True)
 
 
 def _name(model: inference_pb2.LoadedModel) -> str:
-    return escape(f"{model.name}@{model.label}" if model.label else model.name)
+    return foreign(f"{model.name}@{model.label}" if model.label else model.name)
 
 
 def _state(model: inference_pb2.LoadedModel) -> str:

@@ -18,6 +18,7 @@ from llmrouter.cli.output import (
     Json,
     err,
     facts,
+    foreign,
     out,
     report_progress,
     show_table,
@@ -173,7 +174,7 @@ def list_models(store: StorePath = None, as_json: Json = False) -> None:
         made.add_row(f"[bold]{escape(folder.path.name)}[/]", *cells)
     show_table(made)
     for name, why in broken.items():
-        err().print(f"[bold red]broken:[/] {escape(name)}: {escape(why)}", soft_wrap=True)
+        err().print(f"[bold red]broken:[/] {foreign(name)}: {foreign(why)}", soft_wrap=True)
 
 
 @app.command()
@@ -244,7 +245,7 @@ def _cells(folder: StoredModel) -> list[str]:
     if quality is not None:
         loss = quality.perplexity / quality.reference_perplexity - 1
         measured = [f"{quality.perplexity:.2f}", f"{loss:+.2%}" if loss else "exact"]
-    return [card.version[:12], *cells, *measured]
+    return [foreign(card.version[:12]), *cells, *measured]
 
 
 def _divergence(card: ModelCard | None) -> str:
@@ -256,7 +257,7 @@ def _verified(card: ModelCard | None) -> str:
     """Return how often an independent engine finds the same token most likely."""
     if card is None or card.verified is None:
         return "-"
-    return f"{card.verified.quality.top1_agreement:.0%} {card.verified.engine}"
+    return f"{card.verified.quality.top1_agreement:.0%} {foreign(card.verified.engine)}"
 
 
 def _as_data(folder: StoredModel) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
@@ -32,6 +33,7 @@ __all__ = [
     "err",
     "facts",
     "for_machines",
+    "foreign",
     "note_wish",
     "out",
     "report_progress",
@@ -150,6 +152,11 @@ def counted(count: int, noun: str) -> str:
 def visible(text: str) -> str:
     """Return model output without control characters, so that it cannot steer the terminal."""
     return text.translate(_HIDDEN)
+
+
+def foreign(text: str) -> str:
+    """Return what others wrote as words of one line of ours: neither markup nor control."""
+    return escape(" ".join(visible(text).split()))
 
 
 class Report:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.markup import escape
 
-from llmrouter.cli.output import Json, report_progress, show_table, table, write_json
+from llmrouter.cli.output import Json, foreign, report_progress, show_table, table, write_json
 from llmrouter.cli.stores import StorePath, existing_store
 from llmrouter.common.errors import Reason, RouterError
 
@@ -107,6 +107,6 @@ def _show(models: Sequence[ModelFolder], *, as_json: bool) -> None:
             f"{quality.kl_divergence:.4f}",
             f"{quality.top1_agreement:.1%}",
             str(quality.tokens),
-            escape(one.engine),
+            foreign(one.engine),
         )
     show_table(made)

@@ -134,6 +134,18 @@ def test_what_another_engine_said_is_listed_where_one_was_asked(held, tmp_path):
     assert (first["verified"]["top1_agreement"], second["verified"]) == (0.9, None)
 
 
+def test_what_a_card_says_neither_ends_the_list_nor_steers_the_terminal(held, tmp_path):
+    verified = SimpleNamespace(engine="\x1b]0;owned\x07[/x]", quality=QUALITY)
+    card = SimpleNamespace(**vars(CARD) | {"version": "[/red]\x1b[2J\n", "verified": verified})
+    held += [folder("odd-int8", card), folder("small-int8")]
+    shown = run("models", "list", "--store", str(tmp_path))
+    assert shown.exit_code == 0, shown.stderr
+    assert "[/red][2J " in shown.stdout
+    assert "90% ]0;owned[/x]" in shown.stdout
+    assert "small-int8" in shown.stdout
+    assert "\x1b" not in shown.stdout
+
+
 def test_a_broken_folder_hides_no_other(tmp_path):
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "genai_config.json").write_text("{")

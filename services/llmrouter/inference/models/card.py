@@ -119,7 +119,7 @@ def read_card(file: Path) -> ModelCard:
     source = card.child("source")
     return ModelCard(
         name=card.text("name", longest=128),
-        version=card.text("version", longest=64),
+        version=_word(card, "version", longest=64),
         architecture=card.text("architecture"),
         parameters=card.integer("parameters", 0, _HUGE),
         precision=card.text("precision", longest=32),
@@ -191,7 +191,15 @@ def _read_verification(card: JsonObject) -> Verification | None:
     quality = _read_quality(verified)
     if quality is None:
         raise verified.refuse("quality", "is missing")
-    return Verification(verified.text("engine"), quality)
+    return Verification(_word(verified, "engine", longest=256), quality)
+
+
+def _word(within: JsonObject, name: str, *, longest: int) -> str:
+    """Return a text that logs, terminals and keys of answers may show as it is."""
+    value = within.text(name, longest=longest)
+    if not value.isprintable():
+        raise within.refuse(name, f"is {value[:40]!r}, must have no control characters")
+    return value
 
 
 def write_card(card: ModelCard, folder: Path) -> None:

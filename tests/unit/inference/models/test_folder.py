@@ -171,6 +171,7 @@ def test_a_card_is_read_back_as_written(folder: Path) -> None:
     [
         ("name", ""),
         ("version", None),
+        ("version", "\x1b[2J"),
         ("parameters", -1),
         ("source", "somewhere"),
         ("format", 2),
