@@ -17,6 +17,7 @@ from llmrouter.inference.importers.budget import AUTO, Budget, Choice, choose
 from llmrouter.inference.importers.conversion import Job, convert_all
 from llmrouter.inference.importers.embedding import pull_embedding
 from llmrouter.inference.importers.refusal import faults_told
+from llmrouter.inference.models.alias_file import AliasFile
 from llmrouter.inference.models.catalog import CatalogEntry, find_entry
 from llmrouter.inference.models.embedding_catalog import EMBEDDINGS, find_embedding_entry
 from llmrouter.inference.models.integrity import Damaged, ignore, to_fetch
@@ -25,7 +26,7 @@ from llmrouter.inference.models.progress import Progress, Tell, silent, unheard
 from llmrouter.inference.models.sources.base import Source
 from llmrouter.inference.models.sources.local import LocalSource
 from llmrouter.inference.models.store import ModelStore, check_name
-from llmrouter.inference.models.versions import with_precision
+from llmrouter.inference.models.versions import key_of, with_precision
 
 __all__ = ["catalog_checkpoint", "import_checkpoint", "import_from", "pull"]
 
@@ -121,11 +122,12 @@ def import_from(
         tell: Told that it waits for another, what it goes on with, and where it can be gone on.
 
     Raises:
-        RouterError: INVALID_ARGUMENT for the name, a precision, or a budget that nothing fits;
-            MODEL_UNAVAILABLE naming what is wrong with the source or the checkpoint, or a full
-            disk. Nothing half-written is left.
+        RouterError: INVALID_ARGUMENT for the name, a label that is an alias, a precision, or a
+            budget that nothing fits; MODEL_UNAVAILABLE naming what is wrong with the source or the
+            checkpoint, or a full disk. Nothing half-written is left.
     """
     check_name(name)
+    _check_labels(name, precisions or (), store)
     # What lies here already waits for nobody's download.
     place = (
         nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading(tell)
@@ -135,8 +137,15 @@ def import_from(
             checkpoint = find_importer(found.path, importer).open(found.path)
         chosen = _resolved(precisions or checkpoint.precisions, checkpoint, budget, on_choice)
         wanted = _check_precisions(chosen, checkpoint.precisions)
+        _check_labels(name, wanted, store)
         job = Job(checkpoint, found.origin, None, progress, tell)
         return convert_all(job, {one: with_precision(name, one) for one in wanted}, store)
+
+
+def _check_labels(name: str, precisions: Sequence[str], store: ModelStore) -> None:
+    """Refuse a label that is an alias of what would be imported."""
+    for one in precisions:
+        AliasFile(store.root).check_label(key_of(with_precision(name, one)))
 
 
 def _resolved(

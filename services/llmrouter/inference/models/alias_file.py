@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.inference.models.store import disk_error
 from llmrouter.inference.models.untrusted_json import broken_file, read_object
 from llmrouter.inference.models.versions import VersionKey
@@ -67,6 +67,25 @@ class AliasFile:
         except OSError as error:
             raise disk_error(error, self._file) from error
         return moved
+
+    def check_label(self, key: VersionKey) -> None:
+        """Refuse a new version whose label is an alias: requests for that would be answered by it.
+
+        Raises:
+            RouterError: INVALID_ARGUMENT naming the alias and the remedy; MODEL_UNAVAILABLE as
+                `read`.
+        """
+        store = self._file.parent
+        if not key.label or (store / str(key)).is_dir():
+            return
+        label = self.read().get(key.name, {}).get(key.label)
+        if label is None or not (store / (there := str(VersionKey(key.name, label)))).is_dir():
+            return
+        raise invalid(
+            "name",
+            f"'{key.label}' is an alias of {key.name} and points to {there}; take another label, "
+            f"then `llmrouter models load {key.name}@LABEL --alias {key.label}`",
+        )
 
     @contextmanager
     def _alone(self) -> Iterator[None]:

@@ -128,13 +128,18 @@ def aliases_of(versions: Iterable[Version], moved: Mapping[str, str]) -> dict[st
 
     Args:
         versions: All of the same model.
-        moved: Alias to label; one whose version is gone is as if it had never been moved.
+        moved: Alias to label; one whose version is gone is as if it had never been moved, and so
+            is one that is a version's label by now.
     """
     by_age = sorted(versions, key=lambda one: (one.installed, one.key))
     if not by_age:
         return {}
     by_label = {one.key.label: one.key for one in by_age}
-    aliases = {alias: by_label[label] for alias, label in moved.items() if label in by_label}
+    aliases = {
+        alias: by_label[label]
+        for alias, label in moved.items()
+        if label in by_label and alias not in by_label
+    }
     latest = aliases.setdefault(LATEST, by_age[-1].key)
     aliases.setdefault(STABLE, by_label.get("", latest))
     return aliases

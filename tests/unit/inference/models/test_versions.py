@@ -67,6 +67,12 @@ def test_aliases_move_and_one_whose_version_is_gone_falls_back():
     assert aliases_of((OLD,), moved) == {LATEST: OLD.key, STABLE: OLD.key}
 
 
+def test_an_alias_that_is_a_label_by_now_points_nowhere_else():
+    moved = {"v3": "v2", "canary": "v2"}
+    assert aliases_of(ALL, moved) == {LATEST: NEWEST.key, STABLE: OLD.key, "canary": NEW.key}
+    assert find_version(ALL, aliases_of(ALL, moved), "v3") == NEWEST.key
+
+
 @pytest.mark.parametrize(
     ("wanted", "found"),
     [("", OLD), ("v2", NEW), ("latest", NEWEST), ("bbbbbbbbbbbb", NEW), ("stable", OLD)],
@@ -94,6 +100,20 @@ def test_moved_aliases_outlive_the_process(tmp_path: Path):
     (tmp_path / ".aliases.json").write_text('{"m": {"stable": 7}}')
     with pytest.raises(RouterError, match=r"m\.stable is 7"):
         AliasFile(tmp_path).read()
+
+
+def test_a_new_version_takes_over_no_alias(tmp_path: Path):
+    aliases = AliasFile(tmp_path)
+    aliases.move(VersionKey("m", "v2"), ["canary"])
+    taken = VersionKey("m", "canary")
+    aliases.check_label(taken)  # where it points is no version
+    (tmp_path / "m@v2").mkdir()
+    with pytest.raises(RouterError, match=r"points to m@v2; .*load m@LABEL --alias canary"):
+        aliases.check_label(taken)
+    for free in (VersionKey("m"), VersionKey("m", "v3"), VersionKey("n", "canary")):
+        aliases.check_label(free)
+    (tmp_path / "m@canary").mkdir()
+    aliases.check_label(taken)  # nor is it new
 
 
 def test_a_move_waits_for_others_of_the_store_and_not_for_good(tmp_path: Path, monkeypatch):
