@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from llmrouter.cli import budgeting, checking, loading, verifying
+from llmrouter.cli import budgeting, checking, loading, removing, verifying
 from llmrouter.cli.output import (
     Json,
     err,
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
 __all__ = ["app", "bench", "import_model", "list_models", "pull", "tell_damaged"]
 
 app = typer.Typer(
-    help="Pull, import, measure and list models; load and unload them where they run.",
+    help="Pull, import, measure, list and remove models; load and unload them where they run.",
     no_args_is_help=True,
 )
-for group in (checking, loading, verifying):
+for group in (checking, loading, removing, verifying):
     group.add_to(app)
 
 _WIDE = 100

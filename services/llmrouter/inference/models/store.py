@@ -79,7 +79,7 @@ class ModelStore:
             RouterError: UNKNOWN_MODEL naming the models there are; MODEL_UNAVAILABLE as
                 `read_folder`.
         """
-        return read_folder(self._existing(name))
+        return read_folder(self.existing(name))
 
     def model(self, name: str) -> StoredModel:
         """Read the model `name`, of whatever kind.
@@ -88,9 +88,14 @@ class ModelStore:
             RouterError: UNKNOWN_MODEL naming the models there are; MODEL_UNAVAILABLE for what is
                 wrong with its files.
         """
-        return read_model(self._existing(name))
+        return read_model(self.existing(name))
 
-    def _existing(self, name: str) -> Path:
+    def existing(self, name: str) -> Path:
+        """Return where the model `name` lies.
+
+        Raises:
+            RouterError: UNKNOWN_MODEL naming the models there are.
+        """
         path = self.path(name)
         if not path.is_dir():
             there = ", ".join(self.names()) or "none"
@@ -103,11 +108,10 @@ class ModelStore:
         """Delete the model `name`; it vanishes at once, its bytes a little later.
 
         Raises:
-            RouterError: UNKNOWN_MODEL, or MODEL_UNAVAILABLE when the disk refuses.
+            RouterError: UNKNOWN_MODEL naming the models there are, or MODEL_UNAVAILABLE when the
+                disk refuses.
         """
-        path = self.path(name)
-        if not path.is_dir():
-            raise RouterError(Reason.UNKNOWN_MODEL, f"{name} is not in {self.root}")
+        path = self.existing(name)
         try:
             self._set_aside(name)
         except OSError as error:
