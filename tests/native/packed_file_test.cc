@@ -6,8 +6,10 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <random>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "llmrouter/error.h"
@@ -85,6 +87,24 @@ TEST_F(PackedFileTest, WhatIsNotAsExpectedIsWrittenAnew) {
   const auto file = PackedFile::Open(Place(), matrices_);
   ASSERT_NE(file, nullptr);
   ExpectWhatIsRead(*file);
+}
+
+TEST_F(PackedFileTest, WhoeverWritesAtOnceLeavesTheFilesOfOthersAlone) {
+  // Threads have one process number, as processes of several containers do.
+  for (int round = 0; round < 20; ++round) {
+    fs::remove_all(folder_ / "made");
+    std::vector<std::shared_ptr<const PackedFile>> opened(4);
+    std::vector<std::thread> writers;
+    for (auto& file : opened) {
+      writers.emplace_back([this, &file] { file = PackedFile::Open(Place(), matrices_); });
+    }
+    for (std::thread& writer : writers) writer.join();
+    for (const auto& file : opened) {
+      ASSERT_NE(file, nullptr);
+      ExpectWhatIsRead(*file);
+    }
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 1);
+  }
 }
 
 TEST_F(PackedFileTest, ADiskThatRefusesSharesNothing) {

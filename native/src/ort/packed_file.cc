@@ -8,6 +8,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <random>
 #include <system_error>
 #include <utility>
 
@@ -47,10 +48,34 @@ class Descriptor {
   int number_;
 };
 
-/// A file that is gone in the end, unless it was renamed.
-struct Fresh {
-  std::string path;
-  ~Fresh() { unlink(path.c_str()); }
+/// Numbers of processes would not do: in containers these are alike, and several may write to one
+/// volume.
+std::string RandomName() {
+  std::random_device random;
+  return std::to_string(random()) + "-" + std::to_string(random());
+}
+
+/// A file of one's own to write, where nobody has one of that name; gone in the end unless it was
+/// renamed.
+class Fresh {
+ public:
+  explicit Fresh(const std::string& path)
+      : path_(path), file_(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC) {}
+  ~Fresh() {
+    if (file_.get() >= 0) unlink(path_.c_str());
+  }
+  Fresh(const Fresh&) = delete;
+  Fresh& operator=(const Fresh&) = delete;
+
+  /// Negative where the disk refuses.
+  int get() const { return file_.get(); }
+  bool Rename(const std::string& path) const {
+    return std::rename(path_.c_str(), path.c_str()) == 0;
+  }
+
+ private:
+  std::string path_;
+  Descriptor file_;
 };
 
 /// Null where it cannot be mapped.
@@ -118,18 +143,15 @@ bool PackedFile::Write(const std::string& path, const std::vector<NativeMatrix>&
                        const Layout& layout) {
   std::error_code failed;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
-  // Beside it and renamed, so that nobody maps half of it; each process writes one of its own.
-  const Fresh fresh{path + "." + std::to_string(getpid()) + ".new"};
-  return Fill(fresh.path, matrices, layout) && std::rename(fresh.path.c_str(), path.c_str()) == 0;
+  // Beside it and renamed, so that nobody maps half of it.
+  const Fresh fresh(path + "." + RandomName() + ".new");
+  return fresh.get() >= 0 && Fill(fresh.get(), matrices, layout) && fresh.Rename(path);
 }
 
-bool PackedFile::Fill(const std::string& path, const std::vector<NativeMatrix>& matrices,
-                      const Layout& layout) {
-  const Descriptor file(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW);
-  if (file.get() < 0) return false;
+bool PackedFile::Fill(int file, const std::vector<NativeMatrix>& matrices, const Layout& layout) {
   // Room is taken before anything is written: a full disk would end the process otherwise.
-  if (posix_fallocate(file.get(), 0, static_cast<off_t>(layout.bytes)) != 0) return false;
-  const auto memory = MapBytes(file.get(), layout.bytes, PROT_READ | PROT_WRITE);
+  if (posix_fallocate(file, 0, static_cast<off_t>(layout.bytes)) != 0) return false;
+  const auto memory = MapBytes(file, layout.bytes, PROT_READ | PROT_WRITE);
   if (memory == nullptr) return false;
   Header header{{}, layout.bytes, layout.shapes.size()};
   std::memcpy(header.magic, kMagic, sizeof(kMagic));
@@ -138,7 +160,7 @@ bool PackedFile::Fill(const std::string& path, const std::vector<NativeMatrix>& 
     kernels::PackedMatrix packed(layout.shapes[i], Slice(memory, layout.offsets[i]));
     ReadMatrixInto(matrices[i], &packed);
   }
-  return fdatasync(file.get()) == 0;
+  return fdatasync(file) == 0;
 }
 
 }  // namespace llmrouter::ort

@@ -37,8 +37,7 @@ class PackedFile {
   /// Both false where the disk refuses.
   static bool Write(const std::string& path, const std::vector<NativeMatrix>& matrices,
                     const Layout& layout);
-  static bool Fill(const std::string& path, const std::vector<NativeMatrix>& matrices,
-                   const Layout& layout);
+  static bool Fill(int file, const std::vector<NativeMatrix>& matrices, const Layout& layout);
 
   std::shared_ptr<std::byte> memory_;
   Layout layout_;
