@@ -27,6 +27,12 @@ void BindDecoder(py::module_& module) {
       .def_readwrite("scales_offset", &NativeMatrix::scales_offset)
       .def_readwrite("zero_points_offset", &NativeMatrix::zero_points_offset);
 
+  py::class_<SharedWeights>(module, "SharedWeights");
+  module.def("find_shared_weights", &FindSharedWeights, py::arg("path"), py::arg("matrices"),
+             py::call_guard<py::gil_scoped_release>());
+  module.def("write_shared_weights", &WriteSharedWeights, py::arg("path"), py::arg("matrices"),
+             py::call_guard<py::gil_scoped_release>());
+
   py::class_<OrtModel>(module, "OrtModel")
       .def(py::init<>())
       .def_readwrite("path", &OrtModel::path)

@@ -63,6 +63,17 @@ class NativeMatrix:
     zero_points_offset: int
     def __init__(self) -> None: ...
 
+# The matrices of a model as they are computed with, in a file that every process maps.
+class SharedWeights: ...
+
+# Maps the file and compares its checksum; None where it is missing, of other matrices or damaged.
+# Raises EngineError for matrices that their files do not hold.
+def find_shared_weights(path: str, matrices: Sequence[NativeMatrix]) -> SharedWeights | None: ...
+
+# Writes the file anew, of weights that are known to be right, and maps it; None where the disk
+# refuses. Raises as `find_shared_weights`.
+def write_shared_weights(path: str, matrices: Sequence[NativeMatrix]) -> SharedWeights | None: ...
+
 # A decoder-only text model in ONNX form. In the names of cache tensors, %d is the layer.
 class OrtModel:
     path: str
@@ -70,9 +81,8 @@ class OrtModel:
     graph: bytes
     # What the nodes llmrouter.MatMulNBits of `graph` multiply with. Reading takes a copy.
     matrices: Sequence[NativeMatrix]
-    # A file that processes share, in which `matrices` lie as they are computed with; written where
-    # it is missing. Empty keeps them in memory of this process, and so does a disk that refuses.
-    shared_weights: str
+    # Where `matrices` lie as they are computed with; None reads them into memory of this process.
+    shared_weights: SharedWeights | None
     # Whether `graph` takes the tokens of many rows side by side.
     packed: bool
     # Whether each token of a packed run is rounded as if it were alone.

@@ -1,7 +1,6 @@
 #include "ort/packed_file.h"
 
 #include <gtest/gtest.h>
-#include <sys/stat.h>
 
 #include <cstring>
 #include <filesystem>
@@ -39,6 +38,17 @@ class PackedFileTest : public testing::Test {
 
   std::string Place() const { return folder_ / "made" / "packed"; }
 
+  /// What a model does that is loaded.
+  std::shared_ptr<const PackedFile> FindOrWrite() const {
+    auto file = PackedFile::Find(Place(), matrices_);
+    return file != nullptr ? file : PackedFile::Write(Place(), matrices_);
+  }
+
+  void Overwrite(std::streamoff at, const std::string& bytes) const {
+    std::fstream file(Place(), std::ios::in | std::ios::out | std::ios::binary);
+    file.seekp(at).write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+  }
+
   void ExpectWhatIsRead(const PackedFile& file) const {
     for (std::size_t i = 0; i < matrices_.size(); ++i) {
       const kernels::PackedMatrix found = file.Matrix(i), read = ReadMatrix(matrices_[i]);
@@ -47,30 +57,23 @@ class PackedFileTest : public testing::Test {
     }
   }
 
-  static ino_t InodeOf(const std::string& path) {
-    struct stat status = {};
-    EXPECT_EQ(stat(path.c_str(), &status), 0);
-    return status.st_ino;
-  }
-
   fs::path folder_;
   std::vector<NativeMatrix> matrices_;
 };
 
-TEST_F(PackedFileTest, HoldsWhatReadingGivesAndIsWrittenOnce) {
-  const auto first = PackedFile::Open(Place(), matrices_);
+TEST_F(PackedFileTest, HoldsWhatReadingGivesForAllWhoComeLater) {
+  EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr);
+  const auto first = PackedFile::Write(Place(), matrices_);
   ASSERT_NE(first, nullptr);
   ExpectWhatIsRead(*first);
-  const ino_t inode = InodeOf(Place());
-  const auto second = PackedFile::Open(Place(), matrices_);
+  const auto second = PackedFile::Find(Place(), matrices_);
   ASSERT_NE(second, nullptr);
   ExpectWhatIsRead(*second);
-  EXPECT_EQ(InodeOf(Place()), inode);
   EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 1);
 }
 
 TEST_F(PackedFileTest, AMatrixOutlivesTheObjectItCameFrom) {
-  auto file = PackedFile::Open(Place(), matrices_);
+  auto file = PackedFile::Write(Place(), matrices_);
   ASSERT_NE(file, nullptr);
   const kernels::PackedMatrix matrix = file->Matrix(1);
   file.reset();
@@ -79,14 +82,36 @@ TEST_F(PackedFileTest, AMatrixOutlivesTheObjectItCameFrom) {
             0);
 }
 
-TEST_F(PackedFileTest, WhatIsNotAsExpectedIsWrittenAnew) {
-  PackedFile::Open(Place(), matrices_);
-  fs::resize_file(Place(), 5000);
-  ASSERT_NE(PackedFile::Open(Place(), matrices_), nullptr);
-  std::fstream(Place(), std::ios::in | std::ios::out).write("another", 7);
-  const auto file = PackedFile::Open(Place(), matrices_);
+TEST_F(PackedFileTest, WhatWasCutIsNotFoundAndIsWrittenAnew) {
+  PackedFile::Write(Place(), matrices_);
+  fs::resize_file(Place(), fs::file_size(Place()) - 1);
+  EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr);
+  ASSERT_NE(PackedFile::Write(Place(), matrices_), nullptr);
+  EXPECT_NE(PackedFile::Find(Place(), matrices_), nullptr);
+}
+
+TEST_F(PackedFileTest, DamageAnywhereIsFoundAndMendedByWritingAnew) {
+  PackedFile::Write(Place(), matrices_);
+  const auto bytes = static_cast<std::streamoff>(fs::file_size(Place()));
+  for (const std::streamoff at : {std::streamoff{0}, std::streamoff{8}, std::streamoff{16},
+                                  std::streamoff{24}, std::streamoff{4096}, bytes - 1}) {
+    const auto file = FindOrWrite();
+    ASSERT_NE(file, nullptr);
+    ExpectWhatIsRead(*file);
+    Overwrite(at, "\x7f");
+    EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr) << "byte " << at;
+  }
+}
+
+TEST_F(PackedFileTest, AFileOfOtherMatricesIsNotTheirs) {
+  const auto file = PackedFile::Write(Place(), matrices_);
   ASSERT_NE(file, nullptr);
-  ExpectWhatIsRead(*file);
+  EXPECT_TRUE(file->Holds(matrices_));
+  matrices_[0].bits = 4;
+  EXPECT_FALSE(file->Holds(matrices_));
+  matrices_.pop_back();
+  EXPECT_FALSE(file->Holds(matrices_));
+  EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr);
 }
 
 TEST_F(PackedFileTest, WhoeverWritesAtOnceLeavesTheFilesOfOthersAlone) {
@@ -96,7 +121,7 @@ TEST_F(PackedFileTest, WhoeverWritesAtOnceLeavesTheFilesOfOthersAlone) {
     std::vector<std::shared_ptr<const PackedFile>> opened(4);
     std::vector<std::thread> writers;
     for (auto& file : opened) {
-      writers.emplace_back([this, &file] { file = PackedFile::Open(Place(), matrices_); });
+      writers.emplace_back([this, &file] { file = FindOrWrite(); });
     }
     for (std::thread& writer : writers) writer.join();
     for (const auto& file : opened) {
@@ -109,13 +134,15 @@ TEST_F(PackedFileTest, WhoeverWritesAtOnceLeavesTheFilesOfOthersAlone) {
 
 TEST_F(PackedFileTest, ADiskThatRefusesSharesNothing) {
   std::ofstream(folder_ / "made") << "a file where a folder would be";
-  EXPECT_EQ(PackedFile::Open(Place(), matrices_), nullptr);
-  EXPECT_EQ(PackedFile::Open(folder_ / "none", {}), nullptr);
+  EXPECT_EQ(PackedFile::Write(Place(), matrices_), nullptr);
+  EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr);
+  EXPECT_EQ(PackedFile::Write(folder_ / "none", {}), nullptr);
 }
 
 TEST_F(PackedFileTest, MatricesThatTheirFileDoesNotHoldAreRefusedBeforeAnythingIsWritten) {
   matrices_[0].columns = 1 << 30;
-  EXPECT_THROW(PackedFile::Open(Place(), matrices_), Error);
+  EXPECT_THROW(PackedFile::Find(Place(), matrices_), Error);
+  EXPECT_THROW(PackedFile::Write(Place(), matrices_), Error);
   EXPECT_FALSE(fs::exists(folder_ / "made"));
 }
 

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -33,6 +34,28 @@ struct NativeMatrix {
   std::int64_t zero_points_offset = -1;
 };
 
+namespace ort {
+class PackedFile;
+}
+
+/// The matrices of a model as they are computed with, in a file that every process maps.
+struct SharedWeights {
+  /// Never null.
+  std::shared_ptr<const ort::PackedFile> file;
+};
+
+/// Maps the file at `path` and compares its checksum: all of it is read. Nothing where it is
+/// missing, of other matrices or damaged. Throws kModelUnavailable for matrices that their files do
+/// not hold.
+std::optional<SharedWeights> FindSharedWeights(const std::string& path,
+                                               const std::vector<NativeMatrix>& matrices);
+
+/// Writes the file at `path` anew and maps it. Whoever comes later computes with what stands there:
+/// the files of `matrices` have to be known to be right, and `path` to tell what they are. Nothing
+/// where the disk refuses. Throws as `FindSharedWeights`.
+std::optional<SharedWeights> WriteSharedWeights(const std::string& path,
+                                                const std::vector<NativeMatrix>& matrices);
+
 /// A decoder-only text model in ONNX form: where it is and what its configuration promises.
 struct OrtModel {
   /// The .onnx file.
@@ -41,12 +64,10 @@ struct OrtModel {
   /// folder. Empty runs the file.
   std::string graph;
   /// What the nodes `llmrouter.MatMulNBits` of `graph` multiply with, by their attribute `matrix`.
-  /// Copied into memory while loading.
   std::vector<NativeMatrix> matrices;
-  /// A file in which `matrices` lie as they are computed with, mapped by every process that loads
-  /// the model; written where it is missing. Its name has to tell what it was made of. Empty keeps
-  /// them in memory of this process, and so does a disk that refuses.
-  std::string shared_weights;
+  /// Where `matrices` lie as they are computed with; without it they are read into memory of this
+  /// process.
+  std::optional<SharedWeights> shared_weights;
   /// Whether `graph` takes the tokens of many rows side by side, and attention finds out by itself
   /// whose they are; otherwise it is as the file's.
   bool packed = false;

@@ -31,6 +31,8 @@ struct MatrixShape {
   /// Bytes of one column's weights, and of its zero points, as the operator MatMulNBits has them.
   std::size_t ColumnBytes() const;
   std::size_t ColumnZeroBytes() const;
+
+  bool operator==(const MatrixShape&) const = default;
 };
 
 /// Throws std::invalid_argument unless the sizes are positive, the depth a multiple of kBlock, the

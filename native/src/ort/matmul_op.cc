@@ -67,9 +67,13 @@ class MatMulKernel {
   kernels::PackedMatrix matrix_;
 };
 
-MatMulOp::MatMulOp(std::vector<NativeMatrix> multiplied, const std::string& shared_weights)
+MatMulOp::MatMulOp(std::vector<NativeMatrix> multiplied,
+                   const std::optional<SharedWeights>& shared_weights)
     : matrices(std::move(multiplied)) {
-  if (!shared_weights.empty()) packed = PackedFile::Open(shared_weights, matrices);
+  if (shared_weights) packed = shared_weights->file;
+  if (packed != nullptr && !packed->Holds(matrices)) {
+    throw Error(ErrorCode::kModelUnavailable, "the shared weights are those of another model");
+  }
   Describe("MatMulNBits", 1, this);
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 
 #include <memory>
-#include <string>
+#include <optional>
 #include <vector>
 
 #include "llmrouter/ort_decoder.h"
@@ -17,8 +17,9 @@ class PackedFile;
 struct MatMulOp : Operator {
   using Kernel = MatMulKernel;
 
-  /// `shared_weights` as in `OrtModel`.
-  MatMulOp(std::vector<NativeMatrix> multiplied, const std::string& shared_weights);
+  /// As in `OrtModel`. Throws kModelUnavailable where `shared_weights` are of other matrices.
+  MatMulOp(std::vector<NativeMatrix> multiplied,
+           const std::optional<SharedWeights>& shared_weights);
 
   std::vector<NativeMatrix> matrices;
   /// All of them in the order of the kernels; null where each is read into memory of its own.

@@ -5,6 +5,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
@@ -12,6 +14,7 @@
 #include <system_error>
 #include <utility>
 
+#include "checksum.h"
 #include "ort/matrix_file.h"
 
 namespace llmrouter::ort {
@@ -19,14 +22,16 @@ namespace {
 
 /// A page, and with it every matrix begins at one.
 constexpr std::size_t kAlignment = 4096;
-/// Changes with the order of the kernels.
-constexpr char kMagic[8] = {'l', 'l', 'm', 'r', 'p', 'k', '0', '1'};
+/// Changes with the order of the kernels and with what stands in the header.
+constexpr char kMagic[8] = {'l', 'l', 'm', 'r', 'p', 'k', '0', '2'};
 
 /// Stands in the first page.
 struct Header {
   char magic[sizeof(kMagic)];
   std::uint64_t bytes;
   std::uint64_t matrices;
+  /// Of the pages behind it.
+  std::uint64_t checksum;
 };
 
 std::size_t Aligned(std::size_t bytes) {
@@ -85,6 +90,13 @@ std::shared_ptr<std::byte> MapBytes(int descriptor, std::size_t bytes, int prote
   return {static_cast<std::byte*>(memory), [bytes](std::byte* mapped) { munmap(mapped, bytes); }};
 }
 
+/// What the header says of such a file, whose pages lie in `memory`.
+Header HeaderOf(std::size_t bytes, std::size_t matrices, const std::byte* memory) {
+  Header header{{}, bytes, matrices, Checksum({memory + kAlignment, bytes - kAlignment})};
+  std::memcpy(header.magic, kMagic, sizeof(kMagic));
+  return header;
+}
+
 std::shared_ptr<std::byte> Slice(const std::shared_ptr<std::byte>& memory, std::size_t offset) {
   return {memory, memory.get() + offset};
 }
@@ -94,14 +106,26 @@ std::shared_ptr<std::byte> Slice(const std::shared_ptr<std::byte>& memory, std::
 PackedFile::PackedFile(std::shared_ptr<std::byte> memory, Layout layout)
     : memory_(std::move(memory)), layout_(std::move(layout)) {}
 
-std::shared_ptr<const PackedFile> PackedFile::Open(const std::string& path,
+std::shared_ptr<const PackedFile> PackedFile::Find(const std::string& path,
                                                    const std::vector<NativeMatrix>& matrices) {
+  return matrices.empty() ? nullptr : Map(path, LayOut(matrices));
+}
+
+std::shared_ptr<const PackedFile> PackedFile::Write(const std::string& path,
+                                                    const std::vector<NativeMatrix>& matrices) {
   if (matrices.empty()) return nullptr;
   Layout layout = LayOut(matrices);
-  std::shared_ptr<std::byte> memory = Map(path, layout);
-  if (memory == nullptr && Write(path, matrices, layout)) memory = Map(path, layout);
-  if (memory == nullptr) return nullptr;
-  return std::shared_ptr<const PackedFile>(new PackedFile(std::move(memory), std::move(layout)));
+  std::error_code failed;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
+  // Beside it and renamed, so that nobody maps half of it.
+  const Fresh fresh(path + "." + RandomName() + ".new");
+  const bool written =
+      fresh.get() >= 0 && Fill(fresh.get(), matrices, layout) && fresh.Rename(path);
+  return written ? Map(path, std::move(layout)) : nullptr;
+}
+
+bool PackedFile::Holds(const std::vector<NativeMatrix>& matrices) const {
+  return std::ranges::equal(matrices, layout_.shapes, {}, ShapeOf);
 }
 
 kernels::PackedMatrix PackedFile::Matrix(std::size_t index) const {
@@ -120,7 +144,7 @@ PackedFile::Layout PackedFile::LayOut(const std::vector<NativeMatrix>& matrices)
   return layout;
 }
 
-std::shared_ptr<std::byte> PackedFile::Map(const std::string& path, const Layout& layout) {
+std::shared_ptr<const PackedFile> PackedFile::Map(const std::string& path, Layout layout) {
   const Descriptor file(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW);
   struct stat status = {};
   if (file.get() < 0 || fstat(file.get(), &status) != 0 ||
@@ -129,23 +153,16 @@ std::shared_ptr<std::byte> PackedFile::Map(const std::string& path, const Layout
   }
   std::shared_ptr<std::byte> memory = MapBytes(file.get(), layout.bytes, PROT_READ);
   if (memory == nullptr) return nullptr;
+  // Read now, at the speed of the disk, rather than page by page. What a disk cannot read would end
+  // the process where it is touched.
+  if (madvise(memory.get(), layout.bytes, MADV_POPULATE_READ) != 0 && errno == EFAULT) {
+    return nullptr;
+  }
   Header header;
   std::memcpy(&header, memory.get(), sizeof(header));
-  const bool ours = std::memcmp(header.magic, kMagic, sizeof(kMagic)) == 0 &&
-                    header.bytes == layout.bytes && header.matrices == layout.shapes.size();
-  if (!ours) return nullptr;
-  // Read now, at the speed of the disk, rather than page by page in the first steps.
-  madvise(memory.get(), layout.bytes, MADV_POPULATE_READ);
-  return memory;
-}
-
-bool PackedFile::Write(const std::string& path, const std::vector<NativeMatrix>& matrices,
-                       const Layout& layout) {
-  std::error_code failed;
-  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
-  // Beside it and renamed, so that nobody maps half of it.
-  const Fresh fresh(path + "." + RandomName() + ".new");
-  return fresh.get() >= 0 && Fill(fresh.get(), matrices, layout) && fresh.Rename(path);
+  const Header expected = HeaderOf(layout.bytes, layout.shapes.size(), memory.get());
+  if (std::memcmp(&header, &expected, sizeof(header)) != 0) return nullptr;
+  return std::shared_ptr<const PackedFile>(new PackedFile(std::move(memory), std::move(layout)));
 }
 
 bool PackedFile::Fill(int file, const std::vector<NativeMatrix>& matrices, const Layout& layout) {
@@ -153,14 +170,35 @@ bool PackedFile::Fill(int file, const std::vector<NativeMatrix>& matrices, const
   if (posix_fallocate(file, 0, static_cast<off_t>(layout.bytes)) != 0) return false;
   const auto memory = MapBytes(file, layout.bytes, PROT_READ | PROT_WRITE);
   if (memory == nullptr) return false;
-  Header header{{}, layout.bytes, layout.shapes.size()};
-  std::memcpy(header.magic, kMagic, sizeof(kMagic));
-  std::memcpy(memory.get(), &header, sizeof(header));
   for (std::size_t i = 0; i < matrices.size(); ++i) {
     kernels::PackedMatrix packed(layout.shapes[i], Slice(memory, layout.offsets[i]));
     ReadMatrixInto(matrices[i], &packed);
   }
+  const Header header = HeaderOf(layout.bytes, layout.shapes.size(), memory.get());
+  std::memcpy(memory.get(), &header, sizeof(header));
   return fdatasync(file) == 0;
 }
 
 }  // namespace llmrouter::ort
+
+namespace llmrouter {
+namespace {
+
+std::optional<SharedWeights> Shared(std::shared_ptr<const ort::PackedFile> file) {
+  if (file == nullptr) return std::nullopt;
+  return SharedWeights{std::move(file)};
+}
+
+}  // namespace
+
+std::optional<SharedWeights> FindSharedWeights(const std::string& path,
+                                               const std::vector<NativeMatrix>& matrices) {
+  return Shared(ort::PackedFile::Find(path, matrices));
+}
+
+std::optional<SharedWeights> WriteSharedWeights(const std::string& path,
+                                                const std::vector<NativeMatrix>& matrices) {
+  return Shared(ort::PackedFile::Write(path, matrices));
+}
+
+}  // namespace llmrouter

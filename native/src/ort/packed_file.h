@@ -15,10 +15,15 @@ namespace llmrouter::ort {
 /// never changed, so that mapping it is safe.
 class PackedFile {
  public:
-  /// Maps the file at `path`; writes it first where it is missing or not what is expected. Null
-  /// where the disk refuses. Throws kModelUnavailable for what is wrong with the matrices.
-  static std::shared_ptr<const PackedFile> Open(const std::string& path,
+  /// As `FindSharedWeights`, and null where it finds nothing.
+  static std::shared_ptr<const PackedFile> Find(const std::string& path,
                                                 const std::vector<NativeMatrix>& matrices);
+  /// As `WriteSharedWeights`, and null where the disk refuses.
+  static std::shared_ptr<const PackedFile> Write(const std::string& path,
+                                                 const std::vector<NativeMatrix>& matrices);
+
+  /// Whether these matrices, by their shapes, lie in the file.
+  bool Holds(const std::vector<NativeMatrix>& matrices) const;
 
   /// A matrix that lies in the file, which stays mapped as long as it lives.
   kernels::PackedMatrix Matrix(std::size_t index) const;
@@ -33,10 +38,9 @@ class PackedFile {
   PackedFile(std::shared_ptr<std::byte> memory, Layout layout);
 
   static Layout LayOut(const std::vector<NativeMatrix>& matrices);
-  static std::shared_ptr<std::byte> Map(const std::string& path, const Layout& layout);
-  /// Both false where the disk refuses.
-  static bool Write(const std::string& path, const std::vector<NativeMatrix>& matrices,
-                    const Layout& layout);
+  /// Null where there is none, or not a whole one.
+  static std::shared_ptr<const PackedFile> Map(const std::string& path, Layout layout);
+  /// False where the disk refuses.
   static bool Fill(int file, const std::vector<NativeMatrix>& matrices, const Layout& layout);
 
   std::shared_ptr<std::byte> memory_;

@@ -23,6 +23,7 @@ from llmrouter.inference.backends.packed_graph import DecoderTensors
 from llmrouter.inference.backends.shared_weights import SharedWeights
 from llmrouter.inference.models.counted import count
 from llmrouter.inference.models.folder import ModelFolder, read_folder
+from llmrouter.inference.models.integrity import check_contents
 from llmrouter.inference.models.text import load_text
 from llmrouter.inference.models.untrusted_json import broken_file
 
@@ -98,7 +99,7 @@ def _ort_model(folder: ModelFolder, kernels: Kernels, options: BackendOptions) -
     if rewritten is not None:
         model.graph = rewritten.graph
         model.matrices = [_matrix(place) for place in rewritten.matrices]
-        model.shared_weights = _shared_weights(folder, rewritten.matrices, options)
+        model.shared_weights = _shared_weights(folder, rewritten.matrices, model.matrices, options)
         model.packed = rewritten.packed
         model.rounds_alike = rewritten.rounds_alike
     quantised = rewritten is not None and rewritten.quantised
@@ -137,16 +138,31 @@ def _left_to_library(folder: ModelFolder, held: int, options: BackendOptions) ->
 
 
 def _shared_weights(
-    folder: ModelFolder, matrices: Sequence[MatrixPlace], options: BackendOptions
-) -> str:
+    folder: ModelFolder,
+    places: Sequence[MatrixPlace],
+    matrices: Sequence[_native.NativeMatrix],
+    options: BackendOptions,
+) -> _native.SharedWeights | None:
+    """Find what earlier loads wrote, or write it; None keeps weights in memory of this process.
+
+    Raises:
+        RouterError: As `check_contents`.
+    """
     if options.shared_weights is None:
-        return ""
+        return None
     shared = SharedWeights(options.shared_weights)
-    file = shared.file(folder.path, matrices)
+    file = shared.file(folder.path, folder.version, places)
     if file is None:
-        return ""
+        return None
     shared.forget_others(file)
-    return str(file)
+    found = _native.find_shared_weights(str(file), matrices)
+    if found is not None:
+        return found
+    if file.exists():
+        _log.warning("shared weights are damaged and written anew", file=str(file))
+    # Later loads compute with what is kept, whatever their own comparison of the folder says.
+    check_contents(folder.path)
+    return _native.write_shared_weights(str(file), matrices)
 
 
 def decoder_tensors(folder: ModelFolder) -> DecoderTensors:

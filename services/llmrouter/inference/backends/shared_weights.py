@@ -32,15 +32,16 @@ class SharedWeights:
     def __init__(self, root: Path) -> None:
         self._root = root
 
-    def file(self, model: Path, matrices: Sequence[MatrixPlace]) -> Path | None:
+    def file(self, model: Path, version: str, matrices: Sequence[MatrixPlace]) -> Path | None:
         """Return the file for `matrices` of the model in the folder `model`.
 
-        Its name tells what it is made of, so that weights that were imported again have another.
+        Its name tells what it is made of: the version, which stands for the contents of all files,
+        and the files themselves, for folders without one. What was imported again has another.
         None where there is nothing to share.
         """
         if not matrices:
             return None
-        told = hashlib.blake2b(digest_size=16)
+        told = hashlib.blake2b(f"{version}\n".encode(), digest_size=16)
         for file in sorted({place.file for place in matrices}):
             status = file.stat()
             told.update(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())

@@ -20,19 +20,20 @@ def weights(folder: Path) -> Path:
 
 def test_the_file_is_named_by_what_it_is_made_of(tmp_path: Path) -> None:
     file, shared = weights(tmp_path / "m"), SharedWeights(tmp_path / ".packed")
-    first = shared.file(tmp_path / "m", [place(file)])
+    first = shared.file(tmp_path / "m", "1a", [place(file)])
     assert first is not None
     assert first.parent == tmp_path / ".packed" / "m"
-    assert shared.file(tmp_path / "m", [place(file)]) == first
-    assert shared.file(tmp_path / "m", [place(file, columns=48)]) != first
+    assert shared.file(tmp_path / "m", "1a", [place(file)]) == first
+    assert shared.file(tmp_path / "m", "1a", [place(file, columns=48)]) != first
+    assert shared.file(tmp_path / "m", "2b", [place(file)]) != first
     os.utime(file, ns=(1, 1))
-    assert shared.file(tmp_path / "m", [place(file)]) != first, "imported again"
-    assert shared.file(tmp_path / "m", []) is None
+    assert shared.file(tmp_path / "m", "1a", [place(file)]) != first, "imported again"
+    assert shared.file(tmp_path / "m", "1a", []) is None
 
 
 def test_what_earlier_imports_and_removed_models_left_goes(tmp_path: Path) -> None:
     file, shared = weights(tmp_path / "m"), SharedWeights(tmp_path / ".packed")
-    kept = shared.file(tmp_path / "m", [place(file)])
+    kept = shared.file(tmp_path / "m", "1a", [place(file)])
     assert kept is not None
     shared.forget_others(kept)  # nothing is there yet
     for made in (kept, kept.with_name("older"), tmp_path / ".packed/gone/one"):

@@ -1,0 +1,13 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+namespace llmrouter {
+
+/// XXH64 with seed 0 of whole stripes of 32 bytes, about as fast as memory is read. It tells
+/// damage; whoever means to deceive can meet it.
+std::uint64_t Checksum(std::span<const std::byte> stripes);
+
+}  // namespace llmrouter
