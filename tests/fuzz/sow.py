@@ -15,7 +15,13 @@ from tests.integration.models.tiny_decoder import DECODERS, Decoder, random_weig
 from tests.integration.models.writing_folder import config, write_folder
 from tests.integration.models.writing_gguf import write_gguf
 from tests.unit.inference.importers.tiny_gguf import Tiny, write_tiny_gguf
-from tests.unit.inference.models.tiny_model_bin import encoder_decoder, model_bin
+from tests.unit.inference.models.tiny_model_bin import (
+    HEADS,
+    WIDTH,
+    decoder_only,
+    encoder_decoder,
+    model_bin,
+)
 
 from llmrouter.inference.importers.ctranslate2 import GgufToCTranslate2
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
@@ -73,6 +79,21 @@ def _ready_made(root: Path) -> None:
     (t5 / "config.json").write_text(json.dumps(told | ends, indent=2))
     variables = encoder_decoder(len(words), positions=8)
     (t5 / "model.bin").write_bytes(model_bin(variables, specification="TransformerSpec"))
+    _scaled(plain, _fresh(root / "ctranslate2/longrope"), len(words))
+
+
+def _scaled(source: Path, target: Path, words: int) -> None:
+    """Write a folder whose rotations are divided by tables, which the library reads unasked."""
+    shutil.copytree(source, target)
+    attention = "decoder/layer_0/self_attention"
+    halves = np.ones(WIDTH // HEADS // 2, np.float32)
+    tables = {
+        f"{attention}/rotary_dim": np.int32(0),
+        f"{attention}/rotary_scaling_type": np.int8(1),
+        f"{attention}/rotary_scaling_long_factor": halves * 4,
+        f"{attention}/rotary_scaling_short_factor": halves,
+    }
+    (target / "model.bin").write_bytes(model_bin(decoder_only(words) | tables))
 
 
 def _replacing(source: Path, target: Path) -> None:

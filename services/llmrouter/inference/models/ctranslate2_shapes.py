@@ -24,6 +24,8 @@ _QUANTISED = ("int8", "int16")
 _MAX_HEADS = 1024
 _MAX_WIDTH = 1 << 20
 _FAR = 1 << 24
+_SU_SCALING = 1
+"""Of `rotary_scaling_type`: rotations divided by tables, which the library reads unasked."""
 _SETTINGS: dict[str, tuple[float, float]] = {
     "activation": (0, 6),
     "alibi": (0, 1),
@@ -45,7 +47,6 @@ _SETTINGS: dict[str, tuple[float, float]] = {
     "rotary_interleave": (0, 1),
     "rotary_low_freq_factor": (1e-6, math.inf),
     "rotary_scaling_factor": (1e-6, math.inf),
-    "rotary_scaling_type": (0, 2),
     "scale_alibi": (0, 1),
     "scale_embeddings": (-math.inf, math.inf),
     "scale_outputs": (-math.inf, math.inf),
@@ -197,8 +198,10 @@ class _Check:
         rotated = rotary or size
         if rotary is not None and rotated % 2:
             self._fail(f"rotates {rotated} values of a head in '{scope}'; they must be even")
+        scaled = self._optional(f"{scope}/rotary_scaling_type", 0, 2)
         for name in ("rotary_scaling_long_factor", "rotary_scaling_short_factor"):
-            self._array_if(f"{scope}/{name}", (rotated // 2,))
+            if scaled == _SU_SCALING or f"{scope}/{name}" in self._open:
+                self._array(f"{scope}/{name}", (rotated // 2,))
         self._norms(scope, ("layer_norm",), width)
         self._norms(scope, ("q_norm", "k_norm", "v_norm"), size)
         self._relative(scope, heads, size)

@@ -77,6 +77,16 @@ def test_tied_and_quantised_weights_are_believed(tmp_path):
     assert check(tmp_path, model_bin(variables, aliases)) is None
 
 
+def longrope(kind=np.int8):
+    """Rotations divided by tables, as converters of Phi-3 write them."""
+    return {
+        f"{ATTENTION}/rotary_dim": np.int32(0),
+        f"{ATTENTION}/rotary_scaling_type": kind(1),
+        f"{ATTENTION}/rotary_scaling_long_factor": zeros(HEAD // 2) + 4,
+        f"{ATTENTION}/rotary_scaling_short_factor": zeros(HEAD // 2) + 1,
+    }
+
+
 GROUPED = {f"{ATTENTION}/linear_0/bias": None, f"{ATTENTION}/rotary_interleave": np.int8(0)}
 
 
@@ -106,6 +116,7 @@ GROUPED = {f"{ATTENTION}/linear_0/bias": None, f"{ATTENTION}/rotary_interleave":
             "decoder/project_out/weight": zeros(3, WIDTH),
             "decoder/projection/weight": zeros(VOCAB, 3),
         },
+        longrope(),
     ],
 )
 def test_other_shapes_that_agree_are_believed(tmp_path, changes):
@@ -153,6 +164,20 @@ def test_other_shapes_that_agree_are_believed(tmp_path, changes):
 def test_a_variable_that_does_not_fit_the_others_is_refused_by_name(tmp_path, name, value):
     message = refusal(tmp_path, changed({name: value}))
     assert name.split("/")[-2] in message
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.int32, np.float32])
+@pytest.mark.parametrize("table", ["rotary_scaling_long_factor", "rotary_scaling_short_factor"])
+def test_rotations_scaled_by_a_table_that_is_left_out_are_refused(tmp_path, table, kind):
+    """The library reads it unasked, and the process would end with the first request."""
+    message = refusal(tmp_path, changed(longrope(kind) | {f"{ATTENTION}/{table}": None}))
+    assert f"lacks the variable '{ATTENTION}/{table}'" in message
+
+
+def test_a_kind_of_scaling_that_is_no_whole_number_is_refused(tmp_path):
+    """The library cuts it off to the kind before."""
+    changes = {f"{ATTENTION}/rotary_scaling_type": np.float32(1.5)}
+    assert "= 1.5; it must be a whole number" in refusal(tmp_path, changed(changes))
 
 
 def test_a_layer_that_is_left_out_is_refused(tmp_path):
