@@ -82,10 +82,11 @@ def text_growth(file: Path, parts: _Step) -> int:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        twice = next(name for name in found if sum(one == name for one, _ in pairs) > 1)
-        raise ValueError(f"{twice[:40]!r} stands twice in one object")
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"{name[:40]!r} stands twice in one object")
+        found[name] = value
     return found
 
 

@@ -17,7 +17,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models import text as text_module
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.text import load_text
-from llmrouter.inference.models.tokenizer_parts import text_growth
+from llmrouter.inference.models.tokenizer_parts import read_parts, text_growth
 
 FILE = Path("tokenizer.json")
 DOUBLING = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
@@ -88,6 +88,14 @@ def test_a_part_that_stands_twice_is_refused_as_readers_differ_in_which_they_tak
     bomb = json.dumps(sequence("normalizers", *[DOUBLING] * 24))
     file.write_text(f'{{"normalizer": {bomb}, {file.read_text().lstrip()[1:]}')
     assert "'normalizer' stands twice" in refusal(folder)
+
+
+@pytest.mark.timeout(30)
+def test_the_last_of_many_entries_is_found_twice_in_one_pass() -> None:
+    """One pass for each entry would take minutes."""
+    entries = ",".join(f'"w{index}":{index}' for index in range(100_000))
+    with pytest.raises(RouterError, match=r"tokenizer\.json: .*'w99999' stands twice"):
+        read_parts(FILE, f'{{"vocab":{{{entries},"w99999":1}}}}'.encode())
 
 
 def test_tokens_that_fill_an_answer_are_refused(folder: Path) -> None:
