@@ -6,6 +6,7 @@ Two short vectors make a matrix. So what each step can make at worst is counted 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
@@ -30,6 +31,8 @@ _INLINE = 1 << 16
 """Of a small file some disks count no blocks."""
 _BEYOND = 1 << 62
 """Of what is as large as a number says that is itself computed."""
+_MOST_DIMENSIONS = 8
+"""Of a tensor that is stored; weights have five at most."""
 _SIZED = frozenset({"ConstantOfShape", "Expand", "Range"})
 _WRITTEN = frozenset({"Constant", "If"})
 _SHAPES = frozenset({"Shape", "Size"})
@@ -66,8 +69,10 @@ def check_constants(file: Path, graph: Any) -> None:
     """Check what a graph makes of its weights alone; its operators were checked before.
 
     Raises:
-        RouterError: MODEL_UNAVAILABLE naming the operator by which it is too much.
+        RouterError: MODEL_UNAVAILABLE naming the operator by which it is too much, or a tensor of
+            more dimensions than weights have.
     """
+    _check_dimensions(file, graph)
     known = {str(one.name): _stored(one) for one in graph.initializer}
     fed = {str(one.name) for one in graph.input} - set(known)
     # Sizes are what the file says: it may say more than there is.
@@ -94,6 +99,28 @@ def check_constants(file: Path, graph: Any) -> None:
             )
             raise broken_file(file, problem, REMEDY)
         known |= dict.fromkeys(map(str, node.output), made)
+
+
+def _check_dimensions(file: Path, graph: Any) -> None:
+    """Check how many dimensions tensors have, before their sizes are multiplied.
+
+    The product of many is a number of megabytes, and takes longer than the model to load.
+    """
+    for tensor in tensors_of(graph):
+        if len(tensor.dims) > _MOST_DIMENSIONS:
+            problem = (
+                f"gives the tensor {str(tensor.name)[:80]!a} {len(tensor.dims)} dimensions; "
+                f"at most {_MOST_DIMENSIONS}"
+            )
+            raise broken_file(file, problem, REMEDY)
+
+
+def _product(sizes: Iterable[int]) -> int:
+    """Return the product, no more than `_BEYOND`: of many it would fill memory itself."""
+    product = 1
+    for size in sizes:
+        product = min(_BEYOND, product * size)
+    return product
 
 
 def _bytes_of(file: Path, graph: Any) -> int:
@@ -146,8 +173,8 @@ def _joined(kind: str, inputs: list[_Made]) -> _Made:
     if kind in _MATCHING and len(shapes) == len(inputs):
         turned = (reversed(shape) for shape in shapes)
         shape = tuple(map(max, zip_longest(*turned, fillvalue=1)))[::-1]
-        return _Made(math.prod(shape), shape)
-    return _Made(math.prod(one.size for one in inputs))
+        return _Made(_product(shape), shape)
+    return _Made(_product(one.size for one in inputs))
 
 
 def _sized(kind: str, inputs: list[_Made]) -> _Made:
@@ -161,8 +188,8 @@ def _sized(kind: str, inputs: list[_Made]) -> _Made:
     shape = numbers[-1] if numbers else None
     if shape is None:
         return _Made(_BEYOND)
-    wanted = math.prod(max(1, int(one)) for one in shape)
-    return _Made(min(_BEYOND, wanted * (inputs[0].size if kind == "Expand" else 1)))
+    wanted = _product(max(1, int(one)) for one in shape)
+    return _Made(_product((wanted, inputs[0].size if kind == "Expand" else 1)))
 
 
 def _written(node: Any) -> _Made:
@@ -177,7 +204,7 @@ def _written(node: Any) -> _Made:
 
 def _stored(tensor: Any) -> _Made:
     shape = tuple(max(1, int(one)) for one in tensor.dims)
-    return _Made(math.prod(shape), shape, _few_values(tensor))
+    return _Made(_product(shape), shape, _few_values(tensor))
 
 
 def _few_values(tensor: Any) -> tuple[float, ...] | None:

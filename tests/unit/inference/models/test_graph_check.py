@@ -258,6 +258,33 @@ def test_weights_that_are_not_there_do_not_raise_the_bound(tmp_path: Path, place
     assert "at most 16777216" in refusal(tmp_path, decoder(node, initializers=stored))
 
 
+@pytest.mark.parametrize("place", ["initializer", "constant", "branch"])
+@pytest.mark.timeout(30)
+def test_a_tensor_of_more_dimensions_than_weights_have_is_refused(
+    tmp_path: Path, place: str
+) -> None:
+    """The product of 400,000 sizes takes minutes."""
+    tensor = TensorProto(name="deep", data_type=1, dims=[2**62] * 400_000, raw_data=b"")
+    node = helper.make_node("Constant", [], ["out"], value=tensor)
+    if place == "initializer":
+        model = decoder(initializers=(tensor,))
+    elif place == "constant":
+        model = decoder(node)
+    else:
+        sides = {"then_branch": branch(node), "else_branch": branch(node)}
+        model = decoder(helper.make_node("If", ["input_ids"], ["z"], **sides))
+    told = refusal(tmp_path, model)
+    assert "model.onnx: gives the tensor 'deep' 400000 dimensions; at most 8" in told
+
+
+@pytest.mark.timeout(30)
+def test_the_product_of_what_many_inputs_hold_stays_a_short_number(tmp_path: Path) -> None:
+    huge = TensorProto(name="w", data_type=1, dims=[2**62] * 8, raw_data=b"")
+    node = helper.make_node("Gather", ["w"] * 400_000, ["z"], name="many")
+    told = refusal(tmp_path, decoder(node, initializers=(huge,)))
+    assert "makes no known number of values of its weights alone by 'many'" in told
+
+
 def test_steps_before_their_inputs_are_refused(tmp_path: Path) -> None:
     stored = (weights("row", 1, 5000), weights("column", 5000, 1))
     outer = helper.make_node("Add", ["turned", "row"], ["z"], name="outer")
