@@ -29,6 +29,9 @@ _MOST_WRITTEN = 64
 _MOST_SPECIAL = 64
 """Control tokens around a text."""
 _LONGEST_TOKEN = 8192
+_MOST_ADDED = 1 << 20
+"""Bytes of all added tokens: the library's search for them takes 200 times as many at worst. Those
+of models that speak, with 65,536 of them, have 700,000."""
 _LONGEST_MAPPED = 256
 """Bytes that a precompiled map of characters gives for one; Unicode's own gives 33."""
 
@@ -71,6 +74,8 @@ def text_growth(file: Path, parts: _Step) -> int:
         _growth(parts.get(part), "processors", _PROCESSORS)
         part = "model"
         _check_tokens(parts)
+        part = "list of added tokens"
+        _check_added(parts)
     except _RefusedError as error:
         raise broken_file(file, f"has a {part} that {error}", _REMEDY) from None
     except (TypeError, ValueError, AttributeError, KeyError) as error:
@@ -216,3 +221,10 @@ def _check_tokens(parts: _Step) -> None:
     longest = max((len(one) for one in [*vocabulary, *added]), default=0)
     if longest > _LONGEST_TOKEN:
         raise _RefusedError(f"has a token of {longest} characters; at most {_LONGEST_TOKEN}")
+
+
+def _check_added(parts: _Step) -> None:
+    """Refuse more added tokens than may be searched for in every text."""
+    sizes = [_size(token["content"]) for token in parts.get("added_tokens") or ()]
+    if sum(sizes) > _MOST_ADDED:
+        raise _RefusedError(f"holds {sum(sizes)} bytes in {len(sizes)}; at most {_MOST_ADDED}")

@@ -106,6 +106,17 @@ def test_tokens_that_fill_an_answer_are_refused(folder: Path) -> None:
     assert "a token of 10000 characters; at most 8192" in refusal(folder)
 
 
+@pytest.mark.parametrize("content", ["x" * 256, "é" * 128])
+def test_added_tokens_whose_search_would_fill_memory_are_refused(content: str) -> None:
+    parts: dict[str, Any] = {"model": {"vocab": {}}, "added_tokens": [{"content": content}] * 4096}
+    assert text_growth(FILE, parts) == 1
+    parts["added_tokens"].append({"content": "y"})
+    told = "has a list of added tokens that holds 1048577 bytes in 4097; at most 1048576"
+    with pytest.raises(RouterError, match=told) as refused:
+        text_growth(FILE, parts)
+    assert refused.value.message.startswith("tokenizer.json: ")
+
+
 def test_a_text_is_refused_by_what_the_tokenizer_may_make_of_it(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
