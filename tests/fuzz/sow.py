@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 from gguf import GGMLQuantizationType
 from tests.fuzz.seeds import ROOT
 from tests.integration.embedding.tiny_encoder import write_encoder
@@ -67,6 +68,7 @@ def _ready_made(root: Path) -> None:
     shutil.copytree(genai, optimum)
     (optimum / "genai_config.json").unlink()
     (optimum / "config.json").write_text(json.dumps(config(decoder)))
+    _apart(optimum, _fresh(root / "optimum/weights-apart"))
     shutil.rmtree(source)
     plain, t5 = _fresh(root / "ctranslate2/llama"), _fresh(root / "ctranslate2/encoder-decoder")
     plain.mkdir()
@@ -105,6 +107,19 @@ def _replacing(source: Path, target: Path) -> None:
     tokenizer["normalizer"] = {"type": "Sequence", "normalizers": [*forms, *[double] * 5]}
     tokenizer["decoder"] = {"type": "Sequence", "decoders": [*[double] * 6, {"type": "Fuse"}]}
     (target / "tokenizer.json").write_text(json.dumps(tokenizer))
+
+
+def _apart(source: Path, target: Path) -> None:
+    """Write a folder whose graph has its weights in a folder of their own."""
+    shutil.copytree(source, target)
+    model = onnx.load(str(target / "model.onnx"), load_external_data=False)
+    for tensor in model.graph.initializer:
+        for entry in tensor.external_data:
+            if entry.key == "location":
+                entry.value = "weights/part.data"
+    onnx.save(model, str(target / "model.onnx"))
+    (target / "weights").mkdir()
+    (target / "model.onnx.data").rename(target / "weights/part.data")
 
 
 def _fresh(folder: Path) -> Path:

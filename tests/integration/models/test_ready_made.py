@@ -89,6 +89,60 @@ def test_an_optimum_folder_runs_where_its_attention_works_in_place(
     assert read_folder(made.path).eos_token_ids == (2,)
 
 
+def placed(folder: Path, place: str) -> Path:
+    """The folder with its weights at `place`."""
+
+    def change(graph: Any) -> None:
+        for tensor in graph.initializer:
+            for entry in tensor.external_data:
+                if entry.key == "location":
+                    entry.value = place
+
+    edited(folder, change)
+    weights = (folder / "model.onnx.data").read_bytes()
+    (folder / "model.onnx.data").unlink()
+    (folder / place).parent.mkdir(parents=True, exist_ok=True)
+    (folder / place).write_bytes(weights)
+    return folder
+
+
+def below(folder: Path, inner: str) -> Path:
+    """The folder with its graph and what lies beside it in `inner`, as larger exports have it."""
+    kept = {"config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja", inner}
+    (folder / inner).mkdir()
+    for one in list(folder.iterdir()):
+        if one.name not in kept:
+            one.rename(folder / inner / one.name)
+    return folder
+
+
+@pytest.mark.parametrize("inner", ["", "onnx"])
+def test_weights_below_an_optimum_graph_stay_where_it_looks_for_them(
+    genai: Path, optimum: Path, tmp_path: Path, inner: str
+) -> None:
+    placed(optimum, "weights/part.data")
+    source = below(optimum, inner) if inner else optimum
+    (made,) = import_checkpoint(source, "mine", ModelStore(tmp_path / "store"))
+    assert (made.path / "weights" / "part.data").is_file()
+    found = Runner(read_folder(made.path)).logits(TOKENS)
+    assert np.array_equal(found, Runner(read_folder(genai)).logits(TOKENS))
+
+
+@pytest.mark.parametrize(
+    "place", ["genai_config.json", "llmrouter.json", "special_tokens_map.json/x", "weights/../part"]
+)
+def test_weights_that_cannot_stay_where_an_optimum_graph_looks_for_them_are_refused(
+    optimum: Path, place: str
+) -> None:
+    placed(optimum, place)
+    (optimum / "weights").mkdir(exist_ok=True)
+    source = below(optimum, "onnx")
+    (source / "special_tokens_map.json").write_text("{}")
+    told = refusal(source)
+    assert f"model.onnx places weights in '{place}', where they cannot stay" in told
+    assert "export the model with its weights in a file beside it" in told
+
+
 def edited(folder: Path, change: Any) -> None:
     file = folder / "model.onnx"
     model = onnx.load(str(file), load_external_data=False)

@@ -7,7 +7,7 @@ onnxruntime-genai is written beside them. All others are refused by name.
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import onnx
 
@@ -18,6 +18,7 @@ from llmrouter.inference.importers.huggingface import read_ends, text_files
 from llmrouter.inference.importers.huggingface_config import read_architecture, read_family
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
 from llmrouter.inference.importers.refusal import bad_file
+from llmrouter.inference.models.card import CARD_FILE
 from llmrouter.inference.models.folder import CONFIG_FILE
 from llmrouter.inference.models.graph_operators import tensors_of
 from llmrouter.inference.models.progress import Progress
@@ -69,24 +70,30 @@ class OptimumCheckpoint:
             raise bad_file(
                 self._file, f"has {self._graph.layers} layers; config.json: {self._model.layers}"
             )
-        self._texts = text_files(folder, self._model.vocab_size)
+        texts = text_files(folder, self._model.vocab_size)
+        self._copies = {"model.onnx": self._file, **{file.name: file for file in texts}}
+        self._copies |= _weight_files(self._file, {*self._copies, CONFIG_FILE, CARD_FILE})
         self.precisions: tuple[str, ...] = (self._graph.precision,)
 
     def convert(self, target: Path, precision: str, progress: Progress) -> Converted:
         """Copy graph, weights and tokenizer, and write genai's configuration."""
         if precision not in self.precisions:
             raise bad_file(self._folder, f"is {self.precisions[0]}, and stays so")
-        weights = _weight_files(self._file)
-        for done, file in enumerate([self._file, *weights, *self._texts], 1):
-            name = "model.onnx" if file == self._file else file.name
+        for done, (name, file) in enumerate(self._copies.items(), 1):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target / name)
-            progress("copy", done, 1 + len(weights) + len(self._texts))
+            progress("copy", done, len(self._copies))
         write_genai_config(target, self._model)
         return Converted(self._graph.parameters, "unknown")
 
 
-def _weight_files(graph: Path) -> list[Path]:
-    """Return the files beside a checked graph that its weights lie in."""
+def _weight_files(graph: Path, taken: set[str]) -> dict[str, Path]:
+    """Return the files that weights of a checked graph lie in, by where it looks for them.
+
+    Args:
+        graph: Stays as it is, and so must their paths from it.
+        taken: Names of other files beside it in the model's folder.
+    """
     model = onnx.load(str(graph), load_external_data=False)
     names = {
         str(entry.value)
@@ -94,4 +101,14 @@ def _weight_files(graph: Path) -> list[Path]:
         for entry in tensor.external_data
         if entry.key == "location"
     }
-    return [inside(graph.parent, name, _REMEDY) for name in sorted(names)]
+    files: dict[str, Path] = {}
+    for name in sorted(names):
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or taken.intersection(path.parts[:1]):
+            raise bad_file(
+                graph,
+                f"places weights in {name[:80]!a}, where they cannot stay; export the model with "
+                "its weights in a file beside it",
+            )
+        files[str(path)] = inside(graph.parent, name, _REMEDY)
+    return files
