@@ -77,6 +77,8 @@ def read_header(path: Path) -> GgufHeader:
     """
     try:
         size = path.stat().st_size
+        if not path.is_file():  # a pipe would be waited for
+            raise bad_file(path, "is not a file; give the path of the GGUF file itself")
         with path.open("rb") as file:
             if file.read(4) != _MAGIC:
                 raise bad_file(path, "is not a GGUF file (its first bytes are not 'GGUF')")

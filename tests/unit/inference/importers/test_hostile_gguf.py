@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Callable
 from contextlib import suppress
@@ -64,6 +65,19 @@ def after(whole: bytes, name: str) -> int:
 @pytest.mark.parametrize("content", [b"", b"GGML" + b"\0" * 100, b"\0" * 1000])
 def test_files_that_are_none(store: ModelStore, content: bytes) -> None:
     assert "is not a GGUF file" in refusal(store, content)
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_refused_before_it_is_opened(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """A pipe that nobody writes to would be waited for."""
+    path = tmp_path / "tiny.gguf"
+    make(path)
+    with pytest.raises(RouterError, match=r"tiny\.gguf is not a file; give the path") as raised:
+        read_header(path)
+    assert raised.value.reason is Reason.MODEL_UNAVAILABLE
 
 
 def test_a_file_that_ends_in_its_header(store: ModelStore) -> None:
