@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,6 +102,15 @@ def test_a_local_folder_is_handed_out_with_a_checksum_of_all_its_files(
 
 def test_a_local_file_that_is_not_there(tmp_path: Path, downloads: Path) -> None:
     assert "does not exist" in str(refusal(LocalSource(tmp_path / "no.gguf"), downloads))
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_or_a_device_is_refused_as_what_it_is(tmp_path: Path, downloads: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/zero")):
+        refused = refusal(LocalSource(path), downloads)
+        assert refused.reason is Reason.INVALID_ARGUMENT
+        assert f"{path} is neither a file nor a folder; save what" in str(refused)
 
 
 class Elsewhere:

@@ -34,8 +34,11 @@ class LocalSource:
             if self.sha256 is not None:
                 raise invalid("sha256", f"{self.path} is a folder; only a file has one checksum")
             return folder_sha256(self.path)
-        if not self.path.is_file():
+        if not self.path.exists():
             raise invalid("source", f"{self.path} does not exist; check the path")
+        if not self.path.is_file():
+            told = f"{self.path} is neither a file nor a folder; save what comes of it to a file"
+            raise invalid("source", told)
         found = file_sha256(self.path)
         if self.sha256 not in (None, found):
             raise RouterError(
