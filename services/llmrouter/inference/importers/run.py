@@ -66,6 +66,8 @@ def pull(
         return [pull_embedding(ready_made, store, precisions, progress, damaged, tell)]
     entry, named = find_entry(name, [one.name for one in EMBEDDINGS])
     if AUTO in (precisions or ()):
+        _check_budget(precisions, budget)
+        _check_precisions([one for one in precisions or () if one != AUTO])
         chosen = _pull_fitting(entry, precisions or (), store, progress, budget, on_choice, tell)
         return [store.model(entry.model_name(one)) for one in chosen]
     wanted = _check_precisions(precisions or named)
@@ -128,6 +130,7 @@ def import_from(
     """
     check_name(name)
     _check_labels(name, precisions or (), store)
+    _check_budget(precisions, budget)
     # What lies here already waits for nobody's download.
     place = (
         nullcontext(store.downloads) if isinstance(source, LocalSource) else store.downloading(tell)
@@ -148,6 +151,12 @@ def _check_labels(name: str, precisions: Sequence[str], store: ModelStore) -> No
         AliasFile(store.root).check_label(key_of(with_precision(name, one)))
 
 
+def _check_budget(precisions: Sequence[str] | None, budget: Budget | None) -> None:
+    """Refuse `auto` without a budget, before anything is fetched for it."""
+    if AUTO in (precisions or ()) and budget is None:
+        raise invalid("precision", f"'{AUTO}' needs a memory budget; give one or name a precision")
+
+
 def _resolved(
     precisions: Sequence[str],
     checkpoint: Checkpoint,
@@ -155,10 +164,8 @@ def _resolved(
     on_choice: Callable[[Choice], None],
 ) -> Sequence[str]:
     """Return the precisions with `auto` replaced by what fits the budget."""
-    if AUTO not in precisions:
+    if AUTO not in precisions or budget is None:
         return precisions
-    if budget is None:
-        raise invalid("precision", f"'{AUTO}' needs a memory budget; give one or name a precision")
     choice = choose(checkpoint, budget)
     on_choice(choice)
     return [choice.precision if one == AUTO else one for one in precisions]

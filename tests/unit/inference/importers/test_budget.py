@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from tests.unit.inference.models.fake_backend import FakeBackends
 
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.backends.base import BackendOptions
-from llmrouter.inference.importers import rope
+from llmrouter.inference.importers import rope, run
 from llmrouter.inference.importers.architecture import Architecture
 from llmrouter.inference.importers.base import Converted
 from llmrouter.inference.importers.bit_plan import planned_bits
@@ -27,10 +28,13 @@ from llmrouter.inference.importers.graph import graph_bytes
 from llmrouter.inference.importers.huggingface import HuggingFaceImporter
 from llmrouter.inference.importers.run import import_checkpoint
 from llmrouter.inference.importers.tensors import Blocks, Floats
+from llmrouter.inference.models import catalog
+from llmrouter.inference.models.catalog import CatalogEntry
 from llmrouter.inference.models.counted import Counted, count
 from llmrouter.inference.models.lifecycle import ResidencyOptions
 from llmrouter.inference.models.progress import Progress, silent
 from llmrouter.inference.models.registry import ModelRegistry
+from llmrouter.inference.models.sources.base import Fetched
 from llmrouter.inference.models.store import ModelStore
 
 DEMO = Architecture(
@@ -177,7 +181,28 @@ async def test_what_fits_by_auto_is_what_a_service_with_that_memory_loads(
             await registry.close()
 
 
-def test_auto_without_a_budget_is_refused(tmp_path: Path) -> None:
-    write_tiny_gguf(tmp_path / "tiny.gguf")
-    with pytest.raises(RouterError, match="needs a memory budget"):
-        import_checkpoint(tmp_path / "tiny.gguf", "tiny", ModelStore(tmp_path / "s"), ["auto"])
+class Unfetched:
+    """A source that fails the test when anything is fetched of it."""
+
+    def fetched(self, downloads: Path, progress: Progress) -> AbstractContextManager[Fetched]:
+        raise AssertionError("fetched for nothing")
+
+
+@pytest.mark.parametrize("precisions", [["auto"], ["int8", "auto"]])
+def test_auto_without_a_budget_is_refused_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precisions: list[str]
+) -> None:
+    monkeypatch.setattr(catalog, "CATALOG", (CatalogEntry("tiny", Unfetched(), "", ("int8",)),))
+    store = ModelStore(tmp_path / "s")
+    with pytest.raises(RouterError, match="'auto' needs a memory budget; give one or name"):
+        run.pull("tiny", store, precisions)
+    with pytest.raises(RouterError, match="'auto' needs a memory budget; give one or name"):
+        run.import_from(Unfetched(), "tiny", store, precisions)
+
+
+def test_what_no_checkpoint_becomes_is_refused_beside_auto_before_anything_is_fetched(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(catalog, "CATALOG", (CatalogEntry("tiny", Unfetched(), "", ("int8",)),))
+    with pytest.raises(RouterError, match="'int5' cannot be had; one of"):
+        run.pull("tiny", ModelStore(tmp_path / "s"), ["auto", "int5"], budget=Budget(2**30))
