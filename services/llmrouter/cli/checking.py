@@ -9,7 +9,7 @@ from rich.markup import escape
 
 from llmrouter.cli.output import Json, counted, err, foreign, out, write_json
 from llmrouter.cli.stores import StorePath, existing_store
-from llmrouter.common.errors import RouterError
+from llmrouter.common.errors import Reason, RouterError
 
 __all__ = ["add_to"]
 
@@ -26,18 +26,20 @@ def check(
     store: StorePath = None,
     as_json: Json = False,
 ) -> None:
-    """Read every byte of models and compare it with what was imported; exit 1 on damage."""
+    """Compare every byte of models with what was imported; exit 1 on damage or an unknown name."""
     from llmrouter.inference.models.integrity import check_contents
 
     held, results = existing_store(store), []
     for name in names or held.names():
+        fault = None
         try:
             path = held.model(name).path
             results.append({"name": name, "files": check_contents(path), "error": None})
         except RouterError as error:
             results.append({"name": name, "files": 0, "error": error.message})
+            fault = "damaged" if error.reason is Reason.MODEL_UNAVAILABLE else "unknown"
         if not as_json:
-            _tell(results[-1])
+            _tell(results[-1], fault)
     if as_json:
         write_json({"models": results})
     elif not results:
@@ -46,10 +48,10 @@ def check(
         raise typer.Exit(1)
 
 
-def _tell(result: dict[str, Any]) -> None:
+def _tell(result: dict[str, Any], fault: str | None) -> None:
     name = f"[bold]{escape(result['name'])}[/]"
-    if result["error"]:
-        err().print(f"[bold red]damaged[/] {name} {foreign(result['error'])}", soft_wrap=True)
+    if fault:
+        err().print(f"[bold red]{fault}[/] {name} {foreign(result['error'])}", soft_wrap=True)
     elif result["files"]:
         files = counted(result["files"], "file")
         out().print(f"[green]whole[/] {name} [dim]{files} as imported[/]")

@@ -236,10 +236,18 @@ def test_check_tells_whole_damaged_and_unknown_models_apart(tmp_path):
     damage(tmp_path / "sound" / "tokenizer.json")
     done = run("models", "check", "sound", *store)
     assert done.exit_code == 1
+    assert done.stderr.startswith("damaged sound ")
     assert "tokenizer.json: is damaged" in done.stderr
     (told,) = lines(run("models", "check", "sound", "--json", *store))
     assert "is damaged" in told["models"][0]["error"]
-    assert "there are: foreign, sound" in run("models", "check", "none", *store).stderr
+
+
+def test_a_model_that_is_not_there_is_not_called_damaged(tmp_path):
+    imported(tmp_path / "sound")
+    done = run("models", "check", "none", "sound", "--store", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.stderr == f"unknown none none is not in {tmp_path}; there are: sound\n"
+    assert done.stdout == "whole sound 5 files as imported\n"
 
 
 def test_models_pull_and_import(pulled, tmp_path):
