@@ -32,6 +32,9 @@ _SHARED_FILE = "shared_vocabulary.json"
 _REMEDY = "import the model again or convert it with CTranslate2's converters"
 _DEFAULT_CONTEXT = 2048
 """Tokens where the folder says nothing: CTranslate2's own files do not."""
+_NAMED_TOKENS = frozenset({"bos_token", "eos_token", "unk_token"})
+_LONGEST_TOKEN = 8192
+_EPSILON = "layer_norm_epsilon"
 _MAX_CONTEXT = 1 << 20
 _MAX_VOCABULARY = 2_000_000
 
@@ -79,6 +82,7 @@ def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
         inside(path, name, _REMEDY)
     encodes = not (path / _VOCABULARY_FILE).exists()
     tokens = _tokens(path, _SHARED_FILE if encodes else _VOCABULARY_FILE)
+    _check_types(config)
     card = folder_card(path)
     weights = read_weights(path / CTRANSLATE2_FILE, _REMEDY)
     learned = check_shapes(weights, encodes=encodes, vocab_size=len(tokens), remedy=_REMEDY)
@@ -93,6 +97,14 @@ def read_ctranslate2_folder(path: Path) -> CTranslate2Folder:
         size_bytes=folder_bytes(path),
         card=card,
     )
+
+
+def _check_types(config: JsonObject) -> None:
+    """Check what CTranslate2 itself reads: of another type it fails without naming the field."""
+    for name in _NAMED_TOKENS.intersection(config.names):
+        config.text(name, longest=_LONGEST_TOKEN, empty=True)
+    if config.has(_EPSILON):
+        config.number(_EPSILON, 0, 1)
 
 
 def _context(config: JsonObject, learned: int | None) -> int:

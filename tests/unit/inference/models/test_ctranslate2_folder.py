@@ -41,6 +41,12 @@ def test_our_own_folders_say_their_context_and_all_their_ends(folder):
     assert (read.eos_token_ids, read.context_length) == ((1, 3), 64)
 
 
+@pytest.mark.parametrize("told", [{"unk_token": ""}, {"layer_norm_epsilon": None}])
+def test_what_converters_leave_empty_is_taken(folder, told):
+    write(folder, "config.json", {"eos_token": "<end>", **told})
+    assert read_ctranslate2_folder(folder).eos_token_ids == (1,)
+
+
 @pytest.mark.parametrize(("told", "context"), [({}, 33), ({"context_length": 9}, 9)])
 def test_the_context_is_no_longer_than_the_positions_that_were_learned(folder, told, context):
     write(folder, "config.json", {"eos_token": "<end>", **told})
@@ -64,6 +70,10 @@ def test_weights_of_another_vocabulary_are_refused(folder):
         ({"eos_token_ids": []}, "eos_token_ids"),
         ({"eos_token_ids": [4]}, "eos_token_ids"),
         ({"eos_token_ids": ["1"]}, "eos_token_ids"),
+        ({"eos_token": "<end>", "unk_token": 7}, "unk_token"),
+        ({"eos_token": "<end>", "bos_token": None}, "bos_token"),
+        ({"eos_token": None, "eos_token_ids": [1]}, "eos_token"),
+        ({"eos_token": "<end>", "layer_norm_epsilon": "x"}, "layer_norm_epsilon"),
         ({"eos_token": "<end>", "context_length": 0}, "context_length"),
         ({"eos_token": "<end>", "context_length": 10**9}, "context_length"),
     ],
