@@ -37,7 +37,8 @@ def check(
             results.append({"name": name, "files": check_contents(path), "error": None})
         except RouterError as error:
             results.append({"name": name, "files": 0, "error": error.message})
-            fault = "damaged" if error.reason is Reason.MODEL_UNAVAILABLE else "unknown"
+            damaged = error.reason is Reason.MODEL_UNAVAILABLE
+            fault = f"damaged[/] [bold]{escape(name)}" if damaged else "error:"
         if not as_json:
             _tell(results[-1], fault)
     if as_json:
@@ -51,7 +52,7 @@ def check(
 def _tell(result: dict[str, Any], fault: str | None) -> None:
     name = f"[bold]{escape(result['name'])}[/]"
     if fault:
-        err().print(f"[bold red]{fault}[/] {name} {foreign(result['error'])}", soft_wrap=True)
+        err().print(f"[bold red]{fault}[/] {foreign(result['error'])}", soft_wrap=True)
     elif result["files"]:
         files = counted(result["files"], "file")
         out().print(f"[green]whole[/] {name} [dim]{files} as imported[/]")

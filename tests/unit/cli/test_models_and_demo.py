@@ -246,7 +246,7 @@ def test_a_model_that_is_not_there_is_not_called_damaged(tmp_path):
     imported(tmp_path / "sound")
     done = run("models", "check", "none", "sound", "--store", str(tmp_path))
     assert done.exit_code == 1
-    assert done.stderr == f"unknown none none is not in {tmp_path}; there are: sound\n"
+    assert done.stderr == f"error: none is not in {tmp_path}; there are: sound\n"
     assert done.stdout == "whole sound 5 files as imported\n"
 
 
