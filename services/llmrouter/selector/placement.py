@@ -6,11 +6,17 @@ time, the worst first; what follows from it is seen before anything else is done
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import TypeAlias
 
-__all__ = ["Action", "Holding", "Node", "Step", "Targets", "plan_placement"]
+__all__ = ["Action", "Holding", "Key", "Node", "Place", "Step", "Targets", "plan_placement"]
+
+Key: TypeAlias = tuple[str, str]
+"""Name and version of a model."""
+Place: TypeAlias = tuple[str, Key]
+"""An address, and a version that lies there."""
 
 
 class Action(StrEnum):
@@ -35,9 +41,11 @@ class Holding:
     busy: float = 0.0
     """Requests here per slot."""
     pinned: bool = False
+    failed: bool = False
+    """Whether the node says that it could not be loaded."""
 
     @property
-    def key(self) -> tuple[str, str]:
+    def key(self) -> Key:
         """Name and version."""
         return self.name, self.version
 
@@ -62,7 +70,7 @@ class Node:
         """Whether nothing comes or goes here."""
         return all(holding.settled for holding in self.holdings)
 
-    def holding(self, key: tuple[str, str]) -> Holding | None:
+    def holding(self, key: Key) -> Holding | None:
         """Return what it knows of a version."""
         return next((one for one in self.holdings if one.key == key), None)
 
@@ -92,15 +100,28 @@ class Step:
     why: str
     """One phrase for people."""
 
+    @property
+    def key(self) -> Key:
+        """Name and version."""
+        return self.name, self.version
 
-def plan_placement(nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
+
+def plan_placement(
+    nodes: Sequence[Node], targets: Targets, *, avoided: Collection[Place] = ()
+) -> tuple[Step, ...]:
     """Return the next steps; none where all is well, nothing helps, or something is under way.
 
     A model moves by being loaded there and then unloaded here, where it drains: between the two
     steps both serve. The last replica of a model is never unloaded.
+
+    Args:
+        nodes: All that were heard of.
+        targets: What is aimed at.
+        avoided: Where versions are not loaded now, as after a load that failed there.
     """
     if len(nodes) < 2 or not all(node.settled for node in nodes):
         return ()
+    nodes = [_without(node, avoided) for node in nodes]
     by_memory = sorted(nodes, key=lambda node: (-node.memory, node.address))
     by_cpu = sorted(nodes, key=lambda node: (-node.cpu, node.address))
     for node in by_memory:
@@ -169,6 +190,12 @@ def _room(node: Node, targets: Targets) -> int:
     """Return the bytes that may be loaded onto a node."""
     below_target = int((targets.memory - node.memory) * node.memory_limit)
     return below_target if node.free_budget is None else min(below_target, node.free_budget)
+
+
+def _without(node: Node, avoided: Collection[Place]) -> Node:
+    """Return a node as if what is not to be loaded there did not lie there."""
+    left = (one for one in node.holdings if one.ready or (node.address, one.key) not in avoided)
+    return replace(node, holdings=tuple(left))
 
 
 def _movable(node: Node) -> list[Holding]:

@@ -30,6 +30,12 @@ class PlacementSettings(Section):
     step_timeout_seconds: float = Field(
         default=900.0, ge=1, le=86_400, description="Time that a load or an unload may take."
     )
+    retry_seconds: float = Field(
+        default=600.0,
+        ge=0,
+        le=86_400,
+        description="How long a service where the load of a model failed is not asked to load it.",
+    )
     cpu_target: float = Field(
         default=0.70, gt=0, le=1, description="Share of a service's cores aimed at."
     )

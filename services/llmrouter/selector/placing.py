@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
@@ -11,6 +12,7 @@ from grpc import aio
 
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.placement import Action, Node, Step, plan_placement
+from llmrouter.selector.placement_setbacks import Setbacks
 from llmrouter.selector.placement_settings import PlacementSettings
 from llmrouter.v1 import model_pb2 as pb
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
@@ -27,6 +29,7 @@ class PlacementController:
         nodes: What the inference services hold and how busy they are: `EndpointWatcher.nodes`.
         channel: Gives the channel to an address; its owner closes it.
         settings: How often, towards what, and whether anything is done.
+        clock: Seconds, never going back.
     """
 
     def __init__(
@@ -34,8 +37,11 @@ class PlacementController:
         nodes: Callable[[], tuple[Node, ...]],
         channel: Callable[[str], Any],
         settings: PlacementSettings,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._channel, self._settings = nodes, channel, settings
+        self._clock = clock
+        self._setbacks = Setbacks(settings.retry_seconds)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -53,7 +59,7 @@ class PlacementController:
     async def look(self) -> tuple[Step, ...]:
         """Plan once, carry it out unless this is a dry run, and return the plan."""
         dry = self._settings.mode == "dry-run"
-        steps = plan_placement(self._nodes(), self._settings.targets)
+        steps = self._planned(self._nodes())
         for step in steps:
             _log.info(
                 "placement planned" if dry else "placement", action=step.action.value,
@@ -62,6 +68,15 @@ class PlacementController:
             if not dry and not await self._done(step):
                 break
         return steps
+
+    def _planned(self, nodes: Sequence[Node]) -> tuple[Step, ...]:
+        for address, (name, version) in self._setbacks.take(nodes, self._clock()):
+            _log.warning(
+                "placement leaves out where a load failed", model=f"{name}@{version}",
+                address=address, seconds=self._settings.retry_seconds,
+            )  # fmt: skip
+        avoided = self._setbacks.avoided(self._clock())
+        return plan_placement(nodes, self._settings.targets, avoided=avoided)
 
     async def _run(self) -> None:
         while True:
@@ -76,10 +91,19 @@ class PlacementController:
         try:
             await (self._load if step.action is Action.LOAD else self._unload)(step)
         except aio.AioRpcError as error:
-            why = from_rpc_error(error, f"inference at {step.address}").message
-            _log.warning("placement given up", action=step.action.value, model=step.name, why=why)
+            self._give_up(step, from_rpc_error(error, f"inference at {step.address}").message)
             return False
         return True
+
+    def _give_up(self, step: Step, why: str) -> None:
+        again = self._settings.interval_seconds
+        if step.action is Action.LOAD:
+            self._setbacks.failed(step.address, step.key, self._clock())
+            again = self._settings.retry_seconds
+        _log.warning(
+            "placement given up", action=step.action.value, model=f"{step.name}@{step.version}",
+            address=step.address, not_again_for_seconds=again, why=why,
+        )  # fmt: skip
 
     async def _load(self, step: Step) -> None:
         request = pb.ModelServiceLoadRequest(model=step.name, version=step.version)

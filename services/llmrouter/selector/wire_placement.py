@@ -38,4 +38,5 @@ def _holding(model: inference_pb2.LoadedModel) -> Holding:
         memory=model.memory_bytes,
         busy=(load.running + load.waiting) / max(1, load.slots),
         pinned=model.pinned,
+        failed=model.state == inference_pb2.MODEL_STATE_FAILED,
     )

@@ -25,8 +25,8 @@ def told(steps):
     return [(step.action.value, step.address, step.name) for step in steps]
 
 
-def plan(*nodes, targets=TARGETS):
-    return told(plan_placement(nodes, targets))
+def plan(*nodes, targets=TARGETS, **past):
+    return told(plan_placement(nodes, targets, **past))
 
 
 def test_one_node_is_left_alone_whatever_it_suffers():
@@ -76,6 +76,21 @@ def test_a_node_without_room_or_without_the_version_takes_nothing():
     assert plan(full, node("b", asleep, cpu=0.7)) == [], "too busy"
     assert plan(full, node("b", replace(asleep, version="other"))) == []
     assert plan(full, node("b")) == []
+
+
+def test_where_a_load_failed_the_next_node_is_taken():
+    busy = node("a", holding("m", busy=2), cpu=0.9)
+    nodes = [busy, *(node(name, holding("m", ready=False), cpu=0.1) for name in "bc")]
+    key = busy.holdings[0].key
+    assert plan(*nodes, avoided={("b", key)}) == [("load", "c", "m")]
+    assert plan(*nodes, avoided={("b", key), ("c", key)}) == []
+    assert plan(*nodes, avoided={("b", ("m", "other"))}) == [("load", "b", "m")]
+
+
+def test_what_serves_all_the_same_is_counted_where_a_load_of_it_failed_before():
+    full = node("a", holding("m"), memory=0.9)
+    nodes = [full, node("b", holding("m")), node("c", holding("m"))]
+    assert plan(*nodes, avoided={("b", full.holdings[0].key)}) == [("unload", "a", "m")]
 
 
 def test_spare_replicas_go_where_all_have_little_to_do_and_some_are_kept():
@@ -141,14 +156,21 @@ def ready(nodes):
     return {one.key for each in nodes for one in each.holdings if one.ready}
 
 
-@given(NODES)
-def test_plans_come_to_an_end_overfill_nobody_and_take_no_models_last_replica(nodes):
+PLACES = st.frozensets(
+    st.tuples(st.sampled_from("abcd"), st.tuples(st.sampled_from(NAMES), st.just("v")))
+)
+
+
+@given(NODES, PLACES)
+def test_plans_come_to_an_end_overfill_nobody_and_take_no_models_last_replica(nodes, avoided):
     served = ready(nodes)
     for _ in range(40):
-        steps = plan_placement(nodes, TARGETS)
+        steps = plan_placement(nodes, TARGETS, avoided=avoided)
         if not steps:
             break
         for step in steps:
+            if step.action is Action.LOAD:
+                assert (step.address, step.key) not in avoided
             before = next(one for one in nodes if one.address == step.address)
             known = before.holding((step.name, step.version))
             assert known is not None
@@ -160,4 +182,4 @@ def test_plans_come_to_an_end_overfill_nobody_and_take_no_models_last_replica(no
                 assert changed.memory <= TARGETS.memory + 1e-6
                 assert changed.free_budget is None or changed.free_budget >= 0
             assert ready(nodes) == served
-    assert not plan_placement(nodes, TARGETS)
+    assert not plan_placement(nodes, TARGETS, avoided=avoided)

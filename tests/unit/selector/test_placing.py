@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import grpc
 import pytest
+from structlog.testing import capture_logs
 from tests.support.waiting import until
 from tests.unit.inference.models.fake_backend import PROMPTLY, FakeBackends, put, registry_of
 
@@ -13,7 +16,7 @@ from llmrouter.inference.cpu_meter import CpuMeter
 from llmrouter.inference.model_servicer import ModelServicer
 from llmrouter.inference.models.memory_monitor import MemoryMonitor
 from llmrouter.inference.models.memory_reader import MemoryUse
-from llmrouter.inference.models.pressure import Thresholds
+from llmrouter.inference.models.pressure import Pressure, Thresholds
 from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.placement_settings import PlacementSettings
@@ -65,7 +68,20 @@ async def two(tmp_path):
 
 
 @pytest.fixture
+async def third(two, tmp_path):
+    """Another that holds nothing."""
+    async with Inference(tmp_path / "3", []) as one:
+        yield one
+
+
+@pytest.fixture
 async def watching(two):
+    async with watched(two) as watching:
+        yield watching
+
+
+@contextlib.asynccontextmanager
+async def watched(services):
     channels = {}
 
     def channel(address):
@@ -73,7 +89,7 @@ async def watching(two):
             channels[address] = grpc.aio.insecure_channel(address)
         return channels[address]
 
-    watcher = EndpointWatcher([one.address for one in two], channel, interval=0.2)
+    watcher = EndpointWatcher([one.address for one in services], channel, interval=0.2)
     await watcher.start(10)
     yield watcher, channel
     await watcher.close()
@@ -85,11 +101,10 @@ async def seen(watcher, condition):
     await until(lambda: condition(watcher.nodes()))
 
 
-def controller(watching, mode, **settings):
+def controller(watching, mode, *, clock=lambda: 0.0, **settings):
     watcher, channel = watching
-    return PlacementController(
-        watcher.nodes, channel, PlacementSettings(mode=mode, replicas=1, **settings)
-    )
+    made = PlacementSettings(mode=mode, replicas=1, **settings)
+    return PlacementController(watcher.nodes, channel, made, clock)
 
 
 def full(nodes):
@@ -124,6 +139,57 @@ async def test_after_a_step_that_failed_nothing_is_unloaded(two, watching):
     await seen(watching[0], full)
     assert len(await controller(watching, "on").look()) == 2
     assert (first.backends.names(), second.backends.names()) == (["a", "b"], [])
+
+
+def failures(nodes):
+    return sum(one.failed for node in nodes for one in node.holdings)
+
+
+async def test_after_a_load_that_failed_the_next_service_is_tried_and_it_is_told(two, third):
+    first, second = two
+    second.backends.broken = third.backends.broken = {"a", "b"}
+    first.fill(0.9)
+    async with watched([*two, third]) as watching:
+        await seen(watching[0], lambda nodes: len(nodes) == 3 and full(nodes))
+        placing = controller(watching, "on", retry_seconds=77)
+        with capture_logs() as logged:
+            [tried, _] = await placing.look()
+        await seen(watching[0], lambda nodes: failures(nodes) == 1)
+        other = next(one for one in (second, third) if one.address != tried.address)
+        other.backends.broken = set()
+        assert [step.address for step in await placing.look()] == [other.address, first.address]
+    assert other.backends.names() == [tried.name]
+    [given_up] = [one for one in logged if one["event"] == "placement given up"]
+    assert (given_up["address"], given_up["not_again_for_seconds"]) == (tried.address, 77)
+
+
+async def test_a_refusal_for_want_of_memory_counts_as_well_which_the_service_does_not_tell(
+    two, watching
+):
+    first, second = two
+    second.registry.pressure = Pressure.EMERGENCY
+    first.fill(0.9)
+    await seen(watching[0], full)
+    placing = controller(watching, "on")
+    assert [len(await placing.look()) for _ in range(3)] == [2, 2, 0]
+    assert failures(watching[0].nodes()) == 0
+
+
+async def test_after_a_while_it_is_tried_where_it_failed_before(two, watching):
+    first, second = two
+    second.backends.broken = {"a", "b"}
+    first.fill(0.9)
+    await seen(watching[0], full)
+    now = 0.0
+    placing = controller(watching, "on", retry_seconds=10, clock=lambda: now)
+    for count in (1, 2):
+        assert len(await placing.look()) == 2
+        await seen(watching[0], lambda nodes, count=count: failures(nodes) == count)
+    assert await placing.look() == ()
+    second.backends.broken = set()
+    now = 10.0
+    assert len(await placing.look()) == 2
+    assert len(second.backends.names()) == 1
 
 
 async def test_it_plans_again_and_again_unless_it_is_off(two, watching):
