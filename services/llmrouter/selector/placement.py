@@ -88,6 +88,11 @@ class Targets:
     replicas: int = 2
     """That are left of a model at least, where there are as many."""
 
+    @property
+    def kept(self) -> int:
+        """What `replicas` comes to: never is the last one unloaded."""
+        return max(1, self.replicas)
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -112,7 +117,8 @@ def plan_placement(
     """Return the next steps; none where all is well, nothing helps, or something is under way.
 
     A model moves by being loaded there and then unloaded here, where it drains: between the two
-    steps both serve. The last replica of a model is never unloaded.
+    steps both serve. A model of which there are no more than `replicas` loses none, whatever its
+    node suffers.
 
     Args:
         nodes: All that were heard of.
@@ -134,11 +140,11 @@ def plan_placement(
 
 
 def _relieve_memory(node: Node, nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
-    """Unload the least busy model that is ready elsewhere or can be brought elsewhere."""
+    """Unload the least busy model that is spare, or can be brought elsewhere."""
     why = f"memory is {node.memory:.0%} used, aimed at {targets.memory:.0%}"
     for holding in sorted(_movable(node), key=lambda one: (one.busy, -one.memory, one.key)):
         unload = _step(Action.UNLOAD, node, holding, why)
-        if len(_ready_on(holding, nodes)) > 1:
+        if len(_ready_on(holding, nodes)) > targets.kept:
             return (unload,)
         target = _target(holding, nodes, targets)
         if target is not None:
@@ -167,7 +173,7 @@ def _drop_spare(by_memory: Iterable[Node], targets: Targets) -> tuple[Step, ...]
             quiet = all(one.cpu < targets.cpu * targets.low for one in holders)
             # What this one does the others take over, and are not to be too busy with it.
             rest = sum(one.cpu for one in holders) / max(1, len(holders) - 1)
-            if len(holders) > max(1, targets.replicas) and quiet and rest < targets.cpu:
+            if len(holders) > targets.kept and quiet and rest < targets.cpu:
                 why = f"{len(holders)} replicas have little to do, {targets.replicas} are kept"
                 return (_step(Action.UNLOAD, node, holding, why),)
     return ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import given
@@ -57,9 +58,23 @@ def test_from_full_memory_the_least_busy_model_moves_loaded_there_before_it_goes
     assert plan(full, other) == [("load", "b", "n"), ("unload", "a", "n")]
 
 
-def test_what_is_ready_elsewhere_needs_not_be_loaded_first():
+def test_what_is_spare_needs_not_be_loaded_elsewhere_first():
     full = node("a", holding("m"), memory=0.9)
-    assert plan(full, node("b", holding("m"))) == [("unload", "a", "m")]
+    nodes = [full, node("b", holding("m")), node("c", holding("m"))]
+    assert plan(*nodes) == [("unload", "a", "m")]
+    assert plan(*nodes[:2], targets=Targets(replicas=1)) == [("unload", "a", "m")]
+
+
+def test_full_memory_takes_no_model_below_the_replicas_that_are_kept():
+    full = node("a", holding("m"), memory=0.9)
+    both = [full, node("b", holding("m"))]
+    assert plan(*both) == []
+    assert plan(*both, node("c", holding("m", ready=False))) == [
+        ("load", "c", "m"), ("unload", "a", "m"),
+    ]  # fmt: skip
+    full = node("a", holding("m"), holding("n", busy=1), memory=0.9)
+    others = [node(name, holding("m", ready=name == "b"), holding("n")) for name in "bc"]
+    assert plan(full, others[0], replace(others[1], memory=0.8)) == [("unload", "a", "n")]
 
 
 def test_the_essential_do_not_move():
@@ -153,7 +168,8 @@ def after(nodes, step):
 
 
 def ready(nodes):
-    return {one.key for each in nodes for one in each.holdings if one.ready}
+    """How many nodes have each version ready."""
+    return Counter(one.key for each in nodes for one in each.holdings if one.ready)
 
 
 PLACES = st.frozensets(
@@ -161,13 +177,16 @@ PLACES = st.frozensets(
 )
 
 
-@given(NODES, PLACES)
-def test_plans_come_to_an_end_overfill_nobody_and_take_no_models_last_replica(nodes, avoided):
-    served = ready(nodes)
+@given(NODES, PLACES, st.integers(0, 4))
+def test_plans_come_to_an_end_overfill_nobody_and_leave_the_replicas_that_are_kept(
+    nodes, avoided, replicas
+):
+    targets = Targets(replicas=replicas)
     for _ in range(40):
-        steps = plan_placement(nodes, TARGETS, avoided=avoided)
+        steps = plan_placement(nodes, targets, avoided=avoided)
         if not steps:
             break
+        served = ready(nodes)
         for step in steps:
             if step.action is Action.LOAD:
                 assert (step.address, step.key) not in avoided
@@ -181,5 +200,7 @@ def test_plans_come_to_an_end_overfill_nobody_and_take_no_models_last_replica(no
             if step.action is Action.LOAD:
                 assert changed.memory <= TARGETS.memory + 1e-6
                 assert changed.free_budget is None or changed.free_budget >= 0
-            assert ready(nodes) == served
-    assert not plan_placement(nodes, TARGETS, avoided=avoided)
+            left = ready(nodes)
+            assert all(left[key] >= min(count, max(1, replicas)) for key, count in served.items())
+            assert left.keys() == served.keys()
+    assert not plan_placement(nodes, targets, avoided=avoided)
