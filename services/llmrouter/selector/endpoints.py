@@ -6,6 +6,7 @@ import asyncio
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -81,6 +82,7 @@ class EndpointWatcher:
         self._seen: dict[str, _Heard] = {}
         self._looked: dict[str, asyncio.Event] = {}
         self._failures: dict[str, int] = {}
+        self._returns: Counter[str] = Counter()
         self._tasks: list[asyncio.Task[None]] = []
         self._told: tuple[ServedModel, ...] | None = None
         self._told_until = math.inf
@@ -216,6 +218,7 @@ class EndpointWatcher:
     def _take_in(self, address: str, answer: _Answer) -> None:
         if self._failures.pop(address, 0):
             _log.info("inference service %s answers again", address)
+            self._returns[address] += 1
             self._returned(address)
         models = answer.models[:MAX_MODELS]
         before = self._seen.get(address)
@@ -230,7 +233,8 @@ class EndpointWatcher:
             or before.served != served
         ):
             self._told = None
-        self._seen[address] = _Heard(self._clock(), served, decode_node(answer, address))
+        node = decode_node(answer, address, self._returns[address])
+        self._seen[address] = _Heard(self._clock(), served, node)
         self._looked[address].set()
         self._tell(address, served)
 

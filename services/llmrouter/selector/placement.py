@@ -6,9 +6,11 @@ time, the worst first; what follows from it is seen before anything else is done
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from types import MappingProxyType
 from typing import TypeAlias
 
 __all__ = ["Action", "Holding", "Key", "Node", "Place", "Step", "Targets", "plan_placement"]
@@ -43,11 +45,18 @@ class Holding:
     pinned: bool = False
     failed: bool = False
     """Whether the node says that it could not be loaded."""
+    on_demand: bool = False
+    """Whether it is not ready, and a request for it waits until it was loaded here."""
 
     @property
     def key(self) -> Key:
         """Name and version."""
         return self.name, self.version
+
+    @property
+    def offered(self) -> bool:
+        """Whether requests for it are taken here."""
+        return self.ready or self.on_demand
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +73,15 @@ class Node:
     free_budget: int | None
     """Bytes that its models may take beyond what they take; None for no bound."""
     holdings: tuple[Holding, ...]
+    coming: bool = False
+    """Whether models are being loaded here whose version nobody has read yet."""
+    returns: int = 0
+    """How often it was heard of again after a silence: whoever did so may have been restarted."""
 
     @property
     def settled(self) -> bool:
         """Whether nothing comes or goes here."""
-        return all(holding.settled for holding in self.holdings)
+        return not self.coming and all(holding.settled for holding in self.holdings)
 
     def holding(self, key: Key) -> Holding | None:
         """Return what it knows of a version."""
@@ -112,7 +125,11 @@ class Step:
 
 
 def plan_placement(
-    nodes: Sequence[Node], targets: Targets, *, avoided: Collection[Place] = ()
+    nodes: Sequence[Node],
+    targets: Targets,
+    *,
+    avoided: Collection[Place] = (),
+    lost: Mapping[Key, Collection[str]] = MappingProxyType({}),
 ) -> tuple[Step, ...]:
     """Return the next steps; none where all is well, nothing helps, or something is under way.
 
@@ -124,10 +141,15 @@ def plan_placement(
         nodes: All that were heard of.
         targets: What is aimed at.
         avoided: Where versions are not loaded now, as after a load that failed there.
+        lost: What nobody offers any more though somebody should, and who did last.
     """
-    if len(nodes) < 2 or not all(node.settled for node in nodes):
+    if not all(node.settled for node in nodes):
         return ()
     nodes = [_without(node, avoided) for node in nodes]
+    if steps := _bring_back(lost, nodes, targets):
+        return steps
+    if len(nodes) < 2:
+        return ()
     by_memory = sorted(nodes, key=lambda node: (-node.memory, node.address))
     by_cpu = sorted(nodes, key=lambda node: (-node.cpu, node.address))
     for node in by_memory:
@@ -139,6 +161,20 @@ def plan_placement(
     return _drop_spare(by_memory, targets)
 
 
+def _bring_back(
+    lost: Mapping[Key, Collection[str]], nodes: Sequence[Node], targets: Targets
+) -> tuple[Step, ...]:
+    """Load the first version that nobody offers any more; a busy node is better than none."""
+    for key, held in sorted(lost.items()):
+        # One that is alone is left alone: it has lost nothing to others.
+        known = nodes if len({node.address for node in nodes}.union(held)) > 1 else ()
+        target = _target(key, known, targets, cpu=math.inf)
+        if target is not None and (there := target.holding(key)) is not None:
+            why = f"nobody serves it any more; the last to do so: {', '.join(sorted(held))}"
+            return (_step(Action.LOAD, target, there, why),)
+    return ()
+
+
 def _relieve_memory(node: Node, nodes: Sequence[Node], targets: Targets) -> tuple[Step, ...]:
     """Unload the least busy model that is spare, or can be brought elsewhere."""
     why = f"memory is {node.memory:.0%} used, aimed at {targets.memory:.0%}"
@@ -146,7 +182,7 @@ def _relieve_memory(node: Node, nodes: Sequence[Node], targets: Targets) -> tupl
         unload = _step(Action.UNLOAD, node, holding, why)
         if len(_ready_on(holding, nodes)) > targets.kept:
             return (unload,)
-        target = _target(holding, nodes, targets)
+        target = _target(holding.key, nodes, targets, targets.cpu)
         if target is not None:
             load = _step(Action.LOAD, target, holding, f"{node.address}: {why}")
             return (load, unload)
@@ -158,7 +194,7 @@ def _relieve_cpu(node: Node, nodes: Sequence[Node], targets: Targets) -> tuple[S
     why = f"{node.address}: processors are {node.cpu:.0%} used, aimed at {targets.cpu:.0%}"
     busy = [one for one in node.holdings if one.ready and one.busy > 0]
     for holding in sorted(busy, key=lambda one: (-one.busy, one.key)):
-        target = _target(holding, nodes, targets)
+        target = _target(holding.key, nodes, targets, targets.cpu)
         if target is not None:
             return (_step(Action.LOAD, target, holding, why),)
     return ()
@@ -179,14 +215,14 @@ def _drop_spare(by_memory: Iterable[Node], targets: Targets) -> tuple[Step, ...]
     return ()
 
 
-def _target(holding: Holding, nodes: Sequence[Node], targets: Targets) -> Node | None:
-    """Return the least busy node that has a version in its store, and the room for it."""
+def _target(key: Key, nodes: Sequence[Node], targets: Targets, cpu: float) -> Node | None:
+    """Return the least busy node below `cpu` with a version in its store, and the room for it."""
     fitting = [
         node
         for node in nodes
-        if (there := node.holding(holding.key)) is not None
+        if (there := node.holding(key)) is not None
         and not there.ready
-        and node.cpu < targets.cpu
+        and node.cpu < cpu
         and there.memory <= _room(node, targets)
     ]
     return min(fitting, key=lambda node: (node.cpu, node.memory, node.address), default=None)

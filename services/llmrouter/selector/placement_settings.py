@@ -36,6 +36,13 @@ class PlacementSettings(Section):
         le=86_400,
         description="How long a service where the load of a model failed is not asked to load it.",
     )
+    lost_seconds: float = Field(
+        default=120.0,
+        ge=0,
+        le=86_400,
+        description="How long a model that served must be held by nobody before it is loaded "
+        "again: a service that restarts is away as well.",
+    )
     cpu_target: float = Field(
         default=0.70, gt=0, le=1, description="Share of a service's cores aimed at."
     )

@@ -12,6 +12,7 @@ from grpc import aio
 
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.placement import Action, Node, Step, plan_placement
+from llmrouter.selector.placement_kept import Kept
 from llmrouter.selector.placement_setbacks import Setbacks
 from llmrouter.selector.placement_settings import PlacementSettings
 from llmrouter.v1 import model_pb2 as pb
@@ -42,6 +43,7 @@ class PlacementController:
         self._nodes, self._channel, self._settings = nodes, channel, settings
         self._clock = clock
         self._setbacks = Setbacks(settings.retry_seconds)
+        self._kept = Kept(settings.lost_seconds)
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -59,24 +61,37 @@ class PlacementController:
     async def look(self) -> tuple[Step, ...]:
         """Plan once, carry it out unless this is a dry run, and return the plan."""
         dry = self._settings.mode == "dry-run"
-        steps = self._planned(self._nodes())
+        nodes = self._nodes()
+        steps = self._planned(nodes)
         for step in steps:
             _log.info(
                 "placement planned" if dry else "placement", action=step.action.value,
                 model=f"{step.name}@{step.version}", address=step.address, why=step.why,
             )  # fmt: skip
-            if not dry and not await self._done(step):
+            if dry:
+                continue
+            if not await self._done(step):
                 break
+            self._take_in(step, nodes)
         return steps
 
     def _planned(self, nodes: Sequence[Node]) -> tuple[Step, ...]:
-        for address, (name, version) in self._setbacks.take(nodes, self._clock()):
+        now = self._clock()
+        for address, (name, version) in self._setbacks.take(nodes, now):
             _log.warning(
                 "placement leaves out where a load failed", model=f"{name}@{version}",
                 address=address, seconds=self._settings.retry_seconds,
             )  # fmt: skip
-        avoided = self._setbacks.avoided(self._clock())
-        return plan_placement(nodes, self._settings.targets, avoided=avoided)
+        avoided, lost = self._setbacks.avoided(now), self._kept.take(nodes, now)
+        return plan_placement(nodes, self._settings.targets, avoided=avoided, lost=lost)
+
+    def _take_in(self, step: Step, nodes: Sequence[Node]) -> None:
+        """Remember what was done."""
+        [node] = (one for one in nodes if one.address == step.address)
+        if step.action is Action.LOAD:
+            self._kept.loaded(node, step.key)
+        else:
+            self._kept.unloaded(step.address, step.key)
 
     async def _run(self) -> None:
         while True:

@@ -13,10 +13,12 @@ _MOVING = (inference_pb2.MODEL_STATE_LOADING, inference_pb2.MODEL_STATE_DRAINING
 
 
 def decode_node(
-    answer: model_pb2.ModelServiceWatchResponse | model_pb2.ModelServiceListResponse, address: str
+    answer: model_pb2.ModelServiceWatchResponse | model_pb2.ModelServiceListResponse,
+    address: str,
+    returns: int = 0,
 ) -> Node:
-    """Return the service at `address` as it tells of itself."""
-    memory = answer.memory
+    """Return the service at `address` as it tells of itself, heard again so many times."""
+    memory, models = answer.memory, answer.models[:MAX_MODELS]
     limit, budget = memory.limit_bytes, memory.budget_bytes
     return Node(
         address=address,
@@ -24,7 +26,9 @@ def decode_node(
         memory=memory.used_bytes / limit if limit else 0.0,
         memory_limit=limit,
         free_budget=budget - memory.model_bytes if budget else None,
-        holdings=tuple(_holding(one) for one in answer.models[:MAX_MODELS] if one.version),
+        holdings=tuple(_holding(one) for one in models if one.version),
+        coming=any(one.state in _MOVING and not one.version for one in models),
+        returns=returns,
     )
 
 
@@ -39,4 +43,5 @@ def _holding(model: inference_pb2.LoadedModel) -> Holding:
         busy=(load.running + load.waiting) / max(1, load.slots),
         pinned=model.pinned,
         failed=model.state == inference_pb2.MODEL_STATE_FAILED,
+        on_demand=model.on_demand,
     )

@@ -108,6 +108,27 @@ def test_what_serves_all_the_same_is_counted_where_a_load_of_it_failed_before():
     assert plan(*nodes, avoided={("b", full.holdings[0].key)}) == [("unload", "a", "m")]
 
 
+def test_what_nobody_serves_any_more_is_loaded_first_on_the_least_busy_node_with_room():
+    asleep = holding("m", ready=False)
+    lost = {asleep.key: ["gone"]}
+    crowded = node("a", holding("n"), asleep, memory=0.79)
+    busy, busier = node("b", asleep, cpu=0.9), node("c", asleep, cpu=0.95)
+    assert plan(crowded, busier, busy, lost=lost) == [("load", "b", "m")]
+    assert plan(crowded, busier, busy, lost=lost, avoided={("b", asleep.key)}) == [
+        ("load", "c", "m")
+    ]
+    assert "gone" in plan_placement([busy], TARGETS, lost=lost)[0].why
+    assert plan(crowded, node("b"), lost=lost) == []
+    assert plan(busy, node("c", holding("n", settled=False)), lost=lost) == []
+
+
+def test_a_node_that_is_alone_gets_back_what_another_held_and_not_what_it_held_itself():
+    alone = node("a", holding("m", ready=False))
+    key = alone.holdings[0].key
+    assert plan(alone, lost={key: ["b"]}) == [("load", "a", "m")]
+    assert plan(alone, lost={key: ["a"]}) == []
+
+
 def test_spare_replicas_go_where_all_have_little_to_do_and_some_are_kept():
     quiet = [node(name, holding("m"), cpu=0.1) for name in "abc"]
     quiet[1] = replace(quiet[1], memory=0.5)
@@ -177,13 +198,18 @@ PLACES = st.frozensets(
 )
 
 
-@given(NODES, PLACES, st.integers(0, 4))
+@given(NODES, PLACES, st.integers(0, 4), st.frozensets(st.sampled_from(NAMES)))
 def test_plans_come_to_an_end_overfill_nobody_and_leave_the_replicas_that_are_kept(
-    nodes, avoided, replicas
+    nodes, avoided, replicas, wanted
 ):
     targets = Targets(replicas=replicas)
+
+    def planned():
+        lost = {(name, "v"): ["gone"] for name in wanted if (name, "v") not in ready(nodes)}
+        return plan_placement(nodes, targets, avoided=avoided, lost=lost)
+
     for _ in range(40):
-        steps = plan_placement(nodes, targets, avoided=avoided)
+        steps = planned()
         if not steps:
             break
         served = ready(nodes)
@@ -202,5 +228,5 @@ def test_plans_come_to_an_end_overfill_nobody_and_leave_the_replicas_that_are_ke
                 assert changed.free_budget is None or changed.free_budget >= 0
             left = ready(nodes)
             assert all(left[key] >= min(count, max(1, replicas)) for key, count in served.items())
-            assert left.keys() == served.keys()
-    assert not plan_placement(nodes, targets, avoided=avoided)
+            assert served.keys() <= left.keys() <= served.keys() | {(one, "v") for one in wanted}
+    assert not planned()

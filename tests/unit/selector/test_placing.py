@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 import grpc
 import pytest
@@ -21,6 +22,8 @@ from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.placement_settings import PlacementSettings
 from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.wire_placement import decode_node
+from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
 
 GIB = 1 << 30
@@ -29,8 +32,8 @@ GIB = 1 << 30
 class Inference:
     """A service over a store of its own, whose memory a test can fill."""
 
-    def __init__(self, store, names):
-        self.backends = FakeBackends()
+    def __init__(self, store, names, port=0):
+        self.backends, self._port = FakeBackends(), port
         for name in ("a", "b"):
             put(store, name)
         self.registry = registry_of(store, self.backends, residency=PROMPTLY)
@@ -44,12 +47,15 @@ class Inference:
         )
         servicer = ModelServicer(self.registry, RemoteModels(()), self.monitor, CpuMeter(2))
         add_ModelServiceServicer_to_server(servicer, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"127.0.0.1:{self._server.add_insecure_port(f'127.0.0.1:{self._port}')}"
         await self._server.start()
         self.fill(0.1)
         return self
 
     async def __aexit__(self, *_):
+        await self.stop()
+
+    async def stop(self):
         self.registry.changes.end()
         await self._server.stop(None)
         await self.registry.close()
@@ -103,12 +109,25 @@ async def seen(watcher, condition):
 
 def controller(watching, mode, *, clock=lambda: 0.0, **settings):
     watcher, channel = watching
-    made = PlacementSettings(mode=mode, replicas=1, **settings)
+    made = PlacementSettings(**{"mode": mode, "replicas": 1, "lost_seconds": 0, **settings})
     return PlacementController(watcher.nodes, channel, made, clock)
 
 
 def full(nodes):
     return max((node.memory for node in nodes), default=0) > 0.8
+
+
+def test_what_loads_before_its_version_was_read_and_what_requests_load_are_told_apart():
+    model = partial(inference_pb2.LoadedModel, name="m")
+    unread = model(state=inference_pb2.MODEL_STATE_LOADING)
+    waiting = model(state=inference_pb2.MODEL_STATE_UNLOADED, version="v", on_demand=True)
+    asleep = model(state=inference_pb2.MODEL_STATE_UNLOADED, version="v")
+    for models, settled, offers in (
+        ([unread], False, []), ([waiting], True, [True]), ([asleep], True, [False]),
+    ):  # fmt: skip
+        node = decode_node(model_pb2.ModelServiceListResponse(models=models), "a", returns=3)
+        assert (node.settled, [one.offered for one in node.holdings]) == (settled, offers)
+        assert node.returns == 3
 
 
 async def test_a_model_moves_from_full_memory_to_where_there_is_room(two, watching):
@@ -139,6 +158,14 @@ async def test_after_a_step_that_failed_nothing_is_unloaded(two, watching):
     await seen(watching[0], full)
     assert len(await controller(watching, "on").look()) == 2
     assert (first.backends.names(), second.backends.names()) == (["a", "b"], [])
+
+
+def offered(nodes):
+    return {one.name for node in nodes for one in node.holdings if one.offered}
+
+
+def replicas(name, nodes):
+    return sum(one.offered for node in nodes for one in node.holdings if one.name == name)
 
 
 def failures(nodes):
@@ -190,6 +217,65 @@ async def test_after_a_while_it_is_tried_where_it_failed_before(two, watching):
     now = 10.0
     assert len(await placing.look()) == 2
     assert len(second.backends.names()) == 1
+
+
+async def test_what_was_moved_is_loaded_again_once_its_only_holder_is_gone(two, watching):
+    first, second = two
+    placing = controller(watching, "on")
+    first.fill(0.9)
+    await seen(watching[0], full)
+    moved = (await placing.look())[0].name
+    first.fill(0.1)
+    await seen(watching[0], lambda nodes: not full(nodes) and moved in offered(nodes))
+    assert await placing.look() == ()
+    await second.stop()
+    await seen(watching[0], lambda nodes: len(nodes) == 1)
+    steps = await placing.look()
+    assert [(step.address, step.name) for step in steps] == [(first.address, moved)]
+    assert second.address in steps[0].why
+    assert first.backends.names() == ["a", "b"]
+
+
+async def test_what_was_moved_is_loaded_again_once_its_holder_restarts_without_it(
+    two, watching, tmp_path
+):
+    first, second = two
+    placing = controller(watching, "on")
+    first.fill(0.9)
+    await seen(watching[0], full)
+    moved = (await placing.look())[0].name
+    await second.stop()
+    first.fill(0.1)
+    await seen(watching[0], lambda nodes: len(nodes) == 1 and not full(nodes))
+    async with Inference(tmp_path / "2", [], second.address.rpartition(":")[2]):
+        await seen(watching[0], lambda nodes: len(nodes) == 2 and moved not in offered(nodes))
+        assert [step.name for step in await placing.look()] == [moved]
+
+
+async def test_what_was_spare_is_loaded_again_once_the_replica_that_was_left_is_gone(two, watching):
+    first, second = two
+    await second.registry.load("a", "")
+    placing = controller(watching, "on")
+    first.fill(0.9)
+    await seen(watching[0], lambda nodes: full(nodes) and replicas("a", nodes) == 2)
+    assert [step.action.value for step in await placing.look()] == ["unload"]
+    first.fill(0.1)
+    await second.stop()
+    await seen(watching[0], lambda nodes: len(nodes) == 1 and not full(nodes))
+    assert [(step.address, step.name) for step in await placing.look()] == [(first.address, "a")]
+
+
+async def test_what_somebody_unloads_and_what_nobody_ever_loaded_stay_as_they_are(two, watching):
+    first, _ = two
+    placing = controller(watching, "on")
+    await seen(watching[0], lambda nodes: len(nodes) == 2 and offered(nodes) == {"a", "b"})
+    assert await placing.look() == ()
+    await first.registry.unload("a", "")
+    await seen(watching[0], lambda nodes: offered(nodes) == {"b"})
+    assert await placing.look() == ()
+    await first.stop()
+    await seen(watching[0], lambda nodes: len(nodes) == 1)
+    assert [step.name for step in await placing.look()] == ["b"]
 
 
 async def test_it_plans_again_and_again_unless_it_is_off(two, watching):
