@@ -30,6 +30,7 @@ class PlacementController:
         nodes: What the inference services hold and how busy they are: `EndpointWatcher.nodes`.
         channel: Gives the channel to an address; its owner closes it.
         settings: How often, towards what, and whether anything is done.
+        places: Whether this is the one selector that does anything now.
         clock: Seconds, never going back.
     """
 
@@ -38,10 +39,13 @@ class PlacementController:
         nodes: Callable[[], tuple[Node, ...]],
         channel: Callable[[str], Any],
         settings: PlacementSettings,
+        places: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._nodes, self._channel, self._settings = nodes, channel, settings
-        self._clock = clock
+        self._places, self._clock = places, clock
+        self._placed = True
+        """Whether this selector was the one when it looked last."""
         self._setbacks = Setbacks(settings.retry_seconds)
         self._kept = Kept(settings.lost_seconds)
         self._task: asyncio.Task[None] | None = None
@@ -59,11 +63,18 @@ class PlacementController:
             await asyncio.gather(task, return_exceptions=True)
 
     async def look(self) -> tuple[Step, ...]:
-        """Plan once, carry it out unless this is a dry run, and return the plan."""
+        """Plan once, carry it out unless this is a dry run, and return the plan.
+
+        While another selector places there is no plan; before each step it is asked anew.
+        """
         dry = self._settings.mode == "dry-run"
         nodes = self._nodes()
         steps = self._planned(nodes)
+        if not (dry or self._leads()):
+            return ()
         for step in steps:
+            if not (dry or self._leads()):
+                break
             _log.info(
                 "placement planned" if dry else "placement", action=step.action.value,
                 model=f"{step.name}@{step.version}", address=step.address, why=step.why,
@@ -74,6 +85,15 @@ class PlacementController:
                 break
             self._take_in(step, nodes)
         return steps
+
+    def _leads(self) -> bool:
+        """Whether this selector may do anything now; a change is told."""
+        leads = self._places()
+        if leads is not self._placed:
+            why = "" if leads else "another selector places, or the state they share is away"
+            _log.info("placement resumes" if leads else "placement rests", why=why)
+        self._placed = leads
+        return leads
 
     def _planned(self, nodes: Sequence[Node]) -> tuple[Step, ...]:
         now = self._clock()

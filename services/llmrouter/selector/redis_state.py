@@ -18,6 +18,7 @@ from redis.asyncio import Redis
 
 from llmrouter.common.redis_link import RedisLink
 from llmrouter.common.redis_server import RedisSettings
+from llmrouter.selector.redis_lease import RedisLease
 from llmrouter.selector.state_store import Documents, SqliteState
 
 __all__ = ["RedisState"]
@@ -40,7 +41,11 @@ class RedisState:
     """Documents in a server, and in a file for when it is away; of one event loop."""
 
     def __init__(
-        self, settings: RedisSettings, local: SqliteState, beat: float = _BEAT_SECONDS
+        self,
+        settings: RedisSettings,
+        local: SqliteState,
+        beat: float = _BEAT_SECONDS,
+        lease: RedisLease | None = None,
     ) -> None:
         """Prepare it; nothing is dialled before `follow`.
 
@@ -48,11 +53,12 @@ class RedisState:
             settings: Where the server is.
             local: Keeps the same documents here.
             beat: Seconds between two signs of life that are asked for.
+            lease: Taken with every beat while the server is there.
 
         Raises:
             RouterError: STORE_FAILED when a file of the settings cannot be read.
         """
-        self._settings, self._local, self._beat = settings, local, beat
+        self._settings, self._local, self._beat, self._lease = settings, local, beat, lease
         self._link = RedisLink(settings, "selector.redis", self._share, text=True)
         self._name = secrets.token_hex(8)
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
@@ -129,6 +135,8 @@ class RedisState:
             async with asyncio.TaskGroup() as both:
                 both.create_task(self._tell(client))
                 both.create_task(self._hear(channel))
+                if self._lease is not None:
+                    both.create_task(self._hold(client, self._lease))
 
     async def _join(self, client: Redis) -> None:
         documents = self._documents
@@ -183,6 +191,11 @@ class RedisState:
                 continue
             if by != self._name:
                 _hand_over(self._told, kind, key, text)
+
+    async def _hold(self, client: Redis, lease: RedisLease) -> None:
+        while not self._link.closing:
+            await lease.take(client)
+            await asyncio.sleep(self._beat)
 
     def _change(self, kind: str, key: str, text: str | None) -> str:
         return json.dumps({"by": self._name, "kind": kind, "key": key, "text": text})

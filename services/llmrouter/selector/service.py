@@ -49,7 +49,7 @@ async def build(
         selector.breakers.returned(address, selector.clock())
 
     hearing = Hearing(settings.refresh_interval_seconds / 4)
-    store, shared = _stores(settings, data)
+    store, shared, places = _stores(settings, data)
     memory, dial = ServedMemory(settings.inference_addresses, store), dialler.channel
     watcher, listener = _watching(settings, dial, hearing.now, memory.told, returned)
     selector = _selector(settings, watcher, store)
@@ -57,7 +57,7 @@ async def build(
     past = DecisionFile(settings.decisions_file(data), settings.decisions, selector.past)
     observer = SelectionObserver(telemetry.meter)
     servicer = SelectorServicer(selector, observer, outcomes.report, past.find, name_of(settings))
-    placement = PlacementController(watcher.nodes, dial, settings.placement)
+    placement = PlacementController(watcher.nodes, dial, settings.placement, places)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
     async def start() -> None:
@@ -96,15 +96,21 @@ def name_of(settings: SelectorSettings) -> str:
 
 def _stores(
     settings: SelectorSettings, data: Path
-) -> tuple[SqliteState | RedisState, RedisState | None]:
-    """Return where state is kept, and the part of it that is shared with other selectors."""
+) -> tuple[SqliteState | RedisState, RedisState | None, Callable[[], bool]]:
+    """Return where state is kept, the part of it that other selectors share, and who places.
+
+    The last says whether it is this selector that places models; alone it always is.
+    """
     local = SqliteState(settings.state_file(data))
     if settings.redis is None:
-        return local, None
+        return local, None, lambda: True
+    from llmrouter.selector.redis_lease import RedisLease
     from llmrouter.selector.redis_state import RedisState
 
-    shared = RedisState(settings.redis, local)
-    return shared, shared
+    lease = RedisLease(f"{settings.redis.prefix}:selector:placement")
+    wanted = lease if settings.placement.mode == "on" else None
+    shared = RedisState(settings.redis, local, lease=wanted)
+    return shared, shared, lease.held
 
 
 def _watching(

@@ -107,10 +107,10 @@ async def seen(watcher, condition):
     await until(lambda: condition(watcher.nodes()))
 
 
-def controller(watching, mode, *, clock=lambda: 0.0, **settings):
+def controller(watching, mode, *, places=lambda: True, clock=lambda: 0.0, **settings):
     watcher, channel = watching
     made = PlacementSettings(**{"mode": mode, "replicas": 1, "lost_seconds": 0, **settings})
-    return PlacementController(watcher.nodes, channel, made, clock)
+    return PlacementController(watcher.nodes, channel, made, places, clock)
 
 
 def full(nodes):
@@ -276,6 +276,30 @@ async def test_what_somebody_unloads_and_what_nobody_ever_loaded_stay_as_they_ar
     await first.stop()
     await seen(watching[0], lambda nodes: len(nodes) == 1)
     assert [step.name for step in await placing.look()] == ["b"]
+
+
+async def test_while_another_selector_places_nothing_is_done_and_that_is_told_once(two, watching):
+    first, second = two
+    first.fill(0.9)
+    await seen(watching[0], full)
+    ours = False
+    placing = controller(watching, "on", places=lambda: ours)
+    with capture_logs() as logged:
+        assert [await placing.look(), await placing.look()] == [(), ()]
+        ours = True
+        assert len(await placing.look()) == 2
+    assert len(second.backends.names()) == 1
+    told = [one["event"] for one in logged if one["event"].startswith("placement re")]
+    assert told == ["placement rests", "placement resumes"]
+
+
+async def test_a_selector_that_loses_its_turn_between_two_steps_unloads_nothing(two, watching):
+    first, second = two
+    first.fill(0.9)
+    await seen(watching[0], full)
+    asked = iter([True, True, False])
+    assert len(await controller(watching, "on", places=lambda: next(asked)).look()) == 2
+    assert (len(first.backends.names()), len(second.backends.names())) == (2, 1)
 
 
 async def test_it_plans_again_and_again_unless_it_is_off(two, watching):
