@@ -9,6 +9,8 @@ __all__ = ["MAX_MODELS", "decode_node"]
 
 MAX_MODELS = 1024
 """Models of one address at most; the rest are left out."""
+_REMOTE = "remote"
+"""The precision of models that a provider computes."""
 _MOVING = (inference_pb2.MODEL_STATE_LOADING, inference_pb2.MODEL_STATE_DRAINING)
 
 
@@ -26,7 +28,8 @@ def decode_node(
         memory=memory.used_bytes / limit if limit else 0.0,
         memory_limit=limit,
         free_budget=budget - memory.model_bytes if budget else None,
-        holdings=tuple(_holding(one) for one in models if one.version),
+        # What a provider computes takes no memory here, and is nobody's to move.
+        holdings=tuple(_holding(one) for one in models if one.version and one.precision != _REMOTE),
         coming=any(one.state in _MOVING and not one.version for one in models),
         returns=returns,
     )

@@ -130,6 +130,16 @@ def test_what_loads_before_its_version_was_read_and_what_requests_load_are_told_
         assert node.returns == 3
 
 
+def test_what_a_provider_computes_is_nobodys_to_move():
+    ready = inference_pb2.MODEL_STATE_READY
+    models = [
+        inference_pb2.LoadedModel(name=name, version="v1", state=ready, precision=precision)
+        for name, precision in (("theirs", "remote"), ("ours", "int8"))
+    ]
+    node = decode_node(model_pb2.ModelServiceListResponse(models=models), "a")
+    assert [one.name for one in node.holdings] == ["ours"]
+
+
 async def test_a_model_moves_from_full_memory_to_where_there_is_room(two, watching):
     first, second = two
     first.fill(0.9)
