@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -95,8 +95,9 @@ def pull(
     with report_progress(as_json=as_json) as progress:
         told = partial(tell_damaged, on=progress.console, as_json=as_json)
         models = open_store(store)
+        before = _versions(models)
         folders = run.pull(name, models, precision, progress, told, tell=progress.tell, **limits)
-    _written(folders, as_json=as_json)
+    _written(folders, before, as_json=as_json)
 
 
 @app.command("import")
@@ -140,10 +141,11 @@ def import_model(
     limits = budgeting.limits(memory_budget, cache_tokens, as_json=as_json)
     with report_progress(as_json=as_json) as progress:
         models = open_store(store)
+        before = _versions(models)
         folders = run.import_from(
             found, name, models, precision, progress, importer, tell=progress.tell, **limits
         )
-    _written(folders, as_json=as_json)
+    _written(folders, before, as_json=as_json)
 
 
 @app.command("list")
@@ -235,6 +237,10 @@ def _read_all(held: ModelStore) -> tuple[Sequence[StoredModel], dict[str, str]]:
     return folders, broken
 
 
+def _versions(held: ModelStore) -> dict[str, str | None]:
+    return {one.path.name: _version(one) for one in _read_all(held)[0]}
+
+
 def _cells(folder: StoredModel) -> list[str]:
     card = folder.card
     cells = [f"{folder.context_length:,}", size_text(folder.size_bytes)]
@@ -260,13 +266,17 @@ def _verified(card: ModelCard | None) -> str:
     return f"{card.verified.quality.top1_agreement:.0%} {foreign(card.verified.engine)}"
 
 
+def _version(folder: StoredModel) -> str | None:
+    return folder.card.version if folder.card is not None else None
+
+
 def _as_data(folder: StoredModel) -> dict[str, Any]:
     card = folder.card
     quality = card.quality if card is not None else None
     speed = _speed_here(folder)
     return {
         "name": folder.path.name,
-        "version": card.version if card is not None else None,
+        "version": _version(folder),
         "architecture": folder.architecture,
         "parameters": card.parameters if card is not None else None,
         "precision": card.precision if card is not None else None,
@@ -282,11 +292,22 @@ def _as_data(folder: StoredModel) -> dict[str, Any]:
     }
 
 
-def _written(folders: Sequence[StoredModel], *, as_json: bool) -> None:
+def _written(
+    folders: Sequence[StoredModel], before: Mapping[str, str | None], *, as_json: bool
+) -> None:
+    """Tell what the store has now; `before` are the versions that it had under these names."""
+    replaced = {
+        folder.path.name: was
+        for folder in folders
+        if (was := before.get(folder.path.name)) is not None and was != _version(folder)
+    }
     if as_json:
-        write_json({"event": "written", "folders": [str(folder.path) for folder in folders]})
+        written = {"folders": [str(folder.path) for folder in folders], "replaced": replaced}
+        write_json({"event": "written", **written})
         return
     for folder in folders:
         name, place = escape(folder.path.name), escape(str(folder.path))
-        out().print(f"[green]ready[/] [bold]{name}[/] [dim]{place}[/]")
+        was = replaced.get(folder.path.name)
+        instead = f" [yellow]in place of version {foreign(was)}[/]" if was is not None else ""
+        out().print(f"[green]ready[/] [bold]{name}[/]{instead} [dim]{place}[/]")
     out().print("[dim]A suite that runs takes one by `llmrouter models load NAME`.[/]")

@@ -263,6 +263,15 @@ def test_models_pull_and_import(pulled, tmp_path):
     assert pulled == [("x", ["int8", "int4"]), ("y", None), (FILE, "mine", None, None)]
 
 
+def test_an_import_tells_what_it_replaced(pulled, held, tmp_path):
+    arguments = ("models", "import", "a/b.gguf", "--name", "mine", "--store", str(tmp_path))
+    assert "in place of" not in run(*arguments).stdout
+    held.append(folder("mine-int8", card=SimpleNamespace(version="0ld")))
+    assert "ready mine-int8 in place of version 0ld" in run(*arguments).stdout
+    told = json.loads(run(*arguments, "--json").stdout.splitlines()[-1])
+    assert told["replaced"] == {"mine-int8": "0ld"}
+
+
 def test_without_a_flag_the_store_is_that_of_the_settings(tmp_path, monkeypatch):
     imported(tmp_path / "kept" / "sound")
     file = tmp_path / "llmrouter.yaml"
