@@ -118,11 +118,18 @@ class Flight:
         self._wake()
 
     def _drop(self) -> None:
-        """Let go of what the slowest reader has read, and of the eldest beyond what is kept."""
-        slowest = min((reader.index for reader in self._readers), default=0)
+        """Let go of what the slowest reader has read, and of the eldest beyond what is kept.
+
+        Never of what lies before the fastest: that is little, but for one event, into which an
+        engine may have put all that it said while nobody took it.
+        """
+        places = [reader.index for reader in self._readers]
+        slowest = min(places, default=0)
+        fastest = max(places, default=self._dropped + len(self._events))
         gone = 0
         for event in self._events:
-            if self._kept_bytes <= _KEPT_BYTES and self._dropped + gone >= slowest:
+            place = self._dropped + gone
+            if place >= fastest or (self._kept_bytes <= _KEPT_BYTES and place >= slowest):
                 break
             self._kept_bytes -= _size(event)
             gone += 1

@@ -87,3 +87,21 @@ async def test_a_reader_too_far_behind_is_told_and_the_others_go_on(monkeypatch)
     with pytest.raises(RouterError) as told:
         await collect(slow)
     assert told.value.reason is Reason.SLOW_READER
+
+
+async def test_an_event_of_any_size_costs_its_only_reader_nothing(monkeypatch):
+    monkeypatch.setattr(flights, "_KEPT_BYTES", 1_000)
+    monkeypatch.setattr(flights, "_AHEAD_BYTES", 500)
+
+    class Merged:
+        async def generate(self, request, context):
+            yield answer_events()[0]
+            for size in (10, 5_000, 10, 5_000):
+                yield Delta(0, "x" * size, 1)
+            for event in answer_events()[-2:]:
+                yield event
+
+    stalled = link(Merged()).generate(keyed(), asking(1))
+    await began(stalled)
+    await asyncio.sleep(0.01)
+    assert len(text(await collect(stalled))) == 10_020
