@@ -31,16 +31,15 @@ def check(
 
     held, results = existing_store(store), []
     for name in names or held.names():
-        fault = None
+        damaged = False
         try:
             path = held.model(name).path
             results.append({"name": name, "files": check_contents(path), "error": None})
         except RouterError as error:
             results.append({"name": name, "files": 0, "error": error.message})
             damaged = error.reason is Reason.MODEL_UNAVAILABLE
-            fault = f"damaged[/] [bold]{escape(name)}" if damaged else "error:"
         if not as_json:
-            _tell(results[-1], fault)
+            _tell(results[-1], damaged=damaged)
     if as_json:
         write_json({"models": results})
     elif not results:
@@ -49,10 +48,12 @@ def check(
         raise typer.Exit(1)
 
 
-def _tell(result: dict[str, Any], fault: str | None) -> None:
-    name = f"[bold]{escape(result['name'])}[/]"
-    if fault:
-        err().print(f"[bold red]{fault}[/] {foreign(result['error'])}", soft_wrap=True)
+def _tell(result: dict[str, Any], *, damaged: bool) -> None:
+    name, error = f"[bold]{escape(result['name'])}[/]", foreign(result["error"] or "")
+    if damaged:
+        err().print(f"[bold red]damaged[/] {name} {error}", soft_wrap=True)
+    elif error:
+        err().print(f"[bold red]error:[/] {error}", soft_wrap=True)
     elif result["files"]:
         files = counted(result["files"], "file")
         out().print(f"[green]whole[/] {name} [dim]{files} as imported[/]")

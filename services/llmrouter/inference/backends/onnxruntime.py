@@ -33,7 +33,7 @@ from llmrouter.inference.backends.native_steps import steps_of
 from llmrouter.inference.backends.ort_loading import failures_named, load_decoder, open_library
 from llmrouter.inference.background import in_background
 from llmrouter.inference.models.folder import folder_card, read_folder
-from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.shared_tokenizer import share_tokenizer
 
 __all__ = ["OnnxRuntimeBackend", "make_engine"]
 
@@ -301,7 +301,11 @@ def _constraints(path: Path) -> Constraints | None:
     if library is None:
         return None
     folder = read_folder(path)
-    return Constraints(library, lambda: load_text(folder).token_bytes, folder.eos_token_ids)
+
+    def words() -> list[bytes]:
+        return share_tokenizer(folder.path, folder.vocab_size).token_bytes
+
+    return Constraints(library, words, folder.eos_token_ids)
 
 
 def _is_unquantised(path: Path) -> bool:

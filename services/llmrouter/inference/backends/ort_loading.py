@@ -24,7 +24,7 @@ from llmrouter.inference.backends.shared_weights import SharedWeights
 from llmrouter.inference.models.counted import count
 from llmrouter.inference.models.folder import ModelFolder, read_folder
 from llmrouter.inference.models.integrity import check_contents
-from llmrouter.inference.models.text import load_text
+from llmrouter.inference.models.shared_tokenizer import share_tokenizer
 from llmrouter.inference.models.untrusted_json import broken_file
 
 __all__ = ["decoder_tensors", "failures_named", "load_decoder", "open_library"]
@@ -52,7 +52,9 @@ def load_decoder(path: Path, options: BackendOptions) -> tuple[_native.Decoder, 
     folder = read_folder(path)
     context = choose_context(folder, options)
     kernels = choose_kernels(options.kernels, _native.detect_processor())
-    vocabulary = _native.Vocabulary(load_text(folder).token_bytes, folder.eos_token_ids)
+    vocabulary = _native.Vocabulary(
+        share_tokenizer(folder.path, folder.vocab_size).token_bytes, folder.eos_token_ids
+    )
     with failures_named(str(path)):
         gpu = choose_gpu(options.device, _native.available_providers())
         return _load_decoder(folder, kernels, gpu, context, options), vocabulary

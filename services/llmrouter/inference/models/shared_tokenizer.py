@@ -34,12 +34,15 @@ class SharedTokenizer:
     """
 
     def __init__(self, tokenizer: Tokenizer, growth: int, vocab_size: int) -> None:
-        self.tokenizer, self.growth, self._vocab_size = tokenizer, growth, vocab_size
+        self.tokenizer, self.growth = tokenizer, growth
         self._pieces = _Pieces(token_bytes(tokenizer, vocab_size))
 
     @property
     def token_bytes(self) -> list[bytes]:
-        """The bytes of every token id below the vocabulary's size; b"" for control tokens."""
+        """The bytes of every token id below the vocabulary's size; b"" for control tokens.
+
+        A list that is made each time: who holds it holds megabytes.
+        """
         return self._pieces.unpacked()
 
     @cached_property

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
-from weakref import WeakValueDictionary
 
 from tokenizers import Tokenizer
 
@@ -16,8 +15,6 @@ from llmrouter.inference.models.folder import TOKENIZER_FILE
 from llmrouter.inference.models.shared_tokenizer import SharedTokenizer, share_tokenizer
 from llmrouter.inference.models.template import ChatTemplate, MessagesRefusedError, TemplateError
 from llmrouter.inference.models.text_files import (
-    TEMPLATE_FILE,
-    TOKENIZER_CONFIG_FILE,
     load_template,
     panics_told,
     read_config,
@@ -231,37 +228,14 @@ def _unused(messages: Sequence[Message]) -> str:
     )
 
 
-_held: WeakValueDictionary[tuple[object, ...], ModelText] = WeakValueDictionary()
-"""By their files: whoever loads a model asks for its text more than once."""
-
-
 def load_text(folder: TextFolder) -> ModelText:
-    """Load tokenizer and chat template; takes a tenth of a second, so call it in a thread.
+    """Load tokenizer and chat template; takes a third of a second, so call it in a thread.
 
-    What somebody holds already is given again while its files are the same.
+    A tokenizer that somebody holds already is shared, and takes milliseconds.
 
     Raises:
         RouterError: MODEL_UNAVAILABLE naming the file, what is wrong with it and the remedy.
     """
-    key = (folder.path, folder.name, folder.vocab_size, *_stamps(folder.path))
-    text = _held.get(key)
-    if text is None:
-        text = _held[key] = _read_text(folder)
-    return text
-
-
-def _stamps(path: Path) -> Iterator[object]:
-    """Yield what changes when a file of the text side is written anew."""
-    for name in (TOKENIZER_FILE, TOKENIZER_CONFIG_FILE, TEMPLATE_FILE):
-        try:
-            status = (path / name).stat()
-        except OSError:
-            yield None
-        else:
-            yield status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def _read_text(folder: TextFolder) -> ModelText:
     shared = share_tokenizer(folder.path, folder.vocab_size)
     config = read_config(folder.path)
     variables = {
