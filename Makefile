@@ -125,7 +125,7 @@ client-tools: ## Install clients that are not ours, for the tests that have them
 	build/clients/venv/bin/python -m pip install --quiet -r $(CLIENTS)/requirements.txt
 
 native-test: $(STAMP) ## Build and run the C++ tests; SANITIZE=address|undefined|thread
-	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo
+	cmake -S . -B build/native-$(or $(SANITIZE),plain) -G Ninja -DLLMROUTER_BUILD_TESTS=ON -DLLMROUTER_BUILD_BENCHMARKS=ON -DLLMROUTER_SANITIZE='$(SANITIZE)' -DLLMROUTER_WERROR=$(if $(SANITIZE),OFF,ON) -DCMAKE_BUILD_TYPE=RelWithDebInfo
 	cmake --build build/native-$(or $(SANITIZE),plain)
 	LLMROUTER_TEST_ORT_LIBRARY="$$(ls $(abspath $(VENV))/lib/python3*/site-packages/onnxruntime/capi/libonnxruntime.so.* | head -1)" \
 		TSAN_OPTIONS=suppressions=$(abspath tests/native/tsan.supp) \

@@ -23,8 +23,7 @@ constexpr int kAnswer = 500;
 double ThreadMicroseconds() {
   timespec now;
   clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
-  return static_cast<double>(now.tv_sec) * 1e6 +
-         static_cast<double>(now.tv_nsec) / 1e3;
+  return static_cast<double>(now.tv_sec) * 1e6 + static_cast<double>(now.tv_nsec) / 1e3;
 }
 
 /// Normal logits (Box and Muller) of this spread: 3 is like a language model in
@@ -33,8 +32,7 @@ std::vector<float> Logits(int size, double spread) {
   std::vector<float> logits(size);
   for (int i = 0; i < size; ++i) {
     const double radius = std::sqrt(-2 * std::log(1 - UniformDraw(1, i)));
-    logits[i] = static_cast<float>(spread * radius *
-                                   std::cos(6.283185307 * UniformDraw(2, i)));
+    logits[i] = static_cast<float>(spread * radius * std::cos(6.283185307 * UniformDraw(2, i)));
   }
   return logits;
 }
@@ -52,9 +50,9 @@ TokenCounts Counts(int vocabulary) {
 
 /// The median of many draws, each from a row that the caches have not just
 /// seen: as after a decoder's step, which leaves a batch of rows behind.
-double Median(int vocabulary, double spread, const SamplingOptions &options) {
+double Median(int vocabulary, double spread, const SamplingOptions& options) {
   constexpr int kRows = 4;
-  const std::vector<std::vector<float>> rows(kRows, Logits(vocabulary, spread));
+  std::vector<std::vector<float>> rows(kRows, Logits(vocabulary, spread));
   const TokenCounts counts = Counts(vocabulary);
   Sampler sampler(vocabulary);
   std::vector<double> took;
@@ -65,8 +63,7 @@ double Median(int vocabulary, double spread, const SamplingOptions &options) {
     const double began = ThreadMicroseconds();
     const auto token = sampler.Sample(rows[run % kRows], options, state);
     took.push_back(ThreadMicroseconds() - began);
-    if (!token.ok())
-      std::exit(1);
+    if (!token.ok()) std::exit(1);
   }
   std::nth_element(took.begin(), took.begin() + kRuns / 2, took.end());
   return took[kRuns / 2];
@@ -101,20 +98,17 @@ void Measure(int vocabulary) {
       {"min_p", {.min_p = 0.05F}},    {"penalties", penalties},
       {"top_k_top_p_penalties", all}, {"top_k_top_p_min_p_penalties", shaped},
   };
-  for (const auto &[name, options] : cases) {
-    std::printf("%s_%d %.1f\n", name.c_str(), vocabulary,
-                Median(vocabulary, 3, options));
+  for (const auto& [name, options] : cases) {
+    std::printf("%s_%d %.1f\n", name.c_str(), vocabulary, Median(vocabulary, 3, options));
   }
-  std::printf("top_p_flat_%d %.1f\n", vocabulary,
-              Median(vocabulary, 1, {.top_p = 0.95F}));
+  std::printf("top_p_flat_%d %.1f\n", vocabulary, Median(vocabulary, 1, {.top_p = 0.95F}));
   std::printf("all_flat_%d %.1f\n", vocabulary, Median(vocabulary, 1, all));
   std::printf("logprobs_20_%d %.1f\n", vocabulary, MedianLogprob(vocabulary));
 }
 
-} // namespace
-} // namespace llmrouter
+}  // namespace
+}  // namespace llmrouter
 
 int main() {
-  for (const int vocabulary : {49152, 128256})
-    llmrouter::Measure(vocabulary);
+  for (const int vocabulary : {49152, 128256}) llmrouter::Measure(vocabulary);
 }
