@@ -2,7 +2,7 @@
 
 Everything is named after this process, `llmr<pid>x<number>`, and goes with the block. What a
 process that was killed left behind goes when the next network is made; programs die with their
-parent.
+parent, those that were only about to be started then with what it left.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import itertools
 import os
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -180,12 +181,24 @@ def sweep() -> None:
         if "-" in found:
             _remove(found)
         else:
+            _unplug_all(found)
             _run("ip", "link", "del", found, check=False)
 
 
 def _remove(namespace: str) -> None:
+    """Remove a namespace and end whoever is in it: while somebody is, it lives on unnamed."""
+    for process in _run("ip", "netns", "pids", namespace, check=False).split():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(process), signal.SIGKILL)
     _run("ip", "netns", "del", namespace, check=False)
     shutil.rmtree(_ETC / namespace, ignore_errors=True)
+
+
+def _unplug_all(bridge: str) -> None:
+    """Remove what is plugged into a bridge; the kernel would with a namespace's last user."""
+    for line in _run("ip", "-o", "link", "show", "master", bridge, check=False).splitlines():
+        port = line.split(": ")[1].partition("@")[0]
+        _run("ip", "link", "del", port, check=False)
 
 
 def _is_dead(process: int) -> bool:
