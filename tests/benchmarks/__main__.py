@@ -8,6 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from llmrouter.common.errors import RouterError
+
 NAMES = (
     "cache", "cluster", "embedding", "engine", "failover", "foundation", "gateway", "limits",
     "models", "products", "routing", "routing_live", "sampling", "scale", "selector", "semantic",
@@ -26,7 +28,10 @@ def main():
     if takes_options:
         benchmark.add_options(full)
     arguments = full.parse_args()
-    report = benchmark.run(arguments) if takes_options else benchmark.run()
+    try:
+        report = benchmark.run(arguments) if takes_options else benchmark.run()
+    except RouterError as error:  # a model that was not pulled, say
+        sys.exit(f"error: {error.message}")
     report.write(arguments.out)
     # As wide as it is, wherever it is written to.
     Console(width=120).print(_table(report))

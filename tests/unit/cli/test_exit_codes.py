@@ -153,6 +153,14 @@ def test_when_to_come_back_is_said_once():
 
 
 @pytest.mark.parametrize(
+    ("command", "flag"),
+    [(FILLING[0], "--precision"), (("models", "import", __file__, "--name", "a"), "--sha256")],
+)
+def test_what_an_import_refuses_is_told_as_its_flag(command, flag):
+    assert run(*command, flag, "none").stderr.startswith(f"error: {flag} 'none' ")
+
+
+@pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (("--cache", "sometimes"), "Invalid value for '--cache': 'sometimes' is not one of"),
