@@ -13,7 +13,7 @@ from llmrouter.common.settings import parse
 from llmrouter.suite import SuiteSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+GUIDES = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
 DOCUMENTS = (*GUIDES, *sorted(ROOT.glob("[AC]*.md")), *sorted(ROOT.glob("helm/*/*.md")))
 LINK = re.compile(r"\]\(([^)\s]+)\)")
 HEADING = re.compile(r"(?m)^#+ (.+)$")
@@ -56,7 +56,7 @@ def test_every_link_between_documents_leads_somewhere(document):
             assert anchor in anchors(target.read_text()), link
 
 
-@pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_shown_exists_with_its_options(document):
     shown = [words for words in commands(document) if "…" not in words]
     for words in shown:
@@ -74,7 +74,7 @@ def test_every_command_shown_exists_with_its_options(document):
         assert options <= known | top, (words, options - known)
 
 
-@pytest.mark.parametrize("document", GUIDES, ids=lambda path: path.name)
+@pytest.mark.parametrize("document", GUIDES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_setting_shown_is_one(document):
     for block in blocks(document, "yaml"):
         parse(SuiteSettings, yaml.safe_load(block), "", {})
