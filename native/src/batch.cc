@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "llmrouter/admission.h"
+#include "vector_math.h"
 
 namespace llmrouter {
 
@@ -11,6 +12,12 @@ namespace {
 
 double SecondsSince(Clock::time_point begin) {
   return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+/// What one position has of the values of several, `size` each.
+template <typename Value>
+std::span<Value> Part(std::span<Value> values, std::size_t position, std::size_t size) {
+  return values.subspan(position * size, size);
 }
 
 }  // namespace
@@ -162,7 +169,7 @@ void Batch::Take(Segment& segment, std::vector<Event>* events) {
   if (segment.failure) return sequence.Fail(segment.failure->message);
   if (!MayDraw(sequence)) return;
   sequence.CommitComputed(1);
-  SampleInto(sequence, segment.logits, events);
+  SampleInto(sequence, segment, 0, events);
 }
 
 void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
@@ -172,7 +179,7 @@ void Batch::TakeChunk(const Segment& segment, std::vector<Event>* events) {
   prompt_tokens_ += static_cast<std::uint64_t>(tokens);
   sequence.CommitComputed(tokens);
   if (segment.wanted == LogitsOf::kNone) return;
-  BeginAnswers(segment.row, segment.logits, events);
+  BeginAnswers(segment, events);
   // What gave no usable logits would give none to others either.
   if (!sequence.failed()) Keep(segment.row, sequence.request().prompt);
 }
@@ -182,20 +189,19 @@ void Batch::TakeVerified(const Segment& segment, std::vector<Event>* events) {
   // The next step decodes: a draft must not cost the answer.
   if (segment.failure) return sequence.drafter().Stop();
   const std::span<const TokenId> draft = segment.tokens.subspan(1);
-  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
   const bool greedy = sequence.request().sampling.temperature == 0;
   std::size_t accepted = 0;
   // Each position draws as a decoding step would. Up to the first draw that is not the draft's, it
   // has seen the same tokens, so that the answer follows the same distribution, draw by draw.
   for (bool right = true; right;) {
-    const auto logits = segment.logits.subspan(accepted * vocabulary, vocabulary);
-    if (greedy && !decoder_->rounds_alike() && !IsSureOf(sequence, logits)) {
+    if (greedy && !decoder_->rounds_alike() &&
+        !IsSureOf(sequence, Part(segment.logits, accepted, limits_.vocabulary))) {
       sequence.drafter().Skip();
       break;
     }
     const int said = sequence.generated();
     sequence.CommitComputed(1);
-    SampleInto(sequence, logits, events);
+    SampleInto(sequence, segment, accepted, events);
     right = sequence.generated() > said && accepted < draft.size() &&
             sequence.next_token() == draft[accepted];
     accepted += right ? 1 : 0;
@@ -234,9 +240,14 @@ DrawState Batch::DrawStateOf(const Sequence& sequence) const {
   return state;
 }
 
-void Batch::SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events) {
+void Batch::SampleInto(Sequence& sequence, const Segment& segment, std::size_t position,
+                       std::vector<Event>* events) {
   const Request& request = sequence.request();
-  const auto token = sampler_.Sample(logits, request.sampling, DrawStateOf(sequence));
+  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
+  const std::span<float> logits = Part(segment.logits, position, vocabulary);
+  DrawState state = DrawStateOf(sequence);
+  if (!segment.maxima.empty()) state.maxima = Part(segment.maxima, position, Blocks(vocabulary));
+  const auto token = sampler_.Sample(logits, request.sampling, state);
   if (!token.ok()) return sequence.Fail(token.failure().message);
   ++completion_tokens_;
   if (request.top_logprobs >= 0) {

@@ -110,16 +110,17 @@ void Batch::Keep(int row, std::span<const TokenId> tokens) {
   }
 }
 
-void Batch::BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events) {
+void Batch::BeginAnswers(const Segment& segment, std::vector<Event>* events) {
+  const int row = segment.row;
   Sequence& first = *rows_[row];
   while (first.promised() > 0) {
     auto fork = first.Fork();
     const int joined = slots_.Join();
     rows_[joined] = std::move(fork);
     const auto copy = [&] { decoder_->Move(row, joined, first.computed()); };
-    if (Copied(*rows_[joined], copy)) SampleInto(*rows_[joined], logits, events);
+    if (Copied(*rows_[joined], copy)) SampleInto(*rows_[joined], segment, 0, events);
   }
-  SampleInto(first, logits, events);
+  SampleInto(first, segment, 0, events);
 }
 
 void Batch::Retire(std::vector<Event>* events) {

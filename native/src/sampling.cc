@@ -92,12 +92,28 @@ Sampler::Sampler(int vocabulary)
 Result<TokenId> Sampler::Sample(std::span<float> logits, const SamplingOptions& options,
                                 const DrawState& state) {
   const std::span<const float> adjusted = Adjust(logits, options, state);
-  const Highest highest = BlockMaxima(adjusted, block_maxima_);
+  const Highest highest = FindMaxima(adjusted, state);
   const bool numbers = !highest.has_nan && std::isfinite(highest.value);
   const TokenId token = numbers ? Draw(adjusted, highest.value, options, state) : 0;
   PutBack(logits);
   if (!numbers) return NotNumbers(logits, block_scratch_, highest.has_nan);
   return token;
+}
+
+Highest Sampler::FindMaxima(std::span<const float> adjusted, const DrawState& state) {
+  // A block whose logits have changed costs about two that are looked at in a row.
+  const bool few = 2 * changed_.size() < block_maxima_.size();
+  if (state.maxima.empty() || !state.allowed.empty() || !few) {
+    return BlockMaxima(adjusted, block_maxima_);
+  }
+  std::copy(state.maxima.begin(), state.maxima.end(), block_maxima_.begin());
+  for (const Candidate& entry : changed_) {
+    const std::size_t block = static_cast<std::size_t>(entry.token) / kBlock;
+    const std::size_t begin = block * kBlock;
+    BlockMaxima(adjusted.subspan(begin, std::min(kBlock, adjusted.size() - begin)),
+                std::span(block_maxima_).subspan(block, 1));
+  }
+  return BlockMaxima(block_maxima_, std::span(block_scratch_).first(Blocks(block_maxima_.size())));
 }
 
 TokenId Sampler::Draw(std::span<const float> logits, float highest, const SamplingOptions& options,

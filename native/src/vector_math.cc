@@ -52,18 +52,22 @@ inline float BlockSum(const float* values, std::size_t size, float threshold) {
 LLMROUTER_WIDE Highest BlockMaxima(std::span<const float> values, std::span<float> maxima) {
   // Maxima of floats do not vectorise as long as NaN counts; those of integers do.
   const float* data = values.data();
+  constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
   std::int32_t highest = OrderedBits(kLowest);
   std::int32_t largest_magnitude = 0;
   for (std::size_t block = 0; block < maxima.size(); ++block) {
     const std::size_t begin = block * kBlock;
     const std::size_t end = std::min(begin + kBlock, values.size());
     std::int32_t block_highest = OrderedBits(kLowest);
+    std::int32_t block_magnitude = 0;
     for (std::size_t i = begin; i < end; ++i) {
       block_highest = std::max(block_highest, OrderedBits(data[i]));
-      largest_magnitude = std::max(largest_magnitude, Magnitude(data[i]));
+      block_magnitude = std::max(block_magnitude, Magnitude(data[i]));
     }
-    maxima[block] = FromOrderedBits(block_highest);
+    const bool numbers = block_magnitude <= Magnitude(kLowest);
+    maxima[block] = numbers ? FromOrderedBits(block_highest) : kNaN;
     highest = std::max(highest, block_highest);
+    largest_magnitude = std::max(largest_magnitude, block_magnitude);
   }
   return {FromOrderedBits(highest), largest_magnitude > Magnitude(kLowest)};
 }

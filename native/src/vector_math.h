@@ -17,8 +17,8 @@ struct Highest {
   bool has_nan;
 };
 
-/// Writes the maximum of each block of `values` to `maxima`, [Blocks(values)], and returns that of
-/// all: -infinity when there are none.
+/// Writes the maximum of each block of `values` to `maxima`, [Blocks(values)], NaN where the block
+/// holds one, and returns that of all that are numbers: -infinity when there are none.
 Highest BlockMaxima(std::span<const float> values, std::span<float> maxima);
 
 /// Finds the first of `values` that equals `wanted`; their number when none does.

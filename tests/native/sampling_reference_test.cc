@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "llmrouter/sampling.h"
+#include "vector_math.h"
 
 namespace llmrouter {
 namespace {
@@ -160,6 +161,36 @@ TEST(SamplingReference, DrawsFollowWhateverTheOptionsDescribe) {
   for (std::uint64_t seed = 0; seed < 300; ++seed) {
     SCOPED_TRACE("scene " + std::to_string(seed));
     ExpectDrawsFollow(RandomScene(seed), 1000);
+  }
+}
+
+TEST(SamplingReference, MaximaThatWereNotedChangeNoDraw) {
+  constexpr int kVocabulary = 20'000;
+  Sampler sampler(kVocabulary);
+  for (std::uint64_t seed = 0; seed < 200; ++seed) {
+    SCOPED_TRACE("scene " + std::to_string(seed));
+    Scene scene = RandomScene(seed);
+    Dice dice(seed);
+    // A few high ones stand anywhere, those that the options change among them.
+    while (static_cast<int>(scene.logits.size()) < kVocabulary) {
+      scene.logits.push_back(static_cast<float>(dice.Share() - (dice.Below(1000) == 0 ? 0 : 9)));
+    }
+    if (dice.Maybe()) scene.options.temperature = 0;
+    TokenCounts counts(scene.prompt, static_cast<int>(scene.answer.size()) + 1);
+    for (const TokenId token : scene.answer) counts.Say(token);
+    std::vector<float> maxima(Blocks(kVocabulary));
+    BlockMaxima(scene.logits, maxima);
+    DrawState state;
+    state.counts = &counts;
+    state.forbidden = scene.forbidden;
+    std::vector<std::uint32_t> allowed(kVocabulary / 32, 0xfffffffeU);
+    if (dice.Below(4) == 0) state.allowed = allowed;
+    for (state.index = 0; state.index < 20; ++state.index) {
+      state.maxima = {};
+      const TokenId token = sampler.Sample(scene.logits, scene.options, state).value();
+      state.maxima = maxima;
+      ASSERT_EQ(sampler.Sample(scene.logits, scene.options, state).value(), token);
+    }
   }
 }
 

@@ -83,6 +83,20 @@ TEST(Sampling, NumbersThatAreNotNumbersFailWhereverTheyStand) {
   }
 }
 
+TEST(Sampling, MaximaThatWereNotedTellOfNumbersThatAreNone) {
+  Sampler sampler(1000);
+  std::vector<float> logits = Logits(1000, 1);
+  logits[700] = -std::nanf("");
+  std::vector<float> maxima(Blocks(logits.size()));
+  EXPECT_TRUE(BlockMaxima(logits, maxima).has_nan);
+  DrawState state = At(0);
+  state.maxima = maxima;
+  EXPECT_FALSE(sampler.Sample(logits, {.temperature = 0}, state).ok());
+  const std::vector<TokenId> forbidden = {700};
+  state.forbidden = forbidden;
+  EXPECT_TRUE(sampler.Sample(logits, {.temperature = 0}, state).ok());
+}
+
 TEST(Sampling, FailuresSayWhetherTheModelOrTheOptionsAreToBlame) {
   Sampler sampler(100);
   std::vector<float> logits = Logits(100, 1);
@@ -265,6 +279,15 @@ TEST(VectorMath, MaximaAndMassesOfBlocksAreThoseOfTheirValues) {
       const auto left = std::min<std::ptrdiff_t>(kBlock, values.end() - begin);
       EXPECT_EQ(maxima[block], *std::max_element(begin, begin + left));
     }
+    for (const float none : {std::nanf(""), -std::nanf("")}) {
+      std::vector<float> poisoned = values;
+      poisoned[static_cast<std::size_t>(size / 2)] = none;
+      EXPECT_TRUE(BlockMaxima(poisoned, maxima).has_nan);
+      for (std::size_t block = 0; block < maxima.size(); ++block) {
+        EXPECT_EQ(std::isnan(maxima[block]), block == static_cast<std::size_t>(size / 2) / kBlock);
+      }
+    }
+    BlockMaxima(values, maxima);
     for (const float threshold : {0.0F, 2.0F, 7.5F, 9.0F}) {
       double expected = 0;
       for (const float value : values) expected += value >= threshold ? value : 0;

@@ -126,11 +126,13 @@ class Batch {
   template <typename Copy>
   static bool Copied(Sequence& sequence, Copy copy);
   /// Forks the other answers off a computed prompt and samples the first token of each.
-  void BeginAnswers(int row, std::span<float> logits, std::vector<Event>* events);
+  void BeginAnswers(const Segment& segment, std::vector<Event>* events);
   /// Whether the mask of a row is there. One that is late computes the same token again in the next
   /// step, to the bit, so that nobody waits for it; one that cannot be had fails.
   bool MayDraw(Sequence& sequence);
-  void SampleInto(Sequence& sequence, std::span<float> logits, std::vector<Event>* events);
+  /// Draws from what a segment gave for one of the positions that were wanted.
+  void SampleInto(Sequence& sequence, const Segment& segment, std::size_t position,
+                  std::vector<Event>* events);
   DrawState DrawStateOf(const Sequence& sequence) const;
   /// Whether a greedy token would be the same one however the logits were rounded.
   bool IsSureOf(const Sequence& sequence, std::span<float> logits);

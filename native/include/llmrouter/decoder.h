@@ -34,6 +34,9 @@ struct Segment {
   /// Set by a run: [wanted tokens, vocabulary], valid until the next run. Whoever draws from them
   /// may change them and put them back.
   std::span<float> logits = {};
+  /// With them, from a decoder that notes it while they are in its caches: the highest of each
+  /// block of logits as `BlockMaxima` has it, [wanted tokens, blocks]; empty from others.
+  std::span<const float> maxima = {};
   /// Set by a run that could not compute this segment. The cache of its row is then undefined from
   /// `position` on.
   std::optional<Failure> failure = std::nullopt;

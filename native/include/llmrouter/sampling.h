@@ -10,6 +10,8 @@
 
 namespace llmrouter {
 
+struct Highest;
+
 /// A number in [0, 1) that depends on its arguments alone (Philox4x32-10, Salmon et al. 2011).
 double UniformDraw(std::uint64_t seed, std::uint64_t index, std::uint32_t answer = 0);
 
@@ -25,6 +27,9 @@ struct DrawState {
   std::span<const TokenId> forbidden;
   /// The only ones that may, as in `constraint.h`; empty where all may.
   std::span<const std::uint32_t> allowed;
+  /// The highest of each block of the logits as computed (`Segment::maxima`); empty where nobody
+  /// noted them.
+  std::span<const float> maxima;
 };
 
 /// Draws tokens from logits. Holds scratch memory for one vocabulary, so that drawing does not
@@ -79,6 +84,9 @@ class Sampler {
   void Penalise(std::span<float> logits, const SamplingOptions& options, const TokenCounts& counts);
   /// Undoes `Adjust`.
   void PutBack(std::span<float> logits);
+  /// Fills in block_maxima_ for what `Adjust` returned, from those of the logits as computed where
+  /// few have changed since, and returns the highest of all.
+  Highest FindMaxima(std::span<const float> adjusted, const DrawState& state);
   TokenId Draw(std::span<const float> logits, float highest, const SamplingOptions& options,
                const DrawState& state);
   /// A value that the k highest reach, and few others.

@@ -3,7 +3,7 @@
 namespace llmrouter::ort {
 
 OperatorDomain::OperatorDomain(const OrtModel& model, const PackedStep* step)
-    : matmul_(model.matrices, model.shared_weights),
+    : matmul_(model.matrices, model.shared_weights, step),
       attention_(step, false),
       packed_attention_(step, true),
       keep_rows_(step),

@@ -4,6 +4,7 @@
 #include <array>
 
 #include "ort/contract.h"
+#include "vector_math.h"
 
 namespace llmrouter::ort {
 namespace {
@@ -23,7 +24,7 @@ PackedDecoder::PackedDecoder(const OrtModel& model, int slots, int context)
     : limits_{slots, context, model.vocabulary},
       cache_({2 * model.layers, slots, model.kv_heads, model.head_size, context,
               model.half_cache ? Element::kFloat16 : Element::kFloat32}),
-      step_{&cache_, {}, {}, 0, {}},
+      step_{&cache_, &told_, {}, {}, 0, {}},
       session_(model, &step_),
       binding_(session_),
       input_ids_name_(model.input_ids),
@@ -37,23 +38,30 @@ void PackedDecoder::Run(std::span<Segment> segments) {
   const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
   std::size_t kept = 0;
   for (const Segment& segment : segments) kept += Kept(segment);
-  if (logits_.size() < kept * vocabulary) logits_.resize(kept * vocabulary);
-  const auto failure = RunTogether(segments, logits_.data());
+  if (maxima_.size() < kept * Blocks(vocabulary)) {
+    logits_.resize(kept * vocabulary);
+    maxima_.resize(kept * Blocks(vocabulary));  // The last to grow, so that it tells of both.
+  }
+  const auto failure = RunTogether(segments, 0);
   if (!failure) return;
   if (segments.size() == 1) {
     segments[0].failure = failure;
     return;
   }
   // Whoever broke the run fails alone.
-  float* out = logits_.data();
+  std::size_t first = 0;
   for (Segment& segment : segments) {
-    segment.failure = RunTogether(std::span(&segment, 1), out);
-    out += Kept(segment) * vocabulary;
+    segment.failure = RunTogether(std::span(&segment, 1), first);
+    first += Kept(segment);
   }
 }
 
-std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, float* out) {
+std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, std::size_t first) {
   Pack(segments);
+  const auto vocabulary = static_cast<std::size_t>(limits_.vocabulary);
+  float* out = logits_.data() + first * vocabulary;
+  float* maxima = maxima_.data() + first * Blocks(vocabulary);
+  told_ = {out, maxima};
   const std::array<std::int64_t, 2> ids_shape = {1, step_.tokens};
   const std::array<std::int64_t, 3> logits_shape = {1, static_cast<std::int64_t>(step_.kept.size()),
                                                     limits_.vocabulary};
@@ -63,9 +71,11 @@ std::optional<Failure> PackedDecoder::RunTogether(std::span<Segment> segments, f
   if (auto failure = binding_.Output(logits_name_.c_str(), logits.get())) return failure;
   if (auto failure = binding_.Run()) return failure;
   for (Segment& segment : segments) {
-    const std::size_t count = Kept(segment) * static_cast<std::size_t>(limits_.vocabulary);
-    segment.logits = {out, count};
-    out += count;
+    const std::size_t kept = Kept(segment);
+    segment.logits = {out, kept * vocabulary};
+    segment.maxima = {maxima, told_.noted ? kept * Blocks(vocabulary) : 0};
+    out += kept * vocabulary;
+    maxima += kept * Blocks(vocabulary);
   }
   return std::nullopt;
 }

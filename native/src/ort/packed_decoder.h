@@ -36,13 +36,14 @@ class PackedDecoder : public Decoder {
   std::size_t CacheBytes() const override { return cache_.CommittedBytes(); }
 
  private:
-  /// Computes the segments in one run, their logits from `out` on.
-  std::optional<Failure> RunTogether(std::span<Segment> segments, float* out);
+  /// Computes the segments in one run, their logits from those of position `first` on.
+  std::optional<Failure> RunTogether(std::span<Segment> segments, std::size_t first);
   /// Describes the segments to the operators.
   void Pack(std::span<const Segment> segments);
 
   DecoderLimits limits_;
   KvCache cache_;
+  PackedStep::Logits told_;
   PackedStep step_;
   Session session_;
   Binding binding_;
@@ -53,6 +54,7 @@ class PackedDecoder : public Decoder {
   // Scratch of a step, kept between steps.
   std::vector<std::int64_t> input_ids_;
   std::vector<float> logits_;
+  std::vector<float> maxima_;
 };
 
 }  // namespace llmrouter::ort

@@ -28,7 +28,16 @@ struct PackedStep {
     int last = 0;
   };
 
+  /// Where the logits go, [kept, vocabulary], and beside them the highest of each block of
+  /// llmrouter::kBlock, [kept, blocks], which whoever computes them may note.
+  struct Logits {
+    const float* values = nullptr;
+    float* maxima = nullptr;
+    bool noted = false;
+  };
+
   KvCache* cache = nullptr;
+  Logits* logits = nullptr;
   std::vector<Piece> pieces;
   /// All pieces at all heads.
   std::vector<Task> tasks;
