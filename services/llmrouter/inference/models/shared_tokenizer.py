@@ -35,6 +35,8 @@ class SharedTokenizer:
 
     def __init__(self, tokenizer: Tokenizer, growth: int, vocab_size: int) -> None:
         self.tokenizer, self.growth = tokenizer, growth
+        self.plain = _with_controls_as_text(tokenizer)
+        """The same, but for control tokens, which it takes for ordinary text."""
         self._pieces = _Pieces(token_bytes(tokenizer, vocab_size))
 
     @property
@@ -50,12 +52,21 @@ class SharedTokenizer:
         """What others may know of it."""
         return tokenizer_facts(self.tokenizer, self.token_bytes)
 
-    @cached_property
-    def plain(self) -> Tokenizer:
-        """The same, but for control tokens, which it takes for ordinary text."""
-        tokenizer = Tokenizer.from_str(self.tokenizer.to_str())
-        tokenizer.encode_special_tokens = True
-        return tokenizer
+
+def _with_controls_as_text(tokenizer: Tokenizer) -> Tokenizer:
+    """Return one that takes control tokens for ordinary text.
+
+    Vocabulary and merges are those of `tokenizer`, shared: to read them a second time would hold
+    the interpreter for half a second, and take their memory again.
+    """
+    plain = Tokenizer(tokenizer.model)
+    for part in ("normalizer", "pre_tokenizer", "post_processor", "decoder"):
+        if (shared := getattr(tokenizer, part)) is not None:
+            setattr(plain, part, shared)
+    # In the order of their ids: those that the vocabulary lacks are numbered as they come.
+    plain.add_tokens([token for _, token in sorted(tokenizer.get_added_tokens_decoder().items())])
+    plain.encode_special_tokens = True
+    return plain
 
 
 class _Pieces:
