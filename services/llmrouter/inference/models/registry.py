@@ -200,11 +200,15 @@ class ModelRegistry:
     async def unload(self, name: str, version: str, patience: float | None = None) -> HeldModel:
         """Unload a version for good, once what runs on it has finished; see `Lifecycle.drain`.
 
+        Asked for by its fingerprint, only that is unloaded.
+
         Raises:
-            RouterError: UNKNOWN_MODEL.
+            RouterError: UNKNOWN_MODEL, for a fingerprint that was replaced meanwhile too.
         """
-        model = self.shelf.find(name, version)
-        async with self._busy.setdefault(model.key, asyncio.Lock()):
+        found = self.shelf.find(name, version)
+        contents = version if found.is_contents(version) else ""
+        async with self._busy.setdefault(found.key, asyncio.Lock()):
+            model = self._meant(found, contents)
             await self.lifecycle.drain(model, patience)
         return model
 
@@ -251,6 +255,19 @@ class ModelRegistry:
         finally:
             model.leave(self._clock())
 
+    def _meant(self, found: HeldModel, contents: str) -> HeldModel:
+        """Return the model to unload where a load may have put another in place of the `found` one.
+
+        Whoever asked by a name means that other; whoever asked by a fingerprint, which `contents`
+        is then, the one that leaves for it.
+        """
+        if contents and found in self.models and found.version.fingerprint == contents:
+            return found
+        model = self.shelf.at(found.key)
+        if contents not in ("", model.version.fingerprint):
+            raise _replaced(model, contents, model.version.fingerprint)
+        return model
+
     def _check_memory(self, model: HeldModel) -> None:
         if not loads(self.pressure):
             message = f"memory is too short to load '{model.key}'"
@@ -295,5 +312,7 @@ class ModelRegistry:
 
 
 def _replaced(model: HeldModel, version: str, now: str) -> RouterError:
-    message = f"version {version} of '{model.key}' was replaced: its folder holds {now} now"
+    message = (
+        f"version {version} of '{model.key}' was replaced: its folder holds {now or 'another'} now"
+    )
     return RouterError(Reason.UNKNOWN_MODEL, message)

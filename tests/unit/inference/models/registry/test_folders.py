@@ -8,7 +8,7 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from tests.unit.inference.models.fake_backend import PROMPTLY, Clock, put, registry_of
+from tests.unit.inference.models.fake_backend import PROMPTLY, WHO, Clock, put, registry_of
 from tests.unit.inference.models.registry.asking import (
     ask,
     held,
@@ -84,6 +84,44 @@ async def test_what_is_loaded_by_its_fingerprint_is_that_or_nothing(make, backen
     assert backends.loads == ["a"]
     await registry.load("a", "")
     assert await ask(registry, "a") == "new-a"
+
+
+@pytest.fixture
+async def replacing(make, backends, tmp_path):
+    """A registry whose `a` is being replaced, held until the gate of the backends is open."""
+    registry = await make("a")
+    put_anew(tmp_path, "a")
+    backends.gate.clear()
+    loading = asyncio.create_task(registry.load("a", ""))
+    await until(lambda: len(backends.loads) == 2)
+    yield registry
+    await loading
+
+
+async def test_whoever_unloads_a_name_while_it_is_replaced_unloads_what_it_is_replaced_by(
+    replacing, backends
+):
+    unloading = asyncio.create_task(replacing.unload("a", ""))
+    await asyncio.sleep(0)
+    backends.gate.set()
+    assert (await unloading).version.fingerprint == "new-a"
+    await until(lambda: not backends.open)
+    assert states(replacing) == {"a": "unloaded"}
+
+
+async def test_whoever_unloads_a_fingerprint_while_it_is_replaced_unloads_that_or_nothing(
+    replacing, backends
+):
+    async with replacing.generator("a", "v-a", WHO):
+        unloading = [asyncio.create_task(replacing.unload("a", "v-a", 0)) for _ in range(2)]
+        await asyncio.sleep(0)
+        backends.gate.set()
+        await unloading[0]
+        assert len(backends.open) == 1, "what ran on it was cut"
+    error = await refusal(unloading[1])
+    assert error.reason is Reason.UNKNOWN_MODEL
+    assert error.message == "version v-a of 'a' was replaced: its folder holds new-a now"
+    assert await ask(replacing, "a") == "new-a"
 
 
 async def test_room_is_made_for_what_a_folder_holds_now(make, backends, tmp_path):
