@@ -56,6 +56,7 @@ class ModelRegistry:
     ) -> None:
         self._clock, self._pinned = clock, frozenset(pinned)
         self._leaving: dict[HeldModel, asyncio.Task[None]] = {}
+        self._loads: set[asyncio.Task[HeldModel]] = set()
         self._busy: dict[VersionKey, asyncio.Lock] = {}
         self.shelf = Shelf(store)
         self.changes = Changes()
@@ -170,7 +171,8 @@ class ModelRegistry:
 
         One whose folder has changed since it was loaded is loaded anew beside the old one, which
         serves until then, and goes on serving when that fails. Asked for by its fingerprint, only
-        that is loaded, and stays where it is served.
+        that is loaded, and stays where it is served. What was begun goes on when the caller is
+        cancelled.
 
         Args:
             name: The model.
@@ -185,17 +187,11 @@ class ModelRegistry:
         """
         await self.scan()
         found = self.shelf.find(name, version)
-        key, contents = found.key, version if found.is_contents(version) else ""
-        async with self._busy.setdefault(key, asyncio.Lock()):
-            self.shelf.check_aliases(name, aliases)
-            model = await self._loaded(self.shelf.at(key), contents, begun)
-            if contents not in ("", model.version.fingerprint):
-                raise _replaced(model, contents, model.version.fingerprint)
-            model.on_demand = True
-            model.pinned = model.pinned or pin
-            await self.shelf.move_aliases(key, aliases)
-            self.changes.tell()
-            return model
+        contents = version if found.is_contents(version) else ""
+        load = asyncio.create_task(self._load(found.key, contents, pin, aliases, begun))
+        self._loads.add(load)
+        load.add_done_callback(self._loads.discard)
+        return await asyncio.shield(load)
 
     async def unload(self, name: str, version: str, patience: float | None = None) -> HeldModel:
         """Unload a version for good, once what runs on it has finished; see `Lifecycle.drain`.
@@ -230,11 +226,13 @@ class ModelRegistry:
         """Close every backend."""
         self.changes.end()
         self.texts.close()
-        leaving = [*self._leaving.values()]
+        loads, leaving = [*self._loads], [*self._leaving.values()]
+        for load in loads:  # first: one that waits for its turn would begin once others have ended
+            load.cancel()
         await self.lifecycle.close()
         for task in leaving:
             task.cancel()
-        await asyncio.gather(*leaving, return_exceptions=True)
+        await asyncio.gather(*loads, *leaving, return_exceptions=True)
 
     @contextlib.asynccontextmanager
     async def _using(
@@ -272,6 +270,26 @@ class ModelRegistry:
         if not loads(self.pressure):
             message = f"memory is too short to load '{model.key}'"
             raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_RELIEF_SECONDS)
+
+    async def _load(
+        self,
+        key: VersionKey,
+        contents: str,
+        pin: bool,
+        aliases: Sequence[str],
+        begun: Callable[[HeldModel], None],
+    ) -> HeldModel:
+        """Load what `load` found; in a task of its own, so that the lock is held until the end."""
+        async with self._busy.setdefault(key, asyncio.Lock()):
+            self.shelf.check_aliases(key.name, aliases)
+            model = await self._loaded(self.shelf.at(key), contents, begun)
+            if contents not in ("", model.version.fingerprint):
+                raise _replaced(model, contents, model.version.fingerprint)
+            model.on_demand = True
+            model.pinned = model.pinned or pin
+            await self.shelf.move_aliases(key, aliases)
+            self.changes.tell()
+            return model
 
     async def _loaded(
         self, model: HeldModel, contents: str, begun: Callable[[HeldModel], None]
@@ -312,7 +330,6 @@ class ModelRegistry:
 
 
 def _replaced(model: HeldModel, version: str, now: str) -> RouterError:
-    message = (
-        f"version {version} of '{model.key}' was replaced: its folder holds {now or 'another'} now"
-    )
+    holds = now or "another"
+    message = f"version {version} of '{model.key}' was replaced: its folder holds {holds} now"
     return RouterError(Reason.UNKNOWN_MODEL, message)

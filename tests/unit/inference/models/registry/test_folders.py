@@ -124,6 +124,24 @@ async def test_whoever_unloads_a_fingerprint_while_it_is_replaced_unloads_that_o
     assert await ask(replacing, "a") == "new-a"
 
 
+async def test_a_load_whose_caller_is_cancelled_goes_on_and_the_next_one_takes_what_it_made(
+    make, backends, tmp_path
+):
+    registry = await make("a")
+    put_anew(tmp_path, "a")
+    backends.gate.clear()
+    first, second = (asyncio.create_task(registry.load("a", "")) for _ in range(2))
+    await until(lambda: len(backends.loads) == 2)
+    first.cancel()
+    await asyncio.wait({first})
+    backends.gate.set()
+    assert (await second).version.fingerprint == "new-a"
+    await until(lambda: len(backends.open) == 1)
+    assert backends.loads == ["a", "a"]
+    await registry.close()
+    assert backends.open == []
+
+
 async def test_room_is_made_for_what_a_folder_holds_now(make, backends, tmp_path):
     put(tmp_path, "a")
     budget = replace(PROMPTLY, memory_bytes=2 * size_of_one(tmp_path))

@@ -150,3 +150,15 @@ async def test_while_a_service_starts_its_other_versions_are_told_to_be_coming(t
     await starting
     assert [await ask(registry, "a", one) for one in ("v1", "v2")] == ["v-a@v1", "v-a@v2"]
     await registry.close()
+
+
+async def test_closing_begins_nothing_that_waited_for_its_turn(make, backends):
+    registry = await make("a", now=False)
+    backends.gate.clear()
+    loading = [asyncio.create_task(registry.load("a", "")) for _ in range(2)]
+    await until(lambda: backends.loads)
+    await registry.close()
+    backends.gate.set()
+    await asyncio.wait(loading)
+    assert all(one.cancelled() for one in loading)
+    assert (backends.loads, backends.open) == (["a"], [])
