@@ -1,31 +1,21 @@
 """Which models served, and where last: what nobody holds any more through nobody's will comes back.
 
-Pure: what the services say of themselves and what placement has done goes in.
+Pure: what the services say of themselves and what placement has done goes in, here or in another
+selector that may have placed before.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
 
-from llmrouter.selector.placement import Key, Node
+from llmrouter.selector.placement import Key, Node, Place
 
 __all__ = ["Kept"]
 
 _MOST = 16_384
-"""Versions remembered at most; those that were not seen to serve for longest go first."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Holder:
-    """A service that offered a version when it was heard of last."""
-
-    returns: int
-    """`Node.returns` then."""
-    placed: bool
-    """Whether placement loaded it there, so that the service itself offers it no more after a
-    restart."""
+"""Versions remembered at most, and places where placement loaded one; those that were not seen to
+serve for longest go first."""
 
 
 class Kept:
@@ -37,31 +27,35 @@ class Kept:
 
     Args:
         seconds: How long nobody must have offered it: a service that is restarted is away as well.
+        changed: Told where placement loaded a version from now on (True), or no more (False).
     """
 
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._holders: OrderedDict[Key, Mapping[str, _Holder]] = OrderedDict()
+    def __init__(
+        self, seconds: float, changed: Callable[[Place, bool], None] = lambda place, placed: None
+    ) -> None:
+        self._seconds, self._changed = seconds, changed
+        self._holders: OrderedDict[Key, Mapping[str, int]] = OrderedDict()
+        """By address `Node.returns`, as it was when the version was seen to be offered there."""
+        self._placed: OrderedDict[Place, None] = OrderedDict()
+        """Where placement loaded what the service itself offers no more after a restart."""
         self._since: dict[Key, float] = {}
         """When it was seen first that nobody offers what somebody should."""
 
     def take(self, nodes: Sequence[Node], now: float) -> Mapping[Key, Sequence[str]]:
         """Take in what services say of themselves; return the lost versions with their holders."""
         heard = {node.address: node for node in nodes}
-        offered: dict[Key, list[Node]] = {}
+        offered: dict[Key, dict[str, int]] = {}
         for node in nodes:
             for one in node.holdings:
                 if one.offered:
-                    offered.setdefault(one.key, []).append(node)
+                    offered.setdefault(one.key, {})[node.address] = node.returns
         for key, here in offered.items():
-            before = self._holders.pop(key, {})
-            silent = {place: one for place, one in before.items() if place not in heard}
-            told = {one.address: _Holder(one.returns, _placed(before, one.address)) for one in here}
-            self._holders[key] = {**silent, **told}
+            before = self._holders.get(key, {})
+            silent = {place: returns for place, returns in before.items() if place not in heard}
+            self._hold(key, {**silent, **here})
+            self._holders.move_to_end(key)
         for key in [key for key in self._holders if key not in offered]:
-            self._holders[key] = _wanted(key, self._holders[key], heard)
-            if not self._holders[key]:
-                del self._holders[key]
+            self._hold(key, _wanted(key, self._holders[key], heard, self._placed))
         while len(self._holders) > _MOST:
             self._holders.popitem(last=False)
         missing = [key for key in self._holders if key not in offered]
@@ -71,31 +65,54 @@ class Kept:
 
     def loaded(self, node: Node, key: Key) -> None:
         """Take in that placement loaded a version on a node."""
-        before = self._holders.get(key, {})
-        self._holders[key] = {**before, node.address: _Holder(node.returns, placed=True)}
+        self._holders[key] = {**self._holders.get(key, {}), node.address: node.returns}
+        self.told((node.address, key), placed=True)
+        self._changed((node.address, key), True)
 
     def unloaded(self, address: str, key: Key) -> None:
         """Take in that placement unloaded a version: nobody else wanted it gone."""
         before = self._holders.get(key, {})
-        self._holders[key] = {place: one for place, one in before.items() if place != address}
+        self._hold(key, {place: returns for place, returns in before.items() if place != address})
+        self._forget((address, key))
 
+    def told(self, place: Place, *, placed: bool) -> None:
+        """Take in where placement loaded a version, or did no more, by another selector's word.
 
-def _placed(before: Mapping[str, _Holder], address: str) -> bool:
-    return address in before and before[address].placed
+        Who holds it now is seen, and not told.
+        """
+        self._placed.pop(place, None)
+        if placed:
+            self._placed[place] = None
+        while len(self._placed) > _MOST:
+            self._forget(next(iter(self._placed)))
+
+    def _hold(self, key: Key, holders: Mapping[str, int]) -> None:
+        """Take in who holds a version from now on; of no others placement is to bring it back."""
+        for address in self._holders.get(key, {}).keys() - holders.keys():
+            self._forget((address, key))
+        if holders:
+            self._holders[key] = holders
+        else:
+            self._holders.pop(key, None)
+
+    def _forget(self, place: Place) -> None:
+        if place in self._placed:
+            del self._placed[place]
+            self._changed(place, False)
 
 
 def _wanted(
-    key: Key, holders: Mapping[str, _Holder], heard: Mapping[str, Node]
-) -> dict[str, _Holder]:
+    key: Key, holders: Mapping[str, int], heard: Mapping[str, Node], placed: Collection[Place]
+) -> dict[str, int]:
     """Return the holders of a version that nobody offers through which it is wanted still."""
     left = {}
-    for address, holder in holders.items():
+    for address, returns in holders.items():
         node = heard.get(address)
         there = None if node is None else node.holding(key)
         if node is None or node.coming or (there and (there.failed or not there.settled)):
-            left[address] = holder
-        elif node.returns == holder.returns:
+            left[address] = returns
+        elif node.returns == returns:
             return {}  # somebody unloaded it
-        elif holder.placed:
-            left[address] = holder
+        elif (address, key) in placed:
+            left[address] = returns
     return left

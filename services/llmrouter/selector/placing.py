@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import structlog
 from grpc import aio
 
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.selector.placement import Action, Node, Step, plan_placement
+from llmrouter.selector.placement import Action, Node, Place, Step, plan_placement
 from llmrouter.selector.placement_kept import Kept
 from llmrouter.selector.placement_setbacks import Setbacks
 from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.state_store import Documents, StateStore
 from llmrouter.v1 import model_pb2 as pb
 from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
-__all__ = ["PlacementController"]
+__all__ = ["KIND", "PlacementController"]
 
+KIND = "placed"
+"""Of the documents, one per place where placement loaded a version, empty."""
 _log = structlog.get_logger("llmrouter.placement")
 
 
@@ -32,6 +35,7 @@ class PlacementController:
         settings: How often, towards what, and whether anything is done.
         places: Whether this is the one selector that does anything now.
         clock: Seconds, never going back.
+        store: Keeps where placement loaded what, for this selector and those that place after it.
     """
 
     def __init__(
@@ -41,14 +45,26 @@ class PlacementController:
         settings: PlacementSettings,
         places: Callable[[], bool] = lambda: True,
         clock: Callable[[], float] = time.monotonic,
+        store: StateStore | None = None,
     ) -> None:
         self._nodes, self._channel, self._settings = nodes, channel, settings
         self._places, self._clock = places, clock
         self._placed = True
         """Whether this selector was the one when it looked last."""
         self._setbacks = Setbacks(settings.retry_seconds)
-        self._kept = Kept(settings.lost_seconds)
+        self._store = store
+        self._kept = Kept(settings.lost_seconds, self._keep)
         self._task: asyncio.Task[None] | None = None
+
+    def restore(self, documents: Documents) -> None:
+        """Go on with what was kept before a restart."""
+        for key in documents.get(KIND, {}):
+            self.take(key, {})
+
+    def take(self, key: str, data: Mapping[str, Any] | None) -> None:
+        """Take in that another selector loaded a version, or that it is not there any more."""
+        name, version, address = (*key.rsplit(" ", 2), "", "")[:3]
+        self._kept.told((address, (name, version)), placed=data is not None)
 
     def start(self) -> None:
         """Begin, unless placement is off."""
@@ -150,3 +166,8 @@ class PlacementController:
         request = pb.ModelServiceUnloadRequest(model=step.name, version=step.version)
         stub = ModelServiceStub(self._channel(step.address))
         await stub.Unload(request, timeout=self._settings.step_timeout_seconds)
+
+    def _keep(self, place: Place, placed: bool) -> None:
+        if self._store is not None:
+            address, key = place
+            self._store.put(KIND, " ".join((*key, address)), {} if placed else None)

@@ -21,9 +21,9 @@ from llmrouter.common.redis_server import RedisSettings
 from llmrouter.selector.redis_lease import RedisLease
 from llmrouter.selector.state_store import Documents, SqliteState
 
-__all__ = ["RedisState"]
+__all__ = ["RedisState", "Told"]
 
-_KINDS = ("rollout", "breaker", "graded")
+_KINDS = ("rollout", "breaker", "graded", "placed")
 _MOST_PENDING = 16_384
 """Changes that wait for a server that is away; the oldest go first."""
 _MOST_PASSED_ON = 4096

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ from llmrouter.selector.load_reports import LoadListener
 from llmrouter.selector.model_selector import ModelSelector
 from llmrouter.selector.observing import SelectionObserver
 from llmrouter.selector.passing_on import SharedOutcomes
+from llmrouter.selector.placing import KIND as PLACED
 from llmrouter.selector.placing import PlacementController
 from llmrouter.selector.readings import readings
 from llmrouter.selector.remembering import KIND, ServedMemory
@@ -31,7 +32,7 @@ from llmrouter.selector.state_store import SqliteState, StateStore
 from llmrouter.v1.selector_pb2_grpc import add_SelectorServiceServicer_to_server
 
 if TYPE_CHECKING:
-    from llmrouter.selector.redis_state import RedisState
+    from llmrouter.selector.redis_state import RedisState, Told
 
 __all__ = ["PROGRAM", "build", "name_of"]
 
@@ -57,15 +58,16 @@ async def build(
     past = DecisionFile(settings.decisions_file(data), settings.decisions, selector.past)
     observer = SelectionObserver(telemetry.meter)
     servicer = SelectorServicer(selector, observer, outcomes.report, past.find, name_of(settings))
-    placement = PlacementController(watcher.nodes, dial, settings.placement, places)
+    placement = PlacementController(watcher.nodes, dial, settings.placement, places, store=store)
     scaling = ScaleWatch(watcher.nodes, settings.scaling)
 
     async def start() -> None:
         documents = await store.load()
         selector.restore(documents)
+        placement.restore(documents)
         watcher.remember(memory.restore(documents.get(KIND, {})))
         if shared is not None:
-            await shared.follow(outcomes.take, documents)
+            await shared.follow(_heard_by(outcomes, placement), documents)
         hearing.start()
         await watcher.start()
         for one in (listener, placement, scaling, past):
@@ -81,8 +83,7 @@ async def build(
         grpc_name="llmrouter.v1.SelectorService",
         register=lambda server: add_SelectorServiceServicer_to_server(servicer, server),
         host=settings.host, port=settings.port, listening=settings,
-        start=start,
-        close=close,
+        start=start, close=close,
         readings=lambda: readings(selector, scaling),
         drain_grace_seconds=settings.drain_grace_seconds,
     )  # fmt: skip
@@ -111,6 +112,18 @@ def _stores(
     wanted = lease if settings.placement.mode == "on" else None
     shared = RedisState(settings.redis, local, lease=wanted)
     return shared, shared, lease.held
+
+
+def _heard_by(outcomes: SharedOutcomes, placement: PlacementController) -> Told:
+    """Return what takes in what other selectors tell."""
+
+    def take(kind: str, key: str, data: Mapping[str, Any] | None) -> None:
+        if kind == PLACED:
+            placement.take(key, data)
+        else:
+            outcomes.take(kind, key, data)
+
+    return take
 
 
 def _watching(

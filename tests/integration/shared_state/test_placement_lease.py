@@ -1,4 +1,4 @@
-"""Of several selectors on one server one at a time places models."""
+"""Of several selectors on one server one at a time places models, and the next knows where."""
 
 import pytest
 from tests.support.waiting import until
@@ -6,6 +6,7 @@ from tests.support.waiting import until
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.redis_server import RedisSettings
 from llmrouter.selector.placement_settings import PlacementSettings
+from llmrouter.selector.placing import KIND, PlacementController
 from llmrouter.selector.redis_lease import RedisLease
 from llmrouter.selector.redis_state import RedisState
 from llmrouter.selector.service import build
@@ -45,6 +46,31 @@ async def test_while_the_server_is_away_nobody_holds_it(selectors, redis_server)
     await until(lambda: not any(lease.held() for _, lease in selectors))
     redis_server.start()
     await until(lambda: any(lease.held() for _, lease in selectors))
+
+
+async def test_where_one_placed_a_version_the_others_know_and_so_do_those_that_start_later(
+    redis_server, tmp_path, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(
+        PlacementController, "take", lambda self, key, data: told.append((key, data))
+    )
+    shared = RedisSettings(address=redis_server.address)
+    settings = SelectorSettings(inference_addresses=(), redis=shared)
+    first = RedisState(shared, SqliteState(tmp_path / "first.sqlite"))
+    await first.follow(lambda *_: None, await first.load())
+    first.put(KIND, "m v1 host:1", {})
+    await until(lambda: redis_server.do("HLEN", "llmrouter:selector:placed"))
+    service = await build(settings, Dialler(), tmp_path)
+    await service.start()
+    try:
+        await until(lambda: told == [("m v1 host:1", {})])
+        first.put(KIND, "m v1 host:1", None)
+        await until(lambda: told[1:] == [("m v1 host:1", None)])
+        assert not redis_server.do("HLEN", "llmrouter:selector:placed")
+    finally:
+        await first.close()
+        await service.close()
 
 
 @pytest.mark.parametrize("mode", ["on", "dry-run"])

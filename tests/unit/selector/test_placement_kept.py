@@ -86,6 +86,58 @@ def test_a_service_started_anew_without_it_is_believed_unless_placement_had_load
     assert placed.take([again(ASLEEP), OTHER], 2) == {KEY: ["a"]}
 
 
+def two_selectors():
+    """Two that tell each other what placement did."""
+    first = Kept(0, lambda place, placed: second.told(place, placed=placed))
+    second = Kept(0, lambda place, placed: first.told(place, placed=placed))
+    return first, second
+
+
+def look(selectors, nodes):
+    return [one.take(nodes, 0) for one in selectors]
+
+
+def test_another_selector_misses_what_placement_had_loaded_where_a_service_came_back_without_it():
+    first, second = both = two_selectors()
+    look(both, [ASLEEP, OTHER])
+    first.loaded(ASLEEP, KEY)
+    look(both, [SERVING, OTHER])
+    assert second.take([again(ASLEEP), OTHER], 1) == {KEY: ["a"]}
+
+
+def test_it_is_told_so_before_it_sees_that_the_version_is_ready_there():
+    first, second = two_selectors()
+    first.loaded(ASLEEP, KEY)
+    for nodes in ([ASLEEP, OTHER], [SERVING, OTHER], [OTHER]):
+        second.take(nodes, 0)
+    assert second.take([again(ASLEEP), OTHER], 1) == {KEY: ["a"]}
+
+
+def test_what_became_of_it_since_counts_for_the_other_selector_as_well():
+    gone = [node("a"), OTHER]
+    for undo in (
+        lambda one: one.unloaded("a", KEY),  # by placement
+        lambda one: one.take([ASLEEP, OTHER], 0),  # by somebody
+        lambda one: one.take([ASLEEP, node("b", holding("m"))], 0),  # while another offers it
+        lambda one: one.take(gone, 0),  # with its folder
+    ):
+        [first, _] = both = two_selectors()
+        first.loaded(ASLEEP, KEY)
+        look(both, [SERVING, OTHER])
+        undo(first)
+        look(both, [SERVING, OTHER])  # by somebody's will this time
+        assert look(both, [again(ASLEEP), OTHER]) == [{}, {}]
+
+
+def test_no_more_of_what_placement_loaded_is_remembered_than_the_bound(monkeypatch):
+    monkeypatch.setattr(placement_kept, "_MOST", 2)
+    told = []
+    one = Kept(0, lambda place, placed: told.append((place[0], placed)))
+    for name in "abc":
+        one.loaded(node(name), KEY)
+    assert told == [("a", True), ("b", True), ("a", False), ("c", True)]
+
+
 def test_one_that_still_loads_or_could_not_load_it_has_not_given_it_up():
     for there in (
         node("a", holding("m", ready=False, failed=True)),

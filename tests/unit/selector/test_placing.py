@@ -21,7 +21,7 @@ from llmrouter.inference.models.pressure import Pressure, Thresholds
 from llmrouter.inference.remote.models import RemoteModels
 from llmrouter.selector.endpoints import EndpointWatcher
 from llmrouter.selector.placement_settings import PlacementSettings
-from llmrouter.selector.placing import PlacementController
+from llmrouter.selector.placing import KIND, PlacementController
 from llmrouter.selector.wire_placement import decode_node
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1.model_pb2_grpc import add_ModelServiceServicer_to_server
@@ -107,10 +107,25 @@ async def seen(watcher, condition):
     await until(lambda: condition(watcher.nodes()))
 
 
-def controller(watching, mode, *, places=lambda: True, clock=lambda: 0.0, **settings):
+def controller(watching, mode, *, places=lambda: True, clock=lambda: 0.0, store=None, **settings):
     watcher, channel = watching
     made = PlacementSettings(**{"mode": mode, "replicas": 1, "lost_seconds": 0, **settings})
-    return PlacementController(watcher.nodes, channel, made, places, clock)
+    return PlacementController(watcher.nodes, channel, made, places, clock, store)
+
+
+class Shared:
+    """The documents of several selectors."""
+
+    def __init__(self):
+        self.documents, self.others = {KIND: {}}, []
+
+    def put(self, kind, key, data):
+        if data is None:
+            self.documents[kind].pop(key, None)
+        else:
+            self.documents[kind][key] = data
+        for one in self.others:
+            one.take(key, data)
 
 
 def full(nodes):
@@ -260,6 +275,28 @@ async def test_what_was_moved_is_loaded_again_once_its_holder_restarts_without_i
     async with Inference(tmp_path / "2", [], second.address.rpartition(":")[2]):
         await seen(watching[0], lambda nodes: len(nodes) == 2 and moved not in offered(nodes))
         assert [step.name for step in await placing.look()] == [moved]
+
+
+@pytest.mark.parametrize("anew", [False, True])
+async def test_who_places_next_knows_what_was_moved_before(two, watching, tmp_path, anew):
+    first, second = two
+    shared = Shared()
+    placing = controller(watching, "on", store=shared)
+    next_one = controller(watching, "on", store=shared)
+    shared.others = [] if anew else [next_one]
+    first.fill(0.9)
+    await seen(watching[0], full)
+    moved = (await placing.look())[0].name
+    first.fill(0.1)
+    await seen(watching[0], lambda nodes: not full(nodes) and moved in offered(nodes))
+    if anew:
+        next_one.restore(shared.documents)
+    assert await next_one.look() == ()
+    await second.stop()
+    await seen(watching[0], lambda nodes: len(nodes) == 1)
+    async with Inference(tmp_path / "2", [], second.address.rpartition(":")[2]):
+        await seen(watching[0], lambda nodes: len(nodes) == 2 and moved not in offered(nodes))
+        assert [step.name for step in await next_one.look()] == [moved]
 
 
 async def test_what_was_spare_is_loaded_again_once_the_replica_that_was_left_is_gone(two, watching):
