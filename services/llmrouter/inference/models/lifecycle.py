@@ -1,6 +1,7 @@
-"""Brings models into memory and out of it: shared loads, room by a budget, drains, idle sweeps.
+"""Brings models into memory and out of it: shared loads, drains, idle sweeps.
 
-Who leaves is chosen in `residency.py`; here is when, and in which order.
+Who leaves is chosen in `residency.py`, for whom in `making_room.py`; here is when, and in which
+order.
 """
 
 from __future__ import annotations
@@ -16,23 +17,15 @@ import structlog
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
+from llmrouter.inference.models.making_room import SOON, NoRoomError, RoomMaker
 from llmrouter.inference.models.opening import Facts, Opener, OpenModel, written_at
-from llmrouter.inference.models.residency import ModelState, fits, idle_since, next_to_leave
+from llmrouter.inference.models.residency import ModelState, idle_since
 
-__all__ = ["Lifecycle", "NoRoomError", "ResidencyOptions"]
+__all__ = ["Lifecycle", "ResidencyOptions"]
 
 _log = structlog.get_logger("llmrouter.models")
 _ROOM_SECONDS = 60.0
 """How long a load waits for what runs on a model that is to make room; others wait behind it."""
-_SOON = 1.0
-"""When to ask again for a model that is about to be there, in seconds."""
-
-
-class NoRoomError(RouterError):
-    """A model that could not be loaded now, through no fault of its own.
-
-    MEMORY_PRESSURE, which no circuit breaker holds against it, where there will be room soon.
-    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +69,7 @@ class Lifecycle:
     ) -> None:
         self.options, self._check_memory = options, check_memory
         self._opener, self._held, self._changes, self._clock = opener, held, changes, clock
+        self._room = RoomMaker(options.memory_bytes, held, self._leave)
         self._turn = asyncio.Lock()
         self._loads: dict[HeldModel, asyncio.Task[RouterError | None]] = {}
 
@@ -101,7 +95,7 @@ class Lifecycle:
             message = (
                 f"{model.waiting} requests wait for '{model.key}' to be loaded, as many as may"
             )
-            raise RouterError(Reason.QUEUE_FULL, message, retry_after=_SOON)
+            raise RouterError(Reason.QUEUE_FULL, message, retry_after=SOON)
         self._begin(model)
         try:
             async with asyncio.timeout(patience):
@@ -190,7 +184,7 @@ class Lifecycle:
     @property
     def memory(self) -> int:
         """Bytes that all loaded models count for together."""
-        return sum(one.resident.memory for one in self._held() if one.opened is not None)
+        return self._room.used
 
     async def close(self) -> None:
         """End loads under way and close every model."""
@@ -237,7 +231,7 @@ class Lifecycle:
             try:
                 self._check_memory(model)  # it may have become short while this load waited
                 facts = model.facts = await self._known(model)
-                await self._make_room(model, facts.memory, beside=beside, evicting=evicting)
+                await self._room.make(model, facts.memory, beside=beside, evicting=evicting)
                 self._set(model, ModelState.LOADING)
                 opened = await self._open(model)
             except RouterError as error:
@@ -268,41 +262,6 @@ class Lifecycle:
         except TimeoutError:
             message = f"'{model.key}' was not loaded within {seconds:g} s; import it again"
             raise RouterError(Reason.MODEL_UNAVAILABLE, message) from None
-
-    async def _make_room(
-        self, model: HeldModel, needed: int, *, beside: HeldModel | None, evicting: bool
-    ) -> None:
-        """Unload others until there are `needed` bytes for `model`.
-
-        Raises:
-            NoRoomError: There cannot be, and nothing was unloaded in vain; or not yet.
-        """
-        budget = self.options.memory_bytes
-        while budget and needed > (free := budget - self.memory):
-            others = [one.resident for one in self._ready() if one is not beside]
-            kept = self.memory - sum(one.memory for one in others)
-            leaving = next_to_leave(others) if evicting else None
-            if leaving is None or not fits(others, needed, budget - kept):
-                going = sum(one.memory for one in others if evicting and not one.pinned)
-                raise self._no_room(model, needed, free, going)
-            if not await self._leave(next(one for one in self._ready() if one.key == leaving)):
-                message = f"'{model.key}' waits for running answers of '{leaving}' to make room"
-                raise NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_SOON)
-
-    def _no_room(self, model: HeldModel, needed: int, free: int, going: int) -> NoRoomError:
-        """Return what to tell of a model for which others leave no room: for now, or for good."""
-        retiring = [one for one in self._held() if one.retiring and one.opened is not None]
-        coming = sum(one.resident.memory for one in retiring)
-        if coming and needed <= free + going + coming:
-            message = f"'{model.key}' waits for models that are being unloaded to make room"
-            return NoRoomError(Reason.MEMORY_PRESSURE, message, retry_after=_SOON)
-        parts = f": {model.facts.counted.told()}" if model.facts is not None else ""
-        message = (
-            f"'{model.key}' needs {_mib(needed)}{parts}; of the {_mib(self.options.memory_bytes)} "
-            f"that models may take {_mib(free)} are free, and no others can be unloaded for it; "
-            "raise inference.memory_mib, lower what is named, or unload or unpin a model"
-        )
-        return NoRoomError(Reason.MODEL_UNAVAILABLE, message)
 
     async def _leave(self, model: HeldModel) -> bool:
         """Unload a model for now; False when what runs on it has not finished in time."""
@@ -369,7 +328,7 @@ async def _idle(model: HeldModel, patience: float) -> bool:
 
 def _loading(model: HeldModel) -> RouterError:
     message = f"model '{model.key}' is still loading"
-    return RouterError(Reason.MODEL_UNAVAILABLE, message, retry_after=_SOON)
+    return RouterError(Reason.MODEL_UNAVAILABLE, message, retry_after=SOON)
 
 
 def _away(model: HeldModel) -> RouterError:
@@ -377,7 +336,3 @@ def _away(model: HeldModel) -> RouterError:
         Reason.MODEL_UNAVAILABLE,
         f"'{model.key}' is not loaded, and no request loads it; see `llmrouter models load`",
     )
-
-
-def _mib(count: int) -> str:
-    return f"{max(0, count) / 2**20:,.0f} MiB"

@@ -16,7 +16,8 @@ from llmrouter.inference.backends.base import Backend, BackendOptions, Embedder
 from llmrouter.inference.backends.cores import available_cores
 from llmrouter.inference.models.changes import Changes
 from llmrouter.inference.models.held import HeldModel
-from llmrouter.inference.models.lifecycle import Lifecycle, NoRoomError, ResidencyOptions
+from llmrouter.inference.models.lifecycle import Lifecycle, ResidencyOptions
+from llmrouter.inference.models.making_room import NoRoomError
 from llmrouter.inference.models.opening import Facts, Opener, OpenModel
 from llmrouter.inference.models.pressure import Pressure, admits, loads, relief_of
 from llmrouter.inference.models.residency import ModelState
