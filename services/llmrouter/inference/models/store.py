@@ -113,9 +113,10 @@ class ModelStore:
         """
         path = self.existing(name)
         try:
-            self._set_aside(name)
+            grave = self._set_aside(name)
         except OSError as error:
             raise disk_error(error, path) from error
+        shutil.rmtree(grave, ignore_errors=True)
 
     @contextmanager
     def installing(self, name: str) -> Iterator[Path]:
@@ -259,12 +260,14 @@ class ModelStore:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
 
-    def _set_aside(self, name: str) -> None:
+    def _set_aside(self, name: str) -> Path:
         """Hide the model in a staging name first: a leftover of it is never put back."""
-        grave = Path(tempfile.mkdtemp(prefix=f"{_STAGING}gone-", dir=self.root))
-        self.path(name).rename(grave / name)
-        _flush_directory(self.root)
-        shutil.rmtree(grave, ignore_errors=True)
+        with locked(self.root):  # an import may be about to replace it, or clear the new folder
+            path = self.existing(name)
+            grave = Path(tempfile.mkdtemp(prefix=f"{_STAGING}gone-", dir=self.root))
+            path.rename(grave / name)
+            _flush_directory(self.root)
+        return grave
 
     def _move_aside(self, target: Path) -> Path:
         aside = Path(tempfile.mkdtemp(prefix=_REPLACED, dir=self.root))

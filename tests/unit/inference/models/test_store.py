@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from llmrouter.common.errors import Reason, RouterError
-from llmrouter.inference.models.locks import lock
+from llmrouter.inference.models.locks import lock, locked
 from llmrouter.inference.models.store import ModelStore
 from llmrouter.inference.models.strangers import strangers
 
@@ -113,6 +113,48 @@ def test_a_replacement_that_is_under_way_is_not_put_back(
     recovering.join()
     assert (store.path("a") / "genai_config.json").read_text() == "new"
     assert everything(store) == ["a"]
+
+
+def while_locked(store: ModelStore, removing: threading.Thread) -> None:
+    """Start to remove, and see that it waits for whoever holds the store's lock."""
+    removing.start()
+    removing.join(0.2)
+    assert removing.is_alive()
+
+
+def test_a_removal_takes_nothing_from_a_replacement_that_is_under_way(
+    store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(store, "a", "old")
+    removing = threading.Thread(target=ModelStore(store.root).remove, args=["a"])
+    move_aside = ModelStore._move_aside
+
+    def held(one: ModelStore, target: Path) -> Path:
+        while_locked(store, removing)
+        return move_aside(one, target)
+
+    monkeypatch.setattr(ModelStore, "_move_aside", held)
+    install(store, "a", "new")
+    removing.join()
+    assert everything(store) == []
+
+
+def test_a_model_that_another_removes_meanwhile_is_unknown(store: ModelStore) -> None:
+    install(store, "a")
+    told: list[RouterError] = []
+
+    def remove() -> None:
+        with pytest.raises(RouterError) as raised:
+            store.remove("a")
+        told.append(raised.value)
+
+    removing = threading.Thread(target=remove)
+    with locked(store.root):
+        while_locked(store, removing)
+        shutil.rmtree(store.path("a"))
+    removing.join()
+    assert [one.reason for one in told] == [Reason.UNKNOWN_MODEL]
+    assert everything(store) == []
 
 
 def test_a_store_that_is_not_there_has_nothing_to_recover(store: ModelStore) -> None:
