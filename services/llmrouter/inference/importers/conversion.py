@@ -21,7 +21,8 @@ from llmrouter.inference.importers.journal import Journal
 from llmrouter.inference.importers.refusal import faults_told
 from llmrouter.inference.models.card import CARD_FILE, ModelCard, Quality, Source, write_card
 from llmrouter.inference.models.checksum import file_checksums, file_sizes, version_of
-from llmrouter.inference.models.folder import folder_card, read_folder
+from llmrouter.inference.models.ctranslate2_folder import CTranslate2Folder
+from llmrouter.inference.models.folder import ModelFolder, folder_card, read_folder
 from llmrouter.inference.models.integrity import fault_in
 from llmrouter.inference.models.kinds import Kind, StoredModel, kind_of
 from llmrouter.inference.models.progress import Progress, Tell, unheard
@@ -33,6 +34,7 @@ from llmrouter.inference.models.quality import (
 )
 from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.store import ModelStore
+from llmrouter.inference.models.text import load_text
 
 __all__ = ["Job", "convert_all"]
 
@@ -97,6 +99,7 @@ def convert_all(job: Job, names: Mapping[str, str], store: ModelStore) -> list[S
                 continue
             with _converting(job, store, names[precision], precision) as (folder, convert):
                 made = convert(folder, precision, job.progress)
+                _prove_text(folder)
                 quality = yardstick.measure(precision, folder)
                 card = _card(job, names[precision], precision, made, folder)
                 write_card(replace(card, quality=quality), folder)
@@ -191,6 +194,17 @@ class _Yardstick:
         found = write_reference(folder, self._tokens, self._file, self._job.progress)
         self._perplexity = found
         return found
+
+
+def _prove_text(path: Path) -> None:
+    """Load tokenizer and template of a model that generates as whoever serves it would.
+
+    Raises:
+        RouterError: MODEL_UNAVAILABLE naming the file, and what is wrong with it.
+    """
+    model = read_model(path)
+    if isinstance(model, ModelFolder | CTranslate2Folder):
+        load_text(model)
 
 
 def _card(job: Job, name: str, precision: str, made: Converted, path: Path) -> ModelCard:

@@ -8,6 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from llmrouter.inference.importers.base import Converted
+from llmrouter.inference.importers.huggingface import text_files
 from llmrouter.inference.importers.onnx_decoder import read_decoder_graph
 from llmrouter.inference.importers.refusal import bad_file
 from llmrouter.inference.models.card import CARD_FILE
@@ -16,7 +17,6 @@ from llmrouter.inference.models.ctranslate2_weights import read_weights
 from llmrouter.inference.models.folder import read_folder
 from llmrouter.inference.models.kinds import CTRANSLATE2_FILE, Kind, kind_of
 from llmrouter.inference.models.progress import Progress
-from llmrouter.inference.models.text_files import load_tokenizer
 from llmrouter.inference.models.untrusted_json import inside
 
 __all__ = ["CTranslate2FolderImporter", "GenaiImporter", "ReadyMade"]
@@ -47,7 +47,7 @@ class GenaiImporter:
             raise bad_file(
                 folder.model_file, f"has {found.layers} layers; genai_config.json: {folder.layers}"
             )
-        load_tokenizer(source, folder.vocab_size)
+        text_files(source, folder.vocab_size)
         return ReadyMade(source, found.precision, found.parameters)
 
 
@@ -67,7 +67,7 @@ class CTranslate2FolderImporter:
             RouterError: MODEL_UNAVAILABLE naming the file, and what is wrong or not supported.
         """
         folder = read_ctranslate2_folder(source)
-        load_tokenizer(source, folder.vocab_size)
+        text_files(source, folder.vocab_size)
         sizes: Counter[str] = Counter()
         for variable in read_weights(source / CTRANSLATE2_FILE, _REMEDY).variables.values():
             if len(variable.shape) > 1:
