@@ -18,10 +18,12 @@ from llmrouter.inference.models.store import ModelStore
 
 FOLDERS = ("genai/qwen2-int4", "optimum/qwen2", "ctranslate2/llama", "huggingface/llama")
 CONFIG, TEMPLATE = "tokenizer_config.json", "chat_template.jinja"
+ENDLESS = "{% for a in range(99999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
 BROKEN = {
     "no JSON": ("[" * 200_000, "is not JSON"),
     "no text": (json.dumps({"chat_template": 5}), "chat_template must be text"),
     "no template": (json.dumps({"chat_template": "{% for"}), "does not compile"),
+    "endless": (json.dumps({"chat_template": ENDLESS}), "100000 steps for a plain chat"),
 }
 
 
@@ -75,15 +77,16 @@ def test_a_folder_in_place_of_a_file_is_no_file_wherever_it_lies(
     assert f"{name}: is not a file; fetch or export the checkpoint again" in refusal(source, store)
 
 
+@pytest.mark.parametrize("template", ["{% for", ENDLESS], ids=["no template", "endless"])
 @pytest.mark.parametrize("importer", [None, "gguf-ctranslate2"])
 def test_a_gguf_whose_template_no_load_takes_replaces_nothing(
-    tmp_path: Path, importer: str | None
+    tmp_path: Path, importer: str | None, template: str
 ) -> None:
     if importer is not None:
         pytest.importorskip("ctranslate2", reason="needs the extra `ctranslate2`")
     store, file = ModelStore(tmp_path / "store"), tmp_path / "tiny.gguf"
     write_tiny_gguf(file, Tiny())
     import_checkpoint(file, "tiny", store, precisions(file), importer=importer)
-    write_tiny_gguf(file, Tiny(fields={"tokenizer.chat_template": "{% for"}))
+    write_tiny_gguf(file, Tiny(fields={"tokenizer.chat_template": template}))
     told = refusal(file, store, importer)
     assert f"tiny.gguf becomes a model that is refused, {CONFIG}: the chat template " in told

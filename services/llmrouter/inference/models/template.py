@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 from llmrouter.inference.models.template_proof import keeps_messages
 from llmrouter.inference.models.template_sandbox import (
@@ -19,16 +19,33 @@ from llmrouter.inference.models.template_sandbox import (
     MessagesRefusedError,
     TemplateEnvironment,
     TemplateError,
+    TemplateTooCostlyError,
 )
 
-__all__ = ["ChatTemplate", "MessagesRefusedError", "TemplateError"]
+__all__ = ["ChatTemplate", "MessagesRefusedError", "TemplateError", "TemplateTooCostlyError"]
 
 TraceFunction = Callable[[FrameType, str, Any], Any]
 
 _MAX_SOURCE = 256 * 1024
-_MAX_STEPS = 2_000_000
-_MAX_SECONDS = 2.0
-"""Of the rendering thread's own time; a thousand turns take a tenth of a second."""
+
+
+class _Bounds(NamedTuple):
+    """What one rendering may take."""
+
+    steps: int
+    """Executed lines of the template."""
+    seconds: float
+    """Of the rendering thread's own time."""
+
+
+_ANY_CHAT = _Bounds(2_000_000, 2.0)
+"""A thousand turns take a tenth of a second."""
+_PLAIN_CHAT = _Bounds(100_000, 1.0)
+"""Those of known families take fifty lines for one."""
+_PLAIN_CHATS = [
+    [{"role": role, "content": "Hello!"} for role in roles]
+    for roles in (("user",), ("system", "user"), ("user", "assistant", "user"))
+]
 
 
 class ChatTemplate:
@@ -62,12 +79,37 @@ class ChatTemplate:
             MessagesRefusedError: The template refuses the messages.
             TemplateError: It fails, or exceeds its bounds.
         """
+        return self._render(messages, variables, _ANY_CHAT)
+
+    def probe(self, **variables: object) -> None:
+        """Render a few plain chats within a twentieth of what any chat may take.
+
+        What a template refuses or fails at is for those who ask it; what it takes, all would wait
+        for. A template that tells plain chats from others passes: `render` bounds it all the same.
+
+        Raises:
+            TemplateTooCostlyError: It takes more.
+        """
+        for messages in _PLAIN_CHATS:
+            try:
+                self._render(messages, variables, _PLAIN_CHAT)
+            except TemplateTooCostlyError as error:
+                raise TemplateTooCostlyError(f"{error} for a plain chat") from None
+            except TemplateError:
+                continue
+
+    def _render(
+        self,
+        messages: Sequence[Mapping[str, str]],
+        variables: Mapping[str, object],
+        within: _Bounds,
+    ) -> str:
         environment = self._environment
         environment.bounds.size = SPARE_SIZE + 4 * sum(len(turn["content"]) for turn in messages)
         pieces, size = [], 0
         try:
-            environment.bounds.end = time.thread_time() + _MAX_SECONDS
-            with _counted_steps(environment):
+            environment.bounds.end = time.thread_time() + within.seconds
+            with _counted_steps(environment, within.steps):
                 for piece in self._template.generate(
                     messages=list(messages), add_generation_prompt=True, **variables
                 ):
@@ -82,8 +124,8 @@ class ChatTemplate:
 
 
 @contextmanager
-def _counted_steps(environment: TemplateEnvironment) -> Iterator[None]:
-    """Stop template code of this thread after a number of executed lines, or of seconds.
+def _counted_steps(environment: TemplateEnvironment, most: int) -> Iterator[None]:
+    """Stop template code of this thread after `most` executed lines, or at the end of its time.
 
     Loops over nothing produce no output that could be bounded, so lines are counted by the
     interpreter's trace hook; code outside of templates is not traced.
@@ -95,8 +137,8 @@ def _counted_steps(environment: TemplateEnvironment) -> Iterator[None]:
         if frame.f_code.co_filename != "<template>":
             return None
         steps += event == "line"
-        if steps > _MAX_STEPS:
-            raise TemplateError(f"the chat template runs more than {_MAX_STEPS} steps")
+        if steps > most:
+            raise TemplateTooCostlyError(f"the chat template runs more than {most} steps")
         environment.check_time()
         return trace
 

@@ -23,7 +23,13 @@ from jinja2.runtime import LoopContext, Macro
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import Namespace
 
-__all__ = ["SPARE_SIZE", "MessagesRefusedError", "TemplateEnvironment", "TemplateError"]
+__all__ = [
+    "SPARE_SIZE",
+    "MessagesRefusedError",
+    "TemplateEnvironment",
+    "TemplateError",
+    "TemplateTooCostlyError",
+]
 
 SPARE_SIZE = 256 * 1024
 """What a text or container may grow to beyond four times the characters of the messages."""
@@ -52,6 +58,10 @@ _GLOBALS = frozenset({"range", "dict", "namespace"})
 
 class TemplateError(Exception):
     """A template is refused, or fails; the message is for people."""
+
+
+class TemplateTooCostlyError(TemplateError):
+    """A template takes more lines, seconds, characters or values than it may."""
 
 
 class MessagesRefusedError(TemplateError):
@@ -115,20 +125,21 @@ class TemplateEnvironment(ImmutableSandboxedEnvironment):
         """Refuse a text or container of `size`.
 
         Raises:
-            TemplateError: It is beyond the limit.
+            TemplateTooCostlyError: It is beyond the limit.
         """
         limit = getattr(self.bounds, "size", SPARE_SIZE)
         if size > limit:
-            raise TemplateError(f"the chat template makes more than {limit} characters or values")
+            told = f"the chat template makes more than {limit} characters or values"
+            raise TemplateTooCostlyError(told)
 
     def check_time(self) -> None:
         """Refuse to go on past the time of the thread that renders.
 
         Raises:
-            TemplateError: It is over.
+            TemplateTooCostlyError: It is over.
         """
         if time.thread_time() > getattr(self.bounds, "end", math.inf):
-            raise TemplateError("the chat template runs too long")
+            raise TemplateTooCostlyError("the chat template runs too long")
 
     def weighed(self, *values: Any) -> Any:
         """Return the first of `values`, all of which together stay below the limit."""

@@ -241,4 +241,4 @@ def load_text(folder: TextFolder) -> ModelText:
     variables = {
         name: token_text(config, name) for name in ("bos_token", "eos_token") if config is not None
     }
-    return ModelText(folder, shared, load_template(folder.path, config), variables)
+    return ModelText(folder, shared, load_template(folder.path, config, variables), variables)

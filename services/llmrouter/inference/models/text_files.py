@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -125,19 +125,29 @@ def read_config(path: Path) -> JsonObject | None:
     return read_object(inside(path, TOKENIZER_CONFIG_FILE, _REMEDY), _REMEDY)
 
 
-def load_template(path: Path, config: JsonObject | None) -> ChatTemplate | None:
+def load_template(
+    path: Path, config: JsonObject | None, variables: Mapping[str, str]
+) -> ChatTemplate | None:
     """Load the chat template of the folder at `path`; None where it has none.
 
+    Args:
+        path: The folder.
+        config: What `read_config` says of it.
+        variables: What the template will be rendered with.
+
     Raises:
-        RouterError: MODEL_UNAVAILABLE naming the file, and what is wrong with the template.
+        RouterError: MODEL_UNAVAILABLE naming the file, and what is wrong with the template: that it
+            takes too much for a plain chat, too.
     """
     file, source = _template_source(path, config)
     if source is None:
         return None
     try:
-        return ChatTemplate(source)
+        template = ChatTemplate(source)
+        template.probe(**variables)
     except TemplateError as error:
         raise broken_file(file, str(error), _REMEDY) from error
+    return template
 
 
 def _template_source(path: Path, config: JsonObject | None) -> tuple[Path, str | None]:

@@ -122,6 +122,20 @@ def test_a_template_that_does_not_compile_is_named(tmp_path: Path, template: str
     assert "tokenizer_config.json" in refusal(write_tiny_folder(tmp_path / "tiny", template))
 
 
+def test_a_template_that_takes_too_much_for_a_plain_chat_is_named(tmp_path: Path) -> None:
+    template = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    told = refusal(write_tiny_folder(tmp_path / "tiny", template))
+    assert (
+        "tokenizer_config.json: the chat template runs more than 100000 steps for a plain" in told
+    )
+
+
+def test_a_template_is_tried_with_the_tokens_it_will_have(tmp_path: Path) -> None:
+    loop = "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}"
+    template = "{% if bos_token == '<|start|>' %}" + loop + "{% endif %}"
+    assert "for a plain chat" in refusal(write_tiny_folder(tmp_path / "tiny", template))
+
+
 def test_a_template_file_goes_before_the_configuration(tmp_path: Path) -> None:
     folder = write_tiny_folder(tmp_path / "tiny")
     (folder / "chat_template.jinja").write_text("{{ messages[0].content }}!")
@@ -149,13 +163,16 @@ def test_messages_that_a_template_refuses_are_for_another_model(tmp_path: Path) 
     )
 
 
+COSTLY_FOR_HELLO = (
+    "{% set n = range(99999 if messages[0].content == 'hello' else 1) %}"
+    "{% for i in n %}{% for j in n %}{% endfor %}{% endfor %}"
+)
+
+
 @pytest.mark.parametrize(
     ("template", "told"),
     [
-        (
-            "{% for i in range(100000) %}{% for j in range(100000) %}{% endfor %}{% endfor %}",
-            "steps",
-        ),
+        (COSTLY_FOR_HELLO, "steps|too long"),
         ("{{ messages[0].nothing.more }}", "UndefinedError"),
         ("{{ 'x' * 1000000000 }}", "repeats a sequence"),
     ],
