@@ -36,17 +36,20 @@ class SharedWeights:
         """Return the file for `matrices` of the model in the folder `model`.
 
         Its name tells what it is made of: the version, which stands for the contents of all files,
-        and the files themselves, for folders without one. What was imported again has another.
+        and the files themselves, for folders without one. What was imported again has another; by
+        which way the folder was reached plays no part, so that all who mount a store share.
         None where there is nothing to share.
         """
         if not matrices:
             return None
+        real = model.resolve()
+        files = {place.file: str(place.file.resolve().relative_to(real)) for place in matrices}
         told = hashlib.blake2b(f"{version}\n".encode(), digest_size=16)
-        for file in sorted({place.file for place in matrices}):
+        for file, name in sorted(files.items()):
             status = file.stat()
-            told.update(f"{file} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
+            told.update(f"{name} {status.st_size} {status.st_mtime_ns} {status.st_ino}\n".encode())
         for place in matrices:
-            told.update(repr(asdict(place)).encode())
+            told.update(repr(asdict(place) | {"file": files[place.file]}).encode())
         return self._root / model.name / told.hexdigest()
 
     def forget_others(self, kept: Path) -> None:

@@ -46,3 +46,30 @@ def test_what_earlier_imports_and_removed_models_left_goes(tmp_path: Path) -> No
     shared.forget_others(kept)
     left = sorted(one for one in (tmp_path / ".packed").rglob("*") if one.is_file())
     assert left == sorted([kept, being_written])
+
+
+def test_all_who_reach_a_store_by_another_way_share(tmp_path: Path) -> None:
+    """As containers do that mount one volume at several places."""
+
+    def name(store: Path) -> str:
+        found = SharedWeights(store / ".packed").file(
+            store / "m", "1a", [place(store / "m/model.onnx.data")]
+        )
+        assert found is not None
+        return found.name
+
+    weights(tmp_path / "store/m")
+    first = name(tmp_path / "store")
+    (tmp_path / "mount").symlink_to(tmp_path / "store")
+    assert name(tmp_path / "mount") == first
+    (tmp_path / "mount").unlink()
+    (tmp_path / "store").rename(tmp_path / "mount")
+    assert name(tmp_path / "mount") == first
+
+
+def test_files_of_one_model_are_told_apart(tmp_path: Path) -> None:
+    file, shared = weights(tmp_path / "m"), SharedWeights(tmp_path / ".packed")
+    linked = file.with_name("other.data")
+    linked.hardlink_to(file)
+    first = shared.file(tmp_path / "m", "1a", [place(file), place(linked)])
+    assert first != shared.file(tmp_path / "m", "1a", [place(linked), place(file)])
