@@ -1,12 +1,18 @@
 #include "ort/packed_file.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <memory>
 #include <random>
+#include <set>
+#include <sstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -18,6 +24,31 @@ namespace llmrouter::ort {
 namespace {
 
 namespace fs = std::filesystem;
+
+/// The inodes of the packed files that this process has mapped.
+std::multiset<std::string> MappedInodes() {
+  std::multiset<std::string> found;
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::istringstream fields(line);
+    std::string range, access, offset, device, inode, path;
+    fields >> range >> access >> offset >> device >> inode >> path;
+    if (path.ends_with("/made/packed")) found.insert(inode);
+  }
+  return found;
+}
+
+/// Removes the files below `folder` that are written by nobody, as a load does before its own.
+void TidyUp(const fs::path& folder) {
+  std::error_code failed;
+  for (const auto& entry : fs::directory_iterator(folder, failed)) {
+    if (entry.path().extension() != ".new") continue;
+    const int file = open(entry.path().c_str(), O_RDWR | O_CLOEXEC);
+    if (file < 0) continue;
+    if (flock(file, LOCK_EX | LOCK_NB) == 0) unlink(entry.path().c_str());
+    close(file);
+  }
+}
 
 /// Two matrices in a file of weights, of 8 and of 4 bits, the second with zero points.
 class PackedFileTest : public testing::Test {
@@ -130,6 +161,52 @@ TEST_F(PackedFileTest, WhoeverWritesAtOnceLeavesTheFilesOfOthersAlone) {
     }
     EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 1);
   }
+}
+
+TEST_F(PackedFileTest, WhoeverWritesAtOnceForTheFirstTimeComputesWithOneFile) {
+  for (int round = 0; round < 20; ++round) {
+    fs::remove_all(folder_ / "made");
+    std::vector<std::shared_ptr<const PackedFile>> opened(4);
+    std::vector<std::thread> writers;
+    for (auto& file : opened) {
+      writers.emplace_back([this, &file] { file = PackedFile::Write(Place(), matrices_); });
+    }
+    for (std::thread& writer : writers) writer.join();
+    const std::multiset<std::string> inodes = MappedInodes();
+    EXPECT_EQ(inodes.size(), opened.size());
+    EXPECT_EQ(std::set(inodes.begin(), inodes.end()).size(), 1);
+  }
+}
+
+TEST_F(PackedFileTest, NobodyTakesWhatIsBeingWrittenForALeftover) {
+  std::atomic<bool> writing = true;
+  std::thread tidy([this, &writing] {
+    while (writing) TidyUp(folder_ / "made");
+  });
+  for (int round = 0; round < 200; ++round) {
+    EXPECT_NE(PackedFile::Write(Place(), matrices_), nullptr) << "round " << round;
+    fs::remove(Place());
+  }
+  writing = false;
+  tidy.join();
+}
+
+TEST_F(PackedFileTest, WhatElseLiesInItsPlaceGoes) {
+  fs::create_directories(folder_ / "elsewhere" / "kept");
+  for (const bool link : {false, true}) {
+    fs::remove_all(folder_ / "made");
+    fs::create_directories(folder_ / "made");
+    if (link) {
+      fs::create_directory_symlink(folder_ / "elsewhere", Place());
+    } else {
+      fs::create_directories(Place() + "/inner");
+    }
+    EXPECT_EQ(PackedFile::Find(Place(), matrices_), nullptr);
+    EXPECT_NE(PackedFile::Write(Place(), matrices_), nullptr);
+    EXPECT_NE(PackedFile::Find(Place(), matrices_), nullptr);
+    EXPECT_EQ(std::distance(fs::directory_iterator(folder_ / "made"), {}), 1);
+  }
+  EXPECT_TRUE(fs::exists(folder_ / "elsewhere" / "kept"));
 }
 
 TEST_F(PackedFileTest, ADiskThatRefusesSharesNothing) {

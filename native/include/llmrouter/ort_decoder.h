@@ -50,8 +50,9 @@ struct SharedWeights {
 std::optional<SharedWeights> FindSharedWeights(const std::string& path,
                                                const std::vector<NativeMatrix>& matrices);
 
-/// Writes the file at `path` anew and maps it. Whoever comes later computes with what stands there:
-/// the files of `matrices` have to be known to be right, and `path` to tell what they are. Nothing
+/// Writes the file at `path` and maps it, or the whole one that somebody else wrote meanwhile; what
+/// else has this name goes, a folder too. Whoever comes later computes with what stands there: the
+/// files of `matrices` have to be known to be right, and `path` to tell what they are. Nothing
 /// where the disk refuses. Throws as `FindSharedWeights`.
 std::optional<SharedWeights> WriteSharedWeights(const std::string& path,
                                                 const std::vector<NativeMatrix>& matrices);

@@ -1,6 +1,7 @@
 #include "ort/packed_file.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include <cstdio>
 #include <cstring>
 #include <filesystem>
+#include <memory>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -60,12 +62,22 @@ std::string RandomName() {
   return std::to_string(random()) + "-" + std::to_string(random());
 }
 
-/// A file of one's own to write, where nobody has one of that name; gone in the end unless it was
-/// renamed.
+/// Locks a file that was just made; true where somebody else was faster. File systems without locks
+/// are written to all the same.
+bool IsTaken(int file) {
+  if (flock(file, LOCK_EX | LOCK_NB) != 0) return errno == EWOULDBLOCK;
+  struct stat status = {};
+  return fstat(file, &status) == 0 && status.st_nlink == 0;
+}
+
+/// A file of one's own to write, where nobody has one of that name, which is gone in the end.
+/// Whoever tidies up tells it by the lock on it from what a killed process left.
 class Fresh {
  public:
   explicit Fresh(const std::string& path)
-      : path_(path), file_(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC) {}
+      : path_(path),
+        file_(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC),
+        taken_(file_.get() >= 0 && IsTaken(file_.get())) {}
   ~Fresh() {
     if (file_.get() >= 0) unlink(path_.c_str());
   }
@@ -74,6 +86,10 @@ class Fresh {
 
   /// Negative where the disk refuses.
   int get() const { return file_.get(); }
+  /// Whether somebody took it for a leftover before its lock was held.
+  bool taken() const { return taken_; }
+  /// False where something has that name, or the file system has no second names.
+  bool Link(const std::string& path) const { return link(path_.c_str(), path.c_str()) == 0; }
   bool Rename(const std::string& path) const {
     return std::rename(path_.c_str(), path.c_str()) == 0;
   }
@@ -81,7 +97,27 @@ class Fresh {
  private:
   std::string path_;
   Descriptor file_;
+  bool taken_;
 };
+
+/// Tries a few names beside `path`; null where the disk refuses.
+std::unique_ptr<const Fresh> MakeFresh(const std::string& path) {
+  constexpr int kTries = 8;
+  for (int i = 0; i < kTries; ++i) {
+    auto fresh = std::make_unique<const Fresh>(path + "." + RandomName() + ".new");
+    if (fresh->get() < 0) return nullptr;
+    if (!fresh->taken()) return fresh;
+  }
+  return nullptr;
+}
+
+/// A folder is not replaced by renaming; links are not followed.
+void RemoveFolder(const std::string& path) {
+  std::error_code failed;
+  if (std::filesystem::is_directory(std::filesystem::symlink_status(path, failed))) {
+    std::filesystem::remove_all(path, failed);
+  }
+}
 
 /// Null where it cannot be mapped.
 std::shared_ptr<std::byte> MapBytes(int descriptor, std::size_t bytes, int protection) {
@@ -117,11 +153,16 @@ std::shared_ptr<const PackedFile> PackedFile::Write(const std::string& path,
   Layout layout = LayOut(matrices);
   std::error_code failed;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failed);
-  // Beside it and renamed, so that nobody maps half of it.
-  const Fresh fresh(path + "." + RandomName() + ".new");
-  const bool written =
-      fresh.get() >= 0 && Fill(fresh.get(), matrices, layout) && fresh.Rename(path);
-  return written ? Map(path, std::move(layout)) : nullptr;
+  // Beside it and then given its name, so that nobody maps half of it.
+  const auto fresh = MakeFresh(path);
+  if (fresh == nullptr || !Fill(fresh->get(), matrices, layout)) return nullptr;
+  // Of those who write at once the first gives its file to all.
+  if (!fresh->Link(path)) {
+    if (auto first = Map(path, layout)) return first;
+    RemoveFolder(path);
+    if (!fresh->Rename(path)) return nullptr;
+  }
+  return Map(path, std::move(layout));
 }
 
 bool PackedFile::Holds(const std::vector<NativeMatrix>& matrices) const {

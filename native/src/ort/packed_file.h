@@ -18,7 +18,8 @@ class PackedFile {
   /// As `FindSharedWeights`, and null where it finds nothing.
   static std::shared_ptr<const PackedFile> Find(const std::string& path,
                                                 const std::vector<NativeMatrix>& matrices);
-  /// As `WriteSharedWeights`, and null where the disk refuses.
+  /// As `WriteSharedWeights`, and null where the disk refuses. Meanwhile it lies, locked by
+  /// flock(2), in a file beside it whose name ends in `.new`.
   static std::shared_ptr<const PackedFile> Write(const std::string& path,
                                                  const std::vector<NativeMatrix>& matrices);
 

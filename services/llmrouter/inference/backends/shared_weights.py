@@ -6,9 +6,10 @@ them into order again. The files are made of a model's own and can be deleted at
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import shutil
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -18,8 +19,8 @@ from llmrouter.inference.backends.native_graph import MatrixPlace
 
 __all__ = ["SharedWeights"]
 
-_WRITING_SECONDS = 3600.0
-"""A file that was begun longer ago is what a process left that did not end in order."""
+_UNFINISHED = ".new"
+"""Ends the names of files that are being written, each locked by whoever does."""
 
 
 class SharedWeights:
@@ -55,16 +56,39 @@ class SharedWeights:
     def forget_others(self, kept: Path) -> None:
         """Remove what was made of earlier imports of the same model, and of models that are gone.
 
-        Processes that have it mapped keep it until they end.
+        Processes that have it mapped keep it until they end. What killed ones had begun goes too,
+        and what is being written stays.
         """
         with suppress(OSError):
             for file in kept.parent.iterdir():
-                if file != kept and not _being_written(file):
-                    file.unlink(missing_ok=True)
+                if file != kept:
+                    _discard(file)
             for folder in self._root.iterdir():
                 if not (self._root.parent / folder.name).exists():
                     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _being_written(file: Path) -> bool:
-    return file.name.endswith(".new") and time.time() - file.stat().st_mtime < _WRITING_SECONDS
+def _discard(file: Path) -> None:
+    """Remove a file that nobody writes, or whatever else lies there; links are not followed."""
+    with suppress(OSError):
+        if file.is_dir() and not file.is_symlink():
+            shutil.rmtree(file)
+        elif file.name.endswith(_UNFINISHED):
+            _discard_unwritten(file)
+        else:
+            file.unlink()
+
+
+def _discard_unwritten(file: Path) -> None:
+    """Remove a file unless somebody writes it.
+
+    Raises:
+        OSError: Somebody does, or the disk refuses.
+    """
+    # For writing, since file systems of networks lock no other files for one alone.
+    descriptor = os.open(file, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        file.unlink()  # while it is locked: whoever has just made it sees that it is gone
+    finally:
+        os.close(descriptor)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from llmrouter.inference.backends.shared_weights import SharedWeights
 
 def place(file: Path, columns: int = 32) -> MatrixPlace:
     return MatrixPlace(file, columns, 64, 8, 0, 4096, None)
+
+
+def below(folder: Path) -> list[Path]:
+    return sorted(one for one in folder.rglob("*") if not one.is_dir() or one.is_symlink())
 
 
 def weights(folder: Path) -> Path:
@@ -39,13 +44,35 @@ def test_what_earlier_imports_and_removed_models_left_goes(tmp_path: Path) -> No
     for made in (kept, kept.with_name("older"), tmp_path / ".packed/gone/one"):
         made.parent.mkdir(parents=True, exist_ok=True)
         made.write_bytes(b"packed")
-    being_written, given_up = kept.with_name("other.17.new"), kept.with_name("other.18.new")
-    being_written.write_bytes(b"")
-    given_up.write_bytes(b"")
-    os.utime(given_up, (1, 1))
     shared.forget_others(kept)
-    left = sorted(one for one in (tmp_path / ".packed").rglob("*") if one.is_file())
-    assert left == sorted([kept, being_written])
+    assert below(tmp_path / ".packed") == [kept]
+
+
+def test_what_nobody_writes_any_more_goes_and_what_somebody_writes_stays(tmp_path: Path) -> None:
+    kept = tmp_path / "store/.packed/m/1a"
+    kept.parent.mkdir(parents=True)
+    (tmp_path / "store/m").mkdir()
+    being_written, given_up = kept.with_name("1a.17.new"), kept.with_name("1a.18.new")
+    being_written.write_bytes(b"half")
+    given_up.write_bytes(b"half")
+    with being_written.open("rb") as writer:
+        fcntl.flock(writer, fcntl.LOCK_EX)
+        SharedWeights(kept.parent.parent).forget_others(kept)
+        assert below(kept.parent) == [being_written]
+    SharedWeights(kept.parent.parent).forget_others(kept)
+    assert below(kept.parent) == []
+
+
+def test_whatever_else_lies_there_goes_and_what_links_lead_to_stays(tmp_path: Path) -> None:
+    kept, elsewhere = tmp_path / "store/.packed/m/1a", weights(tmp_path / "elsewhere")
+    (tmp_path / "store/m").mkdir(parents=True)
+    (kept.with_name("folder") / "inner").mkdir(parents=True)
+    kept.with_name("folder.new").mkdir()
+    kept.with_name("link").symlink_to(elsewhere.parent)
+    kept.with_name("zz older").write_bytes(b"packed")
+    SharedWeights(kept.parent.parent).forget_others(kept)
+    assert list(kept.parent.iterdir()) == []
+    assert elsewhere.exists()
 
 
 def test_all_who_reach_a_store_by_another_way_share(tmp_path: Path) -> None:
