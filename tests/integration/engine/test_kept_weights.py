@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -89,6 +90,49 @@ async def test_damage_to_what_is_kept_is_found_by_the_next_load_and_mended(impor
         assert await answer(imported) == right
     assert [log["file"] for log in logs] == [str(kept)]
     assert kept.read_bytes() == whole
+
+
+async def test_a_folder_in_place_of_what_is_kept_is_told_and_mended(imported: Path) -> None:
+    right = await answer(imported)
+    [kept] = kept_below(imported.parent)
+    whole = kept.read_bytes()
+    kept.unlink()
+    (kept / "inner").mkdir(parents=True)
+    with structlog.testing.capture_logs() as logs:
+        assert await answer(imported) == right
+    assert [log["event"] for log in logs] == ["shared weights were damaged and are written anew"]
+    assert kept.read_bytes() == whole
+
+
+async def test_what_is_kept_is_not_told_to_be_mended_where_nothing_can_be_written(
+    imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = await answer(imported)
+    [kept] = kept_below(imported.parent)
+    overwrite_a_third(kept)
+    monkeypatch.setattr(_native, "write_shared_weights", lambda path, matrices: None)
+    with structlog.testing.capture_logs() as logs:
+        assert await answer(imported) == right
+    assert [log["event"] for log in logs] == ["shared weights are damaged and cannot be written"]
+
+
+async def test_what_another_gives_meanwhile_is_not_told_to_be_damaged(
+    imported: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    right = await answer(imported)
+    [kept] = kept_below(imported.parent)
+    aside = kept.rename(imported.parent / "aside")
+    find = _native.find_shared_weights
+
+    def late(path: str, matrices: Sequence[_native.NativeMatrix]) -> _native.SharedWeights | None:
+        found = find(path, matrices)
+        aside.rename(kept)
+        return found
+
+    monkeypatch.setattr(_native, "find_shared_weights", late)
+    with structlog.testing.capture_logs() as logs:
+        assert await answer(imported) == right
+    assert logs == []
 
 
 def test_weights_of_another_model_are_refused(external_folder: Path, tmp_path: Path) -> None:

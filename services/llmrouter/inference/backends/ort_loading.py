@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -157,14 +158,20 @@ def _shared_weights(
     if file is None:
         return None
     shared.forget_others(file)
+    # Asked before: where there was none, somebody else may give it meanwhile.
+    damaged = os.path.lexists(file)
     found = _native.find_shared_weights(str(file), matrices)
     if found is not None:
         return found
-    if file.exists():
-        _log.warning("shared weights are damaged and written anew", file=str(file))
     # Later loads compute with what is kept, whatever their own comparison of the folder says.
     check_contents(folder.path)
-    return _native.write_shared_weights(str(file), matrices)
+    written = _native.write_shared_weights(str(file), matrices)
+    if damaged:
+        told = (
+            "were damaged and are written anew" if written else "are damaged and cannot be written"
+        )
+        _log.warning(f"shared weights {told}", file=str(file))
+    return written
 
 
 def decoder_tensors(folder: ModelFolder) -> DecoderTensors:
