@@ -7,13 +7,13 @@ another did, so that none is spared its prefill.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import statistics
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import (
@@ -22,6 +22,7 @@ from llmrouter.inference.backends.base import (
     BackendOptions,
     BackendRequest,
 )
+from llmrouter.inference.model_options import backend_options
 from llmrouter.inference.models.card import Speed, write_card
 from llmrouter.inference.models.ctranslate2_folder import read_ctranslate2_folder
 from llmrouter.inference.models.folder import read_folder
@@ -49,8 +50,9 @@ async def measure_speed(path: Path, settings: InferenceSettings, progress: Progr
     """Load the model in `path` as a service does, checks included, run it, and close it again.
 
     Args:
-        path: A folder of a model that generates.
-        settings: Say what runs it and how; earlier prompts are not kept and nothing is drafted.
+        path: A folder of a model that generates, in its store.
+        settings: Say what runs it and how, as they do for the service, but that at least `STREAMS`
+            sequences run at once, earlier prompts are not kept and nothing is drafted.
         progress: Told of the parts done.
 
     Raises:
@@ -60,7 +62,7 @@ async def measure_speed(path: Path, settings: InferenceSettings, progress: Progr
     if kind_of(path) is Kind.EMBEDDING:
         raise invalid("name", f"{path.name} turns texts into vectors; only generation is measured")
     tokens = await asyncio.to_thread(_tokens, path)
-    opener = Opener(find_backend(settings.backend), _options(settings))
+    opener = Opener(find_backend(settings.backend), _options(settings, path.parent))
     memory, began = resident_bytes(), time.monotonic()
     opened = await opener.open(path)
     loaded = time.monotonic() - began
@@ -105,17 +107,14 @@ def keep_speed(folder: StoredModel, speed: Speed) -> StoredModel:
     return read_model(folder.path)
 
 
-def _options(settings: InferenceSettings) -> BackendOptions:
-    return BackendOptions(
-        threads=settings.threads,
-        slots=max(STREAMS, settings.slots),
-        prefill_chunk=settings.prefill_chunk,
+def _options(settings: InferenceSettings, store: Path) -> BackendOptions:
+    served = backend_options(settings, store, 0)
+    return replace(
+        served,
+        slots=max(STREAMS, served.slots),
+        batch_size=max(STREAMS, served.batch_size),
         prefix_bytes=0,
-        device=settings.device,
-        kernels=settings.kernels,
         speculation_tokens=0,
-        batch_size=max(STREAMS, settings.batch_size),
-        batch_window_seconds=settings.batch_window_seconds,
     )
 
 
@@ -163,7 +162,7 @@ class _Bench:
     async def _answer(self, prompt: list[int], longest: int) -> BackendFinished:
         sampling = SamplingOptions(temperature=0.0, max_tokens=longest)
         stream = self.backend.generate(BackendRequest(prompt, sampling, timeout=_TIMEOUT))
-        async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+        async with closing_stream(stream) as events:
             async for event in events:
                 if isinstance(event, BackendFinished):
                     return event

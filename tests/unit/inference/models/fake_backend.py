@@ -33,6 +33,7 @@ class FakeBackends:
 
     def __init__(self) -> None:
         self.loads: list[str] = []
+        self.options: list[BackendOptions] = []
         self.open: list[FakeBackend] = []
         self.most_open = 0
         self.broken: set[str] = set()
@@ -41,6 +42,7 @@ class FakeBackends:
 
     async def load(self, folder: Path, options: BackendOptions) -> FakeBackend:
         self.loads.append(folder.name)
+        self.options.append(options)
         await asyncio.sleep(0)
         await self.gate.wait()
         if folder.name in self.broken:
