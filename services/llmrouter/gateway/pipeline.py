@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
-from llmrouter.common.dialling import Dialler
 from llmrouter.common.generation import Generator
 from llmrouter.common.savings import SavingsTable
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
 from llmrouter.gateway.accounting import Accounting
 from llmrouter.gateway.admission import Admission
-from llmrouter.gateway.attempts import AttemptObserver
-from llmrouter.gateway.cache_client import CacheClient
 from llmrouter.gateway.caching import Caching
 from llmrouter.gateway.callers import TextEmbedder
 from llmrouter.gateway.cascade import CascadePolicy
-from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.deadline import Deadline
 from llmrouter.gateway.embedding import Embedding
 from llmrouter.gateway.execution import Execution
@@ -28,6 +23,7 @@ from llmrouter.gateway.limits.limiter import Limiter
 from llmrouter.gateway.measuring import MeasuredRequests
 from llmrouter.gateway.near_cache import NearCache
 from llmrouter.gateway.near_caching import NearCaching
+from llmrouter.gateway.neighbours import Neighbours
 from llmrouter.gateway.pacing import Pacing
 from llmrouter.gateway.planning import Planning
 from llmrouter.gateway.question_embedder import QuestionEmbedder
@@ -43,12 +39,11 @@ from llmrouter.gateway.shortening import Shortening
 from llmrouter.gateway.similar import Similar
 from llmrouter.gateway.single_flight import SingleFlight
 from llmrouter.gateway.sticky import StickyChoice
-from llmrouter.gateway.upstream import Upstream
 
 __all__ = ["Pipeline", "Shared", "build_embedding", "build_pipeline", "observers_of"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Shared:
     """What requests share and the service watches over."""
 
@@ -56,6 +51,8 @@ class Shared:
     """Answers in this process."""
     serves: Callable[[str, str], bool]
     """Whether a version of a model serves now."""
+    policy: Policy
+    """What texts may hold."""
     savings: SavingsTable = field(default_factory=SavingsTable)
     """What they spared."""
     limiter: Limiter | None = None
@@ -74,7 +71,10 @@ class Pipeline:
     _reporter: BackgroundReporter
 
     async def close(self) -> None:
-        """End what runs for nobody, once what is worth keeping is kept and told."""
+        """End what runs for nobody, once what is worth keeping is kept and told.
+
+        What is told of embeddings goes the same way.
+        """
         await self._flights.close()
         await self._shadowing.close()
         await self._reporter.close()
@@ -82,9 +82,7 @@ class Pipeline:
 
 def build_pipeline(
     settings: GatewaySettings,
-    selector_channel: Any,
-    cache_channel: Any,
-    dialler: Dialler,
+    neighbours: Neighbours,
     shared: Shared,
     telemetry: Telemetry = SILENT,
 ) -> Pipeline:
@@ -92,28 +90,22 @@ def build_pipeline(
 
     Args:
         settings: The gateway's settings.
-        selector_channel: A channel to the selector.
-        cache_channel: A channel to the cache.
-        dialler: Gives channels to the inference services that plans name.
+        neighbours: Selector, cache and inference.
         shared: What requests share.
         telemetry: What requests are measured and traced with.
     """
-    selector = SelectorClient(
-        selector_channel, settings.selector_timeout_seconds, features=settings.prompt_features
-    )
-    cache = CacheClient(cache_channel, settings.cache_timeout_seconds)
+    selector, cache, reporter = neighbours.selector, neighbours.cache, neighbours.reporter
     sticky = StickyChoice()
     limiting = Limiting(shared.limiter, settings.limits.assumed_answer_tokens, selector)
-    runner = limiting.tries(_upstream(dialler, telemetry))
-    reporter = BackgroundReporter(selector)
+    runner = limiting.tries(neighbours.upstream)
     cascade = CascadePolicy(**settings.cascade.model_dump())
     retrying = Retrying(settings.retry.backoff(), settings.retry.budget())
     execution = Execution(runner, reporter, selector, cascade, settings.switching, retrying)
     shadowing = Shadowing(runner, reporter, execution)
     generating = limiting.spending(shadowing)
     if settings.similar is not None:
-        inner = build_embedding(settings, selector_channel, dialler, telemetry=telemetry)
-        generating = Similar(cache, QuestionEmbedder(inner, settings.similar), generating)
+        own = QuestionEmbedder(build_embedding(neighbours), settings.similar)
+        generating = Similar(cache, own, generating)
     waits = settings.cache_timeout_seconds, settings.cache_lease_wait_seconds
     caching = Caching(cache, shared.near, sticky, generating, *waits)
     flights = SingleFlight(shared.near, caching, settings.default_deadline_seconds)
@@ -122,26 +114,26 @@ def build_pipeline(
     fallback = Fallback(cache, sticky, shared.savings, planning)
     recalling = Recalling(shared.near, cache, sticky, shared.serves, shared.savings, fallback)
     similar = settings.similar is not None
-    policy = Policy(settings.safety)
-    safe = Safeguard(limiting.arrivals(Pacing(recalling)), settings.safety, policy, telemetry.meter)
+    arrivals = limiting.arrivals(Pacing(recalling))
+    safe = Safeguard(arrivals, settings.safety, shared.policy, telemetry.meter)
     chain = Accounting(Admission(safe, telemetry.tracer, similar=similar), shared.observers)
     return Pipeline(chain, flights, shadowing, reporter)
 
 
 def build_embedding(
-    settings: GatewaySettings,
-    selector_channel: Any,
-    dialler: Dialler,
+    neighbours: Neighbours,
     limiter: Limiter | None = None,
-    telemetry: Telemetry = SILENT,
     observers: Sequence[RequestObserver] = (),
 ) -> TextEmbedder:
-    """Return what turns texts into vectors; arguments as those of `build_pipeline`.
+    """Return what turns texts into vectors.
 
-    Nobody is told of requests that the gateway makes for itself: `observers` are for callers'.
+    Args:
+        neighbours: Selector and inference.
+        limiter: Holds requests to their limits; None where there are none.
+        observers: Told of requests of callers; nobody is of those that the gateway makes for
+            itself.
     """
-    selector = SelectorClient(selector_channel, settings.selector_timeout_seconds)
-    reporter, upstream = BackgroundReporter(selector), _upstream(dialler, telemetry)
+    selector, upstream, reporter = neighbours.selector, neighbours.upstream, neighbours.reporter
     if limiter is None:
         return Embedding(selector, upstream, reporter, observers)
     limited = LimitedEmbedRunner(limiter, upstream)
@@ -154,7 +146,3 @@ def observers_of(telemetry: Telemetry) -> tuple[RequestObserver, ...]:
     if telemetry.tracer is None and telemetry.meter is None:
         return ()
     return (MeasuredRequests(telemetry.meter),)
-
-
-def _upstream(dialler: Dialler, telemetry: Telemetry) -> Upstream:
-    return Upstream(dialler, AttemptObserver(telemetry.tracer, telemetry.meter))

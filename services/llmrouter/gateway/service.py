@@ -10,8 +10,6 @@ from llmrouter.common.hosting import Service
 from llmrouter.common.profile_servicer import PROFILE_SERVICE, add_to
 from llmrouter.common.standalone import Program
 from llmrouter.common.telemetry.telemetry import SILENT, Telemetry
-from llmrouter.gateway.cache_client import CacheClient
-from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.http.opening import http_door
 from llmrouter.gateway.identity.desk import Desk
 from llmrouter.gateway.ledger.opening import open_ledger
@@ -19,6 +17,7 @@ from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.live.live_page import LivePage
 from llmrouter.gateway.measuring import budget_listeners
 from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.neighbours import neighbours_of
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline, observers_of
 from llmrouter.gateway.profiling import GuardedProfiler
 from llmrouter.gateway.readings import readings
@@ -37,28 +36,28 @@ async def build(
     settings: GatewaySettings, dialler: Dialler, data: Path, telemetry: Telemetry = SILENT
 ) -> Service:
     """Return the service; it reaches the others through `dialler`."""
-    selector = dialler.channel(settings.selector_address)
-    cache = dialler.channel(settings.cache_address)
-    selector_client = SelectorClient(selector, settings.selector_timeout_seconds)
-    cache_client = CacheClient(cache, settings.cache_timeout_seconds)
-    versions = VersionWatch(selector_client, cache_client)
+    neighbours = neighbours_of(settings, dialler, telemetry)
+    selector, cache = neighbours.selector, neighbours.cache
+    versions = VersionWatch(selector, cache)
     desk = Desk(settings.identity, data)
     limits = Limits(settings.limits, data, desk.audit, budget_listeners(telemetry))
     ledger = open_ledger(settings.ledger, data)
     page = _page(settings, dialler, limits)
     recent = () if page is None else (page.recent,)
     observers = (*observers_of(telemetry), *(() if ledger is None else (ledger,)), *recent)
-    near = NearCache(settings.cache_memory_max_bytes)
-    shared = Shared(near, versions.serves, limiter=limits.limiter, observers=observers)
-    watch = CacheWatch(cache_client, shared.near, shared.savings)
-    pipeline = build_pipeline(settings, selector, cache, dialler, shared, telemetry)
-    vectors = build_embedding(settings, selector, dialler, limits.limiter, telemetry, observers)
-    embedder = SafeEmbedder(vectors, Policy(settings.safety), telemetry.meter)
+    shared = Shared(
+        near=NearCache(settings.cache_memory_max_bytes), serves=versions.serves,
+        policy=Policy(settings.safety), limiter=limits.limiter, observers=observers,
+    )  # fmt: skip
+    watch = CacheWatch(cache, shared.near, shared.savings)
+    pipeline = build_pipeline(settings, neighbours, shared, telemetry)
+    vectors = build_embedding(neighbours, limits.limiter, observers)
+    embedder = SafeEmbedder(vectors, shared.policy, telemetry.meter)
     servicer = GatewayServicer(
-        pipeline.generator, embedder, selector_client, desk.identity, settings, observers,
+        pipeline.generator, embedder, selector, desk.identity, settings, observers,
         telemetry.tracer,
     )  # fmt: skip
-    profiler = GuardedProfiler(settings, dialler, selector_client, desk.identity, desk.audit)
+    profiler = GuardedProfiler(settings, dialler, selector, desk.identity, desk.audit)
     kept = [one for one in (desk, limits, ledger) if one is not None]
 
     async def start() -> None:
@@ -75,7 +74,7 @@ async def build(
         beside=(PROFILE_SERVICE,), register=lambda server: _register(server, servicer, profiler),
         host=settings.host, port=settings.port, listening=settings,
         door=http_door(
-            pipeline.generator, embedder, selector_client.listing, desk.identity, settings,
+            pipeline.generator, embedder, selector.listing, desk.identity, settings,
             observers, lambda: limits.trouble, page,
         ),
         start=start, stopping=(lambda: None) if page is None else page.feed.stop, close=close,

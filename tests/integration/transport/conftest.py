@@ -11,10 +11,11 @@ from llmrouter.common.guard import Gate, GuardInterceptor
 from llmrouter.common.inprocess import InProcessChannel, InProcessServer
 from llmrouter.common.listening import Listening
 from llmrouter.common.server import OPTIONS
-from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.neighbours import neighbours_of
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1.cache_pb2_grpc import add_CacheServiceServicer_to_server
@@ -73,12 +74,15 @@ async def suite(serve, anonymous):
         for add, servicer in add
     ]
     settings = GatewaySettings(default_deadline_seconds=2, max_deadline_seconds=20)
-    dialler = Dialler({"broken:1": inference, "working:1": inference})
-    shared = Shared(NearCache(1 << 20), lambda *_: True)
+    channels = {"broken:1": inference, "working:1": inference}
+    channels |= {settings.selector_address: selector, settings.cache_address: cache}
+    neighbours = neighbours_of(settings, Dialler(channels))
+    policy = Policy(settings.safety)
+    shared = Shared(near=NearCache(1 << 20), serves=lambda *_: True, policy=policy)
     gateway = GatewayServicer(
-        build_pipeline(settings, selector, cache, dialler, shared).generator,
-        build_embedding(settings, selector, dialler),
-        SelectorClient(selector, 1),
+        build_pipeline(settings, neighbours, shared).generator,
+        build_embedding(neighbours),
+        neighbours.selector,
         Identity(built.keys, anonymous, built.keys),
         settings,
     )

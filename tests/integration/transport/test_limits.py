@@ -14,10 +14,11 @@ from tests.unit.gateway.limits.doubles import limiter
 from llmrouter.common.dialling import Dialler
 from llmrouter.common.errors import Reason
 from llmrouter.common.wire_errors import from_rpc_error
-from llmrouter.gateway.clients import SelectorClient
 from llmrouter.gateway.identity.authentication import Identity
 from llmrouter.gateway.near_cache import NearCache
+from llmrouter.gateway.neighbours import neighbours_of
 from llmrouter.gateway.pipeline import Shared, build_embedding, build_pipeline
+from llmrouter.gateway.safety.policy import Policy
 from llmrouter.gateway.servicer import GatewayServicer
 from llmrouter.gateway.settings import GatewaySettings
 from llmrouter.v1 import embedding_pb2, gateway_pb2
@@ -47,12 +48,15 @@ async def gateway(serve):
             for add, servicer in neighbours
         ]
         settings, keys, limits = GatewaySettings(), KeyRing(), limiter(*rules)
-        dialler = Dialler({"broken:1": inferring, "working:1": inferring})
-        shared = Shared(NearCache(1 << 20), lambda *_: True, limiter=limits)
+        channels = {"broken:1": inferring, "working:1": inferring}
+        channels |= {settings.selector_address: selector, settings.cache_address: cache}
+        around = neighbours_of(settings, Dialler(channels))
+        policy, near = Policy(settings.safety), NearCache(1 << 20)
+        shared = Shared(near=near, serves=lambda *_: True, policy=policy, limiter=limits)
         servicer = GatewayServicer(
-            build_pipeline(settings, selector, cache, dialler, shared).generator,
-            build_embedding(settings, selector, dialler, limits),
-            SelectorClient(selector, 1),
+            build_pipeline(settings, around, shared).generator,
+            build_embedding(around, limits),
+            around.selector,
             Identity(keys, "loopback", keys),
             settings,
         )
