@@ -240,7 +240,11 @@ async def open_tiers(
     disk, facts = None, new_facts(clock())
     if answers is not None:
         disk = await DiskTier.open(answers, settings.disk_max_bytes, clock, settings.stale_seconds)
-        facts = await disk.facts()
+        try:
+            facts = await disk.facts()
+        except BaseException:
+            await disk.close()
+            raise
     invalidations = Invalidations(facts, disk)
     memory: MemoryTier[Record] = MemoryTier(settings.memory_max_bytes, clock)
     packer = Packer(facts.dictionaries)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 
 import pytest
 
 from llmrouter.cache import disk_tier
 from llmrouter.cache.disk_tier import DiskTier
-from llmrouter.cache.lmdb_store import StoreDamagedError
+from llmrouter.cache.lmdb_store import LmdbStore, StoreDamagedError
 from llmrouter.cache.record import Record
+from llmrouter.cache.settings import CacheSettings
+from llmrouter.cache.tiers import open_tiers
 from llmrouter.common.errors import Reason, RouterError
 
 RECORD = Record(0.0, 1e12, 1, (), 0, b"answer")
@@ -149,3 +152,17 @@ async def test_a_record_that_may_not_be_served_counts_as_a_miss(tier):
     assert await tier.get(NEW_KEY, always) == RECORD
     counts = await tier.counts()
     assert (counts.hits, counts.misses) == (1, 1)
+
+
+async def test_a_store_whose_facts_cannot_be_read_is_let_go_of(tmp_path, monkeypatch):
+    def damaged(store):
+        raise StoreDamagedError("no facts")
+
+    settings, folder = CacheSettings(), tmp_path / "answers"
+    with monkeypatch.context() as broken:
+        broken.setattr(LmdbStore, "facts", damaged)
+        with pytest.raises(RouterError) as refused:
+            await open_tiers(settings, folder, time.time)
+    assert refused.value.reason is Reason.STORE_FAILED
+    tiers, _, _ = await open_tiers(settings, folder, time.time)
+    await tiers.close()
