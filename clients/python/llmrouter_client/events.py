@@ -76,9 +76,10 @@ class Attempt:
     error_reason: str = ""
     error_message: str = ""
     usage: Usage | None = None
-    """What was counted; None when it failed."""
+    """What was counted, of one that broke off or was set aside until then; None when it failed
+    before it sent anything."""
     cost: float = 0.0
-    """US dollars."""
+    """US dollars of what was counted."""
     confidence: float | None = None
     """How sure it was of its answer, 0 to 1; None where nobody asked."""
     set_aside: str = ""

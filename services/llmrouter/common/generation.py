@@ -1,6 +1,6 @@
 """The domain of one generation: what is asked, and the events that answer it.
 
-Plain values without gRPC. `wire.py` converts them from and to the protos of the same names;
+Plain values without gRPC. `wire_*.py` convert them from and to the protos of the same names;
 the bounds stand beside each field in the protos and are checked by `validation.py`.
 """
 
@@ -255,9 +255,10 @@ class Attempt:
     error_reason: str = ""
     error_message: str = ""
     usage: Usage | None = None
-    """What was counted; None when it failed."""
+    """What was counted, of one that broke off or was set aside until then; None when it failed
+    before it sent anything."""
     cost: float = 0.0
-    """US dollars; 0 when it failed."""
+    """US dollars of what was counted."""
     confidence: float | None = None
     """How sure it was of its answer, 0 to 1; None where nobody asked."""
     set_aside: str = ""

@@ -58,7 +58,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_ENTRY_TOO_LARGE: _ErrorReason.ValueType  # 13
     """INVALID_ARGUMENT: the answer is larger than the cache's limit for one entry. Do not retry."""
     ERROR_REASON_STORE_FAILED: _ErrorReason.ValueType  # 14
-    """UNAVAILABLE: the cache's disk store could not be read or written. A retry may help."""
+    """UNAVAILABLE: a store could not be read or written, of answers, limits or API keys, or the Redis
+    or Valkey that services share. A retry may help.
+    """
     ERROR_REASON_GENERATION_FAILED: _ErrorReason.ValueType  # 15
     """INTERNAL: the engine failed while generating. Another model may answer."""
     ERROR_REASON_INTERNAL: _ErrorReason.ValueType  # 16
@@ -146,7 +148,9 @@ ERROR_REASON_CANCELLED: ErrorReason.ValueType  # 12
 ERROR_REASON_ENTRY_TOO_LARGE: ErrorReason.ValueType  # 13
 """INVALID_ARGUMENT: the answer is larger than the cache's limit for one entry. Do not retry."""
 ERROR_REASON_STORE_FAILED: ErrorReason.ValueType  # 14
-"""UNAVAILABLE: the cache's disk store could not be read or written. A retry may help."""
+"""UNAVAILABLE: a store could not be read or written, of answers, limits or API keys, or the Redis
+or Valkey that services share. A retry may help.
+"""
 ERROR_REASON_GENERATION_FAILED: ErrorReason.ValueType  # 15
 """INTERNAL: the engine failed while generating. Another model may answer."""
 ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 16

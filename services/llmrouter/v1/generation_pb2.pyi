@@ -161,8 +161,9 @@ class _ElectionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Election.Val
     ELECTION_UNSPECIFIED: _Election.ValueType  # 0
     """Takes the default, ELECTION_VOTE."""
     ELECTION_VOTE: _Election.ValueType  # 1
-    """The answer that most of them give; of equally many, that of the model the strategy ranks higher.
-    Answers are the same when they differ only in case, blanks or marks at their ends.
+    """The answer that most of them give; of equally many, the one whose surest answer is surer where
+    `logprobs` are asked for, else that of the model the strategy ranks higher. Answers are the same
+    when they differ only in case, white space, the width of characters or marks at their ends.
     """
     ELECTION_CONFIDENCE: _Election.ValueType  # 2
     """The answer whose less probable tokens are the most probable. Needs models with `logprobs`."""
@@ -175,8 +176,9 @@ class Election(_Election, metaclass=_ElectionEnumTypeWrapper):
 ELECTION_UNSPECIFIED: Election.ValueType  # 0
 """Takes the default, ELECTION_VOTE."""
 ELECTION_VOTE: Election.ValueType  # 1
-"""The answer that most of them give; of equally many, that of the model the strategy ranks higher.
-Answers are the same when they differ only in case, blanks or marks at their ends.
+"""The answer that most of them give; of equally many, the one whose surest answer is surer where
+`logprobs` are asked for, else that of the model the strategy ranks higher. Answers are the same
+when they differ only in case, white space, the width of characters or marks at their ends.
 """
 ELECTION_CONFIDENCE: Election.ValueType  # 2
 """The answer whose less probable tokens are the most probable. Needs models with `logprobs`."""
@@ -316,7 +318,9 @@ class _CacheLevelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CacheLevel
     """A Redis or Valkey behind several cache services."""
 
 class CacheLevel(_CacheLevel, metaclass=_CacheLevelEnumTypeWrapper):
-    """Represents the level of the cache that held an answer, from the nearest to the farthest."""
+    """Represents the level of the cache that held an answer. The nearest is GATEWAY, then MEMORY, DISK
+    and SHARED.
+    """
 
 CACHE_LEVEL_UNSPECIFIED: CacheLevel.ValueType  # 0
 """The answer comes from no level."""
