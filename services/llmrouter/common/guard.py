@@ -16,6 +16,7 @@ import structlog
 from google.protobuf.message import DecodeError
 from grpc import aio
 
+from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.wire_errors import to_status
 
@@ -258,7 +259,7 @@ def _guard_stream(
             await gate.begun()
             with gate.passed(method, context.invocation_metadata(), context.time_remaining):
                 answering = call(decode(request, deserializer), context)
-                async with contextlib.aclosing(answering) as events:  # type: ignore[type-var]
+                async with closing_stream(answering) as events:
                     async for event in events:
                         yield event
         except _PASSING:
@@ -282,7 +283,7 @@ def _writing(
     """
 
     async def behaviour(request: Any, context: Any) -> None:
-        async with contextlib.aclosing(stream(request, context)) as events:  # type: ignore[type-var]
+        async with closing_stream(stream(request, context)) as events:
             async for event in events:
                 try:
                     async with asyncio.timeout(patience(context.time_remaining())):

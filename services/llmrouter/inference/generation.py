@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import replace
 
+from llmrouter.common.closing import closing_stream
 from llmrouter.common.continuation import Continuation
 from llmrouter.common.generation import (
     ChoiceFinished,
@@ -77,7 +77,7 @@ async def generate(
         )  # fmt: skip
         ends: list[BackendFinished] = []
         stream = _answer(backend, asked, Seam(begun, sampling, len(answered)), ends)
-        async with contextlib.aclosing(stream) as events:
+        async with closing_stream(stream) as events:
             async for event in events:
                 yield event
         yield _finished(ends, time.monotonic() - began)
@@ -88,7 +88,7 @@ async def _answer(
 ) -> AsyncGenerator[Delta | ChoiceFinished, None]:
     """Stream what a backend says; the ends of the choices join `ends`."""
     stream = backend.generate(asked)
-    async with contextlib.aclosing(stream) as events:  # type: ignore[type-var]
+    async with closing_stream(stream) as events:
         async for event in events:
             match event:
                 case TokenDelta(piece, count, choice, logprobs, ids):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 from llmrouter.common.capabilities import TOOLS, needed
+from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
 from llmrouter.common.generation import Delta, GenerationEvent, GenerationRequest, RequestContext
 from llmrouter.common.validation import validate, validate_context, validate_embedding
@@ -62,7 +62,7 @@ class InferenceServicer(InferenceServiceServicer):
         if self._observer is not None:
             provider = self._remote.provider_of(request.model)
             events = self._observer.watch(events, request.model, asked, provider=provider)
-        async with contextlib.aclosing(events) as stream:  # type: ignore[type-var]
+        async with closing_stream(events) as stream:
             async for event in stream:
                 yield pb.InferResponse(event=encode_event(event), token_ids=_tokens(event))
 
