@@ -52,6 +52,10 @@ ENVIRONMENT_READERS = {SERVICES / "common/settings.py", SERVICES / "common/stand
 MAX_FUNCTION_LINES = 50
 CLOCKS = {"monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns", "process_time", "time"}
 
+_UNREASONED = re.compile(
+    r"# noqa(?!: [A-Z]+\d+(, ?[A-Z]+\d+)* - \S)|# type: ignore(?!\[[\w,-]+\]  # \S)"
+)
+
 
 def product(root: Path) -> Iterator[tuple[Path, str]]:
     """Every module of ours below `root` but the stubs: its path from there, and its source."""
@@ -198,6 +202,16 @@ def _reads_a_clock(node: ast.AST) -> bool:
     return name in CLOCKS
 
 
+def ignores_without_a_reason(root: Path) -> list[str]:
+    """`# noqa: S608 - why` and `# type: ignore[misc]  # why` say why; bare ones do not."""
+    return [
+        f"{path}:{number}"
+        for path, source in product(root)
+        for number, line in enumerate(source.splitlines(), start=1)
+        if _UNREASONED.search(line)
+    ]
+
+
 LAWS: list[Callable[[Path], list[str]]] = [
     domain_modules_that_know_grpc,
     edge_modules_that_need_not_be,
@@ -209,6 +223,7 @@ LAWS: list[Callable[[Path], list[str]]] = [
     imports_of_the_source_root,
     imports_of_the_package,
     asserted_clocks,
+    ignores_without_a_reason,
 ]
 
 

@@ -49,8 +49,9 @@ def check_addresses(address: object) -> list[str]:
     Raises:
         LlmrouterError: INVALID_ARGUMENT.
     """
-    several = isinstance(address, Sequence) and not isinstance(address, str | bytes)
-    given: Sequence[object] = address if several else [address]  # type: ignore[assignment]
+    given: Sequence[object] = [address]
+    if isinstance(address, Sequence) and not isinstance(address, str | bytes):
+        given = address
     if not given:
         raise _wrong("address", address, "at least one host:port, as localhost:50051")
     return [_one_address(one) for one in given]
@@ -84,7 +85,7 @@ def check_retries(retries: object) -> int:
     """
     if not _is_count(retries) or retries < 0:  # type: ignore[operator]  # a number by now
         raise _wrong("retries", retries, "a whole number of at least 0")
-    return int(retries)  # type: ignore[call-overload,no-any-return]
+    return int(retries)  # type: ignore[call-overload,no-any-return]  # a number by now
 
 
 def check_text(field: str, text: object, expected: str = "text") -> None:
@@ -146,8 +147,9 @@ def _is_text(value: object) -> bool:
 
 
 def _is_list_of_texts(value: object) -> bool:
-    listed = isinstance(value, Sequence) and not isinstance(value, bytes)
-    return listed and all(isinstance(one, str) for one in value)  # type: ignore[attr-defined]
+    if not isinstance(value, Sequence) or isinstance(value, bytes):
+        return False
+    return all(isinstance(one, str) for one in value)
 
 
 def _is_list_of_names(value: object) -> bool:

@@ -75,7 +75,7 @@ class Turn:
             LlmrouterError: The conversation has failed.
         """
         cancel = gateway_pb2.CancelTurn(turn=self.number)
-        await self._conversation._send(gateway_pb2.ConverseRequest(cancel=cancel))  # noqa: SLF001
+        await self._conversation._send(gateway_pb2.ConverseRequest(cancel=cancel))  # noqa: SLF001 - the two are one
 
     def _take(self, message: gateway_pb2.ConverseResponse) -> None:
         kind = message.WhichOneof("kind")
@@ -177,7 +177,7 @@ class Conversation(Closing):
     async def _receive(self, wanted: Turn | None) -> None:
         """Take in one message, unless somebody else has taken what is wanted meanwhile."""
         async with self._reading:
-            if wanted is not None and (wanted._held or wanted._over):  # noqa: SLF001
+            if wanted is not None and (wanted._held or wanted._over):  # noqa: SLF001 - the two are one
                 return
             if self._call is None:
                 raise LlmrouterError("CANCELLED", "the conversation has ended; begin another one")
@@ -190,7 +190,7 @@ class Conversation(Closing):
             turn = self._turns.get(message.turn)
             if turn is not None:
                 turn._take(message)  # noqa: SLF001 - the two are one
-                if turn._over:  # noqa: SLF001
+                if turn._over:  # noqa: SLF001 - the two are one
                     del self._turns[message.turn]
 
     async def _took(self, delta: Delta) -> None:

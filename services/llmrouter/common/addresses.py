@@ -11,7 +11,11 @@ from pydantic import AfterValidator
 __all__ = ["Address", "address_of", "check_address", "is_name", "reachable"]
 
 _ADDRESS = re.compile(r"(?:\[[0-9A-Fa-f:.]+(?:%\w+)?\]|[^\s:/@\[\]]+):([0-9]{1,5})")
-_LISTENS_EVERYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104
+_LISTENS_EVERYWHERE = {
+    "0.0.0.0": "127.0.0.1",  # noqa: S104 - looked for, not listened on
+    "::": "::1",
+    "": "127.0.0.1",
+}
 
 
 def check_address(text: str) -> str:

@@ -18,7 +18,7 @@ __all__ = ["AgeingInterceptor"]
 _AGED = "this stream is as old as a connection may get; ask anew"
 
 
-class AgeingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+class AgeingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]  # Any where stubs lack
     """Ends streams of health and reflection, which ask for no credential, with UNAVAILABLE.
 
     A connection stays past its age while a call runs on it, so that who watches the health of a

@@ -140,7 +140,7 @@ class Gate:
         await self._idle.wait()
 
 
-class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+class GuardInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]  # Any where stubs lack
     """Puts `guarded` around every handler of a gRPC server.
 
     Args:

@@ -22,7 +22,7 @@ _GZIP = "gzip"
 _OURS = "/llmrouter."
 
 
-class PackingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]
+class PackingInterceptor(aio.ServerInterceptor):  # type: ignore[misc,unused-ignore]  # Any where stubs lack
     """Stands inside the guard.
 
     Args:

@@ -8,7 +8,7 @@ from itertools import accumulate
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
-from google.protobuf.message import DecodeError
+from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc import aio
 from grpc_status import rpc_status
@@ -122,9 +122,9 @@ def from_rpc_error(error: aio.AioRpcError, service: str) -> RouterError:
     return RouterError(reason, f"{service} {sentence}", metadata=facts)
 
 
-def _pack(status: status_pb2.Status, message: object) -> None:
+def _pack(status: status_pb2.Status, message: Message) -> None:
     packed = any_pb2.Any()
-    packed.Pack(message)  # type: ignore[arg-type]
+    packed.Pack(message)
     status.details.append(packed)
 
 

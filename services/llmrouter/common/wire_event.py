@@ -62,13 +62,13 @@ CACHE_LEVEL_OUT: dict[CacheLevel | None, pb.CacheLevel.ValueType] = {
     None: pb.CACHE_LEVEL_UNSPECIFIED,
     **{value: key for key, value in CACHE_LEVEL.items()},
 }
-_FINISH = {
-    pb.FINISH_REASON_STOP: FinishReason.STOP,
-    pb.FINISH_REASON_LENGTH: FinishReason.LENGTH,
-    pb.FINISH_REASON_CANCELLED: FinishReason.CANCELLED,
-    pb.FINISH_REASON_TOOL_CALLS: FinishReason.TOOL_CALLS,
+_FINISH_OUT = {
+    FinishReason.STOP: pb.FINISH_REASON_STOP,
+    FinishReason.LENGTH: pb.FINISH_REASON_LENGTH,
+    FinishReason.CANCELLED: pb.FINISH_REASON_CANCELLED,
+    FinishReason.TOOL_CALLS: pb.FINISH_REASON_TOOL_CALLS,
 }
-_FINISH_OUT = {value: key for key, value in _FINISH.items()}
+_FINISH: dict[int, FinishReason] = {value: key for key, value in _FINISH_OUT.items()}
 
 
 def encode_event(event: GenerationEvent) -> pb.GenerationEvent:
@@ -159,7 +159,7 @@ def encode_finish_reason(reason: FinishReason) -> pb.FinishReason.ValueType:
 
 def decode_finish_reason(reason: int) -> FinishReason:
     """Return why a choice ended; a value from a newer peer counts as STOP."""
-    return _FINISH.get(reason, FinishReason.STOP)  # type: ignore[call-overload,no-any-return]
+    return _FINISH.get(reason, FinishReason.STOP)
 
 
 def encode_logprobs(logprobs: Iterable[TokenLogprob]) -> list[pb.TokenLogprob]:

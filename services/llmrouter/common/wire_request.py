@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal, TypeVar
+
 from llmrouter.common.errors import invalid
 from llmrouter.common.generation import (
     CacheMode,
@@ -23,6 +25,11 @@ from llmrouter.v1 import generation_pb2 as pb
 
 __all__ = ["decode_request", "encode_request"]
 
+T = TypeVar("T")
+_Optional = Literal[
+    "temperature", "top_k", "top_p", "seed", "max_tokens", "min_p", "repetition_penalty", "n"
+]
+"""Fields of SamplingOptions whose absence is told from their zero."""
 _ROLES = {
     pb.ROLE_SYSTEM: Role.SYSTEM,
     pb.ROLE_USER: Role.USER,
@@ -114,24 +121,26 @@ def _decode_message(message: pb.Message, index: int) -> Message:
     )
 
 
-def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:
-    def given(name: str, default: object) -> object:
-        return getattr(options, name) if options.HasField(name) else default  # type: ignore[arg-type]
+def _given(options: pb.SamplingOptions, name: _Optional, default: T) -> T:
+    value: T = getattr(options, name)
+    return value if options.HasField(name) else default
 
+
+def _decode_sampling(options: pb.SamplingOptions) -> SamplingOptions:
     return SamplingOptions(
-        temperature=given("temperature", 1.0),  # type: ignore[arg-type]
-        top_k=given("top_k", 0),  # type: ignore[arg-type]
-        top_p=given("top_p", 1.0),  # type: ignore[arg-type]
-        seed=given("seed", None),  # type: ignore[arg-type]
-        max_tokens=given("max_tokens", None),  # type: ignore[arg-type]
+        temperature=_given(options, "temperature", 1.0),
+        top_k=_given(options, "top_k", 0),
+        top_p=_given(options, "top_p", 1.0),
+        seed=_given(options, "seed", None),
+        max_tokens=_given(options, "max_tokens", None),
         stop=tuple(options.stop),
-        min_p=given("min_p", 0.0),  # type: ignore[arg-type]
-        repetition_penalty=given("repetition_penalty", 1.0),  # type: ignore[arg-type]
+        min_p=_given(options, "min_p", 0.0),
+        repetition_penalty=_given(options, "repetition_penalty", 1.0),
         presence_penalty=options.presence_penalty,
         frequency_penalty=options.frequency_penalty,
         logit_bias=tuple(sorted(options.logit_bias.items())),
         min_tokens=options.min_tokens,
-        n=given("n", 1),  # type: ignore[arg-type]
+        n=_given(options, "n", 1),
         logprobs=options.logprobs,
         top_logprobs=options.top_logprobs,
         response_format=_decode_format(options),
@@ -175,7 +184,9 @@ def _encode_format(wanted: ResponseFormat | None) -> pb.ResponseFormat | None:
         return None
     if wanted.kind is FormatKind.JSON_OBJECT:
         return pb.ResponseFormat(json_object=pb.JsonObjectFormat())
-    return pb.ResponseFormat(**{wanted.kind.value: wanted.text})  # type: ignore[arg-type]
+    encoded = pb.ResponseFormat()
+    setattr(encoded, wanted.kind.value, wanted.text)
+    return encoded
 
 
 def _decode_cache(wishes: pb.CacheWishes) -> CacheWishes:

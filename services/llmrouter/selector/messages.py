@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Literal
 
 from google.protobuf import duration_pb2
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer
@@ -41,6 +42,7 @@ _MAX_OUTCOMES = 64
 _MAX_SECONDS = 86_400
 _MAX_PROMPT_BYTES = 1 << 30
 _MAX_TRIED = 64
+_Duration = Literal["time_to_first_token", "time_per_token", "queue_time", "waited"]
 _NOBODY: frozenset[Tried] = frozenset()
 
 
@@ -159,8 +161,8 @@ def _decode_outcome(outcome: pb.Outcome, faults: frozenset[str]) -> Observation:
     )
 
 
-def _time(outcome: pb.Outcome, name: str) -> float | None:
-    if not outcome.HasField(name):  # type: ignore[arg-type]
+def _time(outcome: pb.Outcome, name: _Duration) -> float | None:
+    if not outcome.HasField(name):
         return None
     value: duration_pb2.Duration = getattr(outcome, name)
     told = seconds(value)

@@ -167,7 +167,7 @@ def trace_headers(metadata: object) -> dict[str, str]:
     """Return the part of a call's metadata that tells of its caller's span."""
     return {
         key: value
-        for key, value in metadata or ()  # type: ignore[attr-defined]
+        for key, value in metadata or ()  # type: ignore[attr-defined]  # pairs of whichever transport
         if key in _HEADERS and isinstance(value, str)
     }
 

@@ -130,7 +130,7 @@ class HubClient:
 def _bars(progress: Progress) -> type[Any]:
     """Return what the client takes for a progress bar, and is none."""
 
-    class Bar(tqdm):  # type: ignore[misc]
+    class Bar(tqdm):  # type: ignore[misc]  # it comes without types
         def display(self, *_: object, **__: object) -> None:
             progress("download", int(self.n), int(self.total or 0))
 
