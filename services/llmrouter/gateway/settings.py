@@ -82,7 +82,10 @@ class RetrySettings(Section):
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.initial_seconds > self.max_seconds:
-            raise ValueError("initial_seconds must not exceed max_seconds")
+            raise ValueError(
+                f"initial_seconds {self.initial_seconds:g} must not exceed max_seconds "
+                f"{self.max_seconds:g}; lower the first or raise the second"
+            )
         return self
 
     def backoff(self) -> Backoff:
@@ -225,7 +228,11 @@ class GatewaySettings(Listening, Dialling):
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:
         if self.default_deadline_seconds > self.max_deadline_seconds:
-            raise ValueError("default_deadline_seconds must not exceed max_deadline_seconds")
+            raise ValueError(
+                f"default_deadline_seconds {self.default_deadline_seconds:g} must not exceed "
+                f"max_deadline_seconds {self.max_deadline_seconds:g}; lower the first or raise the "
+                "second"
+            )
         return self
 
     def patience(self, left: float | None) -> float:

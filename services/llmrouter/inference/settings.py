@@ -132,5 +132,9 @@ class InferenceSettings(Listening):
     @model_validator(mode="after")
     def _thresholds_rise(self) -> InferenceSettings:
         if not self.memory_warning < self.memory_critical < self.memory_emergency:
-            raise ValueError("memory_warning, memory_critical and memory_emergency must rise")
+            raise ValueError(
+                "must rise: "
+                f"memory_warning {self.memory_warning:g} < memory_critical "
+                f"{self.memory_critical:g} < memory_emergency {self.memory_emergency:g}"
+            )
         return self

@@ -88,7 +88,19 @@ def test_a_value_out_of_bounds_is_refused_by_name(data):
         ([1], "gateway: must hold settings, one per line, not [1]"),
         (
             {"default_deadline_seconds": 60, "max_deadline_seconds": 30},
-            "gateway: default_deadline_seconds must not exceed max_deadline_seconds",
+            "gateway: default_deadline_seconds 60 must not exceed max_deadline_seconds 30; lower",
+        ),
+        (
+            {"retry": {"initial_seconds": 3}},
+            "gateway.retry: initial_seconds 3 must not exceed max_seconds 2; lower the first",
+        ),
+        (
+            {
+                "limits": {
+                    "rules": [{"name": "a", "concurrent_streams": 1, "per": ["user", "user"]}]
+                }
+            },
+            "gateway.limits.rules.0: per names user twice; name each once",
         ),
     ],
 )

@@ -17,5 +17,7 @@ def test_speculation_takes_nothing_else():
 
 
 def test_thresholds_of_memory_rise():
-    with pytest.raises(ValidationError, match="must rise"):
+    with pytest.raises(
+        ValidationError, match=r"must rise: memory_warning 0\.9 < memory_critical 0\.85 <"
+    ):
         InferenceSettings(memory_warning=0.9)

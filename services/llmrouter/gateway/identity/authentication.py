@@ -198,8 +198,13 @@ def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
     if len(found) > 1 or not isinstance(value, str) or value[: len(_BEARER)].lower() != _BEARER:
         raise _refused("`authorization` must come once, as `Bearer` and the credential")
     credential = value[len(_BEARER) :].strip()
-    if not 0 < len(credential) <= _MOST_CREDENTIAL:
-        raise _refused("the credential is empty or too long")
+    if not credential:
+        raise _refused("the credential is empty; send `Bearer` and the key or token after it")
+    if len(credential) > _MOST_CREDENTIAL:
+        raise _refused(
+            f"the credential is too long: {len(credential)} characters, where at most "
+            f"{_MOST_CREDENTIAL} are taken"
+        )
     return credential
 
 

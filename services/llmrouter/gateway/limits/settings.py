@@ -84,7 +84,8 @@ class RuleSettings(Section):
         if all(getattr(self, name) is None for name in LIMITS):
             raise ValueError(f"limits nothing; set one of {', '.join(LIMITS)}")
         if len(set(self.per)) < len(self.per):
-            raise ValueError("per names something twice")
+            twice = sorted({one for one in self.per if self.per.count(one) > 1})
+            raise ValueError(f"per names {', '.join(twice)} twice; name each once")
         return self
 
     @property
