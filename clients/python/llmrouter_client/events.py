@@ -65,7 +65,7 @@ class Adjustment:
     """Whether it was asked at low priority because another one was over its rate limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One model tried; `error_reason` is empty for the one that answered."""
 
@@ -154,7 +154,7 @@ class ChoiceFinished:
     stop: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Switched:
     """Another replica or model goes on with the answer whose model was lost; the text goes on."""
 
@@ -336,14 +336,14 @@ def _adjustment(one: generation_pb2.Adjustment) -> Adjustment:
 
 def _switched(event: generation_pb2.Switched) -> Switched:
     return Switched(
-        event.from_model,
-        event.from_version,
-        event.from_address,
-        event.model,
-        event.version,
-        event.address,
-        event.reason,
-        event.tokens,
+        from_model=event.from_model,
+        from_version=event.from_version,
+        from_address=event.from_address,
+        model=event.model,
+        version=event.version,
+        address=event.address,
+        reason=event.reason,
+        tokens=event.tokens,
     )
 
 
@@ -365,17 +365,17 @@ def _finished(finished: generation_pb2.Finished) -> Finished:
         ),
         tuple(
             Attempt(
-                one.model,
-                one.version,
-                one.address,
-                _seconds(one.duration),
-                one.error_reason,
-                one.error_message,
-                _usage(one.usage) if one.HasField("usage") else None,
-                one.cost,
-                one.confidence if one.HasField("confidence") else None,
-                one.set_aside,
-                _adjustment(one.adjustment) if one.HasField("adjustment") else None,
+                model=one.model,
+                version=one.version,
+                address=one.address,
+                duration=_seconds(one.duration),
+                error_reason=one.error_reason,
+                error_message=one.error_message,
+                usage=_usage(one.usage) if one.HasField("usage") else None,
+                cost=one.cost,
+                confidence=one.confidence if one.HasField("confidence") else None,
+                set_aside=one.set_aside,
+                adjustment=_adjustment(one.adjustment) if one.HasField("adjustment") else None,
             )
             for one in finished.attempts
         ),

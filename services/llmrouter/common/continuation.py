@@ -31,7 +31,7 @@ class Continuation:
     """How many tokens it took."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Switched:
     """Another replica or model goes on with the answer; between two deltas."""
 

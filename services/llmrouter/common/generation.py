@@ -243,7 +243,7 @@ class Timings:
     total: float = 0.0
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Attempt:
     """One model tried for a request; an empty reason means it answered."""
 

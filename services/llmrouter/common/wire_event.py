@@ -215,14 +215,14 @@ def decode_timings(times: pb.Timings) -> Timings:
 
 def _decode_switched(event: pb.Switched) -> Switched:
     return Switched(
-        event.from_model,
-        event.from_version,
-        event.from_address,
-        event.model,
-        event.version,
-        event.address,
-        event.reason,
-        event.tokens,
+        from_model=event.from_model,
+        from_version=event.from_version,
+        from_address=event.from_address,
+        model=event.model,
+        version=event.version,
+        address=event.address,
+        reason=event.reason,
+        tokens=event.tokens,
     )
 
 
@@ -256,17 +256,19 @@ def _decode_finished(event: pb.Finished) -> Finished:
         decode_timings(event.timings),
         tuple(
             Attempt(
-                attempt.model,
-                attempt.version,
-                attempt.address,
-                seconds(attempt.duration),
-                attempt.error_reason,
-                attempt.error_message,
-                decode_usage(attempt.usage) if attempt.HasField("usage") else None,
-                attempt.cost,
-                attempt.confidence if attempt.HasField("confidence") else None,
-                attempt.set_aside,
-                _decode_adjustment(attempt.adjustment) if attempt.HasField("adjustment") else None,
+                model=attempt.model,
+                version=attempt.version,
+                address=attempt.address,
+                duration=seconds(attempt.duration),
+                error_reason=attempt.error_reason,
+                error_message=attempt.error_message,
+                usage=decode_usage(attempt.usage) if attempt.HasField("usage") else None,
+                cost=attempt.cost,
+                confidence=attempt.confidence if attempt.HasField("confidence") else None,
+                set_aside=attempt.set_aside,
+                adjustment=_decode_adjustment(attempt.adjustment)
+                if attempt.HasField("adjustment")
+                else None,
             )
             for attempt in event.attempts
         ),

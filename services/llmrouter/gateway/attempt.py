@@ -176,30 +176,31 @@ class Trial:
         if self.error is not None and (self.sent or self.set_aside):
             usage = Usage(self.prompt_tokens, self.said.tokens)
         return Attempt(
-            self.candidate.model,
-            self.version,
-            self.candidate.address,
-            (self._ended if self._over or not self.finished else self._clock()) - self._began,
-            "" if error is None else error.reason.value,
-            "" if error is None else error.message,
-            usage,
-            0.0 if usage is None else self.candidate.prices.cost(usage),
-            self.confidence,
-            self.set_aside,
-            self.adjustment,
+            model=self.candidate.model,
+            version=self.version,
+            address=self.candidate.address,
+            duration=(self._ended if self._over or not self.finished else self._clock())
+            - self._began,
+            error_reason="" if error is None else error.reason.value,
+            error_message="" if error is None else error.message,
+            usage=usage,
+            cost=0.0 if usage is None else self.candidate.prices.cost(usage),
+            confidence=self.confidence,
+            set_aside=self.set_aside,
+            adjustment=self.adjustment,
         )
 
     def outcome(self) -> Outcome:
         """Return what the selector is told of this try."""
         return Outcome(
-            self.candidate,
-            "" if self.error is None else self.error.reason.value,
-            None if self._first is None else self._first - self._began,
-            self._time_per_token(),
-            self.finished.usage if self.finished else None,
-            self._prompt_bytes,
-            self.finished.timings.queue if self.finished else None,
-            None if self._first is not None or self.finished else self._ended - self._began,
+            candidate=self.candidate,
+            error_reason="" if self.error is None else self.error.reason.value,
+            time_to_first_token=None if self._first is None else self._first - self._began,
+            time_per_token=self._time_per_token(),
+            usage=self.finished.usage if self.finished else None,
+            prompt_bytes=self._prompt_bytes,
+            queue_time=self.finished.timings.queue if self.finished else None,
+            waited=None if self._first is not None or self.finished else self._ended - self._began,
         )
 
     def _charge(self, context: RequestContext) -> None:

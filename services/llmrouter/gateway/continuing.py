@@ -69,14 +69,14 @@ def switched(trials: Sequence[Trial]) -> Switched:
     lost = before[-1]
     reason = Reason.UPSTREAM_UNAVAILABLE if lost.error is None else lost.error.reason
     return Switched(
-        lost.candidate.model,
-        lost.version,
-        lost.candidate.address,
-        now.candidate.model,
-        now.version,
-        now.candidate.address,
-        reason.value,
-        sum(trial.said.tokens for trial in before),
+        from_model=lost.candidate.model,
+        from_version=lost.version,
+        from_address=lost.candidate.address,
+        model=now.candidate.model,
+        version=now.version,
+        address=now.candidate.address,
+        reason=reason.value,
+        tokens=sum(trial.said.tokens for trial in before),
     )
 
 

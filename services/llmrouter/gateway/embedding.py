@@ -154,7 +154,9 @@ class Embedding:
         finally:
             usage = Usage(tokens) if tokens else None
             size = 0 if request.truncate else request.text_bytes
-            outcome = Outcome(candidate, reason, usage=usage, prompt_bytes=size)
+            outcome = Outcome(
+                candidate=candidate, error_reason=reason, usage=usage, prompt_bytes=size
+            )
             self._reporter.report(plan.id, (outcome,), context)
 
 

@@ -112,7 +112,7 @@ class PlannedRequest:
     """Fingerprint of the answer of the plan's first model; empty when it may not be shared."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """How one attempt went, for the selector's statistics."""
 

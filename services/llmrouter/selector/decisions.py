@@ -32,7 +32,7 @@ _FIXED_BYTES = 1024
 """What a record takes besides its arrays and its prompt's features."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Decision:
     """One choice. Catalog and strategy are shared with other records."""
 

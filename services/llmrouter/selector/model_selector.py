@@ -167,16 +167,16 @@ class ModelSelector:
         for one in asked:
             self.costs.estimate(one.model, request.tenant, request.user, one.estimated_cost)
         decision = Decision(
-            request,
-            frame.view,
-            frame.figures,
-            strategy,
-            self._policy,
-            self.policy_version,
-            self._wall(),
-            plan.shadows,
-            plan.hedge_after,
-            tuple((*one.endpoint, one.score) for one in plan.candidates),
+            request=request,
+            view=frame.view,
+            figures=frame.figures,
+            strategy=strategy,
+            policy=self._policy,
+            policy_version=self.policy_version,
+            at=self._wall(),
+            shadows=plan.shadows,
+            hedge_after=plan.hedge_after,
+            chosen=tuple((*one.endpoint, one.score) for one in plan.candidates),
         )
         self.past.add(plan_id, decision)
 

@@ -56,7 +56,16 @@ def test_what_cannot_be_gone_on_with_leads_to_another_model(sampling):
 
 
 def test_a_switch_comes_back():
-    event = Switched("a", "v1", "one:1", "b", "v2", "two:2", "DRAINING", 7)
+    event = Switched(
+        from_model="a",
+        from_version="v1",
+        from_address="one:1",
+        model="b",
+        version="v2",
+        address="two:2",
+        reason="DRAINING",
+        tokens=7,
+    )
     assert decode_event(encode_event(event)) == event
 
 

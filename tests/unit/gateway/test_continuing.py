@@ -67,7 +67,14 @@ async def test_another_model_goes_on_with_the_text_and_the_stream_says_so():
     assert text(events) == "The capital is Paris"
     assert [type(event) for event in events].count(Started) == 1
     assert events[3] == Switched(
-        "first", "v1", "one:1", "second", "v2", "two:2", "ANSWER_BROKEN_OFF", 3
+        from_model="first",
+        from_version="v1",
+        from_address="one:1",
+        model="second",
+        version="v2",
+        address="two:2",
+        reason="ANSWER_BROKEN_OFF",
+        tokens=3,
     )
     assert runner.begun == [None, Continuation("The capital", (), 3)]
 
@@ -198,7 +205,16 @@ async def test_what_nobody_can_mend_is_told_at_once(reason):
 @pytest.mark.parametrize(("version", "kept"), [("v1", True), ("v2", False)])
 def test_only_an_answer_of_one_version_is_complete_to_be_kept(version, kept):
     builder = AnswerBuilder()
-    switch = Switched("first", "v1", "one:1", "first", version, "two:2", "DRAINING", 2)
+    switch = Switched(
+        from_model="first",
+        from_version="v1",
+        from_address="one:1",
+        model="first",
+        version=version,
+        address="two:2",
+        reason="DRAINING",
+        tokens=2,
+    )
     for event in (*answer_events()[:2], switch, *answer_events()[2:]):
         builder.add(event)
     assert (builder.complete() is not None) is kept

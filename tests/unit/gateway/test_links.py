@@ -252,15 +252,15 @@ class OutcomeSink:
 async def test_a_report_does_not_make_its_caller_wait_and_arrives():
     sink = OutcomeSink()
     reporter = BackgroundReporter(sink)
-    reporter.report("plan-1", (Outcome(FIRST),), CONTEXT)
+    reporter.report("plan-1", (Outcome(candidate=FIRST),), CONTEXT)
     assert sink.taken == []
     await reporter.wait()
-    assert sink.taken == [("plan-1", (Outcome(FIRST),))]
+    assert sink.taken == [("plan-1", (Outcome(candidate=FIRST),))]
 
 
 async def test_a_selector_that_takes_no_reports_harms_no_one():
     reporter = BackgroundReporter(OutcomeSink(error()))
-    reporter.report("plan-1", (Outcome(FIRST),), CONTEXT)
+    reporter.report("plan-1", (Outcome(candidate=FIRST),), CONTEXT)
     await reporter.wait()
 
 

@@ -137,13 +137,21 @@ class Models:
 
 def refusal(*numbers):
     refused = too_long(*numbers)
-    refused.attempts = (Attempt("first", "v1", "one:1", 0.1, "CONTEXT_TOO_LONG"),)
+    refused.attempts = (
+        Attempt(
+            model="first",
+            version="v1",
+            address="one:1",
+            duration=0.1,
+            error_reason="CONTEXT_TOO_LONG",
+        ),
+    )
     return refused
 
 
 ANSWERED = [
     *answer_events()[:-1],
-    Finished(attempts=(Attempt("first", "v1", "one:1", 0.5),)),
+    Finished(attempts=(Attempt(model="first", version="v1", address="one:1", duration=0.5),)),
 ]
 
 

@@ -70,7 +70,16 @@ async def test_a_stream_begins_with_a_role_and_ends_with_the_reason_and_the_usag
 
 
 async def test_a_stream_goes_on_where_another_model_does_and_tells_it_beside(api):
-    switch = Switched("first", "v1", "one:1", "second", "v2", "two:2", "DRAINING", 1)
+    switch = Switched(
+        from_model="first",
+        from_version="v1",
+        from_address="one:1",
+        model="second",
+        version="v2",
+        address="two:2",
+        reason="DRAINING",
+        tokens=1,
+    )
     begin, piece, *rest = answer_events()
     api.chain.script = [begin, piece, switch, *rest]
     chunks = [chunk async for chunk in await ask(api, stream=True)]
@@ -358,8 +367,16 @@ async def test_a_turn_of_another_model_may_have_no_text_and_no_calls(api):
 async def test_what_it_cost_and_what_the_cache_did_are_told(api):
     begun, *rest = answer_events()
     attempts = (
-        Attempt("first", "v1", "one:1", 0.5, cost=0.25, confidence=0.4, set_aside="unsure"),
-        Attempt("second", "v1", "two:2", 0.5, cost=0.5),
+        Attempt(
+            model="first",
+            version="v1",
+            address="one:1",
+            duration=0.5,
+            cost=0.25,
+            confidence=0.4,
+            set_aside="unsure",
+        ),
+        Attempt(model="second", version="v1", address="two:2", duration=0.5, cost=0.5),
     )
     began = replace(begun, cached=CacheLevel.MEMORY, similarity=0.9)
     api.chain.script = [began, *rest[:-1], replace(rest[-1], cost=0.75, attempts=attempts)]
