@@ -39,8 +39,6 @@ class Elected:
 
     winner: int
     """Place of the ballot, from 0."""
-    agreement: float
-    """Share of the ballots that say the same as the winner; 0 to 1."""
     cost: float
     """US dollars of all answers together, the judge's own not among them."""
     reason: str
@@ -120,10 +118,7 @@ def by_judge(ballots: Sequence[Ballot], verdict: str) -> Elected:
 
 
 def _elected(ballots: Sequence[Ballot], winner: int, reason: str) -> Elected:
-    said = _plain(ballots[winner].text)
-    agreeing = sum(_plain(one.text) == said for one in ballots)
-    cost = math.fsum(one.cost for one in ballots)
-    return Elected(winner, agreeing / len(ballots), cost, reason)
+    return Elected(winner, math.fsum(one.cost for one in ballots), reason)
 
 
 def _check(ballots: Sequence[Ballot]) -> None:

@@ -62,7 +62,6 @@ class Attribute:
     PROVIDER: Final = "gen_ai.provider.name"
     REQUEST_MODEL: Final = "gen_ai.request.model"
     RESPONSE_MODEL: Final = "gen_ai.response.model"
-    RESPONSE_ID: Final = "gen_ai.response.id"
     FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
     MAX_TOKENS: Final = "gen_ai.request.max_tokens"
     TEMPERATURE: Final = "gen_ai.request.temperature"
