@@ -11,6 +11,7 @@ from rich.markup import escape
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.output import Json, out, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
+from llmrouter.common.wire import seconds
 from llmrouter.v1 import selector_pb2, selector_pb2_grpc
 
 __all__ = ["STATES", "app"]
@@ -39,7 +40,7 @@ def list_breakers(selector: Selector = None, as_json: Json = False) -> None:
         return
     made = table("model", "address", "breaker", ">in a row", ">probes in", "last error")
     for one in answer.breakers:
-        left = one.retry_in.ToTimedelta().total_seconds()
+        left = seconds(one.retry_in)
         made.add_row(
             f"[bold]{escape(one.model)}[/] [dim]@ {escape(one.version)}[/]",
             escape(one.address),

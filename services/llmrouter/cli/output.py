@@ -34,6 +34,7 @@ __all__ = [
     "facts",
     "for_machines",
     "foreign",
+    "milliseconds",
     "note_wish",
     "out",
     "report_progress",
@@ -147,6 +148,11 @@ def show_table(made: RenderableType, *, on: Console | None = None) -> None:
 def counted(count: int, noun: str) -> str:
     """Return so many of something, such as `1 token` or `2,000 tokens`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def milliseconds(time: float) -> str:
+    """Return a time given in seconds, such as `12 ms`; `-` for none."""
+    return f"{time * 1000:.0f} ms" if time else "-"
 
 
 def visible(text: str) -> str:

@@ -5,16 +5,16 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from google.protobuf.duration_pb2 import Duration
 from rich.markup import escape
 from rich.table import Table
 
 from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import plain
-from llmrouter.cli.output import table
+from llmrouter.cli.output import milliseconds, table
 from llmrouter.common.money import dollars
 from llmrouter.common.overview import Overview, Rates
 from llmrouter.common.sizes import size_text
+from llmrouter.common.wire import seconds
 from llmrouter.v1 import generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
@@ -113,8 +113,8 @@ def models_table(seen: Overview) -> Table:
             f"{model.quality:.3f}",
             f"{now.recent.attempts:,}",
             f"[red]{now.recent.failures:,}[/]" if now.recent.failures else "0",
-            _milliseconds(first.mean),
-            _milliseconds(first.p95),
+            milliseconds(seconds(first.mean)),
+            milliseconds(seconds(first.p95)),
             dollars(now.cost) if now.cost else "-",
         )
     return made
@@ -168,7 +168,7 @@ def breakers_table(seen: Overview) -> Table:
 def _again(one: pb.Breaker) -> str:
     """Return what is done about an endpoint that failed."""
     if one.state == pb.BREAKER_STATE_OPEN:
-        return f"in {one.retry_in.ToTimedelta().total_seconds():.0f} s; others answer until then"
+        return f"in {seconds(one.retry_in):.0f} s; others answer until then"
     if one.state == pb.BREAKER_STATE_HALF_OPEN:
         return "by a few requests; others answer the rest"
     return "still"
@@ -202,11 +202,6 @@ def choices_table(seen: Overview) -> Table:
             f"[dim]{escape(one['plan_id'][:12])}[/]",
         )
     return made
-
-
-def _milliseconds(time: Duration) -> str:
-    told = time.ToTimedelta().total_seconds() * 1000
-    return f"{told:.0f} ms" if told else "-"
 
 
 def _outcome(outcomes: list[dict[str, Any]]) -> str:

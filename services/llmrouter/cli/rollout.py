@@ -7,7 +7,6 @@ import time
 from typing import Annotated
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 from rich.console import Group
 from rich.live import Live
 from rich.markup import escape
@@ -16,7 +15,7 @@ from rich.table import Table
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.output import Json, facts, out, show_table, table, write_json
 from llmrouter.cli.places import Place, selector_at
-from llmrouter.common.wire import duration
+from llmrouter.common.wire import duration, seconds
 from llmrouter.v1 import selector_pb2 as pb
 from llmrouter.v1 import selector_pb2_grpc
 
@@ -152,8 +151,8 @@ def _one(rollout: pb.Rollout) -> Table:
         "to": escape(spec.new_version),
         "state": _STATES[rollout.state],
         "traffic": f"{rollout.share:.0%}",
-        "stage": f"{stage}, for {_seconds(rollout.in_stage):.0f} s of "
-        f"{_seconds(spec.interval):.0f} s at least",
+        "stage": f"{stage}, for {seconds(rollout.in_stage):.0f} s of "
+        f"{seconds(spec.interval):.0f} s at least",
     }
     if rollout.reason:
         rows["why"] = escape(rollout.reason)
@@ -170,14 +169,10 @@ def _versions(rollout: pb.Rollout) -> Table:
             escape(version),
             f"{seen.attempts:,}",
             f"{seen.failures / seen.attempts:.1%}" if seen.attempts else "-",
-            f"{_seconds(seen.first_token_pace) * 1000:.2f} ms/token",
-            f"{_seconds(seen.time_per_token) * 1000:.1f} ms",
+            f"{seconds(seen.first_token_pace) * 1000:.2f} ms/token",
+            f"{seconds(seen.time_per_token) * 1000:.1f} ms",
         )
     return made
-
-
-def _seconds(time: Duration) -> float:
-    return time.ToTimedelta().total_seconds()
 
 
 async def _start(selector: Place, spec: pb.RolloutSpec) -> pb.Rollout:

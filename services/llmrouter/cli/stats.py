@@ -7,7 +7,6 @@ from collections import Counter
 from typing import Annotated
 
 import typer
-from google.protobuf.duration_pb2 import Duration
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,7 +14,16 @@ from llmrouter.cli.breakers import STATES
 from llmrouter.cli.calling import TIMEOUT_SECONDS, dialled, plain
 from llmrouter.cli.costs import add_to as add_costs
 from llmrouter.cli.looking import look_at
-from llmrouter.cli.output import Json, counted, err, out, show_table, table, write_json
+from llmrouter.cli.output import (
+    Json,
+    counted,
+    err,
+    milliseconds,
+    out,
+    show_table,
+    table,
+    write_json,
+)
 from llmrouter.cli.overview_tables import (
     breakers_table,
     choices_table,
@@ -26,6 +34,7 @@ from llmrouter.cli.overview_tables import (
 from llmrouter.cli.places import Place, cache_at, selector_at
 from llmrouter.common.money import dollars
 from llmrouter.common.sizes import size_text
+from llmrouter.common.wire import seconds
 from llmrouter.v1 import cache_pb2, cache_pb2_grpc, generation_pb2, selector_pb2
 
 __all__ = ["app"]
@@ -113,8 +122,8 @@ def _models(catalog: selector_pb2.ListCatalogResponse) -> Table:
             f"{model.quality:.3f}",
             f"{seen.attempts:,}",
             f"{seen.error_rate:.1%}",
-            _milliseconds(seen.time_to_first_token),
-            _milliseconds(seen.first_token.p95),
+            milliseconds(seconds(seen.time_to_first_token)),
+            milliseconds(seconds(seen.first_token.p95)),
             f"{seen.tokens_per_second:.0f}" if seen.tokens_per_second else "-",
             dollars(seen.cost) if seen.cost else "-",
         )
@@ -135,8 +144,8 @@ def _endpoints(catalog: selector_pb2.ListCatalogResponse) -> Table:
                 "[yellow]draining[/]" if one.draining else STATES[one.breaker],
                 f"{one.load:.2f}",
                 f"{one.statistics.recent.attempts:,}",
-                _milliseconds(first.mean),
-                _milliseconds(first.mean_error),
+                milliseconds(seconds(first.mean)),
+                milliseconds(seconds(first.mean_error)),
                 f"{first.evidence:.1f}",
             )
     return made
@@ -155,11 +164,6 @@ def _costs(costs: selector_pb2.ListCostsResponse) -> Table:
                 f"{one.completion_tokens:,}",
             )
     return made
-
-
-def _milliseconds(time: Duration) -> str:
-    told = time.ToTimedelta().total_seconds() * 1000
-    return f"{told:.0f} ms" if told else "-"
 
 
 def _levels(statistics: cache_pb2.GetStatisticsResponse) -> Table:
@@ -193,7 +197,7 @@ def _savings(statistics: cache_pb2.GetStatisticsResponse) -> Table:
             f"{row.hits:,}",
             f"{row.prompt_tokens + row.completion_tokens:,}",
             dollars(row.cost),
-            f"{row.time.ToTimedelta().total_seconds():,.1f}",
+            f"{seconds(row.time):,.1f}",
         )
     return made
 

@@ -24,6 +24,7 @@ __all__ = [
     "RouterError",
     "Rule",
     "invalid",
+    "unauthenticated",
 ]
 
 DOMAIN = "llmrouter"
@@ -177,3 +178,8 @@ def invalid(field: str, description: str) -> RouterError:
         f"{field}: {description}",
         violations=(FieldViolation(field, description),),
     )
+
+
+def unauthenticated(message: str) -> RouterError:
+    """Return the error UNAUTHENTICATED; `message` says what is wrong with the credential."""
+    return RouterError(Reason.UNAUTHENTICATED, message)

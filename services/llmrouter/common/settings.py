@@ -42,6 +42,7 @@ __all__ = [
     "quieten_grpc",
     "read_variable",
     "told_by",
+    "unquoted_off",
 ]
 
 ENVIRONMENTS = ("development", "staging", "production")
@@ -76,6 +77,11 @@ _NO_FILES: Files = MappingProxyType({})
 
 class ConfigError(Exception):
     """The configuration cannot be used; the message names file, field, value and remedy."""
+
+
+def unquoted_off(value: object) -> object:
+    """Return `off` for the false that YAML makes of a bare `off`, and anything else as it is."""
+    return "off" if value is False else value
 
 
 class Section(BaseModel):

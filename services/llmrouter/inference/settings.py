@@ -8,15 +8,11 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from llmrouter.common.listening import Listening
+from llmrouter.common.settings import unquoted_off
 from llmrouter.inference.backends.devices import DEVICE, one_device
 from llmrouter.inference.remote.settings import ProviderSettings
 
 __all__ = ["InferenceSettings"]
-
-
-def _unquoted(value: object) -> object:
-    """Read what YAML makes of a bare `off`."""
-    return "off" if value is False else value
 
 
 class InferenceSettings(Listening):
@@ -116,7 +112,7 @@ class InferenceSettings(Listening):
     """Whether quantised weights lie in the order of our own kernels in files below `.packed` in the
     store, as large as the model: every process that loads it maps the same memory, and loading is
     quicker. Where the disk refuses, or another's kernels multiply, each process has its own."""
-    speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(_unquoted)] = "auto"
+    speculation: Annotated[Literal["auto", "always", "off"], BeforeValidator(unquoted_off)] = "auto"
     """Whether tokens are drafted from the text so far and verified several at once, while few
     sequences run and their drafts are accepted. At 8 and 4 bits ONNX Runtime's products round
     otherwise in verifying than in decoding, so that of two almost equally likely tokens the other

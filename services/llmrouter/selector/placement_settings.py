@@ -6,21 +6,16 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from llmrouter.common.settings import Section
+from llmrouter.common.settings import Section, unquoted_off
 from llmrouter.selector.placement import Targets
 
 __all__ = ["PlacementSettings"]
 
 
-def _unquoted(value: object) -> object:
-    """Read what YAML makes of a bare `off`."""
-    return "off" if value is False else value
-
-
 class PlacementSettings(Section):
     """Placement of models over several inference services (`selector.placement`)."""
 
-    mode: Annotated[Literal["off", "dry-run", "on"], BeforeValidator(_unquoted)] = Field(
+    mode: Annotated[Literal["off", "dry-run", "on"], BeforeValidator(unquoted_off)] = Field(
         default="off",
         description="`dry-run` logs what would be done; `on` does it. With one service, nothing.",
     )

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Literal, Protocol
 from urllib.parse import unquote
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import Reason, RouterError, unauthenticated
 from llmrouter.gateway.identity.api_keys import ApiKey, authenticate, is_api_key
 from llmrouter.gateway.identity.principal import (
     ANONYMOUS,
@@ -171,7 +171,7 @@ class Identity:
             return ANONYMOUS
         if not call.peer:  # gRPC's word for a connection that is gone
             raise RouterError(Reason.CANCELLED, "the caller went away")
-        raise _refused(why_not)
+        raise unauthenticated(why_not)
 
 
 @functools.lru_cache(maxsize=1024)  # a connection brings many calls
@@ -196,17 +196,15 @@ def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
         return None
     value = found[0]
     if len(found) > 1 or not isinstance(value, str) or value[: len(_BEARER)].lower() != _BEARER:
-        raise _refused("`authorization` must come once, as `Bearer` and the credential")
+        raise unauthenticated("`authorization` must come once, as `Bearer` and the credential")
     credential = value[len(_BEARER) :].strip()
     if not credential:
-        raise _refused("the credential is empty; send `Bearer` and the key or token after it")
+        raise unauthenticated(
+            "the credential is empty; send `Bearer` and the key or token after it"
+        )
     if len(credential) > _MOST_CREDENTIAL:
-        raise _refused(
+        raise unauthenticated(
             f"the credential is too long: {len(credential)} characters, where at most "
             f"{_MOST_CREDENTIAL} are taken"
         )
     return credential
-
-
-def _refused(message: str) -> RouterError:
-    return RouterError(Reason.UNAUTHENTICATED, message)

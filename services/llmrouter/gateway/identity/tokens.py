@@ -7,7 +7,7 @@ from typing import Any
 
 import jwt
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import unauthenticated
 from llmrouter.gateway.identity.principal import CALLER_SCOPES, Principal, Scope
 from llmrouter.gateway.identity.settings import JwtSettings
 
@@ -70,13 +70,13 @@ class TokenVerifier:
         try:
             claims = self._claims(token)
         except jwt.PyJWTError as error:
-            raise _refused(f"the token cannot be accepted: {_why(error)}") from None
+            raise unauthenticated(f"the token cannot be accepted: {_why(error)}") from None
         settings = self._settings
         tenant = "default" if settings.tenant_claim is None else claims.get(settings.tenant_claim)
         user = claims.get(settings.user_claim)
         for claim, value in ((settings.tenant_claim, tenant), (settings.user_claim, user)):
             if not isinstance(value, str) or not 1 <= len(value.encode()) <= 128:
-                raise _refused(f"the token's claim '{claim}' must be text of 1 to 128 bytes")
+                raise unauthenticated(f"the token's claim '{claim}' must be text of 1 to 128 bytes")
         return Principal(
             str(tenant), str(user), self._scopes(claims), self._models(claims), f"token of {user}"
         )
@@ -110,7 +110,9 @@ class TokenVerifier:
         named = frozenset(_names(claims.get(claim)))
         if not named or len(named) > _MOST_MODELS:
             # Nothing must not mean all.
-            raise _refused(f"the token's claim '{claim}' must name 1 to {_MOST_MODELS} models")
+            raise unauthenticated(
+                f"the token's claim '{claim}' must name 1 to {_MOST_MODELS} models"
+            )
         return named
 
 
@@ -125,7 +127,3 @@ def _why(error: jwt.PyJWTError) -> str:
     if isinstance(error, jwt.ExpiredSignatureError):
         return "it has expired"
     return " ".join(str(error).split())[:200]
-
-
-def _refused(message: str) -> RouterError:
-    return RouterError(Reason.UNAUTHENTICATED, message)

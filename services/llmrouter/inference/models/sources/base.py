@@ -11,7 +11,7 @@ from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import Source as Origin
 from llmrouter.inference.models.progress import Progress
 
-__all__ = ["LARGEST_BYTES", "Fetched", "Source", "SourceUnreachableError"]
+__all__ = ["LARGEST_BYTES", "Fetched", "Source", "SourceUnreachableError", "refusal"]
 
 LARGEST_BYTES = 100 * 1024**3
 """No checkpoint is fetched beyond this."""
@@ -32,6 +32,11 @@ class SourceUnreachableError(RouterError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Reason.MODEL_UNAVAILABLE, message)
+
+
+def refusal(place: str, why: str) -> RouterError:
+    """Return the error MODEL_UNAVAILABLE for what a place offers: `why` goes on after its name."""
+    return RouterError(Reason.MODEL_UNAVAILABLE, f"{place} {why}")
 
 
 class Source(Protocol):

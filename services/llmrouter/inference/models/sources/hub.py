@@ -16,11 +16,10 @@ from tempfile import TemporaryDirectory
 
 from huggingface_hub import try_to_load_from_cache
 
-from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.card import Source as Origin
 from llmrouter.inference.models.checksum import file_sha256, folder_sha256
 from llmrouter.inference.models.progress import Progress
-from llmrouter.inference.models.sources.base import LARGEST_BYTES, Fetched
+from llmrouter.inference.models.sources.base import LARGEST_BYTES, Fetched, refusal
 from llmrouter.inference.models.sources.hub_client import HubClient
 from llmrouter.inference.models.sources.hub_files import HubFile, choose_files, matches
 from llmrouter.inference.models.store import disk_error
@@ -85,14 +84,14 @@ class HubSource:
         """Refuse what should not be fetched at all."""
         size = sum(one.size for one in files)
         if size > self.largest:
-            raise _refusal(self.place, f"has {size} bytes; at most {self.largest} are fetched")
+            raise refusal(self.place, f"has {size} bytes; at most {self.largest} are fetched")
         if self.sha256 is None:
             return
         if len(files) > 1:
-            raise _refusal(self.place, "is a folder; only a file has one sha256")
+            raise refusal(self.place, "is a folder; only a file has one sha256")
         if files[0].sha256 != self.sha256:
             found = files[0].sha256 or "none (it is a small file)"
-            raise _refusal(self.place, f"has sha256 {found}, expected {self.sha256}")
+            raise refusal(self.place, f"has sha256 {found}, expected {self.sha256}")
 
 
 def _whole(path: Path, listed: HubFile, place: str) -> Path:
@@ -102,7 +101,7 @@ def _whole(path: Path, listed: HubFile, place: str) -> Path:
     path.resolve().unlink(missing_ok=True)
     path.unlink(missing_ok=True)
     why = f"lists another checksum of {listed.path} than it hands out; nothing was kept"
-    raise _refusal(place, why)
+    raise refusal(place, why)
 
 
 def _gather(paths: Sequence[Path], files: Sequence[HubFile], folder: Path) -> None:
@@ -131,7 +130,3 @@ def _part(progress: Progress, at: int, files: Sequence[HubFile]) -> Progress:
 def _written(repository: str, revision: str | None, path: str | None) -> str:
     at = f"@{revision}" if revision else ""
     return f"hf://{repository}{at}" + (f"/{path}" if path else "")
-
-
-def _refusal(place: str, why: str) -> RouterError:
-    return RouterError(Reason.MODEL_UNAVAILABLE, f"{place} {why}")

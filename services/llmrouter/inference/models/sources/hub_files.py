@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from llmrouter.common.errors import Reason, RouterError
 from llmrouter.inference.models.checksum import file_sha256
+from llmrouter.inference.models.sources.base import refusal
 
 __all__ = ["HubFile", "choose_files", "matches"]
 
@@ -55,9 +55,9 @@ def choose_files(listed: Sequence[HubFile], wanted: str | None, place: str) -> l
     if len(checkpoints) == 1:
         return checkpoints
     if checkpoints:
-        raise _refusal(place, f"has several GGUF files, name one of them: {_told(checkpoints)}")
+        raise refusal(place, f"has several GGUF files, name one of them: {_told(checkpoints)}")
     if not any(_is_weights(one.path) for one in here):
-        raise _refusal(
+        raise refusal(
             place, f"has no weights that can be read (GGUF, safetensors, ONNX): {_told(listed)}"
         )
     return [one for one in here if _is_weights(one.path) or one.path.endswith(_BESIDE)]
@@ -84,7 +84,3 @@ def _is_weights(path: str) -> bool:
 def _told(files: Sequence[HubFile]) -> str:
     named = ", ".join(sorted(one.path for one in files)[:_TOLD]) or "it is empty"
     return f"{named} and {len(files) - _TOLD} more" if len(files) > _TOLD else named
-
-
-def _refusal(place: str, why: str) -> RouterError:
-    return RouterError(Reason.MODEL_UNAVAILABLE, f"{place} {why}")
