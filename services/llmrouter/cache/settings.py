@@ -23,15 +23,10 @@ store of a few would have to drop nearly everything to find so many."""
 class SharedSettings(RedisSettings):
     """A Redis or Valkey that keeps answers in place of the disk (`cache.shared:`)."""
 
-    cluster: bool = Field(
-        default=False, description="Whether it is a cluster; `address` is any of its nodes."
-    )
-    timeout_seconds: float = Field(
-        default=0.025,
-        gt=0,
-        le=1,
-        description="Wait for one command at most; two stand in the way of a request.",
-    )
+    cluster: bool = False
+    """Whether it is a cluster; `address` is any of its nodes."""
+    timeout_seconds: float = Field(default=0.025, gt=0, le=1)
+    """Wait for one command at most; two stand in the way of a request."""
 
     @model_validator(mode="after")
     def _one_database(self) -> Self:
@@ -43,54 +38,29 @@ class SharedSettings(RedisSettings):
 class CacheSettings(Listening):
     """Settings of the cache (`cache:` in the file)."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(
-        default=50053, ge=0, le=65535, description="Port to listen on; 0 takes a free one."
-    )
-    drain_grace_seconds: float = Field(
-        default=5, ge=0, le=3600, description="Time that running calls have at shutdown."
-    )
-    memory_max_bytes: int = Field(
-        default=64 << 20, ge=0, le=1 << 40, description="Bytes of answers in memory at most."
-    )
-    disk_path: Path | None = Field(
-        default=None,
-        description="Folder of the disk store; by default `answers` in the data directory.",
-    )
-    disk_max_bytes: int = Field(
-        default=1 << 30,
-        ge=0,
-        le=1 << 44,
-        description="Bytes of the disk store at most, 4 MiB or more; 0 keeps answers in memory "
-        "only.",
-    )
-    shared: SharedSettings | None = Field(
-        default=None,
-        description="A Redis or Valkey to keep answers in, instead of on disk, and to share them "
-        "with other cache services.",
-    )
-    similar_max_entries: int = Field(
-        default=100_000,
-        ge=0,
-        le=10_000_000,
-        description="Questions that others may be compared with at most, some 2 KB on disk each; 0 "
-        "keeps none.",
-    )
-    default_ttl_seconds: float = Field(
-        default=3600.0,
-        ge=MIN_TTL_SECONDS,
-        le=MAX_TTL_SECONDS,
-        description="How long an answer lives when its store names no time.",
-    )
-    stale_seconds: float = Field(
-        default=86_400.0,
-        ge=0,
-        le=MAX_TTL_SECONDS,
-        description="How long an expired answer is kept to stand in when no model can answer.",
-    )
-    max_entry_bytes: int = Field(
-        default=1 << 20, ge=1024, le=4 << 20, description="Bytes of one answer at most."
-    )
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on."""
+    port: int = Field(default=50053, ge=0, le=65535)
+    """Port to listen on; 0 takes a free one."""
+    drain_grace_seconds: float = Field(default=5, ge=0, le=3600)
+    """Time that running calls have at shutdown."""
+    memory_max_bytes: int = Field(default=64 << 20, ge=0, le=1 << 40)
+    """Bytes of answers in memory at most."""
+    disk_path: Path | None = None
+    """Folder of the disk store; by default `answers` in the data directory."""
+    disk_max_bytes: int = Field(default=1 << 30, ge=0, le=1 << 44)
+    """Bytes of the disk store at most, 4 MiB or more; 0 keeps answers in memory only."""
+    shared: SharedSettings | None = None
+    """A Redis or Valkey to keep answers in, instead of on disk, and to share them with other cache
+    services."""
+    similar_max_entries: int = Field(default=100_000, ge=0, le=10_000_000)
+    """Questions that others may be compared with at most, some 2 KB on disk each; 0 keeps none."""
+    default_ttl_seconds: float = Field(default=3600.0, ge=MIN_TTL_SECONDS, le=MAX_TTL_SECONDS)
+    """How long an answer lives when its store names no time."""
+    stale_seconds: float = Field(default=86_400.0, ge=0, le=MAX_TTL_SECONDS)
+    """How long an expired answer is kept to stand in when no model can answer."""
+    max_entry_bytes: int = Field(default=1 << 20, ge=1024, le=4 << 20)
+    """Bytes of one answer at most."""
 
     @model_validator(mode="after")
     def _entry_fits_disk(self) -> Self:

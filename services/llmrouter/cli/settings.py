@@ -36,6 +36,7 @@ def settings(section: _Section = None, as_json: Json = False) -> None:
     schema = SuiteSettings.model_json_schema()
     parts = schema["$defs"]
     if as_json:
+        _unwrap(schema, *parts.values())
         told = schema if section is None else _resolved(schema["properties"][section], parts)
         write_json(told | {"$defs": parts})
         return
@@ -45,6 +46,13 @@ def settings(section: _Section = None, as_json: Json = False) -> None:
             typer.echo(f"\n{name}:")
             for line in _lines(_resolved(schema["properties"][name], parts), values, parts):
                 typer.echo(f"  {line}")
+
+
+def _unwrap(*schemas: _Schema) -> None:
+    """Put what each setting means on one line, however its source is wrapped."""
+    for about in (about for one in schemas for about in one.get("properties", {}).values()):
+        if "description" in about:
+            about["description"] = " ".join(about["description"].split())
 
 
 def _lines(schema: _Schema, values: dict[str, Any], parts: _Schema) -> Iterator[str]:

@@ -16,34 +16,32 @@ __all__ = ["RedisSettings"]
 class RedisSettings(Section):
     """A Redis or Valkey server, and who we are there."""
 
-    address: Address = Field(description="The server, as `host:port`.")
-    database: int = Field(default=0, ge=0, le=1023, description="Number of the database.")
-    user: str = Field(
-        default="", max_length=256, description="Who we are there; empty for the default user."
-    )
-    password: SecretStr | None = Field(
-        default=None, description="Our password, by a variable; in a file name `password_file`."
-    )
-    password_file: Path | None = Field(
-        default=None, description="A file that holds the password alone."
-    )
-    tls: bool = Field(default=False, description="Whether to speak TLS.")
-    ca_file: Path | None = Field(
-        default=None, description="Certificates to trust; without it, those of the system."
-    )
-    certificate_file: Path | None = Field(
-        default=None, description="Our own certificate, where the server asks for one."
-    )
-    key_file: Path | None = Field(default=None, description="The key of our certificate.")
-    timeout_seconds: float = Field(
-        default=2.0, gt=0, le=60, description="Wait for one answer at most."
-    )
+    address: Address
+    """The server, as `host:port`."""
+    database: int = Field(default=0, ge=0, le=1023)
+    """Number of the database."""
+    user: str = Field(default="", max_length=256)
+    """Who we are there; empty for the default user."""
+    password: SecretStr | None = None
+    """Our password, by a variable; in a file name `password_file`."""
+    password_file: Path | None = None
+    """A file that holds the password alone."""
+    tls: bool = False
+    """Whether to speak TLS."""
+    ca_file: Path | None = None
+    """Certificates to trust; without it, those of the system."""
+    certificate_file: Path | None = None
+    """Our own certificate, where the server asks for one."""
+    key_file: Path | None = None
+    """The key of our certificate."""
+    timeout_seconds: float = Field(default=2.0, gt=0, le=60)
+    """Wait for one answer at most."""
     prefix: str = Field(
         default="llmrouter",
         pattern=r"^[\w.-]+$",  # not {1,64}: its automaton takes 7 MiB
         max_length=64,
-        description="Begins every name there; services with the same one share.",
     )
+    """Begins every name there; services with the same one share."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -87,7 +87,7 @@ def unquoted_off(value: object) -> object:
 class Section(BaseModel):
     """Base of every settings class: frozen, and unknown fields are refused.
 
-    A field is described by its `description`, or by the string below it.
+    A field is described by the string below it.
     """
 
     model_config = ConfigDict(

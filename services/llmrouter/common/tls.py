@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import structlog
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from llmrouter.common.settings import ConfigError, Section
 
@@ -24,29 +24,24 @@ _log = structlog.get_logger("llmrouter.tls")
 class ServerTls(Section):
     """What a service shows to its callers, and what it asks of them. At least TLS 1.3."""
 
-    certificate_file: Path = Field(
-        description="PEM file: the service's certificate, then those between it and its CA."
-    )
-    key_file: Path = Field(description="PEM file: the private key of the certificate, unencrypted.")
-    client_ca_file: Path | None = Field(
-        default=None,
-        description="PEM file: CAs of callers, who must show a certificate of theirs; absent lets "
-        "everybody call.",
-    )
+    certificate_file: Path
+    """PEM file: the service's certificate, then those between it and its CA."""
+    key_file: Path
+    """PEM file: the private key of the certificate, unencrypted."""
+    client_ca_file: Path | None = None
+    """PEM file: CAs of callers, who must show a certificate of theirs; absent lets everybody
+    call."""
 
 
 class ClientTls(Section):
     """What a service asks of those that it calls, and what it shows to them."""
 
-    ca_file: Path | None = Field(
-        default=None, description="PEM file: CAs of the services called; absent takes gRPC's own."
-    )
-    certificate_file: Path | None = Field(
-        default=None, description="PEM file: certificate to show, then those between it and its CA."
-    )
-    key_file: Path | None = Field(
-        default=None, description="PEM file: the private key of the certificate, unencrypted."
-    )
+    ca_file: Path | None = None
+    """PEM file: CAs of the services called; absent takes gRPC's own."""
+    certificate_file: Path | None = None
+    """PEM file: certificate to show, then those between it and its CA."""
+    key_file: Path | None = None
+    """PEM file: the private key of the certificate, unencrypted."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> Self:

@@ -24,60 +24,31 @@ __all__ = ["CascadeSettings", "GatewaySettings", "RetrySettings", "SimilarSettin
 class CascadeSettings(Section):
     """When the strategy `cascade` keeps a cheap model's answer."""
 
-    threshold: float = Field(
-        default=0.4,
-        ge=0,
-        le=1,
-        description="Least confidence of an answer that is kept, the probability of its least "
-        "likely token; a request may ask for another.",
-    )
-    spared: int = Field(
-        default=1,
-        ge=0,
-        le=1000,
-        description="So many of its least likely tokens do not count, of each five at most one.",
-    )
-    least_tokens: int = Field(
-        default=1, ge=0, le=1_000_000, description="Shorter answers are never kept."
-    )
+    threshold: float = Field(default=0.4, ge=0, le=1)
+    """Least confidence of an answer that is kept, the probability of its least likely token; a
+    request may ask for another."""
+    spared: int = Field(default=1, ge=0, le=1000)
+    """So many of its least likely tokens do not count, of each five at most one."""
+    least_tokens: int = Field(default=1, ge=0, le=1_000_000)
+    """Shorter answers are never kept."""
 
 
 class RetrySettings(Section):
     """Tries beyond what a plan names (`gateway.retry:`): of models that failed, and hedges."""
 
-    rounds: int = Field(
-        default=3,
-        ge=0,
-        le=10,
-        description="How often a request waits and tries again whose models have all failed; 0 "
-        "never.",
-    )
-    initial_seconds: float = Field(
-        default=0.05,
-        gt=0,
-        le=60,
-        description="First wait at most; each later one may be twice as long. Waits are drawn at "
-        "random, from nothing to that.",
-    )
-    max_seconds: float = Field(
-        default=2,
-        gt=0,
-        le=300,
-        description="Any wait at most; a model that asks to be left alone for longer is not tried "
-        "again.",
-    )
-    ratio: float = Field(
-        default=0.2,
-        ge=0,
-        le=1,
-        description="Further tries that a model gets at most, as a share of those planned there.",
-    )
-    per_second: float = Field(
-        default=10, ge=0, le=1e6, description="Further tries beside those, per second and model."
-    )
-    burst: float = Field(
-        default=100, ge=1, le=1e6, description="Further tries of a model at once, at most."
-    )
+    rounds: int = Field(default=3, ge=0, le=10)
+    """How often a request waits and tries again whose models have all failed; 0 never."""
+    initial_seconds: float = Field(default=0.05, gt=0, le=60)
+    """First wait at most; each later one may be twice as long. Waits are drawn at random, from
+    nothing to that."""
+    max_seconds: float = Field(default=2, gt=0, le=300)
+    """Any wait at most; a model that asks to be left alone for longer is not tried again."""
+    ratio: float = Field(default=0.2, ge=0, le=1)
+    """Further tries that a model gets at most, as a share of those planned there."""
+    per_second: float = Field(default=10, ge=0, le=1e6)
+    """Further tries beside those, per second and model."""
+    burst: float = Field(default=100, ge=1, le=1e6)
+    """Further tries of a model at once, at most."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -100,130 +71,79 @@ class RetrySettings(Section):
 class SimilarSettings(Section):
     """Answers to questions that mean the same (`gateway.similar:`), for callers that allow them."""
 
-    embedder: str = Field(
-        default="all-minilm-l6-v2-int8",
-        max_length=256,
-        description="Model whose vectors are compared; empty takes the built-in one, which knows "
-        "words alone and stands in while the model cannot be had.",
-    )
-    min_similarity: float = Field(
-        default=0.8,
-        gt=0,
-        le=1,
-        description="Least cosine of two questions by the model. The words of both must say the "
-        "same besides.",
-    )
-    min_similarity_of_words: float = Field(
-        default=0.5, gt=0, le=1, description="The same by the built-in one."
-    )
-    timeout_seconds: float = Field(
-        default=0.5, gt=0, le=60, description="Wait for a question's vector at most."
-    )
+    embedder: str = Field(default="all-minilm-l6-v2-int8", max_length=256)
+    """Model whose vectors are compared; empty takes the built-in one, which knows words alone and
+    stands in while the model cannot be had."""
+    min_similarity: float = Field(default=0.8, gt=0, le=1)
+    """Least cosine of two questions by the model. The words of both must say the same besides."""
+    min_similarity_of_words: float = Field(default=0.5, gt=0, le=1)
+    """The same by the built-in one."""
+    timeout_seconds: float = Field(default=0.5, gt=0, le=60)
+    """Wait for a question's vector at most."""
 
 
 class GatewaySettings(Listening, Dialling):
     """Where the gateway listens, whom it asks and how long it waits."""
 
-    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
-    port: int = Field(default=50051, ge=0, le=65535, description="Port; 0 takes a free one.")
-    http_port: int | None = Field(
-        default=8080, ge=0, le=65535, description="Port of the HTTP API; null has none."
-    )
-    page: LivePageSettings = Field(
-        default=LivePageSettings(), description="The live page at `/` of the HTTP port."
-    )
-    http_max_body_bytes: int = Field(
-        default=4 << 20, ge=1024, le=1 << 30, description="Largest body of a request over HTTP."
-    )
-    http_body_seconds: float = Field(
-        default=30, gt=0, le=3600, description="Wait for the whole of a request over HTTP at most."
-    )
-    http_connections: int = Field(
-        default=4096, ge=1, le=1 << 20, description="Connections over HTTP at most."
-    )
-    selector_address: Address = Field(
-        default="127.0.0.1:50052", description="The selector, as `host:port`."
-    )
-    cache_address: Address = Field(
-        default="127.0.0.1:50053", description="The cache, as `host:port`."
-    )
-    default_deadline_seconds: float = Field(
-        default=300, gt=0, le=86400, description="Deadline of a request that comes without one."
-    )
-    max_deadline_seconds: float = Field(
-        default=3600, gt=0, le=86400, description="Longest deadline a request may have."
-    )
-    batch_concurrency: int = Field(
-        default=8,
-        ge=1,
-        le=MAX_CONCURRENCY,
-        description="Questions of a batch that are answered at once, unless its call says.",
-    )
-    conversation_max_bytes: int = Field(
-        default=1 << 20,
-        ge=1024,
-        le=4 << 20,
-        description="Text of a conversation that is remembered; the eldest turns go first.",
-    )
-    conversation_idle_seconds: float = Field(
-        default=600, gt=0, le=86400, description="Silence after which a conversation ends."
-    )
-    cache_timeout_seconds: float = Field(
-        default=0.5, gt=0, le=60, description="Wait for one look-up or store of the cache at most."
-    )
-    cache_memory_max_bytes: int = Field(
-        default=32 << 20,
-        ge=0,
-        le=1 << 40,
-        description="Bytes of answers in the gateway's own memory at most; 0 keeps none there.",
-    )
-    cache_lease_wait_seconds: float = Field(
-        default=10,
-        ge=0,
-        le=3600,
-        description="Wait for an answer that another gateway is generating at most; 0 generates at "
-        "once.",
-    )
-    similar: SimilarSettings | None = Field(
-        default=None,
-        description="Answers to questions that mean the same, for callers that allow them; absent, "
-        "there are none.",
-    )
-    selector_timeout_seconds: float = Field(
-        default=5, gt=0, le=60, description="Wait for one answer of the selector at most."
-    )
-    prompt_features: bool = Field(
-        default=True,
-        description="Whether the selector is told what prompts are like (561 bytes, no text), "
-        "which learned routing needs.",
-    )
-    cascade: CascadeSettings = Field(
-        default=CascadeSettings(), description="When a cascade goes on to the next model."
-    )
-    retry: RetrySettings = Field(
-        default=RetrySettings(), description="Tries beyond what a plan names, and their budget."
-    )
-    switching: Switching = Field(
-        default=Switching.ANY,
-        description="Who may go on with an answer that breaks off, at most: `any`, `same-version` "
-        "or `off`.",
-    )
-    drain_grace_seconds: float = Field(
-        default=30, ge=0, le=3600, description="Time that running requests have at shutdown."
-    )
+    host: str = Field(default="127.0.0.1", min_length=1)
+    """Address to listen on."""
+    port: int = Field(default=50051, ge=0, le=65535)
+    """Port; 0 takes a free one."""
+    http_port: int | None = Field(default=8080, ge=0, le=65535)
+    """Port of the HTTP API; null has none."""
+    page: LivePageSettings = LivePageSettings()
+    """The live page at `/` of the HTTP port."""
+    http_max_body_bytes: int = Field(default=4 << 20, ge=1024, le=1 << 30)
+    """Largest body of a request over HTTP."""
+    http_body_seconds: float = Field(default=30, gt=0, le=3600)
+    """Wait for the whole of a request over HTTP at most."""
+    http_connections: int = Field(default=4096, ge=1, le=1 << 20)
+    """Connections over HTTP at most."""
+    selector_address: Address = "127.0.0.1:50052"
+    """The selector, as `host:port`."""
+    cache_address: Address = "127.0.0.1:50053"
+    """The cache, as `host:port`."""
+    default_deadline_seconds: float = Field(default=300, gt=0, le=86400)
+    """Deadline of a request that comes without one."""
+    max_deadline_seconds: float = Field(default=3600, gt=0, le=86400)
+    """Longest deadline a request may have."""
+    batch_concurrency: int = Field(default=8, ge=1, le=MAX_CONCURRENCY)
+    """Questions of a batch that are answered at once, unless its call says."""
+    conversation_max_bytes: int = Field(default=1 << 20, ge=1024, le=4 << 20)
+    """Text of a conversation that is remembered; the eldest turns go first."""
+    conversation_idle_seconds: float = Field(default=600, gt=0, le=86400)
+    """Silence after which a conversation ends."""
+    cache_timeout_seconds: float = Field(default=0.5, gt=0, le=60)
+    """Wait for one look-up or store of the cache at most."""
+    cache_memory_max_bytes: int = Field(default=32 << 20, ge=0, le=1 << 40)
+    """Bytes of answers in the gateway's own memory at most; 0 keeps none there."""
+    cache_lease_wait_seconds: float = Field(default=10, ge=0, le=3600)
+    """Wait for an answer that another gateway is generating at most; 0 generates at once."""
+    similar: SimilarSettings | None = None
+    """Answers to questions that mean the same, for callers that allow them; absent, there are
+    none."""
+    selector_timeout_seconds: float = Field(default=5, gt=0, le=60)
+    """Wait for one answer of the selector at most."""
+    prompt_features: bool = True
+    """Whether the selector is told what prompts are like (561 bytes, no text), which learned
+    routing needs."""
+    cascade: CascadeSettings = CascadeSettings()
+    """When a cascade goes on to the next model."""
+    retry: RetrySettings = RetrySettings()
+    """Tries beyond what a plan names, and their budget."""
+    switching: Switching = Switching.ANY
+    """Who may go on with an answer that breaks off, at most: `any`, `same-version` or `off`."""
+    drain_grace_seconds: float = Field(default=30, ge=0, le=3600)
+    """Time that running requests have at shutdown."""
 
-    safety: SafetySettings = Field(
-        default=SafetySettings(), description="What is looked for in questions and answers."
-    )
-    identity: IdentitySettings = Field(
-        default=IdentitySettings(), description="Who may call the gateway."
-    )
-    limits: LimitSettings = Field(
-        default=LimitSettings(), description="Limits and budgets of callers."
-    )
-    ledger: LedgerSettings = Field(
-        default=LedgerSettings(), description="Rows of requests and sums of days, with their costs."
-    )
+    safety: SafetySettings = SafetySettings()
+    """What is looked for in questions and answers."""
+    identity: IdentitySettings = IdentitySettings()
+    """Who may call the gateway."""
+    limits: LimitSettings = LimitSettings()
+    """Limits and budgets of callers."""
+    ledger: LedgerSettings = LedgerSettings()
+    """Rows of requests and sums of days, with their costs."""
 
     @model_validator(mode="after")
     def _default_within_maximum(self) -> Self:

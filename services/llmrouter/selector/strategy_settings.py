@@ -14,15 +14,14 @@ __all__ = ["HedgingSettings", "LearnedSettings", "StrategySettings", "StrategyWe
 class StrategyWeights(Section):
     """How much each scorer counts in the strategy `balanced`."""
 
-    speed: float = Field(default=0.3, ge=0, le=100, description="Weight of the expected time.")
-    quality: float = Field(default=0.4, ge=0, le=100, description="Weight of the quality.")
-    cost: float = Field(default=0.3, ge=0, le=100, description="Weight of the estimated cost.")
-    compatibility: float = Field(
-        default=1.0,
-        ge=0,
-        le=100,
-        description="Weight of room in the context and of recent success.",
-    )
+    speed: float = Field(default=0.3, ge=0, le=100)
+    """Weight of the expected time."""
+    quality: float = Field(default=0.4, ge=0, le=100)
+    """Weight of the quality."""
+    cost: float = Field(default=0.3, ge=0, le=100)
+    """Weight of the estimated cost."""
+    compatibility: float = Field(default=1.0, ge=0, le=100)
+    """Weight of room in the context and of recent success."""
 
     @model_validator(mode="after")
     def _some_weight(self) -> StrategyWeights:
@@ -38,17 +37,14 @@ PickerName = Literal["best", "weighted-random", "power-of-two", "round-robin"]
 class StrategySettings(Section):
     """A strategy of one's own, composed of the known scorers and pickers."""
 
-    weights: dict[ScorerName, float] = Field(
-        default_factory=dict, description="How much each scorer counts; those left out do not."
-    )
-    picker: PickerName = Field(default="best", description="How the scores lead to an order.")
-    hedged: bool = Field(
-        default=False,
-        description="Whether a second model is asked where the first is slow to begin.",
-    )
-    min_quality: float = Field(
-        default=0.0, ge=0, le=1, description="Models of lower quality are excluded."
-    )
+    weights: dict[ScorerName, float] = Field(default_factory=dict)
+    """How much each scorer counts; those left out do not."""
+    picker: PickerName = "best"
+    """How the scores lead to an order."""
+    hedged: bool = False
+    """Whether a second model is asked where the first is slow to begin."""
+    min_quality: float = Field(default=0.0, ge=0, le=1)
+    """Models of lower quality are excluded."""
 
     @field_validator("weights")
     @classmethod
@@ -70,47 +66,22 @@ class StrategySettings(Section):
 class HedgingSettings(Section):
     """When a second model is asked because the first is slow to begin."""
 
-    quantile: float = Field(
-        default=0.95,
-        ge=0.5,
-        lt=1,
-        description="Share of a model's first tokens that come before the second one is asked.",
-    )
-    least_seconds: float = Field(
-        default=0.05, ge=0, le=3600, description="It is never asked sooner than this."
-    )
-    least_observations: float = Field(
-        default=20,
-        ge=1,
-        le=1_000_000,
-        description="First tokens that must have been seen of late, lest the wait be a guess.",
-    )
+    quantile: float = Field(default=0.95, ge=0.5, lt=1)
+    """Share of a model's first tokens that come before the second one is asked."""
+    least_seconds: float = Field(default=0.05, ge=0, le=3600)
+    """It is never asked sooner than this."""
+    least_observations: float = Field(default=20, ge=1, le=1_000_000)
+    """First tokens that must have been seen of late, lest the wait be a guess."""
 
 
 class LearnedSettings(Section):
     """The strategy `learned`, and what it learns from."""
 
-    tolerance: float = Field(
-        default=0.05,
-        ge=0,
-        le=1,
-        description="How much lower than the best one a cheaper model's chance may be.",
-    )
-    exploration: float = Field(
-        default=0.05,
-        ge=0,
-        le=0.2,
-        description="Share of requests that go to a model of which little is known; 0 is never.",
-    )
-    enough_grades: int = Field(
-        default=200,
-        ge=1,
-        le=1_000_000,
-        description="Graded answers after which a model is not explored any more.",
-    )
-    examples: int = Field(
-        default=4096,
-        ge=16,
-        le=8192,
-        description="Graded prompts remembered, about 1 KiB each; the oldest go first.",
-    )
+    tolerance: float = Field(default=0.05, ge=0, le=1)
+    """How much lower than the best one a cheaper model's chance may be."""
+    exploration: float = Field(default=0.05, ge=0, le=0.2)
+    """Share of requests that go to a model of which little is known; 0 is never."""
+    enough_grades: int = Field(default=200, ge=1, le=1_000_000)
+    """Graded answers after which a model is not explored any more."""
+    examples: int = Field(default=4096, ge=16, le=8192)
+    """Graded prompts remembered, about 1 KiB each; the oldest go first."""

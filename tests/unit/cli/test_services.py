@@ -69,6 +69,10 @@ async def test_the_file_of_settings_leaves_answers_where_they_are_without_one(tm
 @pytest.mark.parametrize("section", [(), ("cache",)])
 def test_settings_for_machines_are_a_json_schema(section):
     (schema,) = lines(run("settings", *section, "--json"))
+    for part in (schema, *schema["$defs"].values()):
+        assert all(
+            "\n" not in one.get("description", "") for one in part.get("properties", {}).values()
+        )
     jsonschema.Draft202012Validator.check_schema(schema)
     wrong = {"port": "x"} if section else {"cache": {"port": "x"}}
     with pytest.raises(jsonschema.ValidationError, match="'x' is not"):

@@ -81,6 +81,5 @@ class IdentitySettings(Section):
     audit_file: Path | None = None
     """JSON lines of administrative acts and refusals; `audit.jsonl` in the data directory by
     default."""
-    audit_max_bytes: int = Field(
-        default=64 << 20, ge=1 << 16, le=1 << 40, description="Bytes of the audit log at most."
-    )
+    audit_max_bytes: int = Field(default=64 << 20, ge=1 << 16, le=1 << 40)
+    """Bytes of the audit log at most."""

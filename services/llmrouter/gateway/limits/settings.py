@@ -24,60 +24,45 @@ class RuleSettings(Section):
     name: str = Field(
         pattern=r"^[\w.-]+$",  # not {1,64}: its automaton takes 7 MiB
         max_length=64,
-        description="Names the rule in errors, alerts and counters. Of several rules with one name "
-        "only the first that fits a request counts, so that some can have other limits.",
     )
-    per: tuple[Dimension, ...] = Field(
-        default=(),
-        max_length=5,
-        description="Who has a count of their own: each key (or token or certificate), user, "
-        "tenant, model, endpoint (`generate`, `embed`), or combination of them; without any, all "
-        "that the rule fits share one.",
-    )
-    keys: _Names = Field(default=(), max_length=1000, description="Only these keys, by their ids.")
-    users: _Names = Field(default=(), max_length=1000, description="Only these users.")
-    tenants: _Names = Field(default=(), max_length=1000, description="Only these tenants.")
-    models: _Names = Field(default=(), max_length=1000, description="Only these models.")
-    endpoints: tuple[Literal["generate", "embed"], ...] = Field(
-        default=(), description="Only these endpoints."
-    )
-    requests_per_second: int | None = Field(
-        default=None, ge=1, le=10**9, description="Requests within any second."
-    )
-    requests_per_minute: int | None = Field(
-        default=None, ge=1, le=10**9, description="Requests within any minute."
-    )
-    requests_per_hour: int | None = Field(
-        default=None, ge=1, le=10**9, description="Requests within any hour."
-    )
-    tokens_per_minute: int | None = Field(
-        default=None, ge=1, le=10**12, description="Tokens read and generated within any minute."
-    )
-    tokens_per_day: int | None = Field(
-        default=None, ge=1, le=10**12, description="Tokens of a day (UTC)."
-    )
-    tokens_per_month: int | None = Field(
-        default=None, ge=1, le=10**12, description="Tokens of a calendar month (UTC)."
-    )
-    dollars_per_day: float | None = Field(
-        default=None, gt=0, le=1e6, description="Budget of a day (UTC) in US dollars."
-    )
-    dollars_per_month: float | None = Field(
-        default=None, gt=0, le=1e6, description="Budget of a calendar month (UTC) in US dollars."
-    )
-    concurrent_streams: int | None = Field(
-        default=None, ge=1, le=10**6, description="Requests under way at once."
-    )
-    low_share: float = Field(
-        default=1,
-        ge=0,
-        le=1,
-        description="How much of each limit requests of low priority may use; the rest is kept "
-        "for others.",
-    )
-    normal_share: float = Field(
-        default=1, ge=0, le=1, description="The same for requests of normal priority."
-    )
+    """Names the rule in errors, alerts and counters. Of several rules with one name only the first
+    that fits a request counts, so that some can have other limits."""
+    per: tuple[Dimension, ...] = Field(default=(), max_length=5)
+    """Who has a count of their own: each key (or token or certificate), user, tenant, model,
+    endpoint (`generate`, `embed`), or combination of them; without any, all that the rule fits
+    share one."""
+    keys: _Names = Field(default=(), max_length=1000)
+    """Only these keys, by their ids."""
+    users: _Names = Field(default=(), max_length=1000)
+    """Only these users."""
+    tenants: _Names = Field(default=(), max_length=1000)
+    """Only these tenants."""
+    models: _Names = Field(default=(), max_length=1000)
+    """Only these models."""
+    endpoints: tuple[Literal["generate", "embed"], ...] = ()
+    """Only these endpoints."""
+    requests_per_second: int | None = Field(default=None, ge=1, le=10**9)
+    """Requests within any second."""
+    requests_per_minute: int | None = Field(default=None, ge=1, le=10**9)
+    """Requests within any minute."""
+    requests_per_hour: int | None = Field(default=None, ge=1, le=10**9)
+    """Requests within any hour."""
+    tokens_per_minute: int | None = Field(default=None, ge=1, le=10**12)
+    """Tokens read and generated within any minute."""
+    tokens_per_day: int | None = Field(default=None, ge=1, le=10**12)
+    """Tokens of a day (UTC)."""
+    tokens_per_month: int | None = Field(default=None, ge=1, le=10**12)
+    """Tokens of a calendar month (UTC)."""
+    dollars_per_day: float | None = Field(default=None, gt=0, le=1e6)
+    """Budget of a day (UTC) in US dollars."""
+    dollars_per_month: float | None = Field(default=None, gt=0, le=1e6)
+    """Budget of a calendar month (UTC) in US dollars."""
+    concurrent_streams: int | None = Field(default=None, ge=1, le=10**6)
+    """Requests under way at once."""
+    low_share: float = Field(default=1, ge=0, le=1)
+    """How much of each limit requests of low priority may use; the rest is kept for others."""
+    normal_share: float = Field(default=1, ge=0, le=1)
+    """The same for requests of normal priority."""
 
     @model_validator(mode="after")
     def _limits_something(self) -> Self:
@@ -97,20 +82,15 @@ class RuleSettings(Section):
 class WebhookSettings(Section):
     """A web address that is told of alerts."""
 
-    url: str = Field(
-        max_length=2048,
-        description="Where alerts are posted to, as JSON: https, or http on this machine.",
-    )
-    secret_file: Path = Field(
-        description="File with the secret under which they are signed (HMAC-SHA-256, "
-        "`x-llmrouter-signature`), at least 16 bytes."
-    )
-    timeout_seconds: float = Field(
-        default=5, gt=0, le=60, description="Wait for one answer at most."
-    )
-    tries: int = Field(
-        default=4, ge=1, le=10, description="How often an alert is sent before it is given up."
-    )
+    url: str = Field(max_length=2048)
+    """Where alerts are posted to, as JSON: https, or http on this machine."""
+    secret_file: Path
+    """File with the secret under which they are signed (HMAC-SHA-256, `x-llmrouter-signature`), at
+    least 16 bytes."""
+    timeout_seconds: float = Field(default=5, gt=0, le=60)
+    """Wait for one answer at most."""
+    tries: int = Field(default=4, ge=1, le=10)
+    """How often an alert is sent before it is given up."""
 
     @field_validator("url")
     @classmethod
@@ -125,37 +105,21 @@ class WebhookSettings(Section):
 class LimitSettings(Section):
     """How much callers may ask for and spend."""
 
-    rules: tuple[RuleSettings, ...] = Field(
-        default=(),
-        max_length=1000,
-        description="Limits; a request has to keep all that fit it. Without any there are none.",
-    )
-    assumed_answer_tokens: int = Field(
-        default=1024,
-        ge=1,
-        le=1_000_000,
-        description="Tokens that are reserved for an answer whose request sets no `max_tokens`.",
-    )
-    file: Path | None = Field(
-        default=None,
-        description="SQLite file of what was counted; `limits.sqlite` in the data directory by "
-        "default.",
-    )
-    redis: RedisSettings | None = Field(
-        default=None,
-        description="A Redis or Valkey in which several gateways count together, in place of the "
-        "file (`address`, `password_file`, …, as of `cache.shared`); absent, each counts alone.",
-    )
-    on_failure: Literal["open", "closed"] = Field(
-        default="open",
-        description="What becomes of requests while that server is away: `open` lets them in "
-        "uncounted, `closed` refuses them.",
-    )
-    webhook: WebhookSettings | None = Field(
-        default=None,
-        description="Is told when 80 % and 100 % of a budget are spent, and when fewer than ten "
-        "requests' cost is left; absent, the log and the audit log alone are.",
-    )
+    rules: tuple[RuleSettings, ...] = Field(default=(), max_length=1000)
+    """Limits; a request has to keep all that fit it. Without any there are none."""
+    assumed_answer_tokens: int = Field(default=1024, ge=1, le=1_000_000)
+    """Tokens that are reserved for an answer whose request sets no `max_tokens`."""
+    file: Path | None = None
+    """SQLite file of what was counted; `limits.sqlite` in the data directory by default."""
+    redis: RedisSettings | None = None
+    """A Redis or Valkey in which several gateways count together, in place of the file (`address`,
+    `password_file`, …, as of `cache.shared`); absent, each counts alone."""
+    on_failure: Literal["open", "closed"] = "open"
+    """What becomes of requests while that server is away: `open` lets them in uncounted, `closed`
+    refuses them."""
+    webhook: WebhookSettings | None = None
+    """Is told when 80 % and 100 % of a budget are spent, and when fewer than ten requests' cost is
+    left; absent, the log and the audit log alone are."""
 
     @field_validator("rules")
     @classmethod

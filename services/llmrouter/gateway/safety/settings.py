@@ -50,12 +50,10 @@ class PersonalKind(StrEnum):
 class ScreenSettings(Section):
     """What is looked for on one of the two ways."""
 
-    secrets: Action = Field(
-        default=Action.OFF, description="Keys, tokens and passwords: off, flag, redact or block."
-    )
-    personal_data: Action = Field(
-        default=Action.OFF, description="Personal data: off, flag, redact or block."
-    )
+    secrets: Action = Action.OFF
+    """Keys, tokens and passwords: off, flag, redact or block."""
+    personal_data: Action = Action.OFF
+    """Personal data: off, flag, redact or block."""
 
     @property
     def active(self) -> bool:
@@ -71,33 +69,21 @@ class ScreenSettings(Section):
 class SafetySettings(Section):
     """How texts are cleaned, and what is looked for in questions and answers."""
 
-    control_characters: CharacterAction = Field(
-        default=CharacterAction.STRIP,
-        description="In questions, but for tab, line feed and carriage return: keep, strip, block.",
-    )
-    strip_markup: bool = Field(
-        default=False,
-        description="Whether HTML comments, scripts and `javascript:` are cut out of questions.",
-    )
-    suspicious: Literal[Action.OFF, Action.FLAG, Action.BLOCK] = Field(
-        default=Action.FLAG,
-        description="Questions that look like an attack on what is behind the model: off, flag or "
-        "block.",
-    )
-    questions: ScreenSettings = Field(
-        default=ScreenSettings(), description="What is looked for in questions."
-    )
-    answers: ScreenSettings = Field(
-        default=ScreenSettings(), description="What is looked for in answers."
-    )
+    control_characters: CharacterAction = CharacterAction.STRIP
+    """In questions, but for tab, line feed and carriage return: keep, strip, block."""
+    strip_markup: bool = False
+    """Whether HTML comments, scripts and `javascript:` are cut out of questions."""
+    suspicious: Literal[Action.OFF, Action.FLAG, Action.BLOCK] = Action.FLAG
+    """Questions that look like an attack on what is behind the model: off, flag or block."""
+    questions: ScreenSettings = ScreenSettings()
+    """What is looked for in questions."""
+    answers: ScreenSettings = ScreenSettings()
+    """What is looked for in answers."""
     personal_kinds: tuple[PersonalKind, ...] = Field(
-        default=tuple(PersonalKind),
-        min_length=1,
-        max_length=len(PersonalKind),
-        description="Kinds of personal data that count.",
+        default=tuple(PersonalKind), min_length=1, max_length=len(PersonalKind)
     )
+    """Kinds of personal data that count."""
     phone_regions: tuple[Annotated[str, StringConstraints(pattern="^[A-Z]{2}$")], ...] = Field(
-        default=(),
-        max_length=16,
-        description="Countries (ISO 3166, as in US) whose phone numbers count without their code.",
+        default=(), max_length=16
     )
+    """Countries (ISO 3166, as in US) whose phone numbers count without their code."""
