@@ -12,6 +12,7 @@ from typing import Protocol
 
 import structlog
 
+from llmrouter.common.background import BackgroundTask
 from llmrouter.common.errors import RouterError
 from llmrouter.gateway.answer_cache import WatchedCache
 
@@ -67,17 +68,15 @@ class VersionWatch:
         """The part with which telling goes on: there was no time left for it."""
         self._failed = 0
         """Looks in a row."""
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("follow versions")
 
     async def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._watch())
+        self._task.start(self._watch())
 
     async def close(self) -> None:
         """Stop looking."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._task.close()
 
     def serves(self, model: str, version: str) -> bool:
         """Return whether a version serves; False when the selector was not heard of lately."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from llmrouter.common.background import BackgroundTask
 from llmrouter.selector.placement import Node
 from llmrouter.selector.scaling import Bounds, Steadied, loads_of, model_loads, wanted
 from llmrouter.selector.scaling_settings import ScalingSettings
@@ -55,18 +56,15 @@ class ScaleWatch:
         """By name, of those that are ready somewhere; 1,024 at most."""
         self._nodes, self._settings, self._clock = nodes, settings, clock
         self._steadied: dict[tuple[str, str], Steadied] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("scaling")
 
     def start(self) -> None:
         """Begin to look."""
-        self._task = asyncio.create_task(self._run(), name="scaling")
+        self._task.start(self._run())
 
     async def close(self) -> None:
         """End. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._task.close()
 
     def look(self) -> None:
         """Take in how busy all are now."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import jwt
 
+from llmrouter.common.background import BackgroundTask
 from llmrouter.gateway.identity.tokens import read_jwks
 
 __all__ = ["JwksBook"]
@@ -39,7 +40,7 @@ class JwksBook:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._wanted = asyncio.Event()
         self._failing = False
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("follow the provider's keys")
 
     def find(self, identifier: str) -> jwt.PyJWK | None:
         """Return the key of this id, or the only one for an empty id; unknown ones are sought."""
@@ -53,14 +54,11 @@ class JwksBook:
     async def start(self) -> None:
         """Read the keys and follow what becomes of them."""
         await self._look()
-        self._task = asyncio.create_task(self._follow(), name="follow the provider's keys")
+        self._task.start(self._follow())
 
     async def close(self) -> None:
         """Stop following. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._task.close()
 
     async def _follow(self) -> None:
         while True:

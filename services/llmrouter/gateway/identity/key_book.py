@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from llmrouter.common.background import BackgroundTask
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.gateway.identity.api_keys import ApiKey
 from llmrouter.gateway.identity.key_store import KeyStore
@@ -29,7 +30,7 @@ class KeyBook:
         self._secret = b""
         self._stamp: object = None
         self._trouble: str | None = None
-        self._task: asyncio.Task[None] | None = None
+        self._task = BackgroundTask("follow keys")
 
     @property
     def secret(self) -> bytes:
@@ -49,14 +50,11 @@ class KeyBook:
     async def start(self) -> None:
         """Read the keys and follow what becomes of them."""
         await self._look()
-        self._task = asyncio.create_task(self._follow(), name="follow keys")
+        self._task.start(self._follow())
 
     async def close(self) -> None:
         """Stop following. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._task.close()
 
     async def _follow(self) -> None:
         while True:
