@@ -21,6 +21,7 @@ from tests.helm.conftest import named, of_kind, render
 from tests.integration.suite.conftest import SERVICES, store, wait_until_routable
 from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
+from tests.support.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 __all__ = ["redis_server", "store"]
@@ -113,12 +114,12 @@ async def health(port, service):
 
 async def until_ready(port):
     """Wait until a service wants requests; four that start at once take long on a busy machine."""
-    async with asyncio.timeout(100):
-        while True:
-            with contextlib.suppress(grpc.aio.AioRpcError):
-                if await health(port, "") == health_pb2.HealthCheckResponse.SERVING:
-                    return
-            await asyncio.sleep(0.3)
+
+    async def ready():
+        with contextlib.suppress(grpc.aio.AioRpcError):
+            return await health(port, "") == health_pb2.HealthCheckResponse.SERVING
+
+    await until(ready, 100, pause=0.3)
 
 
 async def page(port):
@@ -162,9 +163,11 @@ async def asked(objects, address, key):
 
 async def until_scaled(port):
     """Wait until the selector has looked at a load that it has heard of."""
-    async with asyncio.timeout(30):
-        while "llm_desired_replicas{" not in await page(port):  # noqa: ASYNC110 - another process
-            await asyncio.sleep(0.5)
+
+    async def scaled():
+        return "llm_desired_replicas{" in await page(port)
+
+    await until(scaled, pause=0.5)
 
 
 async def test_pods_start_by_what_they_mount_answer_and_show_what_scalers_follow(

@@ -59,9 +59,11 @@ async def running_on(cluster):
 
 async def until_asked(client, address):
     """Return once answers come from an engine again."""
-    async with asyncio.timeout(PATIENCE):
-        while await ask(client) != address:  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
+
+    async def answers():
+        return await ask(client) == address
+
+    await until(answers, PATIENCE, pause=0.05)
 
 
 async def test_a_stream_from_an_engine_that_is_cut_off_without_a_word_goes_on_elsewhere(

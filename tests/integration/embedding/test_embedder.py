@@ -18,6 +18,7 @@ from tests.integration.embedding.tiny_encoder import (
     table,
     write_encoder,
 )
+from tests.support.waiting import until
 from tokenizers import Tokenizer, processors
 
 from llmrouter.common.embedding import EmbeddingRequest
@@ -70,11 +71,7 @@ async def values(embedder, *texts, **options):
 
 
 async def until_waiting(embedder, texts):
-    for _ in range(1000):
-        if embedder.statistics().waiting == texts:
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("the texts never waited")
+    await until(lambda: embedder.statistics().waiting == texts)
 
 
 def expected(*words):
@@ -185,11 +182,8 @@ async def endless(make, tmp_path):
 async def begun(embedder, deadline=None):
     request = EmbeddingRequest(("loud",))
     task = asyncio.create_task(embedder.embed(request, RequestContext("r", deadline=deadline)))
-    for _ in range(1000):
-        if embedder.statistics().running:
-            return task
-        await asyncio.sleep(0.01)
-    raise AssertionError("it never ran")
+    await until(lambda: embedder.statistics().running)
+    return task
 
 
 async def test_a_computation_that_nobody_waits_for_is_ended(endless):

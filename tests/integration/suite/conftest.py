@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from tests.integration.engine.tiny_model import write_tiny_folder
 from tests.support.ports import free_ports
 from tests.support.redis_server import redis_server
+from tests.support.waiting import until
 
 from llmrouter import suite
 from llmrouter.v1 import cache_pb2, gateway_pb2
@@ -65,37 +66,38 @@ async def wait_until_ready(port):
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         await asyncio.wait_for(channel.channel_ready(), START_SECONDS)
         stub = health_pb2_grpc.HealthStub(channel)
-        for _ in range(START_SECONDS * 10):
+
+        async def ready():
             answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
-            if answer.status == health_pb2.HealthCheckResponse.SERVING:
-                return
-            await asyncio.sleep(0.1)
-    raise AssertionError(f"the service on port {port} never became ready")
+            return answer.status == health_pb2.HealthCheckResponse.SERVING
+
+        await until(ready, START_SECONDS, pause=0.1)
 
 
 async def wait_until_routable(port, key=None):
     """Wait until the gateway has found the selector, and the selector our models."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = GatewayServiceStub(channel)
-        for _ in range(START_SECONDS * 10):
+
+        async def routable():
             with contextlib.suppress(grpc.aio.AioRpcError):  # it looked before the selector was up
                 request = gateway_pb2.ListModelsRequest()
                 found = await stub.ListModels(request, timeout=5, metadata=bearing(key))
-                if any(model.addresses for model in found.models):
-                    return
-            await asyncio.sleep(0.1)
-    raise AssertionError("no model ever became routable")
+                return any(model.addresses for model in found.models)
+
+        await until(routable, START_SECONDS, pause=0.1)
 
 
 async def wait_until_followed(port):
     """Wait until the gateway follows the cache: until then it keeps nothing, and asks in vain."""
     async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
         stub = CacheServiceStub(channel)
-        for _ in range(START_SECONDS * 10):
-            if (await stub.GetStatistics(cache_pb2.GetStatisticsRequest(), timeout=5)).gateways:
-                return
-            await asyncio.sleep(0.1)
-    raise AssertionError("the gateway never followed the cache")
+
+        async def followed():
+            told = await stub.GetStatistics(cache_pb2.GetStatisticsRequest(), timeout=5)
+            return told.gateways
+
+        await until(followed, START_SECONDS, pause=0.1)
 
 
 def bearing(key):

@@ -13,6 +13,7 @@ from tests.integration.suite.otlp_receiver import receiving_grpc
 from tests.integration.suite.test_telemetry import ask, configured
 from tests.support.ports import free_ports
 from tests.support.programs import program
+from tests.support.waiting import until
 
 from llmrouter import suite
 
@@ -54,13 +55,14 @@ def _read(url):
 
 async def eventually(api, path, holds, **query):
     """Ask until the answer is what `holds` wants; Prometheus starts and scrapes in its own time."""
-    async with asyncio.timeout(40):
-        while True:
-            with contextlib.suppress(OSError):
-                answer = await api(path, **query)
-                if holds(answer):
-                    return answer
-            await asyncio.sleep(0.3)
+
+    async def answered():
+        with contextlib.suppress(OSError):
+            answer = await api(path, **query)
+            return [answer] if holds(answer) else None
+
+    [answer] = await until(answered, 40, pause=0.3)
+    return answer
 
 
 async def test_prometheus_reads_the_page_its_exemplars_and_our_rules(config, tmp_path):

@@ -1,12 +1,14 @@
 """One service of four is lost and comes back: what clients see meanwhile and afterwards."""
 
 import asyncio
+import contextlib
 import os
 import sys
 
 import pytest
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
 from tests.integration.suite.conftest import four_processes
+from tests.support.waiting import until
 
 from llmrouter_client import AsyncClient, Delta, LlmrouterError
 
@@ -33,23 +35,22 @@ async def restarted(running, name, path):
 
 async def until_refused(client, reason):
     """Ask what is in no cache until it is refused for `reason`; return the refusal."""
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                await client.generate("new", cache=False, **GREEDY)
-            except LlmrouterError as error:
-                if error.reason == reason:
-                    return error
-            await asyncio.sleep(0.05)
+
+    async def refused():
+        try:
+            await client.generate("new", cache=False, **GREEDY)
+        except LlmrouterError as error:
+            return error if error.reason == reason else None
+
+    return await until(refused, PATIENCE, pause=0.05)
 
 
 async def until_served(client):
-    async with asyncio.timeout(PATIENCE):
-        while True:
-            try:
-                return await client.generate("new", cache=False, **GREEDY)
-            except LlmrouterError:
-                await asyncio.sleep(0.05)
+    async def served():
+        with contextlib.suppress(LlmrouterError):
+            return await client.generate("new", cache=False, **GREEDY)
+
+    return await until(served, PATIENCE, pause=0.05)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import socket
 import grpc
 import pytest
 from tests.integration.engine.tiny_model import TinyShape, write_tiny_folder
+from tests.support.waiting import until
 
 from llmrouter import suite
 from llmrouter.v1 import gateway_pb2, generation_pb2, model_pb2
@@ -104,12 +105,13 @@ async def narrow_connection(port):
 async def until_nothing_runs(address):
     async with grpc.aio.insecure_channel(address) as channel:
         stub = ModelServiceStub(channel)
-        async with asyncio.timeout(90):
-            while True:
-                await asyncio.sleep(0.1)
-                listed = await stub.List(model_pb2.ModelServiceListRequest())
-                if not listed.models[0].statistics.running:
-                    return listed.models[0].statistics
+
+        async def idle():
+            listed = await stub.List(model_pb2.ModelServiceListRequest())
+            statistics = listed.models[0].statistics
+            return None if statistics.running else statistics
+
+        return await until(idle, 90, pause=0.1)
 
 
 async def tokens_of(call):

@@ -6,6 +6,7 @@ import json
 import re
 
 import aiohttp
+from tests.support.waiting import until
 from tests.unit.gateway.http.conftest import serving
 from tests.unit.gateway.http.live_double import Page
 
@@ -121,11 +122,7 @@ async def test_more_pages_than_the_bound_are_refused_and_none_are_counted_once_g
             async with get("/live/events") as refused:
                 assert refused.status == 429
                 assert "gateway.page.watchers" in (await refused.json())["error"]["message"]
-        for _ in range(200):
-            if not page.feed.watchers:
-                break
-            await asyncio.sleep(0.01)
-        assert page.feed.watchers == 0
+        await until(lambda: page.feed.watchers == 0)
 
 
 async def test_the_streams_end_when_the_gateway_stops_so_that_a_drain_does_not_wait():
