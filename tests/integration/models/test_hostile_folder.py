@@ -119,9 +119,13 @@ def test_tensors_that_overlap_or_lie_outside(folder: Path, by: int) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "\ud800", "a\nb", "x" * 2000])
-def test_names_that_nobody_could_print(folder: Path, name: str) -> None:
+def test_a_tensor_name_that_nobody_could_print_is_refused_escaped_and_cut(
+    folder: Path, name: str
+) -> None:
     rewritten(folder, header(folder) | {name: header(folder)[NORM]})
-    refusal(folder).encode()
+    said = refusal(folder)
+    assert f"model.safetensors has a tensor of the name {name[:80]!a}; unusable" in said
+    assert said.isprintable()
 
 
 def test_bytes_that_nothing_describes(folder: Path) -> None:
@@ -205,16 +209,26 @@ def test_configurations_that_are_no_json(folder: Path, content: bytes) -> None:
     assert "config.json" in refusal(folder)
 
 
-@pytest.mark.parametrize("place", ["../outside.safetensors", "/etc/passwd", "none.safetensors", ""])
-def test_shards_outside_of_the_folder(folder: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "told"),
+    [
+        ("../outside.safetensors", "/../outside.safetensors: leads out of the model's folder"),
+        ("/etc/passwd", "/etc/passwd: leads out of the model's folder"),
+        ("none.safetensors", "/none.safetensors: is missing"),
+        ("", "model.safetensors.index.json: weight_map.model.norm.weight is ''"),
+    ],
+)
+def test_a_shard_that_is_not_in_the_folder_is_refused_by_name(
+    folder: Path, place: str, told: str
+) -> None:
     shutil.copy(folder / "model.safetensors", folder.parent / "outside.safetensors")
     (folder / "model.safetensors").unlink()
     index = {"weight_map": {NORM: place}}
     (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    refusal(folder)
+    assert told in refusal(folder)
 
 
-def test_a_tensor_in_two_files(folder: Path) -> None:
+def test_a_tensor_that_stands_in_two_files_is_refused(folder: Path) -> None:
     shutil.copy(folder / "model.safetensors", folder / "again.safetensors")
     places = {NORM: "model.safetensors", "other": "again.safetensors"}
     (folder / "model.safetensors").rename(folder / "first.safetensors")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from contextlib import suppress
 from pathlib import Path
@@ -201,11 +202,18 @@ def test_caches_that_are_missing_are_named(optimum: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("entry", "value"),
-    [("location", "../outside"), ("location", ""), ("offset", "-1"), ("length", str(2**40)),
-     ("offset", "here")],
-)  # fmt: skip
-def test_weights_outside_of_the_folder(optimum: Path, entry: str, value: str) -> None:
+    ("entry", "value", "told"),
+    [
+        ("location", "../outside", "/../outside: leads out of the model's folder"),
+        ("location", "", "/optimum: is not a file"),
+        ("offset", "-1", "cos_cache.* at -1 with 8192 bytes, outside of"),
+        ("length", str(2**40), f"cos_cache.* at 0 with {2**40} bytes, outside of"),
+        ("offset", "here", "cos_cache.* at no number"),
+    ],
+)
+def test_weights_that_are_not_where_the_folder_has_them_are_refused_by_name(
+    optimum: Path, entry: str, value: str, told: str
+) -> None:
     (optimum.parent / "outside").write_bytes(b"\0" * 2**20)
 
     def change(graph: Any) -> None:
@@ -215,7 +223,7 @@ def test_weights_outside_of_the_folder(optimum: Path, entry: str, value: str) ->
                 one.value = value
 
     edited(optimum, change)
-    refusal(optimum)
+    assert re.search(told, refusal(optimum))
 
 
 @pytest.mark.parametrize("content", [b"", b"\0" * 100, b"\x08\xff"])
@@ -224,12 +232,26 @@ def test_graphs_that_are_none(genai: Path, content: bytes) -> None:
     assert "model.onnx" in refusal(genai)
 
 
-@pytest.mark.parametrize("text", [b"attention_mask", b"model.onnx.data", b"token_embd.scales"])
-def test_names_that_are_no_text(genai: Path, text: bytes) -> None:
-    file = genai / "model.onnx"
+def untold(file: Path, text: bytes) -> None:
+    """Make a name in a graph what is no text."""
     file.write_bytes(file.read_bytes().replace(text, text[:-3] + b"\xff\xfe\xfd"))
-    with suppress(RouterError):
-        read_decoder_graph(file)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [(b"attention_mask", "has the input .*attention_m"), (b"model.onnx.data", "is missing")],
+)
+def test_a_name_that_is_no_text_is_refused_where_it_has_to_be_known(
+    genai: Path, text: bytes, told: str
+) -> None:
+    untold(genai / "model.onnx", text)
+    assert re.search(told, refusal(genai))
+
+
+def test_a_tensor_name_that_is_no_text_names_its_tensor_all_the_same(genai: Path) -> None:
+    before = read_decoder_graph(genai / "model.onnx")
+    untold(genai / "model.onnx", b"token_embd.scales")
+    assert read_decoder_graph(genai / "model.onnx") == before
 
 
 def test_links_out_of_the_folder_are_not_followed(genai: Path) -> None:
