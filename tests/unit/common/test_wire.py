@@ -98,7 +98,14 @@ timings = st.builds(domain.Timings, *[moment] * 5)
 usage = st.builds(domain.Usage, count, count, count)
 adjustment = st.none() | st.builds(Adjustment, count, count, st.booleans())
 attempts = st.builds(
-    domain.Attempt, words, words, words, moment, words, words, adjustment=adjustment
+    domain.Attempt,
+    model=words,
+    version=words,
+    address=words,
+    duration=moment,
+    error_reason=words,
+    error_message=words,
+    adjustment=adjustment,
 )
 logprob = st.floats(-100, 0, width=32)
 top = st.builds(domain.TopLogprob, count, logprob, st.binary(max_size=4))
