@@ -155,7 +155,10 @@ async def test_a_record_that_may_not_be_served_counts_as_a_miss(tier):
 
 
 async def test_a_store_whose_facts_cannot_be_read_is_let_go_of(tmp_path, monkeypatch):
+    opened = []
+
     def unreadable(store):
+        opened.append(store)  # or the collector would close it
         raise RouterError(Reason.STORE_FAILED, "no facts")
 
     settings, folder = CacheSettings(), tmp_path / "answers"
@@ -165,3 +168,4 @@ async def test_a_store_whose_facts_cannot_be_read_is_let_go_of(tmp_path, monkeyp
             await open_tiers(settings, folder, time.time)
     tiers, _, _ = await open_tiers(settings, folder, time.time)
     await tiers.close()
+    assert len(opened) == 1
