@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from grpc import aio
 
+from llmrouter.common.background import BackgroundTask
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.selector.placement import Action, Node, Place, Step, plan_placement
 from llmrouter.selector.placement_kept import Kept
@@ -54,7 +55,7 @@ class PlacementController:
         self._setbacks = Setbacks(settings.retry_seconds)
         self._store = store
         self._kept = Kept(settings.lost_seconds, self._keep)
-        self._task: asyncio.Task[None] | None = None
+        self._looking = BackgroundTask("placement")
 
     def restore(self, documents: Documents) -> None:
         """Go on with what was kept before a restart."""
@@ -69,14 +70,11 @@ class PlacementController:
     def start(self) -> None:
         """Begin, unless placement is off."""
         if self._settings.mode != "off":
-            self._task = asyncio.create_task(self._run(), name="placement")
+            self._looking.start(self._run())
 
     async def close(self) -> None:
         """End; what was begun on an inference service goes on there. Safe to call twice."""
-        task, self._task = self._task, None
-        if task is not None:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        await self._looking.close()
 
     async def look(self) -> tuple[Step, ...]:
         """Plan once, carry it out unless this is a dry run, and return the plan.
