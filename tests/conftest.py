@@ -11,7 +11,9 @@ import llmrouter.common  # noqa: F401 - before any test loads gRPC: it sets the 
 from llmrouter.common.settings import data_directory
 
 # No test asserts on time: on a busy machine an example may take as long as it likes.
-hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("untimed")
 
 
