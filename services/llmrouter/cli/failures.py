@@ -33,8 +33,13 @@ _CACHE = {
     **{name: f"--cache-allow {name}" for name in ("drawn", "stale", "similar")},
 }
 _NO_FLAG = frozenset({"response_format"})
-_OF_IMPORTS = frozenset({"precision", "importer", "sha256", "positions"})
-"""Of what imports refuse; the path that they are asked for has no flag."""
+_OF_MODELS = {
+    "precision": "--precision",
+    "sha256": "--sha256",
+    "positions": "--positions",
+    "aliases": "--alias",
+}
+"""Of what is refused of models; the path to import from has no flag."""
 _FIELDS_SAID = re.compile(
     r"(?<![\w.'\"/-])(?:sampling\.|routing\.)?(logit_bias|max_tokens|min_tokens|top_k|top_p|min_p"
     r"|top_logprobs|logprobs|repetition_penalty|presence_penalty|frequency_penalty|truncate)"
@@ -160,8 +165,8 @@ def _flag(field: str, mark: str) -> str:
     one = _ONE_OF_MANY.match(field)
     if one is not None:
         return f"question {int(one[1]) + 1}:"
-    if field in _OF_IMPORTS:
-        return f"{mark}{field}"
+    if field in _OF_MODELS:
+        return _OF_MODELS[field]
     found = _FLAG.match(field)
     if found is None or found[1] in _NO_FLAG:
         return field

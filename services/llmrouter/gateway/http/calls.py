@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import Reason, RouterError
+from llmrouter.gateway.http.errors import BodyTooLargeError
 
 __all__ = [
     "CERTIFICATE_NAMES",
@@ -44,7 +45,8 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
         seconds: How long it may take to come.
 
     Raises:
-        RouterError: INVALID_ARGUMENT, it is larger; DEADLINE_EXCEEDED, it takes longer.
+        BodyTooLargeError: It is larger.
+        RouterError: DEADLINE_EXCEEDED, it takes longer.
         ClientLeftError: The connection ended before it.
     """
     body = bytearray()
@@ -56,8 +58,7 @@ async def read_body(request: Request, most: int, seconds: float) -> bytes:
                     raise ClientLeftError
                 body += message.get("body", b"")
                 if len(body) > most:
-                    told = f"the body is larger than {most} bytes, as many as are read"
-                    raise RouterError(Reason.INVALID_ARGUMENT, told)
+                    raise BodyTooLargeError(most)
                 if not message.get("more_body", False):
                     return bytes(body)
     except TimeoutError:

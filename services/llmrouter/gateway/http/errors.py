@@ -12,7 +12,14 @@ from llmrouter.common.errors import FieldViolation, Reason, Retry, RouterError
 from llmrouter.common.setting_errors import in_words
 from llmrouter.gateway.http.fields import UNSUPPORTED
 
-__all__ = ["STATUSES", "bad_body", "error_body", "error_headers", "http_status"]
+__all__ = [
+    "STATUSES",
+    "BodyTooLargeError",
+    "bad_body",
+    "error_body",
+    "error_headers",
+    "http_status",
+]
 
 _STATUS = {
     "INVALID_ARGUMENT": 400,
@@ -27,7 +34,8 @@ _STATUS = {
     "DEADLINE_EXCEEDED": 504,
 }
 """HTTP's word for each gRPC status, after google.rpc.Code; 422 keeps clients from retrying."""
-STATUSES = tuple(sorted(_STATUS.values()))
+_TOO_LARGE = 413
+STATUSES = tuple(sorted({*_STATUS.values(), _TOO_LARGE}))
 """Every status that an error can have."""
 _TYPES = {
     401: "authentication_error",
@@ -42,7 +50,7 @@ _CODES = {
     Reason.CONTENT_BLOCKED: "content_filter",
 }
 """Codes that clients of OpenAI's look for; others are our reasons in small letters."""
-_MOST_TOLD = 3
+_MAX_TOLD = 3
 _WORDS = {
     "dict_type": "must be an object",
     "model_type": "must be an object",
@@ -51,9 +59,21 @@ _WORDS = {
 }
 
 
+class BodyTooLargeError(RouterError):
+    """A body has more bytes than are read; gRPC, which has a bound of its own, never sees it.
+
+    Args:
+        most: Bytes that a body may have.
+    """
+
+    def __init__(self, most: int) -> None:
+        told = f"the body has more than {most} bytes (gateway.http_max_body_bytes); send less"
+        super().__init__(Reason.INVALID_ARGUMENT, told)
+
+
 def http_status(error: RouterError) -> int:
     """Return the HTTP status of an error."""
-    return _STATUS[error.status]
+    return _TOO_LARGE if isinstance(error, BodyTooLargeError) else _STATUS[error.status]
 
 
 def error_headers(error: RouterError) -> dict[str, str]:
@@ -75,7 +95,7 @@ def error_body(error: RouterError) -> dict[str, Any]:
     violations = [(_as_param(one.field), one.description) for one in error.violations]
     message = error.message
     if error.reason is Reason.INVALID_ARGUMENT and violations:
-        message = "; ".join(f"{name} {said}" for name, said in violations[:_MOST_TOLD])
+        message = "; ".join(f"{name} {said}" for name, said in violations[:_MAX_TOLD])
     return {
         "error": {
             "message": message,
@@ -89,7 +109,7 @@ def error_body(error: RouterError) -> dict[str, Any]:
 def bad_body(error: ValidationError) -> RouterError:
     """Return what pydantic says of a body as an error of ours, in words for callers."""
     told = error.errors(include_url=False)
-    violations = tuple(FieldViolation(_path(one["loc"]), _said(one)) for one in told[:_MOST_TOLD])
+    violations = tuple(FieldViolation(_path(one["loc"]), _said(one)) for one in told[:_MAX_TOLD])
     message = "; ".join(f"{one.field} {one.description}" for one in violations)
     return RouterError(Reason.INVALID_ARGUMENT, message, violations=violations)
 

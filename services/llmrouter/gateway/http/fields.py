@@ -70,7 +70,11 @@ def _whole(value: object) -> object:
 
 def _parts(value: object) -> object:
     """Take text for its only part, and null, which turns of other models may have, for none."""
-    return [{"type": "text", "text": value or ""}] if isinstance(value, str | None) else value
+    if isinstance(value, str | None):
+        return [{"type": "text", "text": value or ""}]
+    if not isinstance(value, list):
+        raise ValueError("must be text, or a list of its parts")  # noqa: TRY004 - pydantic's way
+    return value
 
 
 def _paced(value: object) -> object:

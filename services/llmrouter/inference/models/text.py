@@ -155,13 +155,13 @@ class ModelText:
     def _render(self, turns: Sequence[tuple[str, str]]) -> str:
         name = self._folder.name
         if self._template is None:
-            raise _unsupported(f"are not for {name}: it has no chat template; send a raw prompt")
+            raise _unsupported(f"cannot go to {name}: it has no chat template; send a raw prompt")
         try:
             return self._template.render(
                 [{"role": role, "content": content} for role, content in turns], **self._variables
             )
         except MessagesRefusedError as error:
-            raise _unsupported(f"are not for {name}: {error}") from error
+            raise _unsupported(f"cannot go to {name}: {error}") from error
         except TemplateError as error:
             told = f"{name} cannot read chats: {error}; it came with the model, so ask another one"
             raise RouterError(Reason.GENERATION_FAILED, told) from error

@@ -116,7 +116,11 @@ def check_alias(alias: str, versions: Iterable[Version]) -> str:
         RouterError: INVALID_ARGUMENT when it is no word or names a version itself.
     """
     if not _LABEL.fullmatch(alias) or ".." in alias:
-        raise invalid("aliases", f"{alias!r} must be as a version's label is")
+        raise invalid(
+            "aliases",
+            f"{alias!r} must be 1 to 64 lower-case letters, digits, dots, dashes or underscores, "
+            "starting with a letter or digit",
+        )
     for version in versions:
         if alias in (version.key.label, version.fingerprint):
             raise invalid("aliases", f"{alias!r} is the version {version.key} itself")

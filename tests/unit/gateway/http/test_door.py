@@ -56,7 +56,7 @@ async def test_a_body_that_is_too_large_is_refused_before_it_is_read():
     async with serving(http_max_body_bytes=1024) as api:
         answer = await exchange(api.address, post("/v1/chat/completions", b"x" * 5000))
     status, body = status_and_body(answer)
-    assert (status, "larger than 1024 bytes" in body["error"]["message"]) == (400, True)
+    assert (status, "more than 1024 bytes" in body["error"]["message"]) == (413, True)
 
 
 async def test_a_body_that_does_not_come_is_not_waited_for():

@@ -159,7 +159,7 @@ def test_messages_that_a_template_refuses_are_for_another_model(tmp_path: Path) 
     assert raised.value.reason is Reason.UNSUPPORTED_OPTION
     assert (violation.field, str(raised.value)) == (
         "chat.messages",
-        "chat.messages are not for tiny: the chat template refuses these messages: no user",
+        "chat.messages cannot go to tiny: the chat template refuses these messages: no user",
     )
 
 

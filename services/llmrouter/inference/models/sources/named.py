@@ -88,8 +88,7 @@ def _object(text: str, sha256: str | None) -> Source:
 def _needs_checksum(place: str) -> RouterError:
     return invalid(
         "sha256",
-        f"{place} does not tell what the file must be; give --sha256 with the checksum that its "
-        "publisher states",
+        f"must be given, as the publisher of {place} states it: that place tells no checksum",
     )
 
 
