@@ -10,8 +10,8 @@ from tests.support.paced.llmrouter_paced import text_of
 from llmrouter_client import Delta, LlmrouterError
 
 REQUEST_SECONDS, STREAM_SECONDS = 30.0, 60.0
-_MOST_AT_ONCE = 256
-_MOST_FAILURES_KEPT = 20
+_MAX_AT_ONCE = 256
+_MAX_FAILURES_KEPT = 20
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Tally:
             self.seconds.append(now - began)
             return
         self.broken.append((began, now))
-        if len(self.failures) < _MOST_FAILURES_KEPT:
+        if len(self.failures) < _MAX_FAILURES_KEPT:
             self.failures.append(failure)
 
 
@@ -63,7 +63,7 @@ async def ask_steadily(client, rate, at_least, over, tally):
         if over.is_set() and number >= at_least:
             break
         await asyncio.sleep(max(0.0, begin + number / rate - time.monotonic()))
-        if len(running) >= _MOST_AT_ONCE:
+        if len(running) >= _MAX_AT_ONCE:
             await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
         task = asyncio.create_task(ask(client, number, tally))
         running.add(task)

@@ -25,7 +25,7 @@ __all__ = ["measure_streams"]
 TOKENS_PER_SECOND = 50
 TOKENS = 150
 LADDER = (25, 50, 75, 100, 150, 200, 300, 400, 600, 800, 1000)
-MOST_DELAY = 0.1
+MAX_DELAY = 0.1
 _TRIES = 2
 _SPREAD_SECONDS = 1.0
 """Streams do not all begin at once, nor do callers."""
@@ -129,7 +129,7 @@ async def _step(call, streams):
     middle, late = (
         delays[int(share * len(delays))] if delays else float("inf") for share in (0.5, 0.99)
     )
-    carried = late <= MOST_DELAY and not lost
+    carried = late <= MAX_DELAY and not lost
     return {"streams": streams, "delay_p50_ms": 1000 * middle, "delay_p99_ms": 1000 * late,
             "lost": lost, "carried": carried}  # fmt: skip
 

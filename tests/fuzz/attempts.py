@@ -31,9 +31,9 @@ from llmrouter.inference.models.reading import read_model
 from llmrouter.inference.models.text import load_text
 from llmrouter.inference.models.text_files import load_tokenizer
 
-MOST_SECONDS = 20
+MAX_SECONDS = 20
 """Of computing, so that a busy machine makes no fault."""
-MOST_GROWTH = 256 * 2**20
+MAX_GROWTH = 256 * 2**20
 """Bytes of address space beyond what reading the whole seed took: files here have below a MiB."""
 
 OPTIONS = BackendOptions(threads=1, slots=2, prefix_bytes=0, workspace_bytes=64 << 20)
@@ -108,9 +108,9 @@ def fault_of(source: Path, target: Path, number: int) -> str | None:
 
 
 def bound_memory() -> None:
-    """Let the process grow by no more than `MOST_GROWTH` from here on."""
+    """Let the process grow by no more than `MAX_GROWTH` from here on."""
     pages = int(Path("/proc/self/statm").read_text().split()[0])
-    most = pages * resource.getpagesize() + MOST_GROWTH
+    most = pages * resource.getpagesize() + MAX_GROWTH
     resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
 
@@ -120,7 +120,7 @@ def main(seed: str, folder: Path, first: int, end: int) -> None:
         print(number, flush=True)  # noqa: T201 - this is what is read along
         source, target = folder / Path(seed).name, folder / "made"
         broken_copy(seed, number, source)
-        signal.setitimer(signal.ITIMER_PROF, MOST_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, MAX_SECONDS)
         fault = fault_of(source, target, number)
         signal.setitimer(signal.ITIMER_PROF, 0)
         if fault is not None:

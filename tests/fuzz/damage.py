@@ -16,7 +16,7 @@ _WORDS = (
 )  # fmt: skip
 _VALUE = re.compile(rb'-?\d+(?:\.\d+)?|"(?:[^"\\]|\\.){0,64}"|true|false|null')
 _HEAD = 4096
-_MOST_COPIED = 1 << 16
+_MAX_COPIED = 1 << 16
 
 Damage = Callable[[random.Random, bytes, Sequence[bytes]], bytes]
 
@@ -84,7 +84,7 @@ def _repeat(chance: random.Random, content: bytes, _: Sequence[bytes]) -> bytes:
 def _splice(chance: random.Random, content: bytes, others: Sequence[bytes]) -> bytes:
     other = chance.choice(others) if others else content
     begin = _place(chance, other)
-    piece = other[begin : begin + chance.randint(1, _MOST_COPIED)]
+    piece = other[begin : begin + chance.randint(1, _MAX_COPIED)]
     at = _place(chance, content)
     return content[:at] + piece + content[at + chance.choice((0, len(piece))) :]
 

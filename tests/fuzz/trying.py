@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 __all__ = ["Harm", "try_seed"]
 
-_MOST_SECONDS = 600
+_MAX_SECONDS = 600
 _ONE_ARENA = {**os.environ, "MALLOC_ARENA_MAX": "1"}
 """Else threads reserve 64 MiB each by chance, and a process in bounds runs out of addresses."""
 
@@ -34,7 +34,7 @@ def try_seed(seed: str, first: int, end: int) -> list[Harm]:
             command = [sys.executable, "-m", "tests.fuzz.attempts", seed, folder]
             done = subprocess.run(
                 [*command, str(first), str(end)], capture_output=True, text=True,
-                timeout=_MOST_SECONDS, check=False, cwd=Path(__file__).parents[2], env=_ONE_ARENA,
+                timeout=_MAX_SECONDS, check=False, cwd=Path(__file__).parents[2], env=_ONE_ARENA,
             )  # fmt: skip
         last = 0
         for line in done.stdout.splitlines():

@@ -27,7 +27,7 @@ __all__ = ["Line", "Lines"]
 _TUNSETIFF = 0x400454CA
 _TUN_WITHOUT_HEADER = 0x1001
 _LARGEST_PACKET = 1 << 16
-_MOST_UNDER_WAY = 50_000
+_MAX_UNDER_WAY = 50_000
 _COMMAND_SECONDS = 20
 _numbers = itertools.count()
 
@@ -127,7 +127,7 @@ class Lines:
         except OSError:  # its host is gone
             self._selector.unregister(device)
             return
-        if len(self._under_way) < _MOST_UNDER_WAY and line.takes():
+        if len(self._under_way) < _MAX_UNDER_WAY and line.takes():
             due = time.monotonic() + line.delay
             heapq.heappush(self._under_way, (due, next(self._order), far, packet))
 

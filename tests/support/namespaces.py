@@ -22,7 +22,7 @@ from typing import Self
 
 __all__ = ["Host", "Network", "why_not"]
 
-MOST_HOSTS = 32
+MAX_HOSTS = 32
 _COMMAND_SECONDS = 20
 _END_SECONDS = 10
 _NAME = re.compile(r"\bllmr([0-9]+)x[0-9]+(?:-[\w-]+)?")
@@ -146,8 +146,8 @@ class Network:
             RuntimeError: There are as many as there may be.
         """
         number = len(self.hosts)
-        if number >= MOST_HOSTS:
-            raise RuntimeError(f"a network has {MOST_HOSTS} hosts at most")
+        if number >= MAX_HOSTS:
+            raise RuntimeError(f"a network has {MAX_HOSTS} hosts at most")
         port = f"{self.name}h{number}"[-15:]
         made = Host(name, f"{self._subnet}.{10 + number}", f"{self.name}-{name}", port)
         _run("ip", "netns", "add", made.namespace)

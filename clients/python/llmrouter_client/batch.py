@@ -18,8 +18,8 @@ from llmrouter_client.retrying import Retrying
 
 __all__ = ["Batch", "Question", "Result", "requests_from"]
 
-_MOST_QUESTIONS = 1000
-_MOST_BYTES = 4 << 20
+_MAX_QUESTIONS = 1000
+_MAX_BYTES = 4 << 20
 """Of one call; a larger batch is asked in several calls, one after another."""
 
 
@@ -141,7 +141,7 @@ class Batch(Closing):
         self._sent, size = [], 0
         for index, one in self._left.items():
             size += one.ByteSize()
-            if self._sent and (len(self._sent) == _MOST_QUESTIONS or size > _MOST_BYTES):
+            if self._sent and (len(self._sent) == _MAX_QUESTIONS or size > _MAX_BYTES):
                 break
             request.requests.append(one)
             self._sent.append(index)

@@ -40,7 +40,7 @@ _LOST_SECONDS = 5.0
 """For how long nobody is to be reached until an address is dialled anew, beside the connection that
 there is: gRPC itself looks a name up that stands for nobody ever more rarely, after an hour each
 two minutes."""
-_MOST_LOOKS = 120
+_MAX_LOOKS = 120
 """Then who is away is looked for no more until a call wants it."""
 _GRACE_SECONDS = 3600.0
 """What calls on a channel that is let go have left."""
@@ -112,7 +112,7 @@ class Gateway:
 
     async def _found(self, lost: aio.Channel) -> aio.Channel | None:
         """Dial others beside one that is lost; return the first that is connected, if any is."""
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             if self._next is None or _state(self._next) is _GONE:
                 # One whose name is still being looked up is left to it, be the name servers slow.
                 self._let(self._next)

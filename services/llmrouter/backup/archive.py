@@ -27,7 +27,7 @@ __all__ = ["BackupError", "Manifest", "Member", "Progress", "digest_of", "read_a
 _FORMAT = "llmrouter-backup"
 _VERSION = 1
 _MANIFEST = "manifest.json"
-_MOST_MANIFEST_BYTES = 1 << 20
+_MAX_MANIFEST_BYTES = 1 << 20
 _CHUNK = 1 << 20
 
 Progress = Callable[[str, int, int], None]
@@ -156,7 +156,7 @@ def _manifest(archive: tarfile.TarFile, first: tarfile.TarInfo | None, path: Pat
     foreign = BackupError(f"{path} is no backup of llmrouter: it does not begin with {_MANIFEST}")
     if first is None or first.name != _MANIFEST or not first.isreg():
         raise foreign
-    if first.size > _MOST_MANIFEST_BYTES or (file := archive.extractfile(first)) is None:
+    if first.size > _MAX_MANIFEST_BYTES or (file := archive.extractfile(first)) is None:
         raise foreign
     try:
         said = json.loads(file.read())

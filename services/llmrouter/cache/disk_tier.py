@@ -20,7 +20,7 @@ from llmrouter.common.memory_tier import TierCounts
 __all__ = ["DiskTier"]
 
 _T = TypeVar("_T")
-_MOST_WAITING_BYTES = 64 << 20
+_MAX_WAITING_BYTES = 64 << 20
 """Answers that may wait in memory for the disk; of reads, which bring none, only keys wait."""
 _PAUSE_SECONDS = 5.0
 """How long nothing is written after a write failed, as on a full disk."""
@@ -98,7 +98,7 @@ class DiskTier:
         """
         self._refuse_paused()
         size = len(record.payload)
-        if self._waiting_bytes + size > _MOST_WAITING_BYTES:
+        if self._waiting_bytes + size > _MAX_WAITING_BYTES:
             raise RouterError(
                 Reason.STORE_FAILED,
                 f"the answer store is behind: {self._waiting_bytes} bytes of answers wait for the "

@@ -14,7 +14,7 @@ from llmrouter.common.invalidation import Watermarks
 __all__ = ["HEARTBEAT_SECONDS", "Invalidations", "MarkKeeper", "News"]
 
 HEARTBEAT_SECONDS = 0.25
-_MOST_UNREAD = 1_024
+_MAX_UNREAD = 1_024
 """News that a watcher may be behind; past it its stream ends, and it comes again."""
 _AT_ONCE = 4_096
 
@@ -110,7 +110,7 @@ class Invalidations:
     def open_session(self) -> str:
         """Begin to collect news for someone who watches; `watch` hands them over."""
         session = uuid.uuid4().hex
-        self._watchers[session] = asyncio.Queue(_MOST_UNREAD)
+        self._watchers[session] = asyncio.Queue(_MAX_UNREAD)
         return session
 
     def close_session(self, session: str) -> None:

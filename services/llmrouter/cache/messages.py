@@ -22,7 +22,7 @@ __all__ = [
     "tenant_of",
 ]
 
-_MOST_TOLD = 4_096
+_MAX_TOLD = 4_096
 
 
 def tenant_of(context: generation_pb2.RequestContext) -> str:
@@ -101,8 +101,8 @@ def decode_versions(request: pb.TellVersionsRequest) -> dict[str, frozenset[str]
     Raises:
         RouterError: INVALID_ARGUMENT when one has no name, or they are too many.
     """
-    if len(request.versions) > _MOST_TOLD:
-        raise invalid("versions", f"has {len(request.versions)}; at most {_MOST_TOLD} are allowed")
+    if len(request.versions) > _MAX_TOLD:
+        raise invalid("versions", f"has {len(request.versions)}; at most {_MAX_TOLD} are allowed")
     if (size := len(request.selector.encode())) > 64:
         raise invalid("selector", f"has {size} bytes; at most 64 are allowed")
     found: dict[str, set[str]] = {}

@@ -14,7 +14,7 @@ __all__ = ["MAX_TTL_SECONDS", "MIN_TTL_SECONDS", "CacheSettings", "SharedSetting
 
 MIN_TTL_SECONDS = 1.0
 MAX_TTL_SECONDS = 365 * 86_400.0
-_LEAST_ON_DISK = 4 << 20
+_MIN_ON_DISK = 4 << 20
 _ENTRIES_ON_DISK = 64
 """Largest answers that the disk store must hold: LMDB keeps each in pages that lie together, and a
 store of a few would have to drop nearly everything to find so many."""
@@ -64,7 +64,7 @@ class CacheSettings(Listening):
 
     @model_validator(mode="after")
     def _entry_fits_disk(self) -> Self:
-        least = max(_LEAST_ON_DISK, self.max_entry_bytes * _ENTRIES_ON_DISK)
+        least = max(_MIN_ON_DISK, self.max_entry_bytes * _ENTRIES_ON_DISK)
         if 0 < self.disk_max_bytes < least:
             raise ValueError(
                 f"disk_max_bytes {self.disk_max_bytes} must be 0 or at least {least}: 4 MiB, and "

@@ -19,7 +19,7 @@ from llmrouter.common.redis_options import connection_options
 __all__ = ["SharedLink"]
 
 _T = TypeVar("_T")
-_MOST_AT_ONCE = 32
+_MAX_AT_ONCE = 32
 """Commands under way; more wait, as long as a command may take."""
 _PROBE_SECONDS = 1.0
 """A probe may take longer: it resolves names and connects."""
@@ -43,7 +43,7 @@ class SharedLink:
         self.cluster = settings.cluster
         """Whether names that a command has must lie in one slot."""
         self._limit = settings.timeout_seconds
-        self._free = asyncio.Semaphore(_MOST_AT_ONCE)
+        self._free = asyncio.Semaphore(_MAX_AT_ONCE)
         self._trouble = ""
         self._client: Any = _client(settings)
 

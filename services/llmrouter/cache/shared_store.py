@@ -18,7 +18,7 @@ from llmrouter.cache.shared_link import SharedLink
 from llmrouter.cache.store_facts import ordered_versions, packed_versions
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.generation import CacheLevel
-from llmrouter.common.invalidation import MOST_WATERMARKS
+from llmrouter.common.invalidation import MAX_WATERMARKS
 from llmrouter.common.memory_tier import TierCounts
 
 __all__ = ["SharedNews", "SharedStore"]
@@ -155,7 +155,7 @@ class SharedStore:
         """
         names = (self._fact(b"facts"), self._fact(b"marks"))
         sequence = await self._link.ask(
-            lambda client: client.eval(_INVALIDATE, 2, *names, self._id, MOST_WATERMARKS, *labels)
+            lambda client: client.eval(_INVALIDATE, 2, *names, self._id, MAX_WATERMARKS, *labels)
         )
         if sequence is None:
             message = "the shared store was emptied; the invalidation can be made again"

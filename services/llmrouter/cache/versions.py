@@ -15,7 +15,7 @@ from llmrouter.cache.invalidations import Invalidations
 from llmrouter.common.invalidation import model_label
 
 __all__ = [
-    "MOST_VERSIONS",
+    "MAX_VERSIONS",
     "MemoryVersions",
     "VersionBook",
     "VersionKeeper",
@@ -23,13 +23,13 @@ __all__ = [
     "compared",
 ]
 
-MOST_VERSIONS = 65_536
+MAX_VERSIONS = 65_536
 """Versions remembered; past it the models that were told longest ago go, and their answers too."""
 _COUNTS_SECONDS = 10.0
 """How long a selector counts of which nothing more is told. Of several a gateway asks another each
 second, and tells another of several cache services: each of these hears of each now and then.
 """
-_MOST_SELECTORS = 64
+_MAX_SELECTORS = 64
 
 Versions = Mapping[str, frozenset[str]]
 """By model."""
@@ -58,7 +58,7 @@ class VersionKeeper(Protocol):
         ...
 
 
-def compared(before: Versions, now: Versions, most: int = MOST_VERSIONS) -> Compared:
+def compared(before: Versions, now: Versions, most: int = MAX_VERSIONS) -> Compared:
     """Return what has changed since `before`, of the models that are named now.
 
     Args:
@@ -174,7 +174,7 @@ class VersionBook:
         for name, versions in now.items():
             known = self._told.get(name, {})
             known = {who: one for who, one in known.items() if one[1] > at and who != selector}
-            for eldest in list(known)[: max(0, len(known) - _MOST_SELECTORS)]:
+            for eldest in list(known)[: max(0, len(known) - _MAX_SELECTORS)]:
                 del known[eldest]
             known[selector] = (versions, at + _COUNTS_SECONDS)
             self._told[name] = known

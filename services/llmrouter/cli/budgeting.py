@@ -19,7 +19,7 @@ __all__ = ["limits", "parse_size"]
 
 _SIZE = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(B|[kKMGT]i?B?)?\s*", re.ASCII)
 _POWERS = "KMGT"
-_MOST_BYTES = 2**60
+_MAX_BYTES = 2**60
 
 
 def limits(memory_budget: str | None, cache_tokens: int | None, *, as_json: bool) -> dict[str, Any]:
@@ -49,7 +49,7 @@ def parse_size(text: str) -> int:
     unit = (found[2] or "B").upper()
     power = _POWERS.find(unit[0]) + 1
     count = float(found[1]) * (1024 if "I" in unit else 1000) ** power
-    if not 1 <= count <= _MOST_BYTES:
+    if not 1 <= count <= _MAX_BYTES:
         raise typer.BadParameter(f"{text!r} is out of bounds", param_hint="--memory-budget")
     return int(count)
 

@@ -16,7 +16,7 @@ from llmrouter.common.sizes import size_text
 
 __all__ = ["check_engine", "check_packages", "check_space"]
 
-_LEAST_SPACE = 2 << 30
+_MIN_SPACE = 2 << 30
 """Bytes that a pull of the demo's three models and a disk cache take at least."""
 
 
@@ -79,7 +79,7 @@ def check_space(folder: Path) -> Iterator[Finding]:
     there = next(path for path in (folder, *folder.parents) if path.exists())
     free = shutil.disk_usage(there).free
     said = f"{size_text(free)} free at {there}"
-    if free < _LEAST_SPACE:
+    if free < _MIN_SPACE:
         remedy = "free some, or let XDG_DATA_HOME or inference.store lead to another disk"
         yield Finding("disk", State.WARNING, said, remedy)
     else:

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 _DAY, _HOUR = 86_400.0, 3_600.0
-_MOST_MODELS = 256
-_MOST_NAMED = 3
+_MAX_MODELS = 256
+_MAX_NAMED = 3
 _STATES = {"active": "green", "expired": "yellow", "revoked": "red"}
 
 app = typer.Typer(
@@ -113,8 +113,8 @@ def create(
     ):  # fmt: skip
         if not least <= len(text.encode()) <= most:
             raise typer.BadParameter(f"must have {least} to {most} bytes", param_hint=flag)
-    if len(model or ()) > _MOST_MODELS:
-        raise typer.BadParameter(f"at most {_MOST_MODELS} may be named", param_hint="--model")
+    if len(model or ()) > _MAX_MODELS:
+        raise typer.BadParameter(f"at most {_MAX_MODELS} may be named", param_hint="--model")
     office, now = _office(config), time.time()
     wanted = ApiKey(
         id="",
@@ -218,8 +218,8 @@ def _tell_text(key: ApiKey, text: str, alike: Sequence[str] = (), *, as_json: bo
 
 def _tell_alike(name: str, others: Sequence[str]) -> None:
     """Say that a name stands for several keys now; rotate and revoke will want an id."""
-    more = f" and {len(others) - _MOST_NAMED} more" if len(others) > _MOST_NAMED else ""
-    known = f"{', '.join(others[:_MOST_NAMED])}{more}"
+    more = f" and {len(others) - _MAX_NAMED} more" if len(others) > _MAX_NAMED else ""
+    known = f"{', '.join(others[:_MAX_NAMED])}{more}"
     told = f"{name!r} is the name of {known} too: rotate and revoke them by their ids"
     err().print(f"[yellow]{escape(told)}[/]", soft_wrap=True)
 

@@ -16,7 +16,7 @@ from llmrouter.v1.model_pb2_grpc import ModelServiceStub
 
 __all__ = ["add_to"]
 
-_MOST_SECONDS = 86_400.0
+_MAX_SECONDS = 86_400.0
 """A load or a drain that takes longer is given up."""
 _Name = Annotated[str, typer.Argument(help="A model, or a version of it: name@version.")]
 _FLAG = "--inference"
@@ -54,7 +54,7 @@ def unload(
     name: _Name,
     grace: Annotated[
         float | None,
-        typer.Option("--grace", min=0, max=_MOST_SECONDS, help="Seconds for running answers."),
+        typer.Option("--grace", min=0, max=_MAX_SECONDS, help="Seconds for running answers."),
     ] = None,
     inference: _Inference = None,
     as_json: Json = False,
@@ -70,7 +70,7 @@ def unload(
 async def _load(request: model_pb2.ModelServiceLoadRequest, place: Place, *, as_json: bool) -> None:
     async with dialled(place) as channel:
         last = None
-        async for answer in ModelServiceStub(channel).Load(request, timeout=_MOST_SECONDS):
+        async for answer in ModelServiceStub(channel).Load(request, timeout=_MAX_SECONDS):
             if last is not None and (as_json or last.state != answer.model.state):
                 _tell_progress(last, as_json=as_json)
             last = answer.model
@@ -82,7 +82,7 @@ async def _unload(
     request: model_pb2.ModelServiceUnloadRequest, place: Place
 ) -> inference_pb2.LoadedModel:
     async with dialled(place) as channel:
-        answer = await ModelServiceStub(channel).Unload(request, timeout=_MOST_SECONDS)
+        answer = await ModelServiceStub(channel).Unload(request, timeout=_MAX_SECONDS)
         return answer.model
 
 

@@ -49,7 +49,7 @@ _FOR_MACHINES = "llmrouter.json"
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines instead.")]
 _STARTS_BYTES = "download"
-_LEAST_WORDS = 10
+_MIN_WORDS = 10
 """Characters that a column of words may shrink to."""
 _GAP = 2
 _HIDDEN = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -90,7 +90,7 @@ def _least_width(column: Column, console: Console) -> int:
     endless = console.options.update_width(10_000)
     cells = (column.header, *column.cells)
     widest = max(Measurement.get(console, endless, cell).maximum for cell in cells)
-    return _GAP + (widest if column.no_wrap else min(widest, _LEAST_WORDS))
+    return _GAP + (widest if column.no_wrap else min(widest, _MIN_WORDS))
 
 
 def table(*headings: str, title: str | None = None) -> Table:

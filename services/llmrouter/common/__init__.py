@@ -6,8 +6,8 @@ import sys
 
 from llmrouter.common.settings import insist_on_tls_13
 
-__all__ = ["LEAST_TLS_IS_SET"]
+__all__ = ["MIN_TLS_IS_SET"]
 
 # Here, where every module of the services passes: gRPC takes it from the environment, once.
-LEAST_TLS_IS_SET = insist_on_tls_13(loaded="grpc" in sys.modules)
+MIN_TLS_IS_SET = insist_on_tls_13(loaded="grpc" in sys.modules)
 """Whether gRPC, in this process, refuses TLS below 1.3."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import grpc
 
-from llmrouter.common import LEAST_TLS_IS_SET
+from llmrouter.common import MIN_TLS_IS_SET
 from llmrouter.common.settings import ConfigError
 from llmrouter.common.tls import CredentialFiles, Credentials, ServerTls
 
@@ -17,7 +17,7 @@ def server_credentials(place: str, settings: ServerTls) -> grpc.ServerCredential
     Raises:
         ConfigError: A file cannot be used, naming its setting; or TLS 1.3 cannot be insisted on.
     """
-    if not LEAST_TLS_IS_SET:
+    if not MIN_TLS_IS_SET:
         raise ConfigError(
             f"{place}: gRPC was loaded before llmrouter, and may speak TLS below 1.3; import "
             "llmrouter.common first"

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 __all__ = [
     "LABEL_BYTES",
     "LABEL_OVERHEAD",
-    "MOST_WATERMARKS",
+    "MAX_WATERMARKS",
     "Watermarks",
     "answer_labels",
     "key_label",
@@ -27,14 +27,14 @@ __all__ = [
 LABEL_BYTES = 16
 LABEL_OVERHEAD = 56
 """What CPython takes for a label beside its bytes, and for its place in a tuple."""
-MOST_WATERMARKS = 65_536
+MAX_WATERMARKS = 65_536
 """Labels told apart, some 10 MB; past it the oldest give way to one floor for all answers."""
 
 
 class Watermarks:
     """The sequence before which a label's answers are dead."""
 
-    def __init__(self, floor: int = 0, most: int = MOST_WATERMARKS) -> None:
+    def __init__(self, floor: int = 0, most: int = MAX_WATERMARKS) -> None:
         """Begin with nothing invalidated.
 
         Args:

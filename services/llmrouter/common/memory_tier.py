@@ -25,9 +25,9 @@ _WINDOW = 0.01
 """Share of the bytes that newcomers have to themselves."""
 _PROTECTED = 0.8
 """Share of the rest for what was asked for again."""
-_LEAST_ENTRY = 512
+_MIN_ENTRY = 512
 """Bytes below which an entry hardly ever is: how many keys the sketch has to tell apart."""
-_MOST_COUNTERS = 1 << 20
+_MAX_COUNTERS = 1 << 20
 ValueT = TypeVar("ValueT")
 
 
@@ -82,7 +82,7 @@ class MemoryTier(Generic[ValueT]):
         self._window_bytes = self._protected_bytes = self._bytes = 0
         self._window_room = int(max_bytes * _WINDOW)
         self._protected_room = int((max_bytes - self._window_room) * _PROTECTED)
-        self._sketch = FrequencySketch(min(_MOST_COUNTERS, 4 * max_bytes // _LEAST_ENTRY))
+        self._sketch = FrequencySketch(min(_MAX_COUNTERS, 4 * max_bytes // _MIN_ENTRY))
         self._hits = self._misses = self._evictions = 0
 
     def get(

@@ -26,7 +26,7 @@ PROFILE_SERVICE = "llmrouter.v1.ProfileService"
 ACCEPTED = ("llmrouter-profile", "accepted")
 """Initial metadata of the gateway, sent at once to whoever may have a profile."""
 _SECONDS, _LEAST, _MOST = 5.0, 0.1, 60.0
-_SAMPLES, _MOST_SAMPLES = 100, 250
+_SAMPLES, _MAX_SAMPLES = 100, 250
 
 
 class ProfileServicer(ProfileServiceServicer):
@@ -59,8 +59,8 @@ def decode_wish(request: pb.ProfileRequest) -> tuple[float, int]:
     if not _LEAST <= wanted <= _MOST:
         raise invalid("duration", f"is {wanted:g} s; it must be {_LEAST:g} to {_MOST:g} s")
     per_second = request.samples_per_second or _SAMPLES
-    if per_second > _MOST_SAMPLES:
-        told = f"is {per_second}; it must be 1 to {_MOST_SAMPLES}"
+    if per_second > _MAX_SAMPLES:
+        told = f"is {per_second}; it must be 1 to {_MAX_SAMPLES}"
         raise invalid("samples_per_second", told)
     return wanted, per_second
 

@@ -18,7 +18,7 @@ __all__ = ["RenewingChannel"]
 _LOST_SECONDS = 1.0
 """gRPC itself looks a name up that stands for nobody ever more rarely, after an hour each two
 minutes; a channel that is new looks at once."""
-_MOST_LOOKS = 600
+_MAX_LOOKS = 600
 """Then who is away is looked for no more until a call wants it: names that are gone stay gone."""
 _READY = grpc.ChannelConnectivity.READY
 _AWAY = grpc.ChannelConnectivity.TRANSIENT_FAILURE
@@ -149,7 +149,7 @@ class RenewingChannel:
 
     async def _found(self, lost: _Dialled) -> _Dialled | None:
         """Dial others beside one that is lost; return the first that is connected, if any is."""
-        for _ in range(_MOST_LOOKS):
+        for _ in range(_MAX_LOOKS):
             # One whose name is still being looked up is left to it, be the name servers slow.
             if self._next is None or self._next.state() is _AWAY:
                 self._next = self._dialled(self._held())

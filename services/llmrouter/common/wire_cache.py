@@ -20,7 +20,7 @@ _KINDS = {
     pb.HIT_KIND_SIMILAR: HitKind.SIMILAR,
 }
 _KINDS_OUT = {value: key for key, value in _KINDS.items()}
-_MOST_SAVINGS = 4_096
+_MAX_SAVINGS = 4_096
 
 
 def encode_level(level: CacheLevel, counts: TierCounts) -> pb.LevelStatistics:
@@ -73,5 +73,5 @@ def decode_savings(rows: Iterable[pb.Savings]) -> list[tuple[Saved, Spared]]:
             ),
             Spared(row.hits, row.prompt_tokens, row.completion_tokens, row.cost, seconds(row.time)),
         )
-        for row in list(rows)[:_MOST_SAVINGS]
+        for row in list(rows)[:_MAX_SAVINGS]
     ]

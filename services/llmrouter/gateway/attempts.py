@@ -31,7 +31,7 @@ from llmrouter.gateway.plan import Candidate
 __all__ = ["AttemptObserver", "AttemptWatch"]
 
 _PROVIDER = "llmrouter"
-_MOST_CHARACTERS = 64 << 10
+_MAX_CHARACTERS = 64 << 10
 
 
 class AttemptWatch:
@@ -65,7 +65,7 @@ class AttemptWatch:
         match event:
             case Delta():
                 text = self._texts.get(event.choice, "")
-                if len(text) < _MOST_CHARACTERS:
+                if len(text) < _MAX_CHARACTERS:
                     self._texts[event.choice] = text + event.text
             case ChoiceFinished():
                 self._finish_reasons.append(event.reason.value)
@@ -188,4 +188,4 @@ def _asked(
 
 
 def _part(role: str, text: str) -> dict[str, object]:
-    return {"role": role, "parts": [{"type": "text", "content": text[:_MOST_CHARACTERS]}]}
+    return {"role": role, "parts": [{"type": "text", "content": text[:_MAX_CHARACTERS]}]}

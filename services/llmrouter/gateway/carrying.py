@@ -22,11 +22,11 @@ from llmrouter.gateway.attempt import ModelRunner, Trial
 from llmrouter.gateway.continuing import switched, whole
 from llmrouter.gateway.plan import PlannedRequest, Tried
 
-__all__ = ["MOST_TRIALS", "Carrier", "Held", "hold", "may_go_on", "release", "told", "tried"]
+__all__ = ["MAX_TRIALS", "Carrier", "Held", "hold", "may_go_on", "release", "told", "tried"]
 
-MOST_TRIALS = 16
+MAX_TRIALS = 16
 """Of one request, over all its plans."""
-_MOST_HELD_BYTES = 4 << 20
+_MAX_HELD_BYTES = 4 << 20
 """Of an answer that is kept back until it is judged."""
 
 
@@ -61,7 +61,7 @@ async def hold(
     Raises:
         RouterError: It failed, or its answer is larger than 4 MiB (GENERATION_FAILED).
     """
-    builder, events = AnswerBuilder(_MOST_HELD_BYTES), []
+    builder, events = AnswerBuilder(_MAX_HELD_BYTES), []
     async with closing_stream(trial.run(runner, request, context)) as stream:
         async for event in stream:
             builder.add(event)

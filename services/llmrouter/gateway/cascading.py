@@ -9,7 +9,7 @@ from llmrouter.common.closing import closing_stream
 from llmrouter.common.errors import RouterError
 from llmrouter.common.generation import GenerationEvent, GenerationRequest, RequestContext
 from llmrouter.gateway.attempt import ModelRunner, Trial
-from llmrouter.gateway.carrying import MOST_TRIALS, Held, hold, may_go_on, release, told
+from llmrouter.gateway.carrying import MAX_TRIALS, Held, hold, may_go_on, release, told
 from llmrouter.gateway.cascade import CascadePolicy, Verdict, judge
 from llmrouter.gateway.plan import PlannedRequest
 
@@ -39,7 +39,7 @@ class Cascading:
             try:
                 held = await hold(trial, self._runner, judged, context)
             except RouterError as error:
-                if len(trials) >= MOST_TRIALS or not may_go_on(trial, error):
+                if len(trials) >= MAX_TRIALS or not may_go_on(trial, error):
                     raise
                 continue
             verdict = _judge(held, policy)

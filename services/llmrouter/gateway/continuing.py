@@ -17,7 +17,7 @@ from llmrouter.gateway.plan import Candidate
 
 __all__ = ["begun_for", "broken_off", "may_be_gone_on_with", "switched", "whole"]
 
-_MOST_BYTES = 4 << 20
+_MAX_BYTES = 4 << 20
 """Of text that is kept in order to be gone on with."""
 _STRICTEST = (Switching.OFF, Switching.SAME_VERSION, Switching.ANY)
 
@@ -35,7 +35,7 @@ def may_be_gone_on_with(
     options = request.sampling
     one_kind = options.n == 1 and options.response_format is None and request.tools is None
     size = sum(trial.said.size for trial in trials)
-    return one_kind and _wish(request, allowed) is not Switching.OFF and size <= _MOST_BYTES
+    return one_kind and _wish(request, allowed) is not Switching.OFF and size <= _MAX_BYTES
 
 
 def begun_for(

@@ -15,7 +15,7 @@ from llmrouter.v1 import generation_pb2
 
 __all__ = ["decode_commands", "encode_outcome"]
 
-_MOST_CREDIT = 16 << 20
+_MAX_CREDIT = 16 << 20
 
 
 async def decode_commands(requests: AsyncIterator[pb.ConverseRequest]) -> AsyncIterator[Command]:
@@ -49,8 +49,8 @@ def _decode(request: pb.ConverseRequest) -> Command:
             return GiveUp(request.cancel.turn)
         case "credit":
             count = request.credit.bytes
-            if not 1 <= count <= _MOST_CREDIT:
-                raise invalid("credit.bytes", f"is {count}; it must be 1 to {_MOST_CREDIT}")
+            if not 1 <= count <= _MAX_CREDIT:
+                raise invalid("credit.bytes", f"is {count}; it must be 1 to {_MAX_CREDIT}")
             return Grant(count)
     raise invalid("kind", "is not set; say options, a turn, a cancel or credit")
 

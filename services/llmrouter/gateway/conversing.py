@@ -23,8 +23,8 @@ from llmrouter.gateway.reply import Cancelled, Credit, Outcome, Reply
 
 __all__ = ["Accepted", "Answerer", "Change", "Command", "Conversation", "GiveUp", "Grant", "Say"]
 
-_MOST_WAITING = 16
-_MOST_HEARD = 64
+_MAX_WAITING = 16
+_MAX_HEARD = 64
 """Turns that wait, those that are refused included; beyond it nothing more is heard."""
 _log = structlog.get_logger("llmrouter.gateway.conversing")
 
@@ -102,7 +102,7 @@ class Conversation:
         self._credit = Credit()
         self._said = 0
         self._open: dict[int, _Turn] = {}
-        self._turns: asyncio.Queue[_Turn | RouterError | None] = asyncio.Queue(_MOST_HEARD)
+        self._turns: asyncio.Queue[_Turn | RouterError | None] = asyncio.Queue(_MAX_HEARD)
 
     async def run(
         self, commands: AsyncIterator[Command]
@@ -165,8 +165,8 @@ class Conversation:
     async def _say(self, messages: tuple[Message, ...]) -> None:
         self._said += 1
         turn = _Turn(self._said, messages, self._options, Reply(self._credit))
-        if len(self._open) > _MOST_WAITING:
-            told = f"{_MOST_WAITING} turns wait already; say it again once one is answered"
+        if len(self._open) > _MAX_WAITING:
+            told = f"{_MAX_WAITING} turns wait already; say it again once one is answered"
             turn.refused, turn.said = RouterError(Reason.QUEUE_FULL, told), ()
         self._open[turn.number] = turn
         await self._turns.put(turn)

@@ -15,7 +15,7 @@ from llmrouter.common.generation import (
 )
 from llmrouter.gateway.adjusting import adjustment, asked
 from llmrouter.gateway.attempt import ModelRunner, Trial
-from llmrouter.gateway.carrying import MOST_TRIALS, told, tried
+from llmrouter.gateway.carrying import MAX_TRIALS, told, tried
 from llmrouter.gateway.continuing import begun_for, broken_off, may_be_gone_on_with
 from llmrouter.gateway.hedging import hedged
 from llmrouter.gateway.plan import Candidate, PlannedRequest
@@ -45,7 +45,7 @@ class FirstOf:
         """Stream the answer; see `Carrier`."""
         left, request = list(planned.plan.candidates), planned.request
         error = RouterError(Reason.MODEL_UNAVAILABLE, "no model of the plan can answer")
-        while left and len(trials) < MOST_TRIALS:
+        while left and len(trials) < MAX_TRIALS:
             trial = self._next(left, request, trials)
             if trial is None:
                 break
@@ -83,7 +83,7 @@ class FirstOf:
             return trial.run(self._runner, request, asker)
 
         def second() -> Trial | None:
-            if len(trials) >= MOST_TRIALS or not left:
+            if len(trials) >= MAX_TRIALS or not left:
                 return None
             if not self._retrying.grants([left[0].model]):
                 return None

@@ -47,7 +47,7 @@ __all__ = [
 ARRIVAL: Mapping[Resource, int] = MappingProxyType({Resource.REQUESTS: 1, Resource.STREAMS: 1})
 """What every request takes, whatever it costs."""
 _Needs = dict[Resource, int]
-_LEAST_BYTES_PER_TOKEN = 2
+_MIN_BYTES_PER_TOKEN = 2
 """Of prompts that the selector has not estimated."""
 
 
@@ -60,7 +60,7 @@ def needed_amounts(
     candidate: Candidate, prompt_bytes: int, answer_tokens: int
 ) -> dict[Resource, int]:
     """Return what one try at a model may need, by the selector's estimate of the prompt."""
-    prompt = candidate.prompt_tokens or -(-prompt_bytes // _LEAST_BYTES_PER_TOKEN)
+    prompt = candidate.prompt_tokens or -(-prompt_bytes // _MIN_BYTES_PER_TOKEN)
     cost = candidate.prices.cost(Usage(prompt, answer_tokens))
     return used_amounts(prompt + answer_tokens, cost)
 

@@ -22,7 +22,7 @@ from llmrouter.gateway.pace import PartedAnswer, Schedule, schedule
 
 __all__ = ["Pacing", "check_unpaced"]
 
-_LEAST_PAUSE = 0.01
+_MIN_PAUSE = 0.01
 """Seconds between two parts at least: what is due sooner comes with the next."""
 
 
@@ -85,7 +85,7 @@ class Pacing:
         while given < plan.steps:
             wait = plan.when(given + 1) - (self._clock() - began)
             if wait > 0:
-                await self._sleep(wait if not given else max(wait, _LEAST_PAUSE))
+                await self._sleep(wait if not given else max(wait, _MIN_PAUSE))
             given = max(given + 1, plan.due(self._clock() - began))
             for event in answer.part(given / plan.steps):
                 yield event

@@ -10,7 +10,7 @@ from llmrouter.common.errors import Retry, RouterError
 from llmrouter.common.generation import RequestContext
 from llmrouter.common.plan_mode import PlanMode
 from llmrouter.gateway.attempt import Trial
-from llmrouter.gateway.carrying import MOST_TRIALS, tried
+from llmrouter.gateway.carrying import MAX_TRIALS, tried
 from llmrouter.gateway.continuing import may_be_gone_on_with
 from llmrouter.gateway.plan import Plan, PlannedRequest, Replanner
 from llmrouter.gateway.retrying import Retrying, passes
@@ -72,7 +72,7 @@ class Replanning:
     def _may_go_on(
         self, planned: PlannedRequest, trials: Sequence[Trial], error: RouterError
     ) -> bool:
-        if not trials or len(trials) >= MOST_TRIALS or error.retry is Retry.NEVER:
+        if not trials or len(trials) >= MAX_TRIALS or error.retry is Retry.NEVER:
             return False
         if not any(trial.sent for trial in trials):
             return True

@@ -13,7 +13,7 @@ from llmrouter.gateway.answers import logprob_bytes
 
 __all__ = ["Cancelled", "Credit", "Outcome", "Reply"]
 
-_MOST_BYTES = 16 << 10
+_MAX_BYTES = 16 << 10
 """Of what is not sent yet; beyond it the generation is read no further."""
 _LOGPROB_MEMORY = 5
 """How much more memory a log probability takes than on the wire."""
@@ -85,7 +85,7 @@ class Reply:
             self._waiting.append([event])
         self._bytes += _size(event)
         self._credit.changed.set()
-        while self._bytes > _MOST_BYTES:
+        while self._bytes > _MAX_BYTES:
             self._room.clear()
             await self._room.wait()
 

@@ -19,8 +19,8 @@ __all__ = ["Backoff", "BudgetPolicy", "RetryBudget", "RetryBudgets", "Retrying",
 
 _OWN = frozenset({Reason.CONTEXT_TOO_LONG, Reason.UNSUPPORTED_OPTION, Reason.QUOTA_EXHAUSTED})
 """Failures that come of the request, or stay for a day: trying the same model again is in vain."""
-_MOST_BUDGETS = 1024
-_MOST_DOUBLINGS = 30
+_MAX_BUDGETS = 1024
+_MAX_DOUBLINGS = 30
 
 
 def passes(error: RouterError) -> bool:
@@ -79,7 +79,7 @@ class RetryBudget:
 class RetryBudgets:
     """Budgets by model; past a bound, that which was not asked for the longest is forgotten."""
 
-    def __init__(self, policy: BudgetPolicy, most: int = _MOST_BUDGETS) -> None:
+    def __init__(self, policy: BudgetPolicy, most: int = _MAX_BUDGETS) -> None:
         self._policy, self._most = policy, most
         self._budgets: OrderedDict[str, RetryBudget] = OrderedDict()
 
@@ -121,7 +121,7 @@ class Backoff:
         """
         if taken >= self.rounds or asked > self.most:
             return None
-        longest = min(self.most, self.initial * 2.0 ** min(taken, _MOST_DOUBLINGS))
+        longest = min(self.most, self.initial * 2.0 ** min(taken, _MAX_DOUBLINGS))
         pause = asked + draw() * longest
         return None if left is not None and pause >= left else pause
 

@@ -17,7 +17,7 @@ from llmrouter.gateway.reporting import OutcomeReporter
 
 __all__ = ["Shadowing"]
 
-_MOST_AT_ONCE = 16
+_MAX_AT_ONCE = 16
 _log = structlog.get_logger("llmrouter.gateway.shadowing")
 
 
@@ -45,7 +45,7 @@ class Shadowing:
             RouterError: That of the answer itself.
         """
         for candidate in planned.plan.shadows:
-            if len(self._tasks) < _MOST_AT_ONCE:
+            if len(self._tasks) < _MAX_AT_ONCE:
                 task = asyncio.create_task(self._shadow(candidate, planned, context))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)

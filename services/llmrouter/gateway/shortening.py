@@ -25,7 +25,7 @@ from llmrouter.gateway.history import eldest_turn, instructions
 
 __all__ = ["Shortening", "shortened"]
 
-_MOST_ROUNDS = 8
+_MAX_ROUNDS = 8
 _FACTOR = 0.7
 """What is left of the text where nobody tells numbers, and of `max_tokens` each time."""
 _MARGIN = 0.95
@@ -102,7 +102,7 @@ class Shortening:
     ) -> AsyncIterator[GenerationEvent]:
         current: GenerationRequest | None = request
         tried: list[Attempt] = []
-        rounds = _MOST_ROUNDS
+        rounds = _MAX_ROUNDS
         while current is not None:
             asked, current, sent = current, None, False
             change = _difference(request, asked)

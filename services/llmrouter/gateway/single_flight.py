@@ -28,7 +28,7 @@ from llmrouter.gateway.plan import PlannedGenerator, PlannedRequest
 __all__ = ["SingleFlight"]
 
 _CLOSE_SECONDS = 5.0
-_MOST_JOINED = 3
+_MAX_JOINED = 3
 """Generations of others that one request sees fail before it tells so."""
 _STARTERS_OWN = frozenset({Reason.DEADLINE_EXCEEDED, Reason.CANCELLED, Reason.SLOW_READER})
 """Failures that say nothing of the request itself."""
@@ -95,7 +95,7 @@ class SingleFlight:
                         received = True
                         yield event if own else _joined(event, planned, context)
             except RouterError as error:
-                if own or received or joined >= _MOST_JOINED or not _worth_repeating(error):
+                if own or received or joined >= _MAX_JOINED or not _worth_repeating(error):
                     raise
             else:
                 return

@@ -19,7 +19,7 @@ from llmrouter.gateway.answer_cache import WatchedCache
 __all__ = ["KnownVersions", "VersionWatch", "parted"]
 
 _LOOK_SECONDS = 1.0
-_MOST_TOLD = 4_096
+_MAX_TOLD = 4_096
 """Versions in one call at most."""
 _TOLD_AT_ONCE = 512
 """Versions in one call as long as no model has more: each holds up both sides for some 3 ms."""
@@ -47,7 +47,7 @@ def parted(
     """Yield all versions in parts of `most`, or of one model that has more; none is split."""
     part: list[tuple[str, str]] = []
     for _, versions in groupby(sorted(known), key=itemgetter(0)):
-        group = list(versions)[:_MOST_TOLD]
+        group = list(versions)[:_MAX_TOLD]
         if part and len(part) + len(group) > most:
             yield part
             part = []

@@ -12,7 +12,7 @@ from llmrouter.gateway.cascade import confidence
 
 __all__ = ["Ballot", "Elected", "by_confidence", "by_judge", "by_vote", "judging_prompt"]
 
-_MOST_ANSWERS = 16
+_MAX_ANSWERS = 16
 _VERDICT = re.compile(r"\d+")
 
 
@@ -122,8 +122,8 @@ def _elected(ballots: Sequence[Ballot], winner: int, reason: str) -> Elected:
 
 
 def _check(ballots: Sequence[Ballot]) -> None:
-    if not 1 <= len(ballots) <= _MOST_ANSWERS:
-        raise ValueError(f"{len(ballots)} answers cannot be chosen from; 1 to {_MOST_ANSWERS} can")
+    if not 1 <= len(ballots) <= _MAX_ANSWERS:
+        raise ValueError(f"{len(ballots)} answers cannot be chosen from; 1 to {_MAX_ANSWERS} can")
 
 
 def _plain(text: str) -> str:

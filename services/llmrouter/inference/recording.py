@@ -10,7 +10,7 @@ from llmrouter.inference.models.registry import ModelRegistry
 
 __all__ = ["EngineSteps"]
 
-_MOST_STEPS = 20_000
+_MAX_STEPS = 20_000
 """Of one engine: a minute of steps of 3 ms."""
 
 
@@ -25,7 +25,7 @@ class EngineSteps:
         """Begin with the models that are loaded now."""
         self._begun = dict(self._recorders())
         for recorder in self._begun.values():
-            recorder.record_steps(_MOST_STEPS)
+            recorder.record_steps(_MAX_STEPS)
 
     def take(self) -> dict[str, Sequence[Step]]:
         """Return the steps of those that are loaded still."""

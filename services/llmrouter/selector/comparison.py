@@ -15,7 +15,7 @@ __all__ = ["Logarithms", "Samples", "fails_too_often", "finite", "slower"]
 _ERROR_SIGNIFICANCE = 0.01
 _SLOW_SIGNIFICANCE = 0.001
 """Smaller, since every outcome is a new look."""
-_LEAST_TIMES = 20
+_MIN_TIMES = 20
 """Times of each version before their means are compared."""
 
 
@@ -124,7 +124,7 @@ def fails_too_often(samples: Samples, most: float) -> bool:
 
 def slower(old: Logarithms, new: Logarithms, bound: float) -> bool:
     """Whether the new times are more than `bound` times the old: Welch's test on logarithms."""
-    if min(old.count, new.count) < _LEAST_TIMES:
+    if min(old.count, new.count) < _MIN_TIMES:
         return False
     beyond = new.mean - old.mean - math.log(bound)
     error = math.sqrt(old.error + new.error)

@@ -14,7 +14,7 @@ from llmrouter.v1 import selector_pb2 as pb
 
 __all__ = ["encode_breakers", "encode_catalog", "encode_costs", "encode_versions"]
 
-_MOST_COSTS = 1000
+_MAX_COSTS = 1000
 _STATES = {
     BreakerState.CLOSED: pb.BREAKER_STATE_CLOSED,
     BreakerState.OPEN: pb.BREAKER_STATE_OPEN,
@@ -89,7 +89,7 @@ def encode_costs(selector: ModelSelector, kinds: tuple[str, ...]) -> pb.ListCost
                 completion_tokens=one.completion_tokens,
             )
             for kind in kinds
-            for name, one in selector.costs.accounts(kind)[:_MOST_COSTS]
+            for name, one in selector.costs.accounts(kind)[:_MAX_COSTS]
         ]
     )
 

@@ -25,7 +25,7 @@ learned of a tokenizer goes by its name alone."""
 
 PRIOR_WEIGHT = 2.0
 """Observations that a prior counts for."""
-MOST_OBSERVATIONS = 64.0
+MAX_OBSERVATIONS = 64.0
 """Observations that evidence is worth at most: under much traffic it follows the last of them, in
 however short a time they came, so that a model that grows slower is known to."""
 _FIRST_ROWS = 64
@@ -134,8 +134,8 @@ class EvidenceTable:
                 data[measure] += value
                 data[count + measure] += 1.0
                 data[2 * count + measure] += value * value
-                if data[count + measure] > MOST_OBSERVATIONS:
-                    data[measure::count] *= MOST_OBSERVATIONS / data[count + measure]
+                if data[count + measure] > MAX_OBSERVATIONS:
+                    data[measure::count] *= MAX_OBSERVATIONS / data[count + measure]
         self._at[row] = max(self._at[row], at)
         self._latest = max(self._latest, at)
         return lost

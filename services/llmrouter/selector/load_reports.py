@@ -18,7 +18,7 @@ __all__ = ["LoadListener", "ReportedLoad"]
 _PAUSE_SECONDS = 1.0
 _UNOFFERED_SECONDS = 60.0
 """Until one that offers no reports is asked again: it may have been replaced by one that does."""
-_MOST_METRICS = 8192
+_MAX_METRICS = 8192
 _log = logging.getLogger(__name__)
 
 
@@ -90,8 +90,8 @@ class LoadListener:
 def loads_in(report: pb.OrcaLoadReport) -> dict[tuple[str, str], ReportedLoad]:
     """Return the loads that a report names, by name and version of the model."""
     metrics = report.named_metrics
-    if len(metrics) > _MOST_METRICS:
-        raise ValueError(f"it names {len(metrics)} metrics, over {_MOST_METRICS}")
+    if len(metrics) > _MAX_METRICS:
+        raise ValueError(f"it names {len(metrics)} metrics, over {_MAX_METRICS}")
     found = {}
     for key, running in metrics.items():
         what, _, place = key.partition(":")

@@ -24,9 +24,9 @@ from llmrouter.selector.state_store import Documents, SqliteState
 __all__ = ["RedisState", "Told"]
 
 _KINDS = ("rollout", "breaker", "graded", "placed")
-_MOST_PENDING = 16_384
+_MAX_PENDING = 16_384
 """Changes that wait for a server that is away; the oldest go first."""
-_MOST_PASSED_ON = 4096
+_MAX_PASSED_ON = 4096
 """Messages that nobody keeps which wait to be told; the oldest go first."""
 _AT_ONCE = 64
 _BEAT_SECONDS = 1.0
@@ -64,7 +64,7 @@ class RedisState:
         self._pending: OrderedDict[tuple[str, str], str | None] = OrderedDict()
         self._dropped: set[tuple[str, str]] = set()
         """Documents that were dropped here before anything was shared."""
-        self._passed_on: deque[str] = deque(maxlen=_MOST_PASSED_ON)
+        self._passed_on: deque[str] = deque(maxlen=_MAX_PASSED_ON)
         self._changed = asyncio.Event()
         self._following = False
         self._told: Told = lambda *_: None
@@ -96,7 +96,7 @@ class RedisState:
             return
         self._pending[kind, key] = None if data is None else json.dumps(data)
         self._pending.move_to_end((kind, key))
-        while len(self._pending) > _MOST_PENDING:
+        while len(self._pending) > _MAX_PENDING:
             self._pending.popitem(last=False)
         self._changed.set()
 

@@ -17,7 +17,7 @@ from llmrouter.selector.view import Flags
 
 __all__ = ["nobody", "refusal"]
 
-_MOST_TOLD = 5
+_MAX_TOLD = 5
 _EMPTY = (
     "no inference service holds one; `llmrouter models pull smollm2-135m-instruct` fetches one, "
     "and `llmrouter models load smollm2-135m-instruct-int8` has a suite that runs take it"
@@ -104,10 +104,10 @@ def _lacks(
 
 
 def _error(told: list[str], facts: dict[str, str], *, hope: bool) -> RouterError:
-    more = f"; and {len(told) - _MOST_TOLD} more" if len(told) > _MOST_TOLD else ""
+    more = f"; and {len(told) - _MAX_TOLD} more" if len(told) > _MAX_TOLD else ""
     return RouterError(
         Reason.MODEL_UNAVAILABLE if hope else Reason.NO_CANDIDATE,
-        f"no model may answer: {'; '.join(told[:_MOST_TOLD])}{more}",
+        f"no model may answer: {'; '.join(told[:_MAX_TOLD])}{more}",
         metadata=facts,
         retry_after=LOADING_SECONDS if hope else None,
     )

@@ -15,7 +15,7 @@ from llmrouter.v1 import selector_pb2 as pb
 
 __all__ = ["decode_spec", "encode_rollout"]
 
-_MOST_STAGES = 16
+_MAX_STAGES = 16
 _LONGEST_SECONDS = 30 * 86_400
 _STATES = {
     RolloutState.RUNNING: pb.ROLLOUT_STATE_RUNNING,
@@ -133,7 +133,7 @@ def _told(model: Model) -> str:
 def _check(spec: RolloutSpec) -> None:
     stages = spec.stages
     rising = all(low < high for low, high in zip((0.0, *stages), stages, strict=False))
-    if len(stages) > _MOST_STAGES or not rising or stages[-1] != 1:
+    if len(stages) > _MAX_STAGES or not rising or stages[-1] != 1:
         raise invalid("spec.stages", "must rise from over 0 to 1, in at most 16 steps")
     for name, value, least, most in (
         ("interval", spec.interval, 0.1, _LONGEST_SECONDS),

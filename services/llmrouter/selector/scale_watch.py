@@ -17,7 +17,7 @@ from llmrouter.selector.scaling_settings import ScalingSettings
 __all__ = ["Scale", "ScaleWatch"]
 
 _DEFAULT_POOL = "default"
-_MOST_MODELS = 1024
+_MAX_MODELS = 1024
 _log = structlog.get_logger("llmrouter.scaling")
 
 
@@ -74,7 +74,7 @@ class ScaleWatch:
                 scale = self._scale("pool", name, len(members), loads, bounds)
                 self._tell(name, self.pools.get(name), scale)
                 self.pools[name] = scale
-        models = sorted(model_loads(nodes, targets).items())[:_MOST_MODELS]
+        models = sorted(model_loads(nodes, targets).items())[:_MAX_MODELS]
         self.models = {
             name: self._scale("model", name, replicas, {"slots": load}, Bounds())
             for name, (replicas, load) in models

@@ -24,7 +24,7 @@ _LOWEST = 1e-4
 _HIGHEST = 1e4
 _STEP = math.log((1 + ACCURACY) / (1 - ACCURACY))
 _BINS = math.ceil(math.log(_HIGHEST / _LOWEST) / _STEP) + 1
-_MOST_DOUBLINGS = 40.0
+_MAX_DOUBLINGS = 40.0
 _Counts: TypeAlias = NDArray[np.float32]
 
 
@@ -58,7 +58,7 @@ class TimeSketch:
         if self._counts is None:
             self._counts, self._origin = np.zeros(_BINS, np.float32), now
         doublings = self._doublings(now)
-        if doublings > _MOST_DOUBLINGS:
+        if doublings > _MAX_DOUBLINGS:
             less = math.exp2(-doublings)
             self._counts *= np.float32(less)
             self._weight, self._sum = self._weight * less, self._sum * less

@@ -26,7 +26,7 @@ __all__ = ["CatalogView", "Flags", "Loads", "loads_of", "view_of"]
 CACHE_WEIGHT = 0.25
 """How much the fullest replica's memory of keys and values weighs, in requests per slot."""
 _MODEL_BYTES, _ENDPOINT_BYTES = 2048, 1024
-_MOST_KINDS = 256
+_MAX_KINDS = 256
 """Sets of capabilities whose rows are remembered."""
 
 Flags = NDArray[np.bool_]
@@ -117,7 +117,7 @@ class CatalogView:
     def lacking(self, capabilities: frozenset[str]) -> Flags | None:
         """Return the rows that lack one of the capabilities; None where none does."""
         if capabilities not in self._lacking:
-            if len(self._lacking) >= _MOST_KINDS:
+            if len(self._lacking) >= _MAX_KINDS:
                 self._lacking.clear()
             lacking = self.none
             for name in capabilities:

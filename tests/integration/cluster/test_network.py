@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.support.namespaces import MOST_HOSTS, Network, sweep
+from tests.support.namespaces import MAX_HOSTS, Network, sweep
 
 ROOT = Path(__file__).parents[3]
 PORT = 5000
@@ -128,7 +128,7 @@ def test_a_network_leaves_nothing_and_a_sweep_takes_nothing_of_a_living_one(netw
 
 
 def test_there_is_a_bound_on_hosts(network):
-    network.hosts.update({str(number): None for number in range(MOST_HOSTS)})
+    network.hosts.update({str(number): None for number in range(MAX_HOSTS)})
     try:
         with pytest.raises(RuntimeError, match="32 hosts"):
             network.host("one too many")

@@ -144,7 +144,7 @@ async def test_nothing_below_tls_13_is_spoken(authority):
 
 
 async def test_where_tls_13_cannot_be_insisted_on_a_service_does_not_start(authority, monkeypatch):
-    monkeypatch.setattr(credentials, "LEAST_TLS_IS_SET", False)
+    monkeypatch.setattr(credentials, "MIN_TLS_IS_SET", False)
     with pytest.raises(ConfigError, match=r"cache\.tls: gRPC .* may speak TLS below 1\.3"):
         async with hosted(Named("one"), tls=shown(authority.issue("server"))):
             pass

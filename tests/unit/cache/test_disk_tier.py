@@ -26,7 +26,7 @@ def always(record):
 
 @pytest.fixture
 async def tier(tmp_path, monkeypatch):
-    monkeypatch.setattr(disk_tier, "_MOST_WAITING_BYTES", 3 * len(RECORD.payload))
+    monkeypatch.setattr(disk_tier, "_MAX_WAITING_BYTES", 3 * len(RECORD.payload))
     opened = await DiskTier.open(tmp_path / "answers", 16 << 20)
     yield opened
     await opened.close()

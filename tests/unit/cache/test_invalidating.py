@@ -195,7 +195,7 @@ async def test_who_comes_back_is_told_what_happened_meanwhile_in_parts(opened, m
 
 
 async def test_who_is_too_far_behind_has_to_come_again(opened, monkeypatch):
-    monkeypatch.setattr(broadcasting, "_MOST_UNREAD", 2)
+    monkeypatch.setattr(broadcasting, "_MAX_UNREAD", 2)
     service = await opened()
     async with watching(service) as messages:
         await anext(messages)

@@ -206,7 +206,7 @@ def test_past_the_bound_those_told_longest_ago_go_with_their_answers():
     assert found.forgotten == ("a",)
     assert found.replaced == (("a", "1"),)
     assert found.changed == {"d": frozenset("12")}
-    assert versions.MOST_VERSIONS >= 4096
+    assert versions.MAX_VERSIONS >= 4096
 
 
 KNOWN = st.dictionaries(st.sampled_from("abcd"), st.frozensets(st.sampled_from("123"), min_size=1))

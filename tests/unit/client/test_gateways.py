@@ -148,7 +148,7 @@ def dialled(monkeypatch):
 
     monkeypatch.setattr(gateways.aio, "insecure_channel", dial)
     monkeypatch.setattr(gateways, "_LOST_SECONDS", 0.0)
-    monkeypatch.setattr(gateways, "_MOST_LOOKS", 1_000_000)
+    monkeypatch.setattr(gateways, "_MAX_LOOKS", 1_000_000)
     return made
 
 
@@ -197,7 +197,7 @@ async def test_the_channel_beside_takes_over_once_it_is_connected_without_a_call
 
 
 async def test_who_stays_away_is_looked_for_again_only_once_a_call_wants_it(dialled, monkeypatch):
-    monkeypatch.setattr(gateways, "_MOST_LOOKS", 3)
+    monkeypatch.setattr(gateways, "_MAX_LOOKS", 3)
     gateway = await lost(dialled)
     await rounds()
     assert len(dialled) == 2

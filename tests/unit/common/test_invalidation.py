@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from llmrouter.common.answer_key import stored_key
 from llmrouter.common.invalidation import (
     LABEL_BYTES,
-    MOST_WATERMARKS,
+    MAX_WATERMARKS,
     Watermarks,
     answer_labels,
     key_label,
@@ -102,6 +102,6 @@ def test_a_million_tags_invalidated_take_no_more_room_than_the_bound():
     marks = Watermarks()
     for sequence in range(1, 1_000_001):
         marks.mark(sequence.to_bytes(LABEL_BYTES, "big"), sequence)
-    assert len(marks) == MOST_WATERMARKS
+    assert len(marks) == MAX_WATERMARKS
     assert not marks.living([(1).to_bytes(LABEL_BYTES, "big")], 0)
     assert marks.living([(1_000_000).to_bytes(LABEL_BYTES, "big")], 1_000_000)

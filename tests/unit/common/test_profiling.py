@@ -141,7 +141,7 @@ def test_a_step_says_what_kind_it_was(decoding, prompt, kind):
 
 
 def test_files_keep_their_bound_by_leaving_out_what_weighs_least(monkeypatch):
-    monkeypatch.setattr(formats, "MOST_BYTES", 4096)
+    monkeypatch.setattr(formats, "MAX_BYTES", 4096)
     stacks = Stacks()
     for number in range(1000):
         stacks.add("t", ((f"function {number}", "file", 1),), number)

@@ -98,7 +98,7 @@ async def begin():
 def at_once(monkeypatch):
     """Nobody who is away is given time to come back."""
     monkeypatch.setattr(renewing, "_LOST_SECONDS", 0.0)
-    monkeypatch.setattr(renewing, "_MOST_LOOKS", 1_000_000)
+    monkeypatch.setattr(renewing, "_MAX_LOOKS", 1_000_000)
 
 
 async def lost(begin, dialled):
@@ -177,7 +177,7 @@ async def test_one_beside_that_fails_itself_is_dialled_anew_without_a_call(diall
 async def test_who_stays_away_is_looked_for_again_only_once_a_call_wants_it(
     dialled, begin, monkeypatch
 ):
-    monkeypatch.setattr(renewing, "_MOST_LOOKS", 3)
+    monkeypatch.setattr(renewing, "_MAX_LOOKS", 3)
     calling = await lost(begin, dialled)
     await rounds(100)
     assert len(dialled) == 2

@@ -19,7 +19,7 @@ from tests.unit.gateway.doubles import (
 
 from llmrouter.common.errors import RouterError
 from llmrouter.gateway.plan import Candidate
-from llmrouter.gateway.shadowing import _MOST_AT_ONCE, Shadowing
+from llmrouter.gateway.shadowing import _MAX_AT_ONCE, Shadowing
 
 SHADOW = Candidate("next", "v2", "one:1")
 SHADOWED = planned(plan=replace(PLAN, shadows=(SHADOW,)))
@@ -76,7 +76,7 @@ async def test_the_error_of_the_request_itself_passes_and_the_shadow_goes_on():
 async def test_past_a_bound_shadows_are_left_out():
     runner, reporter = Runner(next=[0.05, *answer_events("next", "v2")]), Reporter()
     link = Shadowing(runner, reporter, Following(*answer_events()))
-    for _ in range(_MOST_AT_ONCE + 5):
+    for _ in range(_MAX_AT_ONCE + 5):
         await collect(link.generate(SHADOWED, CONTEXT))
     await link.wait()
-    assert len(runner.calls) == _MOST_AT_ONCE
+    assert len(runner.calls) == _MAX_AT_ONCE

@@ -17,11 +17,11 @@ from llmrouter.cache.semantic.index import Likeness, Question, QuestionIndex
 
 __all__ = ["SimilarQuestions"]
 
-_MOST_WAITING = 256
+_MAX_WAITING = 256
 """Questions and look-ups that wait for the thread; past it none are kept, and nothing is found."""
 _EXPECTED_SECONDS = 60.0
 """How long a question's answer may take to be stored."""
-_MOST_EXPECTED = 4_096
+_MAX_EXPECTED = 4_096
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class SimilarQuestions:
     async def add(self, question: Question, place: bytes) -> None:
         """Keep a question whose answer is at `place`, or will be in a moment."""
         self._expected[place] = self._clock() + _EXPECTED_SECONDS
-        while len(self._expected) > _MOST_EXPECTED:
+        while len(self._expected) > _MAX_EXPECTED:
             self._expected.popitem(last=False)
         await self._run(lambda: self._opened().add(question, place))
 
@@ -90,7 +90,7 @@ class SimilarQuestions:
 
     async def _run(self, work: Callable[[], _T]) -> _T | None:
         """Do it in the thread; None where it failed or too many wait: nothing depends on it."""
-        if not self._most or self._waiting >= _MOST_WAITING:
+        if not self._most or self._waiting >= _MAX_WAITING:
             return None
         self._waiting += 1
         try:

@@ -16,8 +16,8 @@ from llmrouter.v1 import generation_pb2
 __all__ = ["decode_question"]
 
 _PARTITION_BYTES = 32
-_MOST_TEXT_BYTES = 2048
-_MOST_NUMBERS = 4096
+_MAX_TEXT_BYTES = 2048
+_MAX_NUMBERS = 4096
 
 
 def decode_question(
@@ -33,11 +33,11 @@ def decode_question(
     if len(question.partition) != _PARTITION_BYTES:
         told = f"has {len(question.partition)} bytes; it must have {_PARTITION_BYTES}"
         raise invalid("question.partition", told)
-    if not 1 <= size <= _MOST_TEXT_BYTES:
-        raise invalid("question.text", f"has {size} bytes; 1 to {_MOST_TEXT_BYTES} are allowed")
+    if not 1 <= size <= _MAX_TEXT_BYTES:
+        raise invalid("question.text", f"has {size} bytes; 1 to {_MAX_TEXT_BYTES} are allowed")
     vector = np.array(question.vector, np.float32)
-    if not 1 <= len(vector) <= _MOST_NUMBERS:
-        told = f"has {len(vector)} numbers; 1 to {_MOST_NUMBERS} are allowed"
+    if not 1 <= len(vector) <= _MAX_NUMBERS:
+        told = f"has {len(vector)} numbers; 1 to {_MAX_NUMBERS} are allowed"
         raise invalid("question.vector", told)
     if not (np.isfinite(vector).all() and vector.any()):
         raise invalid("question.vector", "has no direction; its numbers must be finite, not all 0")

@@ -12,7 +12,7 @@ from llmrouter.common.profiling.stacks import Frame, Stacks
 
 __all__ = ["Step", "chrome_trace", "speedscope"]
 
-MOST_BYTES = 3 << 20
+MAX_BYTES = 3 << 20
 _SCHEMA = "https://www.speedscope.app/file-format-schema.json"
 
 
@@ -36,7 +36,7 @@ def speedscope(name: str, stacks: Stacks) -> tuple[bytes, bool]:
     kept = len(heaviest)
     while True:
         text = to_json(_speedscope(name, heaviest[:kept]))
-        if len(text) <= MOST_BYTES:
+        if len(text) <= MAX_BYTES:
             return text, kept < len(heaviest)
         kept //= 2
 
@@ -85,7 +85,7 @@ def chrome_trace(name: str, engines: dict[str, Sequence[Step]], began: float) ->
     cut = False
     while True:
         text = to_json(_trace(name, {one: steps[:kept] for one, steps in engines.items()}, began))
-        if len(text) <= MOST_BYTES:
+        if len(text) <= MAX_BYTES:
             return text, cut
         kept, cut = kept // 2, True
 

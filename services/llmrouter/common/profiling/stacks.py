@@ -11,7 +11,7 @@ from types import FrameType
 
 __all__ = ["Frame", "Stacks", "sample"]
 
-_MOST_STACKS = 10_000
+_MAX_STACKS = 10_000
 _DEEPEST = 128
 Frame = tuple[str, str, int]
 """Function, file, and the line where the function begins."""
@@ -29,7 +29,7 @@ class Stacks:
     def add(self, thread: str, stack: tuple[Frame, ...], seconds: float) -> None:
         """Count one stack; new ones beyond the bound are left out."""
         key = thread, stack
-        if key not in self.seconds and len(self.seconds) >= _MOST_STACKS:
+        if key not in self.seconds and len(self.seconds) >= _MAX_STACKS:
             self.truncated = True
             return
         self.seconds[key] = self.seconds.get(key, 0.0) + seconds

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 __all__ = ["Repetition"]
 
-_MOST_KEYS = 1024
+_MAX_KEYS = 1024
 
 
 @dataclass(slots=True)
@@ -43,7 +43,7 @@ class Repetition:
             window = self._windows.get(key)
             if window is None:
                 window = self._windows[key] = _Window(now)
-                if len(self._windows) > _MOST_KEYS:
+                if len(self._windows) > _MAX_KEYS:
                     self._windows.popitem(last=False)
             self._windows.move_to_end(key)
             held_back = 0

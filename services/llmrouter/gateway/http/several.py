@@ -23,7 +23,7 @@ from llmrouter.gateway.answers import AnswerBuilder, Choice
 
 __all__ = ["Placed", "side_by_side", "together", "whole_answers"]
 
-_MOST_WAITING = 64
+_MAX_WAITING = 64
 """Events that wait for the reader before the models do."""
 _LONGEST_ID = 60
 
@@ -57,7 +57,7 @@ async def _placed(stream: AsyncIterator[GenerationEvent], place: int) -> AsyncGe
 
 
 async def _merged(streams: Sequence[AsyncGenerator[Placed]]) -> AsyncGenerator[Placed]:
-    waiting: asyncio.Queue[Placed | Exception | None] = asyncio.Queue(_MOST_WAITING)
+    waiting: asyncio.Queue[Placed | Exception | None] = asyncio.Queue(_MAX_WAITING)
 
     async def follow(stream: AsyncGenerator[Placed]) -> None:
         ended: Exception | None = None

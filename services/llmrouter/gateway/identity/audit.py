@@ -20,7 +20,7 @@ from pathlib import Path
 
 __all__ = ["AuditFile", "AuditTrail"]
 
-_MOST_WAITING = 1024
+_MAX_WAITING = 1024
 _LONGEST = 512
 """Characters of one fact."""
 _log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class AuditTrail:
     def __init__(self, file: AuditFile) -> None:
         self._file = file
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="gateway-audit")
-        self._room = threading.Semaphore(_MOST_WAITING)
+        self._room = threading.Semaphore(_MAX_WAITING)
         self._lost = 0
         self._failing = False
 

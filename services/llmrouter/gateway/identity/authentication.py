@@ -31,7 +31,7 @@ _HOW = (
     "send `authorization: Bearer KEY` (LLMROUTER_API_KEY of the command line, api_key of the "
     "Python client)"
 )
-_MOST_CREDENTIAL = 16_384
+_MAX_CREDENTIAL = 16_384
 
 
 class Keys(Protocol):
@@ -202,9 +202,9 @@ def _credential(metadata: Iterable[tuple[str, str | bytes]]) -> str | None:
         raise unauthenticated(
             "the credential is empty; send `Bearer` and the key or token after it"
         )
-    if len(credential) > _MOST_CREDENTIAL:
+    if len(credential) > _MAX_CREDENTIAL:
         raise unauthenticated(
             f"the credential is too long: {len(credential)} characters, where at most "
-            f"{_MOST_CREDENTIAL} are taken"
+            f"{_MAX_CREDENTIAL} are taken"
         )
     return credential

@@ -21,7 +21,7 @@ __all__ = ["JwksBook"]
 _MAX_BYTES = 1 << 20
 _PIECE_BYTES = 1 << 16
 _TIMEOUT_SECONDS = 5.0
-_LEAST_PAUSE_SECONDS = 10.0
+_MIN_PAUSE_SECONDS = 10.0
 """Between two looks that unknown keys ask for: nobody shall make this gateway flood a provider."""
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class JwksBook:
         pause: Seconds at least before a look that an unknown key asks for.
     """
 
-    def __init__(self, place: str, interval: float, pause: float = _LEAST_PAUSE_SECONDS) -> None:
+    def __init__(self, place: str, interval: float, pause: float = _MIN_PAUSE_SECONDS) -> None:
         self._place, self._interval, self._pause = place, interval, pause
         self._keys: dict[str, jwt.PyJWK] = {}
         self._wanted = asyncio.Event()

@@ -16,11 +16,11 @@ from llmrouter.common.sqlite_errors import sqlite_said
 from llmrouter.gateway.identity.api_keys import ApiKey
 from llmrouter.gateway.identity.principal import Scope
 
-__all__ = ["MOST_KEYS", "KeyStore"]
+__all__ = ["MAX_KEYS", "KeyStore"]
 
-MOST_KEYS = 100_000
+MAX_KEYS = 100_000
 _WAIT_SECONDS = 5.0
-_LEAST_SECRET_BYTES = 16
+_MIN_SECRET_BYTES = 16
 _SCHEMA = "CREATE TABLE IF NOT EXISTS keys (id TEXT PRIMARY KEY, data TEXT NOT NULL) WITHOUT ROWID"
 
 
@@ -74,7 +74,7 @@ class KeyStore:
         with self._failures_told(), self._opened() as database, database:
             database.execute("BEGIN IMMEDIATE")
             (count,) = database.execute("SELECT count(*) FROM keys").fetchone()
-            if count >= MOST_KEYS:
+            if count >= MAX_KEYS:
                 message = f"{self._path} holds {count} keys, as many as may; take others out first"
                 raise RouterError(Reason.STORE_FAILED, message)
             database.execute("REPLACE INTO keys VALUES (?, ?)", (key.id, _encoded(key)))
@@ -89,8 +89,8 @@ class KeyStore:
 
     def _secret(self) -> bytes:
         found = self._secret_file.read_bytes().strip()
-        if len(found) < _LEAST_SECRET_BYTES:
-            raise ValueError(f"{self._secret_file} has fewer than {_LEAST_SECRET_BYTES} bytes")
+        if len(found) < _MIN_SECRET_BYTES:
+            raise ValueError(f"{self._secret_file} has fewer than {_MIN_SECRET_BYTES} bytes")
         return found
 
     def _make_secret(self) -> None:

@@ -17,8 +17,8 @@ ALGORITHMS = (
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA",
 )  # fmt: skip
 """Those with a public key: nobody but the provider can sign."""
-_MOST_KEYS = 64
-_MOST_MODELS = 256
+_MAX_KEYS = 64
+_MAX_MODELS = 256
 
 
 def read_jwks(data: object) -> dict[str, jwt.PyJWK]:
@@ -28,8 +28,8 @@ def read_jwks(data: object) -> dict[str, jwt.PyJWK]:
         ValueError: It is no key set, holds too many keys, or none of use.
     """
     entries = data.get("keys") if isinstance(data, Mapping) else None
-    if not isinstance(entries, list) or len(entries) > _MOST_KEYS:
-        raise ValueError(f"it is no JSON Web Key Set of at most {_MOST_KEYS} keys")
+    if not isinstance(entries, list) or len(entries) > _MAX_KEYS:
+        raise ValueError(f"it is no JSON Web Key Set of at most {_MAX_KEYS} keys")
     found = {}
     for entry in entries:
         key = _read_key(entry)
@@ -108,10 +108,10 @@ class TokenVerifier:
             return frozenset()
         claim = self._settings.models_claim
         named = frozenset(_names(claims.get(claim)))
-        if not named or len(named) > _MOST_MODELS:
+        if not named or len(named) > _MAX_MODELS:
             # Nothing must not mean all.
             raise unauthenticated(
-                f"the token's claim '{claim}' must name 1 to {_MOST_MODELS} models"
+                f"the token's claim '{claim}' must name 1 to {_MAX_MODELS} models"
             )
         return named
 

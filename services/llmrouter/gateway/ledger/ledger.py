@@ -17,7 +17,7 @@ from llmrouter.gateway.record import SPARED, RequestRecord
 
 __all__ = ["Ledger"]
 
-_MOST_WAITING = 20_000
+_MAX_WAITING = 20_000
 _AT_ONCE = 1_000
 _PAUSE_SECONDS = 0.25
 _PRUNED_EVERY_SECONDS = 600.0
@@ -63,7 +63,7 @@ class Ledger:
             await task
 
     def _note(self, entry: Entry) -> None:
-        if len(self._waiting) >= _MOST_WAITING:
+        if len(self._waiting) >= _MAX_WAITING:
             self._lost += 1
             return
         self._waiting.append(entry)

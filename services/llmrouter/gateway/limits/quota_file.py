@@ -20,7 +20,7 @@ from llmrouter.gateway.limits.counters import CalendarCounter, SlidingCounter
 __all__ = ["QuotaFile"]
 
 _PAUSE_SECONDS = 0.05
-_LEAST_WINDOW = 60_000
+_MIN_WINDOW = 60_000
 """Milliseconds; shorter windows are over before a gateway has started again."""
 _SCHEMA = """CREATE TABLE IF NOT EXISTS counters
     (name TEXT PRIMARY KEY, until INTEGER NOT NULL, state TEXT NOT NULL) WITHOUT ROWID;"""
@@ -65,7 +65,7 @@ class QuotaFile:
 
     def keep(self, name: str, counter: Kept) -> None:
         """Have a counter written soon, as it stands then."""
-        if isinstance(counter, SlidingCounter) and counter.window < _LEAST_WINDOW:
+        if isinstance(counter, SlidingCounter) and counter.window < _MIN_WINDOW:
             return
         self._changed[name] = counter
         self._wake.set()

@@ -35,7 +35,7 @@ __all__ = ["RedisStore"]
 _SCRIPTS = Path(__file__).with_name("scripts")
 _AT_ONCE = 128
 """Calls that travel together."""
-_MOST_WAITING = 16_384
+_MAX_WAITING = 16_384
 """Calls that wait; more reservations are refused, and the oldest settlements are lost."""
 _BEAT_SECONDS = 2.0
 _LIFE_MILLISECONDS = 10_000
@@ -114,7 +114,7 @@ class RedisStore:
         Raises:
             RouterError: STORE_FAILED while the server cannot be used.
         """
-        if self._link.away or len(self._waiting) >= _MOST_WAITING:
+        if self._link.away or len(self._waiting) >= _MAX_WAITING:
             raise self._failure()
         self._made += 1
         answer: asyncio.Future[Reservation | Refused] = asyncio.get_running_loop().create_future()
@@ -128,7 +128,7 @@ class RedisStore:
         if all(one.kind.resource is Resource.REQUESTS for one in reservation.charges):
             return
         self._waiting.append(_Settle(reservation, actual))
-        while len(self._waiting) > 2 * _MOST_WAITING:
+        while len(self._waiting) > 2 * _MAX_WAITING:
             self._waiting.popleft()
         self._wake.set()
 

@@ -26,9 +26,9 @@ from llmrouter.gateway.limits.settings import WebhookSettings
 __all__ = ["SIGNATURE", "Webhook", "signature"]
 
 SIGNATURE = "x-llmrouter-signature"
-_MOST_WAITING = 256
+_MAX_WAITING = 256
 _FIRST_PAUSE = 1.0
-_LEAST_SECRET_BYTES = 16
+_MIN_SECRET_BYTES = 16
 _log = structlog.get_logger("llmrouter.gateway.limits")
 
 
@@ -64,7 +64,7 @@ class Webhook:
     ) -> None:
         self._settings, self._pause, self._clock = settings, pause, clock
         self._secret = _read(settings.secret_file)
-        self._waiting: asyncio.Queue[Alert] = asyncio.Queue(_MOST_WAITING)
+        self._waiting: asyncio.Queue[Alert] = asyncio.Queue(_MAX_WAITING)
         self._task: asyncio.Task[None] | None = None
 
     def __call__(self, alert: Alert) -> None:
@@ -134,7 +134,7 @@ def _read(file: Path) -> bytes:
     except OSError as error:
         message = f"gateway.limits.webhook.secret_file cannot be read: {error}"
         raise RouterError(Reason.STORE_FAILED, message) from error
-    if len(secret) < _LEAST_SECRET_BYTES:
-        message = f"{file} has fewer than {_LEAST_SECRET_BYTES} bytes, the least for a secret"
+    if len(secret) < _MIN_SECRET_BYTES:
+        message = f"{file} has fewer than {_MIN_SECRET_BYTES} bytes, the least for a secret"
         raise RouterError(Reason.STORE_FAILED, message)
     return secret

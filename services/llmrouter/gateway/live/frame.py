@@ -18,13 +18,13 @@ from llmrouter.gateway.record import RequestRecord
 from llmrouter.v1 import cache_pb2, generation_pb2, inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
-__all__ = ["MOST_CHOICES", "MOST_NODES", "frame_of"]
+__all__ = ["MAX_CHOICES", "MAX_NODES", "frame_of"]
 
-MOST_CHOICES, MOST_NODES = 12, 16
-_MOST_MODELS, _MOST_ENDPOINTS, _MOST_LOADED = 64, 8, 64
-_MOST_BREAKERS, _MOST_ROLLOUTS, _MOST_COSTS, _MOST_ERRORS = 32, 16, 8, 4
-_MOST_REQUESTS = 40
-_MOST_LIMITS = 16
+MAX_CHOICES, MAX_NODES = 12, 16
+_MAX_MODELS, _MAX_ENDPOINTS, _MAX_LOADED = 64, 8, 64
+_MAX_BREAKERS, _MAX_ROLLOUTS, _MAX_COSTS, _MAX_ERRORS = 32, 16, 8, 4
+_MAX_REQUESTS = 40
+_MAX_LIMITS = 16
 _LONGEST_NAME, _LONGEST_SENTENCE = 96, 300
 
 
@@ -46,20 +46,20 @@ def frame_of(
         "traffic": _traffic(recent),
         "models": _models(seen),
         "models_in_all": len(seen.catalog.models),
-        "breakers": [_breaker(one) for one in seen.breakers.breakers[:_MOST_BREAKERS]],
+        "breakers": [_breaker(one) for one in seen.breakers.breakers[:_MAX_BREAKERS]],
         "nodes": [_node(name, node) for name, node in seen.nodes.items()],
         "engines": _engines(seen, rates),
-        "rollouts": [_rollout(one) for one in seen.rollouts.rollouts[:_MOST_ROLLOUTS]],
+        "rollouts": [_rollout(one) for one in seen.rollouts.rollouts[:_MAX_ROLLOUTS]],
         "cache": _cache(seen.levels),
         "costs": _costs(seen.costs.costs),
-        "requests": [_request(at, one) for at, one in recent.newest(_MOST_REQUESTS)],
+        "requests": [_request(at, one) for at, one in recent.newest(_MAX_REQUESTS)],
         "choices": [_choice(one) for one in reversed(seen.choices)],
         "limits": [_limit(one) for one in _fullest(limits)],
     }
 
 
 def _fullest(limits: Sequence[Fullest]) -> list[Fullest]:
-    return sorted(limits, key=lambda one: -one.share)[:_MOST_LIMITS]
+    return sorted(limits, key=lambda one: -one.share)[:_MAX_LIMITS]
 
 
 def _traffic(recent: RecentRequests) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def _models(seen: Overview) -> list[dict[str, Any]]:
     """Return the models; the busiest ones where there are too many."""
     scores = _scores(seen.choices)
     kept = sorted(seen.catalog.models, key=lambda one: -one.statistics.recent.attempts)
-    kept = sorted(kept[:_MOST_MODELS], key=lambda one: (one.name, one.version))
+    kept = sorted(kept[:_MAX_MODELS], key=lambda one: (one.name, one.version))
     return [_model(one, scores.get((one.name, one.version))) for one in kept]
 
 
@@ -102,7 +102,7 @@ def _scores(choices: Iterable[dict[str, Any]]) -> dict[tuple[str, str], dict[str
 
 def _model(one: pb.CatalogModel, judged: dict[str, Any] | None) -> dict[str, Any]:
     now = one.statistics
-    errors = sorted(now.errors.items(), key=lambda error: -error[1])[:_MOST_ERRORS]
+    errors = sorted(now.errors.items(), key=lambda error: -error[1])[:_MAX_ERRORS]
     return {
         "name": _name(one.name),
         "version": _name(one.version),
@@ -117,7 +117,7 @@ def _model(one: pb.CatalogModel, judged: dict[str, Any] | None) -> dict[str, Any
         "first_token": _times(now.first_token),
         "per_second": _rounded(now.tokens_per_second),
         "cost": round(now.cost, 9),
-        "endpoints": [_endpoint(place) for place in one.endpoints[:_MOST_ENDPOINTS]],
+        "endpoints": [_endpoint(place) for place in one.endpoints[:_MAX_ENDPOINTS]],
         "endpoints_in_all": len(one.endpoints),
     }
 
@@ -157,7 +157,7 @@ def _node(name: str, node: model_pb2.ModelServiceListResponse) -> dict[str, Any]
 def _engines(seen: Overview, rates: Rates) -> list[dict[str, Any]]:
     told: list[dict[str, Any]] = []
     for node, one in seen.held():
-        if one.state == inference_pb2.MODEL_STATE_UNLOADED or len(told) >= _MOST_LOADED:
+        if one.state == inference_pb2.MODEL_STATE_UNLOADED or len(told) >= _MAX_LOADED:
             continue
         now, rate = one.statistics, rates.get((node, one.name, one.version))
         asked = now.prompt_tokens + now.reused_tokens
@@ -220,7 +220,7 @@ def _costs(costs: Iterable[pb.Cost]) -> dict[str, list[dict[str, Any]]]:
     told: dict[str, list[dict[str, Any]]] = {"model": [], "tenant": []}
     for one in costs:
         rows = told.get(one.kind)
-        if rows is not None and len(rows) < _MOST_COSTS:
+        if rows is not None and len(rows) < _MAX_COSTS:
             rows.append({
                 "name": _name(one.name),
                 "attempts": one.attempts,
@@ -270,7 +270,7 @@ def _choice(one: dict[str, Any]) -> dict[str, Any]:
         "reason": _said(one["reason"]),
         "candidates": len(one["order"]),
         "excluded": len(one["exclusions"]),
-        "outcomes": [_name(each["error_reason"]) for each in one["outcomes"][:_MOST_ERRORS]],
+        "outcomes": [_name(each["error_reason"]) for each in one["outcomes"][:_MAX_ERRORS]],
     }
 
 

@@ -16,7 +16,7 @@ from llmrouter.common.overview import Overview, Reach, look, places_in, rates_be
 from llmrouter.common.wire_errors import from_rpc_error
 from llmrouter.gateway.limits.opening import Limits
 from llmrouter.gateway.live.feed import LiveFeed
-from llmrouter.gateway.live.frame import MOST_CHOICES, MOST_NODES, frame_of
+from llmrouter.gateway.live.frame import MAX_CHOICES, MAX_NODES, frame_of
 from llmrouter.gateway.live.recent import RecentRequests
 from llmrouter.gateway.live.troubles import troubles_in
 from llmrouter.gateway.settings import GatewaySettings
@@ -68,7 +68,7 @@ class LivePage:
         }
         nodes = _nodes(self._before) if self._before is not None else []
         places = {address: self._node(address) for address in nodes}
-        seen = await look(services, places, MOST_CHOICES, _SECONDS)
+        seen = await look(services, places, MAX_CHOICES, _SECONDS)
         if not nodes and (found := _nodes(seen)):  # the first look cannot know whom to ask
             places = {address: self._node(address) for address in found}
             seen.nodes = (await look({}, places, 0, _SECONDS)).nodes
@@ -107,4 +107,4 @@ async def _reached(name: str, channel: Any) -> AsyncIterator[Any]:
 
 def _nodes(seen: Overview) -> list[str]:
     """Return the inference services to ask."""
-    return places_in(seen.catalog)[:MOST_NODES]
+    return places_in(seen.catalog)[:MAX_NODES]

@@ -14,7 +14,7 @@ __all__ = ["CALLERS", "STEPS", "STEP_SECONDS", "RecentRequests", "Step"]
 
 STEPS, STEP_SECONDS = 60, 5
 _MOST = 200
-_MOST_OUTCOMES = 64
+_MAX_OUTCOMES = 64
 CALLERS = frozenset({
     Reason.INVALID_ARGUMENT, Reason.UNKNOWN_MODEL, Reason.UNKNOWN_STRATEGY, Reason.CONTEXT_TOO_LONG,
     Reason.NO_CANDIDATE, Reason.UNSUPPORTED_OPTION, Reason.CANCELLED, Reason.UNKNOWN_PLAN,
@@ -66,7 +66,7 @@ class RecentRequests:
             blamed = record.outcome in CALLERS
             step.refused += blamed
             step.failed += not blamed
-            if record.outcome in step.outcomes or len(step.outcomes) < _MOST_OUTCOMES:
+            if record.outcome in step.outcomes or len(step.outcomes) < _MAX_OUTCOMES:
                 step.outcomes[record.outcome] += 1
         if record.bill is not None:
             bill = record.bill

@@ -18,7 +18,7 @@ _CONTEXT = 128
 _GROUPS = 64
 """Characters before the last word that may belong to it."""
 _LONGEST_WORD = 8_192
-_MOST_HELD = 65_536
+_MAX_HELD = 65_536
 _HEADER = re.compile(r"-----BEGIN(?: [A-Z0-9 ]{0,60}-{0,5})?\Z")
 _GROUP = re.compile(r"[\dA-Z+(][\dA-Z().+-]*\Z")
 
@@ -37,7 +37,7 @@ class Screen:
         whole = self._context + self._held
         findings = self._new(whole)
         until = max(len(self._context), _settled(whole))
-        if len(self._held) < _MOST_HELD:
+        if len(self._held) < _MAX_HELD:
             # What was found at the end may go on; what is not settled may be another thing.
             until = min((one.start for one in findings if one.end >= until), default=until)
             until = min(until, _header(whole))

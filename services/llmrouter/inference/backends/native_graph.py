@@ -23,7 +23,7 @@ from llmrouter.inference.models.untrusted_json import inside
 
 __all__ = ["MatrixPlace", "NativeGraph", "read_graph", "rewrite_graph"]
 
-_MOST_GRAPH_BYTES = 64 * 2**20
+_MAX_GRAPH_BYTES = 64 * 2**20
 """A larger file holds its weights itself, and those are left to ONNX Runtime."""
 _CONTRIB = "com.microsoft"
 _DOMAIN = "llmrouter"
@@ -105,7 +105,7 @@ def rewrite_graph(file: Path, *, multiply: bool, pack: DecoderTensors | None) ->
 def read_graph(file: Path) -> Any:
     """Return the model in `file` without external data; None for one that is broken or large."""
     try:
-        return None if file.stat().st_size > _MOST_GRAPH_BYTES else load_graph(file)
+        return None if file.stat().st_size > _MAX_GRAPH_BYTES else load_graph(file)
     except (OSError, RouterError):
         return None
 

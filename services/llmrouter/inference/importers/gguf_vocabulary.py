@@ -15,7 +15,7 @@ __all__ = ["read_vocabulary", "with_merges"]
 
 _MAX_PIECE = 256
 """Characters of a piece of SentencePiece; its own limit is 16 unless asked."""
-_MOST_MERGES = 2_000_000
+_MAX_MERGES = 2_000_000
 _MERGES_PER_TOKEN = 16
 """Real vocabularies have two or three for each, 600,000 in all."""
 _ALSO_CALLED = {
@@ -101,12 +101,12 @@ def _derived(path: Path, fields: GgufFields, tokens: Sequence[str]) -> list[tupl
     if longest > _MAX_PIECE:
         raise bad_file(path, f"has a token of {longest} characters; at most {_MAX_PIECE}")
     ids = {token: index for index, token in enumerate(tokens)}
-    most = min(_MOST_MERGES, _MERGES_PER_TOKEN * len(tokens))
+    most = min(_MAX_MERGES, _MERGES_PER_TOKEN * len(tokens))
     if sum(1 for _ in islice(_known_cuts(tokens, ids), most + 1)) > most:
         raise bad_file(
             path,
             f"has tokens that are cut into two others in more than {most} ways, "
-            f"{_MERGES_PER_TOKEN} for each and {_MOST_MERGES} in all",
+            f"{_MERGES_PER_TOKEN} for each and {_MAX_MERGES} in all",
         )
     found = [
         (-scores[index], -len(left), -len(right), ids[left], ids[right])

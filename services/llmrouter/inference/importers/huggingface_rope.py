@@ -32,7 +32,7 @@ _FIELDS: Mapping[str, frozenset[str]] = {
 }  # fmt: skip
 """What each kind is described by; further fields would change what it means."""
 _ALSO_CALLED = {"su": "longrope", "none": "default"}
-_MOST_TOKENS = 1 << 24
+_MAX_TOKENS = 1 << 24
 
 
 def read_rope(config: JsonObject, head_size: int, context: int) -> tuple[Rope, int]:
@@ -102,7 +102,7 @@ def _original(config: JsonObject, scaling: JsonObject, context: int) -> int:
     name = "original_max_position_embeddings"
     for holder in (scaling, config):
         if holder.has(name):
-            return min(holder.integer(name, 1, _MOST_TOKENS), context)
+            return min(holder.integer(name, 1, _MAX_TOKENS), context)
     return context
 
 
@@ -111,7 +111,7 @@ def _llama3(scaling: JsonObject, turning: Rope) -> Rope:
     high = scaling.number("high_freq_factor", 1e-3, 1e4)
     if high <= low:
         raise scaling.refuse("high_freq_factor", "must be above low_freq_factor")
-    original = scaling.integer("original_max_position_embeddings", 1, _MOST_TOKENS)
+    original = scaling.integer("original_max_position_embeddings", 1, _MAX_TOKENS)
     return rope.llama3(turning, _factor(scaling), low, high, original)
 
 

@@ -18,7 +18,7 @@ from llmrouter.inference.models.partials import open_unlinked
 __all__ = ["Journal", "Written"]
 
 _FORMAT = 1
-_MOST_BYTES = 64 << 20
+_MAX_BYTES = 64 << 20
 """Of a journal; one of a thousand layers has less than a MiB."""
 _CHUNK = 1 << 20
 
@@ -89,8 +89,8 @@ class Journal:
         """Return what was noted of the same file; nothing where a line makes no sense."""
         try:
             with open_unlinked(self._path, "rb") as stream:
-                content = stream.read(_MOST_BYTES + 1)
-            if len(content) > _MOST_BYTES:
+                content = stream.read(_MAX_BYTES + 1)
+            if len(content) > _MAX_BYTES:
                 return []
             text = content.decode("utf-8")
             # A line that a kill has cut short has no end.

@@ -20,7 +20,7 @@ from llmrouter.inference.models.untrusted_json import broken_file, inside
 __all__ = ["check_graph", "load_graph"]
 
 _REMEDY = "fetch the folder again"
-_MOST_GRAPH_BYTES = 2 * 2**30
+_MAX_GRAPH_BYTES = 2 * 2**30
 """Protobuf's own limit: larger models keep their weights in files beside the graph."""
 
 
@@ -31,7 +31,7 @@ def load_graph(file: Path) -> Any:
         RouterError: MODEL_UNAVAILABLE when it is none.
     """
     try:
-        if file.stat().st_size > _MOST_GRAPH_BYTES:
+        if file.stat().st_size > _MAX_GRAPH_BYTES:
             problem = "is larger than 2 GiB, which no ONNX graph can be"
             raise broken_file(file, problem, _REMEDY)
         return onnx.load(str(file), load_external_data=False)

@@ -31,7 +31,7 @@ _INLINE = 1 << 16
 """Of a small file some disks count no blocks."""
 _BEYOND = 1 << 62
 """Of what is as large as a number says that is itself computed."""
-_MOST_DIMENSIONS = 8
+_MAX_DIMENSIONS = 8
 """Of a tensor that is stored; weights have five at most."""
 _SIZED = frozenset({"ConstantOfShape", "Expand", "Range"})
 _WRITTEN = frozenset({"Constant", "If"})
@@ -107,10 +107,10 @@ def _check_dimensions(file: Path, graph: Any) -> None:
     The product of many is a number of megabytes, and takes longer than the model to load.
     """
     for tensor in tensors_of(graph):
-        if len(tensor.dims) > _MOST_DIMENSIONS:
+        if len(tensor.dims) > _MAX_DIMENSIONS:
             problem = (
                 f"gives the tensor {str(tensor.name)[:80]!a} {len(tensor.dims)} dimensions; "
-                f"at most {_MOST_DIMENSIONS}"
+                f"at most {_MAX_DIMENSIONS}"
             )
             raise broken_file(file, problem, REMEDY)
 

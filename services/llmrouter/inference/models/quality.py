@@ -30,7 +30,7 @@ __all__ = ["evaluation_tokens", "exact_quality", "measure_quality", "write_refer
 Array = npt.NDArray[np.float32]
 
 _CHUNK = 128
-_MOST_SURPRISE = 100.0
+_MAX_SURPRISE = 100.0
 """Nats per token; a model that knows nothing has the logarithm of its vocabulary, some 12."""
 _LOGITS_TO_KEEP = "logits_to_keep"
 
@@ -108,7 +108,7 @@ def _perplexity(surprise: float, tokens: int, file: Path) -> float:
     """
     if tokens < 2:
         what = "has a context of one token: there is nothing to predict"
-    elif not surprise / (tokens - 1) < _MOST_SURPRISE:  # NaN compares as neither
+    elif not surprise / (tokens - 1) < _MAX_SURPRISE:  # NaN compares as neither
         what = "predicts the evaluation text with no usable numbers; its weights are broken"
     else:
         return math.exp(surprise / (tokens - 1))

@@ -21,15 +21,15 @@ from llmrouter.inference.models.untrusted_json import broken_file
 __all__ = ["read_parts", "text_growth"]
 
 _REMEDY = "import the model again"
-_MOST_STEPS = 64
-_MOST_GROWTH = 1 << 14
+_MAX_STEPS = 64
+_MAX_GROWTH = 1 << 14
 """Of a text by all parts together; those of real models have about 13,000 at most, on paper."""
-_MOST_WRITTEN = 64
+_MAX_WRITTEN = 64
 """Of what a file says itself to write for something else; real ones have below 16."""
-_MOST_SPECIAL = 64
+_MAX_SPECIAL = 64
 """Control tokens around a text."""
 _LONGEST_TOKEN = 8192
-_MOST_ADDED = 1 << 20
+_MAX_ADDED = 1 << 20
 """Bytes of all added tokens: the library's search for them takes 200 times as many at worst. Those
 of models that speak, with 65,536 of them, have 700,000."""
 _LONGEST_MAPPED = 256
@@ -81,8 +81,8 @@ def text_growth(file: Path, parts: _Step) -> int:
     except (TypeError, ValueError, AttributeError, KeyError) as error:
         problem = f"has a {part} that cannot be read ({type(error).__name__})"
         raise broken_file(file, problem, _REMEDY) from error
-    if growth > _MOST_GROWTH:
-        raise broken_file(file, f"may make {growth} bytes of one; at most {_MOST_GROWTH}", _REMEDY)
+    if growth > _MAX_GROWTH:
+        raise broken_file(file, f"may make {growth} bytes of one; at most {_MAX_GROWTH}", _REMEDY)
     return growth
 
 
@@ -105,10 +105,10 @@ def _growth(part: Any, inner: str, known: Mapping[str, Callable[[_Step], int]]) 
         factor = known[kind](step)
         growth *= factor
         written *= factor if kind in ("Replace", "Prepend") else 1
-        if count > _MOST_STEPS or growth > _MOST_GROWTH or written > _MOST_WRITTEN:
+        if count > _MAX_STEPS or growth > _MAX_GROWTH or written > _MAX_WRITTEN:
             raise _RefusedError(
                 f"may make {growth} bytes of one in {count} steps, {written} by replacements; "
-                f"at most {_MOST_GROWTH} in {_MOST_STEPS} steps, {_MOST_WRITTEN} by replacements"
+                f"at most {_MAX_GROWTH} in {_MAX_STEPS} steps, {_MAX_WRITTEN} by replacements"
             )
     return growth
 
@@ -158,8 +158,8 @@ def _written_around(step: _Step) -> int:
         raise _RefusedError("repeats the text")
     tokens = step.get("special_tokens", {})
     listed = tokens.values() if isinstance(tokens, dict) else tokens
-    if len(single) > _MOST_SPECIAL or any(len(one["ids"]) > _MOST_SPECIAL for one in listed):
-        raise _RefusedError(f"puts more than {_MOST_SPECIAL} tokens around a text")
+    if len(single) > _MAX_SPECIAL or any(len(one["ids"]) > _MAX_SPECIAL for one in listed):
+        raise _RefusedError(f"puts more than {_MAX_SPECIAL} tokens around a text")
     return 1
 
 
@@ -226,5 +226,5 @@ def _check_tokens(parts: _Step) -> None:
 def _check_added(parts: _Step) -> None:
     """Refuse more added tokens than may be searched for in every text."""
     sizes = [_size(token["content"]) for token in parts.get("added_tokens") or ()]
-    if sum(sizes) > _MOST_ADDED:
-        raise _RefusedError(f"holds {sum(sizes)} bytes in {len(sizes)}; at most {_MOST_ADDED}")
+    if sum(sizes) > _MAX_ADDED:
+        raise _RefusedError(f"holds {sum(sizes)} bytes in {len(sizes)}; at most {_MAX_ADDED}")

@@ -64,7 +64,7 @@ def test_writers_that_begin_a_new_file_at_once_tear_no_line(path):
 
 
 async def test_what_finds_no_room_is_counted_and_told(path, monkeypatch):
-    monkeypatch.setattr(audit, "_MOST_WAITING", 2)
+    monkeypatch.setattr(audit, "_MAX_WAITING", 2)
     gate, file = threading.Event(), AuditFile(path, 1 << 20)
     write = file.write
     monkeypatch.setattr(file, "write", lambda *given: (gate.wait(30), write(*given)))

@@ -14,7 +14,7 @@ from llmrouter.gateway.record import RequestRecord
 from llmrouter.v1 import inference_pb2, model_pb2
 from llmrouter.v1 import selector_pb2 as pb
 
-MOST_BYTES = 256 << 10
+MAX_BYTES = 256 << 10
 LONG = "x" * 5000
 
 
@@ -48,7 +48,7 @@ def huge():
 
 def test_a_frame_is_bounded_whatever_the_suite_holds():
     frame = ready(*huge())
-    assert len(json.dumps(frame)) < MOST_BYTES
+    assert len(json.dumps(frame)) < MAX_BYTES
     assert (len(frame["models"]), frame["models_in_all"]) == (64, 1000)
     assert len(frame["troubles"]) == 40
 

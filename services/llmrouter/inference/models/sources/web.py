@@ -17,7 +17,7 @@ from llmrouter.inference.models.sources.download import Answer, BrokenOffError, 
 __all__ = ["WebFile", "is_confidential", "place_of"]
 
 _TIMEOUT = 30.0
-_MOST_REDIRECTS = 5
+_MAX_REDIRECTS = 5
 _BROKEN = (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError)
 _RANGE_REFUSED = 416
 
@@ -97,7 +97,7 @@ class WebFile:
 class _Redirects(urllib.request.HTTPRedirectHandler):
     """Follows a few redirects, and none to where the file itself might not lie."""
 
-    max_redirections = _MOST_REDIRECTS
+    max_redirections = _MAX_REDIRECTS
 
     def __init__(self, file: WebFile) -> None:
         self._file = file
