@@ -292,7 +292,7 @@ def test_another_importer_is_asked_for_by_name(pulled, tmp_path):
 def test_a_url_needs_its_checksum_and_the_error_names_the_flag(pulled):
     url = ("models", "import", "https://models.example/b.gguf", "--name", "mine")
     done = run(*url)
-    assert (done.exit_code, "give --sha256" in done.stderr, pulled) == (2, True, [])
+    assert (done.exit_code, "--sha256 must be given" in done.stderr, pulled) == (2, True, [])
     assert run(*url, "--sha256", "0" * 64).exit_code == 0
     [(source, *_)] = pulled
     assert (source.remote.place, source.sha256) == ("models.example/b.gguf", "0" * 64)

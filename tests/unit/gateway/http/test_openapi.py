@@ -40,4 +40,5 @@ def test_it_has_every_field_of_every_body():
 
 def test_it_has_every_status_that_a_refusal_can_have():
     asking = document()["paths"]["/v1/chat/completions"]["post"]["responses"]
-    assert len(asking) - 1 == len({rule.status for rule in RULES.values()})
+    # Besides an answer, and a body that is too large for HTTP alone.
+    assert len(asking.keys() - {"200", "413"}) == len({rule.status for rule in RULES.values()})

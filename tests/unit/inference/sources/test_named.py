@@ -56,7 +56,7 @@ def refusal(text: str, sha256: str | None = SHA256) -> str:
 )
 def test_other_places_need_one_and_the_error_says_how_to_give_it(text: str) -> None:
     told = refusal(text, None)
-    assert "--sha256" in told
+    assert "sha256: must be given" in told
     assert "hidden" not in told
 
 
