@@ -1,21 +1,16 @@
-"""Checks of the configuration, the models and the services."""
+"""Checks of the models, of what is dialled outside, and of what running services say."""
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from llmrouter.cli.calling import dialled
+from llmrouter.cli.checks_services import listens
 from llmrouter.cli.findings import Finding, State
-from llmrouter.cli.places import Place
-from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.errors import RouterError
 from llmrouter.common.overview import Overview
-from llmrouter.common.settings import SERVICES, read_variable
+from llmrouter.common.settings import read_variable
 from llmrouter.common.sizes import size_text
 from llmrouter.v1 import model_pb2
 from llmrouter.v1 import selector_pb2 as pb
@@ -24,92 +19,32 @@ if TYPE_CHECKING:
     from llmrouter.inference.models.store import ModelStore
     from llmrouter.suite import SuiteSettings
 
-__all__ = ["check_ports", "check_running", "check_store", "check_telemetry"]
+__all__ = ["check_providers", "check_running", "check_store", "check_telemetry"]
 
-_SECONDS = 2.0
-_SERVING = health_pb2.HealthCheckResponse.SERVING
 _PULL = "llmrouter models pull smollm2-135m-instruct"
 
 
 def check_store(store: ModelStore) -> Iterator[Finding]:
     """Look whether there are models, and whether each can be read."""
+    from llmrouter.inference.models.strangers import strangers
+
     names = store.names()
     if not names:
         yield Finding("models", State.WARNING, f"{store.root} has none", _PULL)
+    for name, why in strangers(store.root).items():
+        yield Finding("models", State.WARNING, f"{name} {why}")
     size, broken = 0, False
     for name in names:
         try:
             size += store.model(name).size_bytes
         except RouterError as error:
             broken = True
-            remedy = f"pull or import {name} again"
-            yield Finding("models", State.FAILED, f"{name}: {error.message}", remedy)
+            # Its sentence ends in what helps.
+            yield Finding("models", State.FAILED, f"{name}: {error.message}")
     if names and not broken:
         said = f"{len(names)} in {store.root}, {size_text(size)}: {', '.join(names)}"
-        yield Finding("models", State.OK, said)
-
-
-async def check_ports(settings: SuiteSettings) -> list[Finding]:
-    """Look who listens where the services are to listen."""
-    looks = []
-    for name in SERVICES:
-        section = getattr(settings, name)
-        if section.port:
-            ciphered = section.tls is not None
-            looks.append(_port(name, reachable(section.host), section.port, ciphered=ciphered))
-    gateway, page = settings.gateway, settings.telemetry.prometheus
-    if gateway.http_port:
-        looks.append(_other("HTTP API", reachable(gateway.host), gateway.http_port))
-    if page.enabled and page.port:
-        looks.append(_other("metrics page", reachable(page.host), page.port))
-    return list(await asyncio.gather(*looks))
-
-
-async def _port(name: str, host: str, port: int, *, ciphered: bool) -> Finding:
-    address = address_of(host, port)
-    if not await _listens(host, port):
-        return Finding(name, State.NOTE, f"not running; {address} is free", f"llmrouter {name}")
-    place = Place(name, (address,), "the settings say", "--config")
-    if ciphered and place.tls is None:
-        said = f"something listens at {address}, where the settings want TLS"
-        return Finding(name, State.NOTE, said, "name the CA to ask it: llmrouter --tls-ca … doctor")
-    serving = await _is_serving(place)
-    if serving is None:
-        remedy = f"stop what it is, or set {name}.port"
-        return Finding(name, State.FAILED, f"something else listens at {address}", remedy)
-    if not serving:
-        said = f"runs at {address} and is not ready"
-        return Finding(name, State.WARNING, said, "its log says why; without a model: " + _PULL)
-    return Finding(name, State.OK, f"serves at {address}")
-
-
-async def _is_serving(place: Place) -> bool | None:
-    """Return whether a service of ours is ready there; None where none is."""
-    name = f"llmrouter.v1.{place.service.capitalize()}Service"
-    try:
-        async with dialled(place) as channel:
-            request = health_pb2.HealthCheckRequest(service=name)
-            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=_SECONDS)
-    except RouterError:
-        return None
-    return bool(answer.status == _SERVING)
-
-
-async def _other(check: str, host: str, port: int) -> Finding:
-    address = address_of(host, port)
-    if await _listens(host, port):
-        return Finding(check, State.OK, f"something listens at {address}")
-    return Finding(check, State.NOTE, f"not running; {address} is free")
-
-
-async def _listens(host: str, port: int) -> bool:
-    try:
-        async with asyncio.timeout(_SECONDS):
-            _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    return True
+        how = "files and their sizes; `llmrouter models check` compares every byte"
+        yield Finding("models", State.OK, f"{said} ({how})")
 
 
 async def check_providers(settings: SuiteSettings) -> list[Finding]:
@@ -131,7 +66,7 @@ async def check_providers(settings: SuiteSettings) -> list[Finding]:
 async def _reached(check: str, url: str, name: str) -> Finding:
     parts = urlsplit(url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
-    if await _listens(parts.hostname or "", port):
+    if await listens(parts.hostname or "", port):
         return Finding(check, State.OK, f"{name} is reached")
     remedy = "start it, correct the address, or let the network through"
     return Finding(check, State.WARNING, f"{name} is not reached", remedy)

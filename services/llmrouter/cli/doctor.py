@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
@@ -16,10 +16,10 @@ from llmrouter.cli.looking import look_at
 from llmrouter.cli.output import Json, counted, out, write_json
 from llmrouter.cli.places import Place
 from llmrouter.cli.running import Config
-from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.settings import ConfigError
 
 if TYPE_CHECKING:
+    from llmrouter.cli.checks_services import Look
     from llmrouter.suite import SuiteSettings
 
 __all__ = ["doctor"]
@@ -71,28 +71,30 @@ def _machine() -> Iterator[Finding]:
 def _suite(settings: SuiteSettings) -> Iterator[Finding]:
     from llmrouter.cli import checks_suite as checks
     from llmrouter.cli.checks_redis import check_redis
+    from llmrouter.cli.checks_services import check_pages, check_services
     from llmrouter.cli.stores import open_store
 
     yield from checks.check_store(open_store(settings.inference.store))
-    ports = asyncio.run(checks.check_ports(settings))
-    yield from ports
+    looks = asyncio.run(check_services(settings))
+    yield from (look.finding for look in looks)
+    yield from asyncio.run(check_pages(settings))
     yield from asyncio.run(checks.check_providers(settings))
     yield from asyncio.run(check_redis(settings))
     yield from asyncio.run(checks.check_telemetry(settings))
-    serving = {one.check for one in ports if one.state is not State.NOTE}
-    if "selector" in serving:
-        yield from checks.check_running(
-            asyncio.run(look_at(*_places(settings, serving), choices=0))
-        )
+    places = _places(looks)
+    if any(place.service == "selector" for place in places):
+        yield from checks.check_running(asyncio.run(look_at(*places, choices=0)))
 
 
-def _places(settings: SuiteSettings, serving: set[str]) -> list[Place]:
-    def place(name: str) -> Place:
-        section = getattr(settings, name)
-        address = address_of(reachable(section.host), section.port)
-        return Place(name, (address,), "the settings say", "--config")
-
-    return [place(name) for name in ("selector", "cache", "inference") if name in serving]
+def _places(looks: Sequence[Look]) -> list[Place]:
+    """Return where each service that can be looked into answers, the first of its addresses."""
+    found: dict[str, Place] = {}
+    for look in looks:
+        if look.ours and look.service != "gateway" and look.service not in found:
+            found[look.service] = Place(
+                look.service, (look.address,), "the settings say", "--config"
+            )
+    return list(found.values())
 
 
 def _tell(finding: Finding, findings: list[Finding], *, as_json: bool) -> None:
