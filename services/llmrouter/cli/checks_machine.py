@@ -14,7 +14,7 @@ from llmrouter.cli.findings import Finding, State
 from llmrouter.common.errors import RouterError
 from llmrouter.common.sizes import size_text
 
-__all__ = ["check_engine", "check_packages", "check_space"]
+__all__ = ["check_engine", "check_packages", "check_space", "nearest"]
 
 _MIN_SPACE = 2 << 30
 """Bytes that a pull of the demo's three models and a disk cache take at least."""
@@ -76,7 +76,7 @@ def check_engine() -> Iterator[Finding]:
 
 def check_space(folder: Path) -> Iterator[Finding]:
     """Look whether there is room for models and answers."""
-    there = next(path for path in (folder, *folder.parents) if path.exists())
+    there = nearest(folder)
     free = shutil.disk_usage(there).free
     said = f"{size_text(free)} free at {there}"
     if free < _MIN_SPACE:
@@ -84,3 +84,16 @@ def check_space(folder: Path) -> Iterator[Finding]:
         yield Finding("disk", State.WARNING, said, remedy)
     else:
         yield Finding("disk", State.OK, said)
+
+
+def nearest(folder: Path) -> Path:
+    """Return the folder, or the nearest above it that is there: it would be made in that."""
+    path = folder.absolute()
+    return next(one for one in (path, *path.parents) if _exists(one))
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except PermissionError:
+        return False  # as far as we are concerned

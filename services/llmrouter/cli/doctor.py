@@ -72,8 +72,11 @@ def _suite(settings: SuiteSettings) -> Iterator[Finding]:
     from llmrouter.cli import checks_suite as checks
     from llmrouter.cli.checks_redis import check_redis
     from llmrouter.cli.checks_services import check_pages, check_services
+    from llmrouter.cli.checks_writing import check_writing
     from llmrouter.cli.stores import open_store
+    from llmrouter.common.settings import data_directory
 
+    yield from check_writing(settings, data_directory())
     yield from checks.check_store(open_store(settings.inference.store))
     looks = asyncio.run(check_services(settings))
     yield from (look.finding for look in looks)
