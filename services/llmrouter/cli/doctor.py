@@ -6,6 +6,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -16,7 +17,7 @@ from llmrouter.cli.looking import look_at
 from llmrouter.cli.output import Json, counted, out, write_json
 from llmrouter.cli.places import Place
 from llmrouter.cli.running import Config
-from llmrouter.common.settings import ConfigError
+from llmrouter.common.settings import ConfigError, load_config, setting_variables
 
 if TYPE_CHECKING:
     from llmrouter.cli.checks_services import Look
@@ -42,11 +43,10 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
     try:
         settings = load_settings(config)
     except ConfigError as error:
-        wrong = Finding("configuration", State.FAILED, str(error), "`llmrouter settings` lists all")
+        wrong = Finding("configuration", State.FAILED, str(error), error.remedy)
         _tell(wrong, findings, as_json=as_json)
     else:
-        said = "the defaults" if config is None else str(config)
-        _tell(Finding("configuration", State.OK, said), findings, as_json=as_json)
+        _tell(Finding("configuration", State.OK, _given(config)), findings, as_json=as_json)
         for finding in _suite(settings):
             _tell(finding, findings, as_json=as_json)
     counts = Counter(finding.state for finding in findings)
@@ -57,6 +57,13 @@ def doctor(config: Config = None, as_json: Json = False) -> None:
         out().print(_sum(counts))
     if counts[State.FAILED]:
         raise typer.Exit(1)
+
+
+def _given(config: Path | None) -> str:
+    """Return where the settings come from."""
+    files, variables = load_config(config).files, len(setting_variables())
+    said = " and ".join(map(str, files)) or "the defaults"
+    return f"{said}, and {counted(variables, 'LLMROUTER_ variable')}" if variables else said
 
 
 def _machine() -> Iterator[Finding]:

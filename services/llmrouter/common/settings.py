@@ -41,6 +41,7 @@ __all__ = [
     "parse",
     "quieten_grpc",
     "read_variable",
+    "setting_variables",
     "told_by",
     "unquoted_off",
 ]
@@ -67,6 +68,8 @@ _DEFAULTS: Mapping[str, Mapping[str, Any]] = {"staging": _GUARDED, "production":
 _CIPHERS = "GRPC_SSL_CIPHER_SUITES"
 _NO_CIPHER = "ECDHE-PSK-AES128-CBC-SHA"
 """Needs a secret that both sides share beforehand, which nobody here has."""
+_LISTED = "`llmrouter settings` lists all"
+_OTHER_FILE = "correct it, or name another file with --config or LLMROUTER_CONFIG"
 _MAX_FILE_BYTES = 1 << 20
 _MAX_VALUES = 100_000
 
@@ -76,7 +79,16 @@ _NO_FILES: Files = MappingProxyType({})
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used; the message names file, field, value and remedy."""
+    """The configuration cannot be used; the message names file, field and value.
+
+    Args:
+        message: What is wrong, with what helps where that follows from it.
+        remedy: Where to look for what helps; empty where the message says enough.
+    """
+
+    def __init__(self, message: str, remedy: str = "") -> None:
+        super().__init__(message)
+        self.remedy = remedy
 
 
 def unquoted_off(value: object) -> object:
@@ -198,7 +210,7 @@ def load_config(path: Path | None = None, environ: Mapping[str, str] = os.enviro
         if name not in SECTIONS:
             known = ", ".join(sorted(SECTIONS))
             told = told_by(str(name), environ, files)
-            raise ConfigError(f"{told} is not a setting; the top level knows {known}")
+            raise ConfigError(f"{told} is not a setting; the top level knows {known}", _LISTED)
     return Configuration(config, files)
 
 
@@ -230,9 +242,11 @@ def parse(
             holder, known = path.rpartition(".")[0], _fields_at(model, first["loc"][:-1])
             raise ConfigError(
                 f"{told_by(path, environ, files)} is not a setting; "
-                f"{holder or 'the top level'} knows {', '.join(known)}"
+                f"{holder or 'the top level'} knows {', '.join(known)}",
+                _LISTED,
             ) from None
-        raise ConfigError(f"{told_by(path, environ, files)}: {in_words(first)}") from None
+        told = f"{told_by(path, environ, files)}: {in_words(first)}"
+        raise ConfigError(told, _LISTED) from None
 
 
 def told_by(path: str, environ: Mapping[str, str] = os.environ, files: Files = _NO_FILES) -> str:
@@ -298,9 +312,9 @@ def _read(path: Path) -> dict[str, Any]:
         data = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)  # noqa: S506 - a SafeLoader
         values = _expanded(data, {})
     except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path} cannot be read: {error.strerror}", _OTHER_FILE) from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {_yaml_fault(error)}") from None
+        raise ConfigError(f"{path} is not YAML: {_yaml_fault(error)}", _OTHER_FILE) from None
     if values > _MAX_VALUES:
         told = f"{path} has over {_MAX_VALUES} values, aliases counted; is it the right file?"
         raise ConfigError(told)
@@ -308,7 +322,8 @@ def _read(path: Path) -> dict[str, Any]:
         return {}
     if not isinstance(data, dict):
         raise ConfigError(
-            f"{path} must hold sections at its top level, not a {type(data).__name__}"
+            f"{path} must hold sections at its top level, not a {type(data).__name__}",
+            _OTHER_FILE,
         )
     return data
 
@@ -350,11 +365,20 @@ def _is_injected(name: str, value: str) -> bool:
     return bool(_INJECTED.search(name)) or (name.endswith("_PORT") and "://" in value)
 
 
+def setting_variables(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Return the names of the variables that count as settings, sorted."""
+    return [
+        name
+        for name in sorted(environ)
+        if name.startswith(_PREFIX)
+        and name not in _RESERVED
+        and not _is_injected(name, environ[name])
+    ]
+
+
 def _from_variables(environ: Mapping[str, str]) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    for name in sorted(environ):
-        if not name.startswith(_PREFIX) or name in _RESERVED or _is_injected(name, environ[name]):
-            continue
+    for name in setting_variables(environ):
         path, value = _path_of(name), Given(environ[name])
         said: Any = value.value if len(path) == 1 else value  # no section is a text
         for part in reversed(path):
