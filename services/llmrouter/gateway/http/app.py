@@ -47,7 +47,13 @@ from llmrouter.gateway.http.decoding import (
     embedding_request,
 )
 from llmrouter.gateway.http.encoding import ChatForm, CompletionForm, Form, embedding_body
-from llmrouter.gateway.http.errors import bad_body, error_body, error_headers, http_status
+from llmrouter.gateway.http.errors import (
+    about_input,
+    bad_body,
+    error_body,
+    error_headers,
+    http_status,
+)
 from llmrouter.gateway.http.fields import ChatBody, CompletionBody, EmbeddingBody, GenerationBody
 from llmrouter.gateway.http.openapi import TIMEOUT_KEY, body
 from llmrouter.gateway.http.several import Placed, side_by_side, together, whole_answers
@@ -136,7 +142,10 @@ class HttpApi:
             asked = embedding_request(body)
             self._permit(request, context, asked.model)
         work = self._embedder.embed(asked, context)
-        result = await while_connected(request.receive, work)
+        try:
+            result = await while_connected(request.receive, work)
+        except RouterError as error:
+            raise about_input(error, len(asked.texts)) from error
         return json_response(embedding_body(result, body.encoding_format), headers=_named(context))
 
     async def models(self, request: Request, context: RequestContext) -> Response:

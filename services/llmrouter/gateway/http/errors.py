@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from llmrouter.gateway.http.fields import UNSUPPORTED
 __all__ = [
     "STATUSES",
     "BodyTooLargeError",
+    "about_input",
     "bad_body",
     "error_body",
     "error_headers",
@@ -50,6 +52,7 @@ _CODES = {
     Reason.CONTENT_BLOCKED: "content_filter",
 }
 """Codes that clients of OpenAI's look for; others are our reasons in small letters."""
+_TEXT = re.compile(r"\btexts\[(\d+)\]")
 _MAX_TOLD = 3
 _WORDS = {
     "dict_type": "must be an object",
@@ -112,6 +115,34 @@ def bad_body(error: ValidationError) -> RouterError:
     violations = tuple(FieldViolation(_path(one["loc"]), _said(one)) for one in told[:_MAX_TOLD])
     message = "; ".join(f"{one.field} {one.description}" for one in violations)
     return RouterError(Reason.INVALID_ARGUMENT, message, violations=violations)
+
+
+def about_input(error: RouterError, texts: int) -> RouterError:
+    """Return what was refused of embeddings by the name that texts have there.
+
+    Args:
+        error: It calls them `texts`, as the protos do.
+        texts: How many were sent; of one alone there is no place to be told.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        return f"input[{found[1]}]" if texts > 1 else "input"
+
+    def field(name: str) -> str:
+        return "input" if name == "texts" else _TEXT.sub(named, name)
+
+    told = RouterError(
+        error.reason,
+        _TEXT.sub(named, error.message),
+        metadata=error.metadata,
+        retry_after=error.retry_after,
+        violations=tuple(
+            FieldViolation(field(one.field), one.description) for one in error.violations
+        ),
+        quotas=error.quotas,
+    )
+    told.attempts = error.attempts
+    return told
 
 
 def _said(one: Mapping[str, Any]) -> str:

@@ -6,7 +6,7 @@ import openai
 import pytest
 from tests.unit.gateway.doubles import answer_events, error
 
-from llmrouter.common.errors import Reason
+from llmrouter.common.errors import Reason, RouterError, invalid
 from llmrouter.common.generation import (
     ChoiceFinished,
     Delta,
@@ -92,6 +92,33 @@ async def test_texts_become_vectors(api, encoding):
 async def test_the_client_reads_base64_vectors_by_itself(api):
     answer = await api.client.embeddings.create(model="mini", input="a")  # its own default
     assert list(answer.data[0].embedding) == [0.5, -1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "named"), [("", "input"), ([""], "input"), (["a", ""], "input[1]")]
+)
+async def test_a_text_that_is_refused_is_named_as_it_was_sent(api, monkeypatch, texts, named):
+    async def refuse(request, context):
+        raise invalid(f"texts[{len(request.texts) - 1}]", "is empty; it must hold text")
+
+    monkeypatch.setattr(api.chain, "embed", refuse)
+    with pytest.raises(openai.BadRequestError) as caught:
+        await api.client.embeddings.create(model="auto", input=texts)
+    assert caught.value.body["message"] == f"{named} is empty; it must hold text"
+    assert caught.value.body["param"] == named
+
+
+async def test_a_text_that_is_too_long_is_named_as_it_was_sent(api, monkeypatch):
+    told = "texts[1] has 9 tokens, mini takes 8; shorten it or set truncate"
+
+    async def refuse(request, context):
+        raise RouterError(Reason.CONTEXT_TOO_LONG, told, metadata={"context": "8"})
+
+    monkeypatch.setattr(api.chain, "embed", refuse)
+    with pytest.raises(openai.BadRequestError) as caught:
+        await api.client.embeddings.create(model="auto", input=["a", "b"])
+    assert caught.value.body["message"] == told.replace("texts", "input")
+    assert caught.value.body["code"] == "context_length_exceeded"
 
 
 async def test_the_models_are_listed_and_described(api):
