@@ -18,7 +18,7 @@ from rich.markup import escape
 from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
-from llmrouter.cli.output import err, for_machines, note_wish, write_json
+from llmrouter.cli.output import err, for_machines, note_wish, time_allowed, write_json
 
 __all__ = ["Commands", "violations_said", "when_again"]
 
@@ -51,6 +51,8 @@ _WRONG_USAGE = 2
 _UNITS = ((86_400, "days"), (3_600, "hours"), (60, "minutes"), (1, "s"))
 _SEVERAL = 2
 """Of a unit at least, for a time to be told in it."""
+_WRITERS = ("rich.", "typer.", "llmrouter.cli.")
+"""Modules that write to standard output, and to files only where they tell of it themselves."""
 _USAGE = "INVALID_ARGUMENT"
 
 
@@ -65,6 +67,11 @@ class Commands(TyperGroup):
         except TyperException as error:
             _end_usage(ctx, error)
             raise
+        except OSError as error:  # --version and --help write
+            if error.errno == errno.EPIPE or not _of_output(error):
+                raise
+            _tell(error, _sentence(error), as_json=False)
+            raise typer.Exit(1) from None
 
     def invoke(self, ctx: Any) -> Any:
         """Run the chosen command and turn whatever it raises into an exit code."""
@@ -82,8 +89,8 @@ class Commands(TyperGroup):
                 raise
             sentence = _sentence(error)
             if _reason(error) == "DEADLINE_EXCEEDED" and _takes_timeout(ctx):
-                sentence += "; --timeout sets how long it may take"
-            _tell(error, sentence, as_json=for_machines(ctx))
+                sentence += "; --timeout sets how long it may take" + _allowed(ctx)
+            _tell(error, sentence, as_json=for_machines(ctx) and not _of_output(error))
             usage = _reason(error) == _USAGE
             raise typer.Exit(_WRONG_USAGE if usage else 1) from None
 
@@ -106,6 +113,11 @@ def _takes_timeout(ctx: Any) -> bool:
     return any(one.name == "timeout" for one in getattr(command, "params", ()))
 
 
+def _allowed(ctx: Any) -> str:
+    seconds = time_allowed(ctx)
+    return "" if seconds is None else f", {seconds:g} s this time"
+
+
 def _tell(error: Exception, sentence: str, *, as_json: bool) -> None:
     if as_json:
         pause = getattr(error, "retry_after", None)
@@ -121,6 +133,8 @@ def _data(reason: str | None, sentence: str) -> dict[str, object]:
 
 def _sentence(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
+        if _of_output(error):
+            return f"standard output could not be written: {error.strerror}"
         where = f"{error.filename}: " if error.filename else ""
         return f"{where}{error.strerror}"
     said = violations_said(error) or " ".join(str(error).split())
@@ -131,6 +145,16 @@ def _sentence(error: Exception) -> str:
     ):
         return f"llmrouter failed unexpectedly ({type(error).__name__}: {said})"
     return said
+
+
+def _of_output(error: Exception) -> bool:
+    """Whether it was writing to standard output that failed: nothing else is written from there."""
+    if not isinstance(error, OSError) or error.filename or error.__traceback__ is None:
+        return False
+    deepest = error.__traceback__
+    while deepest.tb_next is not None:
+        deepest = deepest.tb_next
+    return str(deepest.tb_frame.f_globals.get("__name__", "")).startswith(_WRITERS)
 
 
 def when_again(error: Exception) -> str:

@@ -11,7 +11,7 @@ import typer
 from llmrouter.cli import caching, formats, shaping, wishes
 from llmrouter.cli.answering import show
 from llmrouter.cli.asking import asking, check
-from llmrouter.cli.output import Json
+from llmrouter.cli.output import Json, note_timeout
 from llmrouter.cli.places import Addresses, Place, gateways_at
 from llmrouter_client import Options
 
@@ -47,7 +47,9 @@ MaxTokens = Annotated[
     ),
 ]
 Seed = Annotated[int | None, typer.Option(help="Makes the draws repeatable.")]
-Timeout = Annotated[float | None, typer.Option(min=0.001, help="Seconds at most.")]
+Timeout = Annotated[
+    float | None, typer.Option(min=0.001, help="Seconds at most.", callback=note_timeout)
+]
 Urgency = Annotated[
     Literal["low", "normal", "high"] | None,
     typer.Option("--priority", help="low may wait while others run; high goes first."),

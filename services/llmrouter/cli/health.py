@@ -11,7 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.markup import escape
 
 from llmrouter.cli.calling import dialled
-from llmrouter.cli.output import Json, out, write_json
+from llmrouter.cli.output import Json, note_timeout, out, write_json
 from llmrouter.cli.places import Place, cache_at, gateway_at, inference_at, selector_at
 from llmrouter.common.errors import Reason, RouterError
 from llmrouter.common.server import LIVENESS
@@ -31,7 +31,10 @@ def health(
         bool, typer.Option("--live", help="Ask only whether it answers, ready or not.")
     ] = False,
     address: Annotated[str | None, typer.Option(_FLAG, help="host:port of the service.")] = None,
-    timeout: Annotated[float, typer.Option(min=0.001, help="Seconds to wait at most.")] = 5.0,
+    timeout: Annotated[
+        float,
+        typer.Option(min=0.001, help="Seconds to wait at most.", callback=note_timeout),
+    ] = 5.0,
     as_json: Json = False,
 ) -> None:
     """Ask a service whether it is ready: exit 0 when it is, 1 when not."""

@@ -35,16 +35,19 @@ __all__ = [
     "for_machines",
     "foreign",
     "milliseconds",
+    "note_timeout",
     "note_wish",
     "out",
     "report_progress",
     "show_table",
     "table",
+    "time_allowed",
     "visible",
     "write_json",
 ]
 
 _FOR_MACHINES = "llmrouter.json"
+_TIME_ALLOWED = "llmrouter.timeout"
 
 
 Json = Annotated[bool, typer.Option("--json", help="Write JSON for machines instead.")]
@@ -126,6 +129,18 @@ def note_wish(context: typer.Context, arguments: Sequence[str]) -> None:
     """
     flags = arguments[: arguments.index("--")] if "--" in arguments else arguments
     context.meta[_FOR_MACHINES] = "--json" in flags
+
+
+def note_timeout(context: typer.Context, seconds: float | None) -> float | None:
+    """Remember the time that `--timeout` allows, where a failure of any command finds it."""
+    context.meta[_TIME_ALLOWED] = seconds
+    return seconds
+
+
+def time_allowed(context: typer.Context) -> float | None:
+    """Return the seconds that `--timeout` allows; None where it does not say."""
+    seconds: float | None = context.meta.get(_TIME_ALLOWED)
+    return seconds
 
 
 def for_machines(context: typer.Context) -> bool:

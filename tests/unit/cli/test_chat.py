@@ -87,7 +87,9 @@ def test_a_connection_that_is_lost_while_options_change_is_no_wrong_line(address
 def test_an_answer_that_takes_too_long_is_given_up(address, gateway):
     result = run("chat", "--address", address, "--timeout", "0.2", stdin="hang\none\n")
     assert result.exit_code == 1
-    assert "the deadline passed; --timeout sets how long it may take" in result.stderr
+    assert (
+        "the deadline passed; --timeout sets how long it may take, 0.2 s this time" in result.stderr
+    )
     assert [one.cancel.turn for one in gateway.requests if one.HasField("cancel")] == [1]
 
 

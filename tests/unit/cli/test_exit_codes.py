@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+from pathlib import Path
+
 import pytest
-from tests.unit.cli.driving import AWAY, lines, run
+from tests.unit.cli.driving import AWAY, COMMAND, lines, run
 from tests.unit.client.fake_gateway import FakeGateway, serving_in_thread
 
 from llmrouter.common.errors import FieldViolation, Reason, RouterError
@@ -150,6 +154,28 @@ def test_when_to_come_back_is_said_once():
     refusal = RouterError(Reason.MODEL_UNAVAILABLE, "wait; ask again in a moment", retry_after=2.0)
     with serving_in_thread(FakeGateway([refusal])) as address:
         assert run("generate", "hi", "--address", address).stderr == f"error: {refusal.message}\n"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.parametrize(
+    "arguments",
+    [("settings",), ("settings", "--json"), ("models", "list", "--json"), ("--version",)],
+)
+def test_output_that_cannot_be_written_is_told_as_such(arguments):
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert done.stderr == "error: standard output could not be written: No space left on device\n"
+
+
+def test_a_full_disk_is_not_told_as_standard_output(monkeypatch):
+    def fill(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("llmrouter.cli.doctor._machine", fill)
+    assert run("doctor").stderr == "error: No space left on device\n"
 
 
 @pytest.mark.parametrize(
