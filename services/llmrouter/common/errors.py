@@ -23,6 +23,7 @@ __all__ = [
     "Retry",
     "RouterError",
     "Rule",
+    "context_too_long",
     "invalid",
     "unauthenticated",
 ]
@@ -177,6 +178,26 @@ def invalid(field: str, description: str) -> RouterError:
         Reason.INVALID_ARGUMENT,
         f"{field}: {description}",
         violations=(FieldViolation(field, description),),
+    )
+
+
+def context_too_long(
+    tokens: int, context: int, model: str, *, at_least: bool = False
+) -> RouterError:
+    """Return the error CONTEXT_TOO_LONG, the same wherever it is noticed.
+
+    Args:
+        tokens: That the prompt has.
+        context: Tokens of prompt and answer together that fit.
+        model: The name of what cannot hold it.
+        at_least: Whether it may have more: it was not cut into tokens yet.
+    """
+    has = "has at least" if at_least else "has"
+    return RouterError(
+        Reason.CONTEXT_TOO_LONG,
+        f"the prompt {has} {tokens} tokens, too many for the context of {context} of {model}; "
+        "shorten it, or ask a model with a longer context",
+        metadata={"prompt_tokens": str(tokens), "context": str(context), "model": model},
     )
 
 

@@ -7,11 +7,11 @@ from functools import reduce
 
 import numpy as np
 
-from llmrouter.common.errors import Reason, RouterError
+from llmrouter.common.errors import Reason, RouterError, context_too_long
 from llmrouter.selector.catalog import LOADING_SECONDS, NOT_HELD, Model
 from llmrouter.selector.figures import Frame
 from llmrouter.selector.filters import Filter
-from llmrouter.selector.leniency import at_least, nowhere, too_small
+from llmrouter.selector.leniency import nowhere, too_small
 from llmrouter.selector.strategies import Strategy
 from llmrouter.selector.view import Flags
 
@@ -29,12 +29,7 @@ def _too_long(frame: Frame, suitable: Flags) -> RouterError:
     rows = np.flatnonzero(suitable)
     row = int(rows[np.argmax(frame.view.largest[rows])])
     name, context = frame.view.models[row].name, int(frame.view.largest[row])
-    tokens = int(frame.fewest_tokens[row])
-    return RouterError(
-        Reason.CONTEXT_TOO_LONG,
-        f"{at_least(frame, row)}, more than the context of {context} of {name}",
-        metadata={"prompt_tokens": str(tokens), "context": str(context), "model": name},
-    )
+    return context_too_long(int(frame.fewest_tokens[row]), context, name, at_least=True)
 
 
 def unheard() -> RouterError:

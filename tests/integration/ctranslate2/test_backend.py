@@ -156,7 +156,9 @@ async def test_a_prompt_past_the_context_is_refused_with_both_numbers(make):
     with pytest.raises(RouterError) as refused:
         await answer(await make(), [10] * 256)
     assert refused.value.reason is Reason.CONTEXT_TOO_LONG
+    name = refused.value.metadata.pop("model")
     assert refused.value.metadata == {"prompt_tokens": "256", "context": "256"}
+    assert f"256 tokens, too many for the context of 256 of {name};" in refused.value.message
 
 
 async def test_a_seed_for_drawing_is_refused_by_its_name(make):

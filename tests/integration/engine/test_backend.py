@@ -214,7 +214,9 @@ async def test_a_prompt_beyond_the_context_names_both_numbers(backend: OnnxRunti
     with pytest.raises(RouterError) as raised:
         await collect(backend, ask([1] * 17_000))
     assert raised.value.reason is Reason.CONTEXT_TOO_LONG
+    name = raised.value.metadata.pop("model")
     assert raised.value.metadata == {"prompt_tokens": "17000", "context": "16384"}
+    assert f"17000 tokens, too many for the context of 16384 of {name};" in raised.value.message
 
 
 async def test_an_empty_prompt_is_refused(backend: OnnxRuntimeBackend) -> None:

@@ -9,7 +9,14 @@ import pytest
 from google.rpc import status_pb2
 from grpc import aio
 
-from llmrouter.common.errors import RULES, FieldViolation, QuotaViolation, Reason, RouterError
+from llmrouter.common.errors import (
+    RULES,
+    FieldViolation,
+    QuotaViolation,
+    Reason,
+    RouterError,
+    context_too_long,
+)
 from llmrouter.common.guard import DETAILS_KEY
 from llmrouter.common.wire_errors import from_rpc_error, from_status, to_status
 from llmrouter.v1 import errors_pb2
@@ -24,6 +31,16 @@ def rpc_error(code, details="gone", trailing=()):
 def test_every_reason_of_the_protos_is_known_and_no_other():
     names = {name.removeprefix("ERROR_REASON_") for name in errors_pb2.ErrorReason.keys()}  # noqa: SIM118
     assert names - {"UNSPECIFIED"} == {reason.value for reason in Reason}
+
+
+@pytest.mark.parametrize(("at_least", "has"), [(False, "has"), (True, "has at least")])
+def test_too_long_a_prompt_is_told_with_the_model_and_what_helps(at_least, has):
+    told = context_too_long(20_031, 8192, "tiny", at_least=at_least)
+    assert told.message == (
+        f"the prompt {has} 20031 tokens, too many for the context of 8192 of tiny; "
+        "shorten it, or ask a model with a longer context"
+    )
+    assert told.metadata == {"prompt_tokens": "20031", "context": "8192", "model": "tiny"}
 
 
 def test_every_reason_has_a_rule_with_the_status_that_its_proto_comment_states():

@@ -120,7 +120,7 @@ def test_a_prompt_goes_to_the_replica_of_a_model_whose_context_holds_it(conversa
         assert [one.probably_fits for one in plan.candidates] == [True, False]
         # No text of this size fits the narrow one.
         assert places(planned(catalog, prompt_bytes=1025 * 16, **told)) == ["wide:1"]
-    with pytest.raises(RouterError, match="more than the context of 8192 of m"):
+    with pytest.raises(RouterError, match="too many for the context of 8192 of m; shorten it"):
         planned(catalog, prompt_bytes=8193 * 16)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrouter import _native
-from llmrouter.common.errors import FieldViolation, Reason, RouterError, invalid
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, context_too_long, invalid
 from llmrouter.common.generation import SamplingOptions
 from llmrouter.inference.backends.base import (
     BackendEvent,
@@ -88,7 +88,7 @@ class CTranslate2Backend:
     ) -> None:
         """Serve `model` on the running event loop; `load` makes one from a folder."""
         self._folder, self._model = folder, model
-        self._token_bytes = token_bytes
+        self._token_bytes, self._name = token_bytes, folder.path.name.partition("@")[0]
         self._ends = frozenset(folder.eos_token_ids)
         self._context = options.context or folder.context_length
         options = replace(options, batch_size=min(options.batch_size, options.slots))
@@ -166,12 +166,7 @@ class CTranslate2Backend:
         _refuse_unknown(sampling)
         _refuse_foreign(prompt, self._folder.vocab_size)
         if len(prompt) >= self._context:
-            raise RouterError(
-                Reason.CONTEXT_TOO_LONG,
-                f"the prompt has {len(prompt)} tokens, the context holds {self._context} with at "
-                "least one of them for the answer",
-                metadata={"prompt_tokens": str(len(prompt)), "context": str(self._context)},
-            )
+            raise context_too_long(len(prompt), self._context, self._name)
         # What an encoder reads takes no place of the answer's.
         room = self._context - (0 if self._folder.encodes else len(prompt))
         return _Sequence(

@@ -14,7 +14,7 @@ import structlog
 
 from llmrouter import _native
 from llmrouter.common.capabilities import CONTINUATION, SAMPLING, STRUCTURED_OUTPUT
-from llmrouter.common.errors import FieldViolation, Reason, RouterError
+from llmrouter.common.errors import FieldViolation, Reason, RouterError, context_too_long
 from llmrouter.common.generation import Priority
 from llmrouter.common.profiling.formats import Step
 from llmrouter.inference.backends.base import (
@@ -59,13 +59,14 @@ class OnnxRuntimeBackend:
     def __init__(
         self,
         engine: _native.Engine,
+        name: str,
         constraints: Constraints | None = None,
         *,
         share_prefixes: bool = False,
         drafts: bool = False,
     ) -> None:
         """Serve `engine` on the running event loop; `load` makes one from a folder."""
-        self._engine, self._constraints = engine, constraints
+        self._engine, self._name, self._constraints = engine, name, constraints
         self._share_prefixes, self._drafts = share_prefixes, drafts
         self._buffers: dict[int, EventBuffer] = {}
         self._loop = asyncio.get_running_loop()
@@ -90,6 +91,7 @@ class OnnxRuntimeBackend:
         exact = engine.rounds_alike or await in_background(_is_unquantised, folder)
         return cls(
             engine,
+            folder.name.partition("@")[0],
             constraints,
             share_prefixes=options.share_prefixes,
             drafts=exact or options.speculation_always,
@@ -232,9 +234,7 @@ class OnnxRuntimeBackend:
     def _refusal(self, error: _native.EngineError, request: BackendRequest) -> RouterError:
         reason = reason_of(error.code)
         if reason is Reason.CONTEXT_TOO_LONG:
-            prompt_tokens = str(len(request.prompt_tokens))
-            numbers = {"prompt_tokens": prompt_tokens, "context": str(self.context)}
-            return RouterError(reason, str(error), metadata=numbers)
+            return context_too_long(len(request.prompt_tokens), self.context, self._name)
         if error.field:
             field = _FIELDS.get(error.field, f"sampling.{error.field}")
             violation = FieldViolation(field, error.description)
