@@ -7,10 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from grpc_health.v1 import health_pb2, health_pb2_grpc
-
-from llmrouter.cli.calling import dialled
 from llmrouter.cli.findings import Finding, State
+from llmrouter.cli.health import health_of
 from llmrouter.cli.places import Place
 from llmrouter.common.addresses import address_of, reachable
 from llmrouter.common.errors import RouterError
@@ -23,7 +21,6 @@ __all__ = ["SECONDS", "Look", "check_pages", "check_services", "listens"]
 
 SECONDS = 2.0
 """That who is asked has to answer."""
-_SERVING = health_pb2.HealthCheckResponse.SERVING
 _DIALLED_BY = {
     "selector": "gateway.selector_address",
     "cache": "gateway.cache_address",
@@ -142,12 +139,10 @@ async def _is_serving(place: Place) -> bool | None:
     """Return whether a service of ours is ready there; None where none is."""
     name = f"llmrouter.v1.{place.service.capitalize()}Service"
     try:
-        async with dialled(place) as channel:
-            request = health_pb2.HealthCheckRequest(service=name)
-            answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=SECONDS)
+        status = await health_of(place, name, SECONDS)
     except RouterError:
         return None
-    return bool(answer.status == _SERVING)
+    return None if status == "NOT_FOUND" else status == "SERVING"
 
 
 async def check_pages(settings: SuiteSettings) -> list[Finding]:
