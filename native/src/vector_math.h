@@ -18,7 +18,7 @@ struct Highest {
 };
 
 /// Writes the maximum of each block of `values` to `maxima`, [Blocks(values)], NaN where the block
-/// holds one, and returns that of all that are numbers: -infinity when there are none.
+/// holds one, and returns that of all: -infinity when there are none, any value where one is NaN.
 Highest BlockMaxima(std::span<const float> values, std::span<float> maxima);
 
 /// Finds the first of `values` that equals `wanted`; their number when none does.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -26,7 +26,8 @@ _DIALLED_BY = {
     "cache": "gateway.cache_address",
     "inference": "selector.inference_addresses",
 }
-"""By service, the setting that says where others find it. Only callers dial the gateway."""
+"""By service, the setting that says where others find it; its section is who dials it. Only callers
+dial the gateway."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +54,24 @@ class _Target:
 async def check_services(settings: SuiteSettings) -> list[Look]:
     """Look who listens where the services are to listen, and where others are to find them.
 
-    Where nobody of the suite answers it is not running, which is nothing wrong. Where one does,
-    whoever is dialled in vain is missing.
+    Whoever is dialled in vain by a service that runs is missing. Where that one does not run,
+    nobody looks for it: a host may have one service alone, or none.
     """
     targets = list(_targets(settings))
     looks = await asyncio.gather(*(_look(target) for target in targets))
-    if not any(look.ours for look in looks):
-        return list(looks)
+    run = {look.service for look in looks if look.ours}
     return [
-        _missing(target, look) if target.dialled and look.ours is None else look
+        _missing(target, look) if look.ours is None and _is_missed(target, run) else look
         for target, look in zip(targets, looks, strict=True)
     ]
+
+
+def _is_missed(target: _Target, run: Container[str]) -> bool:
+    """Whether one of those that run looks for a service where nobody listens."""
+    if not target.dialled or _DIALLED_BY[target.service].split(".")[0] not in run:
+        return False
+    # `up` has the one of its own dialled, whatever the settings say.
+    return target.service == "inference" or target.service not in run
 
 
 def _targets(settings: SuiteSettings) -> Iterator[_Target]:
@@ -73,7 +81,6 @@ def _targets(settings: SuiteSettings) -> Iterator[_Target]:
         own = address_of(reachable(section.host), section.port) if section.port else None
         given = _given(settings, service)
         if own is not None and not _among(own, given):
-            # Without an address that says otherwise `up` has it dialled where it listens.
             dialled = not given and service in _DIALLED_BY
             yield _Target(service, own, here=True, dialled=dialled, ciphered=ciphered)
         for address in given:
@@ -168,7 +175,7 @@ async def listens(host: str, port: int) -> bool:
     try:
         async with asyncio.timeout(SECONDS):
             _, writer = await asyncio.open_connection(host, port)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):  # the last of a name that can be none
         return False
     writer.close()
     return True

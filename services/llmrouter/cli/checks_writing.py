@@ -41,7 +41,9 @@ def check_writing(settings: SuiteSettings, data: Path) -> Iterator[Finding]:
         remedy = f"check its permissions, or let {' and '.join(causes)} lead elsewhere"
         yield Finding("data", state, f"{folder} cannot be written: {trouble}", remedy)
     if not failed:
-        yield Finding("data", State.OK, f"{data} can be written, and all else that is written to")
+        yield Finding(
+            "data", State.OK, f"{data} can be written, and where the settings lead elsewhere, too"
+        )
 
 
 def _folders(settings: SuiteSettings, data: Path) -> Iterator[tuple[Path, str]]:
@@ -52,11 +54,12 @@ def _folders(settings: SuiteSettings, data: Path) -> Iterator[tuple[Path, str]]:
     if cache.disk_max_bytes and cache.shared is None:
         yield cache.disk_path or data / "answers", "cache.disk_path"
     identity, limits, ledger = gateway.identity, gateway.limits, gateway.ledger
+    counts_here, keeps_ledger = limits.redis is None, ledger.keep_summary_days > 0
     for file, setting in (
         (identity.key_store, "gateway.identity.key_store"),
         (identity.audit_file, "gateway.identity.audit_file"),
-        (limits.file, "gateway.limits.file"),
-        (ledger.file, "gateway.ledger.file"),
+        (limits.file if counts_here else None, "gateway.limits.file"),
+        (ledger.file if keeps_ledger else None, "gateway.ledger.file"),
         (selector.state_path, "selector.state_path"),
     ):
         if file is not None:

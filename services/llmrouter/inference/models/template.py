@@ -82,7 +82,7 @@ class ChatTemplate:
         return self._render(messages, variables, _ANY_CHAT)
 
     def probe(self, **variables: object) -> None:
-        """Render a few plain chats within a twentieth of what any chat may take.
+        """Render a few plain chats within bounds far below those of any chat.
 
         What a template refuses or fails at is for those who ask it; what it takes, all would wait
         for. A template that tells plain chats from others passes: `render` bounds it all the same.
