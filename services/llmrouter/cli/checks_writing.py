@@ -41,9 +41,8 @@ def check_writing(settings: SuiteSettings, data: Path) -> Iterator[Finding]:
         remedy = f"check its permissions, or let {' and '.join(causes)} lead elsewhere"
         yield Finding("data", state, f"{folder} cannot be written: {trouble}", remedy)
     if not failed:
-        yield Finding(
-            "data", State.OK, f"{data} can be written, and where the settings lead elsewhere, too"
-        )
+        told = f"{data} can be written, and so can what the settings put elsewhere"
+        yield Finding("data", State.OK, told)
 
 
 def _folders(settings: SuiteSettings, data: Path) -> Iterator[tuple[Path, str]]:
