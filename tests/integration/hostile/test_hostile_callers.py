@@ -125,7 +125,7 @@ def test_a_body_of_a_hundred_megabytes_is_refused_and_fills_no_memory(running):
     # What is on its way when a connection ends may take the answer with it: here nothing is.
     with socket.create_connection(running.http, timeout=60) as connection:
         connection.sendall(head + b"x" * ((4 << 20) + 1))
-        assert connection.recv(1024).startswith(b"HTTP/1.1 400")
+        assert connection.recv(1024).startswith(b"HTTP/1.1 413")
     large = gateway_pb2.StreamGenerateRequest(request={"prompt": "x" * (100 << 20)})
     with grpc.insecure_channel(running.grpc) as channel:
         call = GatewayServiceStub(channel).StreamGenerate(large, timeout=60)
